@@ -1,0 +1,22 @@
+"""A sparse GAN on scikit-learn's handwritten digits: the default experiment, no download.
+
+Run:      python -m l1jax.train --workdir runs/digits
+Measured: to be measured
+"""
+
+from l1jax.config import L1, Adversarial, Config, DigitsData, MlpGan, Optimizer
+
+
+def get_config() -> Config:
+    return Config(
+        data=DigitsData(),
+        model=MlpGan(latent_size=64, generator_hidden=(256, 256), discriminator_hidden=(256, 256)),
+        objective=Adversarial(loss="relativistic_pairing", r1=0.3, r2=0.3),
+        generator=Optimizer(learning_rate=3e-4, b1=0.5, b2=0.99, penalty=L1(4e-4)),
+        discriminator=Optimizer(learning_rate=3e-4, b1=0.5, b2=0.99),
+        steps=30_000,
+        batch_size=64,
+        log_every=250,
+        sample_every=5_000,
+        checkpoint_every=5_000,
+    )

@@ -1,0 +1,60 @@
+"""From configuration to what it names: model, objective, optimiser."""
+
+import optax
+
+from l1jax import config
+from l1jax.models import Gan, Generator, dcgan, dense_generator, mlp_gan
+from l1jax.objectives.adversarial import LOSSES, AdversarialLoss
+from l1jax.penalties import by_path, l1
+from l1jax.transforms import add_subgradient, proximal, proximal_adam
+
+
+def image_shape(data: config.Data) -> tuple[int, int, int]:
+    """Height, width and channels of the images, known without opening them."""
+    channels = 1 if isinstance(data, config.DigitsData) else data.channels
+    return data.image_size, data.image_size, channels
+
+
+def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan | Generator:
+    """Build the networks for images of this height, width and channels.
+
+    Raises:
+        InputError: if the images do not fit the model.
+    """
+    try:
+        match model:
+            case config.MlpGan():
+                return mlp_gan(
+                    image_shape,
+                    model.latent_size,
+                    model.generator_hidden,
+                    model.discriminator_channels,
+                    model.discriminator_hidden,
+                    model.output,
+                )
+            case config.Dcgan():
+                return dcgan(image_shape, model.latent_size, model.channels, model.discriminator_norm)
+            case config.DenseGenerator():
+                return dense_generator(image_shape, model.latent_size, model.hidden)
+    except ValueError as error:
+        raise config.InputError(str(error)) from error
+
+
+def build_loss(objective: config.Adversarial) -> AdversarialLoss:
+    """The adversarial loss that the objective names."""
+    return LOSSES[objective.loss]
+
+
+def build_optimizer(optimizer: config.Optimizer) -> optax.GradientTransformation:
+    """Adam with the penalty acting the way `optimizer.method` says."""
+    o = optimizer
+    penalty = by_path({o.penalised: l1(o.penalty.strength)})
+    match o.method:
+        case "metric":
+            return proximal_adam(o.learning_rate, penalty, b1=o.b1, b2=o.b2, eps=o.eps)
+        case "plain":
+            adam = optax.adam(o.learning_rate, b1=o.b1, b2=o.b2, eps=o.eps)
+            return optax.chain(adam, proximal(penalty, o.learning_rate))
+        case "subgradient":
+            adam = optax.adam(o.learning_rate, b1=o.b1, b2=o.b2, eps=o.eps)
+            return optax.chain(add_subgradient(penalty), adam)

@@ -1,0 +1,1 @@
+"""Real images: sources, and batches whose order is a function of seed and step."""

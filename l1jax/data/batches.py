@@ -1,0 +1,104 @@
+"""Batches in an order that depends on seed and step alone, from memory on the device or streamed."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, UInt8
+
+from l1jax.data.sources import Source
+
+THREADS = 8  # decoding releases the GIL
+
+
+class Batch(NamedTuple):
+    """What one step sees of the data; every leaf leads with draws and batch."""
+
+    image: UInt8[Array | np.ndarray, "draws batch height width channels"]
+    index: Int[Array | np.ndarray, "draws batch"]  # of the example in its source
+
+
+class Feed(NamedTuple):
+    """Where steps get their batches.
+
+    resident: an array that stays on the device (all images, or nothing).
+    take: (resident, one step's slice of a chunk) → Batch; runs inside the compiled step.
+    chunk: (first step, steps) → NumPy tree that leads with steps, draws, batch.
+    close: stops whatever reads ahead.
+    """
+
+    resident: Any
+    take: Callable[[Any, Any], Batch]
+    chunk: Callable[[int, int], Any]
+    close: Callable[[], None]
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, length: int) -> Int[np.ndarray, " length"]:
+    """The order of one pass over the data."""
+    return np.random.Generator(np.random.Philox(key=(seed << 32) + epoch)).permutation(length).astype(np.int32)
+
+
+def order(seed: int, start: int, stop: int, length: int) -> Int[np.ndarray, " positions"]:
+    """Which examples stand at positions [start, stop) of an endless stream of shuffled passes."""
+    passes = range(start // length, (stop - 1) // length + 1)
+    stream = np.concatenate([epoch_order(seed, epoch, length) for epoch in passes])
+    return stream[start - passes.start * length : stop - passes.start * length]
+
+
+def load(source: Source, progress: Callable[[int], None] = lambda done: None) -> UInt8[np.ndarray, "n h w c"]:
+    """Decode all images, in parallel threads, calling `progress` with the number done."""
+    images = np.empty((source.length, *source.image_shape), np.uint8)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for i, image in enumerate(pool.map(source.example, range(source.length))):
+            images[i] = image
+            progress(i + 1)
+    return images
+
+
+def resident_feed(images: UInt8[np.ndarray, "n h w c"], seed: int, draws: int, batch_size: int) -> Feed:
+    """Keep all images on the device and index them inside the step; a chunk is indices only."""
+
+    def chunk(first: int, steps: int) -> np.ndarray:
+        per_step = draws * batch_size
+        found = order(seed, first * per_step, (first + steps) * per_step, len(images))
+        return found.reshape(steps, draws, batch_size)
+
+    return Feed(images, lambda resident, index: Batch(jnp.asarray(resident)[index], index), chunk, lambda: None)
+
+
+def streaming_feed(source: Source, seed: int, draws: int, batch_size: int) -> Feed:
+    """Decode in background threads, ahead of the steps; a chunk is the images themselves."""
+    import grain
+
+    per_step = draws * batch_size
+    reader: dict[str, Any] = {"step": None, "iterator": None}
+
+    def batch_at(step: int) -> Batch:
+        index = order(seed, step * per_step, (step + 1) * per_step, source.length)
+        image = np.stack([source.example(int(i)) for i in index])
+        return Batch(image.reshape(draws, batch_size, *source.image_shape), index.reshape(draws, batch_size))
+
+    def read_from(step: int) -> Iterator[Batch]:
+        options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=2 * THREADS)
+        endless = grain.MapDataset.range(step, np.iinfo(np.int32).max).map(batch_at)
+        return iter(endless.to_iter_dataset(options))
+
+    def close() -> None:
+        if reader["iterator"] is not None:
+            reader["iterator"].close()
+        reader.update(step=None, iterator=None)
+
+    def chunk(first: int, steps: int) -> Batch:
+        if reader["step"] != first:
+            close()
+            reader.update(step=first, iterator=read_from(first))
+        batches = [next(reader["iterator"]) for _ in range(steps)]
+        reader["step"] = first + steps
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+
+    return Feed(np.zeros(()), lambda resident, batch: batch, chunk, close)

@@ -1,0 +1,1 @@
+"""What the networks minimise: adversarial losses, gradient penalties, reconstruction."""

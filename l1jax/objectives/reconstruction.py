@@ -1,0 +1,16 @@
+"""Reconstruction of given images, with an L1 term on the outputs."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+Images = Float[Array, "batch height width channels"]
+
+
+def mean_squared_error(generated: Images, real: Images) -> Float[Array, ""]:
+    """Squared difference, mean over pixels, channels and batch, in squared units of the images."""
+    return jnp.mean(jnp.square(generated - real))
+
+
+def activity_l1(activations: Float[Array, "..."], strength: ArrayLike) -> Float[Array, ""]:
+    """strength·|activation|, mean over all entries: asks for sparse outputs, not sparse weights."""
+    return jnp.asarray(strength) * jnp.mean(jnp.abs(activations))

@@ -1,0 +1,82 @@
+"""Different penalties for different leaves, chosen by regular expressions over their paths."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from l1jax.penalties.base import Penalty, norm
+from l1jax.penalties.sparsity import path_name
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ByPath:
+    """A penalty per pattern; leaves that match none are free. Made by `l1jax.by_path`."""
+
+    patterns: tuple[str, ...] = field(metadata={"static": True})
+    penalties: tuple[Penalty, ...]
+
+    def value(self, x: PyTree) -> Float[Array, ""]:
+        """Sum of the penalties of the leaves that match."""
+        leaves = zip(leaf_penalties(self, x), jax.tree.leaves(x), strict=True)
+        return jnp.asarray(sum(penalty.value(leaf) for penalty, leaf in leaves if penalty), float)
+
+    def prox(self, x: PyTree, step: PyTree) -> PyTree:
+        """Prox of the leaves that match; the others are returned as they are."""
+        return self._map(lambda penalty, leaf, s: penalty.prox(leaf, s) if penalty else leaf, x, step)
+
+    def subgradient(self, x: PyTree) -> PyTree:
+        """Subgradient of the leaves that match, 0 for the others."""
+        return self._map(lambda penalty, leaf: penalty.subgradient(leaf) if penalty else jnp.zeros_like(leaf), x)
+
+    def distance(self, x: PyTree, grad: PyTree) -> Float[Array, ""]:
+        """Distance of −grad to the subdifferential; for free leaves the norm of their gradient."""
+        return norm(self._map(lambda penalty, leaf, g: penalty.distance(leaf, g) if penalty else g, x, grad))
+
+    def _map(self, f: Any, x: PyTree, *rest: PyTree) -> PyTree:
+        leaves, treedef = jax.tree.flatten(x)
+        columns = (leaf_penalties(self, x), leaves, *(jax.tree.leaves(jax.tree.broadcast(r, x)) for r in rest))
+        return treedef.unflatten([f(*row) for row in zip(*columns, strict=True)])
+
+
+def by_path(penalties: Mapping[str, Penalty]) -> ByPath:
+    r"""Choose penalties by path: `by_path({r"(^|/)kernel$": l1(1e-4)})`.
+
+    Each pattern is searched (`re.search`) in the leaf's keys joined by `/`, without a leading
+    `params` collection. Whether the patterns fit is known when the penalty first meets a tree.
+
+    Raises:
+        ValueError: if there is no pattern or one is not a regular expression; and, when it meets a
+            tree with leaves, if no pattern matches any of them or two match the same one.
+    """
+    if not penalties:
+        raise ValueError("`penalties` (={}) must have at least one pattern, such as '(^|/)kernel$'.")
+    for pattern in penalties:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"`penalties` has {pattern!r}, which must be a regular expression: {error}.") from None
+    return ByPath(tuple(penalties), tuple(penalties.values()))
+
+
+def leaf_penalties(penalty: Penalty, tree: PyTree) -> list[Penalty | None]:
+    """The penalty of each leaf in flattening order, None for leaves that are free."""
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    if not isinstance(penalty, ByPath):
+        return [penalty] * len(paths)
+    matches = [[i for i, p in enumerate(penalty.patterns) if re.search(p, path)] for path in paths]
+    if paths and not any(matches):
+        raise ValueError(
+            f"`by_path` patterns {list(penalty.patterns)} must match at least one parameter path; the paths are "
+            f"{paths}."
+        )
+    for path, found in zip(paths, matches, strict=True):
+        if len(found) > 1:
+            names = [penalty.patterns[i] for i in found]
+            raise ValueError(f"`by_path` patterns {names} both match {path!r}; make them exclude each other.")
+    return [penalty.penalties[found[0]] if found else None for found in matches]

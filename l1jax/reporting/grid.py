@@ -1,0 +1,52 @@
+"""Sample grids."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+SMALLEST_CELL = 64  # pixels; smaller images are enlarged to at least this
+
+
+def image_grid(images: UInt8[np.ndarray, "count height width channels"], columns: int = 0) -> Image.Image:
+    """Lay images out in rows with a gap between them, small ones enlarged smoothly.
+
+    Args:
+        images: 1 (grey) or 3 (colour) channels.
+        columns: images per row; 0 makes the grid as square as it can be.
+
+    Raises:
+        ValueError: if there is no image or the channels are neither 1 nor 3.
+    """
+    count, height, width, channels = images.shape
+    if count < 1 or channels not in (1, 3):
+        raise ValueError(f"`images` (of shape {images.shape}) must be at least one image with 1 or 3 channels.")
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    enlarge = max(1, math.ceil(SMALLEST_CELL / max(height, width)))
+    cell_width, cell_height = width * enlarge, height * enlarge
+    gap = max(2, cell_width // 16)
+    rows = math.ceil(count / columns)
+    size = (gap + columns * (cell_width + gap), gap + rows * (cell_height + gap))
+    grid = Image.new("L" if channels == 1 else "RGB", size, 255 if channels == 1 else (255, 255, 255))
+    for i, image in enumerate(images):
+        cell = to_pillow(image)
+        if enlarge > 1:
+            cell = cell.resize((cell_width, cell_height), Image.Resampling.BICUBIC)
+        row, column = divmod(i, columns)
+        grid.paste(cell, (gap + column * (cell_width + gap), gap + row * (cell_height + gap)))
+    return grid
+
+
+def to_pillow(image: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
+    """One grey or colour image for Pillow."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Write a PNG whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    image.save(partial, format="PNG")
+    os.replace(partial, path)

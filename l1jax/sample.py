@@ -1,0 +1,116 @@
+"""Sample a trained generator: `python -m l1jax.sample --workdir runs/digits --count 64 --output grid.png`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+from jaxtyping import UInt8
+from rich.console import Console
+
+from l1jax.build import image_shape
+from l1jax.command_line import run
+from l1jax.config import InputError
+from l1jax.reporting import image_grid, save_image
+from l1jax.reporting.grid import to_pillow
+from l1jax.training.checkpoint import open_checkpoints
+from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.task import make_task, stream
+from l1jax.training.workdir import read_config
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Draw images from the averaged generator of a training run."""
+
+    workdir: str
+    """Work directory of the run."""
+    count: int = 64
+    """How many images."""
+    seed: int = 0
+    """Seed of the latents; the first images are the same for every count."""
+    step: int | None = None
+    """Which checkpoint; by default the newest good one."""
+    output: str = "grid.png"
+    """A .png grid, a .npz (uint8, key `images`: count, height, width, channels), or a folder of PNGs."""
+    columns: int = 0
+    """Images per row of the grid; 0 makes it as square as it can be."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Sample as the flags say; returns the exit status."""
+    options = tyro.cli(SampleOptions, args=list(arguments), prog="python -m l1jax.sample")
+    workdir, output = Path(options.workdir), Path(options.output)
+    if options.count < 1:
+        raise InputError(f"`--count` (={options.count}) must be at least 1.")
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"`--seed` (={options.seed}) must be at least 0 and below 2**32.")
+    check_output(output)
+    console = Console(soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    experiment = read_config(workdir)
+    if experiment is None or not (workdir / "checkpoints").is_dir():
+        raise InputError(
+            f"`--workdir` (={workdir}) must hold a training run: train one there with python -m l1jax.train."
+        )
+    task = make_task(experiment, image_shape(experiment.data))
+    checkpoints = open_checkpoints(workdir, experiment, None, say, read_only=True)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+        jax.eval_shape(task.init, stream(experiment.seed, "parameters")),
+    )
+    restored = checkpoints.restore(template, options.step)
+    checkpoints.close()
+    if restored is None:
+        raise InputError(f"`--workdir` (={workdir}) must hold a good checkpoint; it has none yet.")
+    latents = draw_latents(task.generator, stream(options.seed, "sample"), options.count)
+    images = make_sampler(task.generator)(restored.state.average, latents)
+    try:
+        write_images(images, output, options.columns)
+    except OSError as error:
+        raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
+    say(f"{options.count} images of step {restored.step:,}: {output}")
+    return 0
+
+
+def check_output(output: Path) -> None:
+    """Refuse an output that cannot be written, before any work is done.
+
+    Raises:
+        InputError: if its folder is not there, its suffix is unknown, or it is a folder with something in it.
+    """
+    if output.suffix not in ("", ".png", ".npz"):
+        raise InputError(f"`--output` (={output}) must end in .png or .npz, or be a folder.")
+    if not output.absolute().parent.is_dir():
+        raise InputError(
+            f"`--output` (={output}) must be in a folder that exists: make {output.absolute().parent} first."
+        )
+    if output.suffix and output.is_dir():
+        raise InputError(f"`--output` (={output}) must not be a folder that ends in {output.suffix}.")
+    if not output.suffix and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"`--output` (={output}) must be a new or an empty folder, or end in .png or .npz.")
+
+
+def write_images(images: UInt8[np.ndarray, "count height width channels"], output: Path, columns: int = 0) -> None:
+    """Write a grid, an archive or a folder; files appear whole or not at all."""
+    if output.suffix == ".png":
+        save_image(image_grid(images, columns), output)
+    elif output.suffix == ".npz":
+        partial = output.with_name(f".{output.name}.partial.npz")
+        np.savez_compressed(partial, images=images)
+        os.replace(partial, output)
+    else:
+        output.mkdir(exist_ok=True)
+        for i, image in enumerate(images):
+            save_image(to_pillow(image), output / f"{i:05d}.png")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,151 @@
+"""Train an experiment: `python -m l1jax.train --config experiments/celeba.py --workdir runs/celeba`."""
+
+import shlex
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+import tyro
+from rich.console import Console
+
+from l1jax.build import image_shape
+from l1jax.command_line import parse_experiment, run
+from l1jax.config import Config, InputError, kinds
+from l1jax.data.batches import Feed, load, order, resident_feed, streaming_feed
+from l1jax.data.sources import Source, open_source
+from l1jax.training.checkpoint import Checkpoints, open_checkpoints
+from l1jax.training.log import open_log
+from l1jax.training.loop import JUDGED, NotFinite, Stopped, train
+from l1jax.training.parallel import Runner, make_runner
+from l1jax.training.state import State, Task
+from l1jax.training.task import make_task, stream
+from l1jax.training.workdir import check_workdir, open_workdir
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train an experiment."""
+
+    experiment: Annotated[Config, tyro.conf.arg(name="")]
+    config: str
+    """Experiment: a Python file with get_config(), or the name of one that comes with l1jax."""
+    workdir: str
+    """Where the run is kept; one that holds this experiment already is resumed."""
+    data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
+    """Kind of data; changes which --data.… flags there are."""
+    model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
+    """Kind of model; changes which --model.… flags there are."""
+    objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
+    """Kind of objective; changes which --objective.… flags there are."""
+    resume: bool = True
+    """Go on from the newest checkpoint; --no-resume wants an empty directory, or --overwrite."""
+    overwrite: bool = False
+    """Delete the run in the work directory and start over."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train as the flags say; returns the exit status."""
+    options = parse_experiment(TrainOptions, arguments, "python -m l1jax.train", "Train an experiment.")
+    experiment, workdir = options.experiment, Path(options.workdir)
+    console = Console(soft_wrap=True)
+    check_workdir(workdir, experiment, resume=options.resume, overwrite=options.overwrite)
+    devices = jax.devices()
+    check_batch(experiment.batch_size, len(devices))
+    task = make_task(experiment, image_shape(experiment.data))
+    template = jax.eval_shape(task.init, stream(experiment.seed, "parameters"))  # refuses what does not fit
+    source = open_source(experiment.data)
+    feed, reference = open_feed(experiment, task, source, console)
+    runner = make_runner(task, feed, devices, experiment.parallel)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    with open_workdir(workdir, experiment, overwrite=options.overwrite):
+        checkpoints = open_checkpoints(workdir, experiment, source.fingerprint, say)
+        first, state = start(experiment, task, runner, checkpoints, template)
+        if first:
+            say(f"resuming {workdir} from step {first:,}")
+        size = " × ".join(map(str, source.image_shape))
+        say(f"{source.length:,} images of {size} on {len(devices)} × {devices[0].device_kind}, into {workdir}")
+        resident = runner.replicate(feed.resident)
+        with open_log(workdir, first, experiment.steps, console) as log:
+            try:
+                stopped = train(
+                    experiment, task, runner, state, resident, feed.chunk, reference, workdir, checkpoints, log
+                )
+            except NotFinite as error:
+                say(f"error: {error}")
+                return 1
+            finally:
+                feed.close()
+        checkpoints.close()
+    return report(stopped, first, experiment, workdir, arguments, say)
+
+
+def check_batch(batch_size: int, devices: int) -> None:
+    """Refuse a batch that devices cannot share evenly.
+
+    Raises:
+        InputError: naming the nearest size that they can.
+    """
+    if batch_size % devices:
+        nearest = max(devices, round(batch_size / devices) * devices)
+        raise InputError(
+            f"`batch_size` (={batch_size}) must be divisible by the number of devices (={devices}); the nearest that "
+            f"is: {nearest}."
+        )
+
+
+def open_feed(
+    experiment: Config, task: Task, source: Source, console: Console
+) -> tuple[Feed, np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Choose between data on the device and streaming; also the real images that samples are compared with."""
+    arguments = (experiment.seed, task.draws, experiment.batch_size)
+    chosen = order(experiment.seed, 0, min(JUDGED, source.length), source.length)
+    if source.length * np.prod(source.image_shape) > experiment.resident_mib * 2**20:
+        return streaming_feed(source, *arguments), np.stack([source.example(int(i)) for i in chosen])
+    with console.status(f"reading {source.length:,} images"):
+        images = load(source)
+    return resident_feed(images, *arguments), images[chosen]
+
+
+def start(experiment: Config, task: Task, runner: Runner, checkpoints: Checkpoints, template: Any) -> tuple[int, State]:
+    """The newest good checkpoint, or fresh networks; with the step that it stands at."""
+    key = stream(experiment.seed, "parameters")
+    example = runner.replicate(np.zeros(()))
+    restored = checkpoints.restore(
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=example.sharding), template)
+    )
+    if restored is not None:
+        return restored
+    return 0, runner.replicate(jax.jit(task.init)(key))
+
+
+def report(stopped: Stopped, first: int, experiment: Config, workdir: Path, arguments: Sequence[str], say: Any) -> int:
+    """Say where everything is and what to do next."""
+    if stopped.signal is not None and stopped.step < experiment.steps:
+        name = signal.Signals(stopped.signal).name
+        say(f"stopped by {name}, saved at step {stopped.step:,}; go on with:")
+        say(f"  {command('l1jax.train', *(a for a in arguments if a not in ('--overwrite', '--no-resume')))}")
+        return 128 + stopped.signal
+    if first >= experiment.steps:
+        say(f"already trained to step {first:,}; a larger --steps goes on.")
+    grids = sorted((workdir / "samples").glob("step_*.png"))
+    say(f"samples     {grids[-1] if grids else workdir / 'samples'}")
+    say(f"checkpoint  {workdir / 'checkpoints' / str(stopped.step)}")
+    say(f"metrics     {workdir / 'metrics.jsonl'}")
+    say(f"more images: {command('l1jax.sample', '--workdir', str(workdir), '--count', '64', '--output', 'grid.png')}")
+    return 0
+
+
+def command(module: str, *arguments: str) -> str:
+    """A command line to copy."""
+    return shlex.join(["python", "-m", module, *arguments])
+
+
+if __name__ == "__main__":
+    run(main)

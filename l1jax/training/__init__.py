@@ -1,0 +1,1 @@
+"""Training: state, steps, devices, checkpoints, the loop and its log."""

@@ -1,0 +1,199 @@
+"""Checkpoints that are whole, belong to the experiment, and hold the very bits that were saved."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+from jaxtyping import PyTree
+from orbax.checkpoint import checkpoint_managers as policies
+
+from l1jax.config import Config, InputError, from_json, to_json
+from l1jax.training.workdir import refuse_other_experiment
+
+absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax reports every save; we say what matters
+
+
+class Restored(NamedTuple):
+    """A checkpoint that passed every check."""
+
+    step: int
+    state: Any
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a work directory, by step; made by `open_checkpoints`."""
+
+    workdir: Path
+    experiment: Config
+    fingerprint: str | None
+    manager: ocp.CheckpointManager
+    say: Callable[[str], None]
+    read_only: bool
+
+    def save(self, step: int, state: PyTree, kernel_distance: float) -> None:
+        """Start writing a checkpoint in the background; it appears under its name only when whole.
+
+        Raises:
+            InputError: if an earlier save could not be written, or this one cannot.
+        """
+        meta = {
+            "config": to_json(self.experiment),
+            "fingerprint": self.fingerprint,
+            "layout": layout(state),
+            "digest": digest(state),
+        }
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        metrics = {"kernel_distance": kernel_distance if np.isfinite(kernel_distance) else float(np.finfo("f4").max)}
+        self._write(lambda: self.manager.save(step, args=items, metrics=metrics, force=True))
+
+    def wait(self) -> None:
+        """Wait for the save in the background.
+
+        Raises:
+            InputError: if it could not be written.
+        """
+        self._write(self.manager.wait_until_finished)
+
+    def latest(self) -> int | None:
+        """Step of the newest checkpoint, whole or not."""
+        return max(self.manager.all_steps(), default=None)
+
+    def restore(self, template: PyTree, step: int | None = None) -> Restored | None:
+        """Restore the newest good checkpoint, or that of `step`; None if there is none.
+
+        A damaged one (truncated, incomplete, bits flipped) is set aside under `damaged/` and the one
+        before it is tried, so that later saves take effect; nothing is moved when reading only.
+
+        Args:
+            template: the state's tree of `ShapeDtypeStruct`s with shardings.
+            step: which one; by default the newest.
+
+        Raises:
+            InputError: if a checkpoint belongs to another experiment, other images or another
+                version of l1jax, or may not be read; or if `step` is not there or damaged.
+        """
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        if step is not None and step not in steps:
+            raise InputError(f"`--step` (={step}) must be one of the checkpoints: {sorted(steps)}.")
+        for candidate in steps if step is None else [step]:
+            try:
+                return Restored(candidate, self._read(candidate, template))
+            except (InputError, MemoryError):
+                raise
+            except PermissionError as error:
+                raise InputError(f"checkpoint {self._path(candidate)} must be readable: {error.strerror}.") from error
+            except Exception as error:  # damaged files raise anything, a bare Exception too
+                if step is not None:
+                    raise InputError(f"checkpoint {self._path(candidate)} is damaged ({_brief(error)}).") from error
+                self._set_aside(candidate, error)
+        return None
+
+    def close(self) -> None:
+        """Release the manager."""
+        self.manager.close()
+
+    def _path(self, step: int) -> Path:
+        return self.workdir / "checkpoints" / str(step)
+
+    def _read(self, step: int, template: PyTree) -> PyTree:
+        path = self._path(step)
+        meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        refuse_other_experiment(from_json(meta["config"]), self.experiment, path)
+        if self.fingerprint not in (None, meta["fingerprint"]):
+            raise InputError(f"`data` has changed since {path} was written: give the same images or another --workdir.")
+        if meta["layout"] != layout(template):
+            raise InputError(f"{path} was written by another version of l1jax: use that version, or another --workdir.")
+        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
+        if digest(state) != meta["digest"]:
+            raise ValueError("its content differs from what was saved")
+        return state
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        path, target = self._path(step), self.workdir / "damaged" / str(step)
+        if self.read_only:
+            self.say(f"checkpoint {path} is damaged ({_brief(error)}); trying the one before it.")
+            return
+        while target.exists():
+            target = target.with_name(target.name + "_")
+        target.parent.mkdir(exist_ok=True)
+        shutil.move(path, target)
+        self.manager.reload()
+        self.say(f"checkpoint {path} is damaged ({_brief(error)}): moved to {target}, trying the one before it.")
+
+    def _write(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except Exception as error:  # what the background thread met: full disk, permission, lost mount
+            raise InputError(
+                f"a checkpoint could not be written to {self.workdir / 'checkpoints'} ({_brief(error)}): make room or "
+                "permission there and run the same command again; earlier checkpoints are intact."
+            ) from error
+
+
+def open_checkpoints(
+    workdir: Path,
+    experiment: Config,
+    fingerprint: str | None,
+    say: Callable[[str], None],
+    *,
+    read_only: bool = False,
+) -> Checkpoints:
+    """Open the checkpoints of a work directory: the last `keep_checkpoints` and the best are kept.
+
+    The best is the one with the smallest kernel distance.
+
+    Args:
+        workdir: the work directory.
+        experiment: what is trained; checkpoints of another one are refused.
+        fingerprint: of the images; checkpoints of others are refused. None where the images do not matter.
+        say: called with a sentence when something is amiss.
+        read_only: change nothing on disk.
+    """
+    keep = [
+        policies.LatestN(experiment.keep_checkpoints),
+        policies.BestN(get_metric_fn=_kernel_distance, reverse=True, n=1),
+    ]
+    options = ocp.CheckpointManagerOptions(
+        best_fn=_kernel_distance,  # also what makes Orbax keep the metric on disk
+        best_mode="min",
+        preservation_policy=policies.AnyPreservationPolicy(keep),
+        cleanup_tmp_directories=not read_only,
+        create=not read_only,
+        read_only=read_only,
+    )
+    manager = ocp.CheckpointManager(workdir.absolute() / "checkpoints", options=options)
+    return Checkpoints(workdir, experiment, fingerprint, manager, say, read_only)
+
+
+def layout(tree: PyTree) -> str:
+    """A digest of the paths, shapes and dtypes of a tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    names = [f"{jax.tree_util.keystr(path)} {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def digest(tree: PyTree) -> str:
+    """A sha256 of every bit of a tree's leaves, in flattening order."""
+    sha = hashlib.sha256()
+    for leaf in jax.device_get(jax.tree.leaves(tree)):
+        sha.update(np.ascontiguousarray(leaf).data)
+    return sha.hexdigest()
+
+
+def _kernel_distance(metrics: dict[str, float]) -> float:
+    return metrics["kernel_distance"]
+
+
+def _brief(error: Exception) -> str:
+    """The first line of an error, shortened."""
+    line = (str(error) or type(error).__name__).strip().splitlines()[0]
+    return line if len(line) < 160 else line[:157] + "…"

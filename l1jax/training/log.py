@@ -1,0 +1,115 @@
+"""What training says: a progress bar or plain lines, `metrics.jsonl`, TensorBoard events."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10.0  # between lines where there is no terminal
+
+
+class Log(NamedTuple):
+    """Where training reports.
+
+    metrics: (step, numbers by name) → None; written to disk at once.
+    say: one sentence, on a line of its own.
+    """
+
+    metrics: Callable[[int, dict[str, float]], None]
+    say: Callable[[str], None]
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Drop the lines of `metrics.jsonl` beyond `step`, and one that a kill left incomplete."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if not line.endswith("\n") or json.loads(line)["step"] > step:
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        kept.append(line)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, path)
+
+
+@contextmanager
+def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterator[Log]:
+    """Report a run that goes from step `first` to `steps`; what was logged beyond `first` is cut."""
+    from tensorboardX import SummaryWriter  # imports torch where that is installed
+
+    path = workdir / "metrics.jsonl"
+    cut_metrics(path, first)
+    events = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
+    show = _terminal(console, first, steps) if console.is_terminal else _plain(console, steps)
+    with path.open("a", encoding="utf-8") as lines, show as (update, say):
+
+        def metrics(step: int, values: dict[str, float]) -> None:
+            lines.write(json.dumps({"step": step, **values}) + "\n")
+            lines.flush()
+            for name, value in values.items():
+                events.add_scalar(name, value, step)
+            update(step, values)
+
+        yield Log(metrics, say)
+    events.close()
+
+
+Update = Callable[[int, dict[str, float]], None]
+
+
+@contextmanager
+def _terminal(console: Console, first: int, steps: int) -> Iterator[tuple[Update, Callable[[str], None]]]:
+    columns = (
+        MofNCompleteColumn(),
+        BarColumn(bar_width=None),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=console, expand=True) as progress:
+        task = progress.add_task("compiling the first call …", total=steps, completed=first)
+        yield (
+            lambda step, values: progress.update(task, completed=step, description=_summary(values)),
+            lambda text: progress.console.print(text, markup=False, highlight=False, soft_wrap=True),
+        )
+
+
+@contextmanager
+def _plain(console: Console, steps: int) -> Iterator[tuple[Update, Callable[[str], None]]]:
+    shown = {"at": -PLAIN_SECONDS, "step": 0, "speed": 0.0}
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def update(step: int, values: dict[str, float]) -> None:
+        if step < steps and time.monotonic() - shown["at"] < PLAIN_SECONDS:
+            return
+        shown["at"] = time.monotonic()
+        left = (steps - step) * values["seconds_per_step"]
+        minutes, seconds = divmod(round(left), 60)
+        say(f"step {step:,}/{steps:,}  {_summary(values)}  ETA {minutes}:{seconds:02d}")
+        sys.stdout.flush()
+
+    yield update, say
+
+
+def _summary(values: dict[str, float]) -> str:
+    """The few numbers that tell how training goes."""
+    parts = [f"{values['images_per_second']:,.0f} images/s"]
+    for short, network in (("G", "generator"), ("D", "discriminator")):
+        if f"{network}/loss" in values:
+            zeros = f"{100 * values[f'{network}/sparsity']:.1f} % zeros"
+            parts.append(f"{short} {values[f'{network}/loss']:.3g}, {zeros}")
+    if values.get("skipped"):
+        parts.append(f"{values['skipped']:.0f} steps skipped")
+    return "  ".join(parts)

@@ -1,0 +1,120 @@
+"""Many steps in one compiled call, mapped over devices by `jit(shard_map)` or by `pmap`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Key, PyTree
+
+from l1jax.data.batches import Feed
+from l1jax.models.gan import AXIS
+from l1jax.penalties import sparsity
+from l1jax.training.state import Metrics, NetworkState, State, Task
+
+BATCH_AXIS = 2  # a chunk leads with steps, draws, batch
+
+
+Run = Callable[[State, PyTree, PyTree, Key[Array, ""]], tuple[State, Metrics]]
+
+
+class Runner(NamedTuple):
+    """A task on some devices.
+
+    replicate: puts a tree on every device.
+    run: (state, resident data, chunk, key) → (state, metrics), all the chunk's steps in one call;
+        the state is donated. Step t draws from fold_in(key, t).
+    """
+
+    replicate: Callable[[PyTree], PyTree]
+    run: Run
+
+
+def make_runner(
+    task: Task,
+    feed: Feed,
+    devices: Sequence[Any],
+    parallel: Literal["shard_map", "pmap"] = "shard_map",
+) -> Runner:
+    """Map a task's step over devices, each with its part of every batch.
+
+    The state is replicated, and has the same shapes either way; both ways train the same model.
+
+    Args:
+        task: what to train.
+        feed: where the batches come from; its chunks are split along their batch.
+        devices: one or more; their number must divide the batch size.
+        parallel: `jit(shard_map)`, or `pmap` as older code bases know it.
+    """
+    mesh = Mesh(np.asarray(devices), (AXIS,))
+    replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(*[None] * BATCH_AXIS, AXIS))
+
+    def steps(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
+        def body(state: State, item: PyTree) -> tuple[State, Metrics]:
+            return task.step(state, feed.take(resident, item), jax.random.fold_in(key, state.step))
+
+        state, metrics = jax.lax.scan(body, state, chunk)
+        return state, {**summarise(metrics), **describe(task, state)}
+
+    if parallel == "pmap":
+        mapped = jax.pmap(
+            steps,
+            axis_name=AXIS,
+            in_axes=(None, None, BATCH_AXIS, None),
+            out_axes=(None, None),
+            devices=list(devices),
+            donate_argnums=0,
+        )
+
+        def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
+            return mapped(state, resident, jax.tree.map(lambda leaf: _by_device(leaf, len(devices)), chunk), key)
+
+    else:
+        mapped = jax.jit(
+            jax.shard_map(steps, mesh=mesh, in_specs=(P(), P(), split.spec, P()), out_specs=(P(), P())),
+            donate_argnums=0,
+        )
+
+        def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
+            return mapped(state, resident, jax.device_put(chunk, split), key)
+
+    return Runner(lambda tree: jax.device_put(tree, replicated), run)
+
+
+def summarise(metrics: Metrics) -> Metrics:
+    """Mean of each metric over the steps that were taken; `skipped` counts the others."""
+    taken = metrics["taken"] > 0
+    count = jnp.maximum(jnp.sum(taken), 1)
+    means = {name: jnp.sum(jnp.where(taken, m, 0)) / count for name, m in metrics.items() if name != "taken"}
+    return {**means, "skipped": jnp.sum(~taken).astype(jnp.float32)}
+
+
+def describe(task: Task, state: State) -> Metrics:
+    """Zeros per layer and in all, and the strength in force, of each network in the state."""
+    metrics: Metrics = {}
+    for name, network in state._asdict().items():
+        if isinstance(network, NetworkState):
+            zeros = sparsity(network.params, task.penalised[name])
+            metrics[f"{name}/sparsity"] = zeros.total
+            metrics |= {f"{name}/sparsity/{path}": fraction for path, fraction in zeros.by_path.items()}
+            metrics[f"{name}/strength"] = task.strength[name] * strength_scale(network.opt_state)
+    return metrics
+
+
+def strength_scale(opt_state: Any) -> Array:
+    """The factor that the optimiser applies to its penalty's strengths."""
+    scales = [node.scale for node in jax.tree.leaves(opt_state, is_leaf=_has_scale) if _has_scale(node)]
+    return scales[0] if scales else jnp.ones([])
+
+
+def _has_scale(node: Any) -> bool:
+    return hasattr(node, "scale")
+
+
+def _by_device(leaf: np.ndarray, devices: int) -> np.ndarray:
+    """Split the batch axis into device and local batch, the device where `pmap` looks for it."""
+    shape = leaf.shape
+    return leaf.reshape(*shape[:BATCH_AXIS], devices, shape[BATCH_AXIS] // devices, *shape[BATCH_AXIS + 1 :])

@@ -1,0 +1,62 @@
+"""One step of a generator that learns to draw given images from fixed latents."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from l1jax.data.batches import Batch
+from l1jax.models import Generator, from_uint8
+from l1jax.objectives.reconstruction import activity_l1, mean_squared_error
+from l1jax.training.parts import all_finite, keep_if, mean_over_devices, move_average, update, varying
+from l1jax.training.state import Average, GeneratorState, Metrics, NetworkState
+
+
+def init_generator(generator: Generator, tx: optax.GradientTransformation, key: Key[Array, ""]) -> GeneratorState:
+    """Draw the generator."""
+    params, statistics = generator.network.init(key)
+    average = Average(*jax.tree.map(jnp.copy, (params, statistics)))  # memory of its own: the state is donated
+    return GeneratorState(jnp.zeros([], jnp.int32), NetworkState(params, statistics, tx.init(params)), average)
+
+
+def reconstruction_step(
+    generator: Generator,
+    tx: optax.GradientTransformation,
+    *,
+    latent_key: Key[Array, ""],
+    activity_strength: float = 0.0,
+    ema_decay: float = 0.999,
+):
+    """Build the step (state, batch, key) → (state, metrics), per device.
+
+    Minimises mean squared error + activity_strength·mean|output|. Example i is paired with the fixed
+    latent drawn from fold_in(latent_key, i), so latents need no storage and follow their image
+    through every epoch.
+
+    Source: Bojanowski et al., ICML 2018, section 3, with the latents held fixed.
+    """
+
+    def latents(index: Int[Array, " batch"]) -> Float[Array, "batch latent"]:
+        keys = jax.vmap(lambda i: jax.random.fold_in(latent_key, i))(index)
+        return jax.vmap(lambda key: generator.latents(key, 1)[0])(keys)
+
+    def step(state: GeneratorState, batch: Batch, key: Key[Array, ""]) -> tuple[GeneratorState, Metrics]:
+        real, z = from_uint8(batch.image[0], generator.image_range), latents(batch.index[0])
+
+        def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
+            images, statistics = generator.network.apply(params, state.generator.statistics, z, True)
+            error, activity = mean_squared_error(images, real), activity_l1(images, activity_strength)
+            metrics = {"generator/loss": error, "generator/activity_l1": activity}
+            return error + activity, (statistics, metrics)
+
+        grads, (statistics, metrics) = jax.grad(loss, has_aux=True)(varying(state.generator.params))
+        grads, metrics = mean_over_devices((grads, metrics))
+        metrics["generator/gradient_norm"] = optax.tree.norm(grads)
+        network = update(state.generator, grads, statistics, tx)
+
+        finite = all_finite(*metrics.values())
+        average = move_average(state.average, network, state.step, ema_decay)
+        new = keep_if(finite, GeneratorState(state.step, network, average), state)._replace(step=state.step + 1)
+        return new, {**metrics, "taken": finite.astype(jnp.float32)}
+
+    return step

@@ -1,0 +1,35 @@
+"""Images from the averaged generator."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+
+from l1jax.models import Generator, to_uint8
+from l1jax.training.state import Average
+
+BATCH = 128  # images generated in one compiled call
+
+
+def draw_latents(generator: Generator, key: Key[Array, ""], count: int) -> Float[Array, "count latent"]:
+    """Latents of which the first n are the same for every `count` ≥ n."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+    return jax.vmap(lambda k: generator.latents(k, 1)[0])(keys)
+
+
+def make_sampler(generator: Generator):
+    """Build (average, latents) → uint8 images, generated in batches of one size."""
+
+    @jax.jit
+    def generate(average: Average, latents: Float[Array, "batch latent"]) -> UInt8[Array, "batch h w c"]:
+        images, _ = generator.network.apply(average.params, average.statistics, latents, False)
+        return to_uint8(images, generator.image_range)
+
+    def sample(average: Average, latents: Float[Array, "count latent"]) -> UInt8[np.ndarray, "count h w c"]:
+        count = len(latents)
+        size = min(BATCH, count)
+        padded = jnp.pad(latents, ((0, -count % size), (0, 0)))
+        parts = [np.asarray(generate(average, padded[i : i + size])) for i in range(0, count, size)]
+        return np.concatenate(parts)[:count]
+
+    return sample

@@ -1,0 +1,121 @@
+"""The work directory: whose it is, what is in it, and who is writing to it."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from l1jax.config import Config, InputError, differences, from_json, to_json
+
+# Everything a run writes; nothing else in the directory is ever touched.
+OWN = ("config.json", "metrics.jsonl", "checkpoints", "damaged", "samples", "tensorboard")
+
+
+def read_config(directory: Path) -> Config | None:
+    """The experiment of a work directory; None where no run has started.
+
+    Raises:
+        InputError: if `config.json` cannot be read or is not an experiment.
+    """
+    path = directory / "config.json"
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except InputError as error:
+        raise InputError(f"{path} is not an experiment of this l1jax: {error}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as an experiment: {error}.") from error
+
+
+def write_config(directory: Path, experiment: Config) -> None:
+    """Write `config.json` whole or not at all."""
+    partial = directory / ".config.json.partial"
+    partial.write_text(json.dumps(to_json(experiment), indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, directory / "config.json")
+
+
+def refuse_other_experiment(found: Config, wanted: Config, where: Path) -> None:
+    """Refuse to go on with another experiment's work.
+
+    Raises:
+        InputError: naming every field that differs.
+    """
+    changed = differences(found, wanted)
+    if changed:
+        raise InputError(
+            f"{where} belongs to another experiment ({'; '.join(changed)}): give another --workdir, the same settings, "
+            "or --overwrite to delete that run and start over."
+        )
+
+
+def check_workdir(directory: Path, experiment: Config, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a work directory that this run may not use, before anything is written.
+
+    Raises:
+        InputError: if it is not a directory, cannot be written, holds another experiment, or holds
+            any run although `resume` is off; `overwrite` lifts the last two.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"`--workdir` (={directory}) must be a directory, not a file.")
+    existing = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"`--workdir` (={directory}) must be writable: no permission to write in {existing}.")
+    if overwrite:
+        return
+    present = [name for name in OWN if (directory / name).exists()]
+    if present and not resume:
+        raise InputError(
+            f"`--no-resume` starts over only in an empty directory, and {directory} holds {', '.join(present)}: add "
+            "--overwrite to delete that run, or give another --workdir."
+        )
+    found = read_config(directory)
+    if found is not None:
+        refuse_other_experiment(found, experiment, directory)
+    elif present:
+        raise InputError(
+            f"{directory} holds {', '.join(present)} but no config.json: give another --workdir, or --overwrite to "
+            "delete them."
+        )
+
+
+@contextmanager
+def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Iterator[None]:
+    """Hold the directory against other processes and record the experiment in it.
+
+    Raises:
+        InputError: if another process is training in it, or it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / ".lock", "a")  # noqa: SIM115 (held as long as the run)
+    except OSError as error:
+        raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror}.") from error
+    with lock:
+        _hold(lock.fileno(), directory)
+        try:
+            if overwrite:
+                for name in OWN:
+                    path = directory / name
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            for name in ("checkpoints", "samples"):
+                (directory / name).mkdir(exist_ok=True)
+            write_config(directory, experiment)
+        except OSError as error:
+            raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror}.") from error
+        yield
+
+
+def _hold(descriptor: int, directory: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock; two runs in one directory are then the user's to avoid
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(
+            f"`--workdir` (={directory}) is in use by another process: wait for it or give another."
+        ) from None
