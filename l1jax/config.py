@@ -10,6 +10,7 @@ import math
 import re
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -276,7 +277,7 @@ def _hyphenate(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", name.removesuffix("Data")).lower()
 
 
-def _decode(hint: Any, value: Any, path: str, metadata: typing.Mapping[str, Any]) -> Any:
+def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -335,5 +336,5 @@ def _dot(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _join(names: typing.Iterable[Any]) -> str:
+def _join(names: Iterable[Any]) -> str:
     return ", ".join(str(name) for name in names)

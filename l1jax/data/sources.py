@@ -1,0 +1,184 @@
+"""Real images by index: the digits, a folder or an archive, a TFDS set.
+
+A source decodes one example at a time and keeps no decoded image; batches, order and randomness are
+made from it elsewhere. Opening lists the examples; pixels are decoded, and damaged images found, when
+they are asked for.
+"""
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from l1jax import config
+from l1jax.config import InputError
+from l1jax.data.archives import open_files
+from l1jax.data.images import decode, preprocess, reason
+
+_FOLDER = "use a folder: --data image --data.path FOLDER"
+
+
+class Source(NamedTuple):
+    """Real images by index."""
+
+    length: int
+    image_shape: tuple[int, int, int]
+    """Height, width, channels."""
+    example: Callable[[int], UInt8[np.ndarray, "height width channels"]]
+    """The image at 0 ≤ index < length, as values from 0 to 255; thread safe."""
+    fingerprint: str
+    """SHA-256 in hexadecimal over what identifies the examples and their preprocessing."""
+
+
+def open_source(data: config.Data) -> Source:
+    """Open the real images that a configuration names.
+
+    The same images give the same order and the same fingerprint wherever they lie: a folder, its tar
+    and its zip are one data set.
+
+    Raises:
+        InputError: if they cannot be opened; `Source.example` raises it for an image that cannot be used.
+    """
+    match data:
+        case config.DigitsData():
+            return _open_digits(data)
+        case config.ImageData():
+            return _open_images(data)
+        case config.TfdsData():
+            return _open_tfds(data)
+
+
+def _open_digits(data: config.DigitsData) -> Source:
+    from sklearn.datasets import load_digits  # half a second that the other sources do not need
+
+    pixels = np.rint(cast(Any, load_digits()).images * (255 / 16)).astype(np.uint8)
+    size = (data.image_size, data.image_size)
+
+    def example(i: int) -> UInt8[np.ndarray, "height width channels"]:
+        image = Image.fromarray(pixels[i])
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        return np.array(image)[..., None]
+
+    content = hashlib.sha256(pixels.tobytes()).hexdigest()
+    return Source(len(pixels), (*size, 1), example, _fingerprint("digits", content, data.image_size))
+
+
+def _open_images(data: config.ImageData) -> Source:
+    """Its fingerprint: names below the folder that all share, sizes in bytes, and the preprocessing.
+
+    So it is the same whether an archive was packed from within a folder or from above it; the order
+    is the same in any case. Times and the path do not count.
+    """
+    files = open_files(data.path)
+
+    def read(i: int) -> Image.Image:
+        return decode(files.read(files.names[i]))
+
+    shared = posixpath.commonpath([posixpath.dirname(name) for name in files.names])
+    names = [name.removeprefix(f"{shared}/") for name in files.names]
+    entries = list(zip(names, files.sizes, strict=True))
+    return _preprocessed(data, f"`data.path` (={data.path!r})", len(entries), read, files.names.__getitem__, entries)
+
+
+def _open_tfds(data: config.TfdsData) -> Source:
+    if not data.name:
+        raise InputError("`data.name` is empty: give --data.name NAME, such as celeb_a, a set that TFDS has prepared.")
+    origin = f"`data.name` (={data.name!r})"
+    import tensorflow_datasets  # a third of a second that the other sources do not need
+
+    tfds: Any = tensorflow_datasets  # its modules are lazy, and no type checker sees through them
+    builder = _prepared_builder(tfds, data, origin)
+    count = _count(builder, data.split)
+    feature: Any = dict(builder.info.features or {}).get("image")
+    encoded = isinstance(feature, tfds.features.Image)
+    if not (encoded or isinstance(feature, tfds.features.Tensor)) or feature.np_dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"{origin} must have a feature `image` of 8 or 16 bits, and its features are "
+            f"{', '.join(builder.info.features or ())}; choose another set, or {_FOLDER}."
+        )
+    # TFDS would decode with whichever of OpenCV and Pillow is installed, which do not agree to the bit.
+    decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
+    try:
+        records = builder.as_data_source(split=data.split, decoders=decoders)
+    except NotImplementedError as error:
+        raise InputError(
+            f"{origin} is prepared as {builder.info.file_format.value} in {str(builder.data_path)!r}, which cannot be "
+            f"read by index: in another `data.data_dir`, {_preparation(data)}."
+        ) from error
+
+    def read(i: int) -> Image.Image:
+        image = records[i]["image"]
+        return decode(image) if encoded else Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+
+    identity = [builder.info.full_name, data.split, count]
+    return _preprocessed(data, origin, count, read, lambda i: f"{data.split}, example {i}", identity)
+
+
+def _prepared_builder(tfds: Any, data: config.TfdsData, origin: str) -> Any:
+    try:
+        builder = tfds.builder(data.name, data_dir=data.data_dir or None)
+    except tfds.core.DatasetNotFoundError as error:
+        raise InputError(
+            f"{origin} is neither known to TFDS nor among its prepared sets: check the spelling and `data.data_dir` "
+            f"(={data.data_dir!r}), or {_FOLDER}."
+        ) from error
+    except Exception as error:  # a malformed name, an unknown version, a damaged file: each raises its own
+        raise InputError(
+            f"{origin} cannot be opened by TFDS ({reason(error)}): correct it, or {_preparation(data)}."
+        ) from error
+    if not builder.is_prepared():
+        raise InputError(f"{origin} is not prepared in {str(builder.data_path)!r}: {_preparation(data)}.")
+    return builder
+
+
+def _count(builder: Any, split: str) -> int:
+    try:
+        count = builder.info.splits[split].num_examples
+    except Exception as error:  # a malformed split, an unknown one, one out of range: each raises its own
+        raise InputError(
+            f"`data.split` (={split!r}) must be one of {', '.join(builder.info.splits)} or a part of one, such as "
+            f"train[:10%] ({reason(error)})."
+        ) from error
+    if count < 1:
+        raise InputError(f"`data.split` (={split!r}) must hold at least one example, and holds none.")
+    return count
+
+
+def _preparation(data: config.TfdsData) -> str:
+    where = f", data_dir={data.data_dir!r}" if data.data_dir else ""
+    return (
+        f'prepare it with `tfds.builder({data.name!r}{where}, file_format="array_record").download_and_prepare()` '
+        f"(needs `pip install 'l1jax[tfds]'`), or {_FOLDER}"
+    )
+
+
+def _preprocessed(
+    data: config.ImageData | config.TfdsData,
+    origin: str,
+    length: int,
+    read: Callable[[int], Image.Image],
+    name_of: Callable[[int], str],
+    identity: list[Any],
+) -> Source:
+    def example(i: int) -> UInt8[np.ndarray, "height width channels"]:
+        try:
+            return preprocess(read(i), data.image_size, data.channels, data.crop, name_of(i))
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # whatever damaged bytes lead Pillow, an archive or TFDS to
+            raise InputError(
+                f"{origin} holds the image {name_of(i)!r}, which cannot be used ({reason(error)}); mend or remove it."
+            ) from error
+
+    fingerprint = _fingerprint(identity, data.image_size, data.channels, data.crop)
+    return Source(length, (data.image_size, data.image_size, data.channels), example, fingerprint)
+
+
+def _fingerprint(*identity: Any) -> str:
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()

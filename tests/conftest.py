@@ -1,0 +1,27 @@
+"""Eight CPU devices, types checked at run time, and no oracle missing where all must be there."""
+
+import os
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", 8)
+install_import_hook("l1jax", "typechecker.check")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """In CI a skipped test is a failed one: the oracles are installed there."""
+    outcome = yield
+    report = outcome.get_result()
+    if os.environ.get("L1JAX_NO_SKIPS") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but nothing may be: {report.longrepr}"
+
+
+@pytest.fixture
+def x64():
+    """64-bit numbers for the length of a test."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,71 @@
+"""Who may import whom: downwards only, siblings never each other."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "l1jax"
+LAYERS = [
+    {"config"},
+    {"penalties"},
+    {"models", "objectives", "data", "transforms"},
+    {"build", "evaluation", "reporting"},
+    {"training"},
+    {"selection", "compaction"},
+    {"command_line", "train", "sample", "evaluate", "select", "compact", "report"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# The command lines share one module; the public API gathers the light layers.
+SHARED = {"command_line"}
+PUBLIC = {"penalties", "transforms"}
+
+
+def imports(path: Path) -> set[str]:
+    """The parts of l1jax that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names = [node.module] if node.module != "l1jax" else [f"l1jax.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("l1jax.")}
+    return found
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def allowed(importer: str, imported: str) -> bool:
+    if importer == "__init__":
+        return imported in PUBLIC
+    return importer == imported or LEVEL[imported] < LEVEL[importer] or imported in SHARED
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_from_layers_below(path):
+    importer = part(path)
+    assert importer == "__init__" or importer in LEVEL, f"{importer} has no layer in DESIGN's table"
+    wrong = {name for name in imports(path) if not allowed(importer, name)}
+    assert not wrong, f"{path.relative_to(PACKAGE)} must not import {sorted(wrong)}"
+
+
+def test_upward_and_sideways_imports_are_seen_as_such():
+    assert not allowed("models", "objectives")
+    assert not allowed("penalties", "transforms")
+    assert not allowed("evaluation", "training")
+    assert allowed("training", "build")
+
+
+def test_config_needs_only_the_standard_library():
+    nodes = ast.walk(ast.parse((PACKAGE / "config.py").read_text(encoding="utf-8")))
+    modules = {n.module for n in nodes if isinstance(n, ast.ImportFrom)} | {"re"}
+    nodes = ast.walk(ast.parse((PACKAGE / "config.py").read_text(encoding="utf-8")))
+    modules |= {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    import sys
+
+    assert {name.split(".")[0] for name in modules} <= set(sys.stdlib_module_names)

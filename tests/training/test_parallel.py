@@ -1,0 +1,163 @@
+"""1, 2 and 8 devices, shard_map and pmap, train the same model."""
+
+import dataclasses
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from l1jax.config import L1, Adversarial, Config, Dcgan, DenseGenerator, DigitsData, MlpGan, Optimizer, Reconstruction
+from l1jax.data.batches import Batch, resident_feed
+from l1jax.training.parallel import make_runner, strength_scale, summarise
+from l1jax.training.task import make_task, stream
+
+LAYOUTS = [(2, "shard_map"), (8, "shard_map"), (1, "pmap"), (2, "pmap"), (8, "pmap")]
+SPARSE = Optimizer(learning_rate=1e-3, b2=0.99, penalty=L1(1e-2))
+EXPERIMENTS = {
+    # Batch norm in both networks, and under a gradient penalty: statistics and their derivatives cross devices.
+    "dcgan": Config(
+        data=DigitsData(image_size=16),
+        model=Dcgan(latent_size=8, channels=4),
+        objective=Adversarial("non_saturating", r1=0.1),
+        generator=SPARSE,
+        discriminator=SPARSE,
+        batch_size=16,
+    ),
+    "mlp": Config(
+        data=DigitsData(image_size=16),
+        model=MlpGan(latent_size=8, generator_hidden=(16,), discriminator_hidden=(16,)),
+        objective=Adversarial("relativistic_pairing", r1=0.3, r2=0.3, n_critic=2),
+        generator=SPARSE,
+        discriminator=SPARSE,
+        batch_size=16,
+    ),
+    "dense_generator": Config(
+        data=DigitsData(image_size=16),
+        model=DenseGenerator(latent_size=8, hidden=(16,)),
+        objective=Reconstruction(activity_strength=0.01),
+        generator=SPARSE,
+        discriminator=None,
+        batch_size=16,
+    ),
+}
+
+
+def images():
+    return np.random.default_rng(0).integers(0, 256, (48, 16, 16, 1), np.uint8)
+
+
+@lru_cache
+def trained(name, devices, parallel, steps, dtype):
+    """State after some steps, computed in `dtype` from the same start."""
+    experiment = EXPERIMENTS[name]
+    task = make_task(experiment, (16, 16, 1))
+    feed = resident_feed(images(), experiment.seed, task.draws, experiment.batch_size)
+    runner = make_runner(task, feed, jax.devices()[:devices], parallel)
+
+    def cast(leaf):
+        return np.asarray(leaf, dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype)
+
+    state = runner.replicate(jax.tree.map(cast, start(name)))
+    state, _ = runner.run(
+        state, runner.replicate(feed.resident), feed.chunk(0, steps), stream(experiment.seed, "training")
+    )
+    return jax.tree.map(np.asarray, state)
+
+
+@lru_cache
+def start(name):
+    with jax.enable_x64(False):
+        return jax.tree.map(np.asarray, make_task(EXPERIMENTS[name], (16, 16, 1)).init(jax.random.key(1)))
+
+
+def relative_error(a, b):
+    norm = lambda tree: np.sqrt(sum(float(np.sum(np.square(leaf, dtype=float))) for leaf in jax.tree.leaves(tree)))  # noqa: E731
+    return norm(jax.tree.map(lambda x, y: np.asarray(x, float) - y, a, b)) / max(norm(b), 1e-300)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(("devices", "parallel"), LAYOUTS)
+@pytest.mark.usefixtures("x64")
+def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, devices, parallel):
+    alone = trained(name, 1, "shard_map", 20, "float64")
+    spread = trained(name, devices, parallel, 20, "float64")
+    for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(alone), strict=True):
+        assert a.dtype == b.dtype
+    for field in alone._fields:  # parameters, moments, statistics and average, each by itself
+        for part, expected in zip(_parts(getattr(spread, field)), _parts(getattr(alone, field)), strict=True):
+            assert relative_error(part, expected) <= 1e-12
+    zeros = [leaf == 0 for leaf in jax.tree.leaves(alone.generator.params)]
+    assert 0 < sum(z.sum() for z in zeros) < sum(z.size for z in zeros), "the penalty must leave some zeros here"
+    for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_array_equal(a == 0, b == 0)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(("devices", "parallel"), LAYOUTS)
+def test_in_float32_one_step_gradients_and_twenty_steps_agree(name, devices, parallel):
+    # After one step Adam's first moment is (1 − b1)·gradient: the gradients themselves, not their signs.
+    alone, spread = (trained(name, *layout, 1, "float32") for layout in ((1, "shard_map"), (devices, parallel)))
+    for network in ("generator", "discriminator"):
+        if hasattr(alone, network):
+            moments = [getattr(s, network).opt_state.inner[0].mu for s in (spread, alone)]
+            assert relative_error(*moments) <= 1e-5
+    alone, spread = (trained(name, *layout, 20, "float32") for layout in ((1, "shard_map"), (devices, parallel)))
+    assert relative_error(spread.generator.params, alone.generator.params) <= 1e-4
+
+
+def test_a_chunk_of_steps_equals_its_steps_one_by_one():
+    experiment = EXPERIMENTS["mlp"]
+    task = make_task(experiment, (16, 16, 1))
+    feed = resident_feed(images(), 0, task.draws, experiment.batch_size)
+    runner = make_runner(task, feed, jax.devices()[:1])
+    ends = []
+    for lengths in ([6], [1, 2, 3], [1] * 6):
+        state, first = runner.replicate(start("mlp")), 0
+        for length in lengths:
+            state, _ = runner.run(state, runner.replicate(feed.resident), feed.chunk(first, length), stream(0, "t"))
+            first += length
+        ends.append(jax.tree.map(np.asarray, state))
+    for end in ends[1:]:
+        jax.tree.map(np.testing.assert_array_equal, end, ends[0])
+
+
+def test_the_second_call_does_not_compile_again():
+    experiment = EXPERIMENTS["mlp"]
+    task = make_task(experiment, (16, 16, 1))
+    traced = []
+    step = task.step
+
+    def counting(state, batch: Batch, key):
+        traced.append(1)
+        return step(state, batch, key)
+
+    task = task._replace(step=counting)
+    feed = resident_feed(images(), 0, task.draws, experiment.batch_size)
+    runner = make_runner(task, feed, jax.devices()[:2])
+    state = runner.replicate(start("mlp"))
+    resident = runner.replicate(feed.resident)
+    state, _ = runner.run(state, resident, feed.chunk(0, 3), stream(0, "t"))
+    first = len(traced)
+    for i in (3, 6):
+        state, _ = runner.run(state, resident, feed.chunk(i, 3), stream(0, "t"))
+    assert len(traced) == first
+
+
+def test_metrics_are_means_over_the_steps_that_were_taken():
+    metrics = {"loss": jnp.asarray([1.0, np.nan, 3.0]), "taken": jnp.asarray([1.0, 0.0, 1.0])}
+    assert {k: float(v) for k, v in summarise(metrics).items()} == {"loss": 2.0, "skipped": 1.0}
+
+
+def test_the_scale_of_the_strength_is_read_from_the_state():
+    task = make_task(EXPERIMENTS["mlp"], (16, 16, 1))
+    opt_state = task.init(jax.random.key(0)).generator.opt_state
+    assert float(strength_scale(opt_state._replace(scale=jnp.asarray(0.25)))) == 0.25
+    plain = dataclasses.replace(SPARSE, method="plain")
+    task = make_task(dataclasses.replace(EXPERIMENTS["mlp"], generator=plain), (16, 16, 1))
+    assert float(strength_scale(task.init(jax.random.key(0)).generator.opt_state)) == 1.0
+
+
+def _parts(field):
+    return list(field) if isinstance(field, tuple) else [field]
