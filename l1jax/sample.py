@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
-    experiment = read_config(workdir) if workdir.is_dir() else None
+    experiment = read_config(workdir) if os.path.isdir(workdir) else None
     if experiment is None or not (workdir / "checkpoints").is_dir():
         raise InputError(
             f"`--workdir` (={workdir}) must hold a training run: train one there with python -m l1jax.train."
@@ -89,13 +89,13 @@ def check_output(output: Path) -> None:
     """
     if output.suffix not in ("", ".png", ".npz"):
         raise InputError(f"`--output` (={output}) must end in .png or .npz, or be a folder.")
-    if not output.absolute().parent.is_dir():
+    if not os.path.isdir(output.absolute().parent):  # Path.is_dir raises where it may not look
         raise InputError(
             f"`--output` (={output}) must be in a folder that exists: make {output.absolute().parent} first."
         )
-    if output.suffix and output.is_dir():
+    if output.suffix and os.path.isdir(output):
         raise InputError(f"`--output` (={output}) must not be a folder that ends in {output.suffix}.")
-    if not output.suffix and output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not output.suffix and os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"`--output` (={output}) must be a new or an empty folder, or end in .png or .npz.")
 
 

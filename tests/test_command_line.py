@@ -237,7 +237,8 @@ def test_a_folder_does_not_hide_an_experiment_of_its_name(tmp_path, monkeypatch)
     assert parse().config == "digits"
 
 
-def test_a_file_is_read_anew_and_leaves_nothing_behind(write, tmp_path):
+def test_a_file_is_read_anew_and_leaves_nothing_behind(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     file = write(SMALL + "def get_config(): return Config(steps=3)")
     assert load_experiment(file).steps == 3
     write(SMALL + "def get_config(): return Config(steps=4)")  # same size, same second

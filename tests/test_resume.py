@@ -13,10 +13,26 @@ from pathlib import Path
 
 import pytest
 
-FLAGS = (
-    "--steps 300 --log-every 10 --sample-every 50 --checkpoint-every 20 --batch-size 16 --model.latent-size 8 "
-    "--model.generator-hidden 32 --model.discriminator-hidden 32 --generator.penalty.strength 1e-3"
-).split()
+FLAGS = [
+    "--steps",
+    "300",
+    "--log-every",
+    "10",
+    "--sample-every",
+    "50",
+    "--checkpoint-every",
+    "20",
+    "--batch-size",
+    "16",
+    "--model.latent-size",
+    "8",
+    "--model.generator-hidden",
+    "32",
+    "--model.discriminator-hidden",
+    "32",
+    "--generator.penalty.strength",
+    "1e-3",
+]
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
 KILLS = 25
 

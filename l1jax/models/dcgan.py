@@ -1,4 +1,4 @@
-"""DCGAN for square images of 16 to 128 pixels."""
+"""DCGAN for square images of 8 pixels and more."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from l1jax.models.gan import AXIS, Gan, Generator, network
+from l1jax.models.layers import Conv, ConvTranspose
 
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
 KERNEL_INIT = nn.initializers.normal(0.02)
@@ -39,7 +40,7 @@ class DcganGenerator(nn.Module):
         self, latents: Float[Array, "batch latent"], train: bool
     ) -> Float[Array, "batch height width channels"]:
         """Generate images in [-1, 1]."""
-        deconv = partial(nn.ConvTranspose, kernel_size=(4, 4), strides=(2, 2), use_bias=False, kernel_init=KERNEL_INIT)
+        deconv = partial(ConvTranspose, kernel_size=4, stride=2, use_bias=False, kernel_init=KERNEL_INIT)
         first, *rest = self.widths
         x = nn.Dense(self.start**2 * first, use_bias=False, kernel_init=KERNEL_INIT, name="project")(latents)
         x = x.reshape(-1, self.start, self.start, first)
@@ -61,10 +62,7 @@ class DcganDiscriminator(nn.Module):
         x = images
         for i, features in enumerate(self.widths):
             normed = self.norm and i > 0
-            conv = nn.Conv(
-                features, (4, 4), strides=(2, 2), use_bias=not normed, kernel_init=KERNEL_INIT, name=f"conv_{i}"
-            )
-            x = conv(x)
+            x = Conv(features, 4, stride=2, use_bias=not normed, kernel_init=KERNEL_INIT, name=f"conv_{i}")(x)
             x = leaky_relu(batch_norm(train, f"norm_{i}")(x) if normed else x)
         return nn.Dense(1, kernel_init=KERNEL_INIT, name="logit")(x.reshape(x.shape[0], -1))[:, 0]
 

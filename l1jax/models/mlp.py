@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from l1jax.models.gan import Gan, Generator, network
+from l1jax.models.layers import Conv
 
 RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
@@ -45,7 +46,7 @@ class Logits(nn.Module):
         """Score images; training and inference are the same."""
         x = images
         for i, features in enumerate(self.channels):
-            x = leaky_relu(nn.Conv(features, (5, 5), strides=(2, 2), name=f"conv_{i}")(x))
+            x = leaky_relu(Conv(features, 5, stride=2, name=f"conv_{i}")(x))
         x = x.reshape(x.shape[0], -1)
         for i, features in enumerate(self.hidden):
             x = leaky_relu(nn.Dense(features, name=f"hidden_{i}")(x))

@@ -100,13 +100,13 @@ def test_without_a_terminal_there_is_a_plain_line_now_and_then(tmp_path, monkeyp
     with open_log(tmp_path, 0, 1000, out) as log:
         for step in range(100, 1001, 100):
             log.metrics(step, VALUES)
-            now[0] += 4.0
+            now[0] += 3.0
         log.say("[bold] said")
     said = out.file.getvalue().splitlines()
     assert [line.split("  ")[0] for line in said] == [
         "step 100/1,000",
-        "step 400/1,000",  # 12 seconds later
-        "step 700/1,000",
+        "step 500/1,000",  # 12 seconds later
+        "step 900/1,000",
         "step 1,000/1,000",  # and the last one always
         "[bold] said",
     ]

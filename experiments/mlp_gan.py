@@ -1,0 +1,31 @@
+"""A dense generator 100-1024-1024-64×64×3 (leaky ReLU, sigmoid) against four 5×5 stride-2 convolutions.
+
+The textbook pair of a GAN with an L1 penalty on the generator, Adam 2e-4, trained here on digits
+enlarged to 64×64 grey; give --data image --data.path FOLDER for colour images of your own.
+
+Run:      python -m l1jax.train --config mlp_gan --workdir runs/mlp_gan
+Measured: to be measured
+"""
+
+from l1jax.config import L1, Adversarial, Config, DigitsData, MlpGan, Optimizer
+
+
+def get_config() -> Config:
+    return Config(
+        data=DigitsData(image_size=64),
+        model=MlpGan(
+            latent_size=100,
+            generator_hidden=(1024, 1024),
+            discriminator_channels=(64, 128, 256, 512),
+            discriminator_hidden=(),
+            output="sigmoid",
+        ),
+        objective=Adversarial(loss="non_saturating"),
+        generator=Optimizer(learning_rate=2e-4, b1=0.5, penalty=L1(1e-5)),
+        discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
+        steps=5_000,
+        batch_size=64,
+        log_every=20,
+        sample_every=500,
+        checkpoint_every=500,
+    )
