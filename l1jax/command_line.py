@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import importlib.machinery
+import importlib.util
 import io
 import os
 import re
@@ -24,6 +26,13 @@ from l1jax.config import Config, InputError, Optimizer, check, kinds, switch_kin
 
 Options = TypeVar("Options")
 KIND_FIELDS = ("data", "model", "objective")
+
+
+class _FreshSource(importlib.machinery.SourceFileLoader):
+    """Loads a file as it is now, with no bytecode read or left beside it."""
+
+    def get_code(self, fullname: str) -> types.CodeType | None:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def experiments_folder() -> Path:
@@ -48,11 +57,11 @@ def load_experiment(name: str) -> Config:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in experiments_folder().glob("*.py")))
         raise InputError(f"`--config` (={name}) must be a Python file with `get_config`, or one of: {known}.")
-    module = types.ModuleType(f"l1jax_experiment_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses defined in the file look themselves up there
+    loader = _FreshSource(f"l1jax_experiment_{path.stem}", str(path))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(loader.name, loader, origin=str(path)))
+    sys.modules[loader.name] = module  # dataclasses defined in the file look themselves up there
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # an import would leave a __pycache__
+        loader.exec_module(module)
         if not callable(getattr(module, "get_config", None)):
             raise InputError(f"`--config` (={name}) must define `get_config() -> Config`.")
         config = module.get_config()
@@ -182,6 +191,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         status = 2
     except KeyboardInterrupt:
+        console.print("stopped at once; the last checkpoint is as it was.")
         status = 130
     except BrokenPipeError:  # the reader of our output went away
         status = 141

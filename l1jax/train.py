@@ -1,5 +1,6 @@
 """Train an experiment: `python -m l1jax.train --config experiments/celeba.py --workdir runs/celeba`."""
 
+import os
 import shlex
 import signal
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     experiment, workdir = options.experiment, typed_path("--workdir", options.workdir)
     console = Console(soft_wrap=True, emoji=False)
     check_workdir(workdir, experiment, resume=options.resume, overwrite=options.overwrite)
-    devices = jax.devices()
+    devices = find_devices()
     check_batch(experiment.batch_size, len(devices))
     task = make_task(experiment, image_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
@@ -84,6 +85,21 @@ def main(arguments: Sequence[str]) -> int:
                 feed.close()
         checkpoints.close()
     return report(stopped, first, experiment, workdir, arguments, say)
+
+
+def find_devices() -> list[Any]:
+    """The devices to train on, all that JAX finds.
+
+    Raises:
+        InputError: if it finds none of the kind that was asked for.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts where it was compiled without that kind
+        raise InputError(
+            f"JAX finds no device of the kind that JAX_PLATFORMS (={os.environ.get('JAX_PLATFORMS', '')}) asks for: "
+            "unset it, or install l1jax with the extra for that kind."
+        ) from error
 
 
 def check_batch(batch_size: int, devices: int) -> None:

@@ -1,12 +1,18 @@
 """Eight CPU devices, types checked at run time, and no oracle missing where all must be there."""
 
 import os
+import tempfile
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+# Tests start the same run again and again: each program is compiled once.
+_compiled = tempfile.TemporaryDirectory(prefix="l1jax-compiled-")
+jax.config.update("jax_compilation_cache_dir", _compiled.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 install_import_hook("l1jax", "typechecker.check")
 
 

@@ -26,8 +26,9 @@ def test_parameters_outputs_and_gradients_equal_flax(ours, flax, size, stride, s
     def loss(module):
         return lambda params, x: jnp.sum(jnp.sin(module.apply(params, x)))
 
-    np.testing.assert_allclose(mine.apply(params, x), theirs.apply(params, x), rtol=1e-10, atol=1e-10)
-    gradients = [jax.grad(loss(module), argnums=(0, 1))(params, x) for module in (mine, theirs)]
+    outputs = [jax.jit(module.apply)(params, x) for module in (mine, theirs)]
+    np.testing.assert_allclose(*outputs, rtol=1e-10, atol=1e-10)
+    gradients = [jax.jit(jax.grad(loss(module), argnums=(0, 1)))(params, x) for module in (mine, theirs)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), *gradients)
 
 

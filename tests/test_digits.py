@@ -1,0 +1,38 @@
+"""What the README promises of its first command: digits of all ten classes from a sparse generator."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.svm import SVC
+
+
+def command(module, *arguments):
+    run = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(run, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_the_default_experiment_draws_all_ten_digits_with_seventy_percent_zeros(tmp_path):
+    workdir = tmp_path / "digits"
+    output = command("l1jax.train", "--workdir", workdir)
+    for name in ("samples/step_030000.png", "checkpoints/30000", "metrics.jsonl"):
+        assert str(workdir / name) in output
+        assert (workdir / name).exists()
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["generator/sparsity"] >= 0.7
+    assert last["kernel_distance"] <= 0.002
+
+    command("l1jax.sample", "--workdir", workdir, "--count", 1000, "--output", tmp_path / "samples.npz")
+    samples = np.load(tmp_path / "samples.npz")["images"].reshape(1000, 64)
+    pixels, labels = load_digits(return_X_y=True)
+    pixels = np.rint(pixels * 255 / 16)
+    fit_pixels, test_pixels, fit_labels, test_labels = train_test_split(pixels, labels, random_state=0)
+    classifier = SVC().fit(fit_pixels, fit_labels)
+    assert classifier.score(test_pixels, test_labels) > 0.97
+    counts = np.bincount(classifier.predict(samples), minlength=10)
+    assert counts.min() >= 20, f"every digit must be at least 2 % of the samples, not {counts}"

@@ -1,0 +1,183 @@
+"""The command lines as a whole: train, look at what is there, sample."""
+
+import io
+import json
+import tarfile
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from l1jax import sample, train
+
+TINY = (
+    "--steps 12 --log-every 4 --sample-every 6 --checkpoint-every 12 --batch-size 16 --model.latent-size 4 "
+    "--model.generator-hidden 8 --model.discriminator-hidden 8 --generator.penalty.strength 3e-2"
+).split()
+
+
+def run(workdir, *more, config="digits", flags=TINY):
+    arguments = ["--config", config, "--workdir", str(workdir), *flags, *map(str, more)]
+    assert train.main(arguments) == 0
+
+
+def digest(workdir, step=12):
+    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["digest"]
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def faces(folder, count=20, side=70):
+    """A few grey blobs in the folder, as PNG files."""
+    folder.mkdir(exist_ok=True)
+    y, x = np.mgrid[:side, :side]
+    for i in range(count):
+        blob = 255 * np.exp(-((x - side / 2 - i) ** 2 + (y - side / 2) ** 2) / 300)
+        Image.fromarray(blob.astype(np.uint8)).save(folder / f"{i:03}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    run(workdir)
+    return workdir
+
+
+def test_a_run_leaves_what_the_readme_says(trained):
+    assert {p.name for p in trained.iterdir()} >= {
+        "config.json", "metrics.jsonl", "checkpoints", "samples", "tensorboard"
+    }  # fmt: skip
+    assert [p.name for p in sorted((trained / "samples").iterdir())] == [f"step_{step:06}.png" for step in (0, 6, 12)]
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 6, 8, 12]
+    for name in ("loss", "gradient_norm", "sparsity", "strength", "sparsity/hidden_0/kernel"):
+        assert all(f"{network}/{name}" in line for network in ("generator", "discriminator") for line in lines)
+    assert lines[-1]["generator/strength"] == pytest.approx(3e-2)
+    assert "kernel_distance" in lines[-1]
+    assert list((trained / "tensorboard").glob("events.*"))
+
+
+def test_the_reported_sparsity_is_that_of_the_samples_and_the_average(trained, tmp_path):
+    from l1jax.build import image_shape
+    from l1jax.training.checkpoint import open_checkpoints
+    from l1jax.training.task import make_task, stream
+    from l1jax.training.workdir import read_config
+
+    experiment = read_config(trained)
+    task = make_task(experiment, image_shape(experiment.data))
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+        jax.eval_shape(task.init, stream(0, "x")),
+    )
+    checkpoints = open_checkpoints(trained, experiment, None, print, read_only=True)
+    state = checkpoints.restore(template).state
+    checkpoints.close()
+    kernels = [np.asarray(layer["kernel"]) for layer in state.generator.params.values()]
+    averages = [np.asarray(layer["kernel"]) for layer in state.average.params.values()]
+    zeros = sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels)
+    assert 0.02 < zeros < 0.98
+    for kernel, average in zip(kernels, averages, strict=True):
+        np.testing.assert_array_equal(kernel == 0, average == 0)
+    last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["generator/sparsity"] == pytest.approx(zeros)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(trained, tmp_path):
+    run(tmp_path / "same")
+    assert digest(tmp_path / "same") == digest(trained)
+    run(tmp_path / "other", "--seed", 1)
+    assert digest(tmp_path / "other") != digest(trained)
+
+
+@pytest.mark.parametrize("how", [("--resident-mib", "0"), ("--log-every", "3", "--sample-every", "12")])
+def test_streaming_and_other_intervals_train_the_same_model(trained, tmp_path, how):
+    run(tmp_path / "run", *how)
+    assert digest(tmp_path / "run") == digest(trained)
+
+
+def test_pmap_trains_the_same_model_up_to_rounding(trained, tmp_path):
+    run(tmp_path / "run", "--parallel", "pmap")
+    metrics = [(w / "metrics.jsonl").read_text().splitlines()[-1] for w in (trained, tmp_path / "run")]
+    a, b = (json.loads(line) for line in metrics)
+    for name in ("generator/loss", "discriminator/loss", "generator/gradient_norm", "generator/sparsity"):
+        assert a[name] == pytest.approx(b[name], rel=1e-4)
+
+
+def test_overwrite_starts_over_and_touches_nothing_else(trained, tmp_path):
+    workdir = tmp_path / "run"
+    run(workdir)
+    (workdir / "notes.txt").write_text("mine")
+    run(workdir, "--overwrite", "--no-resume", "--seed", "1", "--steps", "8", "--checkpoint-every", "8")
+    assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["8"]
+    assert (workdir / "notes.txt").read_text() == "mine"
+    run(workdir, "--overwrite", "--no-resume")
+    assert digest(workdir) == digest(trained)
+
+
+def test_samples_are_the_same_for_every_count_and_form(trained, tmp_path, capsys):
+    def draw(output, *more):
+        assert sample.main(["--workdir", str(trained), "--output", str(tmp_path / output), *more]) == 0
+
+    draw("a.npz", "--count", "5", "--seed", "3")
+    draw("b.npz", "--count", "200", "--seed", "3")
+    draw("c.npz", "--count", "5", "--seed", "4")
+    draw("folder", "--count", "5", "--seed", "3")
+    draw("grid.png", "--count", "6", "--columns", "3")
+    images = {name: np.load(tmp_path / f"{name}.npz")["images"] for name in "abc"}
+    assert images["b"].shape == (200, 8, 8, 1)
+    assert images["b"].dtype == np.uint8
+    np.testing.assert_array_equal(images["a"], images["b"][:5])
+    assert not np.array_equal(images["a"], images["c"])
+    saved = [pixels_of(p) for p in sorted((tmp_path / "folder").iterdir())]
+    np.testing.assert_array_equal(saved, images["a"][..., 0])
+    height, width = pixels_of(tmp_path / "grid.png").shape
+    assert width > height > 2 * 64
+    assert "of step 12" in capsys.readouterr().out
+
+
+def test_the_grids_are_of_one_size_and_change_with_training(trained):
+    grid = pixels_of(trained / "samples" / "step_000012.png")
+    first = pixels_of(trained / "samples" / "step_000000.png")
+    assert grid.shape == first.shape
+    assert not np.array_equal(grid, first)
+
+
+DCGAN = (
+    "--steps 2 --log-every 2 --sample-every 2 --checkpoint-every 2 --batch-size 8 --model.channels 2 "
+    "--data.image-size 16"
+).split()
+
+
+def test_celeba_trains_from_a_folder(tmp_path):
+    folder = faces(tmp_path / "images", side=200)
+    run(tmp_path / "run", "--data", "image", "--data.path", folder, config="celeba", flags=DCGAN)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"] | {"path": ""} == {
+        "kind": "ImageData", "path": "", "image_size": 16, "channels": 3, "crop": 178
+    }  # fmt: skip
+
+
+def test_faces_trains_from_a_tar_and_resumes_from_the_folder_it_was_packed_from(tmp_path):
+    folder = faces(tmp_path / "images")
+    with tarfile.open(tmp_path / "images.tar.xz", "w:xz") as tar:
+        for path in sorted(folder.iterdir()):
+            info = tarfile.TarInfo(path.name)
+            info.size = path.stat().st_size
+            tar.addfile(info, io.BytesIO(path.read_bytes()))
+    run(tmp_path / "run", "--data.path", tmp_path / "images.tar.xz", config="faces", flags=DCGAN)
+    run(tmp_path / "run", "--data.path", folder, "--steps", 3, config="faces", flags=DCGAN)
+    assert (tmp_path / "run" / "checkpoints" / "3").is_dir()
+
+
+def test_training_that_is_not_finite_stops_with_what_to_try(tmp_path, capsys):
+    arguments = ["--workdir", str(tmp_path / "run"), *TINY, "--generator.learning-rate", "1e38"]
+    assert train.main([*arguments, "--discriminator.learning-rate", "1e38", "--steps", "200"]) == 1
+    output = capsys.readouterr().out
+    assert "smaller --generator.learning-rate" in output
+    assert "Traceback" not in output

@@ -1,0 +1,190 @@
+"""Steps against textbook transcriptions: two networks, plain gradients, no sharing of passes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from l1jax.data.batches import Batch
+from l1jax.models import dense_generator, from_uint8, mlp_gan
+from l1jax.models.gan import AXIS
+from l1jax.objectives.adversarial import minimax, non_saturating, relativistic_pairing
+from l1jax.training.gan_step import gan_step, init_gan
+from l1jax.training.parts import move_average
+from l1jax.training.reconstruction_step import init_generator, reconstruction_step
+from l1jax.training.state import Average, NetworkState
+
+SHAPE, BATCH, RATE = (4, 4, 1), 6, 0.1
+KEY = jax.random.key(7)
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def log_sigmoid(x):
+    return -jnp.log1p(jnp.exp(-x))
+
+
+TEXTBOOK = {
+    "minimax": (
+        minimax,
+        lambda real, fake: -jnp.mean(log_sigmoid(real)) - jnp.mean(jnp.log(1 - jax.nn.sigmoid(fake))),
+        lambda real, fake: jnp.mean(jnp.log(1 - jax.nn.sigmoid(fake))),
+    ),
+    "non_saturating": (
+        non_saturating,
+        lambda real, fake: -jnp.mean(log_sigmoid(real)) - jnp.mean(jnp.log(1 - jax.nn.sigmoid(fake))),
+        lambda real, fake: -jnp.mean(log_sigmoid(fake)),
+    ),
+    "relativistic_pairing": (
+        relativistic_pairing,
+        lambda real, fake: -jnp.mean(log_sigmoid(real - fake)),
+        lambda real, fake: -jnp.mean(log_sigmoid(fake - real)),
+    ),
+}
+
+
+def in_float64(tree):
+    return jax.tree.map(lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def on_one_device(step):
+    """The step as the loop runs it, over a mapped axis of one device."""
+    mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
+    return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P())))
+
+
+def batch(draws):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (draws, BATCH, *SHAPE), np.uint8)
+    return Batch(jnp.asarray(image), jnp.asarray(rng.integers(0, 9, (draws, BATCH)), jnp.int32))
+
+
+@pytest.fixture
+def gan():
+    return mlp_gan(SHAPE, latent_size=3, generator_hidden=(5,), discriminator_hidden=(5,))
+
+
+@pytest.mark.parametrize("name", TEXTBOOK)
+@pytest.mark.parametrize(("n_critic", "r1", "r2"), [(1, 0.0, 0.0), (1, 0.4, 0.2), (3, 0.4, 0.0)])
+def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
+    loss, discriminator_loss, generator_loss = TEXTBOOK[name]
+    tx = optax.sgd(RATE)
+    state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))
+    images = batch(n_critic)
+    step = gan_step(gan, loss, tx, tx, r1=r1, r2=r2, n_critic=n_critic, ema_decay=0.9)
+    after, metrics = on_one_device(step)(state, images, KEY)
+
+    def discriminate(params, x):
+        return gan.discriminator.apply(params, {}, x, True)[0]
+
+    def generate(params, z):
+        return gan.generator.network.apply(params, {}, z, True)[0]
+
+    def penalty(params, x):
+        """Mean over images of the squared gradient of one image's logit with respect to that image."""
+        gradient = jax.vmap(jax.grad(lambda one: discriminate(params, one[None])[0]))(x)
+        return jnp.mean(jnp.sum(gradient**2, (1, 2, 3)))
+
+    d, g = state.discriminator.params, state.generator.params
+    keys = jax.random.split(KEY, n_critic)
+    for i in range(n_critic):
+        real = from_uint8(images.image[i], (-1, 1))
+        z = gan.generator.latents(keys[i], BATCH)
+
+        def total(params, real=real, z=z):
+            fake = generate(g, z)
+            value = discriminator_loss(discriminate(params, real), discriminate(params, fake))
+            return value + r1 / 2 * penalty(params, real) + r2 / 2 * penalty(params, fake)
+
+        grads = jax.grad(total)(d)
+        d = jax.tree.map(lambda p, u: p - RATE * u, d, grads)
+
+    def objective(params):
+        return generator_loss(discriminate(d, real), discriminate(d, generate(params, z)))
+
+    value, grads = jax.value_and_grad(objective)(g)
+    expected = jax.tree.map(lambda p, u: p - RATE * u, g, grads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), after.discriminator.params, d)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), after.generator.params, expected)
+    np.testing.assert_allclose(metrics["generator/loss"], value, rtol=1e-6)
+    norm = np.sqrt(sum(float(jnp.sum(x**2)) for x in jax.tree.leaves(grads)))
+    np.testing.assert_allclose(metrics["generator/gradient_norm"], norm, rtol=1e-6)
+    assert (int(after.step), float(metrics["taken"])) == (1, 1.0)
+
+
+def test_the_generators_average_follows_with_the_ramped_decay(gan):
+    tx = optax.sgd(RATE)
+    state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))._replace(step=jnp.asarray(4, jnp.int32))
+    step = gan_step(gan, non_saturating, tx, tx, ema_decay=0.999)
+    after, _ = on_one_device(step)(state, batch(1), KEY)
+    decay = (1 + 4) / (10 + 4)  # below 0.999 this early
+    old, new = (np.asarray(s.generator.params["hidden_0"]["kernel"]) for s in (state, after))
+    np.testing.assert_allclose(after.average.params["hidden_0"]["kernel"], decay * old + (1 - decay) * new, rtol=1e-6)
+
+
+def test_the_average_has_the_generators_zeros_and_averages_statistics():
+    params, statistics = {"w": jnp.asarray([0.0, 2.0, 4.0])}, {"mean": jnp.asarray([1.0])}
+    average = Average({"w": jnp.asarray([1.0, 1.0, 0.0])}, {"mean": jnp.asarray([0.0])})
+    moved = move_average(average, NetworkState(params, statistics, ()), jnp.asarray(10**6), 0.75)
+    # zero where the generator is zero; afresh where the average was zero; mixed elsewhere
+    np.testing.assert_array_equal(moved.params["w"], [0.0, 0.75 * 1 + 0.25 * 2, 4.0])
+    np.testing.assert_allclose(moved.statistics["mean"], [0.25])
+
+
+@pytest.mark.parametrize("where", ["generator", "discriminator"])
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count(gan, where):
+    tx = optax.adam(RATE)
+    state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))
+    broken = getattr(state, where)
+    params = jax.tree.map(lambda p: p.at[(0,) * p.ndim].set(jnp.nan), broken.params)
+    state = state._replace(**{where: broken._replace(params=params)})
+    after, metrics = on_one_device(gan_step(gan, non_saturating, tx, tx))(state, batch(1), KEY)
+    assert float(metrics["taken"]) == 0
+    assert int(after.step) == 1
+    jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
+
+
+def test_the_key_decides_the_latents(gan):
+    tx = optax.sgd(RATE)
+    state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))
+    step = on_one_device(gan_step(gan, non_saturating, tx, tx))
+    once, again, other = (step(state, batch(1), key)[0].generator.params for key in (KEY, KEY, jax.random.key(8)))
+    jax.tree.map(np.testing.assert_array_equal, once, again)
+    assert not np.array_equal(once["hidden_0"]["kernel"], other["hidden_0"]["kernel"])
+
+
+def test_reconstruction_pairs_each_example_with_its_own_fixed_latent():
+    generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))
+    tx, latent_key, images = optax.sgd(RATE), jax.random.key(3), batch(1)
+    state = in_float64(init_generator(generator, tx, jax.random.key(1)))
+    step = reconstruction_step(generator, tx, latent_key=latent_key, activity_strength=0.3, ema_decay=0.9)
+    after, metrics = on_one_device(step)(state, images, KEY)
+
+    keys = [jax.random.fold_in(latent_key, int(i)) for i in images.index[0]]
+    z = jnp.concatenate([jax.random.normal(key, (1, 3)) for key in keys])
+    real = images.image[0] / np.float32(255)
+
+    def objective(params):
+        drawn = generator.network.apply(params, {}, z, True)[0]
+        return jnp.mean((drawn - real) ** 2) + 0.3 * jnp.mean(jnp.abs(drawn))
+
+    grads = jax.grad(objective)(state.generator.params)
+    expected = jax.tree.map(lambda p, u: p - RATE * u, state.generator.params, grads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after.generator.params, expected)
+    np.testing.assert_allclose(
+        metrics["generator/loss"] + metrics["generator/activity_l1"], objective(state.generator.params), rtol=1e-6
+    )
+
+
+def test_a_reconstruction_that_is_not_finite_changes_nothing_but_the_count():
+    generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))
+    tx = optax.adam(RATE)
+    state = in_float64(init_generator(generator, tx, jax.random.key(1)))
+    params = jax.tree.map(lambda p: p.at[(0,) * p.ndim].set(jnp.inf), state.generator.params)
+    state = state._replace(generator=state.generator._replace(params=params))
+    step = reconstruction_step(generator, tx, latent_key=KEY)
+    after, metrics = on_one_device(step)(state, batch(1), KEY)
+    assert float(metrics["taken"]) == 0
+    jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
