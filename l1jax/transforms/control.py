@@ -15,10 +15,13 @@ from jaxtyping import Array, Float, Int, PyTree
 from l1jax.penalties import sparsity
 from l1jax.transforms.leaves import at, required
 
-# Of `track_sparsity`: e-folds of the strength over one horizon at a missing share of 1, and e-folds
-# taken back per share of zeros gained. Zeros gain 0.1 to 0.4 per e-fold on the networks tried.
-GAIN = 20.0
-DAMPING = 4.0
+# Of `track_sparsity`: e-folds of strength per horizon and missing share of zeros; e-folds taken back per
+# share of zeros gained; and the horizon over the time constant of the smoothing. Chosen on an autoencoder
+# of 12,000 weights (Adam and SGD with momentum, targets 0.5 and 0.9, batch 32, horizon 1000): overshoot 2 to
+# 4 points, then the mean within 0.5; 20, 4, 20 overshoots by 3 to 7 and lags a drift by 1.4.
+GAIN = 60.0
+DAMPING = 8.0
+SMOOTHING = 20.0
 
 
 class TrackSparsityState(NamedTuple):
@@ -26,7 +29,7 @@ class TrackSparsityState(NamedTuple):
 
     count: Int[Array, ""]  # updates so far
     log_scale: Float[Array, ""]  # natural logarithm of the factor
-    zeros: Float[Array, ""]  # share of zeros at the last update, in [0, 1]
+    zeros: Float[Array, ""]  # share of zeros, in [0, 1], smoothed over the last updates
 
 
 class ReweightState(NamedTuple):
@@ -44,10 +47,10 @@ def track_sparsity(
 ) -> optax.GradientTransformation:
     """Scale the strength up or down until the penalised leaves have the target share of zeros.
 
-    With z the share of exact zeros, log(scale) moves by GAIN/horizon·(target − z) − DAMPING·(z − z⁻)
-    at each update, z⁻ the share at the update before: an integral controller, damped by the movement
-    of z itself, so that it approaches the target from one side. At rest z = target, and the
-    parameters are a stationary point of loss + scale·penalty.
+    With z the share of exact zeros and z̄ its average over the last horizon/20 updates, log(scale) is
+    60/horizon·Σ (target − z) − 8z̄: an integral controller, damped by z̄, that approaches the target
+    from one side. At rest z = target, and the parameters are a stationary point of
+    loss + scale·penalty.
 
     Args:
         target: the share of exact zeros over all penalised entries, in [0, 1); a scalar or a
@@ -57,7 +60,7 @@ def track_sparsity(
         bounds: the smallest and the largest factor.
 
     Raises:
-        ValueError: if `target` is outside [0, 1), `horizon` below 1, or `bounds` not positive and rising.
+        ValueError: if `target` is outside [0, 1), `horizon` below 200, or `bounds` not positive and rising.
 
     Source: Åström and Murray, Feedback Systems (2008), section 10.5 (PI control with setpoint weight 0).
 
@@ -74,8 +77,8 @@ def track_sparsity(
     """
     if isinstance(target, int | float) and not 0 <= target < 1:
         raise ValueError(f"`target` (={target}) must be a share of zeros of at least 0 and below 1.")
-    if horizon < 1:
-        raise ValueError(f"`horizon` (={horizon}) must be at least 1 update.")
+    if horizon < 200:
+        raise ValueError(f"`horizon` (={horizon}) must be at least 200 updates: a faster loop oscillates.")
     if not 0 < bounds[0] < bounds[1]:
         raise ValueError(f"`bounds` (={bounds}) must be positive and rise, such as (1e-6, 1e6).")
 
@@ -86,10 +89,11 @@ def track_sparsity(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, TrackSparsityState]:
         zeros = sparsity(required(params, "their zeros are counted")).total
-        move = GAIN / horizon * (at(target, state.count) - zeros) - DAMPING * (zeros - state.zeros)
+        gained = SMOOTHING / horizon * (zeros - state.zeros)
+        move = GAIN / horizon * (at(target, state.count) - zeros) - DAMPING * gained
         log_scale = jnp.clip(state.log_scale + move, math.log(bounds[0]), math.log(bounds[1]))
         updates = jax.tree.map(lambda s: s * jnp.exp(log_scale), updates)
-        return updates, state._replace(count=optax.safe_increment(state.count), log_scale=log_scale, zeros=zeros)
+        return updates, state._replace(count=optax.safe_increment(state.count), log_scale=log_scale, zeros=state.zeros + gained)
 
     return optax.GradientTransformation(init, update)
 

@@ -112,8 +112,9 @@ def proximal_rmsprop(
 ) -> optax.GradientTransformation:
     """RMSProp whose every step ends with the prox in its own metric, step learning_rate/√(ν + ε).
 
-    Converges (learning rate decayed) to the optimum of loss + penalty, with exact zeros; momentum is
-    accounted for as in `proximal_sgd`.
+    Converges (learning rate decayed) to the optimum of loss + penalty, with exact zeros. Momentum is
+    accounted for as in `proximal_sgd`; the learning rate acts after it, as in PyTorch. (In
+    `optax.rmsprop` it acts before, which is the same as long as it is constant.)
 
     Args:
         learning_rate: a scalar or a schedule of the number of updates so far.
@@ -140,15 +141,11 @@ def proximal_rmsprop(
     >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]  # √ν = ½: 2 − 0.1·1/½ − 0.1·1/½
     [1.6]
     """
-    inner = optax.rmsprop(
-        learning_rate,
-        decay,
-        eps,
-        eps_in_sqrt=eps_in_sqrt,
-        centered=centered,
-        momentum=momentum,
-        nesterov=nesterov,
-        bias_correction=bias_correction,
+    scale_by = optax.scale_by_stddev if centered else optax.scale_by_rms
+    inner = optax.chain(
+        scale_by(decay, eps, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction),
+        optax.identity() if momentum is None else optax.trace(momentum, nesterov),
+        optax.scale_by_learning_rate(learning_rate),
     )
     metric = preconditioners.rmsprop(decay, eps, eps_in_sqrt, centered, bias_correction)
     step = _with_momentum(learning_rate, momentum, nesterov)
