@@ -1,18 +1,26 @@
 """What the command lines share: experiment files, flags, and one clear sentence when something is wrong."""
 
 import argparse
+import contextlib
 import dataclasses
-import importlib.util
+import difflib
+import io
+import os
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import tyro
 from rich.console import Console
 
-from l1jax.config import Config, InputError, check, kinds, switch_kind
+from l1jax import config as configuration
+from l1jax.config import Config, InputError, Optimizer, check, kinds, switch_kind
 
 Options = TypeVar("Options")
 KIND_FIELDS = ("data", "model", "objective")
@@ -34,30 +42,24 @@ def load_experiment(name: str) -> Config:
     Raises:
         InputError: if there is no such file, it does not run, or it gives no `Config`.
     """
-    path = Path(name)
-    shipped = experiments_folder() / f"{name}.py"
-    if not path.suffix and not path.exists() and shipped.exists():
+    path, shipped = Path(os.path.abspath(os.path.expanduser(name))), experiments_folder() / f"{name}.py"
+    if not path.is_file() and shipped.is_file():  # a folder of that name is a data set, not an experiment
         path = shipped
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in experiments_folder().glob("*.py")))
         raise InputError(f"`--config` (={name}) must be a Python file with `get_config`, or one of: {known}.")
-    spec = importlib.util.spec_from_file_location(f"l1jax_experiment_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"`--config` (={name}) must be a Python file, ending in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses defined in the file look themselves up there
+    module = types.ModuleType(f"l1jax_experiment_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses defined in the file look themselves up there
     try:
-        spec.loader.exec_module(module)
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # an import would leave a __pycache__
         if not callable(getattr(module, "get_config", None)):
             raise InputError(f"`--config` (={name}) must define `get_config() -> Config`.")
         config = module.get_config()
     except InputError:
         raise
-    except Exception as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        at = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
-        where = f" at line {at}" if at else ""
-        raise InputError(f"`--config` (={name}) fails{where}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"`--config` (={name}) fails{_where_and_why(error, path)}.") from error
     if not isinstance(config, Config):
         raise InputError(
             f"`get_config` of `--config` (={name}) must return an l1jax.config.Config, not {type(config).__name__}."
@@ -65,15 +67,54 @@ def load_experiment(name: str) -> Config:
     return check(config)
 
 
-def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str, description: str) -> Options:
+def parse(
+    options: type[Options],
+    arguments: Sequence[str],
+    prog: str,
+    default: Options | None = None,
+    elsewhere: Mapping[str, str] = types.MappingProxyType({}),
+) -> Options:
+    """Parse flags into a dataclass.
+
+    Args:
+        options: the dataclass; its docstring describes the command.
+        arguments: what the user typed.
+        prog: the command, for its messages.
+        default: an instance that holds the defaults; without it those of the dataclass.
+        elsewhere: flags that would be there under other circumstances → what to give for that.
+
+    Raises:
+        InputError: if a flag is unknown, naming the nearest, or a value is missing or unreadable.
+        SystemExit: with 0 after --help.
+    """
+    known = ["--help", *flags(options if default is None else default)]
+    for argument in arguments:
+        flag = argument.split("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known and not flag.startswith("--tyro-"):
+            remedy = f"; give {elsewhere[flag]} to have it" if flag in elsewhere else _nearest(flag, known)
+            raise InputError(f"`{flag}` is not a flag here{remedy} (see {prog} --help).")
+    given = {} if default is None else {"default": default}
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return cast(Any, tyro.cli)(
+                options, args=list(arguments), prog=prog, config=(tyro.conf.AvoidSubcommands,), **given
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(f"{_first_words(said.getvalue())} (see {prog} --help).") from None
+
+
+def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
     """Parse flags whose defaults are those of the experiment that `--config` names.
 
     `options` is a dataclass with the fields `config`, `workdir`, `experiment`, `data`, `model` and
     `objective`; the last three switch the kind of the experiment's field of that name.
 
     Raises:
-        InputError: if the experiment file or a value is wrong.
-        SystemExit: with 2 for an unknown flag or an unreadable value, with 0 for --help.
+        InputError: if the experiment file, a flag or a value is wrong.
+        SystemExit: with 0 after --help.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--config", default="digits")
@@ -81,7 +122,7 @@ def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str
         early.add_argument(f"--{name}")
     try:
         chosen, _ = early.parse_known_args(list(arguments))
-    except (argparse.ArgumentError, SystemExit):  # a flag without its value: let tyro say so
+    except argparse.ArgumentError:  # a flag without its value: let tyro say so
         chosen = argparse.Namespace(config="digits", **dict.fromkeys(KIND_FIELDS))
     experiment = load_experiment(chosen.config)
     shown = {}
@@ -90,23 +131,51 @@ def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str
         if wanted in kinds(name) and kinds(name)[wanted] is not type(current):
             experiment = dataclasses.replace(experiment, **{name: switch_kind(current, kinds(name)[wanted])})
         shown[name] = next(n for n, kind in kinds(name).items() if kind is type(getattr(experiment, name)))
+    if chosen.objective == "adversarial" and experiment.discriminator is None:
+        experiment = dataclasses.replace(experiment, discriminator=Optimizer())
     default = cast(Any, options)(
         config=chosen.config, workdir=f"runs/{Path(chosen.config).stem}", experiment=experiment, **shown
     )
-    parsed = tyro.cli(
-        options,
-        default=default,
-        args=list(arguments),
-        prog=prog,
-        description=description,
-        config=(tyro.conf.AvoidSubcommands,),
-    )
+    elsewhere = {
+        flag: f"--{name} {wanted}"
+        for name in KIND_FIELDS
+        for wanted, kind in kinds(name).items()
+        for flag in flags(kind, f"--{name}.")
+    } | dict.fromkeys(flags(Optimizer, "--discriminator."), "--objective adversarial")
+    parsed = parse(options, arguments, prog, default, elsewhere)
     return dataclasses.replace(cast(Any, parsed), experiment=check(cast(Any, parsed).experiment))
+
+
+def flags(options: Any, prefix: str = "--") -> list[str]:
+    """The flags of a dataclass, or of an instance that tells which dataclasses its fields hold."""
+    found, hints = [], typing.get_type_hints(options if isinstance(options, type) else type(options))
+    for f in fields(options):
+        value, name = getattr(options, f.name, None), f.name.replace("_", "-")
+        if value is None and any(map(dataclasses.is_dataclass, typing.get_args(hints[f.name]))):
+            continue  # no discriminator: it has no flags
+        if dataclasses.is_dataclass(value):
+            found += flags(value, prefix if f.name == "experiment" else f"{prefix}{name}.")
+        else:
+            found += [f"{prefix}{name}", *([f"{prefix}no-{name}"] if isinstance(value, bool) else [])]
+    return found
+
+
+def typed_path(flag: str, value: str) -> Path:
+    """A path as the user typed it, `~` expanded.
+
+    Raises:
+        InputError: if it is empty, as an unset shell variable makes it.
+    """
+    if not value:
+        raise InputError(f"`{flag}` is empty: give it a path.")
+    return Path(os.path.expanduser(value))
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Run a command: exit with its status, or with 2 and one sentence if the user's input is wrong."""
-    console = Console(stderr=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without × shows a question mark
+    console = Console(stderr=True, emoji=False)
     try:
         status = main(sys.argv[1:])
     except InputError as error:
@@ -117,3 +186,30 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     except BrokenPipeError:  # the reader of our output went away
         status = 141
     sys.exit(status)
+
+
+def _where_and_why(error: BaseException, path: Path) -> str:
+    """What went wrong in an experiment file, as ` at line 3: NameError: …`."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    text = str(error)
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines, text = [error.lineno], error.msg
+    line = f" at line {lines[-1]}" if lines and lines[-1] else ""
+    why = ": ".join([type(error).__name__, *text.splitlines()[:1]]).rstrip(".")
+    unknown = re.search(r"unexpected keyword argument '(\w+)'$", why)  # from 3.13 on, Python says which was meant
+    known = {f.name for kind in vars(configuration).values() if dataclasses.is_dataclass(kind) for f in fields(kind)}
+    return f"{line}: {why}{_nearest(unknown[1], sorted(known)) if unknown else ''}"
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """Names that were perhaps meant: those that only miss what is before the dot, or else similar ones."""
+    near = [n for n in names if n.endswith(f".{name.lstrip('-')}")] or difflib.get_close_matches(name, names)
+    return f"; the nearest: {', '.join(near)}" if near else ""
+
+
+def _first_words(box: str) -> str:
+    """What tyro says in a box, up to the first rule across it."""
+    lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:-1]]
+    parts = [part for part in re.split(r"(?m)^[─-]+$", "\n".join(lines)) if part.strip()]
+    text = " ".join((parts or [box])[0].split()).replace(" (required)", "")
+    return re.sub(r"\. (\w)", lambda following: f"; {following[1].lower()}", text.rstrip("."))

@@ -157,8 +157,7 @@ class Optimizer:
     penalised: str = field(default=r"(^|/)kernel$", metadata={"regex": True})
     """Regular expression, searched in parameter paths such as hidden_0/kernel: what is penalised."""
     method: Literal["metric", "plain", "subgradient"] = "metric"
-    """How the penalty acts: prox in Adam's own metric (solves the stated problem, exact zeros), plain
-    prox after Adam (exact zeros, decoupled like AdamW), or subgradient (the textbook term, no zeros)."""
+    """metric: prox in Adam's own metric, the stated problem; plain: prox after Adam; subgradient: no exact zeros."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ class Config:
     """The discriminator's optimiser and penalty; None where there is no discriminator."""
     seed: int = field(default=0, metadata=_bounds(0, 2**32, open_maximum=True))
     """Seed of everything random; the same seed gives the same run."""
-    steps: int = field(default=10_000, metadata=_bounds(1))
+    steps: int = field(default=10_000, metadata=_bounds(1, 2**31 - 1))
     """Generator steps in all, those before a resume included."""
     batch_size: int = field(default=64, metadata=_bounds(1))
     """Images per step over all devices."""
@@ -260,7 +259,10 @@ def switch_kind(current: Any, kind: type) -> Any:
 
 
 def differences(old: Config, new: Config, ignore: frozenset[str] = FREE_FIELDS) -> list[str]:
-    """Name the fields in which two experiments differ, as `field: old → new`."""
+    """Name the fields in which two experiments differ, as `field: old → new`.
+
+    Where one holds another kind of model, say, the kind is named and not its fields.
+    """
 
     def flatten(value: Any, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -269,6 +271,8 @@ def differences(old: Config, new: Config, ignore: frozenset[str] = FREE_FIELDS) 
 
     a, b = flatten(to_json(old), ""), flatten(to_json(new), "")
     names = [name for name in (a | b) if name not in ignore and a.get(name) != b.get(name)]
+    other = tuple(name.removesuffix("kind") for name in names if name.endswith(".kind"))
+    names = [name for name in names if not any(name.startswith(o) and name != f"{o}kind" for o in other)]
     return [f"{name}: {a.get(name, 'absent')} → {b.get(name, 'absent')}" for name in names]
 
 
@@ -286,17 +290,18 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
     if dataclasses.is_dataclass(hint):
         return _decode_dataclass((hint,), value, path)
     if origin is Literal:
-        _require(value in arguments and not isinstance(value, bool), path, value, f"one of {_join(arguments)}")
+        allowed = any(type(value) is type(choice) and value == choice for choice in arguments)
+        _require(allowed, path, value, f"one of {_join(arguments)}")
         return value
     if origin is tuple:
         _require(isinstance(value, list), path, value, f"a tuple of {arguments[0].__name__}")
         return tuple(_decode(arguments[0], item, f"{path}[{i}]", metadata) for i, item in enumerate(value))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if hint is float and type(value) is int:
+        value = float(value) if abs(value) < 2**1023 else math.inf
     _require(type(value) is hint, path, value, f"of type {hint.__name__}")
     if "bounds" in metadata:
         low, high, strict = metadata["bounds"]
-        inside = math.isfinite(value) and low <= value and (value < high if strict else value <= high)
+        inside = (hint is int or math.isfinite(value)) and low <= value and (value < high if strict else value <= high)
         upper = f" and {'below' if strict else 'at most'} {high}" if high < math.inf else ""
         _require(inside, path, value, f"finite, at least {low}{upper}" if hint is float else f"at least {low}{upper}")
     if metadata.get("regex"):
@@ -309,10 +314,10 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
 
 def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
     names = [choice.__name__ for choice in choices]
-    kind = value.get("kind") if isinstance(value, dict) else value
-    if not isinstance(kind, str) or kind not in names or kind not in _KINDS:
-        shown = kind if isinstance(kind, str) else type(value).__name__
-        raise InputError(f"`{path or 'config'}` (={shown!r}) must be of type {_join(names)}.")
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in names:
+        shown = kind if isinstance(kind, str) else repr(value)
+        raise InputError(f"`{path or 'config'}` (={shown}) must be of type {' or '.join(names)}.")
     cls = _KINDS[kind]
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     unknown = [name for name in value if name not in fields and name != "kind"]

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import UInt8
 from rich.console import Console
 
 from l1jax.build import image_shape
-from l1jax.command_line import run
+from l1jax.command_line import parse, run, typed_path
 from l1jax.config import InputError
 from l1jax.reporting import image_grid, save_image
 from l1jax.reporting.grid import to_pillow
@@ -42,19 +41,21 @@ class SampleOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Sample as the flags say; returns the exit status."""
-    options = tyro.cli(SampleOptions, args=list(arguments), prog="python -m l1jax.sample")
-    workdir, output = Path(options.workdir), Path(options.output)
+    options = parse(SampleOptions, arguments, "python -m l1jax.sample")
+    workdir, output = typed_path("--workdir", options.workdir), typed_path("--output", options.output)
     if options.count < 1:
         raise InputError(f"`--count` (={options.count}) must be at least 1.")
     if not 0 <= options.seed < 2**32:
         raise InputError(f"`--seed` (={options.seed}) must be at least 0 and below 2**32.")
+    if options.columns < 0:
+        raise InputError(f"`--columns` (={options.columns}) must be at least 0.")
     check_output(output)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, emoji=False)
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
-    experiment = read_config(workdir)
+    experiment = read_config(workdir) if workdir.is_dir() else None
     if experiment is None or not (workdir / "checkpoints").is_dir():
         raise InputError(
             f"`--workdir` (={workdir}) must hold a training run: train one there with python -m l1jax.train."

@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from l1jax.build import image_shape
-from l1jax.command_line import parse_experiment, run
+from l1jax.command_line import parse_experiment, run, typed_path
 from l1jax.config import Config, InputError, kinds
 from l1jax.data.batches import Feed, load, order, resident_feed, streaming_feed
 from l1jax.data.sources import Source, open_source
@@ -49,14 +49,14 @@ class TrainOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Train as the flags say; returns the exit status."""
-    options = parse_experiment(TrainOptions, arguments, "python -m l1jax.train", "Train an experiment.")
-    experiment, workdir = options.experiment, Path(options.workdir)
-    console = Console(soft_wrap=True)
+    options = parse_experiment(TrainOptions, arguments, "python -m l1jax.train")
+    experiment, workdir = options.experiment, typed_path("--workdir", options.workdir)
+    console = Console(soft_wrap=True, emoji=False)
     check_workdir(workdir, experiment, resume=options.resume, overwrite=options.overwrite)
     devices = jax.devices()
     check_batch(experiment.batch_size, len(devices))
     task = make_task(experiment, image_shape(experiment.data))
-    template = jax.eval_shape(task.init, stream(experiment.seed, "parameters"))  # refuses what does not fit
+    template = check_shapes(task, experiment.seed)
     source = open_source(experiment.data)
     feed, reference = open_feed(experiment, task, source, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
@@ -98,6 +98,18 @@ def check_batch(batch_size: int, devices: int) -> None:
             f"`batch_size` (={batch_size}) must be divisible by the number of devices (={devices}); the nearest that "
             f"is: {nearest}."
         )
+
+
+def check_shapes(task: Task, seed: int) -> State:
+    """Shapes and dtypes of the state that training starts from.
+
+    Raises:
+        InputError: if networks and optimisers do not fit, such as a pattern that matches no parameter.
+    """
+    try:
+        return jax.eval_shape(task.init, stream(seed, "parameters"))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def open_feed(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
 KERNEL_INIT = nn.initializers.normal(0.02)
 
 
-def scale_init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
+def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """Batch norm's γ from a normal distribution around 1, as the paper's authors do."""
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 

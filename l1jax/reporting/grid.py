@@ -19,11 +19,13 @@ def image_grid(images: UInt8[np.ndarray, "count height width channels"], columns
         columns: images per row; 0 makes the grid as square as it can be.
 
     Raises:
-        ValueError: if there is no image or the channels are neither 1 nor 3.
+        ValueError: if there is no image, the channels are neither 1 nor 3, or `columns` is negative.
     """
     count, height, width, channels = images.shape
     if count < 1 or channels not in (1, 3):
         raise ValueError(f"`images` (of shape {images.shape}) must be at least one image with 1 or 3 channels.")
+    if columns < 0:
+        raise ValueError(f"`columns` (={columns}) must be at least 0.")
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     enlarge = max(1, math.ceil(SMALLEST_CELL / max(height, width)))
     cell_width, cell_height = width * enlarge, height * enlarge

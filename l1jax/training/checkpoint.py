@@ -18,6 +18,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.training.workdir import refuse_other_experiment
 
+MANIFEST = "files.sha256"
+UNGUARDED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}  # Orbax's last words, written after it
 absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax reports every save; we say what matters
 
 
@@ -38,6 +40,7 @@ class Checkpoints:
     manager: ocp.CheckpointManager
     say: Callable[[str], None]
     read_only: bool
+    damaged: frozenset[int]  # seen to be so, but left where they are
 
     def save(self, step: int, state: PyTree, kernel_distance: float) -> None:
         """Start writing a checkpoint in the background; it appears under its name only when whole.
@@ -81,7 +84,9 @@ class Checkpoints:
             InputError: if a checkpoint belongs to another experiment, other images or another
                 version of l1jax, or may not be read; or if `step` is not there or damaged.
         """
-        steps = sorted(self.manager.all_steps(), reverse=True)
+        if step in self.damaged:
+            raise InputError(f"`--step` (={step}) must be a good checkpoint; that one is damaged.")
+        steps = sorted(set(self.manager.all_steps()) - self.damaged, reverse=True)
         if step is not None and step not in steps:
             raise InputError(f"`--step` (={step}) must be one of the checkpoints: {sorted(steps)}.")
         for candidate in steps if step is None else [step]:
@@ -94,7 +99,11 @@ class Checkpoints:
             except Exception as error:  # damaged files raise anything, a bare Exception too
                 if step is not None:
                     raise InputError(f"checkpoint {self._path(candidate)} is damaged ({_brief(error)}).") from error
-                self._set_aside(candidate, error)
+                if self.read_only:
+                    self.say(f"checkpoint {self._path(candidate)} is damaged ({_brief(error)}); trying an older one.")
+                else:
+                    set_aside(self._path(candidate), _brief(error), self.say)
+                    self.manager.reload()
         return None
 
     def close(self) -> None:
@@ -116,18 +125,6 @@ class Checkpoints:
         if digest(state) != meta["digest"]:
             raise ValueError("its content differs from what was saved")
         return state
-
-    def _set_aside(self, step: int, error: Exception) -> None:
-        path, target = self._path(step), self.workdir / "damaged" / str(step)
-        if self.read_only:
-            self.say(f"checkpoint {path} is damaged ({_brief(error)}); trying the one before it.")
-            return
-        while target.exists():
-            target = target.with_name(target.name + "_")
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(path, target)
-        self.manager.reload()
-        self.say(f"checkpoint {path} is damaged ({_brief(error)}): moved to {target}, trying the one before it.")
 
     def _write(self, action: Callable[[], Any]) -> None:
         try:
@@ -162,16 +159,67 @@ def open_checkpoints(
         policies.LatestN(experiment.keep_checkpoints),
         policies.BestN(get_metric_fn=_kernel_distance, reverse=True, n=1),
     ]
+    folder, bad = workdir / "checkpoints", set[int]()
+    for path in sorted(folder.iterdir()):
+        if path.name.isdigit() and (reason := damage(path)):
+            bad.add(int(path.name))
+            if read_only:
+                say(f"checkpoint {path} is damaged ({reason}).")
+            else:
+                set_aside(path, reason, say)
     options = ocp.CheckpointManagerOptions(
-        best_fn=_kernel_distance,  # also what makes Orbax keep the metric on disk
+        best_fn=None if read_only else _kernel_distance,  # also what makes Orbax keep the metric on disk
         best_mode="min",
         preservation_policy=policies.AnyPreservationPolicy(keep),
         cleanup_tmp_directories=not read_only,
         create=not read_only,
         read_only=read_only,
+        async_options=ocp.options.AsyncOptions(post_finalization_callback=lambda: write_manifest(folder)),
     )
-    manager = ocp.CheckpointManager(workdir.absolute() / "checkpoints", options=options)
-    return Checkpoints(workdir, experiment, fingerprint, manager, say, read_only)
+    manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    return Checkpoints(workdir, experiment, fingerprint, manager, say, read_only, frozenset(bad))
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the sha256 of every file of the checkpoint being finished, as `sha256sum --check` reads it.
+
+    Orbax tells a cut or missing file by a shower of errors from its threads, and a flipped bit not at
+    all; with the manifest, which appears together with the checkpoint, both are known before it is asked.
+    """
+    for path in folder.glob("*.orbax-checkpoint-tmp*"):
+        lines = [f"{sha}  {name}\n" for name, sha in _hashes(path).items()]
+        (path / MANIFEST).write_text("".join(lines), encoding="utf-8")
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with the files of a checkpoint; None if they are as written, or there is no telling."""
+    try:
+        written = (path / MANIFEST).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return f"{MANIFEST} cannot be read"
+    found = _hashes(path)
+    names = [line[66:] for line in written if found.get(line[66:]) != line[:64]]
+    return f"{names[0] or MANIFEST} is not as it was written" if names else None
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    hashes = {}
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in UNGUARDED):
+        with file.open("rb") as opened:
+            hashes[str(file.relative_to(path))] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return hashes
+
+
+def set_aside(path: Path, reason: str, say: Callable[[str], None]) -> None:
+    """Move a damaged checkpoint to the work directory's `damaged/`, and say so."""
+    target = path.parent.parent / "damaged" / path.name
+    while target.exists():
+        target = target.with_name(target.name + "_")
+    target.parent.mkdir(exist_ok=True)
+    shutil.move(path, target)
+    say(f"checkpoint {path} is damaged ({reason}): moved to {target}; going on from an older one.")
 
 
 def layout(tree: PyTree) -> str:
@@ -185,7 +233,7 @@ def digest(tree: PyTree) -> str:
     """A sha256 of every bit of a tree's leaves, in flattening order."""
     sha = hashlib.sha256()
     for leaf in jax.device_get(jax.tree.leaves(tree)):
-        sha.update(np.ascontiguousarray(leaf).data)
+        sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
     return sha.hexdigest()
 
 

@@ -1,11 +1,11 @@
 """What training says: a progress bar or plain lines, `metrics.jsonl`, TensorBoard events."""
 
 import json
+import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,15 +31,15 @@ def cut_metrics(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_bytes().splitlines(keepends=True):
         try:
-            if not line.endswith("\n") or json.loads(line)["step"] > step:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
                 break
         except (ValueError, KeyError, TypeError):
             break
         kept.append(line)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
+    partial.write_bytes(b"".join(kept))
     os.replace(partial, path)
 
 
@@ -50,19 +50,19 @@ def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterato
 
     path = workdir / "metrics.jsonl"
     cut_metrics(path, first)
-    events = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
+    writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
     show = _terminal(console, first, steps) if console.is_terminal else _plain(console, steps)
-    with path.open("a", encoding="utf-8") as lines, show as (update, say):
+    with path.open("a", encoding="utf-8") as lines, closing(writer) as events, show as (update, say):
 
         def metrics(step: int, values: dict[str, float]) -> None:
-            lines.write(json.dumps({"step": step, **values}) + "\n")
+            known = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
+            lines.write(json.dumps({"step": step, **known}) + "\n")
             lines.flush()
             for name, value in values.items():
                 events.add_scalar(name, value, step)
             update(step, values)
 
         yield Log(metrics, say)
-    events.close()
 
 
 Update = Callable[[int, dict[str, float]], None]
@@ -86,7 +86,7 @@ def _terminal(console: Console, first: int, steps: int) -> Iterator[tuple[Update
 
 @contextmanager
 def _plain(console: Console, steps: int) -> Iterator[tuple[Update, Callable[[str], None]]]:
-    shown = {"at": -PLAIN_SECONDS, "step": 0, "speed": 0.0}
+    shown = {"at": -math.inf}
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -98,7 +98,7 @@ def _plain(console: Console, steps: int) -> Iterator[tuple[Update, Callable[[str
         left = (steps - step) * values["seconds_per_step"]
         minutes, seconds = divmod(round(left), 60)
         say(f"step {step:,}/{steps:,}  {_summary(values)}  ETA {minutes}:{seconds:02d}")
-        sys.stdout.flush()
+        console.file.flush()
 
     yield update, say
 

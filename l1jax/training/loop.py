@@ -79,7 +79,7 @@ def train(
     def judge(state: State) -> float:
         return pixel_kernel_distance(sampler(state.average, judged_latents), reference)
 
-    step = int(state.step)
+    step = saved = int(state.step)
     if step == 0:
         save_grid(0, state)
     with _stop_requests(log.say) as requests:
@@ -103,12 +103,15 @@ def train(
             last = step == experiment.steps
             if last or step % experiment.sample_every == 0:
                 save_grid(step, state)
-            if saving := last or bool(requests) or step % experiment.checkpoint_every == 0:
+            if saving := last or step % experiment.checkpoint_every == 0:
                 values["kernel_distance"] = judge(state)
             log.metrics(step, values)  # before the checkpoint: what is beyond it is cut on resuming
             if saving:
                 checkpoints.save(step, state, values["kernel_distance"])
+                saved = step
             count = following
+    if step != saved:
+        checkpoints.save(step, state, judge(state))
     checkpoints.wait()
     return Stopped(step, requests[0] if requests else None)
 

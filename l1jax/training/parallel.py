@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from l1jax.data.batches import Feed
 from l1jax.models.gan import AXIS
@@ -84,7 +84,7 @@ def make_runner(
     return Runner(lambda tree: jax.device_put(tree, replicated), run)
 
 
-def summarise(metrics: Metrics) -> Metrics:
+def summarise(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
     """Mean of each metric over the steps that were taken; `skipped` counts the others."""
     taken = metrics["taken"] > 0
     count = jnp.maximum(jnp.sum(taken), 1)

@@ -58,14 +58,14 @@ def check_workdir(directory: Path, experiment: Config, *, resume: bool, overwrit
         InputError: if it is not a directory, cannot be written, holds another experiment, or holds
             any run although `resume` is off; `overwrite` lifts the last two.
     """
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"`--workdir` (={directory}) must be a directory, not a file.")
-    existing = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    existing = next(parent for parent in (directory, *directory.absolute().parents) if os.path.exists(parent))
+    if not existing.is_dir():
+        raise InputError(f"`--workdir` (={directory}) must be a directory, and {existing} is none.")
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"`--workdir` (={directory}) must be writable: no permission to write in {existing}.")
     if overwrite:
         return
-    present = [name for name in OWN if (directory / name).exists()]
+    present = [name for name in OWN if os.path.exists(directory / name)]
     if present and not resume:
         raise InputError(
             f"`--no-resume` starts over only in an empty directory, and {directory} holds {', '.join(present)}: add "
@@ -86,7 +86,8 @@ def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Ite
     """Hold the directory against other processes and record the experiment in it.
 
     Raises:
-        InputError: if another process is training in it, or it cannot be written.
+        InputError: if another process is training in it, another experiment has come into it since it
+            was checked, or it cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -99,12 +100,14 @@ def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Ite
             if overwrite:
                 for name in OWN:
                     path = directory / name
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            elif found := read_config(directory):
+                refuse_other_experiment(found, experiment, directory)
+            write_config(directory, experiment)  # first: without it the rest would be taken for someone else's
             for name in ("checkpoints", "samples"):
                 (directory / name).mkdir(exist_ok=True)
-            write_config(directory, experiment)
         except OSError as error:
-            raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror}.") from error
+            raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror or error}.") from error
         yield
 
 
@@ -115,7 +118,9 @@ def _hold(descriptor: int, directory: Path) -> None:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         raise InputError(
             f"`--workdir` (={directory}) is in use by another process: wait for it or give another."
         ) from None
+    except OSError:  # a file system without locks, as some networks' are
+        return

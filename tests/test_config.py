@@ -1,0 +1,181 @@
+import ast
+import copy
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from l1jax import config
+from l1jax.config import (
+    FREE_FIELDS,
+    L1,
+    Adversarial,
+    Config,
+    Dcgan,
+    DenseGenerator,
+    DigitsData,
+    ImageData,
+    InputError,
+    MlpGan,
+    Optimizer,
+    Reconstruction,
+    TfdsData,
+    check,
+    differences,
+    from_json,
+    kinds,
+    switch_kind,
+    to_json,
+)
+
+EXPERIMENTS = [
+    Config(),
+    Config(data=ImageData("pictures", crop=178), model=Dcgan(discriminator_norm=False), steps=3, seed=2**32 - 1),
+    Config(data=TfdsData("celeb_a"), model=MlpGan(generator_hidden=(), output="sigmoid")),
+    Config(model=DenseGenerator(), objective=Reconstruction(1e-3), discriminator=None),
+    Config(generator=Optimizer(penalty=L1(1e-4), penalised=r"^hidden_\d+/kernel$", method="plain")),
+]
+
+
+def holding(experiment, name, value):
+    """An experiment with anything at all in a field, past the type checks that tests have and users have not."""
+    experiment = copy.deepcopy(experiment)
+    *parents, last = name.split(".")
+    object.__setattr__(functools.reduce(getattr, parents, experiment), last, value)
+    return experiment
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_json_keeps_every_field_and_type(experiment):
+    kept = from_json(json.loads(json.dumps(to_json(experiment))))
+    assert kept == experiment
+    assert repr(kept) == repr(experiment)  # 1 == 1.0 == True, and they are not the same here
+
+
+def test_every_dataclass_and_field_is_documented():
+    source = Path(config.__file__).read_text(encoding="utf-8")
+    for node in (n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.decorator_list):
+        assert ast.get_docstring(node), node.name
+        for field, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign):
+                documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                assert documented, f"{node.name}.{ast.unparse(field.target)}"
+                assert "\n" not in after.value.value, "tyro's help breaks the line there"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("steps", "many", "`steps` (='many') must be of type int"),
+        ("steps", 1.0, "`steps` (=1.0) must be of type int"),
+        ("steps", True, "`steps` (=True) must be of type int"),
+        ("steps", np.int64(3), "`steps` (=np.int64(3)) must be of type int"),
+        ("steps", 0, "`steps` (=0) must be at least 1"),
+        ("steps", 2**31, "`steps` (=2147483648) must be at least 1 and at most 2147483647"),
+        ("steps", 10**400, "`steps` (=1000"),
+        ("seed", -1, "`seed` (=-1) must be at least 0 and below 4294967296"),
+        ("seed", 2**32, "`seed` (=4294967296) must be"),
+        ("ema_decay", 1, "`ema_decay` (=1.0) must be finite, at least 0 and below 1"),
+        ("parallel", "threads", "`parallel` (='threads') must be one of shard_map, pmap"),
+        ("data", DigitsData, "`data` (=<class 'l1jax.config.DigitsData'>) must be of type DigitsData or ImageData"),
+        ("data", Dcgan(), "`data` (=Dcgan) must be of type DigitsData or ImageData or TfdsData"),
+        ("data", None, "`data` (=None) must be of type"),
+        ("data.channels", 3.0, "`data.channels` (=3.0) must be one of 1, 3"),
+        ("data.channels", True, "`data.channels` (=True) must be one of 1, 3"),
+        ("data.path", Path("x"), "`data.path` (=PosixPath('x')) must be of type str"),
+        ("model.generator_hidden", 64, "`model.generator_hidden` (=64) must be a tuple of int"),
+        ("model.generator_hidden", (64, 8.0), "`model.generator_hidden[1]` (=8.0) must be of type int"),
+        ("model.generator_hidden", (0,), "`model.generator_hidden[0]` (=0) must be at least 1"),
+        ("generator", "Optimizer", "`generator` (='Optimizer') must be of type Optimizer"),
+        ("generator", None, "`generator` (=None) must be of type Optimizer"),
+        ("generator.b1", float("nan"), "`generator.b1` (=nan) must be finite"),
+        ("generator.eps", float("inf"), "`generator.eps` (=inf) must be finite"),
+        ("generator.eps", 10**400, "`generator.eps` (=inf) must be finite"),
+        ("generator.penalty.strength", -1e-9, "`generator.penalty.strength` (=-1e-09) must be finite, at least 0"),
+        ("generator.penalty", 1e-4, "`generator.penalty` (=0.0001) must be of type L1"),
+        ("discriminator.penalised", "(", "`discriminator.penalised` (='(') must be a regular expression: missing )"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_name_value_and_requirement(name, value, words):
+    with pytest.raises(InputError) as caught:
+        check(holding(Config(data=ImageData("pictures")), name, value))
+    assert str(caught.value).startswith(words)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (None, "`config` (=None) must be of type Config"),
+        ([], "`config` (=[]) must be of type Config"),
+        ({}, "`config` (={}) must be of type Config"),
+        ({"kind": "Optimizer"}, "`config` (=Optimizer) must be of type Config"),
+        ({"kind": ["Config"]}, "`config` (={'kind': ['Config']}) must be of type Config"),
+        ({"kind": "Config", "stepz": 3}, "`stepz` is not a field of Config; it has data, model"),
+        ({"kind": "Config", "generator": {"kind": "Optimizer", "lr": 1}}, "`generator.lr` is not a field of Optimizer"),
+    ],
+)
+def test_what_is_not_an_experiment_is_refused(values, words):
+    with pytest.raises(InputError) as caught:
+        from_json(values)
+    assert str(caught.value).startswith(words)
+
+
+def test_whole_numbers_become_floats_where_floats_are_wanted():
+    strength = check(Config(generator=Optimizer(penalty=L1(1)))).generator.penalty.strength
+    assert type(strength) is float
+    assert strength == 1.0
+
+
+def test_a_list_becomes_a_tuple():
+    assert check(holding(Config(), "model.generator_hidden", [8, 4])).model.generator_hidden == (8, 4)
+
+
+def test_kinds_have_the_names_of_the_command_line():
+    assert kinds("data") == {"digits": DigitsData, "image": ImageData, "tfds": TfdsData}
+    assert kinds("model") == {"mlp-gan": MlpGan, "dcgan": Dcgan, "dense-generator": DenseGenerator}
+    assert kinds("objective") == {"adversarial": Adversarial, "reconstruction": Reconstruction}
+
+
+def test_another_kind_takes_over_the_fields_that_both_have():
+    old = ImageData("pictures", image_size=32, channels=1, crop=100)
+    assert switch_kind(old, TfdsData) == TfdsData(image_size=32, channels=1, crop=100)
+    assert switch_kind(old, DigitsData) == DigitsData(image_size=32)
+
+
+def test_differences_name_the_field_and_both_values():
+    new = Config(batch_size=32, generator=Optimizer(penalty=L1(1e-4)), model=MlpGan(generator_hidden=(8,)))
+    assert sorted(differences(Config(), new)) == [
+        "batch_size: 64 → 32",
+        "generator.penalty.strength: 0.0 → 0.0001",
+        "model.generator_hidden: [256, 256] → [8]",
+    ]
+
+
+def test_differences_name_the_kind_and_not_its_fields():
+    assert differences(Config(), Config(model=Dcgan(latent_size=7))) == ["model.kind: MlpGan → Dcgan"]
+    assert differences(Config(discriminator=None), Config()) == ["discriminator.kind: absent → Optimizer"]
+    assert differences(Config(), Config(discriminator=None)) == ["discriminator.kind: Optimizer → absent"]
+
+
+def test_what_changes_no_step_may_differ():
+    free = Config(
+        data=ImageData("elsewhere"), steps=1, log_every=2, sample_every=3, checkpoint_every=4, keep_checkpoints=5,
+        parallel="pmap", resident_mib=0,
+    )  # fmt: skip
+    assert differences(Config(data=ImageData("here")), free) == []
+    assert differences(Config(data=TfdsData("mnist")), Config(data=TfdsData("mnist", data_dir="there"))) == []
+
+
+def test_free_fields_exist():
+    tops = {f.name for f in dataclasses.fields(Config)}
+    nested = {f"data.{f.name}" for kind in kinds("data").values() for f in dataclasses.fields(kind)}
+    assert tops | nested >= FREE_FIELDS
+    required = (
+        "seed steps batch_size checkpoint_every sample_every log_every data model objective generator discriminator"
+    )
+    assert set(required.split()) <= tops  # what other code may rely on
