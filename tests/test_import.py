@@ -3,7 +3,18 @@
 import subprocess
 import sys
 
-HEAVY = ["flax", "orbax", "grain", "matplotlib", "tensorflow_datasets", "sklearn", "PIL", "rich", "tyro", "tensorboardX"]
+HEAVY = [
+    "flax",
+    "orbax",
+    "grain",
+    "matplotlib",
+    "tensorflow_datasets",
+    "sklearn",
+    "PIL",
+    "rich",
+    "tyro",
+    "tensorboardX",
+]
 
 
 def modules_after(statement: str) -> set[str]:

@@ -102,7 +102,10 @@ def test_pattern_that_matches_no_parameter():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "dcgan", "--data.image-size", "30"], "`image_shape` (=(30, 30, 1)) must be square with a side of 4"),
+        (
+            ["--model", "dcgan", "--data.image-size", "30"],
+            "`image_shape` (=(30, 30, 1)) must be square with a side of 4",
+        ),
         (["--model", "dense-generator"], "`objective` (=Adversarial) does not go with `model` (=DenseGenerator)"),
         (["--objective", "reconstruction"], "`objective` (=Reconstruction) does not go with `model` (=MlpGan)"),
     ],
@@ -192,7 +195,10 @@ def test_second_process_in_the_same_directory():
         (["--workdir", "run", "--count", "few"], "Error parsing --count"),
         (["--workdir", "run", "--seed", "-1"], "`--seed` (=-1) must be at least 0 and below 2**32."),
         (["--workdir", "run", "--columns", "-1"], "`--columns` (=-1) must be at least 0."),
-        (["--workdir", "run", "--output", "grid.jpg"], "`--output` (=grid.jpg) must end in .png or .npz, or be a folder."),
+        (
+            ["--workdir", "run", "--output", "grid.jpg"],
+            "`--output` (=grid.jpg) must end in .png or .npz, or be a folder.",
+        ),
         (["--workdir", "run", "--output", "no/grid.png"], "`--output` (=no/grid.png) must be in a folder that exists"),
         (["--workdir", "run", "--output", "run"], "`--output` (=run) must be a new or an empty folder"),
         (["--workdir", "run", "--output", "file"], "`--output` (=file) must be a new or an empty folder"),

@@ -93,7 +93,9 @@ def track_sparsity(
         move = GAIN / horizon * (at(target, state.count) - zeros) - DAMPING * gained
         log_scale = jnp.clip(state.log_scale + move, math.log(bounds[0]), math.log(bounds[1]))
         updates = jax.tree.map(lambda s: s * jnp.exp(log_scale), updates)
-        return updates, state._replace(count=optax.safe_increment(state.count), log_scale=log_scale, zeros=state.zeros + gained)
+        return updates, state._replace(
+            count=optax.safe_increment(state.count), log_scale=log_scale, zeros=state.zeros + gained
+        )
 
     return optax.GradientTransformation(init, update)
 
