@@ -1,5 +1,6 @@
 """Dual averaging: sums of gradients instead of the last one, which identifies the sparse structure."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -134,7 +135,7 @@ def ramda(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: as `rmda`.
+        ValueError: as `rmda`, and if `eps` is not positive.
 
     Source: Huang and Lee, Regularized adaptive momentum dual averaging with an efficient inexact
     subproblem solver for training structured neural network, NeurIPS 2024, algorithm 1.
@@ -145,6 +146,9 @@ def ramda(
     >>> (params + updates).tolist()  # P = 1 + 1: 2 − 1/2 − 0.5/2
     [1.25]
     """
+
+    if isinstance(eps, int | float) and not 0 < eps < math.inf:
+        raise ValueError(f"`eps` (={eps}) must be positive and finite: P = eps where the gradient is still 0.")
 
     def weight(count: Array, k: Array) -> Array:
         return at(learning_rate, count) * jnp.sqrt(k)
