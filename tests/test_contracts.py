@@ -203,7 +203,7 @@ def test_inject_hyperparams_around_it_steps_with_the_injected_learning_rate(name
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.penalised])
 def test_vmap_over_strengths_is_a_run_for_each(name):
     params, grads = tree(0), [tree(1), tree(2), tree(3)]
-    strengths = jnp.array([0.0, 0.05, 0.5])
+    strengths = jnp.array([0.05, 0.5])
 
     def run(strength):
         tx = CASES[name].make(l1jax.by_path({"kernel": l1jax.l1(strength)}))
@@ -225,13 +225,14 @@ def data_parallel(tx: optax.GradientTransformation, devices: int, params: Any, b
         return jnp.mean(jnp.square(found - y))
 
     def run(params, x, y):
-        state = tx.init(params)
-        for _ in range(3):
+        def step(carry, _):
+            params, state = carry
             varying = jax.tree.map(lambda p: jax.lax.pcast(p, "data", to="varying"), params)
             grads = jax.lax.pmean(jax.grad(loss)(varying, x, y), "data")
             updates, state = tx.update(grads, state, params)
-            params = optax.apply_updates(params, updates)
-        return params, grads, state
+            return (optax.apply_updates(params, updates), state), grads
+
+        return jax.lax.scan(step, (params, tx.init(params)), length=3)
 
     mesh = Mesh(jax.devices()[:devices], ("data",))
     specs = (PartitionSpec(), PartitionSpec("data"), PartitionSpec("data"))
@@ -245,7 +246,7 @@ def test_eight_devices_agree_with_one(name):
     tx, params = CASES[name].make(), tree(0)
     one, eight = data_parallel(tx, 1, params, batch), data_parallel(tx, 8, params, batch)
     same(eight, one, rtol=1e-4)  # parameters, gradients, moments
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a == 0, b == 0), eight[0], one[0])
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a == 0, b == 0), eight[0][0], one[0][0])
 
 
 def test_checkpoint_brings_every_state_back_bit_for_bit(tmp_path):

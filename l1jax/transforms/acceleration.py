@@ -46,11 +46,11 @@ def accelerated(
     Source: Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009), section 4; restart: O'Donoghue and
     Candès, Found. Comput. Math. 15 (2015), section 3.2.
 
-    >>> import jax.numpy as jnp, l1jax, optax
+    >>> import jax, jax.numpy as jnp, l1jax, optax
     >>> tx, params = l1jax.accelerated(0.5, l1jax.l1(1.0)), jnp.array([3.0, 0.2])
-    >>> state = tx.init(params)
+    >>> state, update = tx.init(params), jax.jit(tx.update)
     >>> for _ in range(50):  # ½‖p − (3, 0.2)‖² + ‖p‖₁ has its minimum at (2, 0)
-    ...     updates, state = tx.update(params - jnp.array([3.0, 0.2]), state, params)
+    ...     updates, state = update(params - jnp.array([3.0, 0.2]), state, params)
     ...     params = optax.apply_updates(params, updates)
     >>> l1jax.solution(state, params).round(3).tolist()
     [2.0, 0.0]

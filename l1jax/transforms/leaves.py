@@ -60,6 +60,6 @@ def prox_updates(penalties: list[Penalty | None], updates: PyTree, params: PyTre
     return treedef.unflatten([move(*row) for row in zip(*columns, strict=True)])
 
 
-def at(value: optax.ScalarOrSchedule, count: Array) -> Any:
+def at(value: optax.ScalarOrSchedule, count: Array) -> Array:
     """A schedule's value at `count`, or the scalar itself."""
-    return value(count) if callable(value) else value
+    return jnp.asarray(value(count) if callable(value) else value)

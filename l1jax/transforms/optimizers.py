@@ -39,11 +39,11 @@ def proximal_sgd(
     Source: Parikh and Boyd, Proximal Algorithms (2014), section 4.2; momentum: Yun, Lozano, Yang,
     NeurIPS 2021.
 
-    >>> import jax.numpy as jnp, l1jax, optax
-    >>> tx, params = l1jax.proximal_sgd(0.1, l1jax.l1(1.0), momentum=0.9), jnp.array([3.0, 0.2])
-    >>> state = tx.init(params)
-    >>> for _ in range(200):  # ½‖p − (3, 0.2)‖² + ‖p‖₁ has its minimum at (2, 0)
-    ...     updates, state = tx.update(params - jnp.array([3.0, 0.2]), state, params)
+    >>> import jax, jax.numpy as jnp, l1jax, optax
+    >>> tx, params = l1jax.proximal_sgd(0.25, l1jax.l1(1.0), momentum=0.5), jnp.array([3.0, 0.2])
+    >>> state, update = tx.init(params), jax.jit(tx.update)
+    >>> for _ in range(40):  # ½‖p − (3, 0.2)‖² + ‖p‖₁ has its minimum at (2, 0)
+    ...     updates, state = update(params - jnp.array([3.0, 0.2]), state, params)
     ...     params = optax.apply_updates(params, updates)
     >>> [round(x, 3) for x in params.tolist()]
     [2.0, 0.0]

@@ -65,6 +65,14 @@ def test_magnitude_pruning_takes_the_smallest_of_the_moved_entries():
     np.testing.assert_allclose(found[-1][found[-1] != 0], TARGET[found[-1] != 0], rtol=1e-6)
 
 
+def test_magnitude_pruning_is_for_good_where_the_schedule_falls():
+    tx = optax.chain(optax.sgd(0.3), l1jax.magnitude_pruning(lambda count: jnp.where(count == 0, 0.5, 0.25)))
+    found, _ = trajectory(tx, jnp.asarray(RNG.normal(size=(8, 6)), jnp.float32), 4)
+    for params in found:
+        np.testing.assert_array_equal(params == 0, found[0] == 0)
+        assert jnp.sum(params == 0) == 24
+
+
 @pytest.mark.parametrize(("n", "m", "axis"), [(2, 4, -2), (1, 3, 1), (4, 4, 0)])
 def test_n_of_m_keeps_the_largest_of_each_block(n, m, axis):
     found, _ = trajectory(optax.chain(optax.sgd(1.0), l1jax.n_of_m(n, m, axis)), jnp.zeros((8, 6)), 1)
