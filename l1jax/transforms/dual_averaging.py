@@ -37,7 +37,8 @@ def regularized_dual_averaging(
 
     Args:
         learning_rate: η, the inverse of Xiao's γ; a scalar or a schedule of the updates so far.
-        penalty: what to penalise, over the parameters that `update` gets.
+        penalty: what to penalise, convex, over the parameters that `update` gets. (The prox is taken
+            with a step that grows without bound, where MCP and SCAD are hard thresholds.)
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
@@ -81,7 +82,8 @@ def rmda(
 
     Args:
         learning_rate: η, a scalar or a schedule of the updates so far.
-        penalty: what to penalise, over the parameters that `update` gets.
+        penalty: what to penalise, convex, over the parameters that `update` gets. (The prox is taken
+            with a step that grows without bound, where MCP and SCAD are hard thresholds.)
         momentum: c in (0, 1], a scalar or a schedule of the updates so far that ends at 1, such as
             `l1jax.rising_momentum`.
         restarts: numbers of updates after which W⁰ ← W and the sums start again from zero; the
@@ -126,7 +128,8 @@ def ramda(
 
     Args:
         learning_rate: η, a scalar or a schedule of the updates so far.
-        penalty: what to penalise, over the parameters that `update` gets.
+        penalty: what to penalise, convex, over the parameters that `update` gets. (The prox is taken
+            with a step that grows without bound, where MCP and SCAD are hard thresholds.)
         momentum: c in (0, 1], a scalar or a schedule of the updates so far that ends at 1, such as
             `l1jax.rising_momentum`.
         eps: ε > 0, a scalar or a schedule of the updates so far; the paper multiplies it by 0.1 at
