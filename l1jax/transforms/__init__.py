@@ -1,24 +1,69 @@
 """How to reach exact zeros: optax gradient transformations that use a penalty."""
 
 from l1jax.transforms import preconditioners
-from l1jax.transforms.averaging import sparse_average
+from l1jax.transforms.acceleration import AcceleratedState, accelerated
+from l1jax.transforms.averaging import SparseEmaState, sparse_average, sparse_ema
+from l1jax.transforms.control import ReweightState, TrackSparsityState, reweight, track_sparsity
+from l1jax.transforms.dual_averaging import (
+    DualAveragingState,
+    ramda,
+    regularized_dual_averaging,
+    rising_momentum,
+    rmda,
+)
+from l1jax.transforms.optimizers import proximal_adagrad, proximal_adam, proximal_rmsprop, proximal_sgd
 from l1jax.transforms.proximal import (
     PreconditionedProximalState,
     ProximalState,
     preconditioned_proximal,
     proximal,
-    proximal_adam,
 )
+from l1jax.transforms.pruning import PruningState, magnitude_pruning, n_of_m
+from l1jax.transforms.reparametrisation import Factors, Reparametrisation, d_gating, hadamard
+from l1jax.transforms.rigging import RiglState, rigl
+from l1jax.transforms.solution import solution
+from l1jax.transforms.strengths import StrengthState, set_scale, strength
 from l1jax.transforms.subgradient import AddSubgradientState, add_subgradient
+from l1jax.transforms.support import freeze_support
 
 __all__ = [
+    "AcceleratedState",
     "AddSubgradientState",
+    "DualAveragingState",
+    "Factors",
     "PreconditionedProximalState",
     "ProximalState",
+    "PruningState",
+    "Reparametrisation",
+    "ReweightState",
+    "RiglState",
+    "SparseEmaState",
+    "StrengthState",
+    "TrackSparsityState",
+    "accelerated",
     "add_subgradient",
+    "d_gating",
+    "freeze_support",
+    "hadamard",
+    "magnitude_pruning",
+    "n_of_m",
     "preconditioned_proximal",
     "preconditioners",
     "proximal",
+    "proximal_adagrad",
     "proximal_adam",
+    "proximal_rmsprop",
+    "proximal_sgd",
+    "ramda",
+    "regularized_dual_averaging",
+    "reweight",
+    "rigl",
+    "rising_momentum",
+    "rmda",
+    "set_scale",
+    "solution",
     "sparse_average",
+    "sparse_ema",
+    "strength",
+    "track_sparsity",
 ]

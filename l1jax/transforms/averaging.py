@@ -1,8 +1,58 @@
 """Averages of parameters that keep exact zeros."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, PyTree
+import optax
+from jaxtyping import Array, ArrayLike, Int, PyTree
+
+from l1jax.transforms.leaves import at, required
+
+
+class SparseEmaState(NamedTuple):
+    """State of `sparse_ema`."""
+
+    count: Int[Array, ""]  # updates applied so far
+    average: PyTree  # like the parameters, with their zeros
+
+
+def sparse_ema(decay: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Keep an exponential average of the parameters that has their zeros; chain it last.
+
+    Passes the updates on as they are; its state's `average` is the model to sample from. It starts
+    at the parameters and moves by `sparse_average` to every new value, so it needs no bias
+    correction and converges to where the parameters do.
+
+    Args:
+        decay: the share of the old average that is kept, in [0, 1); a scalar or a schedule of the
+            number of updates so far.
+
+    Raises:
+        ValueError: if `decay` is outside [0, 1); from `update` without `params`.
+
+    Source: Polyak and Juditsky, SIAM J. Control Optim. 30 (1992), on averaging.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = optax.chain(optax.sgd(1.0), l1jax.sparse_ema(0.75)), jnp.array([4.0, 1.0])
+    >>> updates, state = tx.update(jnp.array([2.0, 1.0]), tx.init(params), params)
+    >>> state[-1].average.tolist()  # ¾·4 + ¼·2; 0, where the plain average has ¾
+    [3.5, 0.0]
+    """
+    if isinstance(decay, int | float) and not 0 <= decay < 1:
+        raise ValueError(f"`decay` (={decay}) must be at least 0 and below 1, such as 0.999.")
+
+    def init(params: optax.Params) -> SparseEmaState:
+        return SparseEmaState(jnp.zeros([], jnp.int32), jax.tree.map(jnp.asarray, params))
+
+    def update(
+        updates: optax.Updates, state: Any, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, SparseEmaState]:
+        moved = optax.apply_updates(required(params, "the average follows them"), updates)
+        average = sparse_average(state.average, moved, at(decay, state.count))
+        return updates, state._replace(count=optax.safe_increment(state.count), average=average)
+
+    return optax.GradientTransformation(init, update)
 
 
 def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
@@ -15,6 +65,10 @@ def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
         average: the average so far; `params` at the start.
         params: the parameters now, a tree of the same structure.
         decay: in [0, 1); the share of the old average that is kept.
+
+    >>> import jax.numpy as jnp, l1jax
+    >>> l1jax.sparse_average(jnp.array([4.0, 1.0, 0.0]), jnp.array([2.0, 0.0, 3.0]), 0.5).tolist()
+    [3.0, 0.0, 3.0]
     """
 
     def move(a, p):

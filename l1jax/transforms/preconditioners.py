@@ -1,8 +1,16 @@
 """The diagonal metric of optax's optimisers, read from their state.
 
 An optimiser that moves x by learning_rate·m/d has the metric d/learning_rate; a preconditioner is
-a function state → d, a tree like the parameters. The hyperparameters live in optax's closures, so
-they are told here once more, never guessed.
+a function state → d, a tree like the parameters. The hyperparameters live in optax's closures and
+several optimisers share a state type, so they are told here once more, never guessed. Below, t is
+the number of updates so far and ν, μ are the state's `nu` and `mu`.
+
+>>> import jax.numpy as jnp, optax
+>>> from l1jax import preconditioners
+>>> tx = optax.adagrad(1e-2, eps=1e-7)
+>>> _, state = tx.update(jnp.full(2, 0.3), tx.init(jnp.zeros(2)))
+>>> [round(x, 3) for x in preconditioners.adagrad(eps=1e-7)(state).tolist()]  # √(0.1 + 0.3²)
+[0.436, 0.436]
 """
 
 from collections.abc import Callable
@@ -11,13 +19,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 Preconditioner = Callable[[optax.OptState], PyTree]
 
 
-def adam(b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0) -> Preconditioner:
-    """The denominator √(ν/(1 − b2ᵗ) + eps_root) + eps of `optax.adam`, `adamw` and `nadam`.
+def adam(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8, eps_root: ArrayLike = 0.0) -> Preconditioner:
+    """√(ν/(1 − b2ᵗ) + eps_root) + eps: `optax.adam`, `adamw` and `nadam`.
 
     Args:
         b2: the optimiser's decay of the second moment.
@@ -29,17 +37,92 @@ def adam(b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0) -> Precond
 
     def denominator(state: optax.OptState) -> PyTree:
         moments = _node(state, "nu", "count")
-        correction = 1 - jnp.asarray(b2, float) ** moments.count
-        return jax.tree.map(lambda nu: jnp.sqrt(nu / correction.astype(nu.dtype) + eps_root) + eps, moments.nu)
+        return jax.tree.map(lambda nu: jnp.sqrt(nu + eps_root) + eps, _corrected(moments.nu, b2, moments.count))
 
     return denominator
+
+
+adamw = adam
+nadam = adam
+
+
+def yogi(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-3, eps_root: ArrayLike = 0.0) -> Preconditioner:
+    """√(ν/(1 − b2ᵗ) + eps_root) + eps, as Adam's with Yogi's larger `eps`: `optax.yogi`.
+
+    Source: Zaheer, Reddi, Sachan, Kale, Kumar: Adaptive methods for nonconvex optimization, NeurIPS 2018.
+    """
+    return adam(b2, eps, eps_root)
+
+
+def amsgrad(eps: ArrayLike = 1e-8, eps_root: ArrayLike = 0.0) -> Preconditioner:
+    """√(ν_max + eps_root) + eps, the maximum of bias-corrected moments: `optax.amsgrad`.
+
+    Source: Reddi, Kale, Kumar: On the convergence of Adam and beyond, ICLR 2018.
+    """
+    return lambda state: jax.tree.map(lambda nu: jnp.sqrt(nu + eps_root) + eps, _node(state, "nu_max").nu_max)
+
+
+def adabelief(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-16) -> Preconditioner:
+    """√(ν/(1 − b2ᵗ)) + eps: `optax.adabelief`, whose ν contains `eps_root` already.
+
+    Source: Zhuang et al.: AdaBelief optimizer, NeurIPS 2020.
+    """
+    return adam(b2, eps)
+
+
+def rmsprop(
+    decay: ArrayLike = 0.9,
+    eps: ArrayLike = 1e-8,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    bias_correction: bool = False,
+) -> Preconditioner:
+    """√(ν + eps), or √ν + eps without `eps_in_sqrt`: `optax.rmsprop` in all its forms.
+
+    With `centered`, ν − μ² stands for ν; with `bias_correction` both moments are divided by 1 − decayᵗ.
+
+    Source: Hinton, Neural networks for machine learning, lecture 6e (2012); centred: Graves,
+    arXiv:1308.0850 (2013), equations 38 to 45.
+    """
+
+    def root(nu: Array) -> Array:
+        return jnp.sqrt(nu + eps) if eps_in_sqrt else jnp.sqrt(nu) + eps
+
+    def denominator(state: optax.OptState) -> PyTree:
+        fields = ["nu"] + ["mu"] * centered + ["count"] * bias_correction
+        moments = _node(state, *fields)
+
+        def hat(moment: PyTree) -> PyTree:
+            return _corrected(moment, decay, moments.count) if bias_correction else moment
+
+        if not centered:
+            return jax.tree.map(root, hat(moments.nu))
+        return jax.tree.map(lambda mu, nu: root(nu - jnp.square(mu)), hat(moments.mu), hat(moments.nu))
+
+    return denominator
+
+
+def adagrad(eps: ArrayLike = 1e-7) -> Preconditioner:
+    """√(s + eps), s the sum of squared gradients: `optax.adagrad`.
+
+    Where s is still 0 (a start at 0 and no gradient yet) optax does not move, and the prox has the
+    step learning_rate/√eps: an entry that the loss does not see goes to zero.
+
+    Source: Duchi, Hazan, Singer, JMLR 12 (2011).
+    """
+    return lambda state: jax.tree.map(lambda s: jnp.sqrt(s + eps), _node(state, "sum_of_squares").sum_of_squares)
+
+
+def _corrected(moment: PyTree, decay: ArrayLike, count: Array) -> PyTree:
+    correction = 1 - jnp.asarray(decay, float) ** count
+    return jax.tree.map(lambda m: m / correction.astype(m.dtype), moment)
 
 
 def _node(state: optax.OptState, *fields: str) -> Any:
     """The one part of a chained state that has all these fields."""
 
     def has_fields(node: Any) -> bool:
-        return all(hasattr(node, field) for field in fields)
+        return set(fields) <= set(getattr(node, "_fields", ()))  # a tuple has a method `count`
 
     found = [node for node in jax.tree.leaves(state, is_leaf=has_fields) if has_fields(node)]
     if len(found) != 1:

@@ -5,29 +5,32 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Int, PyTree
 
-from l1jax.penalties import Penalty, leaf_penalties, scaled
-from l1jax.transforms import preconditioners
+from l1jax.penalties import Penalty
+from l1jax.transforms.leaves import at, prox_updates, required, wide
 from l1jax.transforms.preconditioners import Preconditioner
+from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
 
 class ProximalState(NamedTuple):
     """State of `proximal`."""
 
     count: Int[Array, ""]  # updates applied so far
-    scale: Float[Array, ""]  # multiplies every strength of the penalty
+    strength: StrengthState
 
 
 class PreconditionedProximalState(NamedTuple):
     """State of `preconditioned_proximal`."""
 
     count: Int[Array, ""]  # updates applied so far
-    scale: Float[Array, ""]  # multiplies every strength of the penalty
+    strength: StrengthState
     inner: optax.OptState
 
 
-def proximal(penalty: Penalty, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+def proximal(
+    penalty: Penalty, learning_rate: optax.ScalarOrSchedule, *, scale: Scale = None
+) -> optax.GradientTransformation:
     """Turn a gradient step into a proximal gradient step; chain it last.
 
     Replaces the update u by prox(p + u, learning_rate) − p, so that every pruned entry of
@@ -35,29 +38,40 @@ def proximal(penalty: Penalty, learning_rate: optax.ScalarOrSchedule) -> optax.G
 
     After plain gradient descent with this learning rate the fixed points are those of loss + penalty.
     After Adam they satisfy g = −λ(√ν + ε) sign(x), a curvature-weighted L1, decoupled like AdamW's
-    decay; `proximal_adam` solves the stated problem instead.
+    decay; `proximal_adam` solves the stated problem instead. After a momentum μ of optax, which is
+    not normalised, give learning_rate/(1 − μ), or take `proximal_sgd`.
 
     Args:
         penalty: what to penalise, over the parameters that `update` gets.
         learning_rate: the step of the prox, a scalar or a schedule; the chain's own learning rate.
+        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
         ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
             without `params`.
 
     Source: Parikh and Boyd, Proximal Algorithms (2014), section 4.2.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx = optax.chain(optax.sgd(0.5), l1jax.proximal(l1jax.l1(1.0), 0.5))
+    >>> params = jnp.array([2.0, 0.1])
+    >>> updates, _ = tx.update(jnp.array([1.0, 0.0]), tx.init(params), params)
+    >>> optax.apply_updates(params, updates).tolist()
+    [1.0, 0.0]
     """
+    strength = moved_by(penalty, scale)
 
     def init(params: optax.Params) -> ProximalState:
-        leaf_penalties(penalty, params)  # refuse patterns that match nothing before training starts
-        return ProximalState(count=jnp.zeros([], jnp.int32), scale=jnp.ones([], float))
+        return ProximalState(jnp.zeros([], jnp.int32), strength.init(params))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, ProximalState]:
-        step = _at(learning_rate, state.count)
-        updates = _prox_updates(scaled(penalty, state.scale), updates, params, jax.tree.map(lambda _: step, updates))
-        return updates, state._replace(count=optax.safe_increment(state.count))
+        params = required(params, "the prox is taken at params + updates")
+        step = at(learning_rate, state.count)
+        penalties, strengths = strength.update(state.strength, params)
+        updates = prox_updates(penalties, updates, params, jax.tree.map(lambda _: step, updates))
+        return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths)
 
     return optax.GradientTransformation(init, update)
 
@@ -67,6 +81,9 @@ def preconditioned_proximal(
     preconditioner: Preconditioner,
     penalty: Penalty,
     learning_rate: optax.ScalarOrSchedule,
+    *,
+    scale: Scale = None,
+    per_group: bool = False,
 ) -> optax.GradientTransformation:
     """Follow an adaptive optimiser by the prox in the optimiser's own diagonal metric.
 
@@ -75,77 +92,63 @@ def preconditioned_proximal(
     −g ∈ ∂penalty: exactly the minimisers' condition for loss + penalty, for any metric.
 
     Args:
-        inner: an optax optimiser that includes its learning rate, such as `optax.adam(1e-3)`.
+        inner: an optax optimiser that includes its learning rate, such as `optax.adam(1e-3)`. Its
+            own weight decay, if any, adds to the penalty.
         preconditioner: its denominator as a function of its state, from `l1jax.preconditioners`.
         penalty: what to penalise, over the parameters that `update` gets.
-        learning_rate: the inner optimiser's own, a scalar or a schedule.
+        learning_rate: the inner optimiser's own, a scalar or a schedule; divided by 1 − μ if the
+            inner optimiser ends with optax's momentum μ, which is not normalised.
+        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        per_group: take one step size per group, for penalties that have an `axis` to reduce over:
+            dᵢ becomes its root mean square over the group, in the gradient step (u times dᵢ over
+            it) and in the prox, so the fixed points stay the same and a group's prox needs no
+            inner iteration. Its step has length 1 along the group's axes.
 
     Raises:
         ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
             without `params`.
 
     Source: Yun, Lozano, Yang: Adaptive proximal gradient methods, NeurIPS 2021, algorithm 1.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> metric = l1jax.preconditioners.amsgrad()
+    >>> tx = l1jax.preconditioned_proximal(optax.amsgrad(0.1), metric, l1jax.l1(2.0), 0.1)
+    >>> params = jnp.array([1.0, 1.0])  # Adam's first step is 0.1; the threshold 0.1·2/|g|
+    >>> updates, _ = tx.update(jnp.array([1.0, 4.0]), tx.init(params), params)
+    >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]
+    [0.7, 0.85]
     """
+    strength = moved_by(penalty, scale)
 
     def init(params: optax.Params) -> PreconditionedProximalState:
-        leaf_penalties(penalty, params)  # refuse patterns that match nothing before training starts
-        return PreconditionedProximalState(jnp.zeros([], jnp.int32), jnp.ones([], float), inner.init(params))
+        return PreconditionedProximalState(jnp.zeros([], jnp.int32), strength.init(params), inner.init(params))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, PreconditionedProximalState]:
+        params = required(params, "the prox is taken at params + updates")
         updates, inner_state = inner.update(updates, state.inner, params)
-        step = _at(learning_rate, state.count)
-        steps = jax.tree.map(lambda d: step / d, preconditioner(inner_state))
-        updates = _prox_updates(scaled(penalty, state.scale), updates, params, steps)
-        return updates, state._replace(count=optax.safe_increment(state.count), inner=inner_state)
+        penalties, strengths = strength.update(state.strength, params)
+        metric = preconditioner(inner_state)
+        if per_group:
+            updates, metric = _one_step_per_group(penalties, updates, metric)
+        step = at(learning_rate, state.count)
+        updates = prox_updates(penalties, updates, params, jax.tree.map(lambda d: step / wide(d), metric))
+        return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths, inner=inner_state)
 
     return optax.GradientTransformation(init, update)
 
 
-def proximal_adam(
-    learning_rate: optax.ScalarOrSchedule,
-    penalty: Penalty,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    eps_root: float = 0.0,
-) -> optax.GradientTransformation:
-    """Adam whose every step ends with the prox in Adam's own metric, step learning_rate/(√ν̂ + ε).
+def _one_step_per_group(penalties: list[Penalty | None], updates: PyTree, metric: PyTree) -> tuple[PyTree, PyTree]:
+    """Pool the metric over each group's axes, and take the gradient step in the pooled metric too."""
 
-    For L1 each entry is soft-thresholded at learning_rate·λ/(√ν̂ᵢ + ε), both moments bias-corrected.
-    Converges (learning rate decayed) to the true optimum of loss + penalty, with exact zeros.
+    def pool(penalty: Penalty | None, d: Array) -> Array:
+        axis = getattr(penalty, "axis", None)
+        return d if axis is None else jnp.sqrt(jnp.mean(jnp.square(wide(d)), axis, keepdims=True))
 
-    Args:
-        learning_rate: a scalar or a schedule of the number of updates so far.
-        penalty: what to penalise, over the parameters that `update` gets.
-        b1: decay of the first moment, in [0, 1).
-        b2: decay of the second moment, in [0, 1).
-        eps: added to the root of the second moment.
-        eps_root: added inside that root.
-
-    Source: Kingma and Ba, ICLR 2015; Yun, Lozano, Yang, NeurIPS 2021.
-    """
-    inner = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
-    return preconditioned_proximal(inner, preconditioners.adam(b2, eps, eps_root), penalty, learning_rate)
-
-
-def _at(learning_rate: optax.ScalarOrSchedule, count: Int[Array, ""]) -> Any:
-    return learning_rate(count) if callable(learning_rate) else learning_rate
-
-
-def _prox_updates(penalty: Penalty, updates: PyTree, params: PyTree | None, steps: PyTree) -> PyTree:
-    """prox(p + u, step) − p for the leaves that have a penalty, u for the others."""
-    if params is None:
-        raise ValueError("`params` (=None) must be given to `update`: the prox is taken at params + updates.")
-
-    def move(leaf_penalty: Penalty | None, u: Array, p: Array, step: Any) -> Array:
-        if leaf_penalty is None:
-            return u
-        wide = jnp.promote_types(p.dtype, jnp.float32)
-        start = p.astype(wide)
-        return (leaf_penalty.prox(start + u.astype(wide), step) - start).astype(u.dtype)
-
-    leaves, treedef = jax.tree.flatten(updates)
-    columns = (leaf_penalties(penalty, params), leaves, jax.tree.leaves(params), jax.tree.leaves(steps))
-    return treedef.unflatten([move(*row) for row in zip(*columns, strict=True)])
+    leaves, treedef = jax.tree.flatten(metric)
+    pooled = treedef.unflatten([pool(*row) for row in zip(penalties, leaves, strict=True)])
+    updates = jax.tree.map(
+        lambda u, d, group: (wide(u) * (wide(d) / wide(group))).astype(u.dtype), updates, metric, pooled
+    )
+    return updates, pooled

@@ -3,20 +3,20 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
-from l1jax.penalties import Penalty, leaf_penalties, scaled
+from l1jax.penalties import Penalty
+from l1jax.transforms.leaves import required
+from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
 
 class AddSubgradientState(NamedTuple):
     """State of `add_subgradient`."""
 
-    scale: Float[Array, ""]  # multiplies every strength of the penalty
+    strength: StrengthState
 
 
-def add_subgradient(penalty: Penalty) -> optax.GradientTransformation:
+def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientTransformation:
     """Add the penalty's subgradient to the gradient, g ← g + λ sign(w) for L1; chain it first.
 
     The same as differentiating loss + penalty. It oscillates around zero and never gives exact zeros:
@@ -24,21 +24,33 @@ def add_subgradient(penalty: Penalty) -> optax.GradientTransformation:
 
     Args:
         penalty: what to penalise, over the parameters that `update` gets.
+        scale: moves the strength: a schedule, or a transformation such as `reweight`.
 
     Raises:
-        ValueError: from `update` without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
+            without `params`.
+
+    Source: Shor, Minimization Methods for Non-Differentiable Functions (1985), chapter 2.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = optax.chain(l1jax.add_subgradient(l1jax.l1(0.5)), optax.sgd(1.0)), jnp.array([2.0, 0.0])
+    >>> updates, _ = tx.update(jnp.zeros(2), tx.init(params), params)
+    >>> (params + updates).tolist()
+    [1.5, 0.0]
     """
+    strength = moved_by(penalty, scale)
 
     def init(params: optax.Params) -> AddSubgradientState:
-        leaf_penalties(penalty, params)  # refuse patterns that match nothing before training starts
-        return AddSubgradientState(scale=jnp.ones([], float))
+        return AddSubgradientState(strength.init(params))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AddSubgradientState]:
-        if params is None:
-            raise ValueError("`params` (=None) must be given to `update`: the subgradient is taken there.")
-        subgradient = scaled(penalty, state.scale).subgradient(params)
-        return jax.tree.map(lambda u, s: u + s.astype(u.dtype), updates, subgradient), state
+        params = required(params, "the subgradient is taken there")
+        penalties, strengths = strength.update(state.strength, params)
+        leaves, treedef = jax.tree.flatten(updates)
+        columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
+        added = [u + penalty.subgradient(p).astype(u.dtype) if penalty else u for penalty, u, p in columns]
+        return treedef.unflatten(added), AddSubgradientState(strengths)
 
     return optax.GradientTransformation(init, update)

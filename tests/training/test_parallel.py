@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from l1jax import set_scale
 from l1jax.config import L1, Adversarial, Config, Dcgan, DenseGenerator, DigitsData, MlpGan, Optimizer, Reconstruction
 from l1jax.data.batches import Batch, resident_feed
 from l1jax.training.parallel import make_runner, strength_scale, summarise
@@ -157,7 +158,7 @@ def test_metrics_are_means_over_the_steps_that_were_taken():
 def test_the_scale_of_the_strength_is_read_from_the_state():
     task = make_task(EXPERIMENTS["mlp"], (16, 16, 1))
     opt_state = task.init(jax.random.key(0)).generator.opt_state
-    assert float(strength_scale(opt_state._replace(scale=jnp.asarray(0.25)))) == 0.25
+    assert float(strength_scale(set_scale(opt_state, 0.25))) == 0.25
     plain = dataclasses.replace(SPARSE, method="plain")
     task = make_task(dataclasses.replace(EXPERIMENTS["mlp"], generator=plain), (16, 16, 1))
     assert float(strength_scale(task.init(jax.random.key(0)).generator.opt_state)) == 1.0

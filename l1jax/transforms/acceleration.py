@@ -1,0 +1,86 @@
+"""Accelerated proximal gradient descent for deterministic problems."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from l1jax.penalties import Penalty
+from l1jax.transforms.leaves import at, prox_updates, required, wide
+from l1jax.transforms.strengths import Scale, StrengthState, moved_by
+
+
+class AcceleratedState(NamedTuple):
+    """State of `accelerated`."""
+
+    count: Int[Array, ""]  # updates applied so far
+    strength: StrengthState
+    momentum: Float[Array, ""]  # FISTA's t, 1 after a restart
+    solution: PyTree  # the sparse iterate x, like the parameters
+
+
+def accelerated(
+    learning_rate: optax.ScalarOrSchedule, penalty: Penalty, *, scale: Scale = None
+) -> optax.GradientTransformation:
+    """FISTA with adaptive restart, a whole optimiser for full, deterministic gradients.
+
+    With y the parameters (where the gradient g is taken) and x the sparse iterate in the state,
+    x⁺ = prox(y − ηg, η), t⁺ = (1 + √(1 + 4t²))/2, y⁺ = x⁺ + (t − 1)/t⁺·(x⁺ − x); t returns to 1
+    whenever ⟨y − x⁺, x⁺ − x⟩ > 0, that is when the momentum points uphill. Converges to the minimum
+    of loss + penalty at the rate 1/t², linearly where that is strongly convex.
+
+    The answer is `l1jax.solution(opt_state, params)`, which is exactly sparse; the parameters
+    themselves are extrapolated past it.
+
+    Args:
+        learning_rate: η at most 1/L, L the largest curvature of the loss.
+        penalty: what to penalise, convex, over the parameters that `update` gets.
+        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+
+    Raises:
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
+            without `params`.
+
+    Source: Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009), section 4; restart: O'Donoghue and
+    Candès, Found. Comput. Math. 15 (2015), section 3.2.
+
+    >>> import jax, jax.numpy as jnp, l1jax, optax
+    >>> tx, params = l1jax.accelerated(0.5, l1jax.l1(1.0)), jnp.array([3.0, 0.2])
+    >>> state, update = tx.init(params), jax.jit(tx.update)
+    >>> for _ in range(50):  # ½‖p − (3, 0.2)‖² + ‖p‖₁ has its minimum at (2, 0)
+    ...     updates, state = update(params - jnp.array([3.0, 0.2]), state, params)
+    ...     params = optax.apply_updates(params, updates)
+    >>> l1jax.solution(state, params).round(3).tolist()
+    [2.0, 0.0]
+    """
+    strength = moved_by(penalty, scale)
+
+    def init(params: optax.Params) -> AcceleratedState:
+        count, momentum = jnp.zeros([], jnp.int32), jnp.ones([], float)
+        return AcceleratedState(count, strength.init(params), momentum, jax.tree.map(jnp.asarray, params))
+
+    def update(
+        updates: optax.Updates, state: Any, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, AcceleratedState]:
+        params = required(params, "the prox is taken at params + updates")
+        step = at(learning_rate, state.count)
+        penalties, strengths = strength.update(state.strength, params)
+        descent = jax.tree.map(lambda g: (-step * wide(g)).astype(g.dtype), updates)
+        moved = prox_updates(penalties, descent, params, jax.tree.map(lambda _: step, updates))
+        solution = jax.tree.map(lambda y, u: (wide(y) + wide(u)).astype(y.dtype), params, moved)
+        change = jax.tree.map(lambda new, old: wide(new) - wide(old), solution, state.solution)
+        uphill = sum(-jnp.vdot(u, c) for u, c in zip(jax.tree.leaves(moved), jax.tree.leaves(change), strict=True))
+        momentum = jnp.where(uphill > 0, 1.0, state.momentum)
+        next_momentum = (1 + jnp.sqrt(1 + 4 * jnp.square(momentum))) / 2
+        extrapolation = (momentum - 1) / next_momentum
+        updates = jax.tree.map(lambda u, c: (wide(u) + extrapolation * c).astype(u.dtype), moved, change)
+        return updates, state._replace(
+            count=optax.safe_increment(state.count),
+            strength=strengths,
+            momentum=next_momentum.astype(momentum.dtype),
+            solution=solution,
+        )
+
+    return optax.GradientTransformation(init, update)

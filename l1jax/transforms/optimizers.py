@@ -1,0 +1,207 @@
+"""Proximal forms of common optimisers, optimiser and prox built from one set of hyperparameters."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, ArrayLike
+
+from l1jax.penalties import Penalty
+from l1jax.transforms import preconditioners
+from l1jax.transforms.leaves import at
+from l1jax.transforms.proximal import preconditioned_proximal, proximal
+from l1jax.transforms.strengths import Scale
+
+
+def proximal_sgd(
+    learning_rate: optax.ScalarOrSchedule,
+    penalty: Penalty,
+    momentum: ArrayLike | None = None,
+    nesterov: bool = False,
+    *,
+    scale: Scale = None,
+) -> optax.GradientTransformation:
+    """Take a gradient step, with or without momentum, and then the prox: p ← prox(p − ηm, η·n).
+
+    m = g + μm is optax's momentum (g + μ(g + μm) with Nesterov), which is not normalised: n is the
+    sum of the weights that it has given to gradients so far, (1 − μᵗ)/(1 − μ) at the t-th update,
+    (1 − μᵗ⁺¹)/(1 − μ) with Nesterov. So the fixed points are the minimisers of loss + penalty
+    whatever the momentum; with a step of η they would be those of loss + (1 − μ)·penalty.
+
+    Args:
+        learning_rate: η, a scalar or a schedule of the number of updates so far.
+        penalty: what to penalise, over the parameters that `update` gets.
+        momentum: μ in [0, 1), or None for plain gradient descent.
+        nesterov: whether the momentum is Nesterov's.
+        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+
+    Raises:
+        ValueError: as `proximal`, and for a momentum outside [0, 1).
+
+    Source: Parikh and Boyd, Proximal Algorithms (2014), section 4.2; momentum: Yun, Lozano, Yang,
+    NeurIPS 2021.
+
+    >>> import jax, jax.numpy as jnp, l1jax, optax
+    >>> tx, params = l1jax.proximal_sgd(0.25, l1jax.l1(1.0), momentum=0.5), jnp.array([3.0, 0.2])
+    >>> state, update = tx.init(params), jax.jit(tx.update)
+    >>> for _ in range(40):  # ½‖p − (3, 0.2)‖² + ‖p‖₁ has its minimum at (2, 0)
+    ...     updates, state = update(params - jnp.array([3.0, 0.2]), state, params)
+    ...     params = optax.apply_updates(params, updates)
+    >>> [round(x, 3) for x in params.tolist()]
+    [2.0, 0.0]
+    """
+    inner = optax.sgd(learning_rate, momentum, nesterov)
+    return optax.chain(inner, proximal(penalty, _with_momentum(learning_rate, momentum, nesterov), scale=scale))
+
+
+def proximal_adam(
+    learning_rate: optax.ScalarOrSchedule,
+    penalty: Penalty,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    *,
+    scale: Scale = None,
+    per_group: bool = False,
+) -> optax.GradientTransformation:
+    """Adam whose every step ends with the prox in Adam's own metric, step learning_rate/(√ν̂ + ε).
+
+    For L1 each entry is soft-thresholded at learning_rate·λ/(√ν̂ᵢ + ε), both moments bias-corrected.
+    Converges (learning rate decayed) to the true optimum of loss + penalty, with exact zeros.
+
+    Args:
+        learning_rate: a scalar or a schedule of the number of updates so far.
+        penalty: what to penalise, over the parameters that `update` gets.
+        b1: decay of the first moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+        eps: added to the root of the second moment.
+        eps_root: added inside that root.
+        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        per_group: take one step size per group; see `preconditioned_proximal`.
+
+    Raises:
+        ValueError: as `preconditioned_proximal`.
+
+    Source: Kingma and Ba, ICLR 2015; Yun, Lozano, Yang, NeurIPS 2021.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx = l1jax.proximal_adam(0.1, l1jax.by_path({"kernel": l1jax.l1(2.0)}))
+    >>> params = {"kernel": jnp.array([1.0, 0.05]), "bias": jnp.array([1.0])}
+    >>> grads = {"kernel": jnp.array([1.0, 0.5]), "bias": jnp.array([1.0])}
+    >>> updates, _ = tx.update(grads, tx.init(params), params)
+    >>> [round(x, 3) for x in optax.apply_updates(params, updates)["kernel"].tolist()]  # 1 − 0.1 − 0.1·2/1; 0
+    [0.7, 0.0]
+    """
+    inner = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
+    metric = preconditioners.adam(b2, eps, eps_root)
+    return preconditioned_proximal(inner, metric, penalty, learning_rate, scale=scale, per_group=per_group)
+
+
+def proximal_rmsprop(
+    learning_rate: optax.ScalarOrSchedule,
+    penalty: Penalty,
+    decay: ArrayLike = 0.9,
+    eps: ArrayLike = 1e-8,
+    momentum: ArrayLike | None = None,
+    nesterov: bool = False,
+    *,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    bias_correction: bool = False,
+    scale: Scale = None,
+    per_group: bool = False,
+) -> optax.GradientTransformation:
+    """RMSProp whose every step ends with the prox in its own metric, step learning_rate/√(ν + ε).
+
+    Converges (learning rate decayed) to the optimum of loss + penalty, with exact zeros. Momentum is
+    accounted for as in `proximal_sgd`; the learning rate acts after it, as in PyTorch. (In
+    `optax.rmsprop` it acts before, which is the same as long as it is constant.)
+
+    Args:
+        learning_rate: a scalar or a schedule of the number of updates so far.
+        penalty: what to penalise, over the parameters that `update` gets.
+        decay: decay of the second moment, in [0, 1).
+        eps: added inside its root.
+        momentum: μ in [0, 1), or None for none.
+        nesterov: whether the momentum is Nesterov's.
+        eps_in_sqrt: whether `eps` is inside the root; outside as in PyTorch.
+        centered: whether to divide by the deviation instead of the second moment's root.
+        bias_correction: whether to divide the moments by 1 − decayᵗ.
+        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        per_group: take one step size per group; see `preconditioned_proximal`.
+
+    Raises:
+        ValueError: as `preconditioned_proximal`, and for a momentum outside [0, 1).
+
+    Source: Hinton, Neural networks for machine learning, lecture 6e (2012); Yun, Lozano, Yang,
+    NeurIPS 2021.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = l1jax.proximal_rmsprop(0.1, l1jax.l1(1.0), decay=0.75), jnp.array([2.0])
+    >>> updates, _ = tx.update(jnp.array([1.0]), tx.init(params), params)
+    >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]  # √ν = ½: 2 − 0.1·1/½ − 0.1·1/½
+    [1.6]
+    """
+    scale_by = optax.scale_by_stddev if centered else optax.scale_by_rms
+    inner = optax.chain(
+        scale_by(decay, eps, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction),
+        optax.identity() if momentum is None else optax.trace(momentum, nesterov),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+    metric = preconditioners.rmsprop(decay, eps, eps_in_sqrt, centered, bias_correction)
+    step = _with_momentum(learning_rate, momentum, nesterov)
+    return preconditioned_proximal(inner, metric, penalty, step, scale=scale, per_group=per_group)
+
+
+def proximal_adagrad(
+    learning_rate: optax.ScalarOrSchedule,
+    penalty: Penalty,
+    initial_accumulator_value: ArrayLike = 0.1,
+    eps: ArrayLike = 1e-7,
+    *,
+    scale: Scale = None,
+    per_group: bool = False,
+) -> optax.GradientTransformation:
+    """Adagrad whose every step ends with the prox in its own metric, step learning_rate/√(s + ε).
+
+    s is the sum of squared gradients. Converges to the optimum of loss + penalty, with exact zeros.
+
+    Args:
+        learning_rate: a scalar or a schedule of the number of updates so far.
+        penalty: what to penalise, over the parameters that `update` gets.
+        initial_accumulator_value: what s starts with, at least 0.
+        eps: added inside the root.
+        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        per_group: take one step size per group; see `preconditioned_proximal`.
+
+    Raises:
+        ValueError: as `preconditioned_proximal`.
+
+    Source: Duchi, Hazan, Singer, JMLR 12 (2011), section 5 (composite mirror descent).
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx = l1jax.proximal_adagrad(0.1, l1jax.l1(1.0), initial_accumulator_value=0.0)
+    >>> params = jnp.array([2.0])
+    >>> updates, _ = tx.update(jnp.array([0.5]), tx.init(params), params)
+    >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]  # √s = ½: 2 − 0.1 − 0.1·1/½
+    [1.7]
+    """
+    inner = optax.adagrad(learning_rate, initial_accumulator_value, eps)
+    metric = preconditioners.adagrad(eps)
+    return preconditioned_proximal(inner, metric, penalty, learning_rate, scale=scale, per_group=per_group)
+
+
+def _with_momentum(
+    learning_rate: optax.ScalarOrSchedule, momentum: ArrayLike | None, nesterov: bool
+) -> optax.ScalarOrSchedule:
+    """The learning rate times the sum of the weights that optax's momentum gave to gradients so far."""
+    if momentum is None:
+        return learning_rate
+    if isinstance(momentum, int | float) and not 0 <= momentum < 1:
+        raise ValueError(f"`momentum` (={momentum}) must be at least 0 and below 1; None switches it off.")
+
+    def step(count: ArrayLike) -> Array:
+        decay = jnp.asarray(momentum, float)
+        weights = (1 - decay ** (jnp.asarray(count) + (2 if nesterov else 1))) / (1 - decay)
+        return at(learning_rate, jnp.asarray(count)) * weights
+
+    return step

@@ -1,0 +1,129 @@
+"""Sparsity without a prox: parameters as products of factors, on which weight decay acts like L1."""
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from l1jax.transforms.leaves import selected
+
+
+class Factors(NamedTuple):
+    """What stands for one array w in a factorised tree: w is `weight` times all `gates`."""
+
+    weight: Float[Array, "*shape"]
+    gates: tuple[Float[Array, "..."], ...]  # like the weight, or of length 1 along a group's axes
+
+
+class Reparametrisation(NamedTuple):
+    """A pair of functions between parameters and their factors, and the ridge that makes them sparse.
+
+    Train the factors on loss(merge(factors)) + λ·ridge(factors) with any optimiser; the minimisers'
+    products are those of loss + λ·(the penalty that the factory names).
+    """
+
+    split: Callable[[PyTree], PyTree]  # params → factors whose product they are, balanced
+    merge: Callable[..., PyTree]  # (factors, threshold=0) → params; |w| ≤ threshold becomes exactly 0
+    ridge: Callable[[PyTree], Float[Array, ""]]  # Σ (‖weight‖² + Σ ‖gate‖²)/depth over factorised leaves
+
+
+def hadamard(pattern: str = "", depth: int = 2) -> Reparametrisation:
+    """Write w as an entrywise product of `depth` factors, w = u ⊙ v for 2.
+
+    The least ridge among all factors with the product w is Σ |wᵢ|^(2/depth): ‖w‖₁ for depth 2, and
+    non-convex below. Gradient descent approaches zeros but does not reach them: `merge` with a
+    small threshold (1e-6, say) makes them exact. An entry whose factors are all 0 stays 0.
+
+    Args:
+        pattern: regular expression, searched in the leaf's path: which leaves are factorised.
+        depth: number of factors, at least 2.
+
+    Raises:
+        ValueError: if `depth` is below 2 or `pattern` no regular expression; from `split` if the
+            pattern matches no leaf.
+
+    Source: Hoff, Lasso, fractional norm and structured sparsity estimation using a Hadamard product
+    parametrization, Comput. Stat. Data Anal. 115 (2017).
+
+    >>> import jax.numpy as jnp, l1jax
+    >>> split, merge, ridge = l1jax.hadamard("kernel")
+    >>> factors = split({"kernel": jnp.array([4.0, -1.0]), "bias": jnp.array([3.0])})
+    >>> factors["kernel"].weight.tolist(), factors["kernel"].gates[0].tolist(), float(ridge(factors))
+    ([2.0, -1.0], [2.0, 1.0], 5.0)
+    >>> merge(factors, threshold=1.0)["kernel"].tolist()
+    [4.0, 0.0]
+    """
+
+    def factors(w: Array) -> Factors:
+        root = jnp.abs(w) ** (1 / depth)
+        return Factors(jnp.sign(w) * root, (root,) * (depth - 1))
+
+    return _reparametrisation(factors, pattern, depth)
+
+
+def d_gating(axis: int | tuple[int, ...], pattern: str = "", depth: int = 2) -> Reparametrisation:
+    """Write each group of w as a weight times `depth` − 1 scalar gates.
+
+    The least ridge among all factors with the product w is Σ ‖w_group‖₂^(2/depth): the group lasso
+    for depth 2 (without the factor √size of `group_l1`), and non-convex below. As with `hadamard`,
+    exact zeros come from the threshold of `merge`.
+
+    Args:
+        axis: the axes to reduce over, as in `group_l1`: one group per remaining index.
+        pattern: regular expression, searched in the leaf's path: which leaves are factorised.
+        depth: number of factors, at least 2.
+
+    Raises:
+        ValueError: as `hadamard`.
+
+    Source: Kolb, Frost, Bischl, Rügamer, Differentiable sparsity via D-gating: simple and versatile
+    structured penalization, NeurIPS 2025.
+
+    >>> import jax.numpy as jnp, l1jax
+    >>> split, merge, ridge = l1jax.d_gating(axis=0)
+    >>> factors = split(jnp.array([[3.0], [4.0]]))  # one group of norm 5
+    >>> factors.gates[0].shape, round(float(ridge(factors)), 5)
+    ((1, 1), 5.0)
+    >>> merge(factors).round(5).tolist()
+    [[3.0], [4.0]]
+    """
+
+    def factors(w: Array) -> Factors:
+        norm = jnp.sqrt(jnp.sum(jnp.square(w), axis, keepdims=True))
+        gate = norm ** (1 / depth)
+        others = gate ** (depth - 1)
+        return Factors(w / jnp.where(norm == 0, 1, others), (gate,) * (depth - 1))
+
+    return _reparametrisation(factors, pattern, depth)
+
+
+def _reparametrisation(factors: Callable[[Array], Factors], pattern: str, depth: int) -> Reparametrisation:
+    if depth < 2:
+        raise ValueError(f"`depth` (={depth}) must be at least 2: one factor is the parameter itself.")
+    selected((), pattern)  # refuse what is no regular expression
+
+    def split(params: PyTree) -> PyTree:
+        return jax.tree.map(lambda w, chosen: factors(w) if chosen else w, params, selected(params, pattern))
+
+    def merge(tree: PyTree, threshold: ArrayLike = 0.0) -> PyTree:
+        def product(leaf: Any) -> Any:
+            if not isinstance(leaf, Factors):
+                return leaf
+            w = functools.reduce(operator.mul, leaf.gates, leaf.weight)
+            return jnp.where(jnp.abs(w) <= threshold, jnp.zeros_like(w), w)
+
+        return jax.tree.map(product, tree, is_leaf=_is_factors)
+
+    def ridge(tree: PyTree) -> Float[Array, ""]:
+        found = [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_factors) if _is_factors(leaf)]
+        return jnp.asarray(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(found)) / depth, float)
+
+    return Reparametrisation(split, merge, ridge)
+
+
+def _is_factors(node: Any) -> bool:
+    return isinstance(node, Factors)

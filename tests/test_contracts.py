@@ -1,0 +1,269 @@
+"""What every transformation promises: one list of them all, times what must hold."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+import l1jax
+from l1jax import preconditioners
+
+
+class Case(NamedTuple):
+    factory: Callable[..., optax.GradientTransformation]
+    arguments: dict[str, Any]
+    penalised: bool = True  # whether the factory takes a penalty
+
+    def make(self, penalty: Any = None) -> optax.GradientTransformation:
+        penalty = l1jax.by_path({"kernel": l1jax.l1(0.02)}) if penalty is None else penalty
+        return self.factory(**self.arguments, **({"penalty": penalty} if self.penalised else {}))
+
+
+def metric(learning_rate, penalty):
+    return l1jax.preconditioned_proximal(
+        optax.amsgrad(learning_rate), preconditioners.amsgrad(), penalty, learning_rate
+    )
+
+
+def after_sgd(learning_rate, make):
+    return optax.chain(optax.sgd(learning_rate), make())
+
+
+CASES = {
+    "add_subgradient": Case(
+        lambda learning_rate, penalty: optax.chain(l1jax.add_subgradient(penalty), optax.sgd(learning_rate)),
+        {"learning_rate": 0.1},
+    ),
+    "proximal": Case(
+        lambda learning_rate, penalty: optax.chain(optax.adam(learning_rate), l1jax.proximal(penalty, learning_rate)),
+        {"learning_rate": 0.1},
+    ),
+    "preconditioned_proximal": Case(metric, {"learning_rate": 0.1}),
+    "one step per group": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "per_group": True}),
+    "proximal_sgd": Case(l1jax.proximal_sgd, {"learning_rate": 0.1}),
+    "momentum": Case(l1jax.proximal_sgd, {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}),
+    "proximal_adam": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "b1": 0.5}),
+    "proximal_rmsprop": Case(
+        l1jax.proximal_rmsprop, {"learning_rate": 0.1, "momentum": 0.5, "centered": True, "eps": 1e-3}
+    ),
+    "proximal_adagrad": Case(l1jax.proximal_adagrad, {"learning_rate": 0.1}),
+    "schedules": Case(
+        l1jax.proximal_adam,
+        {"learning_rate": optax.cosine_decay_schedule(0.1, 9), "scale": optax.linear_schedule(0.5, 1.0, 5)},
+    ),
+    "accelerated": Case(l1jax.accelerated, {"learning_rate": 0.1}),
+    "regularized_dual_averaging": Case(l1jax.regularized_dual_averaging, {"learning_rate": 0.1}),
+    "rmda": Case(l1jax.rmda, {"learning_rate": 0.1, "restarts": (2,)}),
+    "ramda": Case(l1jax.ramda, {"learning_rate": 0.1, "momentum": l1jax.rising_momentum(0.5)}),
+    "track_sparsity": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "scale": l1jax.track_sparsity(0.5)}),
+    "reweight": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "scale": l1jax.reweight(2)}),
+    "freeze_support": Case(after_sgd, {"learning_rate": 0.1, "make": l1jax.freeze_support}, penalised=False),
+    "sparse_ema": Case(after_sgd, {"learning_rate": 0.1, "make": lambda: l1jax.sparse_ema(0.9)}, penalised=False),
+    "magnitude_pruning": Case(
+        after_sgd,
+        {"learning_rate": 0.1, "make": lambda: l1jax.magnitude_pruning(lambda k: 0.1 * k, pattern="kernel")},
+        penalised=False,
+    ),
+    "n_of_m": Case(
+        after_sgd, {"learning_rate": 0.1, "make": lambda: l1jax.n_of_m(2, 4, pattern="kernel")}, penalised=False
+    ),
+    "rigl": Case(
+        lambda learning_rate: l1jax.rigl(optax.adam(learning_rate), 0.5, every=2, pattern="kernel"),
+        {"learning_rate": 0.1},
+        penalised=False,
+    ),
+}
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def tree(seed: int, dtype: Any = jnp.float32) -> Any:
+    rng = np.random.default_rng(seed)
+    shapes = {"dense": {"kernel": (8, 4), "bias": (4,)}, "norm": {"scale": (4,)}}
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.normal(size=shape), dtype), shapes, is_leaf=lambda x: isinstance(x, tuple)
+    )
+
+
+def types(state: Any) -> Any:
+    return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf), jnp.asarray(leaf).weak_type), state)
+
+
+def steps(tx: optax.GradientTransformation, params: Any, gradients: list[Any], state: Any = None) -> Any:
+    """The parameters after some updates, and the state."""
+    state = tx.init(params) if state is None else state
+    for grads in gradients:
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def compiled(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.GradientTransformation(tx.init, jax.jit(tx.update))
+
+
+def same(found: Any, expected: Any, rtol: float = 1e-5) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=3e-6), found, expected)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@every_case
+def test_keeps_tree_shapes_and_dtypes_and_compiles_once(name, dtype):
+    tx, params = CASES[name].make(), tree(0, dtype)
+    init, update = jax.jit(tx.init), jax.jit(tx.update)
+    state = init(params)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))  # a restored one never is
+    for seed in (1, 2, 3):
+        grads = tree(seed, dtype)
+        updates, new = update(grads, state, params)
+        assert types(updates) == types(params)
+        assert types(new) == types(state)
+        params, state = optax.apply_updates(params, updates), new
+        assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params))
+    assert update._cache_size() == 1
+
+
+@every_case
+def test_init_works_on_shapes_alone(name):
+    tx, params = CASES[name].make(), tree(0)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    abstract = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), jax.eval_shape(tx.init, shapes))
+    assert abstract == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tx.init(params))
+
+
+@every_case
+def test_works_inside_a_chain(name):
+    params, grads = tree(0), [tree(1), tree(2)]
+    chained = optax.chain(optax.identity(), CASES[name].make(), optax.identity())
+    found, state = steps(chained, params, grads)
+    expected, alone = steps(CASES[name].make(), params, grads)
+    same(found, expected)
+    same(state[1], alone)
+
+
+@every_case
+def test_masked_and_partition_act_on_their_leaves_alone(name):
+    params, grads = tree(0), [tree(1), tree(2), tree(3)]
+    kernel = {"dense": {"kernel": params["dense"]["kernel"]}}
+    expected, _ = steps(CASES[name].make(), kernel, [{"dense": {"kernel": g["dense"]["kernel"]}} for g in grads])
+    labels = {"dense": {"kernel": "sparse", "bias": "dense"}, "norm": {"scale": "dense"}}
+    mask = jax.tree.map(lambda label: label == "sparse", labels)
+    masked, masked_state = steps(optax.masked(CASES[name].make(), mask), params, grads)
+    parts = {"sparse": CASES[name].make(), "dense": optax.sgd(0.1), "nothing": CASES[name].make()}
+    partitioned, state = steps(optax.partition(parts, labels), params, grads)
+    same(masked["dense"]["kernel"], expected["dense"]["kernel"])
+    same(partitioned["dense"]["kernel"], expected["dense"]["kernel"])
+    sgd, _ = steps(optax.sgd(0.1), params, grads)
+    same(partitioned["norm"], sgd["norm"])
+    for found, found_state in ((masked, masked_state), (partitioned, state)):
+        answer = l1jax.solution(found_state, found)
+        assert jax.tree.structure(answer) == jax.tree.structure(params)
+        np.testing.assert_array_equal(answer["dense"]["bias"], found["dense"]["bias"])
+
+
+@every_case
+def test_multi_steps_around_it_steps_once_with_the_mean(name):
+    params, grads = tree(0), [tree(1), tree(2), tree(3), tree(4)]
+    accumulated = compiled(optax.MultiSteps(CASES[name].make(), 2).gradient_transformation())
+    half, state = steps(accumulated, params, grads[:1])
+    jax.tree.map(np.testing.assert_array_equal, half, params)
+    found, _ = steps(accumulated, half, grads[1:], state)
+    means = [jax.tree.map(lambda a, b: (a + b) / 2, *pair) for pair in (grads[:2], grads[2:])]
+    expected, _ = steps(CASES[name].make(), params, means)
+    same(found, expected, rtol=1e-4)
+
+
+@every_case
+def test_apply_if_finite_around_it_skips_the_whole_step(name):
+    params, grads = tree(0), [tree(1), tree(2)]
+    bad = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), tree(3))
+    found, state = steps(compiled(optax.apply_if_finite(CASES[name].make(), 5)), params, [grads[0], bad, grads[1]])
+    expected, alone = steps(CASES[name].make(), params, grads)
+    same(found, expected)
+    same(state.inner_state, alone)
+
+
+@every_case
+def test_inject_hyperparams_around_it_steps_with_the_injected_learning_rate(name):
+    case, params, grads = CASES[name], tree(0), [tree(1), tree(2)]
+    static = [key for key, value in case.arguments.items() if key == "make" or callable(value)]
+    penalty = {"penalty": l1jax.by_path({"kernel": l1jax.l1(0.02)})} if case.penalised else {}
+    arguments = case.arguments | {"learning_rate": 0.3} | penalty
+    tx = optax.inject_hyperparams(case.factory, static_args=set(static) - {"learning_rate"})(**arguments)
+    state = tx.init(params)
+    state.hyperparams["learning_rate"] = jnp.asarray(0.07)
+    found, _ = steps(tx, params, grads, state)
+    same(found, steps(case.factory(**arguments | {"learning_rate": 0.07}), params, grads)[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.penalised])
+def test_vmap_over_strengths_is_a_run_for_each(name):
+    params, grads = tree(0), [tree(1), tree(2), tree(3)]
+    strengths = jnp.array([0.05, 0.5])
+
+    def run(strength):
+        tx = CASES[name].make(l1jax.by_path({"kernel": l1jax.l1(strength)}))
+        found, state = steps(tx, params, grads)
+        return found, l1jax.solution(state, found), l1jax.strength(state)
+
+    path = jax.vmap(run)(strengths)
+    for i, strength in enumerate(strengths):
+        same(jax.tree.map(lambda leaf: leaf[i], path), run(float(strength)))  # noqa: B023
+    if name not in ("schedules", "track_sparsity", "reweight"):  # which move it, the last two by what they see
+        np.testing.assert_allclose(path[2], strengths, rtol=1e-6)
+
+
+def data_parallel(tx: optax.GradientTransformation, devices: int, params: Any, batch: Any) -> Any:
+    """Three updates with the gradient of a mean over a batch that is spread over devices."""
+
+    def loss(params, x, y):
+        found = (x @ params["dense"]["kernel"] + params["dense"]["bias"]) * params["norm"]["scale"]
+        return jnp.mean(jnp.square(found - y))
+
+    def run(params, x, y):
+        def step(carry, _):
+            params, state = carry
+            varying = jax.tree.map(lambda p: jax.lax.pcast(p, "data", to="varying"), params)
+            grads = jax.lax.pmean(jax.grad(loss)(varying, x, y), "data")
+            updates, state = tx.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), grads
+
+        return jax.lax.scan(step, (params, tx.init(params)), length=3)
+
+    mesh = Mesh(jax.devices()[:devices], ("data",))
+    specs = (PartitionSpec(), PartitionSpec("data"), PartitionSpec("data"))
+    return jax.jit(jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=PartitionSpec()))(params, *batch)
+
+
+@every_case
+def test_eight_devices_agree_with_one(name):
+    rng = np.random.default_rng(5)
+    batch = jnp.asarray(rng.normal(size=(32, 8)), jnp.float32), jnp.asarray(rng.normal(size=(32, 4)), jnp.float32)
+    tx, params = CASES[name].make(), tree(0)
+    one, eight = data_parallel(tx, 1, params, batch), data_parallel(tx, 8, params, batch)
+    same(eight, one, rtol=1e-4)  # parameters, gradients, moments
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a == 0, b == 0), eight[0][0], one[0][0])
+
+
+def test_checkpoint_brings_every_state_back_bit_for_bit(tmp_path):
+    params, grads = tree(0), [tree(1), tree(2)]
+    runs = {name: steps(case.make(), params, grads) for name, case in CASES.items()}
+    with ocp.CheckpointManager(tmp_path) as manager:
+        manager.save(0, args=ocp.args.StandardSave(runs))
+        manager.wait_until_finished()
+        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, runs)
+        restored = manager.restore(0, args=ocp.args.StandardRestore(shapes))
+    assert jax.tree.structure(restored) == jax.tree.structure(runs)
+    jax.tree.map(np.testing.assert_array_equal, restored, runs)
+
+
+def test_every_public_transformation_is_in_the_list():
+    helpers = {"preconditioners", "set_scale", "solution", "sparse_average", "strength", "rising_momentum"}
+    reparametrisations = {"d_gating", "hadamard"}
+    public = {name for name in l1jax.transforms.__all__ if name[0].islower()}
+    assert public - helpers - reparametrisations == set(CASES) - {"one step per group", "momentum", "schedules"}

@@ -1,0 +1,114 @@
+"""Bad input is refused with the name, the value, what is required and the remedy."""
+
+import jax.numpy as jnp
+import optax
+import pytest
+
+import l1jax
+
+PENALTY = l1jax.l1(0.1)
+PARAMS = {"dense": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}}
+
+NEED_PARAMS = {
+    "add_subgradient": l1jax.add_subgradient(PENALTY),
+    "proximal": l1jax.proximal(PENALTY, 0.1),
+    "proximal_sgd": l1jax.proximal_sgd(0.1, PENALTY),
+    "proximal_adam": l1jax.proximal_adam(0.1, PENALTY),
+    "accelerated": l1jax.accelerated(0.1, PENALTY),
+    "regularized_dual_averaging": l1jax.regularized_dual_averaging(0.1, PENALTY),
+    "rmda": l1jax.rmda(0.1, PENALTY),
+    "ramda": l1jax.ramda(0.1, PENALTY),
+    "freeze_support": l1jax.freeze_support(),
+    "magnitude_pruning": l1jax.magnitude_pruning(0.5),
+    "n_of_m": l1jax.n_of_m(1, 2),
+    "rigl": l1jax.rigl(optax.sgd(0.1), 0.5),
+    "sparse_ema": l1jax.sparse_ema(0.9),
+    "track_sparsity": l1jax.track_sparsity(0.5),
+    "reweight": l1jax.reweight(10),
+}
+
+
+@pytest.mark.parametrize("name", NEED_PARAMS)
+def test_update_without_params(name):
+    tx, params = NEED_PARAMS[name], jnp.ones((4, 4))
+    with pytest.raises(ValueError, match=r"`params` \(=None\) must be given to `update`: "):
+        tx.update(params, tx.init(params))
+
+
+PATTERNED = {
+    "freeze_support": l1jax.freeze_support,
+    "magnitude_pruning": lambda pattern: l1jax.magnitude_pruning(0.5, pattern=pattern),
+    "n_of_m": lambda pattern: l1jax.n_of_m(1, 2, pattern=pattern),
+    "rigl": lambda pattern: l1jax.rigl(optax.sgd(0.1), 0.5, pattern=pattern),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNED)
+def test_pattern_that_matches_nothing_lists_the_paths(name):
+    with pytest.raises(ValueError, match=r"`pattern` \(='kernels'\) must match .* \['dense/bias', 'dense/kernel'\]"):
+        PATTERNED[name]("kernels").init(PARAMS)
+    PATTERNED[name]("kernels").init({})  # an empty subtree of a partition
+
+
+@pytest.mark.parametrize("name", PATTERNED)
+def test_pattern_that_is_no_regular_expression(name):
+    with pytest.raises(ValueError, match=r"`pattern` \(='\('\) must be a regular expression"):
+        PATTERNED[name]("(").init(PARAMS)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda penalty: l1jax.add_subgradient(penalty),
+        lambda penalty: l1jax.proximal(penalty, 0.1),
+        lambda penalty: l1jax.proximal_rmsprop(0.1, penalty),
+        lambda penalty: l1jax.proximal_adagrad(0.1, penalty),
+        lambda penalty: l1jax.accelerated(0.1, penalty),
+        lambda penalty: l1jax.ramda(0.1, penalty),
+    ],
+)
+def test_penalty_that_matches_nothing_lists_the_paths(make):
+    tx = make(l1jax.by_path({"kernels": PENALTY}))
+    with pytest.raises(ValueError, match=r"\['kernels'\] must match .* \['dense/bias', 'dense/kernel'\]"):
+        tx.init(PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=1.0), r"`momentum` \(=1.0\) must be at least 0 and below 1"),
+        (lambda: l1jax.proximal_rmsprop(0.1, PENALTY, momentum=-0.1), r"`momentum` \(=-0.1\) must be"),
+        (lambda: l1jax.rmda(0.1, PENALTY, momentum=0.0), r"`momentum` \(=0.0\) must be above 0 and at most 1"),
+        (lambda: l1jax.ramda(0.1, PENALTY, momentum=1.5), r"`momentum` \(=1.5\) must be"),
+        (lambda: l1jax.rising_momentum(2.0), r"`momentum` \(=2.0\) must be"),
+        (lambda: l1jax.ramda(0.1, PENALTY, restarts=(5, 5)), r"`restarts` \(=\(5, 5\)\) must be positive and rise"),
+        (lambda: l1jax.rmda(0.1, PENALTY, restarts=(0, 5)), r"`restarts` \(=\(0, 5\)\) must be positive"),
+        (lambda: l1jax.ramda(0.1, PENALTY, eps=0.0), r"`eps` \(=0.0\) must be positive"),
+        (lambda: l1jax.track_sparsity(1.0), r"`target` \(=1.0\) must be a share of zeros"),
+        (lambda: l1jax.track_sparsity(-0.1), r"`target` \(=-0.1\) must be"),
+        (lambda: l1jax.track_sparsity(0.5, horizon=10), r"`horizon` \(=10\) must be at least 200"),
+        (lambda: l1jax.track_sparsity(0.5, bounds=(0.0, 1.0)), r"`bounds` \(=\(0.0, 1.0\)\) must be positive"),
+        (lambda: l1jax.reweight(0), r"`every` \(=0\) must be at least 1"),
+        (lambda: l1jax.reweight(5, eps=0.0), r"`eps` \(=0.0\) must be positive"),
+        (lambda: l1jax.sparse_ema(1.0), r"`decay` \(=1.0\) must be at least 0 and below 1"),
+        (lambda: l1jax.magnitude_pruning(1.5), r"`schedule` \(=1.5\) must be a share of zeros"),
+        (lambda: l1jax.magnitude_pruning(0.5, every=0), r"`every` \(=0\) must be at least 1"),
+        (lambda: l1jax.n_of_m(3, 2), r"`n` \(=3\) must be at least 1 and at most `m` \(=2\)"),
+        (lambda: l1jax.n_of_m(0, 2), r"`n` \(=0\) must be"),
+        (
+            lambda: l1jax.n_of_m(1, 3).init(PARAMS),
+            r"`axis` \(=-2\) of a leaf of shape .* must be a multiple of `m` \(=3\)",
+        ),
+        (lambda: l1jax.rigl(optax.sgd(0.1), 1.0), r"`sparsity` \(=1.0\) must be a share of zeros"),
+        (lambda: l1jax.rigl(optax.sgd(0.1), 0.5, drop_fraction=2.0), r"`drop_fraction` \(=2.0\) must be"),
+        (lambda: l1jax.rigl(optax.sgd(0.1), 0.5, every=0), r"`every` \(=0\) and `stop` .* must be at least 1"),
+        (lambda: l1jax.hadamard(depth=1), r"`depth` \(=1\) must be at least 2"),
+        (lambda: l1jax.d_gating(0, "("), r"`pattern` \(='\('\) must be a regular expression"),
+        (lambda: l1jax.hadamard("kernels").split(PARAMS), r"`pattern` \(='kernels'\) must match"),
+        (lambda: l1jax.strength(optax.adam(0.1).init(PARAMS)), r"`opt_state` \(=tuple\) must come from a chain"),
+        (lambda: l1jax.set_scale(optax.EmptyState(), 1.0), r"`opt_state` \(=EmptyState\) must come from"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,248 @@
+"""Every recursion against its transcription in NumPy, step by step in float64."""
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import l1jax
+from l1jax.penalties.base import on_trees
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+STEPS, SIZE, STRENGTH, ETA = 60, 12, 0.3, 0.05
+RNG = np.random.default_rng(0)
+START = RNG.normal(size=SIZE)
+CURVATURE = np.exp(RNG.normal(size=SIZE))
+TARGETS = RNG.normal(size=(STEPS, SIZE)) + 0.5  # a noisy quadratic: the gradient at update k is h·(w − target_k)
+
+
+def rate(count):
+    return ETA / (1 + 0.1 * count)
+
+
+def soft(x, threshold):
+    return np.sign(x) * np.maximum(np.abs(x) - threshold, 0)
+
+
+def iterates(tx: optax.GradientTransformation, of: Any = lambda state, params: params) -> np.ndarray:
+    """The parameters, or what `of` takes from state and parameters, after each update."""
+
+    @jax.jit
+    def run():
+        def step(carry, target):
+            params, state = carry
+            updates, state = tx.update(CURVATURE * (params - target), state, params)
+            params = optax.apply_updates(params, updates)
+            return (params, state), of(state, params)
+
+        start = jnp.asarray(START)
+        return jax.lax.scan(step, (start, tx.init(start)), jnp.asarray(TARGETS))[1]
+
+    return np.asarray(run())
+
+
+def agree(found: np.ndarray, expected: list[np.ndarray], tolerance: float = 1e-12):
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(found == 0, np.asarray(expected) == 0)
+    assert 0.02 < np.mean(found == 0) < 0.98
+    assert not np.any(np.signbit(found[found == 0]))
+
+
+def test_proximal_adam():
+    b1, b2, eps, eps_root = 0.8, 0.95, 1e-6, 1e-5
+    w, m, v, expected = START, 0.0, 0.0, []
+    for k, target in enumerate(TARGETS):
+        g = CURVATURE * (w - target)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        d = np.sqrt(v / (1 - b2 ** (k + 1)) + eps_root) + eps
+        w = soft(w - rate(k) * m / (1 - b1 ** (k + 1)) / d, rate(k) * STRENGTH / d)
+        expected.append(w)
+    agree(iterates(l1jax.proximal_adam(rate, l1jax.l1(STRENGTH), b1, b2, eps, eps_root)), expected)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.7])
+def test_proximal_sgd(momentum, nesterov):
+    mu = momentum or 0.0
+    w, m, weight, expected = START, 0.0, 0.0, []
+    for k, target in enumerate(TARGETS):
+        g = CURVATURE * (w - target)
+        m, weight = g + mu * m, 1 + mu * weight  # the weight that g's have in m
+        direction, total = (g + mu * m, 1 + mu * weight) if nesterov else (m, weight)
+        w = soft(w - rate(k) * direction, rate(k) * total * STRENGTH)
+        expected.append(w)
+    agree(iterates(l1jax.proximal_sgd(rate, l1jax.l1(STRENGTH), momentum, nesterov)), expected)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize(
+    ("bias_correction", "eps_in_sqrt", "centered"),
+    [form for form in itertools.product([False, True], repeat=3) if form != (True, False, True)],
+)  # in the form left out the first deviation is 0 up to rounding, and its root is noise
+def test_proximal_rmsprop(bias_correction, eps_in_sqrt, centered, nesterov):
+    decay, mu, eps = 0.9, 0.5, 1e-3
+    w, v, a, m, weight, expected = START, 0.0, 0.0, 0.0, 0.0, []
+    for k, target in enumerate(TARGETS):
+        g = CURVATURE * (w - target)
+        v, a = decay * v + (1 - decay) * g**2, decay * a + (1 - decay) * g
+        share = 1 - decay ** (k + 1) if bias_correction else 1.0
+        square = v / share - (a / share) ** 2 * centered
+        d = np.sqrt(square + eps) if eps_in_sqrt else np.sqrt(np.maximum(square, 0)) + eps
+        m, weight = g / d + mu * m, 1 + mu * weight
+        direction, total = (g / d + mu * m, 1 + mu * weight) if nesterov else (m, weight)
+        w = soft(w - rate(k) * direction, rate(k) * total * STRENGTH / d)
+        expected.append(w)
+    tx = l1jax.proximal_rmsprop(
+        rate,
+        l1jax.l1(STRENGTH),
+        decay,
+        eps,
+        mu,
+        nesterov,
+        eps_in_sqrt=eps_in_sqrt,
+        centered=centered,
+        bias_correction=bias_correction,
+    )
+    agree(iterates(tx), expected, tolerance=1e-10 if bias_correction and centered else 1e-12)
+
+
+def test_proximal_adagrad():
+    w, s, expected = START, 0.2, []
+    for k, target in enumerate(TARGETS):
+        g = CURVATURE * (w - target)
+        s = s + g**2
+        d = np.sqrt(s + 1e-5)
+        w = soft(w - 4 * rate(k) * g / d, 4 * rate(k) * STRENGTH / d)
+        expected.append(w)
+    tx = l1jax.proximal_adagrad(lambda count: 4 * rate(count), l1jax.l1(STRENGTH), 0.2, 1e-5)
+    agree(iterates(tx), expected)
+
+
+def test_accelerated():
+    y, x, t, expected, restarts = START, START, 1.0, [], 0
+    for target in TARGETS:
+        new = soft(y - 0.2 * CURVATURE * (y - target), 0.2 * STRENGTH)
+        if (y - new) @ (new - x) > 0:
+            t, restarts = 1.0, restarts + 1
+        following = (1 + np.sqrt(1 + 4 * t**2)) / 2
+        y, x, t = new + (t - 1) / following * (new - x), new, following
+        expected.append(np.stack([y, x]))
+    assert restarts > 1
+    tx = l1jax.accelerated(0.2, l1jax.l1(STRENGTH))
+    agree(iterates(tx, lambda state, params: jnp.stack([params, l1jax.solution(state, params)])), expected)
+
+
+def test_regularized_dual_averaging():
+    w, total, expected = START, 0.0, []
+    for k, target in enumerate(TARGETS, start=1):
+        total = total + CURVATURE * (w - target)
+        step = 0.5 / np.sqrt(k)
+        w = soft(START - step * total, step * k * STRENGTH)
+        expected.append(w)
+    agree(iterates(l1jax.regularized_dual_averaging(0.5, l1jax.l1(STRENGTH))), expected)
+
+
+@pytest.mark.parametrize("restarts", [(), (20, 45)])
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_dual_averaging_with_momentum(adaptive, restarts):
+    def c(count):
+        return 0.3 + 0.7 * (count > 30)
+
+    def eps(count):
+        return 0.1 * 0.5 ** (0.1 * count)
+
+    w, expected = START, []
+    for count, target in enumerate(TARGETS):
+        if count in (0, *restarts):
+            start, v, u, alpha, k = w, 0.0, 0.0, 0.0, 0
+        k += 1
+        g = CURVATURE * (w - target)
+        s = rate(count) * np.sqrt(k)
+        v, u, alpha = v + s * g, u + s * g**2, alpha + s
+        metric = np.cbrt(u) + eps(count) if adaptive else np.sqrt(k)
+        best = soft(start - v / metric, alpha / metric * STRENGTH)
+        w = (1 - c(count)) * w + c(count) * best
+        expected.append(np.stack([w, best]))
+    kwargs = {"eps": eps} if adaptive else {}
+    method = l1jax.ramda if adaptive else l1jax.rmda
+    tx = method(rate, l1jax.l1(STRENGTH), c, restarts=restarts, **kwargs)
+    found = iterates(tx, lambda state, params: jnp.stack([params, l1jax.solution(state, params)]))
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-11, atol=1e-12)
+    np.testing.assert_array_equal(found[:, 1] == 0, np.asarray(expected)[:, 1] == 0)
+    assert np.mean(found[:, 1] == 0) > 0.02
+
+
+@on_trees
+@dataclass(frozen=True)
+class RowLasso:
+    """λ Σ ‖x_row‖ for one step per row: the least that `per_group` asks of a penalty."""
+
+    strength: Any
+    axis: int = field(metadata={"static": True})
+
+    def value(self, x):
+        raise NotImplementedError
+
+    subgradient = distance = value
+
+    def prox(self, x, step):
+        assert step.shape == (3, 1)
+        size = jnp.sqrt(jnp.sum(x**2, self.axis, keepdims=True))
+        return jnp.maximum(1 - step * self.strength / size, 0) * x
+
+
+def test_one_step_size_per_group():
+    b1, b2, eps = 0.9, 0.99, 1e-8
+    w, m, v, expected = START.reshape(3, 4), 0.0, 0.0, []
+    for k, target in enumerate(TARGETS):
+        g = (CURVATURE * (w.ravel() - target)).reshape(3, 4)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        d = np.sqrt(v / (1 - b2 ** (k + 1))) + eps
+        d = np.sqrt(np.mean(d**2, axis=1, keepdims=True))
+        z = w - rate(k) * m / (1 - b1 ** (k + 1)) / d
+        w = np.maximum(1 - rate(k) * 2.0 / d / np.linalg.norm(z, axis=1, keepdims=True), 0) * z
+        expected.append(w)
+    tx = l1jax.proximal_adam(rate, RowLasso(2.0, 1), b1, b2, eps, per_group=True)
+
+    def update(grads, state, params):
+        updates, state = tx.update(grads.reshape(3, 4), state, params.reshape(3, 4))
+        return updates.ravel(), state
+
+    flat = optax.GradientTransformation(lambda params: tx.init(params.reshape(3, 4)), update)
+    agree(iterates(flat).reshape(-1, 3, 4), expected)
+
+
+def test_one_step_size_per_group_leaves_single_entries_alone():
+    penalty = l1jax.l1(STRENGTH)
+    np.testing.assert_allclose(
+        iterates(l1jax.proximal_adam(ETA, penalty, per_group=True)),
+        iterates(l1jax.proximal_adam(ETA, penalty)),
+        rtol=1e-12,
+        atol=1e-14,
+    )
+
+
+def test_subgradient_is_the_loss_term():
+    w, expected = START, []
+    for k, target in enumerate(TARGETS):
+        w = w - rate(k) * (CURVATURE * (w - target) + STRENGTH * np.sign(w))
+        expected.append(w)
+    found = iterates(optax.chain(l1jax.add_subgradient(l1jax.l1(STRENGTH)), optax.sgd(rate)))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert not np.any(found == 0)
+
+
+def test_plain_prox_after_adam_thresholds_by_the_learning_rate():
+    steps = iterates(optax.chain(optax.adam(ETA), l1jax.proximal(l1jax.l1(STRENGTH), ETA)))
+    adam, state, w = optax.adam(ETA), optax.adam(ETA).init(jnp.asarray(START)), START
+    for target, found in zip(TARGETS, steps, strict=True):
+        u, state = adam.update(jnp.asarray(CURVATURE * (w - target)), state)
+        w = soft(w + np.asarray(u), ETA * STRENGTH)
+        np.testing.assert_allclose(found, w, rtol=1e-12, atol=1e-12)

@@ -1,0 +1,79 @@
+"""Factorised parameters: the product is exact, and a ridge on factors is the named penalty."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from convex import PROBLEMS, design, train
+
+import l1jax
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_split_and_merge_invert_each_other(depth):
+    params = {"kernel": jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32).at[:, 1].set(0.0), "bias": jnp.ones(3)}
+    for pair in (l1jax.hadamard("kernel", depth), l1jax.d_gating(0, "kernel", depth)):
+        factors = pair.split(params)
+        assert len(factors["kernel"].gates) == depth - 1
+        merged = pair.merge(factors)
+        np.testing.assert_allclose(merged["kernel"], params["kernel"], rtol=1e-5)
+        assert merged["bias"] is factors["bias"]
+        assert jnp.all(merged["kernel"][:, 1] == 0)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_ridge_of_balanced_factors_is_the_penalty(depth):
+    w = RNG.normal(size=(5, 4))
+    entries, groups = l1jax.hadamard(depth=depth), l1jax.d_gating(0, depth=depth)
+    np.testing.assert_allclose(
+        entries.ridge(entries.split(jnp.asarray(w))), np.sum(np.abs(w) ** (2 / depth)), rtol=1e-5
+    )
+    norms = np.linalg.norm(w, axis=0)
+    np.testing.assert_allclose(groups.ridge(groups.split(jnp.asarray(w))), np.sum(norms ** (2 / depth)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("pair", [l1jax.hadamard(depth=3), l1jax.d_gating(1, depth=3)], ids=["hadamard", "d_gating"])
+def test_no_other_factors_of_the_same_product_have_less_ridge(pair):
+    factors = pair.split(jnp.asarray(RNG.normal(size=(5, 4)), jnp.float32))
+    product, least = pair.merge(factors), pair.ridge(factors)
+    for scale in (0.7, 0.9, 1.1, 1.5):
+        first, *others = factors.gates
+        other = factors._replace(weight=factors.weight / scale, gates=(first * scale, *others))
+        np.testing.assert_allclose(pair.merge(other), product, rtol=1e-5)
+        assert pair.ridge(other) > least * 1.001
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
+def test_gradient_descent_on_factors_solves_the_l1_problem(problem):
+    pair, strength = l1jax.hadamard(), problem.penalty().strength
+    start = l1jax.Factors(jnp.full(problem.solution.size, 0.1), (jnp.full(problem.solution.size, 0.3),))
+    loss = lambda f: problem.loss(pair.merge(f)) + strength * pair.ridge(f)  # noqa: E731
+    factors, _ = train(optax.adam(optax.cosine_decay_schedule(0.02, 30_000)), loss, start, 30_000)
+    found = np.asarray(pair.merge(factors, threshold=1e-6))
+    assert problem.objective(found) - problem.objective(problem.solution) < 1e-6
+    np.testing.assert_array_equal(found != 0, problem.solution != 0)
+
+
+@pytest.mark.usefixtures("x64")
+def test_gates_solve_the_group_lasso():
+    x, y = design(100, 30)
+    strength, groups = 0.15, 10  # three neighbours each
+    pair = l1jax.d_gating(0)
+    start = jax.tree.map(lambda leaf: leaf + 0.1, pair.split(jnp.zeros((3, groups))))
+
+    def loss(factors):
+        w = pair.merge(factors).T.ravel()
+        return 0.5 * jnp.mean(jnp.square(x @ w - y)) + strength * pair.ridge(factors)
+
+    factors, _ = train(optax.adam(optax.cosine_decay_schedule(0.02, 30_000)), loss, start, 30_000)
+    w = np.asarray(pair.merge(factors, threshold=1e-6)).T
+    gradient = (x.T @ (x @ w.ravel() - y) / 100).reshape(groups, 3)
+    norms = np.linalg.norm(w, axis=1)
+    alive = norms > 0
+    assert 0 < alive.sum() < groups
+    np.testing.assert_allclose(gradient[alive], -strength * w[alive] / norms[alive, None], atol=1e-5)
+    assert np.all(np.linalg.norm(gradient[~alive], axis=1) <= strength)

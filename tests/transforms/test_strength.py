@@ -1,0 +1,230 @@
+"""The strength in the state: schedules, paths, and the controllers that move it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import l1jax
+
+
+def run(tx, grad, params, steps, key=None):
+    """Parameters, strengths and zeros after each of some updates, and the last state."""
+
+    @jax.jit
+    def loop(params):
+        def step(carry, k):
+            params, state = carry
+            updates, state = tx.update(grad(params, k), state, params)
+            params = optax.apply_updates(params, updates)
+            return (params, state), (l1jax.strength(state), l1jax.sparsity(params, "kernel|^$").total)
+
+        keys = jax.random.split(jax.random.key(0) if key is None else key, steps)
+        return jax.lax.scan(step, (params, tx.init(params)), keys)
+
+    (params, state), (strengths, zeros) = loop(params)
+    return params, state, np.asarray(strengths), np.asarray(zeros)
+
+
+SCHEDULES = {
+    "warm-up": (optax.linear_schedule(0.0, 1.0, 4), lambda k: min(k / 4, 1.0)),
+    "cosine": (optax.cosine_decay_schedule(1.0, 6), lambda k: (1 + np.cos(np.pi * min(k / 6, 1.0))) / 2),
+    "number": (0.25, lambda k: 0.25),
+    "chain": (
+        optax.chain(optax.scale(3.0), optax.scale_by_schedule(lambda k: 1.0 / (1 + k))),
+        lambda k: 3.0 / (1 + k),
+    ),
+}
+FACTORIES = {
+    "proximal": lambda penalty, scale: optax.chain(optax.sgd(0.5), l1jax.proximal(penalty, 0.5, scale=scale)),
+    "proximal_sgd": lambda penalty, scale: l1jax.proximal_sgd(0.5, penalty, scale=scale),
+    "accelerated": lambda penalty, scale: l1jax.accelerated(0.5, penalty, scale=scale),
+    "add_subgradient": lambda penalty, scale: optax.chain(l1jax.add_subgradient(penalty, scale=scale), optax.sgd(0.5)),
+}
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedule_moves_the_strength_and_the_step(schedule, factory):
+    scale, expected = SCHEDULES[schedule]
+    tx, params = FACTORIES[factory](l1jax.l1(0.2), scale), jnp.array([10.0, -10.0])
+    state = tx.init(params)
+    for k in range(8):
+        updates, state = tx.update(jnp.zeros(2), state, params)
+        np.testing.assert_allclose(l1jax.strength(state), 0.2 * expected(k), rtol=1e-5)
+        if factory != "accelerated" or k == 0:  # which then extrapolates
+            np.testing.assert_allclose(updates, [-0.1 * expected(k), 0.1 * expected(k)], rtol=1e-4, atol=1e-6)
+        params = optax.apply_updates(params, updates)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda penalty, scale: l1jax.proximal_adam(0.1, penalty, scale=scale),
+        lambda penalty, scale: l1jax.proximal_rmsprop(0.1, penalty, scale=scale),
+        lambda penalty, scale: l1jax.proximal_adagrad(0.1, penalty, scale=scale),
+        lambda penalty, scale: l1jax.rmda(0.1, penalty, scale=scale),
+        lambda penalty, scale: l1jax.ramda(0.1, penalty, scale=scale),
+        lambda penalty, scale: l1jax.regularized_dual_averaging(0.1, penalty, scale=scale),
+    ],
+)
+def test_a_scale_equals_a_scaled_strength(make):
+    params, grads = jnp.array([1.0, -0.5, 0.01]), jnp.array([0.3, -0.1, 0.0])
+    pairs = [(make(l1jax.l1(0.4), 0.25)), (make(l1jax.l1(0.1), None))]
+    moved = [tx.update(grads, tx.init(params), params)[0] for tx in pairs]
+    other = make(l1jax.l1(0.4), None)
+    np.testing.assert_allclose(moved[0], moved[1], rtol=1e-6)
+    assert not np.allclose(moved[0], other.update(grads, other.init(params), params)[0])
+
+
+def test_strength_of_a_path_of_strengths_is_a_vector():
+    tx, params = l1jax.proximal_adam(0.1, l1jax.l1(0.5)), jnp.array([1.0, 0.2])
+    scales = jnp.array([0.0, 0.5, 2.0])
+
+    def train(scale):
+        return run_short(tx, l1jax.set_scale(tx.init(params), scale), params)
+
+    found, state = jax.vmap(train)(scales)
+    np.testing.assert_allclose(l1jax.strength(state), 0.5 * scales)
+    for scale, one in zip(scales, found, strict=True):
+        alone = l1jax.proximal_adam(0.1, l1jax.l1(0.5 * float(scale)))
+        np.testing.assert_allclose(one, run_short(alone, alone.init(params), params)[0], rtol=1e-5, atol=1e-7)
+    assert np.any(found[2] == 0)
+    assert np.all(found[0] != 0)
+
+
+def run_short(tx, state, params):
+    for _ in range(5):
+        updates, state = tx.update(params - jnp.array([0.5, 0.1]), state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def test_strength_of_several_penalties_is_a_tuple_in_their_order():
+    params = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    penalty = l1jax.by_path({"b": l1jax.l1(0.3), "a": l1jax.l1(0.7)})
+    state = l1jax.proximal_sgd(0.1, penalty, scale=optax.constant_schedule(0.5)).init(params)
+    np.testing.assert_allclose(l1jax.strength(state), (0.3, 0.7))
+    labels = {"a": "sgd", "b": "adam"}
+    tx = optax.partition(
+        {"sgd": l1jax.proximal_sgd(0.1, l1jax.l1(0.1)), "adam": l1jax.proximal_adam(0.1, l1jax.l1(0.2))}, labels
+    )
+    np.testing.assert_allclose(sorted(l1jax.strength(tx.init(params))), (0.1, 0.2))
+
+
+def test_set_scale_reaches_every_penalty_and_keeps_the_rest():
+    tx = optax.chain(l1jax.add_subgradient(l1jax.l1(1.0)), l1jax.proximal_adam(0.1, l1jax.l1(2.0)))
+    state, params = tx.init(jnp.ones(2)), jnp.ones(2)
+    _, state = tx.update(jnp.ones(2), l1jax.set_scale(state, 3.0), params)
+    np.testing.assert_allclose(l1jax.strength(state), (3.0, 6.0))
+    assert jax.tree.structure(l1jax.set_scale(state, 1.0)) == jax.tree.structure(state)
+
+
+def test_track_sparsity_meets_a_target_exactly_where_the_strength_is_known():
+    # ½‖p − t‖² + s‖p‖₁ has the share of |t| ≤ s zero: s must become the quantile.
+    targets = jnp.asarray(np.random.default_rng(0).laplace(size=1000), jnp.float32)
+    for share in (0.3, 0.95):
+        tx = l1jax.proximal_sgd(0.2, l1jax.l1(0.01), scale=l1jax.track_sparsity(share, horizon=300))
+        _, _, strengths, zeros = run(tx, lambda p, _: p - targets, targets, 1500)
+        assert abs(zeros[-1] - share) < 2e-3
+        np.testing.assert_allclose(strengths[-1], np.quantile(np.abs(targets), share), rtol=0.02)
+        assert zeros.max() < share + 0.02
+        assert np.abs(np.diff(strengths[750:])).sum() < 0.01 * strengths[-1]  # at rest
+
+
+def test_track_sparsity_counts_the_penalised_leaves_alone():
+    targets = jnp.linspace(-1.0, 1.0, 100)
+    params = {"kernel": targets, "bias": jnp.zeros(300)}
+    penalty = l1jax.by_path({"kernel": l1jax.l1(0.01)})
+    tx = l1jax.proximal_sgd(0.2, penalty, scale=l1jax.track_sparsity(0.4, horizon=300))
+    grad = lambda p, _: {"kernel": p["kernel"] - targets, "bias": jnp.zeros(300)}  # noqa: E731
+    params, *_ = run(tx, grad, params, 1500)
+    assert abs(float(jnp.mean(params["kernel"] == 0)) - 0.4) <= 0.01
+
+
+def test_track_sparsity_follows_a_schedule_down_as_well_as_up():
+    targets = jnp.asarray(np.random.default_rng(0).laplace(size=1000), jnp.float32)
+    target = optax.piecewise_constant_schedule(0.8, {1500: 0.5})  # 0.8, then 0.4
+    tx = l1jax.proximal_sgd(0.2, l1jax.l1(0.01), scale=l1jax.track_sparsity(target, horizon=300))
+    _, _, _, zeros = run(tx, lambda p, _: p - targets, targets, 3000)
+    assert abs(zeros[1499] - 0.8) < 0.01
+    assert abs(zeros[-1] - 0.4) < 0.01
+    assert zeros[1600:].min() > 0.38
+
+
+def autoencoder():
+    """A small network with noisy gradients, and a gradient of its loss at a key's batch."""
+    keys = jax.random.split(jax.random.key(1), 4)
+    sizes = [32, 64, 8, 64, 32]
+    params = [
+        {"kernel": jax.random.normal(k, (n, m)) / np.sqrt(n), "bias": jnp.zeros(m)}
+        for k, n, m in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    ]
+    mixing = jax.random.normal(jax.random.key(2), (6, 32))
+
+    def loss(params, key):
+        x = jnp.tanh(jax.random.normal(key, (32, 6)) @ mixing)
+        y = x
+        for layer in params[:-1]:
+            y = jnp.tanh(y @ layer["kernel"] + layer["bias"])
+        return jnp.mean(jnp.sum(jnp.square(y @ params[-1]["kernel"] + params[-1]["bias"] - x), -1))
+
+    return params, jax.grad(loss)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_track_sparsity_holds_a_network_within_a_point(share):
+    params, grad = autoencoder()
+    penalty = l1jax.by_path({"kernel": l1jax.l1(1e-4)})
+    rate = optax.cosine_decay_schedule(2e-3, 5000, alpha=0.01)
+    tx = l1jax.proximal_adam(rate, penalty, scale=l1jax.track_sparsity(share, horizon=500))
+    _, _, strengths, zeros = run(tx, grad, params, 5000)
+    last = zeros[3500:]
+    assert abs(last.mean() - share) < 0.005
+    assert abs(zeros[-1] - share) < 0.01
+    assert zeros.max() < share + 0.06
+    smooth = np.convolve(zeros, np.ones(100) / 100, "valid")
+    assert np.all(np.abs(smooth[3500:] - share) < 0.01)
+    assert np.log(strengths[2500:].max() / strengths[2500:].min()) < 1.5
+
+
+@pytest.mark.usefixtures("x64")
+def test_reweight_reaches_a_stationary_point_of_the_logarithmic_sum():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(60, 20)), np.zeros(20)
+    w[:4] = [2.0, -1.5, 1.0, 0.5]
+    y, strength, eps = x @ w + 0.1 * rng.normal(size=60), 0.3, 0.1
+    grad = lambda v, _: x.T @ (x @ v - y) / 60  # noqa: E731
+    step = 60 / np.linalg.norm(x, 2) ** 2
+    tx = l1jax.proximal_sgd(step, l1jax.l1(strength), scale=l1jax.reweight(50, eps=eps))
+    found = np.asarray(run(tx, grad, jnp.zeros(20), 4000)[0])
+    g = x.T @ (x @ found - y) / 60
+    slope = strength * eps / (np.abs(found) + eps)  # of λε log(1 + |x|/ε)
+    np.testing.assert_allclose(g[found != 0], -slope[found != 0] * np.sign(found[found != 0]), atol=1e-9)
+    assert np.all(np.abs(g[found == 0]) <= strength)
+    np.testing.assert_array_equal(found != 0, w != 0)
+    plain = np.asarray(run(l1jax.proximal_sgd(step, l1jax.l1(strength)), grad, jnp.zeros(20), 4000)[0])
+    assert np.abs(found - w).max() < 0.2 * np.abs(plain - w).max()  # the bias is gone
+
+
+def test_reweight_renews_every_so_many_updates():
+    tx = l1jax.proximal_sgd(1.0, l1jax.l1(1.0), scale=l1jax.reweight(3, eps=1.0))
+    params, moves, mean = jnp.array([9.0]), [], []
+    state = tx.init(params)
+    for _ in range(7):
+        updates, state = tx.update(jnp.zeros(1), state, params)
+        moves.append(float(updates[0]))
+        mean.append(float(l1jax.strength(state)))
+        params = params + updates
+    first, second = 1 / 7, 1 / (1 + 6 - 3 / 7)
+    np.testing.assert_allclose(moves, [-1.0] * 3 + [-first] * 3 + [-second], rtol=1e-5)
+    np.testing.assert_allclose(mean, [-move for move in moves], rtol=1e-5)
+
+
+def test_controllers_chain():
+    scale = optax.chain(optax.scale(2.0), l1jax.reweight(1, eps=1.0), l1jax.track_sparsity(0.5))
+    tx, params = l1jax.proximal_sgd(0.1, l1jax.l1(0.5), scale=scale), jnp.array([3.0, 1.0])
+    _, state = tx.update(jnp.zeros(2), tx.init(params), params)
+    assert 1.0 < float(l1jax.strength(state)) < 1.1  # 2·½, and a little more because zeros are missing
