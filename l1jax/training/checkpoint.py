@@ -233,7 +233,7 @@ def digest(tree: PyTree) -> str:
     """A sha256 of every bit of a tree's leaves, in flattening order."""
     sha = hashlib.sha256()
     for leaf in jax.device_get(jax.tree.leaves(tree)):
-        sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+        sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
     return sha.hexdigest()
 
 

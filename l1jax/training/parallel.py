@@ -14,6 +14,7 @@ from l1jax.data.batches import Feed
 from l1jax.models.gan import AXIS
 from l1jax.penalties import sparsity
 from l1jax.training.state import Metrics, NetworkState, State, Task
+from l1jax.transforms import strength
 
 BATCH_AXIS = 2  # a chunk leads with steps, draws, batch
 
@@ -100,18 +101,8 @@ def describe(task: Task, state: State) -> Metrics:
             zeros = sparsity(network.params, task.penalised[name])
             metrics[f"{name}/sparsity"] = zeros.total
             metrics |= {f"{name}/sparsity/{path}": fraction for path, fraction in zeros.by_path.items()}
-            metrics[f"{name}/strength"] = task.strength[name] * strength_scale(network.opt_state)
+            metrics[f"{name}/strength"] = strength(network.opt_state)
     return metrics
-
-
-def strength_scale(opt_state: Any) -> Array:
-    """The factor that the optimiser applies to its penalty's strengths."""
-    scales = [node.scale for node in jax.tree.leaves(opt_state, is_leaf=_has_scale) if _has_scale(node)]
-    return scales[0] if scales else jnp.ones([])
-
-
-def _has_scale(node: Any) -> bool:
-    return hasattr(node, "scale")
 
 
 def _by_device(leaf: np.ndarray, devices: int) -> np.ndarray:

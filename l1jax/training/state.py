@@ -57,7 +57,6 @@ class Task(NamedTuple):
     generator: the network that `state.average` belongs to.
     draws: batches of real images that one step takes.
     penalised: network → regular expression of its penalised paths.
-    strength: network → the strength in its configuration, before the optimiser's scale.
     """
 
     init: Callable[[Key[Array, ""]], Any]
@@ -65,4 +64,3 @@ class Task(NamedTuple):
     generator: Generator
     draws: int
     penalised: dict[str, str]
-    strength: dict[str, float]

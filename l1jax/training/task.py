@@ -39,10 +39,7 @@ def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> T
             f"and `discriminator` (={'set' if experiment.discriminator else None}): Adversarial needs a GAN and a "
             "discriminator's optimiser, Reconstruction a generator alone such as DenseGenerator."
         )
-    return task._replace(
-        penalised={name: o.penalised for name, o in optimizers.items()},
-        strength={name: o.penalty.strength for name, o in optimizers.items()},
-    )
+    return task._replace(penalised={name: o.penalised for name, o in optimizers.items()})
 
 
 def _gan_task(
@@ -68,7 +65,6 @@ def _gan_task(
         generator=gan.generator,
         draws=objective.n_critic,
         penalised={},
-        strength={},
     )
 
 
@@ -91,5 +87,4 @@ def _generator_task(
         generator=generator,
         draws=1,
         penalised={},
-        strength={},
     )

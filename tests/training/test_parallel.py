@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax import set_scale
 from l1jax.config import L1, Adversarial, Config, Dcgan, DenseGenerator, DigitsData, MlpGan, Optimizer, Reconstruction
 from l1jax.data.batches import Batch, resident_feed
-from l1jax.training.parallel import make_runner, strength_scale, summarise
+from l1jax.training.parallel import describe, make_runner, summarise
 from l1jax.training.task import make_task, stream
 
 SPARSE = Optimizer(learning_rate=2e-4, b2=0.99, penalty=L1(1e-2))
@@ -155,13 +154,11 @@ def test_metrics_are_means_over_the_steps_that_were_taken():
     assert {k: float(v) for k, v in summarise(metrics).items()} == {"loss": 2.0, "skipped": 1.0}
 
 
-def test_the_scale_of_the_strength_is_read_from_the_state():
-    task = make_task(EXPERIMENTS["mlp"], (16, 16, 1))
-    opt_state = task.init(jax.random.key(0)).generator.opt_state
-    assert float(strength_scale(set_scale(opt_state, 0.25))) == 0.25
-    plain = dataclasses.replace(SPARSE, method="plain")
-    task = make_task(dataclasses.replace(EXPERIMENTS["mlp"], generator=plain), (16, 16, 1))
-    assert float(strength_scale(task.init(jax.random.key(0)).generator.opt_state)) == 1.0
+@pytest.mark.parametrize("method", ["metric", "plain", "subgradient"])
+def test_the_strength_in_force_is_read_from_the_state(method):
+    sparse = dataclasses.replace(SPARSE, method=method, penalty=L1(0.5))
+    task = make_task(dataclasses.replace(EXPERIMENTS["mlp"], generator=sparse), (16, 16, 1))
+    assert float(describe(task, task.init(jax.random.key(0)))["generator/strength"]) == 0.5
 
 
 def _parts(field):
