@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import shutil
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,8 +173,13 @@ def report(stopped: Stopped, first: int, experiment: Config, workdir: Path, argu
 
 
 def command(module: str, *arguments: str) -> str:
-    """A command line to copy."""
-    return shlex.join(["python", "-m", module, *arguments])
+    """A command line to copy, with the Python that runs this."""
+    python = sys.executable
+    if shutil.which("python") == python:
+        python = "python"
+    elif Path(python).is_relative_to(Path.cwd()):
+        python = str(Path(python).relative_to(Path.cwd()))
+    return shlex.join([python, "-m", module, *arguments])
 
 
 if __name__ == "__main__":

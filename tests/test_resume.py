@@ -126,7 +126,7 @@ def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, nu
     (step,) = committed(workdir)
     assert 0 < step < 300
     assert f"saved at step {step}" in output
-    command = next(line for line in output.splitlines() if line.startswith("  python -m l1jax.train"))
+    command = next(line for line in output.splitlines() if line.startswith("  ") and "-m l1jax.train" in line)
     again = subprocess.run(
         [sys.executable, *command.split()[1:]], capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=True
     )
