@@ -126,6 +126,11 @@ def norm(tree: PyTree) -> Float[Array, ""]:
     return jnp.sqrt(total([jnp.sum(jnp.square(_wide(leaf))) for leaf in jax.tree.leaves(tree)]))
 
 
+def absolute(x: Array) -> Array:
+    """|x| with the derivative 0 at 0, where that of `jnp.abs` is 1."""
+    return x * jnp.sign(x)
+
+
 def check_number(name: str, number: Any, above: float = 0.0, strict: bool = False, remedy: str = "") -> None:
     """Refuse concrete numbers that are not finite and at least (`strict`: greater than) `above`; tracers pass."""
     if isinstance(number, Tracer):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
 from l1jax.penalties.l1 import l1_distance
 
 
@@ -31,7 +31,7 @@ class Mcp:
 
     def value(self, x: Array) -> Array:
         """Σ λ|xᵢ| − xᵢ²/2γ where |xᵢ| ≤ γλ, ½γλ² beyond."""
-        size = jnp.minimum(jnp.abs(x), self.gamma * self.strength)
+        size = jnp.minimum(absolute(x), self.gamma * self.strength)
         return jnp.sum(size * (self.strength - size / (2 * self.gamma)))
 
     def prox(self, x: Array, step: Array) -> Array:
@@ -60,7 +60,7 @@ class Scad:
 
     def value(self, x: Array) -> Array:
         """Σ λ|xᵢ| up to λ; then (2aλ|xᵢ| − xᵢ² − λ²)/2(a − 1) up to aλ; then ½(a + 1)λ²."""
-        size = jnp.minimum(jnp.abs(x), self.a * self.strength)
+        size = jnp.minimum(absolute(x), self.a * self.strength)
         beyond = jnp.maximum(size - self.strength, 0)
         return jnp.sum(self.strength * size - jnp.square(beyond) / (2 * (self.a - 1)))
 
@@ -100,7 +100,7 @@ class LogSum:
 
     def value(self, x: Array) -> Array:
         """λ Σ log(1 + |xᵢ|/ε)."""
-        return self.strength * jnp.sum(jnp.log1p(jnp.abs(x) / self.eps))
+        return self.strength * jnp.sum(jnp.log1p(absolute(x) / self.eps))
 
     def prox(self, x: Array, step: Array) -> Array:
         """The better of 0 and the larger root r of (r − |x|)(r + ε) + λt = 0, with the sign of x.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, check_strength, distances, on_trees
+from l1jax.penalties.base import Number, absolute, check_strength, distances, on_trees
 from l1jax.penalties.groups import Groups, as_groups, lay_out, layout
 from l1jax.penalties.l1 import L1, soft_threshold
 
@@ -125,7 +125,7 @@ class SparseGroupL1:
 
     def value(self, x: Array) -> Array:
         """λ₁ Σ |xᵢ| + λ₂ Σ_g √n_g ‖x_g‖."""
-        return self.strength * jnp.sum(jnp.abs(x)) + self._group().value(x)
+        return self.strength * jnp.sum(absolute(x)) + self._group().value(x)
 
     def prox(self, x: Array, step: Array) -> Array:
         """Soft-thresholding at step·λ₁, then the group prox: exact in any diagonal metric."""

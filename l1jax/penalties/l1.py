@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax.penalties.base import Number, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
 
 
 def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float[Array, "*shape"]:
@@ -35,7 +35,7 @@ class L1:
 
     def value(self, x: Array) -> Array:
         """λ Σ |xᵢ|."""
-        return self.strength * jnp.sum(jnp.abs(x))
+        return self.strength * jnp.sum(absolute(x))
 
     def prox(self, x: Array, step: Array) -> Array:
         """Soft-thresholding at step·λ, entry by entry."""
@@ -60,7 +60,7 @@ class WeightedL1:
 
     def value(self, x: Array) -> Array:
         """λ Σ wᵢ|xᵢ|."""
-        return self.strength * jnp.sum(self.weights * jnp.abs(x))
+        return self.strength * jnp.sum(self.weights * absolute(x))
 
     def prox(self, x: Array, step: Array) -> Array:
         """Soft-thresholding at stepᵢ·λ·wᵢ."""
@@ -130,7 +130,7 @@ class ElasticNet:
 
     def value(self, x: Array) -> Array:
         """λ₁ Σ |xᵢ| + ½λ₂ Σ xᵢ²."""
-        return self.strength * jnp.sum(jnp.abs(x)) + self.l2_strength / 2 * jnp.sum(jnp.square(x))
+        return self.strength * jnp.sum(absolute(x)) + self.l2_strength / 2 * jnp.sum(jnp.square(x))
 
     def prox(self, x: Array, step: Array) -> Array:
         """Soft-thresholding at step·λ₁, then division by 1 + step·λ₂."""

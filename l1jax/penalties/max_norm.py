@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
 
 
 def water_level(v: Array, weights: Array, volume: Array, base: Array | float = 0.0) -> Array:
@@ -33,7 +33,7 @@ class Linf:
 
     def value(self, x: Array) -> Array:
         """λ max |xᵢ|."""
-        return self.strength * jnp.max(jnp.abs(x), initial=0)
+        return self.strength * jnp.max(absolute(x), initial=0)
 
     def prox(self, x: Array, step: Array) -> Array:
         """Clip at ±M, where the clipped parts weigh Σ (|xᵢ| − M)₊/stepᵢ = λ; 0 if all of x weighs less."""
