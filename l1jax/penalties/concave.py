@@ -108,9 +108,8 @@ class LogSum:
         r = ½(|x| − ε) + ½√((|x| + ε)² − 4λt), written without cancellation where |x| < ε.
         """
         size, eps, threshold = jnp.abs(x), self.eps, step * self.strength
-        root = jnp.sqrt(jnp.maximum(size + eps + 2 * jnp.sqrt(threshold), 0)) * jnp.sqrt(
-            jnp.maximum(size + eps - 2 * jnp.sqrt(threshold), 0)
-        )
+        square = jnp.square(size + eps) - 4 * threshold
+        root = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         small = 2 * (eps * size - threshold) / (jnp.abs(eps - size) + root)
         r = jnp.maximum(jnp.where(size < eps, small, (size - eps + root) / 2), 0)
         gain = r * (size - r / 2) - threshold * jnp.log1p(r / eps)

@@ -56,6 +56,7 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
     penalties = leaf_penalties(penalty, params)
     for leaf_penalty in penalties:
         _refuse_penalty(leaf_penalty)
+    first = _first_strength(penalty)
     start = treedef.unflatten(
         [leaf if p is None else jnp.zeros_like(leaf) for p, leaf in zip(penalties, leaves, strict=True)]
     )
@@ -75,7 +76,7 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
     def excess(scale: Array) -> Array:
         return norm([scaled(p, scale).distance(jnp.zeros_like(grad), grad) for p, grad in penalised])
 
-    return float(_threshold(lambda scale: float(excess(scale)) == 0)) * _first_strength(penalty)
+    return float(_threshold(lambda scale: float(excess(scale)) == 0)) * first
 
 
 def _refuse_penalty(penalty: Any) -> None:
@@ -99,7 +100,8 @@ def _first_strength(penalty: Penalty) -> float:
 def _fit_free(loss: Callable[[PyTree], Array], params: PyTree, penalties: list[Penalty | None]) -> PyTree:
     """Minimise the loss over the leaves without a penalty, by Newton steps halved until the gradient falls."""
     leaves, treedef = jax.tree.flatten(params)
-    free, unravel = ravel_pytree([leaf for p, leaf in zip(penalties, leaves, strict=True) if p is None])
+    free, unravel = ravel_pytree([jnp.asarray(leaf) for p, leaf in zip(penalties, leaves, strict=True) if p is None])
+    free = free.astype(free.dtype)  # not weakly typed any more
 
     def with_free(vector: Array) -> PyTree:
         rest = iter(unravel(vector))

@@ -3,9 +3,16 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import l1jax
+
+# compiled once for each kind of penalty and shape; strengths are arguments, so they are traced
+VALUE = jax.jit(lambda penalty, x: penalty.value(x))
+PROX = jax.jit(lambda penalty, x, step: penalty.prox(x, step))
+SUBGRADIENT = jax.jit(lambda penalty, x: penalty.subgradient(x))
+DISTANCE = jax.jit(lambda penalty, x, grad: penalty.distance(x, grad))
 
 WEIGHTS = np.array([0.0, 0.5, 2.0])
 
