@@ -154,7 +154,7 @@ def _leafwise(function: Any, penalty: Any, x: PyTree, *rest: PyTree) -> PyTree:
     """The function of (penalty, leaf, …) at each leaf, computed in the leaf's dtype or float32 if that is wider."""
     leaves, treedef = jax.tree.flatten(x)
 
-    def at_leaf(leaf_penalty: Any, leaf: Array, *others: Array) -> Array:
+    def at_leaf(leaf_penalty: Any, leaf: ArrayLike, *others: ArrayLike) -> Array:
         dtype = jnp.promote_types(jnp.result_type(leaf), jnp.float32)
         own = jax.tree.map(lambda number: jnp.asarray(number, dtype), leaf_penalty)
         return function(own, *(jnp.asarray(array, dtype) for array in (leaf, *others)))
@@ -166,7 +166,7 @@ def _leafwise(function: Any, penalty: Any, x: PyTree, *rest: PyTree) -> PyTree:
 def _like(x: PyTree, tree: PyTree) -> PyTree:
     """Round each leaf to the dtype of its leaf in `x`; −0.0, also from that rounding, becomes 0.0."""
 
-    def round_leaf(like: Array, leaf: Array) -> Array:
+    def round_leaf(like: ArrayLike, leaf: Array) -> Array:
         leaf = leaf.astype(jnp.result_type(like))
         return jnp.where(leaf == 0, jnp.zeros_like(leaf), leaf)
 

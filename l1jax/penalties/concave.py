@@ -169,7 +169,7 @@ def scad(strength: ArrayLike, a: ArrayLike = 3.7) -> Scad:
     Array([0., 1., 4.], dtype=float32)
     """
     check_strength("strength", strength)
-    check_number("a", a, above=2, strict=True, remedy="3.7 is usual")
+    check_number("a", a, above=2.0, strict=True, remedy="3.7 is usual")
     return Scad(strength, a)
 
 

@@ -1,6 +1,5 @@
 """Groups of a parameter's entries: by axes, or by the names that a Flax kernel's axes have."""
 
-import math
 import operator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,7 +15,7 @@ class Channels:
     axis: int
     name: str
     least_axes: int
-    most_axes: float = math.inf
+    most_axes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") 
     """
     ndim = len(shape)
     if isinstance(groups, Channels):
-        if not groups.least_axes <= ndim <= groups.most_axes:
+        if not groups.least_axes <= ndim <= (groups.most_axes or ndim):
             wanted = "exactly 1 axis" if groups.most_axes == 1 else f"at least {groups.least_axes} axes"
             raise ValueError(
                 f"`axis` (={groups.name}()) must meet arrays of {wanted}, but {path} has the shape {shape}; choose the "

@@ -60,7 +60,9 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
     start = treedef.unflatten(
         [leaf if p is None else jnp.zeros_like(leaf) for p, leaf in zip(penalties, leaves, strict=True)]
     )
-    grads = jax.grad(loss)(_fit_free(loss, start, penalties))
+    fitted = _fit_free(loss, start, penalties)
+    _refuse_concave(loss, fitted)
+    grads = jax.grad(loss)(fitted)
 
     penalised = []
     for (path, grad), leaf_penalty in zip(jax.tree_util.tree_leaves_with_path(grads), penalties, strict=True):
@@ -107,7 +109,6 @@ def _fit_free(loss: Callable[[PyTree], Array], params: PyTree, penalties: list[P
         rest = iter(unravel(vector))
         return treedef.unflatten([next(rest) if p is None else leaf for p, leaf in zip(penalties, leaves, strict=True)])
 
-    _refuse_concave(loss, with_free(free))
     if not free.size:
         return params
     grad = jax.grad(lambda vector: loss(with_free(vector)))
@@ -118,6 +119,7 @@ def _fit_free(loss: Callable[[PyTree], Array], params: PyTree, penalties: list[P
         return jax.scipy.sparse.linalg.cg(curvature, -g, tol=1e-10, maxiter=500)[0], jnp.linalg.norm(g)
 
     size_at = jax.jit(lambda vector: jnp.linalg.norm(grad(vector)))
+    start = size_at(free)
     for _ in range(100):
         direction, size = newton(free)
         moves = (free + direction / 2**halvings for halvings in range(12))
@@ -126,13 +128,12 @@ def _fit_free(loss: Callable[[PyTree], Array], params: PyTree, penalties: list[P
             break
         free = better
     params = with_free(free)
-    size, scale = size_at(free), norm(jax.grad(loss)(params))
-    if not size <= jnp.sqrt(jnp.finfo(free.dtype).eps) * (1 + scale):
+    size, scale = size_at(free), jnp.maximum(start, norm(jax.grad(loss)(params)))
+    if not size <= jnp.sqrt(jnp.finfo(free.dtype).eps) * scale:
         raise ValueError(
             f"`loss` must have a minimum over the leaves without a penalty; its gradient there stays at {size:.1e}. "
             f"Penalise them, or {_REMEDY}."
         )
-    _refuse_concave(loss, params)
     return params
 
 

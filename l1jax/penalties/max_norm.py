@@ -88,7 +88,7 @@ class L1Ball:
         zero = x == 0
         towards = -jnp.sign(x) * grad  # 0 where x is
         level = water_level(jnp.abs(grad), zero.astype(x.dtype), -jnp.sum(towards), jnp.sum(~zero))
-        level = jnp.where(self.radius > 0, jnp.maximum(level, 0), jnp.inf)
+        level = jnp.maximum(level, 0)
         boundary = jnp.where(zero, jnp.maximum(jnp.abs(grad) - level, 0), jnp.abs(towards - level))
         within = jnp.where(size < self.radius * (1 - tolerance), jnp.abs(grad), boundary)
         return jnp.where(size > self.radius * (1 + tolerance), jnp.inf, within)

@@ -11,6 +11,7 @@ import l1jax
 # compiled once for each kind of penalty and shape; strengths are arguments, so they are traced
 VALUE = jax.jit(lambda penalty, x: penalty.value(x))
 PROX = jax.jit(lambda penalty, x, step: penalty.prox(x, step))
+SLOPE = jax.jit(jax.grad(lambda penalty, x: penalty.value(x), argnums=1))
 SUBGRADIENT = jax.jit(lambda penalty, x: penalty.subgradient(x))
 DISTANCE = jax.jit(lambda penalty, x, grad: penalty.distance(x, grad))
 
@@ -115,6 +116,7 @@ SUM_LINF = Case(
     True,
 )
 ALL = [*ENTRYWISE, WEIGHTED, *GROUPED, LINF, SUM_LINF, BALL]
+EACH_KIND = [case for case in ALL if "_steep" not in case.name and "sum_" not in case.name and "_off" not in case.name]
 CONVEX = [case for case in ALL if case.convex]
 
 

@@ -90,12 +90,12 @@ def test_max_norm_and_ball_beat_every_face(case):
 @pytest.mark.parametrize("size", [2, 8, 300])
 def test_group_prox_satisfies_the_optimality_condition(size, spread):
     # strong convexity: a residual r of the condition bounds the objective's excess by ½ Σ stepᵢ rᵢ²
-    rng = np.random.default_rng(2)
-    z = rng.normal(size=(size, 500)) * 10 ** rng.uniform(-2, 2, size=(size, 500))
-    step = 10 ** rng.uniform(-spread, spread, size=(size, 500))
+    rng, count = np.random.default_rng(2), 20000 // size
+    z = rng.normal(size=(size, count)) * 10 ** rng.uniform(-2, 2, size=(size, count))
+    step = 10 ** rng.uniform(-spread, spread, size=(size, count))
     edge = np.sqrt(np.square(z / step).sum(0))  # of the strengths beyond which a group is zero
     prox = jax.jit(lambda strength, z, step: l1jax.group_l1(strength / np.sqrt(size), 0).prox(z, step))
-    for share in (1e-3, 0.1, 0.5, 0.9, 1 - 1e-6):
+    for share in (1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 1 - 1e-6):
         scaled_z = z / (edge / np.median(edge))
         strength = share * np.median(edge)
         y = np.asarray(prox(strength, scaled_z, step))
@@ -104,6 +104,9 @@ def test_group_prox_satisfies_the_optimality_condition(size, spread):
         excess = 0.5 * (step * np.square(residual)).sum(0)
         cost = strength * np.sqrt(np.square(y).sum(0)) + 0.5 * (np.square(y - scaled_z) / step).sum(0)
         assert np.max(excess / cost) < 1e-12
+        single = prox(np.float32(strength), scaled_z.astype(np.float32), step.astype(np.float32))
+        assert single.dtype == np.float32
+        assert np.max(np.abs(single - y) / np.abs(scaled_z).max(0)) < 2e-6
 
 
 @pytest.mark.parametrize("share", [1 + 1e-9, 1.5, 1e6])
