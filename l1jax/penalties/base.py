@@ -1,14 +1,20 @@
 """What every penalty is: a frozen dataclass, a pytree, and four functions on an array or a tree."""
 
 import functools
+import inspect
 import math
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from l1jax.penalties.sparsity import path_name
+
 PenaltyClass = TypeVar("PenaltyClass", bound=type)
+Number: TypeAlias = Any  # a number or an array; under a tree transformation, whatever that puts in its place
 
 
 @runtime_checkable
@@ -40,27 +46,31 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
     """Register a penalty written for one array as a pytree, and let its functions take whole trees.
 
     The class gives `value` (a scalar), `prox`, `subgradient` and `distance` (one number per entry or
-    group) of one array. Fields named `…strength` are what `scaled` multiplies; fields with
-    `metadata={"static": True}` are not leaves.
+    group) of one array. They meet arrays of at least float32, their own fields in the same dtype,
+    and need not care for the sign of a zero: what they return is rounded once to the dtype of the
+    leaf, and −0.0 becomes 0.0.
+
+    Fields named `…strength` are what `scaled` multiplies; fields with `metadata={"static": True}` are
+    not leaves. The class may give `per_leaf(tree)`, its list of penalties for the leaves of a tree,
+    and `check(shape, path)`, which refuses a leaf that does not fit.
     """
     value, prox, subgradient, distance = penalty.value, penalty.prox, penalty.subgradient, penalty.distance
 
     @functools.wraps(value)
     def tree_value(self: Any, x: PyTree) -> Float[Array, ""]:
-        return jnp.asarray(sum(value(self, leaf) for leaf in jax.tree.leaves(x)), float)
+        return total(_leafwise(value, self, x))
 
     @functools.wraps(prox)
     def tree_prox(self: Any, x: PyTree, step: PyTree) -> PyTree:
-        steps = jax.tree.broadcast(step, x)
-        return jax.tree.map(lambda leaf, leaf_step: prox(self, leaf, leaf_step), x, steps)
+        return _like(x, _leafwise(prox, self, x, step))
 
     @functools.wraps(subgradient)
     def tree_subgradient(self: Any, x: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: subgradient(self, leaf), x)
+        return _like(x, _leafwise(subgradient, self, x))
 
     @functools.wraps(distance)
     def tree_distance(self: Any, x: PyTree, grad: PyTree) -> Float[Array, ""]:
-        return norm(jax.tree.map(lambda leaf, leaf_grad: distance(self, leaf, leaf_grad), x, grad))
+        return norm(_leafwise(distance, self, x, grad))
 
     penalty.value, penalty.prox, penalty.subgradient, penalty.distance = (
         tree_value,
@@ -71,21 +81,108 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
     return jax.tree_util.register_dataclass(penalty)
 
 
+def distances(penalty: Any, x: Array, grad: Array) -> Array:
+    """The distances of one array entry by entry, or group by group, before `distance` gathers them."""
+    return inspect.unwrap(type(penalty).distance)(penalty, x, grad)
+
+
+def leaf_penalties(penalty: Penalty, tree: PyTree) -> list[Penalty | None]:
+    """The penalty of each leaf in flattening order, None for leaves that are free.
+
+    Raises:
+        ValueError: if a leaf that has a penalty is not of floating point, or does not have the axes
+            that its penalty groups.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    penalties = per_leaf(penalty, tree)
+    for (path, leaf), leaf_penalty in zip(leaves, penalties, strict=True):
+        if leaf_penalty is not None:
+            _check_leaf(leaf_penalty, leaf, path_name(path) or "the array")
+    return penalties
+
+
+def per_leaf(penalty: Any, tree: PyTree) -> list[Any]:
+    """The penalty of each leaf, not yet checked to fit it."""
+    own = getattr(penalty, "per_leaf", None)
+    return own(tree) if own else [penalty] * len(jax.tree.leaves(tree))
+
+
 def scaled(penalty: Any, scale: ArrayLike) -> Any:
     """The same penalty with every strength multiplied by `scale`; radii, γ and weights stay."""
 
     def multiply(path: tuple[Any, ...], leaf: ArrayLike) -> ArrayLike:
-        return leaf * scale if str(path[-1].name).endswith("strength") else leaf
+        return leaf * scale if getattr(path[-1], "name", "").endswith("strength") else leaf
 
     return jax.tree_util.tree_map_with_path(multiply, penalty)
 
 
+def total(tree: PyTree) -> Float[Array, ""]:
+    """Sum of a tree of scalars."""
+    return jnp.asarray(sum(jax.tree.leaves(tree)), float)
+
+
 def norm(tree: PyTree) -> Float[Array, ""]:
     """Euclidean norm of all entries of a tree."""
-    return jnp.sqrt(jnp.asarray(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)), float))
+    return jnp.sqrt(total([jnp.sum(jnp.square(_wide(leaf))) for leaf in jax.tree.leaves(tree)]))
+
+
+def absolute(x: Array) -> Array:
+    """|x| with the derivative 0 at 0, where that of `jnp.abs` is 1."""
+    return x * jnp.sign(x)
+
+
+def check_number(name: str, number: Any, above: float = 0.0, strict: bool = False, remedy: str = "") -> None:
+    """Refuse concrete numbers that are not finite and at least (`strict`: greater than) `above`; tracers pass."""
+    if isinstance(number, Tracer):
+        return
+    if not isinstance(number, int | float | np.generic | np.ndarray | Array):
+        raise ValueError(f"`{name}` (={number!r}) must be a number or an array of numbers.")
+    numbers = np.asarray(number)
+    right = (numbers > above) if strict else (numbers >= above)
+    if not np.all(right & (numbers < math.inf)):
+        bound = f"greater than {above:g}" if strict else f"at least {above:g}"
+        shown = number if numbers.ndim == 0 else numbers[~(right & (numbers < math.inf))].flat[0]
+        raise ValueError(f"`{name}` (={shown}) must be finite and {bound}{remedy and '; '}{remedy}.")
 
 
 def check_strength(name: str, strength: Any) -> None:
-    """Refuse a concrete strength that is not finite and non-negative; tracers and arrays pass."""
-    if isinstance(strength, int | float) and not 0 <= strength < math.inf:
-        raise ValueError(f"`{name}` (={strength}) must be finite and at least 0; 0 switches the penalty off.")
+    """Refuse a concrete strength that is not finite and non-negative; tracers pass."""
+    check_number(name, strength, remedy="0 switches the penalty off")
+
+
+def _leafwise(function: Any, penalty: Any, x: PyTree, *rest: PyTree) -> PyTree:
+    """The function of (penalty, leaf, …) at each leaf, computed in the leaf's dtype or float32 if that is wider."""
+    leaves, treedef = jax.tree.flatten(x)
+
+    def at_leaf(leaf_penalty: Any, leaf: ArrayLike, *others: ArrayLike) -> Array:
+        dtype = jnp.promote_types(jnp.result_type(leaf), jnp.float32)
+        own = jax.tree.map(lambda number: jnp.asarray(number, dtype), leaf_penalty)
+        return function(own, *(jnp.asarray(array, dtype) for array in (leaf, *others)))
+
+    columns = (jax.tree.leaves(jax.tree.broadcast(other, x)) for other in rest)
+    return treedef.unflatten([at_leaf(*row) for row in zip(leaf_penalties(penalty, x), leaves, *columns, strict=True)])
+
+
+def _like(x: PyTree, tree: PyTree) -> PyTree:
+    """Round each leaf to the dtype of its leaf in `x`; −0.0, also from that rounding, becomes 0.0."""
+
+    def round_leaf(like: ArrayLike, leaf: Array) -> Array:
+        leaf = leaf.astype(jnp.result_type(like))
+        return jnp.where(leaf == 0, jnp.zeros_like(leaf), leaf)
+
+    return jax.tree.map(round_leaf, x, tree)
+
+
+def _wide(leaf: ArrayLike) -> Array:
+    return jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32))
+
+
+def _check_leaf(penalty: Any, leaf: Any, path: str) -> None:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        raise ValueError(
+            f"{path} has dtype {jnp.result_type(leaf)}, but a penalised leaf must be of floating point; choose the "
+            "leaves by `by_path`."
+        )
+    check = getattr(penalty, "check", None)
+    if check:
+        check(jnp.shape(leaf), path)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from l1jax.penalties.base import Penalty, norm
+from l1jax.penalties.base import Penalty, leaf_penalties, norm, per_leaf, total
 from l1jax.penalties.sparsity import path_name
 
 
@@ -24,7 +24,7 @@ class ByPath:
     def value(self, x: PyTree) -> Float[Array, ""]:
         """Sum of the penalties of the leaves that match."""
         leaves = zip(leaf_penalties(self, x), jax.tree.leaves(x), strict=True)
-        return jnp.asarray(sum(penalty.value(leaf) for penalty, leaf in leaves if penalty), float)
+        return total([penalty.value(leaf) for penalty, leaf in leaves if penalty])
 
     def prox(self, x: PyTree, step: PyTree) -> PyTree:
         """Prox of the leaves that match; the others are returned as they are."""
@@ -37,6 +37,22 @@ class ByPath:
     def distance(self, x: PyTree, grad: PyTree) -> Float[Array, ""]:
         """Distance of −grad to the subdifferential; for free leaves the norm of their gradient."""
         return norm(self._map(lambda penalty, leaf, g: penalty.distance(leaf, g) if penalty else g, x, grad))
+
+    def per_leaf(self, tree: PyTree) -> list[Penalty | None]:
+        """The penalty of the one pattern that each path matches, None where there is none."""
+        paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+        matches = [[i for i, pattern in enumerate(self.patterns) if re.search(pattern, path)] for path in paths]
+        if paths and not any(matches):
+            raise ValueError(
+                f"`by_path` patterns {list(self.patterns)} must match at least one parameter path; the paths are "
+                f"{paths}."
+            )
+        for path, found in zip(paths, matches, strict=True):
+            if len(found) > 1:
+                names = [self.patterns[i] for i in found]
+                raise ValueError(f"`by_path` patterns {names} all match {path!r}; make them exclude each other.")
+        columns = [per_leaf(penalty, tree) for penalty in self.penalties]
+        return [columns[found[0]][leaf] if found else None for leaf, found in enumerate(matches)]
 
     def _map(self, f: Any, x: PyTree, *rest: PyTree) -> PyTree:
         leaves, treedef = jax.tree.flatten(x)
@@ -53,6 +69,10 @@ def by_path(penalties: Mapping[str, Penalty]) -> ByPath:
     Raises:
         ValueError: if there is no pattern or one is not a regular expression; and, when it meets a
             tree with leaves, if no pattern matches any of them or two match the same one.
+
+    >>> params = {"hidden": {"kernel": jnp.array([3.0, 0.5]), "bias": jnp.array([3.0, 0.5])}}
+    >>> l1jax.by_path({r"(^|/)kernel$": l1jax.l1(1.0)}).prox(params, 1.0)["hidden"]
+    {'bias': Array([3. , 0.5], dtype=float32), 'kernel': Array([2., 0.], dtype=float32)}
     """
     if not penalties:
         raise ValueError("`penalties` (={}) must have at least one pattern, such as '(^|/)kernel$'.")
@@ -62,21 +82,3 @@ def by_path(penalties: Mapping[str, Penalty]) -> ByPath:
         except re.error as error:
             raise ValueError(f"`penalties` has {pattern!r}, which must be a regular expression: {error}.") from None
     return ByPath(tuple(penalties), tuple(penalties.values()))
-
-
-def leaf_penalties(penalty: Penalty, tree: PyTree) -> list[Penalty | None]:
-    """The penalty of each leaf in flattening order, None for leaves that are free."""
-    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    if not isinstance(penalty, ByPath):
-        return [penalty] * len(paths)
-    matches = [[i for i, p in enumerate(penalty.patterns) if re.search(p, path)] for path in paths]
-    if paths and not any(matches):
-        raise ValueError(
-            f"`by_path` patterns {list(penalty.patterns)} must match at least one parameter path; the paths are "
-            f"{paths}."
-        )
-    for path, found in zip(paths, matches, strict=True):
-        if len(found) > 1:
-            names = [penalty.patterns[i] for i in found]
-            raise ValueError(f"`by_path` patterns {names} both match {path!r}; make them exclude each other.")
-    return [penalty.penalties[found[0]] if found else None for found in matches]

@@ -1,11 +1,13 @@
-"""The L1 norm, λ‖x‖₁."""
+"""The L1 norm λ‖x‖₁ and its weighted, one-sided and elastic forms."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax.penalties.base import check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
 
 
 def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float[Array, "*shape"]:
@@ -18,33 +20,160 @@ def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float
     return (wide - jnp.clip(wide, -threshold, threshold)).astype(x.dtype)
 
 
+def l1_distance(x: Array, grad: Array, strength: Array) -> Array:
+    """|g + λ sign x| where x ≠ 0, (|g| − λ)₊ where x = 0, entry by entry."""
+    away = jnp.abs(grad + strength * jnp.sign(x))
+    return jnp.where(x != 0, away, jnp.maximum(jnp.abs(grad) - strength, 0))
+
+
 @on_trees
 @dataclass(frozen=True)
 class L1:
     """λ Σ |xᵢ| with `strength` λ; made by `l1jax.l1`."""
 
-    strength: float | Array
+    strength: Number
 
     def value(self, x: Array) -> Array:
         """λ Σ |xᵢ|."""
-        return self.strength * jnp.sum(jnp.abs(x))
+        return self.strength * jnp.sum(absolute(x))
 
-    def prox(self, x: Array, step: float | Array) -> Array:
+    def prox(self, x: Array, step: Array) -> Array:
         """Soft-thresholding at step·λ, entry by entry."""
         return soft_threshold(x, step * self.strength)
 
     def subgradient(self, x: Array) -> Array:
         """λ sign x, 0 at 0."""
-        return (self.strength * jnp.sign(x)).astype(x.dtype)
+        return self.strength * jnp.sign(x)
 
     def distance(self, x: Array, grad: Array) -> Array:
         """|g + λ sign x| where x ≠ 0, (|g| − λ)₊ where x = 0."""
-        away = jnp.abs(grad + self.strength * jnp.sign(x))
-        return jnp.where(x != 0, away, jnp.maximum(jnp.abs(grad) - self.strength, 0))
+        return l1_distance(x, grad, self.strength)
 
 
-def l1(strength: float | Array) -> L1:
+@on_trees
+@dataclass(frozen=True)
+class WeightedL1:
+    """λ Σ wᵢ|xᵢ| with `strength` λ and `weights` w; made by `l1jax.weighted_l1`."""
+
+    strength: Number
+    weights: PyTree
+
+    def value(self, x: Array) -> Array:
+        """λ Σ wᵢ|xᵢ|."""
+        return self.strength * jnp.sum(self.weights * absolute(x))
+
+    def prox(self, x: Array, step: Array) -> Array:
+        """Soft-thresholding at stepᵢ·λ·wᵢ."""
+        return soft_threshold(x, step * self.strength * self.weights)
+
+    def subgradient(self, x: Array) -> Array:
+        """λ wᵢ sign xᵢ, 0 at 0."""
+        return self.strength * self.weights * jnp.sign(x)
+
+    def distance(self, x: Array, grad: Array) -> Array:
+        """As for L1 with the strength λwᵢ."""
+        return l1_distance(x, grad, self.strength * self.weights)
+
+    def per_leaf(self, tree: PyTree) -> list[Any]:
+        """Each leaf with the weights that the tree of weights has for it."""
+        try:
+            weights = jax.tree.leaves(jax.tree.broadcast(self.weights, tree))
+        except ValueError as error:
+            raise ValueError(
+                f"`weights` ({jax.tree.structure(self.weights)}) must be one array or a tree like the parameters "
+                f"({jax.tree.structure(tree)})."
+            ) from error
+        return [WeightedL1(self.strength, leaf) for leaf in weights]
+
+    def check(self, shape: tuple[int, ...], path: str) -> None:
+        """Refuse weights that do not broadcast to the leaf's shape."""
+        weights = jnp.shape(self.weights)
+        if len(weights) > len(shape) or any(w not in (1, n) for w, n in zip(weights[::-1], shape[::-1], strict=False)):
+            raise ValueError(
+                f"`weights` of shape {weights} must broadcast to {path} of shape {shape}; give one array per leaf, in "
+                "a tree like the parameters."
+            )
+
+
+@on_trees
+@dataclass(frozen=True)
+class NonnegativeL1:
+    """λ Σ xᵢ over x ≥ 0, +∞ elsewhere, with `strength` λ; made by `l1jax.nonnegative_l1`."""
+
+    strength: Number
+
+    def value(self, x: Array) -> Array:
+        """λ Σ xᵢ, +∞ if an entry is negative."""
+        return jnp.where(jnp.any(x < 0), jnp.inf, self.strength * jnp.sum(x))
+
+    def prox(self, x: Array, step: Array) -> Array:
+        """max(x − step·λ, 0)."""
+        return jnp.maximum(x - step * self.strength, 0)
+
+    def subgradient(self, x: Array) -> Array:
+        """λ where x > 0, 0 elsewhere (a negative entry has no subgradient)."""
+        return jnp.where(x > 0, self.strength, jnp.zeros_like(x))
+
+    def distance(self, x: Array, grad: Array) -> Array:
+        """|g + λ| where x > 0, (−g − λ)₊ where x = 0, ∞ where x < 0."""
+        towards = grad + self.strength
+        return jnp.where(x > 0, jnp.abs(towards), jnp.where(x < 0, jnp.inf, jnp.maximum(-towards, 0)))
+
+
+@on_trees
+@dataclass(frozen=True)
+class ElasticNet:
+    """λ₁ Σ |xᵢ| + ½λ₂ Σ xᵢ² with `strength` λ₁ and `l2_strength` λ₂; made by `l1jax.elastic_net`."""
+
+    strength: Number
+    l2_strength: Number
+
+    def value(self, x: Array) -> Array:
+        """λ₁ Σ |xᵢ| + ½λ₂ Σ xᵢ²."""
+        return self.strength * jnp.sum(absolute(x)) + self.l2_strength / 2 * jnp.sum(jnp.square(x))
+
+    def prox(self, x: Array, step: Array) -> Array:
+        """Soft-thresholding at step·λ₁, then division by 1 + step·λ₂."""
+        return soft_threshold(x, step * self.strength) / (1 + step * self.l2_strength)
+
+    def subgradient(self, x: Array) -> Array:
+        """λ₁ sign x + λ₂ x, 0 at 0."""
+        return self.strength * jnp.sign(x) + self.l2_strength * x
+
+    def distance(self, x: Array, grad: Array) -> Array:
+        """As for L1 with the gradient g + λ₂ x."""
+        return l1_distance(x, grad + self.l2_strength * x, self.strength)
+
+
+@on_trees
+@dataclass(frozen=True)
+class L2:
+    """½λ Σ xᵢ² with `strength` λ; made by `l1jax.l2`."""
+
+    strength: Number
+
+    def value(self, x: Array) -> Array:
+        """½λ Σ xᵢ²."""
+        return self.strength / 2 * jnp.sum(jnp.square(x))
+
+    def prox(self, x: Array, step: Array) -> Array:
+        """x/(1 + step·λ)."""
+        return x / (1 + step * self.strength)
+
+    def subgradient(self, x: Array) -> Array:
+        """The gradient λx."""
+        return self.strength * x
+
+    def distance(self, x: Array, grad: Array) -> Array:
+        """|g + λx|."""
+        return jnp.abs(grad + self.strength * x)
+
+
+def l1(strength: ArrayLike) -> L1:
     """Penalise λ‖x‖₁, the lasso: exact zeros, every entry shrunk by the same amount.
+
+    The prox is soft-thresholding, sign(x)·(|x| − step·λ)₊; at its fixed points every non-zero entry
+    has the gradient −λ sign(x) and every zero one of at most λ.
 
     Args:
         strength: λ ≥ 0, in units of the loss per unit of |x|.
@@ -54,6 +183,98 @@ def l1(strength: float | Array) -> L1:
 
     Source: Tibshirani, J. R. Stat. Soc. B 58 (1996); prox: Parikh and Boyd, Proximal Algorithms
     (2014), section 6.5.2.
+
+    >>> l1jax.l1(1.0).prox(jnp.array([-3.0, 0.5, 2.0]), 1.0)
+    Array([-2.,  0.,  1.], dtype=float32)
     """
     check_strength("strength", strength)
     return L1(strength)
+
+
+def weighted_l1(strength: ArrayLike, weights: PyTree) -> WeightedL1:
+    """Penalise λ Σ wᵢ|xᵢ|: the adaptive lasso, or one round of the reweighted one.
+
+    With wᵢ = 1/(|x̃ᵢ| + ε) at a first estimate x̃, large entries are hardly shrunk; taken again and
+    again at the last solution, the weights lead to a stationary point of `log_sum`. A fixed point
+    has the gradient −λwᵢ sign(xᵢ) where xᵢ ≠ 0, of at most λwᵢ where xᵢ = 0.
+
+    Args:
+        strength: λ ≥ 0.
+        weights: w ≥ 0, an array that broadcasts to every leaf, or a tree of them like the parameters.
+
+    Raises:
+        ValueError: if `strength` or a weight is negative or not finite; and, when it meets a leaf, if
+            the weights do not broadcast to its shape.
+
+    Source: Zou, J. Am. Stat. Assoc. 101 (2006); Candès, Wakin, Boyd, J. Fourier Anal. Appl. 14 (2008).
+
+    >>> l1jax.weighted_l1(1.0, jnp.array([0.0, 1.0, 2.0])).prox(jnp.array([3.0, 3.0, 3.0]), 1.0)
+    Array([3., 2., 1.], dtype=float32)
+    """
+    check_strength("strength", strength)
+    jax.tree.map(lambda leaf: check_number("weights", leaf), weights)
+    return WeightedL1(strength, weights)
+
+
+def nonnegative_l1(strength: ArrayLike) -> NonnegativeL1:
+    """Penalise λ Σ xᵢ over x ≥ 0: the lasso of parameters that must not be negative.
+
+    Every entry is ≥ 0 after a prox; a fixed point has the gradient −λ where x > 0, and at least −λ
+    where x = 0.
+
+    Args:
+        strength: λ ≥ 0; 0 leaves the constraint alone.
+
+    Raises:
+        ValueError: if `strength` is negative or not finite.
+
+    Source: Parikh and Boyd, Proximal Algorithms (2014), section 6.5.2 with 6.2.
+
+    >>> l1jax.nonnegative_l1(1.0).prox(jnp.array([-3.0, 0.5, 2.0]), 1.0)
+    Array([0., 0., 1.], dtype=float32)
+    """
+    check_strength("strength", strength)
+    return NonnegativeL1(strength)
+
+
+def elastic_net(strength: ArrayLike, l2_strength: ArrayLike) -> ElasticNet:
+    """Penalise λ₁‖x‖₁ + ½λ₂‖x‖₂²: the lasso made stable by an L2 term.
+
+    Correlated parameters share their weight instead of one being picked at random. A fixed point has
+    the gradient −λ₁ sign(x) − λ₂x where x ≠ 0, of at most λ₁ where x = 0.
+
+    Args:
+        strength: λ₁ ≥ 0, of the L1 norm.
+        l2_strength: λ₂ ≥ 0, of half the squared L2 norm.
+
+    Raises:
+        ValueError: if a strength is negative or not finite.
+
+    Source: Zou and Hastie, J. R. Stat. Soc. B 67 (2005); prox: Parikh and Boyd (2014), section 6.5.3.
+
+    >>> l1jax.elastic_net(1.0, 1.0).prox(jnp.array([-3.0, 0.5, 2.0]), 1.0)
+    Array([-1. ,  0. ,  0.5], dtype=float32)
+    """
+    check_strength("strength", strength)
+    check_strength("l2_strength", l2_strength)
+    return ElasticNet(strength, l2_strength)
+
+
+def l2(strength: ArrayLike) -> L2:
+    """Penalise ½λ‖x‖₂², ridge or weight decay: shrinks in proportion, gives no zeros.
+
+    A fixed point has the gradient −λx.
+
+    Args:
+        strength: λ ≥ 0.
+
+    Raises:
+        ValueError: if `strength` is negative or not finite.
+
+    Source: Hoerl and Kennard, Technometrics 12 (1970).
+
+    >>> l1jax.l2(1.0).prox(jnp.array([-3.0, 0.5, 2.0]), 1.0)
+    Array([-1.5 ,  0.25,  1.  ], dtype=float32)
+    """
+    check_strength("strength", strength)
+    return L2(strength)

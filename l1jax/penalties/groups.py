@@ -1,0 +1,150 @@
+"""Groups of a parameter's entries: by axes, or by the names that a Flax kernel's axes have."""
+
+import operator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+@dataclass(frozen=True)
+class Channels:
+    """One group per index along one axis, counted from the last; made by `output_channels` and its like."""
+
+    axis: int
+    name: str
+    least_axes: int
+    most_axes: int | None = None
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """One group per block of this shape, over the last axes; made by `kernel_blocks`."""
+
+    shape: tuple[int, ...]
+
+
+Groups: TypeAlias = int | tuple[int, ...] | Channels | Blocks
+"""Axes to reduce over, one group per remaining index; or groups by name."""
+
+
+def output_channels() -> Channels:
+    """Name one group per output channel of a kernel: everything that one unit or filter reads with.
+
+    For the kernels of Flax's Dense (in, out), Conv and ConvTranspose (…, in, out): the last axis. A
+    ConvTranspose with `transpose_kernel=True` holds (…, out, in): take `input_channels` there. A
+    zero group is an output that is constant, its bias.
+
+    >>> group_axes(l1jax.output_channels(), (3, 3, 8, 16))
+    (0, 1, 2)
+    """
+    return Channels(-1, "output_channels", 2)
+
+
+def input_channels() -> Channels:
+    """Name one group per input channel of a kernel: everything that is read from it.
+
+    For the kernels of Flax's Dense (in, out), Conv and ConvTranspose (…, in, out): the last axis but
+    one. A zero group means that the layer ignores that channel; with `feature_group_count` > 1 the
+    axis counts channels within a feature group, so there it is not one channel.
+
+    >>> group_axes(l1jax.input_channels(), (3, 3, 8, 16))
+    (0, 1, 3)
+    """
+    return Channels(-2, "input_channels", 2)
+
+
+def scales() -> Channels:
+    """Name one group per entry of a norm layer's scale γ (channels,): each switches one channel off.
+
+    >>> group_axes(l1jax.scales(), (16,))
+    ()
+    """
+    return Channels(-1, "scales", 1, 1)
+
+
+def kernel_blocks(shape: tuple[int, ...]) -> Blocks:
+    """Name one group per block of `shape` over the kernel's last axes; −1 means the whole axis.
+
+    Axes in front of them are 1 long in a block, so `(16, 16)` cuts every spatial position of a Conv
+    kernel into blocks of its own, and `(-1, -1, 16, 16)` makes no difference between positions.
+
+    Args:
+        shape: the lengths of a block, each ≥ 1 or −1; they must divide the kernel's.
+
+    Raises:
+        ValueError: if `shape` is empty or a length is neither positive nor −1; and, when it meets a
+            kernel, if that has fewer axes or a length is not divisible.
+    """
+    lengths = tuple(operator.index(length) for length in shape)
+    if not lengths or any(length < 1 and length != -1 for length in lengths):
+        raise ValueError(f"`shape` (={shape}) must have at least one length, each at least 1, or -1 for a whole axis.")
+    return Blocks(lengths)
+
+
+def as_groups(axis: Any) -> Groups:
+    """What was given as `axis`, hashable; refuse anything that names no groups."""
+    if isinstance(axis, Channels | Blocks):
+        return axis
+    try:
+        return tuple(operator.index(a) for a in axis) if isinstance(axis, tuple | list) else operator.index(axis)
+    except TypeError:
+        raise ValueError(
+            f"`axis` (={axis!r}) must be an integer, a tuple of them, or one of output_channels(), input_channels(), "
+            "kernel_blocks(shape), scales()."
+        ) from None
+
+
+def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") -> tuple[int, ...]:
+    """The axes over which a group of an array of this shape extends, ascending; not for blocks.
+
+    Raises:
+        ValueError: if an axis is out of range or named twice, or the array has not the axes of a kernel.
+    """
+    ndim = len(shape)
+    if isinstance(groups, Channels):
+        if not groups.least_axes <= ndim <= (groups.most_axes or ndim):
+            wanted = "exactly 1 axis" if groups.most_axes == 1 else f"at least {groups.least_axes} axes"
+            raise ValueError(
+                f"`axis` (={groups.name}()) must meet arrays of {wanted}, but {path} has the shape {shape}; choose the "
+                "leaves by `by_path`."
+            )
+        return tuple(a for a in range(ndim) if a != ndim + groups.axis)
+    assert not isinstance(groups, Blocks)
+    axes = groups if isinstance(groups, tuple) else (groups,)
+    if any(not -ndim <= a < ndim for a in axes):
+        raise ValueError(
+            f"`axis` (={groups}) must be in [{-ndim}, {ndim - 1}] for {path} of shape {shape}; choose the leaves by "
+            "`by_path`."
+        )
+    if len({a % ndim for a in axes}) < len(axes):
+        raise ValueError(f"`axis` (={groups}) must name each axis of {path} of shape {shape} once.")
+    return tuple(sorted(a % ndim for a in axes))
+
+
+def layout(groups: Groups, shape: tuple[int, ...], path: str = "the array") -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A shape for the same entries in which every group extends over whole axes, and these axes.
+
+    Blocks become axes of their own: (count, length) for each axis of the kernel.
+    """
+    if not isinstance(groups, Blocks):
+        return shape, group_axes(groups, shape, path)
+    given = (1,) * (len(shape) - len(groups.shape)) + groups.shape
+    lengths = tuple(n if b == -1 else b for n, b in zip(shape, given, strict=False))
+    if len(given) > len(shape) or any(n % b for n, b in zip(shape, lengths, strict=True)):
+        raise ValueError(
+            f"`kernel_blocks` of shape {groups.shape} must divide {path} of shape {shape}; choose lengths that do, or "
+            "-1 for a whole axis."
+        )
+    pairs = tuple((n // b, b) for n, b in zip(shape, lengths, strict=True))
+    return tuple(n for pair in pairs for n in pair), tuple(range(1, 2 * len(shape), 2))
+
+
+def lay_out(array: Array, shape: tuple[int, ...], laid_out: tuple[int, ...]) -> Array:
+    """An array that broadcasts to `shape` in its layout; length-1 axes stay so where axes are not cut."""
+    if array.size == 1:
+        return array.reshape(())
+    if shape == laid_out:
+        return array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    return jnp.broadcast_to(array, shape).reshape(laid_out)

@@ -1,0 +1,143 @@
+"""Every bad input gets one clear error: the name, the value, what is wanted and what to do."""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import l1jax
+
+STRENGTHS = {
+    "l1": l1jax.l1,
+    "l2": l1jax.l2,
+    "nonnegative_l1": l1jax.nonnegative_l1,
+    "weighted_l1": lambda s: l1jax.weighted_l1(s, 1.0),
+    "elastic_net": lambda s: l1jax.elastic_net(s, 1.0),
+    "l0": l1jax.l0,
+    "l_half": l1jax.l_half,
+    "mcp": lambda s: l1jax.mcp(s, 3.0),
+    "scad": l1jax.scad,
+    "log_sum": lambda s: l1jax.log_sum(s, 0.1),
+    "group_l1": lambda s: l1jax.group_l1(s, 0),
+    "sparse_group_l1": lambda s: l1jax.sparse_group_l1(s, 1.0, 0),
+    "group_mcp": lambda s: l1jax.group_mcp(s, 3.0, 0),
+    "linf": l1jax.linf,
+}
+
+
+@pytest.mark.parametrize("strength", [-1.0, math.nan, math.inf, -1, np.float32(-2), jnp.array([1.0, -3.0])])
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_strength_must_be_finite_and_not_negative(name, strength):
+    with pytest.raises(ValueError, match=r"^`strength` \(=(-[123](\.0)?|nan|inf)\) must be finite and at least 0"):
+        STRENGTHS[name](strength)
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_good_and_traced_strengths_pass(name):
+    for strength in (0, 0.0, 1, 0.5, np.float32(1), np.float64(1), jnp.array(0.5), jnp.array([0.1, 0.2])):
+        STRENGTHS[name](strength)
+    x = jnp.ones(2)
+    jax.jit(lambda s: STRENGTHS[name](s).prox(x, 1.0))(-1.0)  # cannot be looked at
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: l1jax.elastic_net(1.0, -1.0), "`l2_strength` (=-1.0) must be finite and at least 0"),
+        (lambda: l1jax.sparse_group_l1(1.0, math.nan, 0), "`group_strength` (=nan) must be finite and at least 0"),
+        (lambda: l1jax.mcp(1.0, 0.0), "`gamma` (=0.0) must be finite and greater than 0; 3 is usual"),
+        (lambda: l1jax.mcp(1.0, math.inf), "`gamma` (=inf) must be finite and greater than 0"),
+        (lambda: l1jax.group_mcp(1.0, -1.0, 0), "`gamma` (=-1.0) must be finite and greater than 0"),
+        (lambda: l1jax.scad(1.0, 2.0), "`a` (=2.0) must be finite and greater than 2; 3.7 is usual"),
+        (lambda: l1jax.scad(1.0, math.nan), "`a` (=nan) must be finite and greater than 2"),
+        (lambda: l1jax.log_sum(1.0, 0.0), "`eps` (=0.0) must be finite and greater than 0"),
+        (lambda: l1jax.l1_ball(-1.0), "`radius` (=-1.0) must be finite and at least 0"),
+        (
+            lambda: l1jax.weighted_l1(1.0, {"w": np.array([1.0, -2.0])}),
+            "`weights` (=-2.0) must be finite",
+        ),
+        (lambda: l1jax.kernel_blocks(()), "`shape` (=()) must have at least one length, each at least 1"),
+        (lambda: l1jax.kernel_blocks((4, 0)), "`shape` (=(4, 0)) must have at least one length, each at least 1"),
+        (lambda: l1jax.kernel_blocks((4, -2)), "`shape` (=(4, -2)) must have at least one length, each at least 1"),
+        (lambda: l1jax.by_path({}), "`penalties` (={}) must have at least one pattern"),
+        (lambda: l1jax.by_path({"(": l1jax.l1(1.0)}), "`penalties` has '(', which must be a regular expression"),
+    ],
+)
+def test_bad_constructions(build, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        build()
+
+
+def test_what_is_no_number_or_axis():
+    with pytest.raises((ValueError, TypeError), match=r"strength"):
+        l1jax.l1("0.1")  # pyright: ignore
+    for axis in (None, "channels", (0, 1.5)):
+        with pytest.raises((ValueError, TypeError), match=r"axis"):
+            l1jax.group_l1(1.0, axis)  # pyright: ignore
+
+
+KERNEL, BIAS = jnp.ones((4, 6)), jnp.ones(6)
+PARAMS = {"params": {"hidden": {"kernel": KERNEL, "bias": BIAS, "count": jnp.ones(6, int)}}}
+FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
+
+
+@pytest.mark.parametrize(
+    ("penalty", "params", "message"),
+    [
+        (l1jax.l1(1.0), PARAMS, "hidden/count has dtype int32, but a penalised leaf must be of floating point; choose"),
+        (l1jax.by_path({"count": l1jax.l1(1.0)}), PARAMS, "hidden/count has dtype int32, but a penalised leaf must"),
+        (l1jax.l1(1.0), jnp.ones(3, bool), "the array has dtype bool, but a penalised leaf must be of floating point"),
+        (l1jax.l1(1.0), jnp.ones(3, complex), "the array has dtype complex64, but a penalised leaf must be"),
+        (l1jax.group_l1(1.0, 1), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias of shape (6,); choose the"),
+        (l1jax.group_l1(1.0, (0, 2)), KERNEL, "`axis` (=(0, 2)) must be in [-2, 1] for the array"),
+        (l1jax.group_l1(1.0, -3), KERNEL, "`axis` (=-3) must be in [-2, 1] for the array"),
+        (l1jax.group_l1(1.0, (0, -2)), KERNEL, "`axis` (=(0, -2)) must name each axis of the"),
+        (l1jax.sparse_group_l1(1.0, 1.0, 1), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias"),
+        (l1jax.group_mcp(1.0, 3.0, 1), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias"),
+        (l1jax.sum_of(l1jax.l1(1.0), l1jax.group_l1(1.0, 1)), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias"),
+        (l1jax.group_l1(1.0, l1jax.output_channels()), FLOATS, "`axis` (=output_channels()) must meet arrays of at"),
+        (l1jax.group_l1(1.0, l1jax.input_channels()), FLOATS, "`axis` (=input_channels()) must meet arrays of at"),
+        (l1jax.group_l1(1.0, l1jax.scales()), FLOATS, "`axis` (=scales()) must meet arrays of exactly 1"),
+        (l1jax.group_l1(1.0, l1jax.kernel_blocks((2, 4))), KERNEL, "`kernel_blocks` of shape (2, 4) must"),
+        (l1jax.group_l1(1.0, l1jax.kernel_blocks((2, 2))), FLOATS, "`kernel_blocks` of shape (2, 2) must divide"),
+        (l1jax.weighted_l1(1.0, np.ones(4)), BIAS, "`weights` of shape (4,) must broadcast to the array"),
+        (l1jax.weighted_l1(1.0, np.ones((1, 6))), BIAS, "`weights` of shape (1, 6) must broadcast"),
+        (l1jax.weighted_l1(1.0, {"a": 1.0}), FLOATS, "`weights` (PyTreeDef({'a': *})) must be one array or"),
+        (
+            l1jax.by_path({"scale$": l1jax.l1(1.0)}),
+            FLOATS,
+            "`by_path` patterns ['scale$'] must match",
+        ),
+        (
+            l1jax.by_path({"ke": l1jax.l1(1.0), "hid": l1jax.l2(1.0)}),
+            FLOATS,
+            "`by_path` patterns ['ke', 'hid'] all match",
+        ),
+    ],
+)
+def test_leaves_that_do_not_fit(penalty, params, message):
+    for function in (
+        penalty.value,
+        penalty.subgradient,
+        lambda x: penalty.prox(x, 1.0),
+        lambda x: penalty.distance(x, x),
+        lambda x: l1jax.penalties.leaf_penalties(penalty, x),
+    ):
+        with pytest.raises(ValueError, match="^" + re.escape(message)):
+            function(params)
+
+
+def test_by_path_leaves_the_others_free_whatever_their_dtype():
+    penalty = l1jax.by_path({r"(^|/)kernel$": l1jax.l1(0.25)})
+    y = penalty.prox(PARAMS, 1.0)["params"]["hidden"]
+    assert y["count"].dtype == jnp.int32
+    assert np.all(y["kernel"] == 0.75)
+    assert np.all(y["bias"] == 1)
+    assert penalty.value(PARAMS) == 6
+    assert not np.any(penalty.subgradient(PARAMS)["params"]["hidden"]["bias"])
+    grads = jax.tree.map(lambda leaf: jnp.full(leaf.shape, -0.25), FLOATS)
+    np.testing.assert_allclose(penalty.distance(FLOATS, grads), 0.25 * np.sqrt(6), rtol=1e-6)  # the bias's gradient
+    assert penalty.value({}) == 0
