@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from l1jax.penalties import Penalty
+from l1jax.penalties.groups import layout
 from l1jax.transforms.leaves import at, prox_updates, required, wide
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
@@ -143,8 +144,12 @@ def _one_step_per_group(penalties: list[Penalty | None], updates: PyTree, metric
     """Pool the metric over each group's axes, and take the gradient step in the pooled metric too."""
 
     def pool(penalty: Penalty | None, d: Array) -> Array:
-        axis = getattr(penalty, "axis", None)
-        return d if axis is None else jnp.sqrt(jnp.mean(jnp.square(wide(d)), axis, keepdims=True))
+        groups = getattr(penalty, "axis", None)
+        if groups is None:
+            return d
+        shape, axes = layout(groups, d.shape)
+        pooled = jnp.sqrt(jnp.mean(jnp.square(wide(d)).reshape(shape), axes, keepdims=True))
+        return pooled if shape == d.shape else jnp.broadcast_to(pooled, shape).reshape(d.shape)
 
     leaves, treedef = jax.tree.flatten(metric)
     pooled = treedef.unflatten([pool(*row) for row in zip(penalties, leaves, strict=True)])
