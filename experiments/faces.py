@@ -13,7 +13,7 @@ def get_config() -> Config:
         data=ImageData(image_size=64, channels=1),
         model=Dcgan(latent_size=100, channels=64),
         objective=Adversarial(loss="non_saturating"),
-        generator=Optimizer(learning_rate=2e-4, b1=0.5, penalty=L1(1e-5)),
+        generator=Optimizer(learning_rate=2e-4, b1=0.5, penalty=L1(1e-4)),
         discriminator=Optimizer(learning_rate=2e-4, b1=0.5),
         steps=20_000,
         batch_size=64,
