@@ -122,8 +122,16 @@ def test_penalties_without_a_largest_strength(penalty, message):
         l1jax.largest_strength(squares, PARAMS, on_kernel(penalty))
 
 
-@pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.relu, jax.nn.softplus])
-@pytest.mark.parametrize("pattern", ["kernel", "0/kernel", "1/kernel", "."])
+@pytest.mark.parametrize(
+    ("activation", "pattern"),
+    [
+        (jnp.tanh, "kernel"),
+        (jnp.tanh, "0/kernel"),
+        (jax.nn.softplus, "1/kernel"),
+        (jax.nn.relu, "kernel"),
+        (jax.nn.relu, "."),
+    ],
+)
 def test_networks_are_refused(activation, pattern):
     rng = np.random.default_rng(1)
     params = [
