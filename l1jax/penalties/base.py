@@ -1,8 +1,10 @@
 """What every penalty is: a frozen dataclass, a pytree, and four functions on an array or a tree."""
 
+import dataclasses
 import functools
 import inspect
 import math
+from collections.abc import Iterable
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
@@ -78,7 +80,35 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
         tree_subgradient,
         tree_distance,
     )
-    return jax.tree_util.register_dataclass(penalty)
+    return register(penalty)
+
+
+def register(penalty: PenaltyClass) -> PenaltyClass:
+    """Register a frozen dataclass as a pytree whose structure holds its type and its static fields.
+
+    Not `jax.tree_util.register_dataclass`: up to JAX 0.12 at least, the structures of two classes with
+    equally many fields compare equal, so that a jitted function that takes the penalty as an argument
+    now and then runs the program of another one. Rebuilding does not run `__init__`.
+    """
+    fields = dataclasses.fields(penalty)
+    static = [field.name for field in fields if field.metadata.get("static")]
+    leaves = [field.name for field in fields if field.name not in static]
+
+    def flatten(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return tuple(getattr(self, name) for name in leaves), tuple(getattr(self, name) for name in static)
+
+    def flatten_with_keys(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        children, aux = flatten(self)
+        return tuple(zip(map(jax.tree_util.GetAttrKey, leaves), children, strict=True)), aux
+
+    def unflatten(aux: tuple[Any, ...], children: Iterable[Any]) -> Any:
+        new = object.__new__(penalty)
+        for name, field in zip([*leaves, *static], [*children, *aux], strict=True):
+            object.__setattr__(new, name, field)
+        return new
+
+    jax.tree_util.register_pytree_with_keys(penalty, flatten_with_keys, unflatten, flatten)
+    return penalty
 
 
 def distances(penalty: Any, x: Array, grad: Array) -> Array:

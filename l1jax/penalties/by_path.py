@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from l1jax.penalties.base import Penalty, leaf_penalties, norm, per_leaf, total
+from l1jax.penalties.base import Penalty, leaf_penalties, norm, per_leaf, register, total
 from l1jax.penalties.sparsity import path_name
 
 
-@jax.tree_util.register_dataclass
+@register
 @dataclass(frozen=True)
 class ByPath:
     """A penalty per pattern; leaves that match none are free. Made by `l1jax.by_path`."""

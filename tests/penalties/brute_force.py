@@ -74,7 +74,7 @@ def best_on_faces(radius, value, z, step):
     return best
 
 
-def steepest_descent(value, x, grad, rng, directions=600, rounds=16):
+def steepest_descent(value, x, grad, rng, directions=400, rounds=16):
     """max over unit u of −(grad·u + R'(x; u)), at least 0: the distance of −grad to ∂R(x).
 
     Directional derivatives are difference quotients; on each set of coordinates, so that directions

@@ -75,9 +75,7 @@ def test_axes_are_named(groups, shape, axes):
     assert group_axes(groups, shape) == axes
 
 
-@pytest.mark.parametrize(
-    ("block", "shape"), [((2, 3), (4, 6)), ((2, 3), (3, 4, 6)), ((3, -1, 2), (3, 4, 6)), ((-1, 1), (4, 6))]
-)
+@pytest.mark.parametrize(("block", "shape"), [((2, 3), (4, 6)), ((2, 3), (2, 4, 6)), ((2, -1, 2), (2, 4, 6))])
 def test_blocks_are_groups(block, shape):
     # oracle: each block cut out by hand and given to the prox of one group
     rng = np.random.default_rng(0)

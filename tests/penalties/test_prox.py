@@ -86,16 +86,16 @@ def test_max_norm_and_ball_beat_every_face(case):
                 assert_no_better(case.value, y, z, step, best)
 
 
-@pytest.mark.parametrize("spread", [0, 1, 3])
+@pytest.mark.parametrize("spread", [1, 3])
 @pytest.mark.parametrize("size", [2, 8, 300])
 def test_group_prox_satisfies_the_optimality_condition(size, spread):
     # strong convexity: a residual r of the condition bounds the objective's excess by ½ Σ stepᵢ rᵢ²
-    rng, count = np.random.default_rng(2), 20000 // size
+    rng, count = np.random.default_rng(2), 12000 // size
     z = rng.normal(size=(size, count)) * 10 ** rng.uniform(-2, 2, size=(size, count))
     step = 10 ** rng.uniform(-spread, spread, size=(size, count))
     edge = np.sqrt(np.square(z / step).sum(0))  # of the strengths beyond which a group is zero
     prox = jax.jit(lambda strength, z, step: l1jax.group_l1(strength / np.sqrt(size), 0).prox(z, step))
-    for share in (1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 1 - 1e-6):
+    for share in (1e-3, 1e-2, 0.1, 0.5, 1 - 1e-6):
         scaled_z = z / (edge / np.median(edge))
         strength = share * np.median(edge)
         y = np.asarray(prox(strength, scaled_z, step))
