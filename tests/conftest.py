@@ -16,6 +16,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 install_import_hook("l1jax", "typechecker.check")
 
 
+def pytest_collection_modifyitems(items):
+    """The long ones first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """In CI a skipped test is a failed one: the oracles are installed there."""

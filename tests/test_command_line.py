@@ -263,7 +263,7 @@ def test_paths_expand_the_home_folder_and_are_not_empty(monkeypatch):
     ("error", "status", "said"),
     [
         (InputError("no [bold] :cat: here."), 2, "error: no [bold] :cat: here.\n"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "stopped at once; the last checkpoint is as it was.\n"),
         (BrokenPipeError(), 141, ""),
         (None, 7, ""),
     ],

@@ -24,6 +24,16 @@ EXPERIMENTS = {
         discriminator=SPARSE,
         batch_size=16,
     ),
+    # In float32 without the gradient penalty: its derivative jumps where a rounding error crosses a kink of the
+    # leaky ReLU, and Adam makes a step of it.
+    "dcgan_plain": Config(
+        data=DigitsData(image_size=16),
+        model=Dcgan(latent_size=8, channels=4),
+        objective=Adversarial("non_saturating"),
+        generator=SPARSE,
+        discriminator=SPARSE,
+        batch_size=16,
+    ),
     "mlp": Config(
         data=DigitsData(image_size=16),
         model=MlpGan(latent_size=8, generator_hidden=(16,), discriminator_hidden=(16,)),
@@ -43,10 +53,8 @@ EXPERIMENTS = {
 }
 
 
-CASES = [
-    *(("dcgan", *layout) for layout in [(2, "shard_map"), (8, "shard_map"), (1, "pmap"), (2, "pmap"), (8, "pmap")]),
-    *((name, *layout) for name in ("mlp", "dense_generator") for layout in [(8, "shard_map"), (2, "pmap")]),
-]
+LAYOUTS = [(2, "shard_map"), (8, "shard_map"), (1, "pmap"), (2, "pmap"), (8, "pmap")]
+CASES = [(name, *layout) for name in ("mlp", "dense_generator") for layout in [(8, "shard_map"), (2, "pmap")]]
 
 
 def images():
@@ -83,7 +91,7 @@ def relative_error(a, b):
     return norm(jax.tree.map(lambda x, y: np.asarray(x, float) - y, a, b)) / max(norm(b), 1e-300)
 
 
-@pytest.mark.parametrize(("name", "devices", "parallel"), CASES)
+@pytest.mark.parametrize(("name", "devices", "parallel"), [*(("dcgan", *layout) for layout in LAYOUTS), *CASES])
 @pytest.mark.usefixtures("x64")
 def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, devices, parallel):
     _, alone = trained(name, 1, "shard_map", "float64")
@@ -99,7 +107,7 @@ def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, d
         np.testing.assert_array_equal(a == 0, b == 0)
 
 
-@pytest.mark.parametrize(("name", "devices", "parallel"), CASES)
+@pytest.mark.parametrize(("name", "devices", "parallel"), [*(("dcgan_plain", *layout) for layout in LAYOUTS), *CASES])
 def test_in_float32_one_step_gradients_and_twenty_steps_agree(name, devices, parallel):
     # After one step Adam's first moment is (1 − b1)·gradient: the gradients themselves, not their signs.
     first, alone = trained(name, 1, "shard_map", "float32")
