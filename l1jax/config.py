@@ -183,7 +183,7 @@ class Config:
     ema_decay: float = field(default=0.999, metadata=_bounds(0, 1, open_maximum=True))
     """Decay per step of the generator's average, which keeps zeros; samples come from it."""
     log_every: int = field(default=100, metadata=_bounds(1))
-    """Steps between lines of metrics; they run in one compiled call."""
+    """Steps between lines of metrics; they run in one compiled call, best if it divides the other intervals."""
     sample_every: int = field(default=1_000, metadata=_bounds(1))
     """Steps between sample grids."""
     checkpoint_every: int = field(default=1_000, metadata=_bounds(1))

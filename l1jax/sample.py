@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         write_images(images, output, options.columns)
     except OSError as error:
         raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
-    say(f"{options.count} images of step {restored.step:,}: {output}")
+    say(f"{options.count} image{'s' * (options.count > 1)} of step {restored.step:,}: {output}")
     return 0
 
 
@@ -87,7 +87,7 @@ def check_output(output: Path) -> None:
     Raises:
         InputError: if its folder is not there, its suffix is unknown, or it is a folder with something in it.
     """
-    if output.suffix not in ("", ".png", ".npz"):
+    if output.suffix.lower() not in ("", ".png", ".npz"):
         raise InputError(f"`--output` (={output}) must end in .png or .npz, or be a folder.")
     if not os.path.isdir(output.absolute().parent):  # Path.is_dir raises where it may not look
         raise InputError(
@@ -101,9 +101,9 @@ def check_output(output: Path) -> None:
 
 def write_images(images: UInt8[np.ndarray, "count height width channels"], output: Path, columns: int = 0) -> None:
     """Write a grid, an archive or a folder; files appear whole or not at all."""
-    if output.suffix == ".png":
+    if output.suffix.lower() == ".png":
         save_image(image_grid(images, columns), output)
-    elif output.suffix == ".npz":
+    elif output.suffix.lower() == ".npz":
         partial = output.with_name(f".{output.name}.partial.npz")
         np.savez_compressed(partial, images=images)
         os.replace(partial, output)

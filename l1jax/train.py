@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,24 +69,31 @@ def main(arguments: Sequence[str]) -> int:
         console.print(text, markup=False, highlight=False)
 
     with open_workdir(workdir, experiment, overwrite=options.overwrite):
+        ran_before = (workdir / "metrics.jsonl").exists()
         checkpoints = open_checkpoints(workdir, experiment, source.fingerprint, say)
         first, state = start(experiment, task, runner, checkpoints, template)
         if first:
             say(f"resuming {workdir} from step {first:,}")
+        elif ran_before:
+            say(f"{workdir} has no good checkpoint: starting from step 0")
         size = " × ".join(map(str, source.image_shape))
         say(f"{source.length:,} images of {size} on {len(devices)} × {devices[0].device_kind}, into {workdir}")
         resident = runner.replicate(feed.resident)
-        with open_log(workdir, first, experiment.steps, console) as log:
-            try:
+        try:
+            with closing(checkpoints), open_log(workdir, first, experiment.steps, console) as log:
                 stopped = train(
                     experiment, task, runner, state, resident, feed.chunk, reference, workdir, checkpoints, log
                 )
-            except NotFinite as error:
-                say(f"error: {error}")
-                return 1
-            finally:
-                feed.close()
-        checkpoints.close()
+        except NotFinite as error:
+            say(f"error: {error}")
+            return 1
+        except OSError as error:
+            raise InputError(
+                f"`--workdir` (={workdir}) could not be written ({error.strerror or error}): make room or permission "
+                "there and run the same command again; the checkpoints in it are intact."
+            ) from error
+        finally:
+            feed.close()
     return report(stopped, first, experiment, workdir, arguments, say)
 
 
@@ -164,8 +172,8 @@ def report(stopped: Stopped, first: int, experiment: Config, workdir: Path, argu
         return 128 + stopped.signal
     if first >= experiment.steps:
         say(f"already trained to step {first:,}; a larger --steps goes on.")
-    grids = sorted((workdir / "samples").glob("step_*.png"))
-    say(f"samples     {grids[-1] if grids else workdir / 'samples'}")
+    grid = workdir / "samples" / f"step_{stopped.step:06d}.png"
+    say(f"samples     {grid if grid.exists() else grid.parent}")
     say(f"checkpoint  {workdir / 'checkpoints' / str(stopped.step)}")
     say(f"metrics     {workdir / 'metrics.jsonl'}")
     say(f"more images: {command('l1jax.sample', '--workdir', str(workdir), '--count', '64', '--output', 'grid.png')}")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from l1jax import sample, train
+from l1jax.config import InputError
 
 TINY = (
     "--steps 12 --log-every 4 --sample-every 6 --checkpoint-every 12 --batch-size 16 --model.latent-size 4 "
@@ -181,3 +183,28 @@ def test_training_that_is_not_finite_stops_with_what_to_try(tmp_path, capsys):
     output = capsys.readouterr().out
     assert "smaller --generator.learning-rate" in output
     assert "Traceback" not in output
+
+
+def test_one_image_trains_though_it_has_no_kernel_distance(tmp_path):
+    folder = faces(tmp_path / "images", count=1, side=16)
+    flags = ["--data", "image", "--data.path", folder, "--data.image-size", "16", "--data.channels", "1"]
+    run(tmp_path / "run", *flags)
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["kernel_distance"] is None
+
+
+def test_a_run_that_lost_its_checkpoints_says_that_it_starts_over(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    run(tmp_path / "run")
+    assert "no good checkpoint: starting from step 0" in capsys.readouterr().out
+    assert digest(tmp_path / "run") == digest(trained)
+
+
+def test_what_the_disk_refuses_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("l1jax.training.loop.save_image", full)
+    with pytest.raises(InputError, match=r"could not be written \(No space left on device\).*intact"):
+        run(tmp_path / "run")

@@ -5,6 +5,7 @@ made from it elsewhere. Opening lists the examples; pixels are decoded, and dama
 they are asked for.
 """
 
+import contextlib
 import hashlib
 import json
 import posixpath
@@ -17,7 +18,7 @@ from PIL import Image
 
 from l1jax import config
 from l1jax.config import InputError
-from l1jax.data.archives import open_files
+from l1jax.data.archives import Files, open_files
 from l1jax.data.images import decode, preprocess, reason
 
 _FOLDER = "use a folder: --data image --data.path FOLDER"
@@ -70,7 +71,7 @@ def _open_digits(data: config.DigitsData) -> Source:
 
 
 def _open_images(data: config.ImageData) -> Source:
-    """Its fingerprint: names below the folder that all share, sizes in bytes, and the preprocessing.
+    """Its fingerprint: names below the folder that all share, sizes in bytes, some contents, the preprocessing.
 
     So it is the same whether an archive was packed from within a folder or from above it; the order
     is the same in any case. Times and the path do not count.
@@ -82,8 +83,17 @@ def _open_images(data: config.ImageData) -> Source:
 
     shared = posixpath.commonpath([posixpath.dirname(name) for name in files.names])
     names = [name.removeprefix(f"{shared}/") for name in files.names]
-    entries = list(zip(names, files.sizes, strict=True))
-    return _preprocessed(data, f"`data.path` (={data.path!r})", len(entries), read, files.names.__getitem__, entries)
+    identity = [*zip(names, files.sizes, strict=True), _some_contents(files)]
+    return _preprocessed(data, f"`data.path` (={data.path!r})", len(names), read, files.names.__getitem__, identity)
+
+
+def _some_contents(files: Files, most: int = 64) -> str:
+    """A SHA-256 over the bytes of evenly spaced files; all of a large set would take too long to read."""
+    sha = hashlib.sha256()
+    for name in files.names[:: -(-len(files.names) // most)]:
+        with contextlib.suppress(Exception):  # what cannot be read is told when it is asked for
+            sha.update(hashlib.sha256(files.read(name)).digest())
+    return sha.hexdigest()
 
 
 def _open_tfds(data: config.TfdsData) -> Source:

@@ -32,7 +32,7 @@ def sparsity(params: PyTree, pattern: str = "") -> Sparsity:
     """
     leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     leaves = {name: jnp.asarray(leaf) for name, leaf in leaves.items() if re.search(pattern, name)}
-    by_path = {name: jnp.mean(leaf == 0, dtype=float) for name, leaf in leaves.items()}
+    by_path = {name: jnp.sum(leaf == 0, dtype=float) / max(leaf.size, 1) for name, leaf in leaves.items()}
     entries = max(sum(leaf.size for leaf in leaves.values()), 1)
     total = sum(by_path[name] * (leaf.size / entries) for name, leaf in leaves.items())
     return Sparsity(jnp.asarray(total, float), by_path)

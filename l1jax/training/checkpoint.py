@@ -107,8 +107,12 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Release the manager."""
-        self.manager.close()
+        """Finish the save under way, if there is one, and release the manager.
+
+        Raises:
+            InputError: if that save could not be written.
+        """
+        self._write(self.manager.close)
 
     def _path(self, step: int) -> Path:
         return self.workdir / "checkpoints" / str(step)
@@ -170,7 +174,7 @@ def open_checkpoints(
     options = ocp.CheckpointManagerOptions(
         best_fn=None if read_only else _kernel_distance,  # also what makes Orbax keep the metric on disk
         best_mode="min",
-        preservation_policy=policies.AnyPreservationPolicy(keep),
+        preservation_policy=None if read_only else policies.AnyPreservationPolicy(keep),
         cleanup_tmp_directories=not read_only,
         create=not read_only,
         read_only=read_only,
@@ -192,16 +196,26 @@ def write_manifest(folder: Path) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the files of a checkpoint; None if they are as written, or there is no telling."""
+    """What is wrong with the files of a checkpoint; None if they are as written, or it is gone by now."""
     try:
         written = (path / MANIFEST).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return f"{MANIFEST} cannot be read"
-    found = _hashes(path)
+        found = _hashes(path)
+    except (OSError, ValueError):
+        return _unreadable(path) if path.exists() else None
+    if not {"meta/metadata", "metrics/metrics"} <= {line[66:] for line in written}:
+        return f"{MANIFEST} is not whole"
     names = [line[66:] for line in written if found.get(line[66:]) != line[:64]]
-    return f"{names[0] or MANIFEST} is not as it was written" if names else None
+    return f"{names[0]} is not as it was written" if names else None
+
+
+def _unreadable(path: Path) -> str | None:
+    """What cannot be read of a checkpoint without a manifest, apart from its arrays."""
+    for name in ("meta/metadata", "metrics/metrics"):
+        try:
+            json.loads((path / name).read_bytes())
+        except (OSError, ValueError):
+            return f"{name} cannot be read"
+    return None
 
 
 def _hashes(path: Path) -> dict[str, str]:

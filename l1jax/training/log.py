@@ -27,17 +27,16 @@ class Log(NamedTuple):
 
 
 def cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines of `metrics.jsonl` beyond `step`, and one that a kill left incomplete."""
+    """Drop the lines of `metrics.jsonl` beyond `step`, and those that cannot be read, as a kill leaves one."""
     if not path.exists():
         return
     kept = []
     for line in path.read_bytes().splitlines(keepends=True):
         try:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
-                break
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
         except (ValueError, KeyError, TypeError):
-            break
-        kept.append(line)
+            continue
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(b"".join(kept))
     os.replace(partial, path)
@@ -95,9 +94,11 @@ def _plain(console: Console, steps: int) -> Iterator[tuple[Update, Callable[[str
         if step < steps and time.monotonic() - shown["at"] < PLAIN_SECONDS:
             return
         shown["at"] = time.monotonic()
-        left = (steps - step) * values["seconds_per_step"]
-        minutes, seconds = divmod(round(left), 60)
-        say(f"step {step:,}/{steps:,}  {_summary(values)}  ETA {minutes}:{seconds:02d}")
+        eta = ""
+        if "seconds_per_step" in values:
+            minutes, seconds = divmod(round((steps - step) * values["seconds_per_step"]), 60)
+            eta = f"  ETA {minutes}:{seconds:02d}"
+        say(f"step {step:,}/{steps:,}  {_summary(values)}{eta}")
         console.file.flush()
 
     yield update, say
@@ -105,7 +106,7 @@ def _plain(console: Console, steps: int) -> Iterator[tuple[Update, Callable[[str
 
 def _summary(values: dict[str, float]) -> str:
     """The few numbers that tell how training goes."""
-    parts = [f"{values['images_per_second']:,.0f} images/s"]
+    parts = [f"{values['images_per_second']:,.0f} images/s" if "images_per_second" in values else "compiled"]
     for short, network in (("G", "generator"), ("D", "discriminator")):
         if f"{network}/loss" in values:
             zeros = f"{100 * values[f'{network}/sparsity']:.1f} % zeros"

@@ -70,7 +70,7 @@ def train(
     """
     key, sampler = stream(experiment.seed, "training"), make_sampler(task.generator)
     grid_latents = draw_latents(task.generator, stream(experiment.seed, "grid"), GRID)
-    judged = max(2, min(JUDGED, len(reference)))
+    judged = min(JUDGED, len(reference))
     judged_latents = draw_latents(task.generator, stream(experiment.seed, "judged"), judged)
 
     def save_grid(step: int, state: State) -> None:
@@ -79,6 +79,7 @@ def train(
     def judge(state: State) -> float:
         return pixel_kernel_distance(sampler(state.average, judged_latents), reference)
 
+    compiled = set[int]()
     step = saved = int(state.step)
     if step == 0:
         save_grid(0, state)
@@ -93,13 +94,16 @@ def train(
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             seconds = time.perf_counter() - began
             if values["skipped"] == count:
+                checkpoints.wait()
                 raise NotFinite(
                     f"none of the last {count} steps up to step {step} had a finite loss and gradient; the last "
                     f"checkpoint is of step {checkpoints.latest() or 'none'}. Try a smaller --generator.learning-rate "
                     "and --discriminator.learning-rate, in another --workdir."
                 )
-            images = count * task.draws * experiment.batch_size
-            values |= {"images_per_second": images / seconds, "seconds_per_step": seconds / count}
+            if count in compiled:  # the first call of a length compiles: its time says nothing of speed
+                images = count * task.draws * experiment.batch_size
+                values |= {"images_per_second": images / seconds, "seconds_per_step": seconds / count}
+            compiled.add(count)
             last = step == experiment.steps
             if last or step % experiment.sample_every == 0:
                 save_grid(step, state)
@@ -123,7 +127,9 @@ def chunk_length(experiment: Config, step: int) -> int:
 
 
 def pixel_kernel_distance(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "m h w c"]) -> float:
-    """Kernel distance of two sets of images on their pixels in [-1, 1]; infinite if not finite."""
+    """Kernel distance of two sets of images on their pixels in [-1, 1]; infinite where there is none."""
+    if min(len(a), len(b)) < 2:
+        return math.inf
 
     def features(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n features"]:
         return images.reshape(len(images), -1).astype(np.float32) / 127.5 - 1

@@ -27,7 +27,10 @@ def read_config(directory: Path) -> Config | None:
     except InputError as error:
         raise InputError(f"{path} is not an experiment of this l1jax: {error}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as an experiment: {error}.") from error
+        raise InputError(
+            f"{path} cannot be read as an experiment ({error}): restore it, give another --workdir, or --overwrite to "
+            "delete that run and start over."
+        ) from error
 
 
 def write_config(directory: Path, experiment: Config) -> None:
@@ -58,6 +61,8 @@ def check_workdir(directory: Path, experiment: Config, *, resume: bool, overwrit
         InputError: if it is not a directory, cannot be written, holds another experiment, or holds
             any run although `resume` is off; `overwrite` lifts the last two.
     """
+    if set("*?[") & set(str(directory.absolute())):  # Orbax looks its files up by a pattern that starts with the path
+        raise InputError(f"`--workdir` (={directory.absolute()}) must not contain any of * ? [ in its path.")
     existing = next(parent for parent in (directory, *directory.absolute().parents) if os.path.exists(parent))
     if not existing.is_dir():
         raise InputError(f"`--workdir` (={directory}) must be a directory, and {existing} is none.")

@@ -123,7 +123,8 @@ def test_every_container_gives_the_same_images_in_order_of_name(tmp_path, kind):
     assert (source.length, source.image_shape) == (6, (4, 4, 3))
     for i, name in enumerate(NAMES):
         np.testing.assert_array_equal(source.example(i), PIXELS[name])
-    entries = [[name, len(FILES[name])] for name in NAMES]
+    contents = hashlib.sha256(b"".join(hashlib.sha256(FILES[name]).digest() for name in NAMES)).hexdigest()
+    entries = [*([name, len(FILES[name])] for name in NAMES), contents]
     expected = hashlib.sha256(json.dumps([entries, 4, 3, 0]).encode()).hexdigest()
     assert source.fingerprint == expected
 
@@ -541,3 +542,13 @@ def test_tfds_bad_examples_are_named(tfds_dir):
     source = open_tfds(folder, "l1jax_encoded")
     refusal(lambda: source.example(i), "`data.name` (='l1jax_encoded')", f"'train, example {i}'", "remove")
     refusal(lambda: open_tfds(folder, "l1jax_encoded", crop=7).example(0 if i else 1), "`data.crop` (=7)", "8×6")
+
+
+def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_images(tmp_path):
+    fingerprints = []
+    for i in range(2):
+        (tmp_path / str(i)).mkdir()
+        for name in "ab":
+            Image.fromarray(np.full((4, 4), 100 * i, np.uint8)).save(tmp_path / str(i) / f"{name}.bmp")
+        fingerprints.append(open_images(tmp_path / str(i)).fingerprint)
+    assert fingerprints[0] != fingerprints[1]

@@ -104,6 +104,7 @@ def flip(path):
 
 
 DAMAGE = {
+    "emptied": lambda path: path.write_bytes(b""),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "deleted": lambda path: path.unlink(),
     "flipped": flip,
@@ -241,3 +242,23 @@ def test_adam_of_optax_itself_round_trips(opened):
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), state)
     assert same_bits(open_again().restore(tree).state, state)
+
+
+def test_without_its_manifest_a_damaged_checkpoint_is_still_noticed(opened):
+    open_again, folder, _ = opened
+    save_steps(open_again(dataclasses.replace(EXPERIMENT, keep_checkpoints=3)), {2: 2.0, 3: 1.0})
+    for step, name in ((3, "metrics/metrics"), (2, "meta/metadata")):
+        (folder / "checkpoints" / str(step) / "files.sha256").unlink()
+        (folder / "checkpoints" / str(step) / name).write_bytes(b"{")
+    assert open_again(read_only=True).damaged == {2, 3}
+    checkpoints = open_again()
+    assert checkpoints.restore(template()) is None
+    assert {p.name for p in (folder / "damaged").iterdir()} == {"2", "3"}
+
+
+def test_closing_finishes_the_save_under_way(opened):
+    open_again, _, _ = opened
+    checkpoints = open_again()
+    checkpoints.save(1, state_at(1), 1.0)
+    checkpoints.close()
+    assert open_again().restore(template()).step == 1

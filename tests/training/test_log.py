@@ -40,7 +40,7 @@ def lines_of(*steps):
         (lines_of(10, 20, 30), 0, ""),
         (lines_of(10) + '{"step": 20, "lo', 30, lines_of(10)),  # killed while writing
         (lines_of(10, 20)[:-1], 30, lines_of(10)),
-        (lines_of(10) + '{"loss": 1}\n' + lines_of(30), 40, lines_of(10)),
+        (lines_of(10) + '{"loss": 1}\n' + lines_of(30), 40, lines_of(10, 30)),
         (lines_of(10) + "[20]\n", 40, lines_of(10)),
         (lines_of(10) + "\0\0\0\n", 40, lines_of(10)),
         (lines_of(10) + "\xff\n", 40, lines_of(10)),

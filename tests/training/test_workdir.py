@@ -171,3 +171,9 @@ def test_a_directory_that_cannot_be_made_or_written(tmp_path, monkeypatch):
             open_workdir(directory, Config(), overwrite=False),
         ):
             pass
+
+
+@pytest.mark.parametrize("name", ["br[ac]k", "a*", "what?"])
+def test_a_path_that_orbax_would_take_for_a_pattern_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"must not contain any of \* \? \["):
+        check_workdir(tmp_path / name, Config(), resume=True, overwrite=False)
