@@ -7,9 +7,11 @@ import difflib
 import importlib.machinery
 import importlib.util
 import io
+import logging
 import os
 import re
 import sys
+import threading
 import traceback
 import types
 import typing
@@ -185,10 +187,12 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without × shows a question mark
     console = Console(stderr=True, emoji=False)
+    logging.getLogger("asyncio").disabled = True  # Orbax's reader and writer: a fault there is raised, and told, anyway
     try:
         status = main(sys.argv[1:])
     except InputError as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        hush()
         status = 2
     except KeyboardInterrupt:
         console.print("stopped at once; the last checkpoint is as it was.")
@@ -196,6 +200,11 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
     except BrokenPipeError:  # the reader of our output went away
         status = 141
     sys.exit(status)
+
+
+def hush() -> None:
+    """Keep other libraries' threads from adding, as the process ends, tracebacks of what was just said."""
+    threading.excepthook = sys.unraisablehook = lambda _: None
 
 
 def _where_and_why(error: BaseException, path: Path) -> str:

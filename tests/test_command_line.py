@@ -270,6 +270,7 @@ def test_paths_expand_the_home_folder_and_are_not_empty(monkeypatch):
 )
 def test_exit_status(error, status, said, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["prog", "--flag"])
+    monkeypatch.setattr("l1jax.command_line.hush", lambda: None)  # it changes the process
 
     def main(arguments):
         assert arguments == ["--flag"]

@@ -20,7 +20,7 @@ from l1jax.training.workdir import refuse_other_experiment
 
 MANIFEST = "files.sha256"
 UNGUARDED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}  # Orbax's last words, written after it
-absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax reports every save; we say what matters
+absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax reports every save and every error; we say what matters
 
 
 class Restored(NamedTuple):
@@ -174,13 +174,19 @@ def open_checkpoints(
     options = ocp.CheckpointManagerOptions(
         best_fn=None if read_only else _kernel_distance,  # also what makes Orbax keep the metric on disk
         best_mode="min",
-        preservation_policy=None if read_only else policies.AnyPreservationPolicy(keep),
+        preservation_policy=policies.AnyPreservationPolicy(keep),
         cleanup_tmp_directories=not read_only,
         create=not read_only,
         read_only=read_only,
         async_options=ocp.options.AsyncOptions(post_finalization_callback=lambda: write_manifest(folder)),
     )
-    manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    try:
+        manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    except ValueError as error:  # metrics that cannot be read, in a damaged checkpoint that we may not set aside
+        raise InputError(
+            f"{folder} cannot be read because of damaged checkpoints ({', '.join(map(str, sorted(bad)))}): the "
+            "training command sets them aside, or move them away by hand."
+        ) from error
     return Checkpoints(workdir, experiment, fingerprint, manager, say, read_only, frozenset(bad))
 
 
