@@ -5,7 +5,8 @@ of 28×28, as in generative latent optimisation. It memorises rather than genera
 blends of digits. Here for comparison with the GANs.
 
 Run:      python -m l1jax.train --config dense_generator --workdir runs/dense_generator
-Measured: to be measured
+Measured: 113 s on 2 busy CPU cores (JAX 0.10.2), 20,000 steps: squared error 0.0033 per pixel on the digits it learnt
+          (pixels in [0, 1]), kernel distance of new samples 0.021: blends, some readable
 """
 
 from l1jax.config import Config, DenseGenerator, DigitsData, Optimizer, Reconstruction
