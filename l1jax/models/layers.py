@@ -7,6 +7,7 @@ matrix products again. Elsewhere the library's convolution is used.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,39 +20,28 @@ Kernel = Float[Array, "size size _inputs _outputs"]
 
 
 class Conv(nn.Module):
-    """`flax.linen.Conv` with a square kernel and SAME padding: the same parameters and outputs."""
+    """`flax.linen.Conv`, or `ConvTranspose`, with a square kernel and SAME padding.
+
+    The parameters and outputs are Flax's.
+    """
 
     features: int
     kernel_size: int
     stride: int = 1
     use_bias: bool = True
     kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
+    transposed: bool = False
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
-        """Convolve."""
+        """Convolve; transposed, the image enlarged by the stride with zeros."""
         size = self.kernel_size
         kernel = self.param("kernel", self.kernel_init, (size, size, x.shape[-1], self.features))
-        y = convolve(x, kernel, self.stride)
+        y = (convolve_transposed if self.transposed else convolve)(x, kernel, self.stride)
         return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else y
 
 
-class ConvTranspose(nn.Module):
-    """`flax.linen.ConvTranspose` with a square kernel and SAME padding: the same parameters and outputs."""
-
-    features: int
-    kernel_size: int
-    stride: int = 1
-    use_bias: bool = True
-    kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
-
-    @nn.compact
-    def __call__(self, x: Images) -> Images:
-        """Convolve the image enlarged by the stride with zeros."""
-        size = self.kernel_size
-        kernel = self.param("kernel", self.kernel_init, (size, size, x.shape[-1], self.features))
-        y = convolve_transposed(x, kernel, self.stride)
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else y
+ConvTranspose = partial(Conv, transposed=True)
 
 
 def convolve(x: Images, kernel: Kernel, stride: int) -> Images:
