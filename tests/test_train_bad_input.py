@@ -142,9 +142,9 @@ def test_files_of_someone_else():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "run/config.json cannot be read as an experiment: "),
-        ("", "run/config.json cannot be read as an experiment: "),
-        ("\xff", "run/config.json cannot be read as an experiment: "),
+        ("{", "run/config.json cannot be read as an experiment ("),
+        ("", "run/config.json cannot be read as an experiment ("),
+        ("\xff", "run/config.json cannot be read as an experiment ("),
         ("[1]", "run/config.json is not an experiment of this l1jax: `config` (=[1]) must be of type Config"),
         (json.dumps(to_json(Config()) | {"steps": "x"}), "`steps` (='x') must be of type int"),
         (json.dumps(to_json(Config()) | {"new": 1}), "`new` is not a field of Config"),
