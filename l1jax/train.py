@@ -148,7 +148,7 @@ def open_feed(
         return streaming_feed(source, *arguments), np.stack([source.example(int(i)) for i in chosen])
     with console.status(f"reading {source.length:,} images"):
         images = load(source)
-    return resident_feed(images, *arguments), images[chosen]
+    return resident_feed(images, *arguments, source.labels), images[chosen]
 
 
 def start(experiment: Config, task: Task, runner: Runner, checkpoints: Checkpoints, template: Any) -> tuple[int, State]:

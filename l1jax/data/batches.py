@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Int, Shaped, UInt8
 
 from l1jax.data.sources import Source
 
@@ -18,14 +18,15 @@ THREADS = 8  # decoding releases the GIL
 class Batch(NamedTuple):
     """What one step sees of the data; every leaf leads with draws and batch."""
 
-    image: UInt8[Array | np.ndarray, "draws batch height width channels"]
+    image: Shaped[Array | np.ndarray, "draws batch height width channels"]  # uint8, or points as float32
     index: Int[Array | np.ndarray, "draws batch"]  # of the example in its source
+    label: Int[Array | np.ndarray, "draws batch"]  # its class; 0 where the source has none
 
 
 class Feed(NamedTuple):
     """Where steps get their batches.
 
-    resident: an array that stays on the device (all images, or nothing).
+    resident: arrays that stay on the device (all images and labels, or nothing).
     take: (resident, one step's slice of a chunk) → Batch; runs inside the compiled step.
     chunk: (first step, steps) → NumPy tree that leads with steps, draws, batch.
     close: stops whatever reads ahead.
@@ -60,15 +61,26 @@ def load(source: Source, progress: Callable[[int], None] = lambda done: None) ->
     return images
 
 
-def resident_feed(images: UInt8[np.ndarray, "n h w c"], seed: int, draws: int, batch_size: int) -> Feed:
+def resident_feed(
+    images: Shaped[np.ndarray, "n h w c"],
+    seed: int,
+    draws: int,
+    batch_size: int,
+    labels: Int[np.ndarray, " n"] | None = None,
+) -> Feed:
     """Keep all images on the device and index them inside the step; a chunk is indices only."""
+    labels = np.zeros(len(images), np.int32) if labels is None else labels
 
     def chunk(first: int, steps: int) -> np.ndarray:
         per_step = draws * batch_size
         found = order(seed, first * per_step, (first + steps) * per_step, len(images))
         return found.reshape(steps, draws, batch_size)
 
-    return Feed(images, lambda resident, index: Batch(jnp.asarray(resident)[index], index), chunk, lambda: None)
+    def take(resident: Any, index: Int[Array, "draws batch"]) -> Batch:
+        image, label = map(jnp.asarray, resident)
+        return Batch(image[index], index, label[index])
+
+    return Feed((images, labels), take, chunk, lambda: None)
 
 
 def streaming_feed(source: Source, seed: int, draws: int, batch_size: int) -> Feed:
@@ -76,12 +88,14 @@ def streaming_feed(source: Source, seed: int, draws: int, batch_size: int) -> Fe
     import grain
 
     per_step = draws * batch_size
+    labels = np.zeros(source.length, np.int32) if source.labels is None else source.labels
     reader: dict[str, Any] = {"step": None, "iterator": None}
 
     def batch_at(step: int) -> Batch:
         index = order(seed, step * per_step, (step + 1) * per_step, source.length)
         image = np.stack([source.example(int(i)) for i in index])
-        return Batch(image.reshape(draws, batch_size, *source.image_shape), index.reshape(draws, batch_size))
+        image, shape = image.reshape(draws, batch_size, *source.image_shape), (draws, batch_size)
+        return Batch(image, index.reshape(shape), labels[index].reshape(shape))
 
     def read_from(step: int) -> Iterator[Batch]:
         options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=2 * THREADS)

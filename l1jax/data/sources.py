@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from PIL import Image
 
 from l1jax import config
@@ -34,6 +34,8 @@ class Source(NamedTuple):
     """The image at 0 ≤ index < length, as values from 0 to 255; thread safe."""
     fingerprint: str
     """SHA-256 in hexadecimal over what identifies the examples and their preprocessing."""
+    labels: Int32[np.ndarray, " length"] | None = None
+    """Class of each example, from 0 on; None where the source has none."""
 
 
 def open_source(data: config.Data) -> Source:
@@ -57,7 +59,8 @@ def open_source(data: config.Data) -> Source:
 def _open_digits(data: config.DigitsData) -> Source:
     from sklearn.datasets import load_digits  # half a second that the other sources do not need
 
-    pixels = np.rint(cast(Any, load_digits()).images * (255 / 16)).astype(np.uint8)
+    digits = cast(Any, load_digits())
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     size = (data.image_size, data.image_size)
 
     def example(i: int) -> UInt8[np.ndarray, "height width channels"]:
@@ -67,7 +70,8 @@ def _open_digits(data: config.DigitsData) -> Source:
         return np.array(image)[..., None]
 
     content = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Source(len(pixels), (*size, 1), example, _fingerprint("digits", content, data.image_size))
+    fingerprint = _fingerprint("digits", content, data.image_size)
+    return Source(len(pixels), (*size, 1), example, fingerprint, digits.target.astype(np.int32))
 
 
 def _open_images(data: config.ImageData) -> Source:

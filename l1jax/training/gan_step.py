@@ -7,13 +7,12 @@ from jaxtyping import Array, Float, Key, PyTree, UInt8
 
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, from_uint8
-from l1jax.models.gan import AXIS
+from l1jax.models.gan import AXIS, local_slice
 from l1jax.objectives.adversarial import AdversarialLoss
 from l1jax.objectives.gradient_penalty import with_squared_gradient
 from l1jax.training.parts import (
     all_finite,
     keep_if,
-    local_slice,
     mean_over_devices,
     move_average,
     update,

@@ -1,4 +1,4 @@
-"""What the steps share: per-device slices, gradients over all devices, updates, finiteness."""
+"""What the steps share: gradients over all devices, updates, finiteness."""
 
 from typing import TypeVar
 
@@ -25,12 +25,6 @@ def varying(tree: Tree) -> Tree:
 def mean_over_devices(tree: Tree) -> Tree:
     """Mean over the mapped axis."""
     return jax.lax.pmean(tree, AXIS)
-
-
-def local_slice(whole: Float[Array, "whole ..."]) -> Float[Array, "local ..."]:
-    """This device's part of something drawn for the whole batch, the same on every device."""
-    local = whole.shape[0] // jax.lax.axis_size(AXIS)
-    return jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index(AXIS) * local, local)
 
 
 def update(network: NetworkState, grads: PyTree, statistics: PyTree, tx: optax.GradientTransformation) -> NetworkState:

@@ -10,6 +10,7 @@ from l1jax.data.batches import epoch_order, load, order, resident_feed, streamin
 from l1jax.data.sources import Source
 
 RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 10, 2000, dtype=np.int32)
 
 
 def source_of(length, broken=None):
@@ -20,7 +21,7 @@ def source_of(length, broken=None):
             raise InputError(f"image {i} is broken.")
         return images[i]
 
-    return Source(length, (3, 2, 1), example, "fingerprint"), images
+    return Source(length, (3, 2, 1), example, "fingerprint", LABELS[:length]), images
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 1797])
@@ -58,14 +59,20 @@ def test_the_largest_seed_works():
 def test_batches_follow_the_order(make, length):
     source, images = source_of(length)
     draws, batch = 2, 4
-    feed = resident_feed(images, 7, draws, batch) if make == "resident" else streaming_feed(source, 7, draws, batch)
+    if make == "resident":
+        feed = resident_feed(images, 7, draws, batch, source.labels)
+    else:
+        feed = streaming_feed(source, 7, draws, batch)
     chunk = feed.chunk(3, 2)
     assert {leaf.shape[:3] for leaf in jax.tree.leaves(chunk)} == {(2, draws, batch)}
     for step in range(2):
-        found = jax.jit(feed.take)(jnp.asarray(feed.resident), jax.tree.map(lambda leaf, s=step: leaf[s], chunk))
+        found = jax.jit(feed.take)(
+            jax.tree.map(jnp.asarray, feed.resident), jax.tree.map(lambda leaf, s=step: leaf[s], chunk)
+        )
         expected = order(7, (3 + step) * 8, (4 + step) * 8, length).reshape(draws, batch)
         np.testing.assert_array_equal(found.index, expected)
         np.testing.assert_array_equal(found.image, images[expected])
+        np.testing.assert_array_equal(found.label, LABELS[expected])
         assert found.image.dtype == np.uint8
     feed.close()
 

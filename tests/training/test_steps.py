@@ -58,7 +58,7 @@ def on_one_device(step):
 def batch(draws):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (draws, BATCH, *SHAPE), np.uint8)
-    return Batch(jnp.asarray(image), jnp.asarray(rng.integers(0, 9, (draws, BATCH)), jnp.int32))
+    return Batch(jnp.asarray(image), *jnp.asarray(rng.integers(0, 9, (2, draws, BATCH)), jnp.int32))
 
 
 @pytest.fixture

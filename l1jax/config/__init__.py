@@ -1,0 +1,39 @@
+"""The whole experiment as data: frozen dataclasses, their checks and their JSON form.
+
+Standard library only. An experiment file builds a `Config`; the command line changes its fields;
+`check` refuses what cannot be run; `to_json` and `from_json` keep it in a work directory without
+executing anything on the way back.
+"""
+
+from l1jax.config.codec import check, differences, from_json, kinds, switch_kind, to_json
+from l1jax.config.data import Data, DigitsData, ImageData, TfdsData
+from l1jax.config.experiment import FREE_FIELDS, Config
+from l1jax.config.fields import InputError
+from l1jax.config.models import Dcgan, DenseGenerator, MlpGan, Model
+from l1jax.config.objectives import Adversarial, Objective, Reconstruction
+from l1jax.config.optimization import L1, Optimizer
+
+__all__ = [
+    "FREE_FIELDS",
+    "L1",
+    "Adversarial",
+    "Config",
+    "Data",
+    "Dcgan",
+    "DenseGenerator",
+    "DigitsData",
+    "ImageData",
+    "InputError",
+    "MlpGan",
+    "Model",
+    "Objective",
+    "Optimizer",
+    "Reconstruction",
+    "TfdsData",
+    "check",
+    "differences",
+    "from_json",
+    "kinds",
+    "switch_kind",
+    "to_json",
+]

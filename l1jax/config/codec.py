@@ -1,0 +1,148 @@
+"""Checks, JSON form and comparison of configurations; nothing is executed on the way back."""
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from l1jax.config.data import Data
+from l1jax.config.experiment import FREE_FIELDS, Config
+from l1jax.config.fields import InputError
+from l1jax.config.models import Model
+from l1jax.config.objectives import Objective
+from l1jax.config.optimization import L1, Optimizer
+
+_KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (Config, Optimizer, L1, *typing.get_args(Data), *typing.get_args(Model), *typing.get_args(Objective))
+}
+
+
+def to_json(config: Any) -> Any:
+    """Turn a configuration into plain JSON values, each dataclass tagged with its `kind`."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return {"kind": type(config).__name__, **values}
+    if isinstance(config, tuple | list):
+        return [to_json(item) for item in config]
+    return config
+
+
+def from_json(values: Any) -> Config:
+    """Rebuild and check a configuration from what `to_json` gave.
+
+    Raises:
+        InputError: naming the field, its value and what was required.
+    """
+    return _decode(Config, values, "", {})
+
+
+def check(config: Config) -> Config:
+    """Check types and ranges of every field; whole numbers given for floats become floats.
+
+    Raises:
+        InputError: naming the field, its value and what was required.
+    """
+    return from_json(to_json(config))
+
+
+def kinds(name: Literal["data", "model", "objective"]) -> dict[str, type]:
+    """The dataclasses that the top-level field `name` can hold, by their command-line name."""
+    hints = typing.get_type_hints(Config)[name]
+    return {_hyphenate(kind.__name__): kind for kind in typing.get_args(hints)}
+
+
+def switch_kind(current: Any, kind: type) -> Any:
+    """A `kind` with its defaults, except for the fields that `current` has as well."""
+    shared = {f.name for f in dataclasses.fields(kind)} & {f.name for f in dataclasses.fields(current)}
+    return kind(**{name: getattr(current, name) for name in shared})
+
+
+def differences(old: Config, new: Config, ignore: frozenset[str] = FREE_FIELDS) -> list[str]:
+    """Name the fields in which two experiments differ, as `field: old → new`.
+
+    Where one holds another kind of model, say, the kind is named and not its fields.
+    """
+
+    def flatten(value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {path: value}
+        return {k: v for name in value for k, v in flatten(value[name], f"{path}.{name}".lstrip(".")).items()}
+
+    a, b = flatten(to_json(old), ""), flatten(to_json(new), "")
+    names = [name for name in (a | b) if name not in ignore and a.get(name) != b.get(name)]
+    other = tuple(name.removesuffix("kind") for name in names if name.endswith(".kind"))
+    names = [name for name in names if not any(name.startswith(o) and name != f"{o}kind" for o in other)]
+    return [f"{name}: {a.get(name, 'absent')} → {b.get(name, 'absent')}" for name in names]
+
+
+def _hyphenate(name: str) -> str:
+    """`DigitsData` → digits, `MlpGan` → mlp-gan."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name.removesuffix("Data")).lower()
+
+
+def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _decode_dataclass(tuple(a for a in arguments if a is not type(None)), value, path)
+    if dataclasses.is_dataclass(hint):
+        return _decode_dataclass((hint,), value, path)
+    if origin is Literal:
+        allowed = any(type(value) is type(choice) and value == choice for choice in arguments)
+        _require(allowed, path, value, f"one of {_join(arguments)}")
+        return value
+    if origin is tuple:
+        _require(isinstance(value, list), path, value, f"a tuple of {arguments[0].__name__}")
+        return tuple(_decode(arguments[0], item, f"{path}[{i}]", metadata) for i, item in enumerate(value))
+    if hint is float and type(value) is int:
+        value = float(value) if abs(value) < 2**1023 else math.inf
+    _require(type(value) is hint, path, value, f"of type {hint.__name__}")
+    if "bounds" in metadata:
+        low, high, strict = metadata["bounds"]
+        inside = (hint is int or math.isfinite(value)) and low <= value and (value < high if strict else value <= high)
+        upper = f" and {'below' if strict else 'at most'} {high}" if high < math.inf else ""
+        _require(inside, path, value, f"finite, at least {low}{upper}" if hint is float else f"at least {low}{upper}")
+    if metadata.get("regex"):
+        try:
+            re.compile(str(value))
+        except re.error as error:
+            raise InputError(f"`{path}` (={value!r}) must be a regular expression: {error}.") from None
+    return value
+
+
+def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
+    names = [choice.__name__ for choice in choices]
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in names:
+        shown = kind if isinstance(kind, str) else repr(value)
+        raise InputError(f"`{path or 'config'}` (={shown}) must be of type {' or '.join(names)}.")
+    cls = _KINDS[kind]
+    hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    unknown = [name for name in value if name not in fields and name != "kind"]
+    if unknown:
+        raise InputError(f"`{_dot(path, unknown[0])}` is not a field of {kind}; it has {_join(fields)}.")
+    return cls(
+        **{
+            name: _decode(hints[name], value[name], _dot(path, name), f.metadata)
+            for name, f in fields.items()
+            if name in value
+        }
+    )
+
+
+def _require(holds: bool, path: str, value: Any, requirement: str) -> None:
+    if not holds:
+        raise InputError(f"`{path}` (={value!r}) must be {requirement}.")
+
+
+def _dot(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _join(names: Iterable[Any]) -> str:
+    return ", ".join(str(name) for name in names)

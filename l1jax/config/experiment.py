@@ -1,0 +1,63 @@
+"""One experiment: data, model, objective, optimisers, and how long and how often."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from l1jax.config.data import Data, DigitsData
+from l1jax.config.fields import bounds
+from l1jax.config.models import MlpGan, Model
+from l1jax.config.objectives import Adversarial, Objective
+from l1jax.config.optimization import Optimizer
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    data: Data = DigitsData()
+    """The real images."""
+    model: Model = MlpGan()
+    """The networks."""
+    objective: Objective = Adversarial()
+    """What they minimise."""
+    generator: Optimizer = Optimizer()
+    """The generator's optimiser and penalty."""
+    discriminator: Optimizer | None = Optimizer()
+    """The discriminator's optimiser and penalty; None where there is no discriminator."""
+    seed: int = field(default=0, metadata=bounds(0, 2**32, open_maximum=True))
+    """Seed of everything random; the same seed gives the same run."""
+    steps: int = field(default=10_000, metadata=bounds(1, 2**31 - 1))
+    """Generator steps in all, those before a resume included."""
+    batch_size: int = field(default=64, metadata=bounds(1))
+    """Images per step over all devices."""
+    ema_decay: float = field(default=0.999, metadata=bounds(0, 1, open_maximum=True))
+    """Decay per step of the generator's average, which keeps zeros; samples come from it."""
+    log_every: int = field(default=100, metadata=bounds(1))
+    """Steps between lines of metrics; they run in one compiled call, best if it divides the other intervals."""
+    sample_every: int = field(default=1_000, metadata=bounds(1))
+    """Steps between sample grids."""
+    checkpoint_every: int = field(default=1_000, metadata=bounds(1))
+    """Steps between checkpoints."""
+    keep_checkpoints: int = field(default=3, metadata=bounds(1))
+    """How many of the last checkpoints are kept, besides the best."""
+    parallel: Literal["shard_map", "pmap"] = "shard_map"
+    """How the step is mapped over devices; both train the same model."""
+    resident_mib: int = field(default=2048, metadata=bounds(0))
+    """Data up to this many MiB stays on the device; more is streamed."""
+
+
+# What may differ between a checkpoint and the run that resumes it: none of these changes a step.
+# (The images behind a path are compared by their fingerprint instead.)
+FREE_FIELDS = frozenset(
+    [
+        "steps",
+        "log_every",
+        "sample_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "parallel",
+        "resident_mib",
+        "data.path",
+        "data.data_dir",
+    ]
+)

@@ -1,0 +1,13 @@
+"""What fields share: the error of bad input, and bounds."""
+
+import math
+from typing import Any
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is one sentence that says what to do."""
+
+
+def bounds(minimum: float, maximum: float = math.inf, *, open_maximum: bool = False) -> dict[str, Any]:
+    """Field metadata: minimum ≤ value ≤ maximum, or below it if open."""
+    return {"bounds": (minimum, maximum, open_maximum)}
