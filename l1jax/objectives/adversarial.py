@@ -1,4 +1,8 @@
-"""Adversarial losses from logits; every value is nats per image, mean over the batch."""
+"""Adversarial losses from logits, means over the batch.
+
+Those that are made of log-probabilities are in nats per image; least squares, hinge and Wasserstein
+are in the units of the logits, or of their squares.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -43,8 +47,56 @@ relativistic_pairing = AdversarialLoss(
 """Each generated image is judged against a real one, E softplus(D(G(z)) − D(x)); together with R1 and
 R2 it converges locally. Jolicoeur-Martineau, ICLR 2019; Huang et al., NeurIPS 2024, section 2."""
 
+least_squares = AdversarialLoss(
+    discriminator=lambda real, fake: 0.5 * jnp.mean(jnp.square(real - 1)) + 0.5 * jnp.mean(jnp.square(fake)),
+    generator=lambda real, fake: 0.5 * jnp.mean(jnp.square(fake - 1)),
+)
+"""Logits are drawn to 1 for real images and to 0 for generated ones. Mao et al., ICCV 2017, equation 9."""
+
+hinge = AdversarialLoss(
+    discriminator=lambda real, fake: jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake)),
+    generator=lambda real, fake: -jnp.mean(fake),
+)
+"""E max(0, 1 − D(x)) + E max(0, 1 + D(G(z))); the generator raises its logits.
+Miyato et al., ICLR 2018, equations 16 and 17."""
+
+wasserstein = AdversarialLoss(
+    discriminator=lambda real, fake: jnp.mean(fake) - jnp.mean(real),
+    generator=lambda real, fake: -jnp.mean(fake),
+)
+"""E D(G(z)) − E D(x), for a discriminator that a gradient penalty keeps 1-Lipschitz.
+Arjovsky, Chintala, Bottou, ICML 2017, section 3."""
+
+
+def relativistic_average(axis_name: str | None = None) -> AdversarialLoss:
+    """Each image is judged against the mean logit of the other kind.
+
+    The discriminator minimises E softplus(−(D(x) − E D(G(z)))) + E softplus(D(G(z)) − E D(x)), the
+    generator the same with real and generated exchanged.
+
+    Args:
+        axis_name: mapped axis over which the means are taken besides the batch; None for the batch alone.
+
+    Source: Jolicoeur-Martineau, ICLR 2019, section 4.2.
+    """
+
+    def mean(logits: Logits) -> Loss:
+        local = jnp.mean(logits)
+        return local if axis_name is None else jax.lax.pmean(local, axis_name)
+
+    def discriminator(real: Logits, fake: Logits) -> Loss:
+        return _cross_entropy(real - mean(fake), fake - mean(real))
+
+    return AdversarialLoss(discriminator, lambda real, fake: discriminator(fake, real))
+
+
 LOSSES = {
     "minimax": minimax,
     "non_saturating": non_saturating,
+    "least_squares": least_squares,
+    "hinge": hinge,
+    "wasserstein": wasserstein,
+    "relativistic_average": relativistic_average(),
     "relativistic_pairing": relativistic_pairing,
 }
+"""By name, for one device; on several, `relativistic_average` has to be told their axis."""

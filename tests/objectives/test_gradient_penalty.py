@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from l1jax.models import mlp_gan
-from l1jax.objectives.gradient_penalty import with_squared_gradient
+from l1jax.objectives.gradient_penalty import around, between, unit_norm_penalty, with_squared_gradient
 
 
 def test_it_is_the_squared_norm_of_finite_differences(x64):
@@ -49,3 +49,33 @@ def test_images_do_not_mix():
 def test_a_constant_discriminator_has_none():
     _, _, squared = with_squared_gradient(lambda x: (jnp.full(len(x), 3.0), None), jnp.ones((2, 4, 4, 1)))
     np.testing.assert_array_equal(squared, [0.0, 0.0])
+
+
+def test_the_penalty_of_a_linear_discriminator_is_that_of_its_weights(x64):
+    w, images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 1))), jnp.ones((5, 3, 3, 1))
+
+    def penalty(w):
+        _, _, squared = with_squared_gradient(lambda x: (jnp.einsum("nhwc,hwc->n", x, w), None), images)
+        return unit_norm_penalty(squared)
+
+    value, slope = jax.value_and_grad(penalty)(w)
+    norm = np.linalg.norm(w)
+    np.testing.assert_allclose(value, (norm - 1) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(slope, 2 * (norm - 1) * np.asarray(w) / norm, rtol=1e-12)
+
+
+def test_a_flat_discriminator_pays_1_and_has_a_finite_slope():
+    value, slope = jax.value_and_grad(unit_norm_penalty)(jnp.zeros(4))
+    assert value == 1
+    np.testing.assert_array_equal(slope, np.zeros(4))
+
+
+def test_wgan_gp_looks_between_each_pair():
+    real, fake = jnp.full((3, 2, 2, 1), 4.0), jnp.full((3, 2, 2, 1), -4.0)
+    points = between(real, fake, jnp.asarray([0.0, 0.25, 1.0]))
+    np.testing.assert_array_equal(points[:, 0, 0, 0], [-4, -2, 4])
+
+
+def test_dragan_looks_up_to_half_a_deviation_away():
+    real, noise = jnp.ones((1, 1, 2, 1)), jnp.asarray([0.0, 1.0]).reshape(1, 1, 2, 1)
+    np.testing.assert_array_equal(around(real, noise, jnp.asarray(3.0)).ravel(), [1, 2.5])
