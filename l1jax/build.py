@@ -3,7 +3,7 @@
 import optax
 
 from l1jax import config
-from l1jax.models import Gan, Generator, dcgan, dense_generator, mlp_gan
+from l1jax.models import Gan, Generator, Vae, dcgan, dense_generator, mlp_gan, vae
 from l1jax.objectives.adversarial import LOSSES, AdversarialLoss
 from l1jax.penalties import by_path, l1
 from l1jax.transforms import add_subgradient, proximal, proximal_adam
@@ -15,7 +15,7 @@ def image_shape(data: config.Data) -> tuple[int, int, int]:
     return data.image_size, data.image_size, channels
 
 
-def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan | Generator:
+def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan | Generator | Vae:
     """Build the networks for images of this height, width and channels.
 
     Raises:
@@ -36,6 +36,9 @@ def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan |
                 return dcgan(image_shape, model.latent_size, model.channels, model.discriminator_norm)
             case config.DenseGenerator():
                 return dense_generator(image_shape, model.latent_size, model.hidden)
+            case config.Vae():
+                m = model
+                return vae(image_shape, m.latent_size, m.channels, m.hidden, m.likelihood, m.classes, m.dtype)
     except ValueError as error:
         raise config.InputError(str(error)) from error
 

@@ -28,6 +28,7 @@ from l1jax.config import Config, InputError, Optimizer, check, kinds, switch_kin
 
 Options = TypeVar("Options")
 KIND_FIELDS = ("data", "model", "objective")
+SECOND_NETWORK = {"discriminator": "adversarial", "encoder": "variational"}  # optimiser → objective that has it
 
 
 class _FreshSource(importlib.machinery.SourceFileLoader):
@@ -142,19 +143,27 @@ def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str
         if wanted in kinds(name) and kinds(name)[wanted] is not type(current):
             experiment = dataclasses.replace(experiment, **{name: switch_kind(current, kinds(name)[wanted])})
         shown[name] = next(n for n, kind in kinds(name).items() if kind is type(getattr(experiment, name)))
-    if chosen.objective == "adversarial" and experiment.discriminator is None:
-        experiment = dataclasses.replace(experiment, discriminator=Optimizer())
+    for name, objective in SECOND_NETWORK.items():
+        if chosen.objective == objective and getattr(experiment, name) is None:
+            experiment = dataclasses.replace(experiment, **{name: Optimizer()})
     default = cast(Any, options)(
         config=chosen.config, workdir=f"runs/{Path(chosen.config).stem}", experiment=experiment, **shown
     )
-    elsewhere = {
-        flag: f"--{name} {wanted}"
-        for name in KIND_FIELDS
-        for wanted, kind in kinds(name).items()
-        for flag in flags(kind, f"--{name}.")
-    } | dict.fromkeys(flags(Optimizer, "--discriminator."), "--objective adversarial")
-    parsed = parse(options, arguments, prog, default, elsewhere)
+    parsed = parse(options, arguments, prog, default, _flags_elsewhere())
     return dataclasses.replace(cast(Any, parsed), experiment=check(cast(Any, parsed).experiment))
+
+
+def _flags_elsewhere() -> dict[str, str]:
+    """Flags of every kind and every optimiser, and what to give to have them."""
+    found: dict[str, list[str]] = {}
+    for name in KIND_FIELDS:
+        for wanted, kind in kinds(name).items():
+            for flag in flags(kind, f"--{name}."):
+                found.setdefault(flag, []).append(f"--{name} {wanted}")
+    for name, objective in SECOND_NETWORK.items():
+        for flag in flags(Optimizer, f"--{name}."):
+            found[flag] = [f"--objective {objective}"]
+    return {flag: " or ".join(remedies) for flag, remedies in found.items()}
 
 
 def flags(options: Any, prefix: str = "--") -> list[str]:

@@ -48,7 +48,7 @@ def leaves(values, prefix=""):
     for name, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
-        elif name != "kind":
+        elif name != "kind" and value is not None:  # a network that is not there has no flags
             yield f"{prefix}{name}"
 
 
@@ -161,7 +161,7 @@ def test_help_of_sample_lists_its_flags(capsys):
         (["--batch=3"], "`--batch` is not a flag here; the nearest: --batch-size"),
         (["--strength", "1"], "the nearest: --generator.penalty.strength, --discriminator.penalty.strength"),
         (["--data.path", "x"], "`--data.path` is not a flag here; give --data image to have it"),
-        (["--model.channels", "8"], "give --model dcgan to have it"),
+        (["--model.channels", "8"], "give --model dcgan or --model vae to have it"),
         (["--bogus", "1"], "`--bogus` is not a flag here (see prog --help)."),
         (["--help", "--bogus"], "`--bogus` is not a flag here"),
         (["stray"], "Unrecognized options: stray (see prog --help)."),

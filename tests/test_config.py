@@ -23,6 +23,8 @@ from l1jax.config import (
     Optimizer,
     Reconstruction,
     TfdsData,
+    Vae,
+    Variational,
     check,
     differences,
     from_json,
@@ -137,8 +139,12 @@ def test_a_list_becomes_a_tuple():
 
 def test_kinds_have_the_names_of_the_command_line():
     assert kinds("data") == {"digits": DigitsData, "image": ImageData, "tfds": TfdsData}
-    assert kinds("model") == {"mlp-gan": MlpGan, "dcgan": Dcgan, "dense-generator": DenseGenerator}
-    assert kinds("objective") == {"adversarial": Adversarial, "reconstruction": Reconstruction}
+    assert kinds("model") == {"mlp-gan": MlpGan, "dcgan": Dcgan, "dense-generator": DenseGenerator, "vae": Vae}
+    assert kinds("objective") == {
+        "adversarial": Adversarial,
+        "reconstruction": Reconstruction,
+        "variational": Variational,
+    }
 
 
 def test_another_kind_takes_over_the_fields_that_both_have():

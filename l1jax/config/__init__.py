@@ -9,8 +9,8 @@ from l1jax.config.codec import check, differences, from_json, kinds, switch_kind
 from l1jax.config.data import Data, DigitsData, ImageData, TfdsData
 from l1jax.config.experiment import FREE_FIELDS, Config
 from l1jax.config.fields import InputError
-from l1jax.config.models import Dcgan, DenseGenerator, MlpGan, Model
-from l1jax.config.objectives import Adversarial, Objective, Reconstruction
+from l1jax.config.models import Dcgan, DenseGenerator, MlpGan, Model, Vae
+from l1jax.config.objectives import Adversarial, Objective, Reconstruction, Variational
 from l1jax.config.optimization import L1, Optimizer
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
     "Optimizer",
     "Reconstruction",
     "TfdsData",
+    "Vae",
+    "Variational",
     "check",
     "differences",
     "from_json",

@@ -21,9 +21,11 @@ class Config:
     objective: Objective = Adversarial()
     """What they minimise."""
     generator: Optimizer = Optimizer()
-    """The generator's optimiser and penalty."""
+    """The generator's, or a VAE's decoder's, optimiser and penalty."""
     discriminator: Optimizer | None = Optimizer()
     """The discriminator's optimiser and penalty; None where there is no discriminator."""
+    encoder: Optimizer | None = None
+    """A VAE's encoder's optimiser and penalty; None where there is no encoder."""
     seed: int = field(default=0, metadata=bounds(0, 2**32, open_maximum=True))
     """Seed of everything random; the same seed gives the same run."""
     steps: int = field(default=10_000, metadata=bounds(1, 2**31 - 1))

@@ -44,4 +44,22 @@ class DenseGenerator:
     """Width of each hidden layer."""
 
 
-Model = MlpGan | Dcgan | DenseGenerator
+@dataclass(frozen=True)
+class Vae:
+    """A variational autoencoder, dense or convolutional (Kingma, Welling, ICLR 2014)."""
+
+    latent_size: int = field(default=32, metadata=bounds(1))
+    """Dimensions of the latent."""
+    channels: tuple[int, ...] = field(default=(), metadata=bounds(1))
+    """Channels of the encoder's 4×4 stride-2 convolutions, mirrored in the decoder; none by default."""
+    hidden: tuple[int, ...] = field(default=(512, 512), metadata=bounds(1))
+    """Width of each hidden dense layer of the encoder, mirrored in the decoder."""
+    likelihood: Literal["bernoulli", "gaussian", "discretized_logistic"] = "bernoulli"
+    """Of the pixels: bernoulli for black and white, discretized_logistic or gaussian for 256 values."""
+    classes: int = field(default=0, metadata=bounds(0))
+    """Number of classes of a class-conditional model; 0 for none."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation; parameters are float32."""
+
+
+Model = MlpGan | Dcgan | DenseGenerator | Vae

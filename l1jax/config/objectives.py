@@ -28,4 +28,16 @@ class Reconstruction:
     """Strength of an L1 term on the generator's outputs, mean per pixel."""
 
 
-Objective = Adversarial | Reconstruction
+@dataclass(frozen=True)
+class Variational:
+    """A bound on the likelihood of the images, nats per image."""
+
+    beta: float = field(default=1.0, metadata=bounds(0))
+    """Weight of the divergence from the prior; 1 for the bound."""
+    free_nats: float = field(default=0.0, metadata=bounds(0))
+    """Divergence in nats per latent dimension that costs nothing."""
+    samples: int = field(default=1, metadata=bounds(1))
+    """Latents drawn per image; several give the importance-weighted bound, with beta 1 and no free nats."""
+
+
+Objective = Adversarial | Reconstruction | Variational

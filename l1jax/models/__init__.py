@@ -3,5 +3,6 @@
 from l1jax.models.dcgan import dcgan
 from l1jax.models.gan import Gan, Generator, Network, from_uint8, to_uint8
 from l1jax.models.mlp import dense_generator, mlp_gan
+from l1jax.models.vae import Vae, vae
 
-__all__ = ["Gan", "Generator", "Network", "dcgan", "dense_generator", "from_uint8", "mlp_gan", "to_uint8"]
+__all__ = ["Gan", "Generator", "Network", "Vae", "dcgan", "dense_generator", "from_uint8", "mlp_gan", "to_uint8", "vae"]

@@ -107,10 +107,12 @@ def _plain(console: Console, steps: int) -> Iterator[tuple[Update, Callable[[str
 def _summary(values: dict[str, float]) -> str:
     """The few numbers that tell how training goes."""
     parts = [f"{values['images_per_second']:,.0f} images/s" if "images_per_second" in values else "compiled"]
-    for short, network in (("G", "generator"), ("D", "discriminator")):
-        if f"{network}/loss" in values:
-            zeros = f"{100 * values[f'{network}/sparsity']:.1f} % zeros"
-            parts.append(f"{short} {values[f'{network}/loss']:.3g}, {zeros}")
+    if "bound" in values:
+        parts.append(f"bound {values['bound']:.4g} nats, divergence {values['divergence']:.3g}")
+    for short, network in (("G", "generator"), ("D", "discriminator"), ("E", "encoder")):
+        if f"{network}/sparsity" in values:
+            loss = f"{values[f'{network}/loss']:.3g}, " if f"{network}/loss" in values else ""
+            parts.append(f"{short} {loss}{100 * values[f'{network}/sparsity']:.1f} % zeros")
     if values.get("skipped"):
         parts.append(f"{values['skipped']:.0f} steps skipped")
     return "  ".join(parts)

@@ -44,7 +44,16 @@ class GeneratorState(NamedTuple):
     average: Average
 
 
-State = GanState | GeneratorState
+class VaeState(NamedTuple):
+    """State of training a variational autoencoder."""
+
+    step: Int[Array, ""]
+    encoder: NetworkState
+    generator: NetworkState  # the decoder
+    average: Average
+
+
+State = GanState | GeneratorState | VaeState
 
 
 class Task(NamedTuple):

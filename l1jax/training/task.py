@@ -8,10 +8,11 @@ from jaxtyping import Array, Key
 
 from l1jax import config
 from l1jax.build import build_loss, build_model, build_optimizer
-from l1jax.models import Gan, Generator
+from l1jax.models import Gan, Generator, Vae
 from l1jax.training.gan_step import gan_step, init_gan
 from l1jax.training.reconstruction_step import init_generator, reconstruction_step
 from l1jax.training.state import Task
+from l1jax.training.vae_step import init_vae, vae_step
 
 
 def stream(seed: int, name: str) -> Key[Array, ""]:
@@ -33,11 +34,15 @@ def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> T
         task = _gan_task(experiment, objective, model, generator_tx, build_optimizer(experiment.discriminator))
     elif isinstance(model, Generator) and isinstance(objective, config.Reconstruction):
         task = _generator_task(experiment, objective, model, generator_tx)
+    elif isinstance(model, Vae) and isinstance(objective, config.Variational) and experiment.encoder:
+        optimizers["encoder"] = experiment.encoder
+        task = _vae_task(experiment, objective, model, build_optimizer(experiment.encoder), generator_tx)
     else:
         raise config.InputError(
             f"`objective` (={type(objective).__name__}) does not go with `model` (={type(experiment.model).__name__}) "
-            f"and `discriminator` (={'set' if experiment.discriminator else None}): Adversarial needs a GAN and a "
-            "discriminator's optimiser, Reconstruction a generator alone such as DenseGenerator."
+            f"and the optimisers (`discriminator` {'set' if experiment.discriminator else 'None'}, `encoder` "
+            f"{'set' if experiment.encoder else 'None'}): Adversarial needs a GAN and a discriminator's optimiser, "
+            "Variational a VAE and an encoder's, Reconstruction a generator alone such as DenseGenerator."
         )
     return task._replace(penalised={name: o.penalised for name, o in optimizers.items()})
 
@@ -85,6 +90,37 @@ def _generator_task(
         init=lambda key: init_generator(generator, tx, key),
         step=step,
         generator=generator,
+        draws=1,
+        penalised={},
+    )
+
+
+def _vae_task(
+    experiment: config.Config,
+    objective: config.Variational,
+    vae: Vae,
+    encoder_tx: optax.GradientTransformation,
+    decoder_tx: optax.GradientTransformation,
+) -> Task:
+    if objective.samples > 1 and (objective.beta != 1 or objective.free_nats):
+        raise config.InputError(
+            f"`objective.samples` (={objective.samples}) asks for the importance-weighted bound, which has neither "
+            f"`objective.beta` (={objective.beta}) other than 1 nor `objective.free_nats` (={objective.free_nats}): "
+            "leave them out, or take one sample."
+        )
+    step = vae_step(
+        vae,
+        encoder_tx,
+        decoder_tx,
+        beta=objective.beta,
+        free_nats=objective.free_nats,
+        samples=objective.samples,
+        ema_decay=experiment.ema_decay,
+    )
+    return Task(
+        init=lambda key: init_vae(vae, encoder_tx, decoder_tx, key),
+        step=step,
+        generator=vae.generator,
         draws=1,
         penalised={},
     )

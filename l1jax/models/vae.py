@@ -1,0 +1,158 @@
+"""Variational autoencoders, dense or convolutional."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PyTree
+
+from l1jax.models.gan import Generator, Network, network
+from l1jax.models.layers import Conv, ConvTranspose
+
+OUTPUTS = {"bernoulli": 1, "gaussian": 2, "discretized_logistic": 2}  # numbers per entry of an image
+
+
+class Vae(NamedTuple):
+    """A recognition network and a decoder.
+
+    encoder: images → mean and log-variance of the latents, side by side.
+    decoder: latents → what the likelihood needs, side by side along the channels: the logit of the
+        mean and, but for Bernoulli, a log-scale that is one learned number per channel.
+    generator: the decoder's mean image, with the decoder's parameters.
+    likelihood: a name of `l1jax.objectives.variational.LIKELIHOODS`.
+    """
+
+    encoder: Network
+    decoder: Network
+    generator: Generator
+    likelihood: str
+
+
+class Encoder(nn.Module):
+    """4×4 stride-2 convolutions, if any, then dense layers, ReLU inside."""
+
+    channels: Sequence[int]
+    hidden: Sequence[int]
+    latent_size: int
+    classes: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "batch height width channels"],
+        train: bool,
+        label: Int[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch moments"]:
+        """Mean and log-variance of the latents; training and inference are the same."""
+        x = 2 * as_dtype(images, self.dtype) - 1
+        for i, features in enumerate(self.channels):
+            x = nn.relu(Conv(features, 4, stride=2, name=f"conv_{i}")(x))
+        x = with_label(x.reshape(x.shape[0], -1), label, self.classes)
+        for i, features in enumerate(self.hidden):
+            x = nn.relu(nn.Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
+        return at_least_float32(nn.Dense(2 * self.latent_size, dtype=self.dtype, name="moments")(x))
+
+
+class Decoder(nn.Module):
+    """Dense layers, then 4×4 stride-2 transposed convolutions, if any; ReLU inside."""
+
+    channels: Sequence[int]
+    hidden: Sequence[int]
+    image_shape: tuple[int, int, int]
+    scaled: bool
+    classes: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, latents: Float[Array, "batch latent"], train: bool, label: Int[Array, " batch"] | None = None
+    ) -> Float[Array, "batch height width outputs"]:
+        """Logits of the mean image, and the log-scales; training and inference are the same."""
+        height, width, image_channels = self.image_shape
+        x = with_label(as_dtype(latents, self.dtype), label, self.classes)
+        for i, features in enumerate(self.hidden):
+            x = nn.relu(nn.Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
+        if self.channels:
+            height, width = (n // 2 ** len(self.channels) for n in (height, width))
+            first, *rest = self.channels
+            x = nn.relu(nn.Dense(height * width * first, dtype=self.dtype, name="project")(x))
+            x = x.reshape(-1, height, width, first)
+            for i, features in enumerate(rest, 1):
+                x = nn.relu(ConvTranspose(features, 4, stride=2, name=f"deconv_{i}")(x))
+            x = ConvTranspose(image_channels, 4, stride=2, name="image")(x)
+        else:
+            x = nn.Dense(height * width * image_channels, dtype=self.dtype, name="image")(x)
+        x = at_least_float32(x.reshape(-1, *self.image_shape))
+        if not self.scaled:
+            return x
+        log_scale = self.param("log_scale", nn.initializers.constant(-2.0), (image_channels,))
+        return jnp.concatenate([x, jnp.broadcast_to(log_scale, x.shape)], axis=-1)
+
+
+def as_dtype(x: Float[Array, "..."], dtype: Any) -> Float[Array, "..."]:
+    """The array as `dtype`, or as it is for None."""
+    return x if dtype is None else x.astype(dtype)
+
+
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """What losses are computed from: float32, or more if it is more already."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def with_label(
+    x: Float[Array, "batch features"], label: Int[Array, " batch"] | None, classes: int
+) -> Float[Array, "batch more"]:
+    """The features with the label beside them, as one of `classes` ones; without classes as they are."""
+    return x if not classes else jnp.concatenate([x, jax.nn.one_hot(label, classes, dtype=x.dtype)], axis=-1)
+
+
+def vae(
+    image_shape: tuple[int, int, int],
+    latent_size: int = 32,
+    channels: Sequence[int] = (),
+    hidden: Sequence[int] = (512, 512),
+    likelihood: str = "bernoulli",
+    classes: int = 0,
+    dtype: str = "float32",
+) -> Vae:
+    """A variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
+
+    Args:
+        image_shape: height, width, channels.
+        latent_size: dimensions of the latent.
+        channels: of each 4×4 stride-2 convolution of the encoder; the decoder mirrors them. None for
+            dense networks.
+        hidden: width of each hidden dense layer of the encoder; the decoder mirrors them.
+        likelihood: "bernoulli", "gaussian" or "discretized_logistic".
+        classes: of a class-conditional model, whose networks both see the label; 0 for none.
+        dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
+
+    Raises:
+        ValueError: if the images cannot be halved as often as there are convolutions.
+
+    Source: Kingma, Welling, ICLR 2014; one scale for all pixels as in Rybkin, Daniilidis, Levine, ICML
+        2021; labels as in Sohn, Lee, Yan, NeurIPS 2015.
+    """
+    height, width, image_channels = image_shape
+    if height % 2 ** len(channels) or width % 2 ** len(channels):
+        raise ValueError(
+            f"`image_shape` (={image_shape}) must be divisible by 2 in height and width as often as `channels` "
+            f"(={tuple(channels)}) has convolutions; leave some out, or change `data.image_size`."
+        )
+    compute = None if dtype == "float32" else jnp.dtype(dtype)
+    scaled, mirrored = OUTPUTS[likelihood] == 2, tuple(reversed(tuple(hidden)))
+    encoder = Encoder(tuple(channels), tuple(hidden), latent_size, classes, compute)
+    decoder = Decoder(tuple(reversed(channels)), mirrored, image_shape, scaled, classes, compute)
+    decode = network(decoder, (latent_size,), classes)
+
+    def generate(
+        params: PyTree, statistics: PyTree, latents: Any, train: bool, label: Any = None, key: Any = None
+    ) -> tuple[Any, PyTree]:
+        outputs, statistics = decode.apply(params, statistics, latents, train, label, key)
+        return jax.nn.sigmoid(outputs[..., :image_channels]), statistics
+
+    generator = Generator(Network(decode.init, generate), latent_size, image_shape, (0.0, 1.0), classes)
+    return Vae(network(encoder, image_shape, classes), decode, generator, likelihood)
