@@ -17,11 +17,14 @@ from l1jax.config import (
     Dcgan,
     DenseGenerator,
     DigitsData,
+    IdxData,
     ImageData,
     InputError,
+    MixtureData,
     MlpGan,
     Optimizer,
     Reconstruction,
+    StackedData,
     TfdsData,
     Vae,
     Variational,
@@ -138,7 +141,14 @@ def test_a_list_becomes_a_tuple():
 
 
 def test_kinds_have_the_names_of_the_command_line():
-    assert kinds("data") == {"digits": DigitsData, "image": ImageData, "tfds": TfdsData}
+    assert kinds("data") == {
+        "digits": DigitsData,
+        "image": ImageData,
+        "idx": IdxData,
+        "stacked": StackedData,
+        "mixture": MixtureData,
+        "tfds": TfdsData,
+    }
     assert kinds("model") == {"mlp-gan": MlpGan, "dcgan": Dcgan, "dense-generator": DenseGenerator, "vae": Vae}
     assert kinds("objective") == {
         "adversarial": Adversarial,

@@ -26,6 +26,48 @@ class ImageData:
     """1 for grey, 3 for colour."""
     crop: int = field(default=0, metadata=bounds(0))
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
+    subfolder: str = ""
+    """Use only what lies in this folder of the folder or archive, such as train; empty for everything."""
+
+
+@dataclass(frozen=True)
+class IdxData:
+    """MNIST or Fashion-MNIST in IDX files, gzipped or not; the labels are classes."""
+
+    path: str = ""
+    """Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the t10k ones, or with .gz."""
+    split: Literal["train", "test"] = "train"
+    """Which of the two splits."""
+    image_size: int = field(default=28, metadata=bounds(1, 1024))
+    """Height and width in pixels; other than 28 is resized by Lanczos with antialiasing."""
+
+
+@dataclass(frozen=True)
+class StackedData:
+    """Three random digits of IDX files as the channels of one image: 1,000 modes."""
+
+    path: str = ""
+    """Folder with the IDX files of MNIST."""
+    split: Literal["train", "test"] = "train"
+    """Which split the digits are drawn from."""
+    image_size: int = field(default=28, metadata=bounds(1, 1024))
+    """Height and width in pixels; other than 28 is resized by Lanczos with antialiasing."""
+    count: int = field(default=128_000, metadata=bounds(1, 2**31 - 1))
+    """How many images are drawn."""
+    draw_seed: int = field(default=0, metadata=bounds(0, 2**32, open_maximum=True))
+    """Seed of the draw; the data set is the same for every seed of the run."""
+
+
+@dataclass(frozen=True)
+class MixtureData:
+    """Points in the plane from 8 Gaussians on a ring or 25 on a grid; the labels are the modes."""
+
+    shape: Literal["ring", "grid"] = "grid"
+    """ring: 8 modes on the unit circle, deviation 0.01; grid: 25 modes at {-4, -2, 0, 2, 4}², deviation 0.05."""
+    count: int = field(default=100_000, metadata=bounds(1, 2**31 - 1))
+    """How many points are drawn."""
+    draw_seed: int = field(default=0, metadata=bounds(0, 2**32, open_maximum=True))
+    """Seed of the draw; the data set is the same for every seed of the run."""
 
 
 @dataclass(frozen=True)
@@ -46,4 +88,4 @@ class TfdsData:
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
 
 
-Data = DigitsData | ImageData | TfdsData
+Data = DigitsData | ImageData | IdxData | StackedData | MixtureData | TfdsData

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Shaped, UInt8
+from jaxtyping import Array, Int, Shaped
 
 from l1jax.data.sources import Source
 
@@ -51,9 +51,9 @@ def order(seed: int, start: int, stop: int, length: int) -> Int[np.ndarray, " po
     return stream[start - passes.start * length : stop - passes.start * length]
 
 
-def load(source: Source, progress: Callable[[int], None] = lambda done: None) -> UInt8[np.ndarray, "n h w c"]:
+def load(source: Source, progress: Callable[[int], None] = lambda done: None) -> Shaped[np.ndarray, "n h w c"]:
     """Decode all images, in parallel threads, calling `progress` with the number done."""
-    images = np.empty((source.length, *source.image_shape), np.uint8)
+    images = np.empty((source.length, *source.image_shape), source.dtype)
     with ThreadPoolExecutor(THREADS) as pool:
         for i, image in enumerate(pool.map(source.example, range(source.length))):
             images[i] = image

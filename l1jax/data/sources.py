@@ -9,17 +9,19 @@ import contextlib
 import hashlib
 import json
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 
 from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.archives import Files, open_files
+from l1jax.data.idx import read_labelled
 from l1jax.data.images import decode, preprocess, reason
+from l1jax.data.mixtures import MIXTURES, draw
 
 _FOLDER = "use a folder: --data image --data.path FOLDER"
 
@@ -30,12 +32,14 @@ class Source(NamedTuple):
     length: int
     image_shape: tuple[int, int, int]
     """Height, width, channels."""
-    example: Callable[[int], UInt8[np.ndarray, "height width channels"]]
-    """The image at 0 ≤ index < length, as values from 0 to 255; thread safe."""
+    example: Callable[[int], UInt8[np.ndarray, "height width channels"] | Float32[np.ndarray, "1 1 2"]]
+    """The image at 0 ≤ index < length, as values from 0 to 255, or a point; thread safe."""
     fingerprint: str
     """SHA-256 in hexadecimal over what identifies the examples and their preprocessing."""
     labels: Int32[np.ndarray, " length"] | None = None
     """Class of each example, from 0 on; None where the source has none."""
+    dtype: type = np.uint8
+    """Of the examples: uint8, or float32 for points."""
 
 
 def open_source(data: config.Data) -> Source:
@@ -52,6 +56,12 @@ def open_source(data: config.Data) -> Source:
             return _open_digits(data)
         case config.ImageData():
             return _open_images(data)
+        case config.IdxData():
+            return _open_idx(data)
+        case config.StackedData():
+            return _open_stacked(data)
+        case config.MixtureData():
+            return _open_mixture(data)
         case config.TfdsData():
             return _open_tfds(data)
 
@@ -74,6 +84,50 @@ def _open_digits(data: config.DigitsData) -> Source:
     return Source(len(pixels), (*size, 1), example, fingerprint, digits.target.astype(np.int32))
 
 
+def _open_idx(data: config.IdxData) -> Source:
+    images, labels = read_labelled(data.path, data.split)
+    example = _resized(images, data.image_size)
+    fingerprint = _fingerprint("idx", _digest(images, labels), data.image_size)
+    return Source(len(images), (data.image_size, data.image_size, 1), example, fingerprint, labels.astype(np.int32))
+
+
+def _open_stacked(data: config.StackedData) -> Source:
+    """Label 100·a + 10·b + c for the digits a, b, c in the three channels."""
+    images, labels = read_labelled(data.path, data.split)
+    if labels.max() > 9:
+        raise InputError(f"`data.path` (={data.path!r}) must hold the ten digits, and has a label {labels.max()}.")
+    chosen = np.random.Generator(np.random.Philox(key=data.draw_seed)).integers(len(images), size=(data.count, 3))
+    digit = _resized(images, data.image_size)
+
+    def example(i: int) -> UInt8[np.ndarray, "height width channels"]:
+        return np.concatenate([digit(int(j)) for j in chosen[i]], axis=-1)
+
+    fingerprint = _fingerprint("stacked", _digest(images, labels), data.image_size, data.count, data.draw_seed)
+    classes = labels[chosen].astype(np.int32) @ np.array([100, 10, 1], np.int32)
+    return Source(data.count, (data.image_size, data.image_size, 3), example, fingerprint, classes)
+
+
+def _open_mixture(data: config.MixtureData) -> Source:
+    """A point is an image of one pixel with two channels, its coordinates."""
+    points, modes = draw(MIXTURES[data.shape](), data.count, data.draw_seed)
+    points = points.reshape(-1, 1, 1, 2)
+    fingerprint = _fingerprint("mixture", data.shape, data.count, data.draw_seed)
+    return Source(data.count, (1, 1, 2), points.__getitem__, fingerprint, modes, np.float32)
+
+
+def _resized(
+    images: UInt8[np.ndarray, "n height width"], image_size: int
+) -> Callable[[int], UInt8[np.ndarray, "height width 1"]]:
+    return lambda i: preprocess(Image.fromarray(images[i]), image_size, 1)
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
 def _open_images(data: config.ImageData) -> Source:
     """Its fingerprint: names below the folder that all share, sizes in bytes, some contents, the preprocessing.
 
@@ -81,14 +135,43 @@ def _open_images(data: config.ImageData) -> Source:
     is the same in any case. Times and the path do not count.
     """
     files = open_files(data.path)
+    if data.subfolder:
+        files = _below(files, data)
 
     def read(i: int) -> Image.Image:
         return decode(files.read(files.names[i]))
 
-    shared = posixpath.commonpath([posixpath.dirname(name) for name in files.names])
-    names = [name.removeprefix(f"{shared}/") for name in files.names]
+    names = _from_shared_folder(files.names)
     identity = [*zip(names, files.sizes, strict=True), _some_contents(files)]
-    return _preprocessed(data, f"`data.path` (={data.path!r})", len(names), read, files.names.__getitem__, identity)
+    origin = f"`data.path` (={data.path!r})"
+    source = _preprocessed(data, origin, len(names), read, files.names.__getitem__, identity)
+    return source._replace(labels=_folder_labels(names))
+
+
+def _from_shared_folder(names: Sequence[str]) -> list[str]:
+    """The names below the deepest folder that all of them are in."""
+    shared = posixpath.commonpath([posixpath.dirname(name) for name in names])
+    return [name.removeprefix(f"{shared}/") for name in names]
+
+
+def _below(files: Files, data: config.ImageData) -> Files:
+    folder = data.subfolder.strip("/") + "/"
+    kept = [i for i, name in enumerate(_from_shared_folder(files.names)) if name.startswith(folder)]
+    if not kept:
+        found = sorted({name.split("/")[0] for name in _from_shared_folder(files.names) if "/" in name})
+        raise InputError(
+            f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` (={data.path!r}), which "
+            f"has {', '.join(found[:8]) or 'none'}; correct it, or leave it empty for all images."
+        )
+    return Files(tuple(files.names[i] for i in kept), tuple(files.sizes[i] for i in kept), files.read)
+
+
+def _folder_labels(names: Sequence[str]) -> Int32[np.ndarray, " length"] | None:
+    """The first folder of each name as its class, in the order of the folders' names; None if one has no folder."""
+    folders = [name.split("/")[0] for name in names if "/" in name]
+    if len(folders) < len(names):
+        return None
+    return np.unique(folders, return_inverse=True)[1].astype(np.int32)
 
 
 def _some_contents(files: Files, most: int = 64) -> str:

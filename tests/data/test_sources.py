@@ -552,3 +552,22 @@ def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_images(tmp_
             Image.fromarray(np.full((4, 4), 100 * i, np.uint8)).save(tmp_path / str(i) / f"{name}.bmp")
         fingerprints.append(open_images(tmp_path / str(i)).fingerprint)
     assert fingerprints[0] != fingerprints[1]
+
+
+def test_class_folders_are_labels_and_a_subfolder_can_be_chosen(tmp_path):
+    for split, name, value in [("train", "b/1.png", 10), ("train", "a/2.png", 20), ("test", "c/3.png", 30)]:
+        path = tmp_path / split / name
+        path.parent.mkdir(parents=True)
+        Image.new("L", (4, 4), value).save(path)
+    source = open_source(ImageData(str(tmp_path), image_size=4, channels=1, subfolder="train"))
+    values = [source.example(i)[0, 0, 0] for i in range(source.length)]
+    assert dict(zip(values, source.labels, strict=True)) == {20: 0, 10: 1}
+    whole = open_source(ImageData(str(tmp_path), image_size=4, channels=1))
+    assert sorted(zip([whole.example(i)[0, 0, 0] for i in range(3)], whole.labels, strict=True)) == [
+        (10, 1),
+        (20, 1),
+        (30, 0),
+    ]
+    assert open_source(ImageData(str(tmp_path / "test" / "c"), image_size=4, channels=1)).labels is None
+    with pytest.raises(InputError, match=r"`data.subfolder` \(='val'\) must be a folder .* which has test, train"):
+        open_source(ImageData(str(tmp_path), image_size=4, channels=1, subfolder="val"))

@@ -1,0 +1,66 @@
+"""IDX files, the format of MNIST and Fashion-MNIST."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from l1jax.config import InputError
+
+SPLITS = {"train": "train", "test": "t10k"}  # as the file names call them
+_UNSIGNED_BYTES = b"\0\0\x08"
+
+
+def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
+    """Read an IDX file of unsigned bytes, gzipped or not.
+
+    Layout: two zero bytes, 8 for unsigned bytes, the number of dimensions; each dimension as a
+    big-endian 32-bit integer; the values, the last dimension fastest.
+
+    Raises:
+        InputError: if the file cannot be read, or is not such a file, or is cut short or too long.
+    """
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (OSError, EOFError, zlib.error) as error:
+        text = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)!r} cannot be read ({text}): mend or replace it.") from error
+    if len(content) < 4 or content[:3] != _UNSIGNED_BYTES:
+        raise InputError(f"{str(path)!r} must be an IDX file of unsigned bytes, and starts otherwise: replace it.")
+    start = 4 + 4 * content[3]
+    shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4")) if len(content) >= start else (-1,)
+    if min(shape, default=0) < 0 or len(content) - start != math.prod(shape):
+        raise InputError(f"{str(path)!r} does not hold as many values as its header says: it is damaged; replace it.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def read_labelled(folder: str, split: str) -> tuple[UInt8[np.ndarray, "n height width"], UInt8[np.ndarray, " n"]]:
+    """Images and labels of a split, from the four files that MNIST comes in.
+
+    Args:
+        folder: with train-images-idx3-ubyte, train-labels-idx1-ubyte and the t10k ones, or with .gz.
+        split: "train" or "test".
+
+    Raises:
+        InputError: if a file is missing or damaged, or images and labels do not fit.
+    """
+    images, labels = (
+        read_idx(_find(folder, f"{SPLITS[split]}-{kind}-ubyte")) for kind in ("images-idx3", "labels-idx1")
+    )
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or not images.size:
+        raise InputError(
+            f"`data.path` (={folder!r}) must hold as many {split} images as labels, at least one; it has images of "
+            f"shape {images.shape} and labels of shape {labels.shape}: replace the files."
+        )
+    return images, labels
+
+
+def _find(folder: str, name: str) -> Path:
+    for candidate in (Path(folder).expanduser() / name, Path(folder).expanduser() / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"`data.path` (={folder!r}) must be a folder with {name} or {name}.gz: give --data.path FOLDER.")
