@@ -11,8 +11,15 @@ from l1jax.transforms import add_subgradient, proximal, proximal_adam
 
 def image_shape(data: config.Data) -> tuple[int, int, int]:
     """Height, width and channels of the images, known without opening them."""
-    channels = 1 if isinstance(data, config.DigitsData) else data.channels
-    return data.image_size, data.image_size, channels
+    match data:
+        case config.MixtureData():
+            return 1, 1, 2
+        case config.DigitsData() | config.IdxData():
+            return data.image_size, data.image_size, 1
+        case config.StackedData():
+            return data.image_size, data.image_size, 3
+        case config.ImageData() | config.TfdsData():
+            return data.image_size, data.image_size, data.channels
 
 
 def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan | Generator | Vae:

@@ -86,7 +86,7 @@ def test_every_dataclass_and_field_is_documented():
         ("ema_decay", 1, "`ema_decay` (=1.0) must be finite, at least 0 and below 1"),
         ("parallel", "threads", "`parallel` (='threads') must be one of shard_map, pmap"),
         ("data", DigitsData, "`data` (=<class 'l1jax.config.data.DigitsData'>) must be of type DigitsData"),
-        ("data", Dcgan(), "`data` (=Dcgan) must be of type DigitsData or ImageData or TfdsData"),
+        ("data", Dcgan(), "`data` (=Dcgan) must be of type DigitsData or ImageData or"),
         ("data", None, "`data` (=None) must be of type"),
         ("data.channels", 3.0, "`data.channels` (=3.0) must be one of 1, 3"),
         ("data.channels", True, "`data.channels` (=True) must be one of 1, 3"),

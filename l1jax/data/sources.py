@@ -160,8 +160,8 @@ def _below(files: Files, data: config.ImageData) -> Files:
     if not kept:
         found = sorted({name.split("/")[0] for name in _from_shared_folder(files.names) if "/" in name})
         raise InputError(
-            f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` (={data.path!r}), which "
-            f"has {', '.join(found[:8]) or 'none'}; correct it, or leave it empty for all images."
+            f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` (={data.path!r}), "
+            f"which has {', '.join(found[:8]) or 'none'}; correct it, or leave it empty for all images."
         )
     return Files(tuple(files.names[i] for i in kept), tuple(files.sizes[i] for i in kept), files.read)
 
