@@ -3,7 +3,7 @@
 import optax
 
 from l1jax import config
-from l1jax.models import Gan, Generator, Vae, dcgan, dense_generator, mlp_gan, vae
+from l1jax.models import Gan, Generator, Vae, dcgan, dense_generator, mlp_gan, r3gan, sn_resnet, vae
 from l1jax.objectives.adversarial import LOSSES, AdversarialLoss
 from l1jax.penalties import by_path, l1
 from l1jax.transforms import add_subgradient, proximal, proximal_adam
@@ -31,21 +31,17 @@ def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan |
     try:
         match model:
             case config.MlpGan():
-                return mlp_gan(
-                    image_shape,
-                    model.latent_size,
-                    model.generator_hidden,
-                    model.discriminator_channels,
-                    model.discriminator_hidden,
-                    model.output,
-                )
+                return mlp_gan(image_shape, **vars(model))  # their fields have the names of the arguments
             case config.Dcgan():
-                return dcgan(image_shape, model.latent_size, model.channels, model.discriminator_norm)
+                return dcgan(image_shape, **vars(model))
+            case config.SnResnet():
+                return sn_resnet(image_shape, **vars(model))
+            case config.R3gan():
+                return r3gan(image_shape, **vars(model))
             case config.DenseGenerator():
-                return dense_generator(image_shape, model.latent_size, model.hidden)
+                return dense_generator(image_shape, **vars(model))
             case config.Vae():
-                m = model
-                return vae(image_shape, m.latent_size, m.channels, m.hidden, m.likelihood, m.classes, m.dtype)
+                return vae(image_shape, **vars(model))
     except ValueError as error:
         raise config.InputError(str(error)) from error
 

@@ -140,7 +140,7 @@ def test_help_shows_every_flag_with_type_meaning_and_default_of_the_experiment(k
     paths = [f"--{path.replace('_', '-')}" for path in leaves(values)]
     assert len(paths) > 25
     assert [path for path in paths if f"{path} " not in text and f"{path}, " not in text] == []
-    assert ("--data.path" in paths) == ("--model.discriminator-norm" in paths) == bool(kind)
+    assert ("--data.path" in paths) == ("--model.checkpointing" in paths) == bool(kind)
 
 
 def test_help_of_sample_lists_its_flags(capsys):
@@ -161,7 +161,7 @@ def test_help_of_sample_lists_its_flags(capsys):
         (["--batch=3"], "`--batch` is not a flag here; the nearest: --batch-size"),
         (["--strength", "1"], "the nearest: --generator.penalty.strength, --discriminator.penalty.strength"),
         (["--data.path", "x"], "`--data.path` is not a flag here; give --data image or --data idx or --data stacked"),
-        (["--model.channels", "8"], "give --model dcgan or --model vae to have it"),
+        (["--model.channels", "8"], "give --model dcgan or --model r3gan or --model vae to have it"),
         (["--bogus", "1"], "`--bogus` is not a flag here (see prog --help)."),
         (["--help", "--bogus"], "`--bogus` is not a flag here"),
         (["stray"], "Unrecognized options: stray (see prog --help)."),

@@ -23,7 +23,9 @@ from l1jax.config import (
     MixtureData,
     MlpGan,
     Optimizer,
+    R3gan,
     Reconstruction,
+    SnResnet,
     StackedData,
     TfdsData,
     Vae,
@@ -38,7 +40,7 @@ from l1jax.config import (
 
 EXPERIMENTS = [
     Config(),
-    Config(data=ImageData("pictures", crop=178), model=Dcgan(discriminator_norm=False), steps=3, seed=2**32 - 1),
+    Config(data=ImageData("pictures", crop=178), model=Dcgan(norm="none"), steps=3, seed=2**32 - 1),
     Config(data=TfdsData("celeb_a"), model=MlpGan(generator_hidden=(), output="sigmoid")),
     Config(model=DenseGenerator(), objective=Reconstruction(1e-3), discriminator=None),
     Config(generator=Optimizer(penalty=L1(1e-4), penalised=r"^hidden_\d+/kernel$", method="plain")),
@@ -149,7 +151,14 @@ def test_kinds_have_the_names_of_the_command_line():
         "mixture": MixtureData,
         "tfds": TfdsData,
     }
-    assert kinds("model") == {"mlp-gan": MlpGan, "dcgan": Dcgan, "dense-generator": DenseGenerator, "vae": Vae}
+    assert kinds("model") == {
+        "mlp-gan": MlpGan,
+        "dcgan": Dcgan,
+        "sn-resnet": SnResnet,
+        "r3gan": R3gan,
+        "dense-generator": DenseGenerator,
+        "vae": Vae,
+    }
     assert kinds("objective") == {
         "adversarial": Adversarial,
         "reconstruction": Reconstruction,
@@ -161,6 +170,12 @@ def test_another_kind_takes_over_the_fields_that_both_have():
     old = ImageData("pictures", image_size=32, channels=1, crop=100)
     assert switch_kind(old, TfdsData) == TfdsData(image_size=32, channels=1, crop=100)
     assert switch_kind(old, DigitsData) == DigitsData(image_size=32)
+
+
+def test_another_kind_of_model_keeps_the_norms_that_belong_to_it():
+    old = MlpGan(latent_size=7, norm="layer", spectral_norm=False, classes=10)
+    assert switch_kind(old, Dcgan) == Dcgan(latent_size=7, norm="batch", classes=10)
+    assert switch_kind(old, SnResnet) == SnResnet(latent_size=7, norm="none", spectral_norm=True, classes=10)
 
 
 def test_differences_name_the_field_and_both_values():

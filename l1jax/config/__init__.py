@@ -9,7 +9,7 @@ from l1jax.config.codec import check, differences, from_json, kinds, switch_kind
 from l1jax.config.data import Data, DigitsData, IdxData, ImageData, MixtureData, StackedData, TfdsData
 from l1jax.config.experiment import FREE_FIELDS, Config
 from l1jax.config.fields import InputError
-from l1jax.config.models import Dcgan, DenseGenerator, MlpGan, Model, Vae
+from l1jax.config.models import Dcgan, DenseGenerator, MlpGan, Model, R3gan, SnResnet, Vae
 from l1jax.config.objectives import Adversarial, Objective, Reconstruction, Variational
 from l1jax.config.optimization import L1, Optimizer
 
@@ -30,7 +30,9 @@ __all__ = [
     "Model",
     "Objective",
     "Optimizer",
+    "R3gan",
     "Reconstruction",
+    "SnResnet",
     "StackedData",
     "TfdsData",
     "Vae",

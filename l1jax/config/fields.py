@@ -11,3 +11,7 @@ class InputError(ValueError):
 def bounds(minimum: float, maximum: float = math.inf, *, open_maximum: bool = False) -> dict[str, Any]:
     """Field metadata: minimum ≤ value ≤ maximum, or below it if open."""
     return {"bounds": (minimum, maximum, open_maximum)}
+
+
+OWN_DEFAULT = {"own_default": True}
+"""Field metadata: another kind of dataclass has this field with its own default, and keeps that."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from l1jax.config.fields import bounds
+from l1jax.config.fields import OWN_DEFAULT, bounds
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,20 @@ class MlpGan:
     """Channels of 5×5 stride-2 convolutions in front of the discriminator; none by default."""
     discriminator_hidden: tuple[int, ...] = field(default=(256, 256), metadata=bounds(1))
     """Width of each hidden dense layer of the discriminator."""
-    output: Literal["tanh", "sigmoid"] = "tanh"
-    """The generator's last activation: tanh for images in [-1, 1], sigmoid for [0, 1]."""
+    output: Literal["tanh", "sigmoid", "linear"] = "tanh"
+    """The generator's last activation: tanh for images in [-1, 1], sigmoid for [0, 1], linear for points."""
+    norm: Literal["none", "batch", "layer", "group"] = field(default="none", metadata=OWN_DEFAULT)
+    """Norm in the discriminator, from its second layer on; no batch norm with gradient penalties."""
+    spectral_norm: bool = field(default=False, metadata=OWN_DEFAULT)
+    """Divide the discriminator's kernels by their largest singular value."""
+    dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    """Share of the discriminator's activations that training sets to zero."""
+    classes: int = field(default=0, metadata=bounds(0))
+    """How many classes the labels name, for a class-conditional model; 0 for an unconditional one."""
+    packing: int = field(default=1, metadata=bounds(1))
+    """Images that the discriminator judges together (PacGAN); must divide the batch of each device."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,68 @@ class Dcgan:
     """Dimensions of the Gaussian latent."""
     channels: int = field(default=64, metadata=bounds(1))
     """Channels of the layer next to the image; they double with every halving of the size."""
-    discriminator_norm: bool = True
-    """Batch norm in the discriminator; switch it off with gradient penalties."""
+    norm: Literal["none", "batch", "layer", "group"] = field(default="batch", metadata=OWN_DEFAULT)
+    """Norm in the discriminator, from its second layer on; no batch norm with gradient penalties."""
+    spectral_norm: bool = field(default=False, metadata=OWN_DEFAULT)
+    """Divide the discriminator's kernels by their largest singular value."""
+    dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    """Share of the discriminator's activations that training sets to zero."""
+    classes: int = field(default=0, metadata=bounds(0))
+    """How many classes the labels name, for a class-conditional model; 0 for an unconditional one."""
+    packing: int = field(default=1, metadata=bounds(1))
+    """Images that the discriminator judges together (PacGAN); must divide the batch of each device."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
+    checkpointing: bool = False
+    """Compute each layer again in the backward pass instead of keeping it: less memory, more time."""
+
+
+@dataclass(frozen=True)
+class SnResnet:
+    """Residual networks, spectral norm in the discriminator (Miyato et al., ICLR 2018); 32, 48 or 64 pixels."""
+
+    latent_size: int = field(default=128, metadata=bounds(1))
+    """Dimensions of the Gaussian latent."""
+    generator_channels: int = field(default=0, metadata=bounds(0))
+    """The generator's channels next to the image; 0 for the paper's (256 at 32 pixels, 64 above)."""
+    discriminator_channels: int = field(default=0, metadata=bounds(0))
+    """The discriminator's channels next to the image; 0 for the paper's (128 at 32 pixels, 64 above)."""
+    norm: Literal["none", "batch", "layer", "group"] = field(default="none", metadata=OWN_DEFAULT)
+    """Norm in front of the discriminator's activations; no batch norm with gradient penalties."""
+    spectral_norm: bool = field(default=True, metadata=OWN_DEFAULT)
+    """Divide the discriminator's kernels by their largest singular value."""
+    dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    """Share of the activations in each of the discriminator's blocks that training sets to zero."""
+    classes: int = field(default=0, metadata=bounds(0))
+    """How many classes the labels name, for a class-conditional model; 0 for an unconditional one."""
+    packing: int = field(default=1, metadata=bounds(1))
+    """Images that the discriminator judges together (PacGAN); must divide the batch of each device."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
+    checkpointing: bool = False
+    """Compute each residual block again in the backward pass instead of keeping it: less memory, more time."""
+
+
+@dataclass(frozen=True)
+class R3gan:
+    """Residual networks without normalisation, for relativistic pairing + R1 + R2 (Huang et al., NeurIPS 2024)."""
+
+    latent_size: int = field(default=64, metadata=bounds(1))
+    """Dimensions of the Gaussian latent."""
+    channels: int = field(default=128, metadata=bounds(1))
+    """Channels at sizes up to 8 times the smallest, half as many with each doubling beyond; the paper's: 768."""
+    blocks: int = field(default=1, metadata=bounds(1))
+    """Residual blocks per image size, in each network; the paper's: 2."""
+    group_size: int = field(default=16, metadata=bounds(1))
+    """Channels of a group in the grouped convolutions; must divide twice the channels of each size."""
+    classes: int = field(default=0, metadata=bounds(0))
+    """How many classes the labels name, for a class-conditional model; 0 for an unconditional one."""
+    packing: int = field(default=1, metadata=bounds(1))
+    """Images that the discriminator judges together (PacGAN); must divide the batch of each device."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
+    checkpointing: bool = False
+    """Compute each residual block again in the backward pass instead of keeping it: less memory, more time."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +114,8 @@ class DenseGenerator:
     """Dimensions of the Gaussian latent."""
     hidden: tuple[int, ...] = field(default=(128, 128), metadata=bounds(1))
     """Width of each hidden layer."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
 
 
 @dataclass(frozen=True)
@@ -62,4 +136,4 @@ class Vae:
     """Of the computation; parameters are float32."""
 
 
-Model = MlpGan | Dcgan | DenseGenerator | Vae
+Model = MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae

@@ -1,8 +1,24 @@
 """Generative models as pure functions; Flax Linen inside."""
 
 from l1jax.models.dcgan import dcgan
-from l1jax.models.gan import Gan, Generator, Network, from_uint8, to_uint8
+from l1jax.models.gan import Gan, Generator, Network, from_uint8, packed, to_uint8
 from l1jax.models.mlp import dense_generator, mlp_gan
+from l1jax.models.r3gan import r3gan
+from l1jax.models.sn_resnet import sn_resnet
 from l1jax.models.vae import Vae, vae
 
-__all__ = ["Gan", "Generator", "Network", "Vae", "dcgan", "dense_generator", "from_uint8", "mlp_gan", "to_uint8", "vae"]
+__all__ = [
+    "Gan",
+    "Generator",
+    "Network",
+    "Vae",
+    "dcgan",
+    "dense_generator",
+    "from_uint8",
+    "mlp_gan",
+    "packed",
+    "r3gan",
+    "sn_resnet",
+    "to_uint8",
+    "vae",
+]

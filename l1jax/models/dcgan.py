@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from l1jax.models.gan import AXIS, Gan, Generator, network
-from l1jax.models.layers import Conv, ConvTranspose
+from l1jax.models.conditional import Labels, with_label
+from l1jax.models.discriminator import Discriminator
+from l1jax.models.gan import Gan, Generator, halvings, network, packed_network
+from l1jax.models.linear import ConvTranspose, Dense, Precision, checkpointed, compute_dtype
+from l1jax.models.regularisation import Norm, batch_norm
 
-leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
 KERNEL_INIT = nn.initializers.normal(0.02)
 
 
@@ -21,84 +23,95 @@ def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Ar
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-def batch_norm(train: bool, name: str) -> nn.BatchNorm:
-    """Batch norm with statistics over the whole batch, all devices included."""
-    return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=AXIS, scale_init=scale_init, name=name
-    )
-
-
 class DcganGenerator(nn.Module):
     """Project to a small image, then double its size with each 4×4 stride-2 transposed convolution."""
 
     start: int  # pixels of the small image
     widths: Sequence[int]  # channels of the small image and of each doubling but the last
     image_channels: int
+    classes: int = 0
+    dtype: Any = None
+    checkpointing: bool = False
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "batch latent"], train: bool
+        self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
     ) -> Float[Array, "batch height width channels"]:
         """Generate images in [-1, 1]."""
-        deconv = partial(ConvTranspose, kernel_size=4, stride=2, use_bias=False, kernel_init=KERNEL_INIT)
+        shared = {"use_bias": False, "kernel_init": KERNEL_INIT, "dtype": self.dtype}
+        deconv = partial(ConvTranspose, kernel_size=4, stride=2, **shared)
         first, *rest = self.widths
-        x = nn.Dense(self.start**2 * first, use_bias=False, kernel_init=KERNEL_INIT, name="project")(latents)
-        x = x.reshape(-1, self.start, self.start, first)
-        x = nn.relu(batch_norm(train, "norm_0")(x))
+
+        def normed(i: int, x: Array) -> Array:
+            return nn.relu(batch_norm(train, f"norm_{i}", scale_init=scale_init, dtype=self.dtype)(x))
+
+        def doubled(i: int, features: int, x: Array) -> Array:
+            return normed(i, deconv(features, name=f"deconv_{i}")(x))
+
+        x = with_label(latents, label, self.classes)
+        x = Dense(self.start**2 * first, name="project", **shared)(x)
+        x = normed(0, x.reshape(-1, self.start, self.start, first))
         for i, features in enumerate(rest, 1):
-            x = nn.relu(batch_norm(train, f"norm_{i}")(deconv(features, name=f"deconv_{i}")(x)))
-        return jnp.tanh(deconv(self.image_channels, name="image")(x))
-
-
-class DcganDiscriminator(nn.Module):
-    """Halve the size with each 4×4 stride-2 convolution, then one logit from what is left."""
-
-    widths: Sequence[int]
-    norm: bool
-
-    @nn.compact
-    def __call__(self, images: Float[Array, "batch height width channels"], train: bool) -> Float[Array, " batch"]:
-        """Score images."""
-        x = images
-        for i, features in enumerate(self.widths):
-            normed = self.norm and i > 0
-            x = Conv(features, 4, stride=2, use_bias=not normed, kernel_init=KERNEL_INIT, name=f"conv_{i}")(x)
-            x = leaky_relu(batch_norm(train, f"norm_{i}")(x) if normed else x)
-        return nn.Dense(1, kernel_init=KERNEL_INIT, name="logit")(x.reshape(x.shape[0], -1))[:, 0]
+            x = checkpointed(self, partial(doubled, i, features), x, self.checkpointing)
+        x = deconv(self.image_channels, name="image")(x)
+        return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
 
 
 def dcgan(
-    image_shape: tuple[int, int, int], latent_size: int = 100, channels: int = 64, discriminator_norm: bool = True
+    image_shape: tuple[int, int, int],
+    latent_size: int = 100,
+    channels: int = 64,
+    *,
+    norm: Norm = "batch",
+    spectral_norm: bool = False,
+    dropout: float = 0.0,
+    classes: int = 0,
+    packing: int = 1,
+    dtype: Precision = "float32",
+    checkpointing: bool = False,
 ) -> Gan:
     """DCGAN: tanh images, ReLU generator with batch norm, leaky ReLU 0.2 discriminator.
 
     The generator starts from 4 to 7 pixels and doubles up to the image: four times for 64 pixels. No layer
-    in front of a batch norm has a bias.
+    in front of a norm has a bias. With classes, one-hot labels are appended to the latents, and the
+    discriminator has a projection.
 
     Args:
         image_shape: height, width, channels; square, the side 4, 5, 6 or 7 times a power of two, at least 8.
         latent_size: dimensions of the Gaussian latent.
         channels: of the layer next to the image; they double with every halving of the size.
-        discriminator_norm: batch norm in the discriminator, from its second layer on.
+        norm: of the discriminator from its second layer on: "none", "batch", "layer" or "group".
+        spectral_norm: whether the discriminator's kernels are divided by their largest singular value.
+        dropout: share of the discriminator's activations that training sets to zero, in [0, 1).
+        classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
+        packing: images per logit; 1 for none, see `packed`.
+        dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
+        checkpointing: whether the backward pass computes each layer but the first and last again, to save memory.
 
     Raises:
         ValueError: if the image's shape does not fit.
 
     Source: Radford, Metz, Chintala, ICLR 2016.
     """
-    height, width, image_channels = image_shape
-    start, doublings = height, 0
-    while start > 7 and start % 2 == 0:
-        start, doublings = start // 2, doublings + 1
-    if height != width or start not in (4, 5, 6, 7) or doublings < 1:
-        raise ValueError(
-            f"`image_shape` (={image_shape}) must be square with a side of 4, 5, 6 or 7 times a power of two, such as "
-            "28, 32, 64 or 128; set `data.image_size` to one of them."
-        )
+    start, doublings = halvings(image_shape)
     widths = [channels * 2**i for i in range(doublings)]
-    generator = DcganGenerator(start, tuple(reversed(widths)), image_channels)
-    discriminator = DcganDiscriminator(tuple(widths), discriminator_norm)
+    compute = compute_dtype(dtype)
+    generator = DcganGenerator(start, tuple(reversed(widths)), image_shape[-1], classes, compute, checkpointing)
+    discriminator = Discriminator(
+        tuple(widths),
+        (),
+        kernel_size=4,
+        kernel_init=KERNEL_INIT,
+        scale_init=scale_init,
+        norm=norm,
+        spectral_norm=spectral_norm,
+        dropout=dropout,
+        classes=classes,
+        dtype=compute,
+        checkpointing=checkpointing,
+    )
     return Gan(
-        Generator(network(generator, (latent_size,)), latent_size, image_shape, (-1.0, 1.0)),
-        network(discriminator, image_shape),
+        Generator(network(generator, (latent_size,), classes), latent_size, image_shape, (-1.0, 1.0), classes),
+        packed_network(discriminator, image_shape, classes, packing),
+        packing,
     )

@@ -1,56 +1,45 @@
 """Dense generators and discriminators."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from l1jax.models.gan import Gan, Generator, network
-from l1jax.models.layers import Conv
+from l1jax.models.conditional import Labels, with_label
+from l1jax.models.discriminator import Discriminator, leaky_relu
+from l1jax.models.gan import Gan, Generator, network, packed_network
+from l1jax.models.linear import Dense, Precision, compute_dtype
+from l1jax.models.regularisation import Norm
 
-RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
-leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
+RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": (-1.0, 1.0)}
+OUTPUTS = {"tanh": jax.nn.tanh, "sigmoid": jax.nn.sigmoid, "linear": lambda x: x}
 
 
 class DenseImages(nn.Module):
-    """Dense layers from latents to images."""
+    """Dense layers from latents, and labels if it has classes, to images."""
 
     hidden: Sequence[int]
     image_shape: tuple[int, int, int]
     activation: Callable[[Array], Array]
     output: Callable[[Array], Array]
+    classes: int = 0
+    dtype: Any = None
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "batch latent"], train: bool
+        self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
     ) -> Float[Array, "batch height width channels"]:
         """Generate images; training and inference are the same."""
         height, width, channels = self.image_shape
-        x = latents
+        x = with_label(latents, label, self.classes)
         for i, features in enumerate(self.hidden):
-            x = self.activation(nn.Dense(features, name=f"hidden_{i}")(x))
-        x = self.output(nn.Dense(height * width * channels, name="image")(x))
+            x = self.activation(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
+        x = Dense(height * width * channels, dtype=self.dtype, name="image")(x)
+        x = self.output(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
         return x.reshape(-1, *self.image_shape)
-
-
-class Logits(nn.Module):
-    """Strided 5×5 convolutions, if any, then dense layers, then one logit per image."""
-
-    channels: Sequence[int]
-    hidden: Sequence[int]
-
-    @nn.compact
-    def __call__(self, images: Float[Array, "batch height width channels"], train: bool) -> Float[Array, " batch"]:
-        """Score images; training and inference are the same."""
-        x = images
-        for i, features in enumerate(self.channels):
-            x = leaky_relu(Conv(features, 5, stride=2, name=f"conv_{i}")(x))
-        x = x.reshape(x.shape[0], -1)
-        for i, features in enumerate(self.hidden):
-            x = leaky_relu(nn.Dense(features, name=f"hidden_{i}")(x))
-        return nn.Dense(1, name="logit")(x)[:, 0]
 
 
 def mlp_gan(
@@ -60,29 +49,59 @@ def mlp_gan(
     discriminator_channels: Sequence[int] = (),
     discriminator_hidden: Sequence[int] = (256, 256),
     output: str = "tanh",
+    *,
+    norm: Norm = "none",
+    spectral_norm: bool = False,
+    dropout: float = 0.0,
+    classes: int = 0,
+    packing: int = 1,
+    dtype: Precision = "float32",
 ) -> Gan:
     """A dense generator against a dense or convolutional discriminator, leaky ReLU 0.2 in both.
 
+    With classes, one-hot labels are appended to the latents and to the pixels; a convolutional
+    discriminator has a projection instead.
+
     Args:
-        image_shape: height, width, channels.
+        image_shape: height, width, channels; (1, 1, n) for points in n dimensions.
         latent_size: dimensions of the Gaussian latent.
         generator_hidden: width of each hidden layer of the generator.
         discriminator_channels: channels of the 5×5 stride-2 convolutions in front, none for a dense one.
         discriminator_hidden: width of each hidden dense layer of the discriminator.
-        output: "tanh" for images in [-1, 1] or "sigmoid" for [0, 1].
+        output: "tanh" for images in [-1, 1], "sigmoid" for [0, 1], "linear" for points, which have no range.
+        norm: of the discriminator's layers from the second on: "none", "batch", "layer" or "group".
+        spectral_norm: whether the discriminator's kernels are divided by their largest singular value.
+        dropout: share of the discriminator's activations that training sets to zero, in [0, 1).
+        classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
+        packing: images per logit; 1 for none, see `packed`.
+        dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
     """
-    last = {"tanh": jax.nn.tanh, "sigmoid": jax.nn.sigmoid}[output]
-    generator = DenseImages(tuple(generator_hidden), image_shape, leaky_relu, last)
-    discriminator = Logits(tuple(discriminator_channels), tuple(discriminator_hidden))
+    compute = compute_dtype(dtype)
+    generator = DenseImages(tuple(generator_hidden), image_shape, leaky_relu, OUTPUTS[output], classes, compute)
+    discriminator = Discriminator(
+        tuple(discriminator_channels),
+        tuple(discriminator_hidden),
+        kernel_size=5,
+        norm=norm,
+        spectral_norm=spectral_norm,
+        dropout=dropout,
+        classes=classes,
+        dtype=compute,
+    )
     return Gan(
-        Generator(network(generator, (latent_size,)), latent_size, image_shape, RANGES[output]),
-        network(discriminator, image_shape),
+        Generator(network(generator, (latent_size,), classes), latent_size, image_shape, RANGES[output], classes),
+        packed_network(discriminator, image_shape, classes, packing),
+        packing,
     )
 
 
 def dense_generator(
-    image_shape: tuple[int, int, int], latent_size: int = 100, hidden: Sequence[int] = (128, 128)
+    image_shape: tuple[int, int, int],
+    latent_size: int = 100,
+    hidden: Sequence[int] = (128, 128),
+    *,
+    dtype: Precision = "float32",
 ) -> Generator:
     """A dense generator alone: ReLU inside, sigmoid outside, images in [0, 1]."""
-    module = DenseImages(tuple(hidden), image_shape, jax.nn.relu, jax.nn.sigmoid)
+    module = DenseImages(tuple(hidden), image_shape, jax.nn.relu, OUTPUTS["sigmoid"], 0, compute_dtype(dtype))
     return Generator(network(module, (latent_size,)), latent_size, image_shape, RANGES["sigmoid"])

@@ -39,7 +39,7 @@ def test_sizes_are_those_of_the_published_64_pixel_networks():
 
 
 def test_without_batch_norm_every_discriminator_layer_has_a_bias():
-    params, statistics = shapes_of(dcgan((64, 64, 3), discriminator_norm=False).discriminator)
+    params, statistics = shapes_of(dcgan((64, 64, 3), norm="none").discriminator)
     assert sizes(params, "bias") == 64 + 128 + 256 + 512 + 1
     assert sizes(params, "norm") == 0
     assert statistics == {}

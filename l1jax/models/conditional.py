@@ -1,0 +1,73 @@
+"""Class-conditional parts: labels as vectors, concatenated, projected or choosing a norm's scale and shift."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from l1jax.models.linear import Dense
+from l1jax.models.regularisation import batch_norm
+
+Labels = Int[Array, " batch"] | Int[Array, "batch packed"]
+
+
+def one_hot(label: Labels, classes: int, dtype: Any = jnp.float32) -> Float[Array, "batch vector"]:
+    """The labels as vectors of 0 and 1; several labels of one example, one after the other."""
+    return jax.nn.one_hot(label, classes, dtype=dtype).reshape(label.shape[0], -1)
+
+
+def with_label(x: Float[Array, "batch ..."], label: Labels | None, classes: int) -> Float[Array, "batch ..."]:
+    """Append the one-hot label to the last axis, at every pixel of an image; nothing without classes."""
+    if not classes:
+        return x
+    assert label is not None
+    vector = one_hot(label, classes, x.dtype)
+    vector = jnp.expand_dims(vector, tuple(range(1, x.ndim - 1)))
+    return jnp.concatenate([x, jnp.broadcast_to(vector, (*x.shape[:-1], vector.shape[-1]))], axis=-1)
+
+
+def logits(
+    features: Float[Array, "batch features"], label: Labels | None, classes: int, dense: Callable[..., Dense]
+) -> Float[Array, " batch"]:
+    """One logit per example: w·φ + b, and with classes + ⟨e(label), φ⟩, the projection.
+
+    Called in a compact method, whose module gets the layers `logit` and `projection`. Computed in
+    float32 at least.
+
+    Source: Miyato, Koyama, ICLR 2018, equation 4.
+    """
+    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    logit = dense(1, name="logit", dtype=None)(features)[:, 0]
+    if not classes:
+        return logit
+    assert label is not None
+    embedding = dense(features.shape[-1], use_bias=False, name="projection", dtype=None)
+    return logit + jnp.sum(embedding(one_hot(label, classes, features.dtype)) * features, axis=-1)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose scale and shift depend on the example's class; of one group per channel.
+
+    `scale` is classes × channels: `output_channels()` groups it by channel, which a zero group makes constant
+    for each class.
+
+    Source: de Vries et al., NeurIPS 2017, section 3, with one γ and β per class as Miyato, Koyama, ICLR 2018.
+    """
+
+    classes: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch h w c"], train: bool, label: Int[Array, " batch"]
+    ) -> Float[Array, "batch h w c"]:
+        """Normalise over the whole batch, then scale and shift each example by its class."""
+        x = batch_norm(train, "moments", use_scale=False, use_bias=False, dtype=self.dtype)(x)
+        shape = (self.classes, x.shape[-1])
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        scale, bias = (table[label].astype(x.dtype)[:, None, None] for table in (scale, bias))
+        return x * scale + bias

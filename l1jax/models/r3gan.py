@@ -1,0 +1,224 @@
+"""R3GAN's networks: residual, without normalisation, made for the regularised relativistic objective."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from l1jax.models.conditional import Labels, one_hot
+from l1jax.models.gan import Gan, Generator, halvings, network, packed_network
+from l1jax.models.linear import Conv, Dense, Precision, checkpointed, compute_dtype
+
+Images = Float[Array, "batch height width channels"]
+SLOPE = 0.2  # of the leaky ReLU
+EXPANSION = 2  # channels inside a block, as a multiple of those outside
+WIDE = 8  # side, as a multiple of the smallest image, up to which the channels stay the same
+
+
+def scaled_normal(gain: float) -> Any:
+    """Normal weights of standard deviation gain / √inputs."""
+    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal") if gain else nn.initializers.zeros
+
+
+class Block(nn.Module):
+    """x + 1×1(φ(grouped 3×3(φ(1×1(x))))), φ the leaky ReLU; the identity when training starts.
+
+    The last convolution starts at zero, the others smaller by blocks^(−1/4), so that the variance does not
+    grow with the number of blocks.
+
+    Source: Zhang, Dauphin, Ma, ICLR 2019, section 3 (Fixup).
+    """
+
+    group_size: int
+    blocks: int  # of the whole network
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Images) -> Images:
+        """Apply the block."""
+        gain = math.sqrt(2 / (1 + SLOPE**2)) * self.blocks**-0.25
+        inner, conv = EXPANSION * x.shape[-1], partial(Conv, dtype=self.dtype)
+        y = conv(inner, 1, kernel_init=scaled_normal(gain), name="conv_1")(x)
+        groups = inner // self.group_size
+        y = conv(inner, 3, groups=groups, kernel_init=scaled_normal(gain), name="conv_2")(jax.nn.leaky_relu(y, SLOPE))
+        y = conv(x.shape[-1], 1, use_bias=False, kernel_init=scaled_normal(0), name="conv_3")(
+            jax.nn.leaky_relu(y, SLOPE)
+        )
+        return x + y
+
+
+class Basis(nn.Module):
+    """One filter as large as the image for each channel: from images to channels, or transposed, back."""
+
+    size: int
+    transposed: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+        """Σ over pixels of kernel · x; transposed, kernel · x at each pixel."""
+        gain = self.size if self.transposed else 1.0  # the transposed one reads a single number
+        kernel = self.param("kernel", scaled_normal(gain), (self.size, self.size, 1, x.shape[-1]))[:, :, 0]
+        kernel = kernel.astype(self.dtype or kernel.dtype)
+        return kernel * x[:, None, None] if self.transposed else jnp.sum(kernel * x, axis=(1, 2))
+
+
+class R3ganGenerator(nn.Module):
+    """Latents weight a basis of small images; blocks and bilinear doublings make them larger."""
+
+    start: int
+    widths: Sequence[int]  # of each size, the smallest first
+    blocks: int  # per size
+    group_size: int
+    image_channels: int
+    classes: int = 0
+    dtype: Any = None
+    checkpointing: bool = False
+
+    @nn.compact
+    def __call__(self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None) -> Images:
+        """Generate images, the same in training and inference; nothing keeps them in [-1, 1]."""
+        conv = partial(Conv, kernel_size=1, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype)
+        dense = partial(Dense, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype)
+        x = latents
+        if self.classes:
+            assert label is not None
+            embedding = dense(latents.shape[-1], name="embedding")(one_hot(label, self.classes, latents.dtype))
+            x = jnp.concatenate([x.astype(embedding.dtype), embedding], axis=-1)
+        x = dense(self.widths[0], name="project")(x)
+        x = Basis(self.start, True, self.dtype, name="basis")(x)
+        for i, features in enumerate(self.widths):
+            if features != x.shape[-1]:
+                x = conv(features, name=f"width_{i}")(x)
+            x = doubled(x) if i else x
+            x = residual(self, i, x)
+        x = conv(self.image_channels, name="image")(x)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+class R3ganDiscriminator(nn.Module):
+    """The generator's mirror image: blocks and bilinear halvings, then a basis of small filters."""
+
+    start: int
+    widths: Sequence[int]  # of each size, the largest first
+    blocks: int
+    group_size: int
+    classes: int = 0
+    dtype: Any = None
+    checkpointing: bool = False
+
+    @nn.compact
+    def __call__(self, images: Images, train: bool, label: Labels | None = None) -> Float[Array, " batch"]:
+        """Score images; training and inference are the same."""
+        conv = partial(Conv, kernel_size=1, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype)
+        x = conv(self.widths[0], name="pixels")(images)
+        for i, features in enumerate(self.widths):
+            x = halved(x) if i else x
+            if features != x.shape[-1]:
+                x = conv(features, name=f"width_{i}")(x)
+            x = residual(self, i, x)
+        x = Basis(self.start, False, self.dtype, name="basis")(x)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        dense = partial(Dense, use_bias=False)
+        if not self.classes:
+            return dense(1, kernel_init=scaled_normal(1), name="logit")(x)[:, 0]
+        assert label is not None
+        size = self.widths[-1]
+        x = dense(size, kernel_init=scaled_normal(1), name="logit")(x)
+        embedding = dense(size, kernel_init=scaled_normal(size**-0.5), name="projection")
+        return jnp.sum(x * embedding(one_hot(label, self.classes, x.dtype)), axis=-1)
+
+
+def residual(owner: R3ganGenerator | R3ganDiscriminator, size: int, x: Images) -> Images:
+    """The residual blocks of one image size; called in the compact method of the network that owns them."""
+
+    def block(name: str, x: Images) -> Images:
+        return Block(owner.group_size, owner.blocks * len(owner.widths), owner.dtype, name=name)(x)
+
+    for i in range(owner.blocks):
+        x = checkpointed(owner, partial(block, f"block_{size}_{i}"), x, owner.checkpointing)
+    return x
+
+
+def doubled(x: Images) -> Float[Array, "batch height2 width2 channels"]:
+    """Twice the height and width, bilinearly; zeros lie around the image."""
+    for axis in (1, 2):
+        before, after = (_shifted(x, axis, by) for by in (1, -1))
+        pairs = jnp.stack([(3 * x + before) / 4, (3 * x + after) / 4], axis + 1)
+        x = pairs.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
+    return x
+
+
+def halved(x: Images) -> Float[Array, "batch height2 width2 channels"]:
+    """Half the height and width, by weights 1, 3, 3, 1 over 8: `doubled` transposed, over 4."""
+    for axis in (1, 2):
+        pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
+        left, right = (jnp.take(pairs, i, axis + 1) for i in (0, 1))
+        x = (3 * (left + right) + _shifted(right, axis, 1) + _shifted(left, axis, -1)) / 8
+    return x
+
+
+def r3gan(
+    image_shape: tuple[int, int, int],
+    latent_size: int = 64,
+    channels: int = 128,
+    blocks: int = 1,
+    group_size: int = 16,
+    *,
+    classes: int = 0,
+    packing: int = 1,
+    dtype: Precision = "float32",
+    checkpointing: bool = False,
+) -> Gan:
+    """R3GAN: residual networks of grouped bottlenecks without normalisation, each the other's mirror image.
+
+    Nothing bounds the generated images: the objective keeps them where the real ones are, in [-1, 1]. With
+    classes, a label's embedding is appended to the latent, and another one projects the discriminator's
+    features. The paper's own networks for 32 and 64 pixels have 768 channels and 2 blocks; the defaults are
+    for smaller machines.
+
+    Args:
+        image_shape: height, width, channels; square, the side 4, 5, 6 or 7 times a power of two, at least 8.
+        latent_size: dimensions of the Gaussian latent.
+        channels: of the sizes up to 8 times the smallest; beyond, half as many with each doubling.
+        blocks: residual blocks per image size, in each network.
+        group_size: channels of a group in the grouped convolutions; must divide twice each size's channels.
+        classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
+        packing: images per logit; 1 for none, see `packed`.
+        dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
+        checkpointing: whether the backward pass computes each residual block again, to save memory.
+
+    Raises:
+        ValueError: if the image's shape or the groups do not fit.
+
+    Source: Huang, Gokaslan, Kuleshov, Tompkin, NeurIPS 2024, section 4 and appendix.
+    """
+    start, doublings = halvings(image_shape)
+    widths = [channels * WIDE // max(WIDE, 2**i) for i in range(doublings + 1)]
+    if any(EXPANSION * width % group_size for width in widths):
+        raise ValueError(
+            f"`group_size` (={group_size}) must divide twice the channels of each image size (={widths}); choose "
+            "`channels` that it does."
+        )
+    compute = compute_dtype(dtype)
+    sizes = (blocks, group_size)
+    generator = R3ganGenerator(start, tuple(widths), *sizes, image_shape[-1], classes, compute, checkpointing)
+    discriminator = R3ganDiscriminator(start, tuple(reversed(widths)), *sizes, classes, compute, checkpointing)
+    return Gan(
+        Generator(network(generator, (latent_size,), classes), latent_size, image_shape, (-1.0, 1.0), classes),
+        packed_network(discriminator, image_shape, classes, packing),
+        packing,
+    )
+
+
+def _shifted(x: Images, axis: int, by: int) -> Images:
+    """x moved by one pixel forwards (1) or backwards (−1), a zero in the free place."""
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = (1, 0) if by == 1 else (0, 1)
+    length = x.shape[axis]
+    return jax.lax.slice_in_dim(jnp.pad(x, pad), 0 if by == 1 else 1, length if by == 1 else length + 1, axis=axis)

@@ -1,0 +1,126 @@
+"""What keeps a discriminator in check: spectral normalisation, norms over activations, dropout."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from l1jax.models.gan import AXIS, local_slice
+
+Norm = Literal["none", "batch", "layer", "group"]
+GROUP = 16  # channels per group of group norm, the setting of its paper's table 3
+
+
+class SpectralNorm(nn.Module):
+    """Divide a kernel by its largest singular value σ, estimated by one power iteration per training pass.
+
+    The kernel is read as a matrix, inputs × outputs. The vector `u`, one entry per output, is kept in
+    `batch_stats`; σ is a function of the kernel and `u` alone, the same in training and inference. A
+    kernel of zeros stays one, and finite gradients bring it back.
+
+    The layer's output does not change when its kernel is scaled, so L1 on it shrinks the kernel without
+    limiting the network: from ⟨∇f(W), W⟩ = 0 and stationarity, ∇f(W) ∈ −λ∂‖W‖₁, follows λ‖W‖₁ = 0, so the
+    only stationary point is W = 0, and what one sees is a balance between shrinking and growing steps.
+    The zeros come all the same, but the strength then acts together with the learning rate: choose it by
+    the zeros that it gives, and compare strengths at one learning rate only.
+
+    Source: Miyato, Kataoka, Koyama, Yoshida, ICLR 2018, algorithm 1.
+    """
+
+    @nn.compact
+    def __call__(self, kernel: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Normalise; in training `u` moves by one power iteration, the same on all devices."""
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+        u = self.variable("batch_stats", "u", lambda: _random_unit(self.make_rng("params"), matrix.shape[-1]))
+        sigma, moved = largest_singular_value(matrix, u.value)
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            u.value = jax.lax.pmean(moved, AXIS)  # already equal, but typed as this device's own
+        return kernel / jnp.where(sigma > 0, sigma, 1)
+
+
+def largest_singular_value(
+    matrix: Float[Array, "inputs outputs"], u: Float[Array, " outputs"]
+) -> tuple[Float[Array, ""], Float[Array, " outputs"]]:
+    """Estimate σ by one power iteration from `u`; its gradient is that of vᵀWu at fixed v and u.
+
+    A sparse kernel can be zero wherever `u` looks; then the iteration starts from its largest column.
+
+    Returns:
+        σ = vᵀWu′ with v ∝ Wu and u′ ∝ Wᵀv, and u′; 0 and `u` for a matrix of zeros.
+    """
+    fixed = jax.lax.stop_gradient(matrix)
+    seen = _dot(fixed, u)
+    largest = fixed[:, jnp.argmax(jnp.sum(jnp.abs(fixed), axis=0))]
+    v = _unit(jnp.where(jnp.any(seen != 0), seen, largest))
+    moved = _unit(_dot(v, fixed))
+    moved = jnp.where(jnp.any(moved != 0), moved, u)
+    return _dot(v, _dot(matrix, moved)), moved
+
+
+class Dropout(nn.Module):
+    """Set a share `rate` of the entries to zero in training and scale up the rest.
+
+    The mask is drawn for the whole batch over all devices, from the stream "dropout", so that any
+    number of devices drops the same entries.
+
+    Raises:
+        ValueError: in training, if the network was applied without a key.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch ..."], train: bool) -> Float[Array, "batch ..."]:
+        """Drop entries in training; do nothing in inference or at rate 0."""
+        if not train or self.rate == 0:
+            return x
+        if not self.has_rng("dropout"):
+            raise ValueError(
+                f"`key` (=None) must be a key where a network with `dropout` (={self.rate}) is applied in training: "
+                "pass apply(…, key=key), the same on every device."
+            )
+        whole = (x.shape[0] * jax.lax.axis_size(AXIS), *x.shape[1:])
+        kept = local_slice(jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, whole))
+        return jnp.where(kept, x / (1 - self.rate), 0)
+
+
+def batch_norm(train: bool, name: str, **options: Any) -> nn.BatchNorm:
+    """Batch norm with statistics over the whole batch, all devices included."""
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=AXIS, name=name, **options)
+
+
+def norm(kind: Norm, train: bool, name: str, **options: Any) -> Callable[[Array], Array]:
+    """The norm of this kind, over all that belongs to one example (layer) or to groups of 16 channels of it.
+
+    A width that 16 does not divide makes one group. "none" gives the identity.
+    """
+
+    def per_example(x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+        split = kind == "group" and x.shape[-1] % GROUP == 0
+        groups = x.shape[-1] // GROUP if split else 1
+        return nn.GroupNorm(num_groups=groups, epsilon=1e-5, name=name, **options)(x)
+
+    match kind:
+        case "none":
+            return lambda x: x
+        case "batch":
+            return batch_norm(train, name, **options)
+        case "layer" | "group":
+            return per_example
+    raise ValueError(f'`norm` (={kind!r}) must be one of "none", "batch", "layer", "group".')
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.dot(a, b, precision="highest")
+
+
+def _unit(x: Float[Array, " n"]) -> Float[Array, " n"]:
+    length = jnp.sqrt(jnp.sum(jnp.square(x)))
+    return x / jnp.where(length > 0, length, 1)
+
+
+def _random_unit(key: Array, size: int) -> Float[Array, " {size}"]:
+    return _unit(jax.random.normal(key, (size,)))

@@ -1,0 +1,85 @@
+"""A network as a table: layers, output shapes, parameters and FLOPs."""
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+WIDTH = 100  # characters of a line, at most
+
+
+class Layer(NamedTuple):
+    """A layer that has parameters of its own."""
+
+    name: str
+    kind: str
+    output: tuple[int, ...]  # of one example
+    parameters: int
+    flops: int  # of one example, forward
+
+
+def layers(init: Callable[..., Any]) -> list[Layer]:
+    """The layers with parameters that a network calls, in order; nothing is computed.
+
+    FLOPs are two for each multiplication of a kernel's entry with an activation, at every pixel where a
+    convolution is placed, however it is computed; biases, norms, activations and resampling, a few per
+    cent, are left out.
+
+    Args:
+        init: a network's `init`, which calls its module on one example.
+    """
+    found: dict[str, Layer] = {}
+
+    def record(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        output, module = call(*args, **kwargs), context.module
+        own = {k: v for k, v in module.variables.get("params", {}).items() if not isinstance(v, Mapping)}
+        if own and context.method_name == "__call__":
+            pixels = prod((args[0] if _placed_on_input(module) else output).shape[1:-1])
+            name = "/".join(module.path)
+            found[name] = Layer(
+                name=name,
+                kind=type(module).__name__ + ("Transpose" if getattr(module, "transposed", False) else ""),
+                output=output.shape[1:],
+                parameters=sum(leaf.size for leaf in own.values()),
+                flops=2 * own["kernel"].size * pixels if "kernel" in own else 0,
+            )
+        return output
+
+    with nn.intercept_methods(record):
+        jax.eval_shape(init, jax.random.key(0))
+    return list(found.values())
+
+
+def summarise(init: Callable[..., Any], title: str) -> str:
+    """Tabulate a network's layers with parameters: output shape, parameters and forward FLOPs of one example.
+
+    Lines have at most 100 characters; a path that is too long loses its beginning.
+
+    Args:
+        init: a network's `init`.
+        title: stands above the table.
+    """
+    rows = layers(init)
+    cells = [("layer", "kind", "output", "parameters", "FLOPs")]
+    cells += [(r.name, r.kind, " × ".join(map(str, r.output)), f"{r.parameters:,}", f"{r.flops:,}") for r in rows]
+    cells += [("total", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.flops for r in rows):,}")]
+    widths = [max(len(row[column]) for row in cells) for column in range(5)]
+    widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - 4 * 2)
+
+    def line(row: tuple[str, ...]) -> str:
+        name = row[0] if len(row[0]) <= widths[0] else f"…{row[0][1 - widths[0] :]}"
+        texts = [text.ljust(width) for text, width in zip((name, *row[1:3]), widths[:3], strict=True)]
+        numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
+        return "  ".join([*texts, *numbers])
+
+    rule = "─" * (sum(widths) + 4 * 2)
+    head, *body, total = map(line, cells)
+    return "\n".join([title, rule, head, rule, *body, rule, total])
+
+
+def _placed_on_input(module: nn.Module) -> bool:
+    """Whether a convolution's kernel is placed once per pixel of its input, not of its output."""
+    transposed = isinstance(module, nn.ConvTranspose) or getattr(module, "transposed", False)
+    return transposed or getattr(module, "resampling", "none") == "halve"
