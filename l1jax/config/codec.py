@@ -57,9 +57,9 @@ def kinds(name: Literal["data", "model", "objective"]) -> dict[str, type]:
 
 def switch_kind(current: Any, kind: type) -> Any:
     """A `kind` with its defaults, except for the fields that `current` has as well, if they are not `OWN_DEFAULT`."""
-    own = {f.name for f in dataclasses.fields(kind) if f.metadata.get("own_default")}
-    shared = {f.name for f in dataclasses.fields(kind)} & {f.name for f in dataclasses.fields(current)} - own
-    return kind(**{name: getattr(current, name) for name in shared})
+    known = {(f.name, f.type) for f in dataclasses.fields(current)}
+    wanted = {f for f in dataclasses.fields(kind) if "own_default" not in f.metadata}
+    return kind(**{f.name: getattr(current, f.name) for f in wanted if (f.name, f.type) in known})
 
 
 def differences(old: Config, new: Config, ignore: frozenset[str] = FREE_FIELDS) -> list[str]:

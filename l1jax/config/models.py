@@ -64,9 +64,9 @@ class SnResnet:
 
     latent_size: int = field(default=128, metadata=bounds(1))
     """Dimensions of the Gaussian latent."""
-    generator_channels: int = field(default=0, metadata=bounds(0))
+    generator_width: int = field(default=0, metadata=bounds(0))
     """The generator's channels next to the image; 0 for the paper's (256 at 32 pixels, 64 above)."""
-    discriminator_channels: int = field(default=0, metadata=bounds(0))
+    discriminator_width: int = field(default=0, metadata=bounds(0))
     """The discriminator's channels next to the image; 0 for the paper's (128 at 32 pixels, 64 above)."""
     norm: Literal["none", "batch", "layer", "group"] = field(default="none", metadata=OWN_DEFAULT)
     """Norm in front of the discriminator's activations; no batch norm with gradient penalties."""

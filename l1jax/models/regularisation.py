@@ -92,7 +92,7 @@ def batch_norm(train: bool, name: str, **options: Any) -> nn.BatchNorm:
     return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=AXIS, name=name, **options)
 
 
-def norm(kind: Norm, train: bool, name: str, **options: Any) -> Callable[[Array], Array]:
+def norm(kind: str, train: bool, name: str, **options: Any) -> Callable[[Array], Array]:
     """The norm of this kind, over all that belongs to one example (layer) or to groups of 16 channels of it.
 
     A width that 16 does not divide makes one group. "none" gives the identity.

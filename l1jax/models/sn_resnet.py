@@ -23,9 +23,9 @@ class Layout(NamedTuple):
 
     start: int  # pixels of the generator's small image
     generator: tuple[int, ...]  # of the small image and after each doubling
-    generator_channels: int
+    generator_width: int
     discriminator: tuple[int, ...]  # of each block
-    discriminator_channels: int
+    discriminator_width: int
     halved: int  # how many of the discriminator's blocks, the first ones, halve the image
 
 
@@ -82,7 +82,7 @@ class SnResnetGenerator(nn.Module):
         x = Dense(self.start**2 * first, kernel_init=XAVIER, dtype=self.dtype, name="project")(latents)
         x = x.reshape(-1, self.start, self.start, first)
 
-        def block(i: int, features: int, x: Images) -> Images:
+        def block(i: int, features: int, x: Array) -> Array:
             return GeneratorBlock(features, self.classes, self.dtype, name=f"block_{i}")(x, train, label)
 
         for i, features in enumerate(rest):
@@ -144,7 +144,7 @@ class SnResnetDiscriminator(nn.Module):
     def __call__(self, images: Images, train: bool, label: Labels | None = None) -> Float[Array, " batch"]:
         """Score images."""
 
-        def block(i: int, x: Images) -> Images:
+        def block(i: int, x: Array) -> Array:
             options = (self.norm, self.spectral_norm, self.dropout, self.dtype)
             return DiscriminatorBlock(self.widths[i], i < self.halved, i == 0, *options, name=f"block_{i}")(x, train)
 
@@ -160,8 +160,8 @@ class SnResnetDiscriminator(nn.Module):
 def sn_resnet(
     image_shape: tuple[int, int, int],
     latent_size: int = 128,
-    generator_channels: int = 0,
-    discriminator_channels: int = 0,
+    generator_width: int = 0,
+    discriminator_width: int = 0,
     *,
     norm: Norm = "none",
     spectral_norm: bool = True,
@@ -179,9 +179,9 @@ def sn_resnet(
     Args:
         image_shape: height, width, channels; 32, 48 or 64 pixels square.
         latent_size: dimensions of the Gaussian latent.
-        generator_channels: next to the image; 0 for the published 256, 64 and 64 at 32, 48 and 64 pixels.
+        generator_width: next to the image; 0 for the published 256, 64 and 64 at 32, 48 and 64 pixels.
             They stay the same at 32 pixels, and double with every halving at 48 and 64.
-        discriminator_channels: likewise; 0 for the published 128, 64 and 64.
+        discriminator_width: likewise; 0 for the published 128, 64 and 64.
         norm: in front of the discriminator's ReLUs: "none", "batch", "layer" or "group".
         spectral_norm: whether the discriminator's kernels are divided by their largest singular value.
         dropout: share of the activations in each of the discriminator's blocks set to zero, in [0, 1).
@@ -202,8 +202,8 @@ def sn_resnet(
             "of them."
         )
     layout = LAYOUTS[height]
-    generator_widths = [(generator_channels or layout.generator_channels) * w for w in layout.generator]
-    widths = [(discriminator_channels or layout.discriminator_channels) * w for w in layout.discriminator]
+    generator_widths = [(generator_width or layout.generator_width) * w for w in layout.generator]
+    widths = [(discriminator_width or layout.discriminator_width) * w for w in layout.discriminator]
     compute = compute_dtype(dtype)
     generator = SnResnetGenerator(
         layout.start, tuple(generator_widths), image_channels, classes, compute, checkpointing
