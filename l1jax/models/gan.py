@@ -130,8 +130,8 @@ def packed(network: Network, packing: int) -> Network:
         batch, height, width, channels = inputs.shape
         if batch % packing:
             raise ValueError(
-                f"`packing` (={packing}) must divide the batch of each device (={batch}): choose a `batch_size` that is "
-                "a multiple of packing × devices."
+                f"`packing` (={packing}) must divide the batch of each device (={batch}); make `batch_size` a multiple "
+                "of packing × devices."
             )
         packs = inputs.reshape(-1, packing, height, width, channels).transpose(0, 2, 3, 1, 4)
         packs = packs.reshape(-1, height, width, packing * channels)

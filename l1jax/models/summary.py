@@ -48,7 +48,7 @@ def layers(init: Callable[..., Any]) -> list[Layer]:
         return output
 
     with nn.intercept_methods(record):
-        jax.eval_shape(init, jax.random.key(0))
+        jax.eval_shape(lambda key: init(key), jax.random.key(0))  # a new function, which JAX has not traced yet
     return list(found.values())
 
 

@@ -1,8 +1,11 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch_networks as peers
+from on_devices import drawn, train
 
 from l1jax.models import dcgan
 from l1jax.models.gan import AXIS
@@ -101,3 +104,55 @@ def test_devices_share_batch_statistics():
     (one, moved), (four, moved_too) = train(1), train(4)
     np.testing.assert_allclose(one, four, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8), moved, moved_too)
+
+
+def load_generator(target, params, statistics):
+    project, *deconvs = [layer for layer in target if hasattr(layer, "weight") and layer.weight.ndim == 4]
+    kernel = np.asarray(params["project"]["kernel"])
+    peers.load(project.weight, kernel.reshape(len(kernel), 4, 4, -1).transpose(0, 3, 1, 2))
+    for layer, name in zip(deconvs, ["deconv_1", "deconv_2", "deconv_3", "image"], strict=True):
+        peers.load_transposed(layer, params[name])
+    for i, layer in enumerate(layer for layer in target if hasattr(layer, "running_mean")):
+        peers.load_norm(layer, params[f"norm_{i}"], statistics[f"norm_{i}"])
+
+
+def load_discriminator(target, params, statistics):
+    *convs, logit = [layer for layer in target if hasattr(layer, "weight") and layer.weight.ndim == 4]
+    for i, layer in enumerate(convs):
+        peers.load_layer(layer, {"kernel": params[f"conv_{i}"]["kernel"]})
+    peers.load(logit.weight, np.asarray(params["logit"]["kernel"]).reshape(4, 4, -1, 1).transpose(3, 2, 0, 1))
+    for i, layer in enumerate((layer for layer in target if hasattr(layer, "running_mean")), 1):
+        peers.load_norm(layer, params[f"norm_{i}"], statistics[f"norm_{i}"])
+
+
+@pytest.mark.parametrize("which", ["generator", "discriminator"])
+def test_outputs_are_those_of_pytorchs_example_in_training_and_inference(which):
+    gan = dcgan((64, 64, 3), 10, 4)
+    network = gan.discriminator if which == "discriminator" else gan.generator.network
+    params, statistics = drawn(network)
+    if which == "discriminator":  # theirs has no biases
+        params = {
+            name: {k: 0 * v if name in ("conv_0", "logit") and k == "bias" else v for k, v in layer.items()}
+            for name, layer in params.items()
+        }
+    target, load, x = {
+        "generator": (peers.dcgan_generator(10, 4, 3), load_generator, np.random.default_rng(1).normal(size=(4, 10))),
+        "discriminator": (
+            peers.dcgan_discriminator(4, 3),
+            load_discriminator,
+            np.random.default_rng(1).normal(size=(4, 64, 64, 3)),
+        ),
+    }[which]
+    x, given = jnp.asarray(x, jnp.float32), peers.images(x) if x.ndim == 4 else peers.tensor(x)[:, :, None, None]
+
+    def expected():
+        found = target(given).detach()
+        return found[:, 0, 0, 0] if which == "discriminator" else found.permute(0, 2, 3, 1)
+
+    load(target.train(), params, statistics)
+    outputs, moved = train(network, params, statistics, x)
+    np.testing.assert_allclose(outputs, expected(), rtol=1e-4, atol=1e-4)
+    assert np.std(outputs) > 0.05
+    load(target.eval(), params, moved)  # PyTorch's own running variance divides by n − 1, not by n
+    outputs, _ = jax.jit(lambda x: network.apply(params, moved, x, False))(x)
+    np.testing.assert_allclose(outputs, expected(), rtol=1e-4, atol=1e-4)

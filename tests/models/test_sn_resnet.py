@@ -102,14 +102,18 @@ def test_the_discriminator_gives_pytorchs_logits_singular_vectors_and_gradients(
     expected = target(peers.images(x), torch.from_numpy(label))
     np.testing.assert_allclose(logits, expected.detach(), rtol=1e-4, atol=1e-4)
     expected.square().mean().backward()
-    layers = [(f"block_{i}", name, getattr(b, name)) for i, b in enumerate(target.blocks) for name in params[f"block_{i}"]]
+    layers = [
+        (f"block_{i}", name, getattr(b, name)) for i, b in enumerate(target.blocks) for name in params[f"block_{i}"]
+    ]
     for block, name, layer in layers:
         np.testing.assert_allclose(moved[block][name]["spectral"]["u"], layer.u, atol=1e-5)
         theirs = layer.layer.weight.grad.permute(2, 3, 1, 0)
         close = {"rtol": 1e-3, "atol": 1e-4 * float(theirs.abs().max())}
         np.testing.assert_allclose(grads[block][name]["kernel"], theirs, **close)
         np.testing.assert_allclose(grads[block][name]["bias"], layer.layer.bias.grad, **close)
-    np.testing.assert_allclose(grads["projection"]["kernel"], target.projection.layer.weight.grad.T, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        grads["projection"]["kernel"], target.projection.layer.weight.grad.T, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_the_48_pixel_networks_double_and_halve_as_published():

@@ -5,9 +5,11 @@ description; each is written anew, for comparison alone. Where ours leave a bias
 takes it away, `biases=False` does the same.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -81,7 +83,7 @@ class ResnetGenerator(nn.Module):
         super().__init__()
         self.start = start
         self.project = nn.Linear(latent, start**2 * widths[0])
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         self.blocks = nn.ModuleList([UpBlock(a, b, classes, biases) for a, b in pairs])
         self.norm = nn.BatchNorm2d(widths[-1])
         self.image = nn.Conv2d(widths[-1], channels, 3, padding=1)
@@ -151,7 +153,7 @@ class R3Generator(nn.Module):
         self.embedding = nn.Linear(classes, latent, bias=False) if classes else None
         self.project = nn.Linear(latent * (2 if classes else 1), widths[0], bias=False)
         self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         self.widen = nn.ModuleList([nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity() for a, b in pairs])
         self.blocks = nn.ModuleList([R3Block(w, 2 * w // group_size) for w in widths for _ in range(blocks)])
         self.image = nn.Conv2d(widths[-1], 3, 1, bias=False)
@@ -175,7 +177,7 @@ class R3Discriminator(nn.Module):
     def __init__(self, widths, blocks, group_size, classes=0):
         super().__init__()
         self.pixels = nn.Conv2d(3, widths[0], 1, bias=False)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         self.widen = nn.ModuleList([nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity() for a, b in pairs])
         self.blocks = nn.ModuleList([R3Block(w, 2 * w // group_size) for w in widths for _ in range(blocks)])
         self.basis = nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False)
