@@ -50,7 +50,8 @@ class DcganGenerator(nn.Module):
 
         x = with_label(latents, label, self.classes)
         x = Dense(self.start**2 * first, name="project", **shared)(x)
-        x = normed(0, x.reshape(-1, self.start, self.start, first))
+        x = x.reshape(-1, self.start, self.start, first)
+        x = checkpointed(self, partial(normed, 0), x, self.checkpointing)
         for i, features in enumerate(rest, 1):
             x = checkpointed(self, partial(doubled, i, features), x, self.checkpointing)
         x = deconv(self.image_channels, name="image")(x)
