@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from l1jax.models.linear import Dense
+from l1jax.models.linear import Dense, at_least_float32
 from l1jax.models.regularisation import batch_norm
 
 Labels = Int[Array, " batch"] | Int[Array, "batch packed"]
@@ -39,7 +39,7 @@ def logits(
 
     Source: Miyato, Koyama, ICLR 2018, equation 4.
     """
-    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    features = at_least_float32(features)
     logit = dense(1, name="logit", dtype=None)(features)[:, 0]
     if not classes:
         return logit

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from l1jax.models.conditional import Labels, with_label
 from l1jax.models.discriminator import Discriminator
 from l1jax.models.gan import Gan, Generator, halvings, network, packed_network
-from l1jax.models.linear import ConvTranspose, Dense, Precision, checkpointed, compute_dtype
+from l1jax.models.linear import ConvTranspose, Dense, Precision, at_least_float32, checkpointed, compute_dtype
 from l1jax.models.regularisation import Norm, batch_norm
 
 KERNEL_INIT = nn.initializers.normal(0.02)
@@ -55,7 +55,7 @@ class DcganGenerator(nn.Module):
         for i, features in enumerate(rest, 1):
             x = checkpointed(self, partial(doubled, i, features), x, self.checkpointing)
         x = deconv(self.image_channels, name="image")(x)
-        return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        return jnp.tanh(at_least_float32(x))
 
 
 def dcgan(

@@ -27,6 +27,11 @@ def compute_dtype(dtype: Precision) -> Any:
     return jnp.bfloat16 if dtype == "bfloat16" else None
 
 
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """What losses and images are computed from: float32, or more if it is more already."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class Dense(nn.Module):
     """`flax.linen.Dense`, spectrally normalised if asked."""
 

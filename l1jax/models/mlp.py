@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from l1jax.models.conditional import Labels, with_label
 from l1jax.models.discriminator import Discriminator, leaky_relu
 from l1jax.models.gan import Gan, Generator, network, packed_network
-from l1jax.models.linear import Dense, Precision, compute_dtype
+from l1jax.models.linear import Dense, Precision, at_least_float32, compute_dtype
 from l1jax.models.regularisation import Norm
 
 RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": (-1.0, 1.0)}
@@ -38,7 +37,7 @@ class DenseImages(nn.Module):
         for i, features in enumerate(self.hidden):
             x = self.activation(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
         x = Dense(height * width * channels, dtype=self.dtype, name="image")(x)
-        x = self.output(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        x = self.output(at_least_float32(x))
         return x.reshape(-1, *self.image_shape)
 
 

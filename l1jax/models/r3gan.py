@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from l1jax.models.conditional import Labels, one_hot
 from l1jax.models.gan import Gan, Generator, halvings, network, packed_network
-from l1jax.models.linear import Conv, Dense, Precision, checkpointed, compute_dtype
+from l1jax.models.linear import Conv, Dense, Precision, at_least_float32, checkpointed, compute_dtype
 
 Images = Float[Array, "batch height width channels"]
 SLOPE = 0.2  # of the leaky ReLU
@@ -98,7 +98,7 @@ class R3ganGenerator(nn.Module):
             x = doubled(x) if i else x
             x = residual(self, i, x)
         x = conv(self.image_channels, name="image")(x)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return at_least_float32(x)
 
 
 class R3ganDiscriminator(nn.Module):
@@ -122,8 +122,7 @@ class R3ganDiscriminator(nn.Module):
             if features != x.shape[-1]:
                 x = conv(features, name=f"width_{i}")(x)
             x = residual(self, i, x)
-        x = Basis(self.start, False, self.dtype, name="basis")(x)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = at_least_float32(Basis(self.start, False, self.dtype, name="basis")(x))
         dense = partial(Dense, use_bias=False)
         if not self.classes:
             return dense(1, kernel_init=scaled_normal(1), name="logit")(x)[:, 0]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from l1jax.models.conditional import ConditionalBatchNorm, Labels, logits
 from l1jax.models.gan import Gan, Generator, network, packed_network
-from l1jax.models.linear import Conv, Dense, Precision, checkpointed, compute_dtype
+from l1jax.models.linear import Conv, Dense, Precision, at_least_float32, checkpointed, compute_dtype
 from l1jax.models.regularisation import Dropout, Norm, batch_norm, norm
 
 Images = Float[Array, "batch height width channels"]
@@ -89,7 +89,7 @@ class SnResnetGenerator(nn.Module):
             x = checkpointed(self, partial(block, i, features), x, self.checkpointing)
         x = nn.relu(batch_norm(train, "norm", dtype=self.dtype)(x))
         x = Conv(self.image_channels, 3, kernel_init=XAVIER, dtype=self.dtype, name="image")(x)
-        return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        return jnp.tanh(at_least_float32(x))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -152,7 +152,7 @@ class SnResnetDiscriminator(nn.Module):
         for i in range(len(self.widths)):
             x = checkpointed(self, partial(block, i), x, self.checkpointing)
         x = nn.relu(x)
-        features = jnp.sum(x.astype(jnp.promote_types(x.dtype, jnp.float32)), axis=(1, 2))
+        features = jnp.sum(at_least_float32(x), axis=(1, 2))
         dense = partial(Dense, kernel_init=XAVIER, spectral_norm=self.spectral_norm)
         return logits(features, label, self.classes, dense)
 

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 
+from l1jax.models.conditional import with_label
 from l1jax.models.gan import Generator, Network, network
-from l1jax.models.layers import Conv, ConvTranspose
+from l1jax.models.linear import Conv, ConvTranspose, Dense, Precision, at_least_float32, compute_dtype
+from l1jax.models.summary import summarise
 
 OUTPUTS = {"bernoulli": 1, "gaussian": 2, "discretized_logistic": 2}  # numbers per entry of an image
 
@@ -29,6 +31,10 @@ class Vae(NamedTuple):
     generator: Generator
     likelihood: str
 
+    def summary(self) -> str:
+        """Tabulate both networks, as `summarise` does."""
+        return f"{summarise(self.encoder.init, 'encoder')}\n\n{summarise(self.decoder.init, 'decoder')}"
+
 
 class Encoder(nn.Module):
     """4×4 stride-2 convolutions, if any, then dense layers, ReLU inside."""
@@ -47,13 +53,13 @@ class Encoder(nn.Module):
         label: Int[Array, " batch"] | None = None,
     ) -> Float[Array, "batch moments"]:
         """Mean and log-variance of the latents; training and inference are the same."""
-        x = 2 * as_dtype(images, self.dtype) - 1
+        x = 2 * images - 1
         for i, features in enumerate(self.channels):
-            x = nn.relu(Conv(features, 4, stride=2, name=f"conv_{i}")(x))
+            x = nn.relu(Conv(features, 4, stride=2, dtype=self.dtype, name=f"conv_{i}")(x))
         x = with_label(x.reshape(x.shape[0], -1), label, self.classes)
         for i, features in enumerate(self.hidden):
-            x = nn.relu(nn.Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
-        return at_least_float32(nn.Dense(2 * self.latent_size, dtype=self.dtype, name="moments")(x))
+            x = nn.relu(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
+        return at_least_float32(Dense(2 * self.latent_size, dtype=self.dtype, name="moments")(x))
 
 
 class Decoder(nn.Module):
@@ -72,41 +78,24 @@ class Decoder(nn.Module):
     ) -> Float[Array, "batch height width outputs"]:
         """Logits of the mean image, and the log-scales; training and inference are the same."""
         height, width, image_channels = self.image_shape
-        x = with_label(as_dtype(latents, self.dtype), label, self.classes)
+        x = with_label(latents, label, self.classes)
         for i, features in enumerate(self.hidden):
-            x = nn.relu(nn.Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
+            x = nn.relu(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
         if self.channels:
             height, width = (n // 2 ** len(self.channels) for n in (height, width))
             first, *rest = self.channels
-            x = nn.relu(nn.Dense(height * width * first, dtype=self.dtype, name="project")(x))
+            x = nn.relu(Dense(height * width * first, dtype=self.dtype, name="project")(x))
             x = x.reshape(-1, height, width, first)
             for i, features in enumerate(rest, 1):
-                x = nn.relu(ConvTranspose(features, 4, stride=2, name=f"deconv_{i}")(x))
-            x = ConvTranspose(image_channels, 4, stride=2, name="image")(x)
+                x = nn.relu(ConvTranspose(features, 4, stride=2, dtype=self.dtype, name=f"deconv_{i}")(x))
+            x = ConvTranspose(image_channels, 4, stride=2, dtype=self.dtype, name="image")(x)
         else:
-            x = nn.Dense(height * width * image_channels, dtype=self.dtype, name="image")(x)
+            x = Dense(height * width * image_channels, dtype=self.dtype, name="image")(x)
         x = at_least_float32(x.reshape(-1, *self.image_shape))
         if not self.scaled:
             return x
         log_scale = self.param("log_scale", nn.initializers.constant(-2.0), (image_channels,))
         return jnp.concatenate([x, jnp.broadcast_to(log_scale, x.shape)], axis=-1)
-
-
-def as_dtype(x: Float[Array, "..."], dtype: Any) -> Float[Array, "..."]:
-    """The array as `dtype`, or as it is for None."""
-    return x if dtype is None else x.astype(dtype)
-
-
-def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """What losses are computed from: float32, or more if it is more already."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def with_label(
-    x: Float[Array, "batch features"], label: Int[Array, " batch"] | None, classes: int
-) -> Float[Array, "batch more"]:
-    """The features with the label beside them, as one of `classes` ones; without classes as they are."""
-    return x if not classes else jnp.concatenate([x, jax.nn.one_hot(label, classes, dtype=x.dtype)], axis=-1)
 
 
 def vae(
@@ -116,7 +105,7 @@ def vae(
     hidden: Sequence[int] = (512, 512),
     likelihood: str = "bernoulli",
     classes: int = 0,
-    dtype: str = "float32",
+    dtype: Precision = "float32",
 ) -> Vae:
     """A variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
 
@@ -142,7 +131,7 @@ def vae(
             f"`image_shape` (={image_shape}) must be divisible by 2 in height and width as often as `channels` "
             f"(={tuple(channels)}) has convolutions; leave some out, or change `data.image_size`."
         )
-    compute = None if dtype == "float32" else jnp.dtype(dtype)
+    compute = compute_dtype(dtype)
     scaled, mirrored = OUTPUTS[likelihood] == 2, tuple(reversed(tuple(hidden)))
     encoder = Encoder(tuple(channels), tuple(hidden), latent_size, classes, compute)
     decoder = Decoder(tuple(reversed(channels)), mirrored, image_shape, scaled, classes, compute)
