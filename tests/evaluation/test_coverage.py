@@ -18,7 +18,7 @@ def test_counts_by_hand():
 
 def test_the_mixture_itself_covers_it():
     rng = np.random.default_rng(0)
-    modes = rng.integers(3, size=20_000)
+    modes = rng.choice(3, size=20_000, p=[0.5, 0.3, 0.2])
     points = np.asarray(MEANS)[modes] + 0.1 * rng.normal(size=(20_000, 2))
     found = jax.jit(mode_coverage)(jnp.asarray(points), MEANS, 0.1)
     assert found.modes == 3
