@@ -31,6 +31,11 @@ def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan |
     try:
         match model:
             case config.MlpGan():
+                points = image_shape[:2] == (1, 1)
+                if points != (model.output == "linear"):
+                    raise config.InputError(
+                        f"`model.output` (={model.output}) must be linear for points, and tanh or sigmoid for images."
+                    )
                 return mlp_gan(image_shape, **vars(model))  # their fields have the names of the arguments
             case config.Dcgan():
                 return dcgan(image_shape, **vars(model))

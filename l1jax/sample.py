@@ -7,13 +7,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from rich.console import Console
 
 from l1jax.build import image_shape
 from l1jax.command_line import parse, run, typed_path
 from l1jax.config import InputError
-from l1jax.reporting import image_grid, save_image
+from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.sampling import draw_latents, make_sampler
@@ -34,7 +34,7 @@ class SampleOptions:
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
     output: str = "grid.png"
-    """A .png grid, a .npz (uint8, key `images`: count, height, width, channels), or a folder of PNGs."""
+    """A .png grid, a .npz (uint8, or float32 for points; key `images`: count, height, width, channels), or a folder."""
     columns: int = 0
     """Images per row of the grid; 0 makes it as square as it can be."""
 
@@ -61,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
             f"`--workdir` (={workdir}) must hold a training run: train one there with python -m l1jax.train."
         )
     task = make_task(experiment, image_shape(experiment.data))
+    if task.generator.image_range is None and not output.suffix:
+        raise InputError(f"`--output` (={output}) must end in .png or .npz: points have no picture each.")
     checkpoints = open_checkpoints(workdir, experiment, None, say, read_only=True)
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(
@@ -99,10 +101,10 @@ def check_output(output: Path) -> None:
         raise InputError(f"`--output` (={output}) must be a new or an empty folder, or end in .png or .npz.")
 
 
-def write_images(images: UInt8[np.ndarray, "count height width channels"], output: Path, columns: int = 0) -> None:
+def write_images(images: Shaped[np.ndarray, "count height width channels"], output: Path, columns: int = 0) -> None:
     """Write a grid, an archive or a folder; files appear whole or not at all."""
     if output.suffix.lower() == ".png":
-        save_image(image_grid(images, columns), output)
+        save_image(sample_picture(images, columns=columns), output)
     elif output.suffix.lower() == ".npz":
         partial = output.with_name(f".{output.name}.partial.npz")
         np.savez_compressed(partial, images=images)

@@ -36,7 +36,7 @@ class Generator(NamedTuple):
     network: Network
     latent_size: int
     image_shape: tuple[int, int, int]  # height, width, channels
-    image_range: tuple[float, float]  # of the last activation
+    image_range: tuple[float, float] | None  # of the last activation; None for points instead of images
     classes: int = 0  # of a class-conditional model; 0 for none
 
     def latents(self, key: Key[Array, ""], count: int) -> Float[Array, "count latent"]:
@@ -173,9 +173,9 @@ def local_slice(whole: Shaped[Array, "whole ..."]) -> Shaped[Array, "local ..."]
     return jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index(AXIS) * local, local)
 
 
-def from_uint8(images: Shaped[Array, "..."], image_range: tuple[float, float]) -> Float[Array, "..."]:
-    """Map 0…255 linearly onto the model's range, float32; what is floating already is left alone."""
-    if jnp.issubdtype(images.dtype, jnp.floating):
+def from_uint8(images: Shaped[Array, "..."], image_range: tuple[float, float] | None) -> Float[Array, "..."]:
+    """Map 0…255 linearly onto the model's range, float32; points, which have none, are left alone."""
+    if image_range is None:
         return images
     low, high = image_range
     return low + (high - low) * (images.astype(jnp.float32) / 255)

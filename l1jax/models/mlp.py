@@ -13,7 +13,7 @@ from l1jax.models.gan import Gan, Generator, network, packed_network
 from l1jax.models.linear import Dense, Precision, at_least_float32, compute_dtype
 from l1jax.models.regularisation import Norm
 
-RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": (-1.0, 1.0)}
+RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": None}
 OUTPUTS = {"tanh": jax.nn.tanh, "sigmoid": jax.nn.sigmoid, "linear": lambda x: x}
 
 

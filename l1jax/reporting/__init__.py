@@ -1,5 +1,6 @@
 """What a person looks at."""
 
 from l1jax.reporting.grid import image_grid, save_image
+from l1jax.reporting.scatter import point_plot, sample_picture
 
-__all__ = ["image_grid", "save_image"]
+__all__ = ["image_grid", "point_plot", "sample_picture", "save_image"]

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 
 from l1jax.config import Config
 from l1jax.evaluation import kernel_distance
-from l1jax.reporting import image_grid, save_image
+from l1jax.reporting import sample_picture, save_image
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.log import Log
 from l1jax.training.parallel import Runner
@@ -24,6 +24,7 @@ from l1jax.training.state import State, Task
 from l1jax.training.task import stream
 
 GRID = 64  # images of a sample grid
+POINTS = 2_000  # points of a plot of them
 JUDGED = 512  # images, real and generated each, that the kernel distance looks at
 
 
@@ -45,7 +46,7 @@ def train(
     state: State,
     resident: object,
     next_chunk: Callable[[int, int], object],
-    reference: UInt8[np.ndarray, "n h w c"],
+    reference: Shaped[np.ndarray, "n h w c"],
     workdir: Path,
     checkpoints: Checkpoints,
     log: Log,
@@ -59,7 +60,7 @@ def train(
         state: on the devices; donated.
         resident: data that stays on the devices.
         next_chunk: (first step, steps) → the batches of these steps.
-        reference: real images for the kernel distance.
+        reference: real images for the kernel distance, or points.
         workdir: where samples go.
         checkpoints: where the state goes.
         log: where the metrics go.
@@ -69,12 +70,14 @@ def train(
         InputError: if a checkpoint cannot be written.
     """
     key, sampler = stream(experiment.seed, "training"), make_sampler(task.generator)
-    grid_latents = draw_latents(task.generator, stream(experiment.seed, "grid"), GRID)
+    shown = GRID if task.generator.image_range is not None else POINTS
+    grid_latents = draw_latents(task.generator, stream(experiment.seed, "grid"), shown)
     judged = min(JUDGED, len(reference))
     judged_latents = draw_latents(task.generator, stream(experiment.seed, "judged"), judged)
 
     def save_grid(step: int, state: State) -> None:
-        save_image(image_grid(sampler(state.average, grid_latents)), workdir / "samples" / f"step_{step:06d}.png")
+        samples = sampler(state.average, grid_latents)
+        save_image(sample_picture(samples, reference), workdir / "samples" / f"step_{step:06d}.png")
 
     def judge(state: State) -> float:
         return pixel_kernel_distance(sampler(state.average, judged_latents), reference)
@@ -126,13 +129,14 @@ def chunk_length(experiment: Config, step: int) -> int:
     return min(experiment.steps - step, *(period - step % period for period in every))
 
 
-def pixel_kernel_distance(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "m h w c"]) -> float:
-    """Kernel distance of two sets of images on their pixels in [-1, 1]; infinite where there is none."""
+def pixel_kernel_distance(a: Shaped[np.ndarray, "n h w c"], b: Shaped[np.ndarray, "m h w c"]) -> float:
+    """Kernel distance of two sets of images on their pixels in [-1, 1], or of points; infinite where there is none."""
     if min(len(a), len(b)) < 2:
         return math.inf
 
-    def features(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n features"]:
-        return images.reshape(len(images), -1).astype(np.float32) / 127.5 - 1
+    def features(images: Shaped[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n features"]:
+        flat = images.reshape(len(images), -1)
+        return flat.astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else flat
 
     distance = float(kernel_distance(jnp.asarray(features(a)), jnp.asarray(features(b))))
     return distance if math.isfinite(distance) else math.inf

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from l1jax.models import Generator, to_uint8
 from l1jax.training.state import Average
@@ -18,7 +18,7 @@ def draw_latents(generator: Generator, key: Key[Array, ""], count: int) -> Float
 
 
 def make_sampler(generator: Generator):
-    """Build (average, latents, label=None) → uint8 images, generated in batches of one size.
+    """Build (average, latents, label=None) → uint8 images or float32 points, generated in batches of one size.
 
     Without labels, a class-conditional generator draws its classes in turn.
     """
@@ -26,13 +26,13 @@ def make_sampler(generator: Generator):
     @jax.jit
     def generate(
         average: Average, latents: Float[Array, "batch latent"], label: Int[Array, " batch"]
-    ) -> UInt8[Array, "batch h w c"]:
+    ) -> Shaped[Array, "batch h w c"]:
         images, _ = generator.network.apply(average.params, average.statistics, latents, False, label)
-        return to_uint8(images, generator.image_range)
+        return images if generator.image_range is None else to_uint8(images, generator.image_range)
 
     def sample(
         average: Average, latents: Float[Array, "count latent"], label: Int[Array, " count"] | None = None
-    ) -> UInt8[np.ndarray, "count h w c"]:
+    ) -> Shaped[np.ndarray, "count h w c"]:
         count = len(latents)
         size = min(BATCH, count)
         padded = jnp.pad(latents, ((0, -count % size), (0, 0)))

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.models import dense_generator, mlp_gan
+from l1jax import config
+from l1jax.build import build_model
+from l1jax.models import dense_generator, from_uint8, mlp_gan
 
 RNG = np.random.default_rng(0)
 ACTIVATIONS = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
@@ -93,3 +95,15 @@ def test_a_strided_convolution_is_its_sum():
             hidden[:, i, j] = np.einsum("nhwc,hwco->no", padded[:, 2 * i : 2 * i + 5, 2 * j : 2 * j + 5], kernel)
     hidden = leaky(hidden + np.asarray(params["conv_0"]["bias"]))
     np.testing.assert_allclose(logits, dense(params["logit"], hidden.reshape(2, -1))[:, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_points_have_no_range_and_are_left_alone():
+    assert mlp_gan((1, 1, 2), output="linear").generator.image_range is None
+    points = jnp.asarray([[[[3.5, -7.0]]]])
+    np.testing.assert_array_equal(from_uint8(points, None), points)
+
+
+@pytest.mark.parametrize(("shape", "output"), [((1, 1, 2), "tanh"), ((8, 8, 1), "linear")])
+def test_the_output_fits_points_or_images(shape, output):
+    with pytest.raises(config.InputError, match=rf"`model.output` \(={output}\) must be linear for points"):
+        build_model(config.MlpGan(output=output), shape)
