@@ -1,6 +1,6 @@
 """What to penalise: value, proximal operator, subgradient and distance to optimality of each penalty."""
 
-from l1jax.penalties.base import Penalty, leaf_penalties, scaled
+from l1jax.penalties.base import Penalty, check_number, check_penalty, known, leaf_penalties, scaled
 from l1jax.penalties.by_path import ByPath, by_path
 from l1jax.penalties.concave import LogSum, Mcp, Scad, log_sum, mcp, scad
 from l1jax.penalties.group import GroupL1, SparseGroupL1, group_l1, sparse_group_l1
@@ -22,8 +22,8 @@ from l1jax.penalties.l1 import (
 )
 from l1jax.penalties.largest_strength import largest_strength
 from l1jax.penalties.max_norm import L1Ball, Linf, l1_ball, linf
-from l1jax.penalties.sparsity import Sparsity, path_name, sparsity
-from l1jax.penalties.sum_of import SumOf, sum_of
+from l1jax.penalties.sparsity import Sparsity, path_name, selected, sparsity
+from l1jax.penalties.sum_of import SumOf, check_metric, in_layout, sum_of
 
 __all__ = [
     "L0",
@@ -47,12 +47,17 @@ __all__ = [
     "SumOf",
     "WeightedL1",
     "by_path",
+    "check_metric",
+    "check_number",
+    "check_penalty",
     "elastic_net",
     "group_axes",
     "group_l1",
     "group_mcp",
+    "in_layout",
     "input_channels",
     "kernel_blocks",
+    "known",
     "l0",
     "l1",
     "l1_ball",
@@ -69,6 +74,7 @@ __all__ = [
     "scad",
     "scaled",
     "scales",
+    "selected",
     "soft_threshold",
     "sparse_group_l1",
     "sparsity",

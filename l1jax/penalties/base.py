@@ -5,7 +5,7 @@ import functools
 import inspect
 import math
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from l1jax.penalties.groups import layout
 from l1jax.penalties.sparsity import path_name
 
 PenaltyClass = TypeVar("PenaltyClass", bound=type)
@@ -53,8 +54,9 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
     leaf, and −0.0 becomes 0.0.
 
     Fields named `…strength` are what `scaled` multiplies; fields with `metadata={"static": True}` are
-    not leaves. The class may give `per_leaf(tree)`, its list of penalties for the leaves of a tree,
-    and `check(shape, path)`, which refuses a leaf that does not fit.
+    not leaves. The class may give `per_leaf(tree)`, its list of penalties for the leaves of a tree;
+    `check(shape, path)`, which refuses a leaf that does not fit; and `axis`, the groups of entries
+    that its prox moves together (None: every entry alone).
     """
     value, prox, subgradient, distance = penalty.value, penalty.prox, penalty.subgradient, penalty.distance
 
@@ -64,7 +66,7 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
 
     @functools.wraps(prox)
     def tree_prox(self: Any, x: PyTree, step: PyTree) -> PyTree:
-        return _like(x, _leafwise(prox, self, x, step))
+        return _like(x, _leafwise(prox, self, x, step=step))
 
     @functools.wraps(subgradient)
     def tree_subgradient(self: Any, x: PyTree) -> PyTree:
@@ -72,7 +74,7 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
 
     @functools.wraps(distance)
     def tree_distance(self: Any, x: PyTree, grad: PyTree) -> Float[Array, ""]:
-        return norm(_leafwise(distance, self, x, grad))
+        return norm(_leafwise(distance, self, x, grad=grad))
 
     penalty.value, penalty.prox, penalty.subgradient, penalty.distance = (
         tree_value,
@@ -165,9 +167,11 @@ def check_number(name: str, number: Any, above: float = 0.0, strict: bool = Fals
     """Refuse concrete numbers that are not finite and at least (`strict`: greater than) `above`; tracers pass."""
     if isinstance(number, Tracer):
         return
-    if not isinstance(number, int | float | np.generic | np.ndarray | Array):
+    if not known(number):
         raise ValueError(f"`{name}` (={number!r}) must be a number or an array of numbers.")
     numbers = np.asarray(number)
+    if numbers.dtype.kind not in "fiub" and not jnp.issubdtype(numbers.dtype, jnp.floating):
+        raise ValueError(f"`{name}` (of dtype {numbers.dtype}) must be real numbers.")
     right = (numbers > above) if strict else (numbers >= above)
     if not np.all(right & (numbers < math.inf)):
         bound = f"greater than {above:g}" if strict else f"at least {above:g}"
@@ -175,21 +179,72 @@ def check_number(name: str, number: Any, above: float = 0.0, strict: bool = Fals
         raise ValueError(f"`{name}` (={shown}) must be finite and {bound}{remedy and '; '}{remedy}.")
 
 
+def known(number: Any) -> TypeGuard[float]:
+    """Whether it is one concrete number, which can be checked: no schedule and no tracer."""
+    return isinstance(number, int | float | np.generic | np.ndarray | Array) and not isinstance(number, Tracer)
+
+
 def check_strength(name: str, strength: Any) -> None:
     """Refuse a concrete strength that is not finite and non-negative; tracers pass."""
+    if callable(strength):
+        raise ValueError(
+            f"`{name}` (={strength!r}) must be a number; give a schedule to the transformation, as `scale=`, and the "
+            "number that it multiplies here."
+        )
     check_number(name, strength, remedy="0 switches the penalty off")
 
 
-def _leafwise(function: Any, penalty: Any, x: PyTree, *rest: PyTree) -> PyTree:
-    """The function of (penalty, leaf, …) at each leaf, computed in the leaf's dtype or float32 if that is wider."""
-    leaves, treedef = jax.tree.flatten(x)
+def check_penalty(name: str, penalty: Any) -> None:
+    """Refuse what has not the four functions of a penalty."""
+    if not isinstance(penalty, Penalty):
+        raise ValueError(f"`{name}` (={penalty!r}) must be a penalty, such as `l1jax.l1(1e-4)`.")
 
-    def at_leaf(leaf_penalty: Any, leaf: ArrayLike, *others: ArrayLike) -> Array:
+
+def along(name: str, tree: PyTree, like: PyTree) -> list[Any]:
+    """Its part for each leaf of `like`, which it broadcasts to; refuse another tree."""
+    try:
+        return jax.tree.leaves(jax.tree.broadcast(tree, like))
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` ({jax.tree.structure(tree)}) must be one array or a tree like the parameters "
+            f"({jax.tree.structure(like)})."
+        ) from error
+
+
+def check_shape(penalty: Any, shape: tuple[int, ...], path: str) -> None:
+    """Refuse a leaf whose shape does not fit the penalty's groups, strengths or own `check`."""
+    if hasattr(penalty, "check"):
+        penalty.check(shape, path)
+    groups = getattr(penalty, "axis", None)
+    if groups is not None:
+        laid_out, axes = layout(groups, shape, path)
+        shape, path = tuple(1 if axis in axes else n for axis, n in enumerate(laid_out)), f"the groups of {path}"
+    for name, strength in vars(penalty).items():
+        if name.endswith("strength"):
+            check_broadcasts(name, strength, shape, path, "give one number; under `vmap` it may be an array")
+
+
+def check_broadcasts(name: str, array: ArrayLike, shape: tuple[int, ...], path: str, remedy: str) -> None:
+    """Refuse an array that does not broadcast to the shape of a leaf."""
+    own = jnp.shape(array)
+    if len(own) > len(shape) or any(m not in (1, n) for m, n in zip(own[::-1], shape[::-1], strict=False)):
+        raise ValueError(f"`{name}` of shape {own} must broadcast to {path} of shape {shape}; {remedy}.")
+
+
+def _leafwise(function: Any, penalty: Any, x: PyTree, **rest: PyTree) -> PyTree:
+    """The function of (penalty, leaf, …) at each leaf, computed in the leaf's dtype or float32 if that is wider."""
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(x)
+
+    def at_leaf(leaf_penalty: Any, path_leaf: tuple[Any, ArrayLike], *others: ArrayLike) -> Array:
+        path, leaf = path_leaf
         dtype = jnp.promote_types(jnp.result_type(leaf), jnp.float32)
         own = jax.tree.map(lambda number: jnp.asarray(number, dtype), leaf_penalty)
+        for name, other in zip(rest, others, strict=True):
+            remedy = "give one number, or one per entry"
+            check_broadcasts(name, other, jnp.shape(leaf), path_name(path) or "the array", remedy)
         return function(own, *(jnp.asarray(array, dtype) for array in (leaf, *others)))
 
-    columns = (jax.tree.leaves(jax.tree.broadcast(other, x)) for other in rest)
+    columns = (along(name, other, x) for name, other in rest.items())
     return treedef.unflatten([at_leaf(*row) for row in zip(leaf_penalties(penalty, x), leaves, *columns, strict=True)])
 
 
@@ -213,6 +268,4 @@ def _check_leaf(penalty: Any, leaf: Any, path: str) -> None:
             f"{path} has dtype {jnp.result_type(leaf)}, but a penalised leaf must be of floating point; choose the "
             "leaves by `by_path`."
         )
-    check = getattr(penalty, "check", None)
-    if check:
-        check(jnp.shape(leaf), path)
+    check_shape(penalty, jnp.shape(leaf), path)

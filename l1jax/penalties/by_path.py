@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from l1jax.penalties.base import Penalty, leaf_penalties, norm, per_leaf, register, total
+from l1jax.penalties.base import Penalty, along, check_penalty, leaf_penalties, norm, per_leaf, register, total
 from l1jax.penalties.sparsity import path_name
 
 
@@ -28,7 +28,7 @@ class ByPath:
 
     def prox(self, x: PyTree, step: PyTree) -> PyTree:
         """Prox of the leaves that match; the others are returned as they are."""
-        return self._map(lambda penalty, leaf, s: penalty.prox(leaf, s) if penalty else leaf, x, step)
+        return self._map(lambda penalty, leaf, s: penalty.prox(leaf, s) if penalty else leaf, x, step=step)
 
     def subgradient(self, x: PyTree) -> PyTree:
         """Subgradient of the leaves that match, 0 for the others."""
@@ -36,7 +36,7 @@ class ByPath:
 
     def distance(self, x: PyTree, grad: PyTree) -> Float[Array, ""]:
         """Distance of −grad to the subdifferential; for free leaves the norm of their gradient."""
-        return norm(self._map(lambda penalty, leaf, g: penalty.distance(leaf, g) if penalty else g, x, grad))
+        return norm(self._map(lambda penalty, leaf, g: penalty.distance(leaf, g) if penalty else g, x, grad=grad))
 
     def per_leaf(self, tree: PyTree) -> list[Penalty | None]:
         """The penalty of the one pattern that each path matches, None where there is none."""
@@ -54,9 +54,9 @@ class ByPath:
         columns = [per_leaf(penalty, tree) for penalty in self.penalties]
         return [columns[found[0]][leaf] if found else None for leaf, found in enumerate(matches)]
 
-    def _map(self, f: Any, x: PyTree, *rest: PyTree) -> PyTree:
+    def _map(self, f: Any, x: PyTree, **rest: PyTree) -> PyTree:
         leaves, treedef = jax.tree.flatten(x)
-        columns = (leaf_penalties(self, x), leaves, *(jax.tree.leaves(jax.tree.broadcast(r, x)) for r in rest))
+        columns = (leaf_penalties(self, x), leaves, *(along(name, tree, x) for name, tree in rest.items()))
         return treedef.unflatten([f(*row) for row in zip(*columns, strict=True)])
 
 
@@ -64,21 +64,30 @@ def by_path(penalties: Mapping[str, Penalty]) -> ByPath:
     r"""Choose penalties by path: `by_path({r"(^|/)kernel$": l1(1e-4)})`.
 
     Each pattern is searched (`re.search`) in the leaf's keys joined by `/`, without a leading
-    `params` collection. Whether the patterns fit is known when the penalty first meets a tree.
+    `params` collection and the `.value` of a box such as NNX's `Param`. The other leaves are free; the
+    fixed points are those of loss + Σ penalty of each leaf. Whether the patterns fit is known when the
+    penalty first meets a tree.
+
+    Args:
+        penalties: pattern → penalty; the patterns must exclude each other.
 
     Raises:
-        ValueError: if there is no pattern or one is not a regular expression; and, when it meets a
-            tree with leaves, if no pattern matches any of them or two match the same one.
+        ValueError: if there is no pattern, one is not a regular expression or its penalty is none; and,
+            when it meets a tree with leaves, if no pattern matches any of them or two match the same one.
 
     >>> params = {"hidden": {"kernel": jnp.array([3.0, 0.5]), "bias": jnp.array([3.0, 0.5])}}
     >>> l1jax.by_path({r"(^|/)kernel$": l1jax.l1(1.0)}).prox(params, 1.0)["hidden"]
     {'bias': Array([3. , 0.5], dtype=float32), 'kernel': Array([2., 0.], dtype=float32)}
     """
-    if not penalties:
-        raise ValueError("`penalties` (={}) must have at least one pattern, such as '(^|/)kernel$'.")
-    for pattern in penalties:
+    if not isinstance(penalties, Mapping) or not penalties:
+        raise ValueError(
+            f"`penalties` (={penalties!r}) must be a mapping with at least one pattern, such as "
+            "{'(^|/)kernel$': l1(1e-4)}."
+        )
+    for pattern, penalty in penalties.items():
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise ValueError(f"`penalties` has {pattern!r}, which must be a regular expression: {error}.") from None
+        check_penalty(f"penalties[{pattern!r}]", penalty)
     return ByPath(tuple(penalties), tuple(penalties.values()))

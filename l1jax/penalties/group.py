@@ -109,10 +109,6 @@ class GroupL1:
         weight = group_weight(self.strength, shape, axes)
         return group_distance(laid_out, x.reshape(shape), grad.reshape(shape), weight, axes)
 
-    def check(self, shape: tuple[int, ...], path: str) -> None:
-        """Refuse a leaf that does not have the axes."""
-        layout(self.axis, shape, path)
-
 
 @on_trees
 @dataclass(frozen=True)
@@ -138,10 +134,6 @@ class SparseGroupL1:
     def distance(self, x: Array, grad: Array) -> Array:
         """With v = g + λ_g x/‖x‖ L1's distance of v; (‖S_λ₁(g)‖ − λ_g)₊ where the group is 0."""
         return self._group().distance_with(lambda g: distances(L1(self.strength), x, g), x, grad)
-
-    def check(self, shape: tuple[int, ...], path: str) -> None:
-        """Refuse a leaf that does not have the axes."""
-        layout(self.axis, shape, path)
 
     def _group(self) -> GroupL1:
         return GroupL1(self.group_strength, self.axis)

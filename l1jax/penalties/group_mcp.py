@@ -1,5 +1,6 @@
 """Group MCP: zero groups, and no shrinkage of the groups that are large."""
 
+import math
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
@@ -43,7 +44,8 @@ class GroupMcp:
             return (y * radial).reshape(x.shape)
 
         t = jnp.broadcast_to(t, shape)
-        most, least = jnp.max(t, axis=axes, keepdims=True), jnp.min(t, axis=axes, keepdims=True)
+        most = jnp.max(t, axis=axes, keepdims=True, initial=0)
+        least = jnp.min(t, axis=axes, keepdims=True, initial=jnp.inf)
         mixed = (most >= self.gamma) & (least < most) & (size > 0)
         self._refuse(mixed, most)
         convex = most < self.gamma
@@ -67,9 +69,10 @@ class GroupMcp:
         slope = self._slope(group_norm(y, axes), shape, axes)
         return group_distance(jnp.abs, y, grad.reshape(shape), slope, axes)
 
-    def check(self, shape: tuple[int, ...], path: str) -> None:
-        """Refuse a leaf that does not have the axes."""
-        layout(self.axis, shape, path)
+    def group_size(self, shape: tuple[int, ...]) -> int:
+        """Entries in a group of a leaf of this shape."""
+        laid_out, axes = layout(self.axis, shape)
+        return math.prod(laid_out[axis] for axis in axes)
 
     def _slope(self, size: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
         return jnp.maximum(group_weight(self.strength, shape, axes) - size / self.gamma, 0)
@@ -89,8 +92,9 @@ def group_mcp(strength: ArrayLike, gamma: ArrayLike, axis: Groups | list[int]) -
     γλ_g, and of norm at most λ_g in one that is. It is a stationary point.
 
     The prox is exact with one step per group, and in a diagonal metric whose steps are below γ. In a
-    group whose steps differ and reach γ it has no closed form: refused; where the steps are traced,
-    so that they cannot be looked at, that group becomes NaN.
+    group whose steps differ and reach γ it has no closed form: refused; where such steps are traced,
+    so that they cannot be looked at, that group becomes NaN. An optimiser's metric knows no bound, so
+    `preconditioned_proximal` and its short forms ask for `per_group=True`, and `ramda` refuses.
 
     Args:
         strength: λ ≥ 0.

@@ -25,7 +25,12 @@ class Blocks:
     shape: tuple[int, ...]
 
 
-Groups: TypeAlias = int | tuple[int, ...] | Channels | Blocks
+@dataclass(frozen=True)
+class Whole:
+    """One group, the whole leaf: of `linf` and `l1_ball`."""
+
+
+Groups: TypeAlias = int | tuple[int, ...] | Channels | Blocks | Whole
 """Axes to reduce over, one group per remaining index; or groups by name."""
 
 
@@ -36,8 +41,11 @@ def output_channels() -> Channels:
     ConvTranspose with `transpose_kernel=True` holds (…, out, in): take `input_channels` there. A
     zero group is an output that is constant, its bias.
 
-    >>> group_axes(l1jax.output_channels(), (3, 3, 8, 16))
-    (0, 1, 2)
+    >>> import jax.numpy as jnp, l1jax
+    >>> kernel = jnp.array([[3.0, 0.1], [4.0, 0.1]])  # (in, out): its columns
+    >>> l1jax.group_l1(0.5**0.5, l1jax.output_channels()).prox(kernel, 1.0).round(1)
+    Array([[2.4, 0. ],
+           [3.2, 0. ]], dtype=float32)
     """
     return Channels(-1, "output_channels", 2)
 
@@ -49,8 +57,11 @@ def input_channels() -> Channels:
     one. A zero group means that the layer ignores that channel; with `feature_group_count` > 1 the
     axis counts channels within a feature group, so there it is not one channel.
 
-    >>> group_axes(l1jax.input_channels(), (3, 3, 8, 16))
-    (0, 1, 3)
+    >>> import jax.numpy as jnp, l1jax
+    >>> kernel = jnp.array([[3.0, 4.0], [0.1, 0.1]])  # (in, out): its rows
+    >>> l1jax.group_l1(0.5**0.5, l1jax.input_channels()).prox(kernel, 1.0).round(1)
+    Array([[2.4, 3.2],
+           [0. , 0. ]], dtype=float32)
     """
     return Channels(-2, "input_channels", 2)
 
@@ -58,8 +69,9 @@ def input_channels() -> Channels:
 def scales() -> Channels:
     """Name one group per entry of a norm layer's scale γ (channels,): each switches one channel off.
 
-    >>> group_axes(l1jax.scales(), (16,))
-    ()
+    >>> import jax.numpy as jnp, l1jax
+    >>> l1jax.group_l1(1.0, l1jax.scales()).prox(jnp.array([3.0, 0.1]), 1.0).round(1)
+    Array([2., 0.], dtype=float32)
     """
     return Channels(-1, "scales", 1, 1)
 
@@ -76,10 +88,21 @@ def kernel_blocks(shape: tuple[int, ...]) -> Blocks:
     Raises:
         ValueError: if `shape` is empty or a length is neither positive nor −1; and, when it meets a
             kernel, if that has fewer axes or a length is not divisible.
+
+    >>> import jax.numpy as jnp, l1jax
+    >>> kernel = jnp.array([[3.0, 3.0, 0.1, 0.1], [3.0, 3.0, 0.1, 0.1]])
+    >>> l1jax.group_l1(0.5, l1jax.kernel_blocks((2, 2))).prox(kernel, 1.0).tolist()
+    [[2.5, 2.5, 0.0, 0.0], [2.5, 2.5, 0.0, 0.0]]
     """
-    lengths = tuple(operator.index(length) for length in shape)
+    try:
+        lengths = tuple(operator.index(length) for length in shape)
+    except TypeError:
+        lengths = ()
     if not lengths or any(length < 1 and length != -1 for length in lengths):
-        raise ValueError(f"`shape` (={shape}) must have at least one length, each at least 1, or -1 for a whole axis.")
+        raise ValueError(
+            f"`shape` (={shape!r}) must be a tuple of at least one length, each at least 1, or -1 for a whole axis, "
+            "such as (16, 16)."
+        )
     return Blocks(lengths)
 
 
@@ -103,6 +126,8 @@ def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") 
         ValueError: if an axis is out of range or named twice, or the array has not the axes of a kernel.
     """
     ndim = len(shape)
+    if isinstance(groups, Whole):
+        return tuple(range(ndim))
     if isinstance(groups, Channels):
         if not groups.least_axes <= ndim <= (groups.most_axes or ndim):
             wanted = "exactly 1 axis" if groups.most_axes == 1 else f"at least {groups.least_axes} axes"
@@ -114,10 +139,8 @@ def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") 
     assert not isinstance(groups, Blocks)
     axes = groups if isinstance(groups, tuple) else (groups,)
     if any(not -ndim <= a < ndim for a in axes):
-        raise ValueError(
-            f"`axis` (={groups}) must be in [{-ndim}, {ndim - 1}] for {path} of shape {shape}; choose the leaves by "
-            "`by_path`."
-        )
+        wanted = f"be in [{-ndim}, {ndim - 1}] for" if ndim else "name axes, but there are none in"
+        raise ValueError(f"`axis` (={groups}) must {wanted} {path} of shape {shape}; choose the leaves by `by_path`.")
     if len({a % ndim for a in axes}) < len(axes):
         raise ValueError(f"`axis` (={groups}) must name each axis of {path} of shape {shape} once.")
     return tuple(sorted(a % ndim for a in axes))
@@ -131,7 +154,7 @@ def layout(groups: Groups, shape: tuple[int, ...], path: str = "the array") -> t
     if not isinstance(groups, Blocks):
         return shape, group_axes(groups, shape, path)
     given = (1,) * (len(shape) - len(groups.shape)) + groups.shape
-    lengths = tuple(n if b == -1 else b for n, b in zip(shape, given, strict=False))
+    lengths = tuple(max(n, 1) if b == -1 else b for n, b in zip(shape, given, strict=False))
     if len(given) > len(shape) or any(n % b for n, b in zip(shape, lengths, strict=True)):
         raise ValueError(
             f"`kernel_blocks` of shape {groups.shape} must divide {path} of shape {shape}; choose lengths that do, or "

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, along, check_broadcasts, check_number, check_strength, on_trees
 
 
 def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float[Array, "*shape"]:
@@ -15,6 +15,15 @@ def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float
 
     Written as x − clip(x, ±threshold), which gives exact +0.0 and never −0.0. Half-precision
     entries are computed in float32 and rounded once.
+
+    Args:
+        x: an array of floating point.
+        threshold: at least 0, one number or an array that broadcasts to x.
+
+    Source: Donoho and Johnstone, Biometrika 81 (1994).
+
+    >>> l1jax.soft_threshold(jnp.array([-3.0, 0.5, 2.0]), 1.0)
+    Array([-2.,  0.,  1.], dtype=float32)
     """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return (wide - jnp.clip(wide, -threshold, threshold)).astype(x.dtype)
@@ -76,23 +85,12 @@ class WeightedL1:
 
     def per_leaf(self, tree: PyTree) -> list[Any]:
         """Each leaf with the weights that the tree of weights has for it."""
-        try:
-            weights = jax.tree.leaves(jax.tree.broadcast(self.weights, tree))
-        except ValueError as error:
-            raise ValueError(
-                f"`weights` ({jax.tree.structure(self.weights)}) must be one array or a tree like the parameters "
-                f"({jax.tree.structure(tree)})."
-            ) from error
-        return [WeightedL1(self.strength, leaf) for leaf in weights]
+        return [WeightedL1(self.strength, weights) for weights in along("weights", self.weights, tree)]
 
     def check(self, shape: tuple[int, ...], path: str) -> None:
         """Refuse weights that do not broadcast to the leaf's shape."""
-        weights = jnp.shape(self.weights)
-        if len(weights) > len(shape) or any(w not in (1, n) for w, n in zip(weights[::-1], shape[::-1], strict=False)):
-            raise ValueError(
-                f"`weights` of shape {weights} must broadcast to {path} of shape {shape}; give one array per leaf, in "
-                "a tree like the parameters."
-            )
+        remedy = "give one array per leaf, in a tree like the parameters"
+        check_broadcasts("weights", self.weights, shape, path, remedy)
 
 
 @on_trees

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
@@ -53,6 +54,8 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
     0.6667
     """
     leaves, treedef = jax.tree.flatten(params)
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        raise ValueError("`params` must be concrete arrays, not traced ones; call `largest_strength` outside `jit`.")
     penalties = leaf_penalties(penalty, params)
     for leaf_penalty in penalties:
         _refuse_penalty(leaf_penalty)
@@ -63,6 +66,8 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
     fitted = _fit_free(loss, start, penalties)
     _refuse_concave(loss, fitted)
     grads = jax.grad(loss)(fitted)
+    if not jnp.isfinite(norm(grads)):
+        raise ValueError("`loss` must have a finite gradient where the penalised leaves are zero.")
 
     penalised = []
     for (path, grad), leaf_penalty in zip(jax.tree_util.tree_leaves_with_path(grads), penalties, strict=True):

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
+from l1jax.penalties.groups import Groups, Whole
 
 
 def water_level(v: Array, weights: Array, volume: Array, base: Array | float = 0.0) -> Array:
@@ -21,7 +23,8 @@ def water_level(v: Array, weights: Array, volume: Array, base: Array | float = 0
     height = jnp.cumsum(jnp.where(weights > 0, -key * weights, 0)) - volume
     mass_below = jnp.asarray(base, mass.dtype)
     start = jnp.where(mass_below > 0, -volume / jnp.where(mass_below > 0, mass_below, 1), -jnp.inf)
-    return jnp.maximum(start, jnp.max(jnp.where(mass > 0, height / jnp.where(mass > 0, mass, 1), -jnp.inf)))
+    heights = jnp.where(mass > 0, height / jnp.where(mass > 0, mass, 1), -jnp.inf)
+    return jnp.maximum(start, jnp.max(heights, initial=-jnp.inf))
 
 
 @on_trees
@@ -30,6 +33,7 @@ class Linf:
     """λ maxᵢ |xᵢ|, `strength` λ; made by `l1jax.linf`."""
 
     strength: Number
+    axis: ClassVar[Groups] = Whole()
 
     def value(self, x: Array) -> Array:
         """λ max |xᵢ|."""
@@ -67,6 +71,7 @@ class L1Ball:
     """0 where ‖x‖₁ ≤ radius, +∞ elsewhere; made by `l1jax.l1_ball`."""
 
     radius: Number
+    axis: ClassVar[Groups] = Whole()
 
     def value(self, x: Array) -> Array:
         """0 inside and on the ball up to rounding, +∞ outside."""

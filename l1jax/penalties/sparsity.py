@@ -16,8 +16,31 @@ class Sparsity(NamedTuple):
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """Name a leaf by its keys, such as `hidden_0/kernel`; a leading `params` collection is dropped."""
+    """Name a leaf by its keys, such as `hidden_0/kernel`.
+
+    A leading `params` collection is dropped, and so is the `.value` of a box around the array, as
+    NNX's `Param` and Linen's `Partitioned` are: the same pattern serves the model with and without.
+    """
+    if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
+        path = path[:-1]
     return jax.tree_util.keystr(path, simple=True, separator="/").removeprefix("params/")
+
+
+def selected(tree: PyTree, pattern: str) -> PyTree:
+    """A tree of booleans: whether the pattern is found in the leaf's path; "" selects every leaf.
+
+    Raises:
+        ValueError: if `pattern` is no regular expression, or matches no path of a tree with leaves.
+    """
+    try:
+        search = re.compile(pattern).search
+    except (re.error, TypeError) as error:
+        raise ValueError(f"`pattern` (={pattern!r}) must be a regular expression: {error}.") from None
+    found = jax.tree_util.tree_map_with_path(lambda path, _: search(path_name(path)) is not None, tree)
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    if paths and not any(jax.tree.leaves(found)):
+        raise ValueError(f"`pattern` (={pattern!r}) must match at least one parameter path; the paths are {paths}.")
+    return found
 
 
 def sparsity(params: PyTree, pattern: str = "") -> Sparsity:
@@ -29,10 +52,23 @@ def sparsity(params: PyTree, pattern: str = "") -> Sparsity:
 
     Returns:
         The fraction over all entries that count (0 if there are none), and the fraction per path.
+
+    Raises:
+        ValueError: if `pattern` is no regular expression, or matches no path of a tree with leaves.
+
+    >>> params = {"kernel": jnp.array([0.0, 0.5, 0.0, 2.0]), "bias": jnp.ones(2)}
+    >>> float(l1jax.sparsity(params, "kernel").total), round(float(l1jax.sparsity(params).total), 3)
+    (0.5, 0.333)
     """
-    leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    leaves = {name: jnp.asarray(leaf) for name, leaf in leaves.items() if re.search(pattern, name)}
-    by_path = {name: jnp.sum(leaf == 0, dtype=float) / max(leaf.size, 1) for name, leaf in leaves.items()}
-    entries = max(sum(leaf.size for leaf in leaves.values()), 1)
-    total = sum(by_path[name] * (leaf.size / entries) for name, leaf in leaves.items())
+    zeros: dict[str, Array] = {}
+    sizes: dict[str, int] = {}
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for (path, leaf), counts in zip(leaves, jax.tree.leaves(selected(params, pattern)), strict=True):
+        if counts:
+            name = path_name(path)  # two leaves may share it: params/x and x
+            zeros[name] = zeros.get(name, 0) + jnp.sum(jnp.asarray(leaf) == 0, dtype=float)
+            sizes[name] = sizes.get(name, 0) + jnp.size(leaf)
+    by_path = {name: zeros[name] / max(sizes[name], 1) for name in zeros}
+    entries = max(sum(sizes.values()), 1)
+    total = sum(by_path[name] * (sizes[name] / entries) for name in zeros)
     return Sparsity(jnp.asarray(total, float), by_path)

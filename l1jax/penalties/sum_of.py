@@ -1,19 +1,21 @@
 """Sums of penalties whose prox is the composition of the parts'."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from l1jax.penalties.base import Number, Penalty, distances, on_trees, per_leaf
+from l1jax.penalties.base import Number, Penalty, check_shape, distances, leaf_penalties, on_trees, per_leaf
 from l1jax.penalties.concave import LogSum, Mcp, Scad
 from l1jax.penalties.group import GroupL1, SparseGroupL1
 from l1jax.penalties.group_mcp import GroupMcp
+from l1jax.penalties.groups import Groups, lay_out, layout
 from l1jax.penalties.l0 import L0, LHalf
 from l1jax.penalties.l1 import L1, L2, ElasticNet, NonnegativeL1, WeightedL1
 from l1jax.penalties.max_norm import L1Ball, Linf
+from l1jax.penalties.sparsity import path_name
 
 _ENTRIES = (L1, WeightedL1, NonnegativeL1)
 _ALONE = (L0, LHalf, Mcp, Scad, LogSum, GroupMcp, Linf, L1Ball)
@@ -26,6 +28,11 @@ class SumOf:
 
     parts: tuple[Any, ...]
     l2_strength: Number
+
+    @property
+    def axis(self) -> Groups | None:
+        """The groups of its last part, if that has any."""
+        return getattr(self.parts[-1], "axis", None) if self.parts else None
 
     def value(self, x: Array) -> Array:
         """The sum of the values."""
@@ -70,8 +77,36 @@ class SumOf:
     def check(self, shape: tuple[int, ...], path: str) -> None:
         """Refuse a leaf that does not fit a part."""
         for part in self.parts:
-            if hasattr(part, "check"):
-                part.check(shape, path)
+            check_shape(part, shape, path)
+
+
+def in_layout(penalty: Any, shape: tuple[int, ...]) -> Any:
+    """The penalty of a leaf of this shape, for that leaf in the layout of its groups, in which they are whole axes."""
+    laid_out, axes = layout(penalty.axis, shape)
+    if laid_out == shape:
+        return penalty
+    if isinstance(penalty, SumOf):
+        *entries, group = penalty.parts
+        weighted = [
+            replace(part, weights=lay_out(jnp.asarray(part.weights), shape, laid_out))
+            if isinstance(part, WeightedL1)
+            else part
+            for part in entries
+        ]
+        return replace(penalty, parts=(*weighted, in_layout(group, shape)))
+    return replace(penalty, axis=axes)
+
+
+def check_metric(penalty: Penalty, tree: PyTree, remedy: str) -> None:
+    """Refuse a penalty whose prox needs one step per group, where the steps are those of an optimiser's metric."""
+    paths = [path_name(path) or "the array" for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    for leaf, path, own in zip(jax.tree.leaves(tree), paths, leaf_penalties(penalty, tree), strict=True):
+        parts = own.parts if isinstance(own, SumOf) else (own,)
+        if any(isinstance(part, GroupMcp) and part.group_size(jnp.shape(leaf)) > 1 for part in parts):
+            raise ValueError(
+                f"`penalty` has GroupMcp on {path}, whose prox needs one step per group, but the optimiser's metric "
+                f"has one per entry; {remedy}."
+            )
 
 
 def sum_of(*penalties: Penalty) -> SumOf:
@@ -80,7 +115,10 @@ def sum_of(*penalties: Penalty) -> SumOf:
     Any number of `l2`, with one of `l1`, `weighted_l1`, `nonnegative_l1`, and with one `group_l1`;
     `elastic_net` and `sparse_group_l1` count as the two that they add up. Or any number of `l2` and
     one other penalty. First the quadratic joins the metric, then comes the entrywise prox, then that
-    of the groups. Fixed points are those of the sum.
+    of the groups. Fixed points are those of loss + the sum.
+
+    Args:
+        *penalties: the parts, in any order, sums among them too.
 
     Raises:
         ValueError: for any other sum, which it names; a `by_path` goes around sums, not into one.

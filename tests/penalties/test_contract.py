@@ -2,11 +2,13 @@
 
 import itertools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from catalogue import ALL, BALL, CONVEX, DISTANCE, EACH_KIND, PROX, VALUE, ids
+from flax import nnx
 
 import l1jax
 from l1jax.penalties import scaled
@@ -193,3 +195,35 @@ def test_weights_go_with_their_leaves():
     ):
         jax.tree.map(np.testing.assert_array_equal, penalty.prox(params, 1.0), expected)
         assert penalty.value(params) == 3 + 6 + 27
+
+
+@pytest.mark.parametrize("case", EACH_KIND, ids=ids)
+def test_leaves_without_entries_are_no_trouble(case):
+    penalty = make(case)
+    for shape in ((0,), (0, 3), (3, 0)):
+        if case.name == "weighted_l1" and shape != (0, 3):
+            continue  # its weights are three
+        x = jnp.zeros(shape)
+        for y in (penalty.prox(x, 1.0), penalty.prox(x, x), penalty.subgradient(x)):
+            assert y.shape == shape
+        assert penalty.value(x) == penalty.distance(x, x) == 0
+
+
+def test_one_pattern_serves_boxed_parameters_too():
+    class Net(nnx.Module):
+        def __init__(self):
+            self.hidden = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+    linen = {"params": {"hidden": {"kernel": nn.Partitioned(jnp.ones((2, 2)), (None, "x")), "bias": jnp.ones(2)}}}
+    penalty = l1jax.by_path({r"(^|/)kernel$": l1jax.l1(2.0)})
+    for params in (nnx.state(Net(), nnx.Param), linen):
+        pruned = l1jax.sparsity(penalty.prox(params, 9.0))
+        assert set(pruned.by_path) == {"hidden/kernel", "hidden/bias"}
+        assert pruned.by_path["hidden/kernel"] == 1
+    value = {"value": jnp.ones(2), "a": {"value": jnp.zeros(2)}}  # keys of dictionaries are names like any other
+    assert set(l1jax.sparsity(value).by_path) == {"value", "a/value"}
+
+
+def test_sparsity_counts_leaves_of_the_same_name_together():
+    twice = {"params": {"x": jnp.array([0.0, 1.0])}, "x": jnp.zeros(2)}
+    assert l1jax.sparsity(twice).total == l1jax.sparsity(twice).by_path["x"] == 0.75

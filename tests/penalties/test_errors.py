@@ -1,5 +1,6 @@
 """Every bad input gets one clear error: the name, the value, what is wanted and what to do."""
 
+import inspect
 import math
 import re
 
@@ -59,16 +60,35 @@ def test_good_and_traced_strengths_pass(name):
             lambda: l1jax.weighted_l1(1.0, {"w": np.array([1.0, -2.0])}),
             "`weights` (=-2.0) must be finite",
         ),
-        (lambda: l1jax.kernel_blocks(()), "`shape` (=()) must have at least one length, each at least 1"),
-        (lambda: l1jax.kernel_blocks((4, 0)), "`shape` (=(4, 0)) must have at least one length, each at least 1"),
-        (lambda: l1jax.kernel_blocks((4, -2)), "`shape` (=(4, -2)) must have at least one length, each at least 1"),
-        (lambda: l1jax.by_path({}), "`penalties` (={}) must have at least one pattern"),
+        (lambda: l1jax.kernel_blocks(()), "`shape` (=()) must be a tuple of at least one length, each at least 1"),
+        (lambda: l1jax.kernel_blocks((4, 0)), "`shape` (=(4, 0)) must be a tuple of at least one length, each at"),
+        (lambda: l1jax.kernel_blocks((4, -2)), "`shape` (=(4, -2)) must be a tuple of at least one length, each at"),
+        (lambda: l1jax.by_path({}), "`penalties` (={}) must be a mapping with at least one pattern"),
         (lambda: l1jax.by_path({"(": l1jax.l1(1.0)}), "`penalties` has '(', which must be a regular expression"),
+        (lambda: l1jax.l1(jnp.array(1j)), "`strength` (of dtype complex64) must be real numbers"),
     ],
 )
 def test_bad_constructions(build, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         build()
+
+
+@pytest.mark.parametrize(
+    ("build", "argument", "message"),
+    [
+        (l1jax.kernel_blocks, 16, "`shape` (=16) must be a tuple of at least one length"),
+        (l1jax.kernel_blocks, (2, 1.5), "`shape` (=(2, 1.5)) must be a tuple of at least one length"),
+        (l1jax.by_path, [l1jax.l1(1.0)], "`penalties` (=[L1(strength=1.0)]) must be a mapping with at least one"),
+        (l1jax.by_path, {3: l1jax.l1(1.0)}, "`penalties` has 3, which must be a regular expression"),
+        (l1jax.by_path, {"w": 0.1}, "`penalties['w']` (=0.1) must be a penalty, such as `l1jax.l1(1e-4)`"),
+        (l1jax.l1, np.sqrt, "`strength` (=<ufunc 'sqrt'>) must be a number; give a schedule to the transformation"),
+        (l1jax.l1, "0.1", "`strength` (='0.1') must be a number or an array of numbers"),
+        (l1jax.l2, 1j, "`strength` (=1j) must be a number or an array of numbers"),
+    ],
+)
+def test_wrong_types_without_a_type_checker(build, argument, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        inspect.unwrap(build)(argument)  # as users have it
 
 
 def test_what_is_no_number_or_axis():
@@ -92,6 +112,22 @@ FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
         (l1jax.l1(1.0), jnp.ones(3, bool), "the array has dtype bool, but a penalised leaf must be of floating point"),
         (l1jax.l1(1.0), jnp.ones(3, complex), "the array has dtype complex64, but a penalised leaf must be"),
         (l1jax.group_l1(1.0, 1), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias of shape (6,); choose the"),
+        (
+            l1jax.group_l1(1.0, 0),
+            jnp.ones(()),
+            "`axis` (=0) must name axes, but there are none in the array of shape ()",
+        ),
+        (l1jax.l1(np.ones(2)), BIAS, "`strength` of shape (2,) must broadcast to the array of shape (6,); give one"),
+        (
+            l1jax.group_l1(np.ones(4), 0),
+            KERNEL,
+            "`strength` of shape (4,) must broadcast to the groups of the array of shape (1, 6)",
+        ),
+        (
+            l1jax.sum_of(l1jax.l2(1.0), l1jax.l1(np.ones(2))),
+            BIAS,
+            "`strength` of shape (2,) must broadcast to the array",
+        ),
         (l1jax.group_l1(1.0, (0, 2)), KERNEL, "`axis` (=(0, 2)) must be in [-2, 1] for the array"),
         (l1jax.group_l1(1.0, -3), KERNEL, "`axis` (=-3) must be in [-2, 1] for the array"),
         (l1jax.group_l1(1.0, (0, -2)), KERNEL, "`axis` (=(0, -2)) must name each axis of the"),
@@ -141,3 +177,24 @@ def test_by_path_leaves_the_others_free_whatever_their_dtype():
     grads = jax.tree.map(lambda leaf: jnp.full(leaf.shape, -0.25), FLOATS)
     np.testing.assert_allclose(penalty.distance(FLOATS, grads), 0.25 * np.sqrt(6), rtol=1e-6)  # the bias's gradient
     assert penalty.value({}) == 0
+
+
+@pytest.mark.parametrize("part", [l1jax.l1(1.0), l1jax.group_l1(1.0, 0), l1jax.linf(1.0)])
+@pytest.mark.parametrize("argument", ["step", "grad"])
+def test_steps_and_gradients_that_are_not_like_x(argument, part):
+    shape = rf"^`{argument}` of shape \(4, 1, 6\) must broadcast to .* of shape \(4, 6\)"
+    structure = rf"^`{argument}` \(PyTreeDef.*\) must be one array or a tree like the parameters"
+    for penalty in (part, l1jax.by_path({"w": part})):
+        function = penalty.prox if argument == "step" else penalty.distance
+        with pytest.raises(ValueError, match=shape):
+            function({"w": KERNEL}, {"w": jnp.ones((4, 1, 6))})
+        with pytest.raises(ValueError, match=structure):
+            function({"w": KERNEL}, {"v": KERNEL})
+
+
+def test_a_pattern_of_sparsity_that_matches_nothing_lists_the_paths():
+    with pytest.raises(ValueError, match=r"`pattern` \(='scale'\) must match .*\['hidden/bias', 'hidden/kernel'\]"):
+        l1jax.sparsity(FLOATS, "scale")
+    with pytest.raises(ValueError, match=r"`pattern` \(='\('\) must be a regular expression"):
+        l1jax.sparsity(FLOATS, "(")
+    assert l1jax.sparsity({}, "scale").total == 0
