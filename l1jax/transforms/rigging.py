@@ -1,5 +1,6 @@
 """RigL, a baseline to compare L1 with: dynamic sparse training without any hook in the train loop."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -7,8 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from l1jax.transforms.leaves import required
+from l1jax.transforms.leaves import matched
 from l1jax.transforms.pruning import largest, map_masked, mask_leaves, zero_outside
+
+DENSITIES = ("uniform", "erdos_renyi", "erdos_renyi_kernel")
 
 
 class RiglState(NamedTuple):
@@ -26,12 +29,13 @@ def rigl(
     drop_fraction: float = 0.3,
     stop: int = 75_000,
     *,
+    densities: str = "uniform",
     pattern: str = "",
     seed: int = 0,
 ) -> optax.GradientTransformation:
     """Train with a fixed share of zeros, and move the zeros to where the gradient is small.
 
-    Starts from a random mask with the same share of zeros in every leaf. After every so many updates
+    Starts from a random mask and keeps each leaf's share of zeros. After every so many updates
     the entries of least |p|, a share drop_fraction·½(1 + cos(π·count/stop)) of the living, die, and as many
     dead ones of greatest |gradient| come to life at zero; there is no gradient step at those updates.
     The gradient of a zero entry is the dense one that training computes anyway. `inner` sees
@@ -40,10 +44,13 @@ def rigl(
 
     Args:
         inner: the optimiser to wrap, such as `optax.adam(1e-3)`.
-        sparsity: share of zeros in each leaf, in [0, 1).
+        sparsity: share of zeros over all sparse leaves, in [0, 1).
         every: updates between two changes of the mask.
         drop_fraction: share of the living entries that the first change replaces, in [0, 1].
         stop: number of updates after which the mask is fixed, in the paper ¾ of the training.
+        densities: how the living entries are spread: "uniform", the same share in every leaf;
+            "erdos_renyi", in proportion to (in + out)/(in·out), the last two axes; or
+            "erdos_renyi_kernel", to Σ axes/Π axes. Leaves whose share would exceed 1 are dense.
         pattern: regular expression, searched in the leaf's path: which leaves are sparse.
         seed: of the first mask.
 
@@ -51,7 +58,8 @@ def rigl(
         ValueError: if an argument is out of its range; from `init` if the pattern matches no leaf;
             from `update` without `params`.
 
-    Source: Evci, Gale, Menick, Castro, Elsen, Rigging the lottery, ICML 2020, algorithm 1.
+    Source: Evci, Gale, Menick, Castro, Elsen, Rigging the lottery, ICML 2020, algorithm 1 and section 3
+    (densities; Erdős–Rényi: Mocanu et al., Nature Communications 9 (2018)).
 
     >>> import jax.numpy as jnp, l1jax, optax
     >>> tx, params = l1jax.rigl(optax.sgd(0.1), sparsity=0.75), jnp.ones(8)
@@ -65,14 +73,17 @@ def rigl(
         raise ValueError(f"`drop_fraction` (={drop_fraction}) must be a share from 0 to 1.")
     if every < 1 or stop < 1:
         raise ValueError(f"`every` (={every}) and `stop` (={stop}) must be at least 1 update.")
+    if densities not in DENSITIES:
+        raise ValueError(f"`densities` (={densities!r}) must be one of {', '.join(DENSITIES)}.")
 
     def init(params: optax.Params) -> RiglState:
         full = mask_leaves(params, pattern)
         leaves, treedef = jax.tree.flatten(full)
         keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
+        shares = _shares([leaf.shape for leaf in leaves], sparsity, densities)
         masks = [
-            largest(jax.random.uniform(key, leaf.shape), jnp.asarray(round((1 - sparsity) * leaf.size)))
-            for key, leaf in zip(keys, leaves, strict=False)
+            largest(jax.random.uniform(key, leaf.shape), jnp.asarray(round(share * leaf.size)))
+            for key, leaf, share in zip(keys, leaves, shares, strict=False)
         ]
         return RiglState(jnp.zeros([], jnp.int32), treedef.unflatten(masks), inner.init(params))
 
@@ -86,7 +97,7 @@ def rigl(
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, RiglState]:
-        params = required(params, "the smallest of them lose their place")
+        params = matched(params, updates, "the smallest of them lose their place")
         sparse = map_masked(lambda mask, g: jnp.where(mask, g, jnp.zeros_like(g)), state.mask, updates)
         inner_updates, inner_state = inner.update(sparse, state.inner, params)
         change = (state.count > 0) & (state.count < stop) & (state.count % every == 0)
@@ -103,3 +114,22 @@ def rigl(
         return updates, state._replace(count=optax.safe_increment(state.count), mask=mask, inner=inner_state)
 
     return optax.GradientTransformation(init, update)
+
+
+def _shares(shapes: list[tuple[int, ...]], sparsity: float, densities: str) -> list[float]:
+    """The share of living entries in each leaf; those of Erdős and Rényi are as near to the total as leaves allow."""
+    if densities == "uniform":
+        return [1 - sparsity] * len(shapes)
+    axes = [shape[-2:] if densities == "erdos_renyi" else shape for shape in shapes]
+    sizes, shares = [math.prod(shape) for shape in shapes], [1.0] * len(shapes)
+    raw = [(sum(lengths) or 1) / max(math.prod(lengths), 1) for lengths in axes]
+    sparse = [i for i, size in enumerate(sizes) if size]
+    while sparse:
+        dense = sum(sizes) - sum(sizes[i] for i in sparse)
+        factor = ((1 - sparsity) * sum(sizes) - dense) / sum(raw[i] * sizes[i] for i in sparse)
+        if all(factor * raw[i] <= 1 for i in sparse):
+            for i in sparse:
+                shares[i] = factor * raw[i]
+            break
+        sparse = [i for i in sparse if factor * raw[i] <= 1]
+    return shares
