@@ -1,5 +1,6 @@
 """What every transformation promises: one list of them all, times what must hold."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import l1jax
 from l1jax import preconditioners
@@ -113,19 +114,22 @@ def same(found: Any, expected: Any, rtol: float = 1e-5) -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @every_case
-def test_keeps_tree_shapes_and_dtypes_and_compiles_once(name, dtype):
+def test_keeps_tree_shapes_and_dtypes_and_compiles_once_with_donated_arguments(name, dtype):
     tx, params = CASES[name].make(), tree(0, dtype)
-    init, update = jax.jit(tx.init), jax.jit(tx.update)
-    state = init(params)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, updates
+
+    state = tx.init(params)
+    expected = types(params), types(state), types(params)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))  # a restored one never is
     for seed in (1, 2, 3):
-        grads = tree(seed, dtype)
-        updates, new = update(grads, state, params)
-        assert types(updates) == types(params)
-        assert types(new) == types(state)
-        params, state = optax.apply_updates(params, updates), new
+        params, state, updates = step(params, state, tree(seed, dtype))
+        assert (types(params), types(state), types(updates)) == expected
         assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params))
-    assert update._cache_size() == 1
+    assert step._cache_size() == 1
 
 
 @every_case
@@ -248,6 +252,27 @@ def test_eight_devices_agree_with_one(name):
     one, eight = data_parallel(tx, 1, params, batch), data_parallel(tx, 8, params, batch)
     same(eight, one, rtol=1e-4)  # parameters, gradients, moments
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a == 0, b == 0), eight[0][0], one[0][0])
+
+
+SORTING = {"magnitude_pruning", "n_of_m", "rigl"}  # of whole leaves, which explicit meshes leave to the user
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in SORTING])
+def test_keeps_the_sharding_of_the_parameters(name):
+    mesh = jax.make_mesh((8,), ("model",), axis_types=(AxisType.Explicit,))
+
+    def axes(tree):
+        return [[axis for axis in (x.sharding.spec if x.sharding else ()) if axis] for x in jax.tree.leaves(tree)]
+
+    with jax.set_mesh(mesh):  # where shardings are part of the type: nothing needs to run
+        shard = {2: NamedSharding(mesh, PartitionSpec("model")), 1: NamedSharding(mesh, PartitionSpec())}
+        params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shard[x.ndim]), tree(0))
+        tx = CASES[name].make()
+        state = jax.eval_shape(tx.init, params)
+        updates, new = jax.eval_shape(tx.update, params, state, params)
+    assert axes(updates) == axes(params)
+    assert axes(new) == axes(state)
+    assert ["model"] in axes(params)
 
 
 def test_checkpoint_brings_every_state_back_bit_for_bit(tmp_path):

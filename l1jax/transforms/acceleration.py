@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from l1jax.penalties import Penalty
-from l1jax.transforms.leaves import at, prox_updates, required, wide
+from l1jax.transforms.leaves import at, check_rate, copied, matched, prox_updates, wide
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
 
@@ -55,23 +55,24 @@ def accelerated(
     >>> l1jax.solution(state, params).round(3).tolist()
     [2.0, 0.0]
     """
+    check_rate(learning_rate)
     strength = moved_by(penalty, scale)
 
     def init(params: optax.Params) -> AcceleratedState:
         count, momentum = jnp.zeros([], jnp.int32), jnp.ones([], float)
-        return AcceleratedState(count, strength.init(params), momentum, jax.tree.map(jnp.asarray, params))
+        return AcceleratedState(count, strength.init(params), momentum, copied(params))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AcceleratedState]:
-        params = required(params, "the prox is taken at params + updates")
+        params = matched(params, updates, "the prox is taken at params + updates")
         step = at(learning_rate, state.count)
         penalties, strengths = strength.update(state.strength, params)
         descent = jax.tree.map(lambda g: (-step * wide(g)).astype(g.dtype), updates)
         moved = prox_updates(penalties, descent, params, jax.tree.map(lambda _: step, updates))
         solution = jax.tree.map(lambda y, u: (wide(y) + wide(u)).astype(y.dtype), params, moved)
         change = jax.tree.map(lambda new, old: wide(new) - wide(old), solution, state.solution)
-        uphill = sum(-jnp.vdot(u, c) for u, c in zip(jax.tree.leaves(moved), jax.tree.leaves(change), strict=True))
+        uphill = sum(-jnp.sum(u * c) for u, c in zip(jax.tree.leaves(moved), jax.tree.leaves(change), strict=True))
         momentum = jnp.where(uphill > 0, 1.0, state.momentum)
         next_momentum = (1 + jnp.sqrt(1 + 4 * jnp.square(momentum))) / 2
         extrapolation = (momentum - 1) / next_momentum

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
-from l1jax.transforms.leaves import at, required
+from l1jax.penalties import known
+from l1jax.transforms.leaves import at, copied, required
 
 
 class SparseEmaState(NamedTuple):
@@ -39,11 +40,11 @@ def sparse_ema(decay: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     >>> state[-1].average.tolist()  # ¾·4 + ¼·2; 0, where the plain average has ¾
     [3.5, 0.0]
     """
-    if isinstance(decay, int | float) and not 0 <= decay < 1:
+    if known(decay) and not 0 <= decay < 1:
         raise ValueError(f"`decay` (={decay}) must be at least 0 and below 1, such as 0.999.")
 
     def init(params: optax.Params) -> SparseEmaState:
-        return SparseEmaState(jnp.zeros([], jnp.int32), jax.tree.map(jnp.asarray, params))
+        return SparseEmaState(jnp.zeros([], jnp.int32), copied(params))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
@@ -59,7 +60,7 @@ def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
     """Move an exponential average towards `params`, keeping every zero of `params` exactly zero.
 
     avg ← 0 where p = 0; p where avg = 0 (an entry that comes back starts afresh, not from its
-    zero); decay·avg + (1 − decay)·p elsewhere.
+    zero); decay·avg + (1 − decay)·p elsewhere. Integer leaves, which have no average, are p.
 
     Args:
         average: the average so far; `params` at the start.
@@ -71,7 +72,9 @@ def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
     [3.0, 0.0, 3.0]
     """
 
-    def move(a, p):
+    def move(a: Array, p: Array) -> Array:
+        if not jnp.issubdtype(jnp.result_type(a), jnp.inexact):
+            return p
         mixed = a + (1 - decay) * (p - a)
         return jnp.where((p == 0) | (a == 0), p, mixed).astype(a.dtype)
 

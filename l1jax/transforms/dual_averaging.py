@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from l1jax.penalties import Penalty
-from l1jax.transforms.leaves import at, prox_leaves, required, wide
+from l1jax.penalties import Penalty, check_metric, known
+from l1jax.transforms.leaves import at, check_rate, copied, matched, prox_leaves, wide
 from l1jax.transforms.strengths import Scale, Strength, StrengthState, moved_by
 
 
@@ -61,7 +61,9 @@ def regularized_dual_averaging(
     def metric(state: DualAveragingState, k: Array) -> Array:
         return jnp.sqrt(k) / at(learning_rate, state.count)
 
-    return _dual_averaging(weight, metric, moved_by(penalty, scale), momentum=1.0, restarts=(), squares=False)
+    return _dual_averaging(
+        learning_rate, weight, metric, moved_by(penalty, scale), momentum=1.0, restarts=(), squares=False
+    )
 
 
 def rmda(
@@ -110,7 +112,7 @@ def rmda(
     def metric(state: DualAveragingState, k: Array) -> Array:
         return jnp.sqrt(k)
 
-    return _dual_averaging(weight, metric, moved_by(penalty, scale), momentum, restarts, squares=False)
+    return _dual_averaging(learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=False)
 
 
 def ramda(
@@ -124,7 +126,8 @@ def ramda(
 ) -> optax.GradientTransformation:
     """Regularised adaptive momentum dual averaging: `rmda` in a diagonal metric, as Adam is to SGD.
 
-    As `rmda` with ½‖W − W⁰‖²_P instead of ½√k·‖W − W⁰‖², P = ∛U + ε and U = Σ sₖGₖ².
+    As `rmda` with ½‖W − W⁰‖²_P instead of ½√k·‖W − W⁰‖², P = ∛U + ε and U = Σ sₖGₖ². Converges to the
+    same points, stationary for loss + penalty, and identifies their zeros likewise.
 
     Args:
         learning_rate: η, a scalar or a schedule of the updates so far.
@@ -138,7 +141,7 @@ def ramda(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: as `rmda`, and if `eps` is not positive.
+        ValueError: as `rmda`, if `eps` is not positive, and from `init` for a `group_mcp`.
 
     Source: Huang and Lee, Regularized adaptive momentum dual averaging with an efficient inexact
     subproblem solver for training structured neural network, NeurIPS 2024, algorithm 1.
@@ -150,7 +153,7 @@ def ramda(
     [1.25]
     """
 
-    if isinstance(eps, int | float) and not 0 < eps < math.inf:
+    if known(eps) and not 0 < eps < math.inf:
         raise ValueError(f"`eps` (={eps}) must be positive and finite: P = eps where the gradient is still 0.")
 
     def weight(count: Array, k: Array) -> Array:
@@ -159,7 +162,7 @@ def ramda(
     def metric(state: DualAveragingState, k: Array) -> PyTree:
         return jax.tree.map(lambda u: jnp.cbrt(u) + at(eps, state.count), state.square_sum)
 
-    return _dual_averaging(weight, metric, moved_by(penalty, scale), momentum, restarts, squares=True)
+    return _dual_averaging(learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=True)
 
 
 def rising_momentum(momentum: float, begin: int = 0) -> optax.Schedule:
@@ -183,6 +186,7 @@ def rising_momentum(momentum: float, begin: int = 0) -> optax.Schedule:
 
 
 def _dual_averaging(
+    learning_rate: optax.ScalarOrSchedule,
     weight: Callable[[Array, Array], Array],
     metric: Callable[[DualAveragingState, Array], PyTree],
     strength: Strength,
@@ -192,15 +196,23 @@ def _dual_averaging(
 ) -> optax.GradientTransformation:
     """Ŵ = prox of α/P·penalty at W⁰ − V/P, then W ← (1 − c)W + cŴ."""
     _check_momentum(momentum)
+    check_rate(learning_rate)
+    if isinstance(restarts, int):
+        raise ValueError(f"`restarts` (={restarts}) must be a sequence of numbers of updates, such as ({restarts},).")
     if any(later <= earlier for earlier, later in zip((0, *restarts), restarts, strict=False)):
         raise ValueError(f"`restarts` (={tuple(restarts)}) must be positive and rise, such as (3000, 6000).")
 
     def init(params: optax.Params) -> DualAveragingState:
-        params = jax.tree.map(jnp.asarray, params)
-        zeros = jax.tree.map(lambda p: jnp.zeros_like(wide(p)), params)
-        square_sum = zeros if squares else None
+        if squares:
+            check_metric(strength.penalty, params, "take `rmda`, whose step is one number")
+        start, solution = copied(params), copied(params)
+
+        def zeros() -> PyTree:
+            return jax.tree.map(lambda p: jnp.zeros_like(wide(p)), start)
+
+        square_sum = zeros() if squares else None
         count, weight_sum = jnp.zeros([], jnp.int32), jnp.zeros([], float)
-        return DualAveragingState(count, strength.init(params), params, zeros, square_sum, weight_sum, params)
+        return DualAveragingState(count, strength.init(params), start, zeros(), square_sum, weight_sum, solution)
 
     def restart(state: DualAveragingState, params: PyTree, k: Array) -> DualAveragingState:
         fresh = init(params)
@@ -214,7 +226,7 @@ def _dual_averaging(
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, DualAveragingState]:
-        params = required(params, "they are averaged with the minimiser and start each stage")
+        params = matched(params, updates, "they are averaged with the minimiser and start each stage")
         begin = sum(jnp.where(state.count >= r, r - last, 0) for last, r in zip((0, *restarts), restarts, strict=False))
         k = jnp.asarray(state.count - begin + 1, float)
         state = restart(state, params, k) if restarts else state
@@ -243,5 +255,5 @@ def _dual_averaging(
 
 
 def _check_momentum(momentum: ArrayLike | optax.Schedule) -> None:
-    if isinstance(momentum, int | float) and not 0 < momentum <= 1:
+    if known(momentum) and not 0 < momentum <= 1:
         raise ValueError(f"`momentum` (={momentum}) must be above 0 and at most 1, which averages nothing.")

@@ -1,6 +1,6 @@
 """Leaves of parameter trees: which a pattern selects, and prox steps leaf by leaf."""
 
-import re
+import itertools
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from l1jax.penalties import Penalty, path_name
+from l1jax.penalties import Penalty, check_number, path_name, selected
 
 
 def required(params: optax.Params | None, reason: str) -> Any:
@@ -18,21 +18,46 @@ def required(params: optax.Params | None, reason: str) -> Any:
     return params
 
 
-def selected(tree: PyTree, pattern: str) -> PyTree:
-    """A tree of booleans: whether the pattern is found in the leaf's path; "" selects every leaf.
+def matched(params: optax.Params | None, updates: optax.Updates, reason: str) -> Any:
+    """Return `params`, or say why `update` needs them, or where the updates are not like them."""
+    params = required(params, reason)
+    for u, p in itertools.zip_longest(_shapes(updates), _shapes(params), fillvalue=("nothing", None)):
+        if u[1] != p[1]:
+            raise ValueError(
+                f"`updates` must be a tree like `params`, but have {_show(*u)} where these have {_show(*p)}."
+            )
+    return params
 
-    Raises:
-        ValueError: if `pattern` is no regular expression, or matches no path of a tree with leaves.
-    """
-    try:
-        search = re.compile(pattern).search
-    except re.error as error:
-        raise ValueError(f"`pattern` (={pattern!r}) must be a regular expression: {error}.") from None
-    found = jax.tree_util.tree_map_with_path(lambda path, _: search(path_name(path)) is not None, tree)
-    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    if paths and not any(jax.tree.leaves(found)):
-        raise ValueError(f"`pattern` (={pattern!r}) must match at least one parameter path; the paths are {paths}.")
+
+def _shapes(tree: PyTree) -> list[tuple[str, tuple[int, ...] | None]]:
+    return [(path_name(path), jnp.shape(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _show(path: str, shape: tuple[int, ...] | None) -> str:
+    return path if shape is None else f"{path or 'an array'} of shape {shape}"
+
+
+def floating(tree: PyTree, pattern: str) -> PyTree:
+    """A tree of booleans: which leaves the pattern selects; refuse those that are not of floating point."""
+    found = selected(tree, pattern)
+    for (path, leaf), chosen in zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(found), strict=True):
+        if chosen and not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise ValueError(
+                f"{path_name(path) or 'the array'} has dtype {jnp.result_type(leaf)}, but must be of floating point; "
+                "leave the leaf out by `pattern`."
+            )
     return found
+
+
+def check_rate(learning_rate: Any) -> None:
+    """Refuse a concrete learning rate that is negative or not finite; schedules and tracers pass."""
+    if not callable(learning_rate):
+        check_number("learning_rate", learning_rate, remedy="it is the step of the prox")
+
+
+def copied(params: PyTree) -> PyTree:
+    """The same in buffers of its own: a state may be donated together with the parameters that it starts from."""
+    return jax.tree.map(lambda p: jnp.array(p, copy=True), params)
 
 
 def wide(x: Array) -> Array:

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties import Penalty
+from l1jax.penalties import Penalty, known
 from l1jax.transforms import preconditioners
-from l1jax.transforms.leaves import at
+from l1jax.transforms.leaves import at, check_rate
 from l1jax.transforms.proximal import preconditioned_proximal, proximal
 from l1jax.transforms.strengths import Scale
 
@@ -48,6 +48,7 @@ def proximal_sgd(
     >>> [round(x, 3) for x in params.tolist()]
     [2.0, 0.0]
     """
+    check_rate(learning_rate)
     inner = optax.sgd(learning_rate, momentum, nesterov)
     return optax.chain(inner, proximal(penalty, _with_momentum(learning_rate, momentum, nesterov), scale=scale))
 
@@ -91,6 +92,7 @@ def proximal_adam(
     >>> [round(x, 3) for x in optax.apply_updates(params, updates)["kernel"].tolist()]  # 1 − 0.1 − 0.1·2/1; 0
     [0.7, 0.0]
     """
+    check_rate(learning_rate)
     inner = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
     metric = preconditioners.adam(b2, eps, eps_root)
     return preconditioned_proximal(inner, metric, penalty, learning_rate, scale=scale, per_group=per_group)
@@ -141,6 +143,7 @@ def proximal_rmsprop(
     >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]  # √ν = ½: 2 − 0.1·1/½ − 0.1·1/½
     [1.6]
     """
+    check_rate(learning_rate)
     scale_by = optax.scale_by_stddev if centered else optax.scale_by_rms
     inner = optax.chain(
         scale_by(decay, eps, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction),
@@ -185,6 +188,7 @@ def proximal_adagrad(
     >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]  # √s = ½: 2 − 0.1 − 0.1·1/½
     [1.7]
     """
+    check_rate(learning_rate)
     inner = optax.adagrad(learning_rate, initial_accumulator_value, eps)
     metric = preconditioners.adagrad(eps)
     return preconditioned_proximal(inner, metric, penalty, learning_rate, scale=scale, per_group=per_group)
@@ -196,7 +200,7 @@ def _with_momentum(
     """The learning rate times the sum of the weights that optax's momentum gave to gradients so far."""
     if momentum is None:
         return learning_rate
-    if isinstance(momentum, int | float) and not 0 <= momentum < 1:
+    if known(momentum) and not 0 <= momentum < 1:
         raise ValueError(f"`momentum` (={momentum}) must be at least 0 and below 1; None switches it off.")
 
     def step(count: ArrayLike) -> Array:

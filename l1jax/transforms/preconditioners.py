@@ -4,13 +4,6 @@ An optimiser that moves x by learning_rate·m/d has the metric d/learning_rate; 
 a function state → d, a tree like the parameters. The hyperparameters live in optax's closures and
 several optimisers share a state type, so they are told here once more, never guessed. Below, t is
 the number of updates so far and ν, μ are the state's `nu` and `mu`.
-
->>> import jax.numpy as jnp, optax
->>> from l1jax import preconditioners
->>> tx = optax.adagrad(1e-2, eps=1e-7)
->>> _, state = tx.update(jnp.full(2, 0.3), tx.init(jnp.zeros(2)))
->>> [round(x, 3) for x in preconditioners.adagrad(eps=1e-7)(state).tolist()]  # √(0.1 + 0.3²)
-[0.436, 0.436]
 """
 
 from collections.abc import Callable
@@ -33,6 +26,12 @@ def adam(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8, eps_root: ArrayLike = 0.0
         eps_root: the optimiser's `eps_root`, inside the root.
 
     Source: Kingma and Ba, ICLR 2015, algorithm 1.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = optax.adam(0.1), jnp.zeros(1)
+    >>> _, state = tx.update(jnp.full(1, 0.3), tx.init(params))
+    >>> round(float(l1jax.preconditioners.adam()(state)[0]), 3)  # |g| after one update
+    0.3
     """
 
     def denominator(state: optax.OptState) -> PyTree:
@@ -50,6 +49,12 @@ def yogi(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-3, eps_root: ArrayLike = 0.0
     """√(ν/(1 − b2ᵗ) + eps_root) + eps, as Adam's with Yogi's larger `eps`: `optax.yogi`.
 
     Source: Zaheer, Reddi, Sachan, Kale, Kumar: Adaptive methods for nonconvex optimization, NeurIPS 2018.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = optax.yogi(0.1), jnp.zeros(1)
+    >>> _, state = tx.update(jnp.full(1, 0.3), tx.init(params))
+    >>> round(float(l1jax.preconditioners.yogi()(state)[0]), 3)  # its ν starts at 1e-6
+    0.303
     """
     return adam(b2, eps, eps_root)
 
@@ -58,6 +63,12 @@ def amsgrad(eps: ArrayLike = 1e-8, eps_root: ArrayLike = 0.0) -> Preconditioner:
     """√(ν_max + eps_root) + eps, the maximum of bias-corrected moments: `optax.amsgrad`.
 
     Source: Reddi, Kale, Kumar: On the convergence of Adam and beyond, ICLR 2018.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = optax.amsgrad(0.1), jnp.zeros(1)
+    >>> _, state = tx.update(jnp.full(1, 0.3), tx.init(params))
+    >>> round(float(l1jax.preconditioners.amsgrad()(state)[0]), 3)
+    0.3
     """
     return lambda state: jax.tree.map(lambda nu: jnp.sqrt(nu + eps_root) + eps, _node(state, "nu_max").nu_max)
 
@@ -66,6 +77,12 @@ def adabelief(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-16) -> Preconditioner:
     """√(ν/(1 − b2ᵗ)) + eps: `optax.adabelief`, whose ν contains `eps_root` already.
 
     Source: Zhuang et al.: AdaBelief optimizer, NeurIPS 2020.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = optax.adabelief(0.1), jnp.zeros(1)
+    >>> _, state = tx.update(jnp.full(1, 0.3), tx.init(params))
+    >>> round(float(l1jax.preconditioners.adabelief()(state)[0]), 3)  # |g − m|, m = 0.1·0.3
+    0.27
     """
     return adam(b2, eps)
 
@@ -83,6 +100,12 @@ def rmsprop(
 
     Source: Hinton, Neural networks for machine learning, lecture 6e (2012); centred: Graves,
     arXiv:1308.0850 (2013), equations 38 to 45.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = optax.rmsprop(0.1), jnp.zeros(1)
+    >>> _, state = tx.update(jnp.full(1, 0.3), tx.init(params))
+    >>> round(float(l1jax.preconditioners.rmsprop()(state)[0]), 3)  # √(0.1·0.3²)
+    0.095
     """
 
     def root(nu: Array) -> Array:
@@ -109,6 +132,12 @@ def adagrad(eps: ArrayLike = 1e-7) -> Preconditioner:
     step learning_rate/√eps: an entry that the loss does not see goes to zero.
 
     Source: Duchi, Hazan, Singer, JMLR 12 (2011).
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx, params = optax.adagrad(0.1), jnp.zeros(1)
+    >>> _, state = tx.update(jnp.full(1, 0.3), tx.init(params))
+    >>> round(float(l1jax.preconditioners.adagrad()(state)[0]), 3)  # √(0.1 + 0.3²)
+    0.436
     """
     return lambda state: jax.tree.map(lambda s: jnp.sqrt(s + eps), _node(state, "sum_of_squares").sum_of_squares)
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from l1jax.penalties import Penalty
+from l1jax.penalties import Penalty, check_metric, in_layout
 from l1jax.penalties.groups import layout
-from l1jax.transforms.leaves import at, prox_updates, required, wide
+from l1jax.transforms.leaves import at, check_rate, matched, prox_updates, wide
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
@@ -60,6 +60,7 @@ def proximal(
     >>> optax.apply_updates(params, updates).tolist()
     [1.0, 0.0]
     """
+    check_rate(learning_rate)
     strength = moved_by(penalty, scale)
 
     def init(params: optax.Params) -> ProximalState:
@@ -68,7 +69,7 @@ def proximal(
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, ProximalState]:
-        params = required(params, "the prox is taken at params + updates")
+        params = matched(params, updates, "the prox is taken at params + updates")
         step = at(learning_rate, state.count)
         penalties, strengths = strength.update(state.strength, params)
         updates = prox_updates(penalties, updates, params, jax.tree.map(lambda _: step, updates))
@@ -100,14 +101,17 @@ def preconditioned_proximal(
         learning_rate: the inner optimiser's own, a scalar or a schedule; divided by 1 − μ if the
             inner optimiser ends with optax's momentum μ, which is not normalised.
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
-        per_group: take one step size per group, for penalties that have an `axis` to reduce over:
-            dᵢ becomes its root mean square over the group, in the gradient step (u times dᵢ over
-            it) and in the prox, so the fixed points stay the same and a group's prox needs no
-            inner iteration. Its step has length 1 along the group's axes.
+        per_group: take one step size per group, for penalties that move groups of entries together
+            (`group_l1` and its like, also in a `sum_of`; for `linf` and `l1_ball` the leaf is the
+            group): dᵢ becomes its root mean square over the group, in the gradient step (u times dᵢ
+            over it) and in the prox, so the fixed points stay the same and a group's prox needs no
+            inner iteration.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: if `penalty` is none or `learning_rate` negative or not finite; from `init` if a
+            `by_path` pattern does not fit the parameters, or a `group_mcp` would meet steps that
+            differ within its groups, or the preconditioner is another optimiser's; from `update` without
+            `params`.
 
     Source: Yun, Lozano, Yang: Adaptive proximal gradient methods, NeurIPS 2021, algorithm 1.
 
@@ -119,41 +123,49 @@ def preconditioned_proximal(
     >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]
     [0.7, 0.85]
     """
+    check_rate(learning_rate)
     strength = moved_by(penalty, scale)
 
     def init(params: optax.Params) -> PreconditionedProximalState:
-        return PreconditionedProximalState(jnp.zeros([], jnp.int32), strength.init(params), inner.init(params))
+        if not per_group:
+            check_metric(penalty, params, "take `per_group=True`")
+        strengths, inner_state = strength.init(params), inner.init(params)
+        jax.eval_shape(preconditioner, inner_state)  # refuses the state of another optimiser
+        return PreconditionedProximalState(jnp.zeros([], jnp.int32), strengths, inner_state)
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, PreconditionedProximalState]:
-        params = required(params, "the prox is taken at params + updates")
+        params = matched(params, updates, "the prox is taken at params + updates")
         updates, inner_state = inner.update(updates, state.inner, params)
         penalties, strengths = strength.update(state.strength, params)
-        metric = preconditioner(inner_state)
+        step, metric = at(learning_rate, state.count), preconditioner(inner_state)
         if per_group:
-            updates, metric = _one_step_per_group(penalties, updates, metric)
-        step = at(learning_rate, state.count)
-        updates = prox_updates(penalties, updates, params, jax.tree.map(lambda d: step / wide(d), metric))
+            updates = _prox_per_group(penalties, updates, params, metric, step)
+        else:
+            updates = prox_updates(penalties, updates, params, jax.tree.map(lambda d: step / wide(d), metric))
         return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths, inner=inner_state)
 
     return optax.GradientTransformation(init, update)
 
 
-def _one_step_per_group(penalties: list[Penalty | None], updates: PyTree, metric: PyTree) -> tuple[PyTree, PyTree]:
-    """Pool the metric over each group's axes, and take the gradient step in the pooled metric too."""
+def _prox_per_group(
+    penalties: list[Penalty | None], updates: PyTree, params: PyTree, metric: PyTree, learning_rate: Array
+) -> PyTree:
+    """`prox_updates` in the metric pooled over each group, in which the gradient step is taken too."""
 
-    def pool(penalty: Penalty | None, d: Array) -> Array:
+    def pool(penalty: Penalty | None, u: Array, p: Array, d: Array) -> tuple[Penalty | None, Array, Array, Array]:
         groups = getattr(penalty, "axis", None)
-        if groups is None:
-            return d
+        if penalty is None or groups is None:
+            return penalty, u, p, learning_rate / wide(d)
         shape, axes = layout(groups, d.shape)
-        pooled = jnp.sqrt(jnp.mean(jnp.square(wide(d)).reshape(shape), axes, keepdims=True))
-        return pooled if shape == d.shape else jnp.broadcast_to(pooled, shape).reshape(d.shape)
+        d = wide(d).reshape(shape)
+        pooled = jnp.sqrt(jnp.mean(jnp.square(d), axes, keepdims=True))
+        u = (wide(u).reshape(shape) * (d / pooled)).astype(u.dtype)
+        return in_layout(penalty, p.shape), u, p.reshape(shape), learning_rate / pooled
 
-    leaves, treedef = jax.tree.flatten(metric)
-    pooled = treedef.unflatten([pool(*row) for row in zip(penalties, leaves, strict=True)])
-    updates = jax.tree.map(
-        lambda u, d, group: (wide(u) * (wide(d) / wide(group))).astype(u.dtype), updates, metric, pooled
-    )
-    return updates, pooled
+    leaves, treedef = jax.tree.flatten(updates)
+    columns = (penalties, leaves, jax.tree.leaves(params), jax.tree.leaves(metric))
+    rows = [pool(*row) for row in zip(*columns, strict=True)]
+    moved = prox_updates([row[0] for row in rows], *([row[i] for row in rows] for i in (1, 2, 3)))
+    return treedef.unflatten([new.reshape(u.shape) for new, u in zip(moved, leaves, strict=True)])

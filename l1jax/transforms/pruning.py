@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from l1jax.transforms.leaves import required, selected
+from l1jax.penalties import known, selected
+from l1jax.transforms.leaves import floating, required
 
 
 class PruningState(NamedTuple):
@@ -46,7 +47,7 @@ def magnitude_pruning(
     >>> optax.apply_updates(params, updates).tolist()
     [3.0, 0.0, 2.0, 0.0]
     """
-    if isinstance(schedule, int | float) and not 0 <= schedule <= 1:
+    if known(schedule) and not 0 <= schedule <= 1:
         raise ValueError(f"`schedule` (={schedule}) must be a share of zeros from 0 to 1.")
     share = schedule if callable(schedule) else lambda count: schedule
 
@@ -113,9 +114,7 @@ def largest(score: Float[Array, "*shape"], count: Int[Array, ""]) -> Bool[Array,
 
 def mask_leaves(params: PyTree, pattern: str) -> PyTree:
     """An all-true mask for the leaves that the pattern selects, None for the others."""
-    return jax.tree.map(
-        lambda p, chosen: jnp.ones(jnp.shape(p), bool) if chosen else None, params, selected(params, pattern)
-    )
+    return jax.tree.map(lambda p, chosen: jnp.ones_like(p, bool) if chosen else None, params, floating(params, pattern))
 
 
 def zero_outside(mask: Array | None, u: Array, p: Array) -> Array:
@@ -143,6 +142,7 @@ def _masked(
     selected((), pattern)  # refuse what is no regular expression
 
     def init(params: optax.Params) -> PruningState:
+        params = jax.tree.map(jnp.asarray, params)
         mask = mask_leaves(params, pattern)
         jax.eval_shape(
             lambda: map_masked(lambda m, _, p: choose(jnp.zeros(p.shape), m, jnp.zeros([])), mask, mask, params)

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax.transforms.leaves import selected
+from l1jax.penalties import Groups, group_axes, path_name, selected
+from l1jax.penalties.groups import Blocks, as_groups
+from l1jax.transforms.leaves import floating
 
 
 class Factors(NamedTuple):
@@ -35,8 +37,9 @@ def hadamard(pattern: str = "", depth: int = 2) -> Reparametrisation:
     """Write w as an entrywise product of `depth` factors, w = u ⊙ v for 2.
 
     The least ridge among all factors with the product w is Σ |wᵢ|^(2/depth): ‖w‖₁ for depth 2, and
-    non-convex below. Gradient descent approaches zeros but does not reach them: `merge` with a
-    small threshold (1e-6, say) makes them exact. An entry whose factors are all 0 stays 0.
+    non-convex below. Training converges to factors whose product is a stationary point of loss +
+    λ Σ |wᵢ|^(2/depth). Gradient descent approaches zeros but does not reach them: `merge` with a small
+    threshold (1e-6, say) makes them exact. An entry whose factors are all 0 stays 0.
 
     Args:
         pattern: regular expression, searched in the leaf's path: which leaves are factorised.
@@ -58,27 +61,29 @@ def hadamard(pattern: str = "", depth: int = 2) -> Reparametrisation:
     [4.0, 0.0]
     """
 
-    def factors(w: Array) -> Factors:
+    def factors(w: Array, path: str) -> Factors:
         root = jnp.abs(w) ** (1 / depth)
         return Factors(jnp.sign(w) * root, (root,) * (depth - 1))
 
     return _reparametrisation(factors, pattern, depth)
 
 
-def d_gating(axis: int | tuple[int, ...], pattern: str = "", depth: int = 2) -> Reparametrisation:
+def d_gating(axis: Groups | list[int], pattern: str = "", depth: int = 2) -> Reparametrisation:
     """Write each group of w as a weight times `depth` − 1 scalar gates.
 
     The least ridge among all factors with the product w is Σ ‖w_group‖₂^(2/depth): the group lasso
-    for depth 2 (without the factor √size of `group_l1`), and non-convex below. As with `hadamard`,
-    exact zeros come from the threshold of `merge`.
+    for depth 2 (without the factor √size of `group_l1`), and non-convex below. Training converges to
+    factors whose product is a stationary point of loss + λ times that. As with `hadamard`, exact zeros
+    come from the threshold of `merge`.
 
     Args:
-        axis: the axes to reduce over, as in `group_l1`: one group per remaining index.
+        axis: the axes to reduce over, as in `group_l1`: one group per remaining index; or
+            `output_channels()`, `input_channels()`, `scales()`.
         pattern: regular expression, searched in the leaf's path: which leaves are factorised.
         depth: number of factors, at least 2.
 
     Raises:
-        ValueError: as `hadamard`.
+        ValueError: as `hadamard`; for `kernel_blocks`, and from `split` if a leaf has not the axes.
 
     Source: Kolb, Frost, Bischl, Rügamer, Differentiable sparsity via D-gating: simple and versatile
     structured penalization, NeurIPS 2025.
@@ -92,8 +97,12 @@ def d_gating(axis: int | tuple[int, ...], pattern: str = "", depth: int = 2) -> 
     [[3.0], [4.0]]
     """
 
-    def factors(w: Array) -> Factors:
-        norm = jnp.sqrt(jnp.sum(jnp.square(w), axis, keepdims=True))
+    groups = as_groups(axis)
+    if isinstance(groups, Blocks):
+        raise ValueError(f"`axis` (={groups}) must name whole axes, which a gate broadcasts over.")
+
+    def factors(w: Array, path: str) -> Factors:
+        norm = jnp.sqrt(jnp.sum(jnp.square(w), group_axes(groups, w.shape, path), keepdims=True))
         gate = norm ** (1 / depth)
         others = gate ** (depth - 1)
         return Factors(w / jnp.where(norm == 0, 1, others), (gate,) * (depth - 1))
@@ -101,13 +110,17 @@ def d_gating(axis: int | tuple[int, ...], pattern: str = "", depth: int = 2) -> 
     return _reparametrisation(factors, pattern, depth)
 
 
-def _reparametrisation(factors: Callable[[Array], Factors], pattern: str, depth: int) -> Reparametrisation:
+def _reparametrisation(factors: Callable[[Array, str], Factors], pattern: str, depth: int) -> Reparametrisation:
     if depth < 2:
         raise ValueError(f"`depth` (={depth}) must be at least 2: one factor is the parameter itself.")
     selected((), pattern)  # refuse what is no regular expression
 
     def split(params: PyTree) -> PyTree:
-        return jax.tree.map(lambda w, chosen: factors(w) if chosen else w, params, selected(params, pattern))
+        return jax.tree_util.tree_map_with_path(
+            lambda path, w, chosen: factors(w, path_name(path) or "the array") if chosen else w,
+            params,
+            floating(params, pattern),
+        )
 
     def merge(tree: PyTree, threshold: ArrayLike = 0.0) -> PyTree:
         def product(leaf: Any) -> Any:

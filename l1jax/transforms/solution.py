@@ -3,9 +3,11 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from l1jax.penalties import path_name
 from l1jax.transforms.acceleration import AcceleratedState
 from l1jax.transforms.dual_averaging import DualAveragingState
 
@@ -21,6 +23,9 @@ def solution(opt_state: optax.OptState, params: PyTree) -> PyTree:
         opt_state: the state of any chain.
         params: the parameters that belong to it.
 
+    Raises:
+        ValueError: if the parameters have not the leaves that the state has a solution of.
+
     >>> import jax.numpy as jnp, l1jax
     >>> tx, params = l1jax.rmda(1.0, l1jax.l1(0.5), momentum=0.5), jnp.ones(2)
     >>> updates, state = tx.update(jnp.array([0.25, 0.75]), tx.init(params), params)
@@ -29,15 +34,20 @@ def solution(opt_state: optax.OptState, params: PyTree) -> PyTree:
     """
     for state in jax.tree.leaves(opt_state, is_leaf=_has_solution):
         if _has_solution(state):
-            params = jax.tree.map(
-                lambda x, p: p if _is_masked(x) else x.astype(p.dtype), state.solution, params, is_leaf=_is_masked
-            )
+            params = _replaced(params, dict(jax.tree_util.tree_leaves_with_path(state.solution)))
     return params
+
+
+def _replaced(params: PyTree, found: dict[Any, Array]) -> PyTree:
+    """The parameters with the leaves that were found in the place of theirs; a state may box its own otherwise."""
+    paths = dict(jax.tree_util.tree_leaves_with_path(params))
+    if any(path not in paths or jnp.shape(paths[path]) != x.shape for path, x in found.items()):
+        raise ValueError(
+            f"`params` (leaves {[path_name(path) for path in paths]}) must be those of `opt_state`, which has a "
+            f"solution of {[path_name(path) for path in found]}."
+        )
+    return jax.tree_util.tree_map_with_path(lambda path, p: found[path].astype(p.dtype) if path in found else p, params)
 
 
 def _has_solution(node: Any) -> bool:
     return isinstance(node, AcceleratedState | DualAveragingState)
-
-
-def _is_masked(node: Any) -> bool:
-    return isinstance(node, optax.MaskedNode)

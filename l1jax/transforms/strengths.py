@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax.penalties import Penalty, leaf_penalties, scaled
+from l1jax.penalties import Penalty, check_number, check_penalty, leaf_penalties, scaled
 
 Scale = float | Array | optax.Schedule | optax.GradientTransformation | None
 
@@ -46,13 +46,19 @@ class Strength(NamedTuple):
         return penalties, StrengthState(state.scale, control, _strengths(self.penalty, _mean(scale)))
 
 
-def moved_by(penalty: Penalty, scale: Scale) -> Strength:
+def moved_by(penalty: Any, scale: Scale) -> Strength:
     """Let a schedule, a number or a transformation of the number 1 move a penalty's strength."""
+    check_penalty("penalty", penalty)
+    if scale is not None and not _strengths(penalty, 1.0):
+        raise ValueError(f"`scale` (={scale!r}) has no strength to move in `penalty` (={penalty!r}).")
     if isinstance(scale, optax.GradientTransformation):
         return Strength(penalty, scale)
     if scale is None:
         return Strength(penalty, optax.identity())
-    return Strength(penalty, optax.scale_by_schedule(scale) if callable(scale) else optax.scale(scale))
+    if callable(scale):
+        return Strength(penalty, optax.scale_by_schedule(scale))
+    check_number("scale", scale, remedy="or a schedule, or an optax transformation such as `track_sparsity`")
+    return Strength(penalty, optax.scale(scale))
 
 
 def strength(opt_state: optax.OptState) -> Any:
@@ -77,7 +83,7 @@ def strength(opt_state: optax.OptState) -> Any:
     >>> float(l1jax.strength(state))
     0.25
     """
-    values = [value for state in _states(opt_state) for value in state.value]
+    values = [value for state in _states(opt_state) for value in jax.tree.leaves(state.value)]
     return values[0] if len(values) == 1 else tuple(values)
 
 
@@ -91,7 +97,8 @@ def set_scale(opt_state: optax.OptState, scale: ArrayLike) -> optax.OptState:
         scale: replaces the scale in the state, 1 after `init`; radii, γ and weights do not change.
 
     Raises:
-        ValueError: if no part of the state belongs to an l1jax transformation.
+        ValueError: if the scale is negative or not finite, or no part of the state belongs to an l1jax
+            transformation.
 
     >>> import jax, jax.numpy as jnp, l1jax
     >>> tx, params = l1jax.proximal_sgd(1.0, l1jax.l1(0.5)), jnp.array([2.0, -1.0])
@@ -101,12 +108,15 @@ def set_scale(opt_state: optax.OptState, scale: ArrayLike) -> optax.OptState:
     >>> jax.vmap(step)(jnp.array([0.0, 1.0, 2.0])).tolist()
     [[2.0, -1.0], [1.5, -0.5], [1.0, 0.0]]
     """
+    check_number("scale", scale)
     _states(opt_state)  # refuse a state without one
-    return jax.tree.map(
-        lambda node: node._replace(scale=jnp.asarray(scale, node.scale.dtype)) if _is_strength(node) else node,
-        opt_state,
-        is_leaf=_is_strength,
-    )
+
+    def rescale(node: Any) -> Any:
+        if not _is_strength(node):
+            return node
+        return node._replace(scale=jax.tree.map(lambda old: jnp.asarray(scale, old.dtype), node.scale))
+
+    return jax.tree.map(rescale, opt_state, is_leaf=_is_strength)
 
 
 def _states(opt_state: optax.OptState) -> list[StrengthState]:

@@ -6,7 +6,7 @@ import jax
 import optax
 
 from l1jax.penalties import Penalty
-from l1jax.transforms.leaves import required
+from l1jax.transforms.leaves import matched
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
 
@@ -19,8 +19,9 @@ class AddSubgradientState(NamedTuple):
 def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientTransformation:
     """Add the penalty's subgradient to the gradient, g ← g + λ sign(w) for L1; chain it first.
 
-    The same as differentiating loss + penalty. It oscillates around zero and never gives exact zeros:
-    take `proximal_adam` or `proximal` for those.
+    The same as differentiating loss + penalty, and with the same stationary points; but where one has
+    a zero the entry hovers around it, by about a step, and never rests on it: take `proximal_adam` or
+    `proximal` for exact zeros.
 
     Args:
         penalty: what to penalise, over the parameters that `update` gets.
@@ -46,7 +47,7 @@ def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientT
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AddSubgradientState]:
-        params = required(params, "the subgradient is taken there")
+        params = matched(params, updates, "the subgradient is taken there")
         penalties, strengths = strength.update(state.strength, params)
         leaves, treedef = jax.tree.flatten(updates)
         columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l1jax.transforms.leaves import required, selected
+from l1jax.penalties import selected
+from l1jax.transforms.leaves import matched
 
 
 def freeze_support(pattern: str = "") -> optax.GradientTransformation:
@@ -39,7 +40,7 @@ def freeze_support(pattern: str = "") -> optax.GradientTransformation:
     def update(
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
-        params = required(params, "their zeros are the ones to keep")
+        params = matched(params, updates, "their zeros are the ones to keep")
         updates = jax.tree.map(
             lambda u, p, frozen: jnp.where(p == 0, jnp.zeros_like(u), u) if frozen else u,
             updates,

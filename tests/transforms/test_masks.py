@@ -129,6 +129,29 @@ def test_rigl_follows_the_paper():
     assert changes >= 3
 
 
+def test_rigl_spreads_the_living_as_erdos_and_renyi_do():
+    shapes = {"a": (3, 3, 16, 64), "b": (400, 100), "c": (20, 10), "d": (50,)}
+    params = {name: jnp.ones(shape) for name, shape in shapes.items()}
+    sizes = {name: np.prod(shape) for name, shape in shapes.items()}
+    raw = {
+        "erdos_renyi": {"a": 80 / 1024, "b": 500 / 40000, "c": 30 / 200, "d": 1.0},
+        "erdos_renyi_kernel": {"a": 86 / 9216, "b": 500 / 40000, "c": 30 / 200, "d": 1.0},
+    }
+    for densities, dense in (("erdos_renyi", "d"), ("erdos_renyi_kernel", "cd")):
+        mask = l1jax.rigl(optax.sgd(0.1), 0.9, densities=densities).init(params).mask
+        living = {name: int(jnp.sum(leaf)) for name, leaf in mask.items()}
+        assert abs(sum(living.values()) - 0.1 * sum(sizes.values())) <= 2  # rounded leaf by leaf
+        assert all(living[name] == sizes[name] for name in dense)
+        sparse = [name for name in shapes if name not in dense]
+        ratios = [living[name] / sizes[name] / raw[densities][name] for name in sparse]
+        np.testing.assert_allclose(ratios, ratios[0], rtol=0.01)
+        assert ratios[0] * min(raw[densities][name] for name in dense) > 1  # they had to be dense
+    uniform = l1jax.rigl(optax.sgd(0.1), 0.9).init(params).mask
+    assert all(int(jnp.sum(uniform[name])) == round(0.1 * sizes[name]) for name in shapes)
+    full = l1jax.rigl(optax.sgd(0.1), 0.0, densities="erdos_renyi").init(params).mask
+    assert all(bool(jnp.all(leaf)) for leaf in full.values())
+
+
 def test_rigl_starts_from_another_mask_for_another_seed_and_leaf():
     params = {"a": jnp.ones((10, 10)), "b": jnp.ones((10, 10)), "c": jnp.ones(3)}
     masks = [l1jax.rigl(optax.sgd(0.1), 0.9, pattern="a|b", seed=seed).init(params).mask for seed in (0, 0, 1)]
@@ -156,6 +179,11 @@ def test_sparse_ema_is_the_average_on_the_support_and_zero_off_it():
     np.testing.assert_allclose(state[-1].average, average, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(state[-1].average == 0, found[-1] == 0)
     assert 0.1 < jnp.mean(found[-1] == 0) < 0.9
+
+
+def test_sparse_average_of_a_counter_is_the_counter():
+    found = l1jax.sparse_average({"n": jnp.array([3]), "w": jnp.ones(1)}, {"n": jnp.array([5]), "w": jnp.ones(1)}, 0.9)
+    assert found["n"] == 5
 
 
 def test_sparse_ema_takes_a_schedule():

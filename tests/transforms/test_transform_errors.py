@@ -1,6 +1,10 @@
 """Bad input is refused with the name, the value, what is required and the remedy."""
 
+import inspect
+import math
+
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -86,7 +90,7 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
         (lambda: l1jax.ramda(0.1, PENALTY, eps=0.0), r"`eps` \(=0.0\) must be positive"),
         (lambda: l1jax.track_sparsity(1.0), r"`target` \(=1.0\) must be a share of zeros"),
         (lambda: l1jax.track_sparsity(-0.1), r"`target` \(=-0.1\) must be"),
-        (lambda: l1jax.track_sparsity(0.5, horizon=10), r"`horizon` \(=10\) must be at least 200"),
+        (lambda: l1jax.track_sparsity(0.5, horizon=10), r"`horizon` \(=10\) must be finite and at least 200"),
         (lambda: l1jax.track_sparsity(0.5, bounds=(0.0, 1.0)), r"`bounds` \(=\(0.0, 1.0\)\) must be positive"),
         (lambda: l1jax.reweight(0), r"`every` \(=0\) must be at least 1"),
         (lambda: l1jax.reweight(5, eps=0.0), r"`eps` \(=0.0\) must be positive"),
@@ -102,6 +106,36 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
         (lambda: l1jax.rigl(optax.sgd(0.1), 1.0), r"`sparsity` \(=1.0\) must be a share of zeros"),
         (lambda: l1jax.rigl(optax.sgd(0.1), 0.5, drop_fraction=2.0), r"`drop_fraction` \(=2.0\) must be"),
         (lambda: l1jax.rigl(optax.sgd(0.1), 0.5, every=0), r"`every` \(=0\) and `stop` .* must be at least 1"),
+        (lambda: l1jax.rigl(optax.sgd(0.1), 0.5, densities="even"), r"`densities` \(='even'\) must be one of uniform"),
+        (lambda: l1jax.track_sparsity(jnp.array(1.5)), r"`target` \(=1.5\) must be a share of zeros"),
+        (lambda: l1jax.track_sparsity(0.5, horizon=math.inf), r"`horizon` \(=inf\) must be finite and at least 200"),
+        (lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=np.float32(1)), r"`momentum` \(=1.0\) must be"),
+        (lambda: l1jax.d_gating(2).split(PARAMS), r"`axis` \(=2\) must be in \[-1, 0\] for dense/bias"),
+        (lambda: l1jax.d_gating(l1jax.kernel_blocks((2,))), r"`axis` \(=Blocks.*\) must name whole axes"),
+        (
+            lambda: l1jax.proximal_sgd(0.1, l1jax.l1_ball(1.0), scale=l1jax.track_sparsity(0.5)),
+            r"`scale` .* has no strength to move in `penalty` \(=L1Ball",
+        ),
+        (lambda: l1jax.proximal_sgd(0.1, PENALTY, scale=-1.0), r"`scale` \(=-1.0\) must be finite and at least 0; or"),
+        (lambda: l1jax.set_scale(l1jax.proximal_sgd(0.1, PENALTY).init(PARAMS), math.nan), r"`scale` \(=nan\) must be"),
+        (
+            lambda: l1jax.solution(l1jax.rmda(0.1, PENALTY).init(PARAMS), jnp.ones(3)),
+            r"`params` \(leaves \[''\]\) must",
+        ),
+        (
+            lambda: l1jax.preconditioned_proximal(optax.sgd(0.1), l1jax.preconditioners.adam(), PENALTY, 0.1).init(
+                PARAMS
+            ),
+            r"exactly one part with the fields .*not 0: give `inner` and `preconditioner` of the same",
+        ),
+        (
+            lambda: l1jax.proximal_adam(0.1, l1jax.by_path({"kernel": l1jax.group_mcp(0.1, 3.0, 0)})).init(PARAMS),
+            r"GroupMcp on dense/kernel, .* one step per group, .*; take `per_group=True`",
+        ),
+        (
+            lambda: l1jax.ramda(0.1, l1jax.sum_of(l1jax.group_mcp(0.1, 3.0, 0), l1jax.l2(0.1))).init(PARAMS),
+            r"GroupMcp on dense/bias, .* one step per group, .*; take `rmda`",
+        ),
         (lambda: l1jax.hadamard(depth=1), r"`depth` \(=1\) must be at least 2"),
         (lambda: l1jax.d_gating(0, "("), r"`pattern` \(='\('\) must be a regular expression"),
         (lambda: l1jax.hadamard("kernels").split(PARAMS), r"`pattern` \(='kernels'\) must match"),
@@ -112,3 +146,65 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+RATED = {
+    "proximal": lambda rate, penalty: l1jax.proximal(penalty, rate),
+    "proximal_sgd": l1jax.proximal_sgd,
+    "proximal_adam": l1jax.proximal_adam,
+    "proximal_rmsprop": l1jax.proximal_rmsprop,
+    "proximal_adagrad": l1jax.proximal_adagrad,
+    "accelerated": l1jax.accelerated,
+    "regularized_dual_averaging": l1jax.regularized_dual_averaging,
+    "rmda": l1jax.rmda,
+    "ramda": l1jax.ramda,
+}
+
+
+@pytest.mark.parametrize("name", RATED)
+def test_learning_rate_must_be_finite_and_not_negative(name):
+    for rate in (-0.1, math.nan):
+        with pytest.raises(ValueError, match=rf"`learning_rate` \(={rate}\) must be finite and at least 0"):
+            RATED[name](rate, PENALTY)
+
+
+def test_what_is_no_penalty_is_refused_where_it_is_given():
+    with pytest.raises(ValueError, match=r"`penalty` \(=0.1\) must be a penalty, such as `l1jax.l1\(1e-4\)`"):
+        inspect.unwrap(l1jax.proximal)(0.1, 0.1)  # without a type checker, as users have it
+    with pytest.raises(ValueError, match=r"`learning_rate` \(=L1\(strength=0.1\)\) must be a number"):
+        inspect.unwrap(l1jax.proximal_adam)(PENALTY, 0.1)
+
+
+OTHERS = ("sparse_ema", "magnitude_pruning", "n_of_m", "track_sparsity", "reweight")  # these move a number or add first
+
+
+@pytest.mark.parametrize("name", [name for name in NEED_PARAMS if name not in OTHERS])
+def test_updates_that_are_not_like_the_parameters(name):
+    tx, params = NEED_PARAMS[name], {"a": jnp.ones((4, 4)), "b": jnp.ones((4, 4))}
+    state = tx.init(params)
+    for updates, message in (
+        ({"a": jnp.ones((4, 4))}, r"have nothing where these have b of shape \(4, 4\)"),
+        ({"a": jnp.ones((4, 4)), "b": jnp.ones(4)}, r"have b of shape \(4,\) where these have b of shape \(4, 4\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tx.update(updates, state, params)
+
+
+@pytest.mark.parametrize("name", ["magnitude_pruning", "n_of_m", "rigl"])
+def test_integer_leaves_are_not_pruned(name):
+    params = {"kernel": jnp.ones((4, 4)), "count": jnp.ones((4, 4), int)}
+    with pytest.raises(
+        ValueError, match=r"count has dtype int32, but must be of floating point; leave the leaf out by"
+    ):
+        PATTERNED[name]("").init(params)
+    assert PATTERNED[name]("kernel").init(params).mask["count"] is None
+    with pytest.raises(ValueError, match=r"count has dtype int32"):
+        l1jax.hadamard().split(params)
+
+
+def test_scale_per_entry_is_refused_for_groups_in_sums_and_for_whole_leaves():
+    params = jnp.ones((4, 3))
+    for penalty in (l1jax.sum_of(l1jax.group_l1(0.1, 0), l1jax.l1(0.1)), l1jax.linf(0.1)):
+        tx = l1jax.proximal_sgd(0.1, penalty, scale=l1jax.reweight(2))
+        with pytest.raises(ValueError, match=rf"must be one number for {type(penalty).__name__}"):
+            tx.update(params, tx.init(params), params)
