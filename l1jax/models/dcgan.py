@@ -87,7 +87,7 @@ def dcgan(
         classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
         packing: images per logit; 1 for none, see `packed`.
         dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
-        checkpointing: whether the backward pass computes each layer but the first and last again, to save memory.
+        checkpointing: whether the backward pass computes each doubling and halving again, to save memory.
 
     Raises:
         ValueError: if the image's shape does not fit.

@@ -21,11 +21,11 @@ class SpectralNorm(nn.Module):
     `batch_stats`; σ is a function of the kernel and `u` alone, the same in training and inference. A
     kernel of zeros stays one, and finite gradients bring it back.
 
-    The layer's output does not change when its kernel is scaled, so L1 on it shrinks the kernel without
-    limiting the network: from ⟨∇f(W), W⟩ = 0 and stationarity, ∇f(W) ∈ −λ∂‖W‖₁, follows λ‖W‖₁ = 0, so the
-    only stationary point is W = 0, and what one sees is a balance between shrinking and growing steps.
-    The zeros come all the same, but the strength then acts together with the learning rate: choose it by
-    the zeros that it gives, and compare strengths at one learning rate only.
+    The loss f does not change when the kernel W is scaled, as in front of batch norm, so that L1 does not
+    limit the network: from ⟨∇f(W), W⟩ = 0 and stationarity, −∇f(W) ∈ λ∂‖W‖₁, follows λ‖W‖₁ = 0. The only
+    stationary point is W = 0; what training shows is a balance between the penalty, which shrinks W, and
+    steps, which make it grow. Which entries are zero depends on the learning rate as much as on the
+    strength: choose the strength by the zeros that it gives, and compare strengths at one learning rate.
 
     Source: Miyato, Kataoka, Koyama, Yoshida, ICLR 2018, algorithm 1.
     """
