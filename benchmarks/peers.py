@@ -1,0 +1,102 @@
+"""The training steps of `training.py` as a PyTorch user would write them, for comparison.
+
+The same layers, objective, Adam and average of the generator. What costs PyTorch time for nothing is left
+out: the discriminator's parameters take no gradient in the generator's turn, one pass of the generator serves
+both turns, and the optimisers are the fused ones.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def dcgan(image_size: int, image_channels: int, latent_size: int = 100, channels: int = 64) -> tuple[nn.Module, ...]:
+    """DCGAN's two networks, as `l1jax.models.dcgan` has them."""
+    start, widths = image_size, []
+    while start > 7:
+        start, widths = start // 2, [*widths, channels * 2 ** len(widths)]
+    up, down = [image_channels, *widths][::-1], [image_channels, *widths]
+    layers = [nn.Linear(latent_size, start**2 * up[0], bias=False), nn.Unflatten(1, (up[0], start, start))]
+    for inputs, outputs in pairwise(up):
+        layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)]
+    generator = nn.Sequential(*layers, nn.Tanh())
+    layers = []
+    for i, (inputs, outputs) in enumerate(pairwise(down)):
+        layers += [nn.Conv2d(inputs, outputs, 4, 2, 1, bias=i == 0)]
+        layers += [nn.BatchNorm2d(outputs)] * (i > 0) + [nn.LeakyReLU(0.2)]
+    return generator, nn.Sequential(*layers, nn.Flatten(), nn.Linear(start**2 * down[-1], 1))
+
+
+def mlp_gan(image_size: int, image_channels: int, latent_size: int = 100) -> tuple[nn.Module, ...]:
+    """The networks of `experiments/mlp_gan.py`: dense against four 5×5 convolutions."""
+    shape = (image_channels, image_size, image_size)
+    layers, widths = [], [latent_size, 1024, 1024]
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
+    pixels = image_channels * image_size**2
+    generator = nn.Sequential(*layers, nn.Linear(1024, pixels), nn.Sigmoid(), nn.Unflatten(1, shape))
+    layers, widths = [], [image_channels, 64, 128, 256, 512]
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Conv2d(inputs, outputs, 5, 2, 2), nn.LeakyReLU(0.2)]
+    return generator, nn.Sequential(*layers, nn.Flatten(), nn.Linear((image_size // 16) ** 2 * 512, 1))
+
+
+class Trainer:
+    """Alternating training of a GAN with the non-saturating loss."""
+
+    def __init__(
+        self,
+        networks: tuple[nn.Module, ...],
+        image_range: tuple[float, float],
+        latent_size: int = 100,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
+        channels_last: bool = False,
+        ema_decay: float = 0.999,
+    ):
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.generator, self.discriminator = (n.to(device).to(memory_format=layout) for n in networks)
+        self.average = [p.detach().clone() for p in self.generator.parameters()]
+        adam = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
+        self.optimizers = [adam(n.parameters()) for n in (self.generator, self.discriminator)]
+        self.image_range, self.latent_size, self.device, self.layout = image_range, latent_size, device, layout
+        self.ema_decay = ema_decay
+        self.autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
+        wrap: Callable = partial(torch.compile, mode=None) if compiled else (lambda f: f)
+        self.generate, self.d_loss, self.g_loss = map(wrap, (self._generate, self._d_loss, self._g_loss))
+
+    def _generate(self, latents: Tensor) -> Tensor:
+        return self.generator(latents)
+
+    def _d_loss(self, images: Tensor, fake: Tensor) -> Tensor:
+        low, high = self.image_range
+        real = low + (high - low) * (images.float() / 255)
+        return F.softplus(-self.discriminator(real)).mean() + F.softplus(self.discriminator(fake)).mean()
+
+    def _g_loss(self, fake: Tensor) -> Tensor:
+        return F.softplus(-self.discriminator(fake)).mean()
+
+    def step(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """One update of both networks; images are uint8, channels first."""
+        g_adam, d_adam = self.optimizers
+        with self.autocast():
+            fake = self.generate(torch.randn(len(images), self.latent_size, device=self.device))
+            d_loss = self.d_loss(images, fake.detach())
+        d_adam.zero_grad()
+        d_loss.backward()
+        d_adam.step()
+        self.discriminator.requires_grad_(False)
+        with self.autocast():
+            g_loss = self.g_loss(fake)
+        g_adam.zero_grad()
+        g_loss.backward()
+        g_adam.step()
+        self.discriminator.requires_grad_(True)
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, list(self.generator.parameters()), 1 - self.ema_decay)
+        return d_loss.detach(), g_loss.detach()

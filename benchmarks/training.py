@@ -1,0 +1,257 @@
+"""Training steps against PyTorch: images per second, memory and compile time.
+
+    python benchmarks/training.py --startup --output benchmarks/results/training-cpu.json
+    python benchmarks/training.py --cases dcgan64 --batch 512 --dtype bfloat16
+
+A step is one update of both networks with Adam, batch norm and the generator's average. l1jax runs it as
+training does, many steps in one compiled call on images that stay on the device, once with Adam and once
+with the L1 penalty's proximal Adam on the generator. PyTorch runs the same networks (`peers.py`), eager and
+compiled, channels first and last; the best of these is compared. All take turns in one process, so that all
+see the same machine. Memory and start-up are measured in fresh processes: the peak of resident memory over
+that before the networks are built (on a GPU, the allocator's peak), and the seconds to the end of the first
+step with an empty and with a filled compilation cache.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import jax
+import measure
+import numpy as np
+import optax
+import peers
+
+from l1jax import config
+from l1jax.data.batches import resident_feed
+from l1jax.training import task as tasks
+from l1jax.training.parallel import make_runner
+
+IMAGES = 512  # resident; the content does not matter
+STRENGTH = 1e-4
+
+
+class Case(NamedTuple):
+    """A network for images of a size, the batch it is measured at, and PyTorch's."""
+
+    model: config.Model
+    image_shape: tuple[int, int, int]
+    batch: int
+    peer: Callable
+    peer_range: tuple[float, float] = (-1.0, 1.0)
+    steps: int = 4  # per turn
+
+
+DENSE = config.MlpGan(
+    latent_size=100,
+    generator_hidden=(1024, 1024),
+    discriminator_channels=(64, 128, 256, 512),
+    discriminator_hidden=(),
+    output="sigmoid",
+)
+CASES = {
+    "dcgan64": Case(config.Dcgan(), (64, 64, 3), 64, peers.dcgan),
+    "dcgan28": Case(config.Dcgan(), (28, 28, 1), 64, peers.dcgan, steps=40),
+    "mlp_gan": Case(DENSE, (64, 64, 3), 128, peers.mlp_gan, (0.0, 1.0)),
+}
+
+
+def images(case: Case) -> np.ndarray:
+    """Random images."""
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, *case.image_shape), np.uint8)
+
+
+def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool = False) -> Callable[[], None]:
+    """Some steps of l1jax's training."""
+    model = replace(case.model, **({"dtype": dtype} if dtype != "float32" else {}))
+    model = replace(model, checkpointing=True) if checkpointing else model
+    adam = config.Optimizer(learning_rate=2e-4, b1=0.5, b2=0.999)
+    penalised = replace(adam, penalty=config.L1(STRENGTH))
+    experiment = config.Config(model=model, generator=penalised, discriminator=adam, batch_size=batch)
+
+    def build(optimizer: config.Optimizer) -> optax.GradientTransformation:
+        tx = optimizer_of(optimizer)
+        if proximal and optimizer.penalty.strength:
+            return tx
+        # The loop reads the strength from the state: it is carried along, without effect.
+        idle = optax.GradientTransformation(
+            lambda params: tx.init(params).strength, lambda updates, state, params=None: (updates, state)
+        )
+        return optax.chain(optax.adam(optimizer.learning_rate, b1=optimizer.b1, b2=optimizer.b2), idle)
+
+    optimizer_of = tasks.build_optimizer
+    with mock.patch.object(tasks, "build_optimizer", build):
+        task = tasks.make_task(experiment, case.image_shape)
+    feed = resident_feed(images(case), 0, task.draws, batch)
+    runner = make_runner(task, feed, jax.devices()[:1])
+    key, resident = jax.random.key(0), runner.replicate(feed.resident)
+    current = {"state": runner.replicate(jax.jit(task.init)(key))}
+
+    def run() -> None:
+        current["state"], metrics = runner.run(current["state"], resident, feed.chunk(0, case.steps), key)
+        assert float(jax.device_get(metrics["skipped"])) == 0
+
+    return run
+
+
+def theirs(case: Case, batch: int, dtype: str, compiled: bool, channels_last: bool) -> Callable[[], None]:
+    """As many steps of PyTorch's."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
+    torch.set_num_threads(measure.environment()["cores"])
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    torch.manual_seed(0)
+    size, _, channels = case.image_shape
+    networks = case.peer(size, channels)
+    trainer = peers.Trainer(
+        networks,
+        case.peer_range,
+        device=device,
+        dtype=getattr(torch, dtype),
+        compiled=compiled,
+        channels_last=channels_last,
+    )
+    resident = torch.from_numpy(images(case)).permute(0, 3, 1, 2).to(device)
+
+    def run() -> None:
+        for _ in range(case.steps):
+            losses = trainer.step(resident[torch.randint(IMAGES, (batch,), device=device)])
+        assert all(np.isfinite(float(loss)) for loss in losses)
+
+    return run
+
+
+def variants(case: Case, batch: int, dtype: str) -> dict[str, Callable[[], Callable[[], None]]]:
+    """What is measured, by name."""
+    found = {"l1jax": lambda: ours(case, batch, dtype, False), "l1jax proximal": lambda: ours(case, batch, dtype, True)}
+    for compiled in (False, True):
+        for last in (False, True):
+            name = f"torch {'compiled' if compiled else 'eager'}{' channels-last' if last else ''}"
+            found[name] = lambda compiled=compiled, last=last: theirs(case, batch, dtype, compiled, last)
+    if hasattr(case.model, "checkpointing"):
+        found["l1jax checkpointing"] = lambda: ours(case, batch, dtype, False, checkpointing=True)
+    return found
+
+
+def start(case: Case, batch: int, dtype: str, name: str) -> dict[str, float]:
+    """In this fresh process: seconds to the end of the first call, and the peak of memory over three."""
+    before, begin = _resident_mib("VmRSS"), time.perf_counter()
+    run = variants(case, batch, dtype)[name]()
+    run()
+    seconds = time.perf_counter() - begin
+    run(), run()
+    return {"first_call_seconds": seconds, "peak_mib": _peak_mib(name) or _resident_mib("VmHWM") - before}
+
+
+def _resident_mib(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def _peak_mib(name: str) -> float | None:
+    """The allocator's peak, on a GPU."""
+    if jax.default_backend() != "gpu":
+        return None
+    if name.startswith("torch"):
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
+    return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
+
+
+def in_fresh_process(name: str, variant: str, batch: int, dtype: str) -> dict[str, float]:
+    """Start-up with an empty and with a filled cache of compiled programs, and the peak of memory."""
+    command = [sys.executable, __file__, "--cases", name, "--batch", str(batch), "--dtype", dtype, "--start", variant]
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": f"{cache}/jax",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "TORCHINDUCTOR_CACHE_DIR": f"{cache}/torch",
+        }
+        runs = [
+            json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            for _ in range(2)
+        ]
+    return {
+        "peak_mib": runs[0]["peak_mib"],
+        "first_call_seconds": runs[0]["first_call_seconds"],
+        "first_call_seconds_cached": runs[1]["first_call_seconds"],
+    }
+
+
+def measured(case: Case, batch: int, dtype: str, pairs: int, chosen: list[str] | None) -> dict:
+    """One case: speed of all variants in turn."""
+    available = variants(case, batch, dtype)
+    seconds = measure.alternate({name: available[name]() for name in chosen or available}, pairs, warmup=1)
+    best = min((v for v in seconds if v.startswith("torch")), key=lambda v: np.median(seconds[v]), default="l1jax")
+    result = {"batch": batch, "dtype": dtype, "steps_per_turn": case.steps, "best_peer": best}
+    for variant, samples in seconds.items():
+        result[variant] = {
+            "images_per_second": measure.quartiles(batch * case.steps / samples),
+            "speed_against_best_peer": measure.quartiles(seconds[best] / samples),
+        }
+    if {"l1jax", "l1jax proximal"} <= seconds.keys():
+        result["proximal_over_plain"] = measure.ratio(seconds["l1jax proximal"], seconds["l1jax"])
+    return result
+
+
+def show(name: str, result: dict) -> None:
+    """Print a case as a table."""
+    print(f"{name}, batch {result['batch']}, {result['dtype']}; best peer: {result['best_peer']}")
+    for variant, row in result.items():
+        if isinstance(row, dict) and "images_per_second" in row:
+            speed, ratio = row["images_per_second"], row["speed_against_best_peer"]
+            spread = f"{ratio['low']:.2f}–{ratio['high']:.2f}"
+            print(f"  {variant:32s} {speed['median']:9.1f} images/s  {ratio['median']:5.2f} × ({spread})")
+            if "peak_mib" in row:
+                seconds = f"{row['first_call_seconds']:.1f} s, cached {row['first_call_seconds_cached']:.1f} s"
+                print(f"  {'':32s} peak {row['peak_mib']:.0f} MiB, first call {seconds}")
+    if "proximal_over_plain" in result:
+        print(f"  proximal step over plain: {result['proximal_over_plain']['median']:.3f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--batch", type=int, help="instead of each case's own")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--variants", nargs="+", help="some only, such as l1jax 'torch compiled channels-last'")
+    parser.add_argument("--steps", type=int, help="per turn")
+    parser.add_argument("--pairs", type=int, default=8, help="turns of each")
+    parser.add_argument("--output", help="where the result goes, as JSON")
+    parser.add_argument("--startup", action="store_true", help="memory and start-up too, in fresh processes")
+    parser.add_argument("--start", help=argparse.SUPPRESS)  # a variant, in a fresh process
+    options = parser.parse_args()
+    if options.start:
+        case = CASES[options.cases[0]]
+        print(json.dumps(start(case, options.batch or case.batch, options.dtype, options.start)))
+        return
+    results = {}
+    for name in options.cases:
+        case = CASES[name]._replace(steps=options.steps or CASES[name].steps)
+        batch = options.batch or case.batch
+        results[name] = measured(case, batch, options.dtype, options.pairs, options.variants)
+        if options.startup:
+            for variant, row in results[name].items():
+                if isinstance(row, dict) and "images_per_second" in row:
+                    row |= in_fresh_process(name, variant, batch, options.dtype)
+        show(name, results[name])
+    if options.output:
+        command = shlex.join(["python", "benchmarks/training.py", *sys.argv[1:]])
+        print(f"written to {measure.write_result(options.output, command, {'cases': results})}")
+
+
+if __name__ == "__main__":
+    main()
