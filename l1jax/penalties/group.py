@@ -1,9 +1,11 @@
 """Group lasso and sparse group lasso: whole channels, filters or blocks are zero at once."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
@@ -22,33 +24,63 @@ def group_prox(x: Array, threshold: Array, axes: tuple[int, ...]) -> Array:
     """Prox of Σ_g λ_g‖x_g‖ in the layout of its groups, given the thresholds τᵢ = λ_g·stepᵢ.
 
     One τ per group (a scalar, or length 1 along `axes`): (1 − τ/‖x‖)₊ x. In a diagonal metric:
-    0 iff Σ(xᵢ/τᵢ)² ≤ 1, else xᵢρ/(ρ + τᵢ), where ρ, the norm of the result, solves
-    N(ρ) = ‖x/(ρ + τ)‖ = 1.
-
-    1/N is concave and increasing, so Newton's iteration on it climbs to ρ from any lower bound; it
-    starts from two that Jensen's inequality gives. The number of steps is fixed: with steps from
-    1e-3 to 1e3 in one group, 6 leave an error below float32's rounding, 10 below float64's.
+    0 iff Σ(xᵢ/τᵢ)² ≤ 1, else xᵢρ/(ρ + τᵢ), where ρ is the norm of the result.
     """
     if threshold.ndim == 0 or all(threshold.shape[axis] == 1 for axis in axes):
         size = group_norm(x, axes)
         return jnp.maximum(1 - threshold / jnp.where(size == 0, 1, size), 0) * x
 
+    edge = jnp.sum(jnp.where(x == 0, 0, jnp.square(x / threshold)), axis=axes, keepdims=True)  # ‖Dx‖²/λ²
+    zero = edge <= 1
+    rho = norm_of_prox(x, threshold, zero, axes)
+    return jnp.where(zero, 0, x * (rho / (rho + threshold)))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def norm_of_prox(x: Array, threshold: Array, zero: Array, axes: tuple[int, ...]) -> Array:
+    """The root ρ > 0 of N(ρ) = ‖x/(ρ + τ)‖ = 1 for each group; 1 where `zero`.
+
+    1/N is concave and increases, so Newton's iteration on it climbs to ρ from any lower bound, here
+    Jensen's. With e the step that it takes at ρ, the next iterate is off by at most 3e²/2ρ, so
+    N − 1 there is at most 3/2·(N − 1)e/ρ of now: the iteration ends where that is below rounding.
+    Measured: up to 8 iterations (float64: 10) for steps from 1e-3 to 1e3 in one group, 1 to 4 for Adam's.
+    """
+
     def total(y: Array) -> Array:
         return jnp.sum(y, axis=axes, keepdims=True)
 
-    edge = total(jnp.where(x == 0, 0, jnp.square(x / threshold)))  # ‖Dx‖²/λ²
-    zero = edge <= 1
-    y = jnp.where(zero, 1, x)  # keeps the branch that is not taken finite, in derivatives too
-    square = jnp.square(y)
-    low = (jnp.sqrt(edge) - 1) * edge / total(jnp.where(y == 0, 0, square / threshold**3))
-    high = jnp.sqrt(total(square)) - total(square * threshold) / total(square)
-    rho = jnp.maximum(jnp.where(jnp.isfinite(low) & ~zero, low, 0), jnp.where(zero, 1, high))
-    for _ in range(10 if x.dtype == jnp.float64 else 6):
-        inverse = 1 / (rho + threshold)
-        q = square * jnp.square(inverse)
-        n = jnp.sqrt(total(q))
-        rho += (n - 1) * jnp.square(n) / total(q * inverse)
-    return jnp.where(zero, 0, y * (rho / (rho + threshold)))
+    def newton(rho: Array) -> tuple[Array, Array]:
+        ratio = x / (rho + threshold)
+        square = total(jnp.square(ratio))
+        excess = jnp.sqrt(square) - 1
+        return excess, excess * square / total(jnp.square(ratio) / (rho + threshold))
+
+    def unfinished(carry: tuple[Array, Array, Array, Array]) -> Array:
+        count, rho, excess, step = carry
+        return (count < 20) & jnp.any(~zero & (excess * step > jnp.finfo(x.dtype).eps * rho))
+
+    def climb(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        count, rho, _, step = carry
+        return count + 1, rho + step, *newton(rho + step)
+
+    square = jnp.where(zero, 1, total(jnp.square(x)))
+    rho = jnp.maximum(jnp.sqrt(square) - total(jnp.square(x) * threshold) / square, 0)
+    _, rho, _, step = jax.lax.while_loop(unfinished, climb, (jnp.zeros([], int), rho, *newton(rho)))
+    return jnp.where(zero, 1, rho + step)
+
+
+@norm_of_prox.defjvp
+def _(axes: tuple[int, ...], primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    (x, threshold, zero), (x_dot, threshold_dot, _) = primals, tangents
+    rho = norm_of_prox(x, threshold, zero, axes)
+    inverse = 1 / (rho + threshold)
+
+    def total(y: Array) -> Array:
+        return jnp.where(zero, 0, jnp.sum(y, axis=axes, keepdims=True))
+
+    ratio = x * inverse
+    change = total(ratio * (x_dot - ratio * threshold_dot) * inverse)
+    return rho, change / jnp.where(zero, 1, total(jnp.square(ratio) * inverse))
 
 
 def group_distance(

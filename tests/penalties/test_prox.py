@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from brute_force import best_of_supports, best_on_faces, best_on_grid, best_with_common_size, objective
 from catalogue import BALL, CONVEX, ENTRYWISE, GROUPED, LINF, PROX, SUM_LINF, WEIGHTS, ids
+from jax.test_util import check_grads
 
 import l1jax
 
@@ -107,6 +108,16 @@ def test_group_prox_satisfies_the_optimality_condition(size, spread):
         single = prox(np.float32(strength), scaled_z.astype(np.float32), step.astype(np.float32))
         assert single.dtype == np.float32
         assert np.max(np.abs(single - y) / np.abs(scaled_z).max(0)) < 2e-6
+
+
+def test_derivatives_of_the_group_prox_are_its_difference_quotients():
+    rng = np.random.default_rng(6)
+    z, step = rng.normal(size=(4, 3)), 10 ** rng.uniform(-1, 1, size=(4, 3))
+    z[:, 1] *= 1e-2  # a group that is zero
+    prox = jax.jit(lambda strength, z, step: l1jax.group_l1(strength, 0).prox(z, step))
+    zero = ~np.any(prox(0.1, z, step), axis=0)
+    np.testing.assert_array_equal(zero, [False, True, False])
+    check_grads(prox, (0.1, z, step), order=2, modes=("rev",), rtol=1e-5)
 
 
 @pytest.mark.parametrize("share", [1 + 1e-9, 1.5, 1e6])
