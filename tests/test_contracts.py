@@ -32,6 +32,12 @@ def metric(learning_rate, penalty):
     )
 
 
+def grouped(learning_rate, penalty, per_group=False):
+    """proximal_adam with groups that have the penalty's strength."""
+    group = l1jax.by_path({"kernel": l1jax.group_l1(penalty.penalties[0].strength, 0)})
+    return l1jax.proximal_adam(learning_rate, group, per_group=per_group)
+
+
 def after_sgd(learning_rate, make):
     return optax.chain(optax.sgd(learning_rate), make())
 
@@ -46,7 +52,8 @@ CASES = {
         {"learning_rate": 0.1},
     ),
     "preconditioned_proximal": Case(metric, {"learning_rate": 0.1}),
-    "one step per group": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "per_group": True}),
+    "groups in a metric": Case(grouped, {"learning_rate": 0.1}),
+    "one step per group": Case(grouped, {"learning_rate": 0.1, "per_group": True}),
     "proximal_sgd": Case(l1jax.proximal_sgd, {"learning_rate": 0.1}),
     "momentum": Case(l1jax.proximal_sgd, {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}),
     "proximal_adam": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "b1": 0.5}),
@@ -138,6 +145,13 @@ def test_init_works_on_shapes_alone(name):
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
     abstract = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), jax.eval_shape(tx.init, shapes))
     assert abstract == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tx.init(params))
+
+
+@every_case
+def test_state_has_memory_of_its_own_and_can_be_donated_with_the_parameters(name):
+    tx, params = CASES[name].make(), tree(0)
+    leaves = jax.tree.leaves((params, tx.init(params)))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
 
 
 @every_case
@@ -290,5 +304,6 @@ def test_checkpoint_brings_every_state_back_bit_for_bit(tmp_path):
 def test_every_public_transformation_is_in_the_list():
     helpers = {"preconditioners", "set_scale", "solution", "sparse_average", "strength", "rising_momentum"}
     reparametrisations = {"d_gating", "hadamard"}
+    variants = {"groups in a metric", "one step per group", "momentum", "schedules"}
     public = {name for name in l1jax.transforms.__all__ if name[0].islower()}
-    assert public - helpers - reparametrisations == set(CASES) - {"one step per group", "momentum", "schedules"}
+    assert public - helpers - reparametrisations == set(CASES) - variants

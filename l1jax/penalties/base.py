@@ -82,6 +82,7 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
         tree_subgradient,
         tree_distance,
     )
+    setattr(penalty, "leaf_prox", prox)  # noqa: B010
     return register(penalty)
 
 
@@ -116,6 +117,12 @@ def register(penalty: PenaltyClass) -> PenaltyClass:
 def distances(penalty: Any, x: Array, grad: Array) -> Array:
     """The distances of one array entry by entry, or group by group, before `distance` gathers them."""
     return inspect.unwrap(type(penalty).distance)(penalty, x, grad)
+
+
+def prox_of_leaf(penalty: Any, x: Array, step: ArrayLike) -> Array:
+    """The prox of one array, without its checks and the pass over the signs of zeros."""
+    prox = getattr(type(penalty), "leaf_prox", None)
+    return penalty.prox(x, step) if prox is None else _at_leaf(prox, penalty, x, step)
 
 
 def leaf_penalties(penalty: Penalty, tree: PyTree) -> list[Penalty | None]:
@@ -232,20 +239,25 @@ def check_broadcasts(name: str, array: ArrayLike, shape: tuple[int, ...], path: 
 
 
 def _leafwise(function: Any, penalty: Any, x: PyTree, **rest: PyTree) -> PyTree:
-    """The function of (penalty, leaf, …) at each leaf, computed in the leaf's dtype or float32 if that is wider."""
+    """The function of (penalty, leaf, …) at each leaf."""
     leaves, treedef = jax.tree_util.tree_flatten_with_path(x)
 
     def at_leaf(leaf_penalty: Any, path_leaf: tuple[Any, ArrayLike], *others: ArrayLike) -> Array:
         path, leaf = path_leaf
-        dtype = jnp.promote_types(jnp.result_type(leaf), jnp.float32)
-        own = jax.tree.map(lambda number: jnp.asarray(number, dtype), leaf_penalty)
         for name, other in zip(rest, others, strict=True):
             remedy = "give one number, or one per entry"
             check_broadcasts(name, other, jnp.shape(leaf), path_name(path) or "the array", remedy)
-        return function(own, *(jnp.asarray(array, dtype) for array in (leaf, *others)))
+        return _at_leaf(function, leaf_penalty, leaf, *others)
 
     columns = (along(name, other, x) for name, other in rest.items())
     return treedef.unflatten([at_leaf(*row) for row in zip(leaf_penalties(penalty, x), leaves, *columns, strict=True)])
+
+
+def _at_leaf(function: Any, penalty: Any, leaf: ArrayLike, *others: ArrayLike) -> Array:
+    """The function of (penalty, leaf, …), computed in the leaf's dtype or float32 if that is wider."""
+    dtype = jnp.promote_types(jnp.result_type(leaf), jnp.float32)
+    own = jax.tree.map(lambda number: jnp.asarray(number, dtype), penalty)
+    return function(own, *(jnp.asarray(array, dtype) for array in (leaf, *others)))
 
 
 def _like(x: PyTree, tree: PyTree) -> PyTree:

@@ -13,7 +13,7 @@ from l1jax.penalties.base import Number, absolute, along, check_broadcasts, chec
 def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float[Array, "*shape"]:
     """Shrink towards zero by `threshold`: sign(x)·(|x| − threshold)₊, the prox of threshold·|x|.
 
-    Written as x − clip(x, ±threshold), which gives exact +0.0 and never −0.0. Half-precision
+    A compare and a select, the cheapest form, which gives exact +0.0 and never −0.0. Half-precision
     entries are computed in float32 and rounded once.
 
     Args:
@@ -26,7 +26,8 @@ def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float
     Array([-2.,  0.,  1.], dtype=float32)
     """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return (wide - jnp.clip(wide, -threshold, threshold)).astype(x.dtype)
+    shrunk = wide - jnp.copysign(threshold, wide)
+    return jnp.where(jnp.abs(wide) <= threshold, 0, shrunk).astype(x.dtype)
 
 
 def l1_distance(x: Array, grad: Array, strength: Array) -> Array:

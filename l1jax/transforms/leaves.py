@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from l1jax.penalties import Penalty, check_number, path_name, selected
+from l1jax.penalties.base import prox_of_leaf
 
 
 def required(params: optax.Params | None, reason: str) -> Any:
@@ -78,7 +79,7 @@ def prox_updates(penalties: list[Penalty | None], updates: PyTree, params: PyTre
     def move(penalty: Penalty | None, u: Array, p: Array, step: Any) -> Array:
         if penalty is None:
             return u
-        return (penalty.prox(wide(p) + wide(u), step) - wide(p)).astype(u.dtype)
+        return (prox_of_leaf(penalty, wide(p) + wide(u), step) - wide(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
 
     leaves, treedef = jax.tree.flatten(updates)
     columns = (penalties, leaves, jax.tree.leaves(params), jax.tree.leaves(steps))

@@ -1,13 +1,24 @@
 """Proximal forms of common optimisers, optimiser and prox built from one set of hyperparameters."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, PyTree
 
 from l1jax.penalties import Penalty, known
+from l1jax.penalties.groups import Groups
 from l1jax.transforms import preconditioners
 from l1jax.transforms.leaves import at, check_rate
-from l1jax.transforms.proximal import preconditioned_proximal, proximal
+from l1jax.transforms.proximal import (
+    LeafGroups,
+    group_means,
+    laid_out,
+    map_leaves,
+    preconditioned_proximal,
+    proximal,
+    proximal_in_metric,
+)
 from l1jax.transforms.strengths import Scale
 
 
@@ -77,7 +88,8 @@ def proximal_adam(
         eps: added to the root of the second moment.
         eps_root: added inside that root.
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
-        per_group: take one step size per group; see `preconditioned_proximal`.
+        per_group: take one step size per group, with the mean of ν over the group for ν; see
+            `preconditioned_proximal`.
 
     Raises:
         ValueError: as `preconditioned_proximal`.
@@ -93,9 +105,24 @@ def proximal_adam(
     [0.7, 0.0]
     """
     check_rate(learning_rate)
-    inner = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps, eps_root=eps_root)
-    metric = preconditioners.adam(b2, eps, eps_root)
-    return preconditioned_proximal(inner, metric, penalty, learning_rate, scale=scale, per_group=per_group)
+    by_moments, by_rate = optax.scale_by_adam(b1, b2, eps, eps_root), optax.scale_by_learning_rate(learning_rate)
+    denominator = preconditioners.adam(b2, eps, eps_root)
+
+    def init(params: optax.Params) -> optax.OptState:
+        return by_moments.init(params), by_rate.init(params)  # as optax.adam
+
+    def divide(group: Groups | None, m: Array, d: Array) -> Array:
+        # As optax, but times a reciprocal: the prox has the same, so that the compiled step divides once.
+        return (laid_out(group, m) * (1 / d)).reshape(m.shape).astype(m.dtype)
+
+    def move(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups) -> tuple[optax.Updates, PyTree, Any]:
+        _, moments = by_moments.update(grads, state[0])
+        mean = optax.tree.bias_correction(moments.mu, b1, moments.count)
+        metric = denominator(moments._replace(nu=group_means(groups, moments.nu)))
+        updates, rate = by_rate.update(map_leaves(divide, groups, mean, metric), state[1])
+        return updates, metric, (moments, rate)
+
+    return proximal_in_metric(init, move, penalty, learning_rate, scale, per_group)
 
 
 def proximal_rmsprop(

@@ -1,6 +1,7 @@
 """Proximal gradient steps: plain, and in the diagonal metric of the optimiser."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,12 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from l1jax.penalties import Penalty, check_metric, in_layout
-from l1jax.penalties.groups import layout
+from l1jax.penalties.groups import Groups, layout
 from l1jax.transforms.leaves import at, check_rate, matched, prox_updates, wide
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
+
+LeafGroups: TypeAlias = list[Groups | None]  # one per leaf
 
 
 class ProximalState(NamedTuple):
@@ -123,49 +126,108 @@ def preconditioned_proximal(
     >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]
     [0.7, 0.85]
     """
+
+    def init(params: optax.Params) -> optax.OptState:
+        state = inner.init(params)
+        jax.eval_shape(preconditioner, state)  # refuses the state of another optimiser
+        return state
+
+    def move(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups) -> tuple[optax.Updates, PyTree, Any]:
+        updates, state = inner.update(grads, state, params)
+        metric = preconditioner(state)
+        pooled = group_means(groups, metric, _root_mean_square)
+
+        def rescale(group: Groups | None, u: Array, d: Array, common: Array) -> Array:
+            if group is None:
+                return u
+            return (laid_out(group, wide(u)) * (laid_out(group, wide(d)) / common)).reshape(u.shape).astype(u.dtype)
+
+        return map_leaves(rescale, groups, updates, metric, pooled), pooled, state
+
+    return proximal_in_metric(init, move, penalty, learning_rate, scale, per_group)
+
+
+def proximal_in_metric(
+    init: Callable[[optax.Params], optax.OptState],
+    move: Callable[[optax.Updates, Any, optax.Params, LeafGroups], tuple[optax.Updates, PyTree, Any]],
+    penalty: Penalty,
+    learning_rate: optax.ScalarOrSchedule,
+    scale: Scale,
+    per_group: bool,
+) -> optax.GradientTransformation:
+    """Let the prox in the metric d/learning_rate follow `move`.
+
+    Args:
+        init: params → the state of `move`.
+        move: (grads, state, params, groups) → (updates, d, state). `groups` says of each leaf over which
+            groups d is one number, in their layout and of length 1 along their axes; None: over none.
+        penalty: as for `preconditioned_proximal`, like all that follow.
+        learning_rate: a scalar or a schedule.
+        scale: moves the strength.
+        per_group: whether there are groups.
+    """
     check_rate(learning_rate)
     strength = moved_by(penalty, scale)
 
-    def init(params: optax.Params) -> PreconditionedProximalState:
+    def init_all(params: optax.Params) -> PreconditionedProximalState:
         if not per_group:
             check_metric(penalty, params, "take `per_group=True`")
-        strengths, inner_state = strength.init(params), inner.init(params)
-        jax.eval_shape(preconditioner, inner_state)  # refuses the state of another optimiser
-        return PreconditionedProximalState(jnp.zeros([], jnp.int32), strengths, inner_state)
+        return PreconditionedProximalState(jnp.zeros([], jnp.int32), strength.init(params), init(params))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, PreconditionedProximalState]:
         params = matched(params, updates, "the prox is taken at params + updates")
-        updates, inner_state = inner.update(updates, state.inner, params)
         penalties, strengths = strength.update(state.strength, params)
-        step, metric = at(learning_rate, state.count), preconditioner(inner_state)
-        if per_group:
-            updates = _prox_per_group(penalties, updates, params, metric, step)
-        else:
-            updates = prox_updates(penalties, updates, params, jax.tree.map(lambda d: step / wide(d), metric))
-        return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths, inner=inner_state)
+        groups = [getattr(p, "axis", None) if per_group else None for p in penalties]
+        updates, metric, inner = move(updates, state.inner, params, groups)
+        rate = at(learning_rate, state.count)
+        updates = _prox_in_layout(
+            groups, penalties, updates, params, jax.tree.map(lambda d: rate * (1 / wide(d)), metric)
+        )
+        return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths, inner=inner)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(init_all, update)
 
 
-def _prox_per_group(
-    penalties: list[Penalty | None], updates: PyTree, params: PyTree, metric: PyTree, learning_rate: Array
+def map_leaves(f: Callable[..., Array], groups: LeafGroups, tree: PyTree, *rest: PyTree) -> PyTree:
+    """f(groups, leaf, …) of each leaf."""
+    leaves, treedef = jax.tree.flatten(tree)
+    columns = (groups, leaves, *(jax.tree.leaves(other) for other in rest))
+    return treedef.unflatten([f(*row) for row in zip(*columns, strict=True)])
+
+
+def laid_out(groups: Groups | None, x: Array) -> Array:
+    """The array in the layout of its groups, if it has any."""
+    return x if groups is None else x.reshape(layout(groups, x.shape)[0])
+
+
+def group_means(groups: LeafGroups, tree: PyTree, mean: Callable[..., Array] = jnp.mean) -> PyTree:
+    """The mean of each group, in the groups' layout and of length 1 along their axes; other leaves as they are."""
+
+    def pool(group: Groups | None, leaf: Array) -> Array:
+        if group is None:
+            return leaf
+        shape, axes = layout(group, leaf.shape)
+        return mean(wide(leaf).reshape(shape), axes, keepdims=True)
+
+    return map_leaves(pool, groups, tree)
+
+
+def _root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return jnp.sqrt(jnp.mean(jnp.square(d), axes, keepdims=keepdims))
+
+
+def _prox_in_layout(
+    groups: LeafGroups, penalties: list[Penalty | None], updates: PyTree, params: PyTree, steps: PyTree
 ) -> PyTree:
-    """`prox_updates` in the metric pooled over each group, in which the gradient step is taken too."""
-
-    def pool(penalty: Penalty | None, u: Array, p: Array, d: Array) -> tuple[Penalty | None, Array, Array, Array]:
-        groups = getattr(penalty, "axis", None)
-        if penalty is None or groups is None:
-            return penalty, u, p, learning_rate / wide(d)
-        shape, axes = layout(groups, d.shape)
-        d = wide(d).reshape(shape)
-        pooled = jnp.sqrt(jnp.mean(jnp.square(d), axes, keepdims=True))
-        u = (wide(u).reshape(shape) * (d / pooled)).astype(u.dtype)
-        return in_layout(penalty, p.shape), u, p.reshape(shape), learning_rate / pooled
-
+    """`prox_updates` with each leaf in the layout of its groups."""
     leaves, treedef = jax.tree.flatten(updates)
-    columns = (penalties, leaves, jax.tree.leaves(params), jax.tree.leaves(metric))
-    rows = [pool(*row) for row in zip(*columns, strict=True)]
-    moved = prox_updates([row[0] for row in rows], *([row[i] for row in rows] for i in (1, 2, 3)))
+    points = [laid_out(group, p) for group, p in zip(groups, jax.tree.leaves(params), strict=True)]
+    moves = [laid_out(group, u) for group, u in zip(groups, leaves, strict=True)]
+    laid = [
+        in_layout(penalty, u.shape) if penalty is not None and group is not None else penalty
+        for group, penalty, u in zip(groups, penalties, leaves, strict=True)
+    ]
+    moved = prox_updates(laid, moves, points, jax.tree.leaves(steps))
     return treedef.unflatten([new.reshape(u.shape) for new, u in zip(moved, leaves, strict=True)])

@@ -204,8 +204,7 @@ def test_one_step_size_per_group():
     for k, target in enumerate(TARGETS):
         g = (CURVATURE * (w.ravel() - target)).reshape(3, 4)
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-        d = np.sqrt(v / (1 - b2 ** (k + 1))) + eps
-        d = np.sqrt(np.mean(d**2, axis=1, keepdims=True))
+        d = np.sqrt(np.mean(v, axis=1, keepdims=True) / (1 - b2 ** (k + 1))) + eps
         z = w - rate(k) * m / (1 - b1 ** (k + 1)) / d
         w = np.maximum(1 - rate(k) * 2.0 / d / np.linalg.norm(z, axis=1, keepdims=True), 0) * z
         expected.append(w)
@@ -241,9 +240,9 @@ def test_one_step_size_per_group_of_a_sum_and_of_blocks(name):
     for k, target in enumerate(TARGETS):
         g = (CURVATURE * (w.ravel() - target)).reshape(3, 4)
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-        d, new = np.sqrt(v / (1 - b2 ** (k + 1))) + eps, np.zeros((3, 4))
+        new = np.zeros((3, 4))
         for group in groups:
-            step = rate(k) / np.sqrt(np.mean(d[group] ** 2))
+            step = rate(k) / (np.sqrt(np.mean(v[group]) / (1 - b2 ** (k + 1))) + eps)
             own = np.broadcast_to(weights, (3, 4))[group]
             new[group] = group_prox(w[group] - step * m[group] / (1 - b1 ** (k + 1)), step, 0.5, own, l2)
         w = new
