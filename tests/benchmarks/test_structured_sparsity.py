@@ -62,6 +62,7 @@ def test_the_useful_pixels_are_found(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(structured_sparsity, "PROBLEMS", {"logistic": problem})
     monkeypatch.setattr(structured_sparsity, "LEARNING_RATES", {"RAMDA": 1e-2})
+    monkeypatch.setattr(structured_sparsity, "MULTIPLES", (10.0, 1e9))
     monkeypatch.setattr(structured_sparsity, "HELD_OUT", 1000)
     monkeypatch.setattr(structured_sparsity, "OPTIMUM_STEPS", 200)
     output, plot = tmp_path / "result.json", tmp_path / "plot.png"
