@@ -31,7 +31,7 @@ from structured_sparsity_report import at_equal_accuracy, mean_sd, plot, table
 
 import l1jax
 from l1jax.data.idx import read_labelled
-from l1jax.models.layers import Conv
+from l1jax.models.linear import Conv
 
 BATCH, STAGES, HELD_OUT = 128, 5, 10_000
 OPTIMUM_STEPS = 1500
@@ -50,8 +50,8 @@ class Logistic(nn.Module):
 class Cnn(nn.Module):
     @nn.compact
     def __call__(self, images: Images) -> Float[Array, "n 10"]:
-        x = nn.relu(Conv(8, 4, 4)(normalized(images)[..., None]))
-        x = nn.relu(Conv(16, 3)(x))
+        x = nn.relu(Conv(16, 4, 4)(normalized(images)[..., None]))
+        x = nn.relu(Conv(32, 3)(x))
         return nn.Dense(10)(x.reshape(len(x), -1))
 
 

@@ -32,8 +32,7 @@ def zero_groups(params: PyTree, penalty: Penalty) -> dict[str, Bool[Array, "..."
 
 
 def _zero(leaf: Array, penalty: Any) -> Array:
-    parts = getattr(penalty, "parts", (penalty,))
-    groups = next((part.axis for part in parts if hasattr(part, "axis")), None)
+    groups = getattr(penalty, "axis", None)
     if groups is None:
         return leaf == 0
     shape, axes = layout(groups, leaf.shape)
