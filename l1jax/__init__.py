@@ -33,6 +33,7 @@ from l1jax.penalties import (
     sparsity,
     sum_of,
     weighted_l1,
+    zero_groups,
 )
 from l1jax.transforms import (
     AcceleratedState,
@@ -146,4 +147,5 @@ __all__ = [
     "sum_of",
     "track_sparsity",
     "weighted_l1",
+    "zero_groups",
 ]

@@ -24,6 +24,7 @@ from l1jax.penalties.largest_strength import largest_strength
 from l1jax.penalties.max_norm import L1Ball, Linf, l1_ball, linf
 from l1jax.penalties.sparsity import Sparsity, path_name, selected, sparsity
 from l1jax.penalties.sum_of import SumOf, check_metric, in_layout, sum_of
+from l1jax.penalties.zero_groups import zero_groups
 
 __all__ = [
     "L0",
@@ -80,4 +81,5 @@ __all__ = [
     "sparsity",
     "sum_of",
     "weighted_l1",
+    "zero_groups",
 ]

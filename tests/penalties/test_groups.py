@@ -121,3 +121,32 @@ def test_one_step_per_group_takes_the_cheap_form():
         assert program(step).count("reduce_sum") == 1
         assert "while" not in program(step)
     assert "while" in program(jnp.ones((4, 6)))
+
+
+def test_zero_groups_are_those_with_no_entry_left():
+    rng = np.random.default_rng(0)
+    conv, dense = rng.normal(size=(3, 3, 4, 6)), rng.normal(size=(4, 6))
+    conv[..., [1, 4]] = dense[2] = dense[:2, :3] = 0
+    conv[0, 0, 0] = 0  # an entry of every group, all of none but those two
+    params = {"conv": conv, "dense": dense, "summed": dense, "blocks": dense, "entries": dense, "bias": np.zeros(6)}
+    rows = l1jax.input_channels()
+    penalty = l1jax.by_path(
+        {
+            "conv": l1jax.group_l1(1.0, l1jax.output_channels()),
+            "dense": l1jax.group_mcp(1.0, 3.0, rows),
+            "summed": l1jax.sum_of(l1jax.l1(1.0), l1jax.group_l1(1.0, rows), l1jax.l2(1.0)),
+            "blocks": l1jax.group_l1(1.0, l1jax.kernel_blocks((2, 3))),
+            "entries": l1jax.l1(1.0),
+        }
+    )
+    zeros = jax.jit(l1jax.zero_groups)(params, penalty)
+    expected = {
+        "conv": [False, True, False, False, True, False],
+        "dense": [False, False, True, False],
+        "summed": [False, False, True, False],
+        "blocks": [[True, False], [False, False]],
+        "entries": dense == 0,
+    }
+    assert zeros.keys() == expected.keys()
+    for path, groups in expected.items():
+        np.testing.assert_array_equal(zeros[path], groups)

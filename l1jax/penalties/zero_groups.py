@@ -1,0 +1,39 @@
+"""Which groups a penalty has set to zero."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree
+
+from l1jax.penalties.base import Penalty, leaf_penalties
+from l1jax.penalties.groups import layout
+from l1jax.penalties.sparsity import path_name
+
+
+def zero_groups(params: PyTree, penalty: Penalty) -> dict[str, Bool[Array, "..."]]:
+    """Find the groups that are zero as a whole; works under `jit`.
+
+    Args:
+        params: a tree of arrays.
+        penalty: its groups are the ones that count. Leaves without a penalty are left out; where a
+            penalty has no groups, every entry is one.
+
+    Returns:
+        Per path one boolean for each group, in the order of the groups' own axes.
+
+    >>> penalty = l1jax.group_l1(1.0, l1jax.output_channels())
+    >>> l1jax.zero_groups({"kernel": jnp.array([[0.0, 0.0, 1.0], [0.0, 2.0, 0.0]])}, penalty)
+    {'kernel': Array([ True, False, False], dtype=bool)}
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    rows = zip(leaves, leaf_penalties(penalty, params), strict=True)
+    return {path_name(path): _zero(jnp.asarray(leaf), own) for (path, leaf), own in rows if own is not None}
+
+
+def _zero(leaf: Array, penalty: Any) -> Array:
+    groups = getattr(penalty, "axis", None)
+    if groups is None:
+        return leaf == 0
+    shape, axes = layout(groups, leaf.shape)
+    return jnp.all(leaf.reshape(shape) == 0, axis=axes)
