@@ -67,7 +67,7 @@ def accelerated(
     ) -> tuple[optax.Updates, AcceleratedState]:
         params = matched(params, updates, "the prox is taken at params + updates")
         step = at(learning_rate, state.count)
-        penalties, strengths = strength.update(state.strength, params)
+        penalties, strengths = strength.update(state.strength, state.solution)  # whose zeros count
         descent = jax.tree.map(lambda g: (-step * wide(g)).astype(g.dtype), updates)
         moved = prox_updates(penalties, descent, params, jax.tree.map(lambda _: step, updates))
         solution = jax.tree.map(lambda y, u: (wide(y) + wide(u)).astype(y.dtype), params, moved)

@@ -59,7 +59,7 @@ def track_sparsity(
 
     It is the mean over some horizon/20 updates that meets the target. From one update to the next z
     may jump as noisy gradients make it do at a constant strength too; the controller adds nothing to
-    that and takes nothing away. A decayed learning rate, or `rmda`, calms it.
+    that and takes nothing away. Under `rmda` and `ramda`, whose zeros settle, it hardly jumps.
 
     Args:
         target: the share of exact zeros over all penalised entries, in [0, 1); a scalar or a

@@ -23,6 +23,7 @@ class DualAveragingState(NamedTuple):
     gradient_sum: PyTree  # V = Σ sₖGₖ, at least float32
     square_sum: PyTree  # U = Σ sₖGₖ², at least float32; None unless `ramda`
     weight_sum: Float[Array, ""]  # α = Σ sₖ
+    scale_sum: PyTree  # Σ sₖ·scaleₖ, α while nothing moves the strength
     solution: PyTree  # Ŵ, exactly sparse, like the parameters
 
 
@@ -194,7 +195,11 @@ def _dual_averaging(
     restarts: Sequence[int],
     squares: bool,
 ) -> optax.GradientTransformation:
-    """Ŵ = prox of α/P·penalty at W⁰ − V/P, then W ← (1 − c)W + cŴ."""
+    """Ŵ = prox of α/P·penalty at W⁰ − V/P, then W ← (1 − c)W + cŴ.
+
+    A strength that moves has the mean of its values so far, weighted as the gradients are: each gradient meets the
+    penalty of its own update (the cumulative form of McMahan, AISTATS 2011).
+    """
     _check_momentum(momentum)
     check_rate(learning_rate)
     if isinstance(restarts, int):
@@ -211,8 +216,10 @@ def _dual_averaging(
             return jax.tree.map(lambda p: jnp.zeros_like(wide(p)), start)
 
         square_sum = zeros() if squares else None
-        count, weight_sum = jnp.zeros([], jnp.int32), jnp.zeros([], float)
-        return DualAveragingState(count, strength.init(params), start, zeros(), square_sum, weight_sum, solution)
+        count, weight_sum, moved = jnp.zeros([], jnp.int32), jnp.zeros([], float), strength.init(params)
+        scale, _ = jax.eval_shape(strength.move, moved, params)
+        scale_sum = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), scale)
+        return DualAveragingState(count, moved, start, zeros(), square_sum, weight_sum, scale_sum, solution)
 
     def restart(state: DualAveragingState, params: PyTree, k: Array) -> DualAveragingState:
         fresh = init(params)
@@ -220,7 +227,7 @@ def _dual_averaging(
         def choose(new: PyTree, old: PyTree) -> PyTree:
             return jax.tree.map(lambda n, o: jnp.where(k == 1, n, o), new, old)
 
-        kept = ("start", "gradient_sum", "square_sum", "weight_sum")
+        kept = ("start", "gradient_sum", "square_sum", "weight_sum", "scale_sum")
         return state._replace(**{name: choose(getattr(fresh, name), getattr(state, name)) for name in kept})
 
     def update(
@@ -231,7 +238,7 @@ def _dual_averaging(
         k = jnp.asarray(state.count - begin + 1, float)
         state = restart(state, params, k) if restarts else state
         s, c = weight(state.count, k), at(momentum, state.count)
-        penalties, strengths = strength.update(state.strength, params)
+        scale, strengths = strength.move(state.strength, state.solution)  # whose zeros count
 
         def add(total: Array, g: Array) -> Array:
             return total + s.astype(total.dtype) * g
@@ -243,7 +250,9 @@ def _dual_averaging(
             if squares
             else None,
             weight_sum=add(state.weight_sum, jnp.ones([])),
+            scale_sum=jax.tree.map(add, state.scale_sum, scale),
         )
+        penalties = strength.penalties(jax.tree.map(lambda x: x / state.weight_sum, state.scale_sum), params)
         precision = jax.tree.broadcast(metric(state, k), params)
         minimum = jax.tree.map(lambda w, v, p: wide(w) - v / p, state.start, state.gradient_sum, precision)
         minimum = prox_leaves(penalties, minimum, jax.tree.map(lambda p: state.weight_sum / p, precision))

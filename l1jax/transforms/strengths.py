@@ -39,11 +39,18 @@ class Strength(NamedTuple):
 
     def update(self, state: StrengthState, params: PyTree) -> tuple[list[Penalty | None], StrengthState]:
         """The penalty of each leaf with the strength of this update, None for free leaves."""
-        penalised = _penalised(self.penalty, params)
-        scale, control = self.control.update(state.scale, state.control, penalised)
-        scales = iter(jax.tree.leaves(jax.tree.broadcast(scale, penalised)))
-        penalties = [p and _scaled(p, next(scales)) for p in leaf_penalties(self.penalty, params)]
-        return penalties, StrengthState(state.scale, control, _strengths(self.penalty, _mean(scale)))
+        scale, state = self.move(state, params)
+        return self.penalties(scale, params), state
+
+    def move(self, state: StrengthState, params: PyTree) -> tuple[PyTree, StrengthState]:
+        """The scale of this update: a number, or a tree of one per penalised entry."""
+        scale, control = self.control.update(state.scale, state.control, _penalised(self.penalty, params))
+        return scale, StrengthState(state.scale, control, _strengths(self.penalty, _mean(scale)))
+
+    def penalties(self, scale: PyTree, params: PyTree) -> list[Penalty | None]:
+        """The penalty of each leaf at this scale, None for free leaves."""
+        scales = iter(jax.tree.leaves(jax.tree.broadcast(scale, _penalised(self.penalty, params))))
+        return [p and _scaled(p, next(scales)) for p in leaf_penalties(self.penalty, params)]
 
 
 def moved_by(penalty: Any, scale: Scale) -> Strength:
