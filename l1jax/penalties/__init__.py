@@ -1,6 +1,6 @@
 """What to penalise: value, proximal operator, subgradient and distance to optimality of each penalty."""
 
-from l1jax.penalties.base import Penalty, check_number, check_penalty, known, leaf_penalties, scaled
+from l1jax.penalties.base import Penalty, check_number, check_penalty, convex_part, known, leaf_penalties, scaled
 from l1jax.penalties.by_path import ByPath, by_path
 from l1jax.penalties.concave import LogSum, Mcp, Scad, log_sum, mcp, scad
 from l1jax.penalties.group import GroupL1, SparseGroupL1, group_l1, sparse_group_l1
@@ -23,7 +23,7 @@ from l1jax.penalties.l1 import (
 from l1jax.penalties.largest_strength import largest_strength
 from l1jax.penalties.max_norm import L1Ball, Linf, l1_ball, linf
 from l1jax.penalties.sparsity import Sparsity, path_name, selected, sparsity
-from l1jax.penalties.sum_of import SumOf, check_metric, in_layout, sum_of
+from l1jax.penalties.sum_of import SumOf, in_layout, sum_of
 from l1jax.penalties.zero_groups import zero_groups
 
 __all__ = [
@@ -48,9 +48,9 @@ __all__ = [
     "SumOf",
     "WeightedL1",
     "by_path",
-    "check_metric",
     "check_number",
     "check_penalty",
+    "convex_part",
     "elastic_net",
     "group_axes",
     "group_l1",

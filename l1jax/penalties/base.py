@@ -146,6 +146,15 @@ def per_leaf(penalty: Any, tree: PyTree) -> list[Any]:
     return own(tree) if own else [penalty] * len(jax.tree.leaves(tree))
 
 
+def convex_part(penalty: Any) -> Any:
+    """The convex penalty of the same slope at 0, from which the penalty differs by a smooth, concave function.
+
+    The penalty itself if it is convex, or has no such part (`l0`, `l_half`: their slope at 0 is infinite).
+    """
+    own = getattr(penalty, "convex_part", None)
+    return own() if own else penalty
+
+
 def scaled(penalty: Any, scale: ArrayLike) -> Any:
     """The same penalty with every strength multiplied by `scale`; radii, γ and weights stay."""
 

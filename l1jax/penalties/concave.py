@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
-from l1jax.penalties.l1 import l1_distance
+from l1jax.penalties.l1 import L1, l1_distance
 
 
 def mcp_prox(size: Array, step: Array, strength: Array, gamma: Array) -> Array:
@@ -45,6 +45,10 @@ class Mcp:
     def distance(self, x: Array, grad: Array) -> Array:
         """|g + sign(x)·(λ − |x|/γ)₊| where x ≠ 0, (|g| − λ)₊ where x = 0."""
         return l1_distance(x, grad, self._slope(x))
+
+    def convex_part(self) -> L1:
+        """λ Σ |xᵢ|: the rest is −½xᵢ²/γ, and from γλ on ½γλ² − λ|xᵢ|."""
+        return L1(self.strength)
 
     def _slope(self, x: Array) -> Array:
         return jnp.maximum(self.strength - jnp.abs(x) / self.gamma, 0)
@@ -86,6 +90,10 @@ class Scad:
         """|g + subgradient| where x ≠ 0, (|g| − λ)₊ where x = 0."""
         return l1_distance(x, grad, self._slope(x))
 
+    def convex_part(self) -> L1:
+        """λ Σ |xᵢ|: the rest is 0 up to λ, then falls."""
+        return L1(self.strength)
+
     def _slope(self, x: Array) -> Array:
         return jnp.clip((self.a * self.strength - jnp.abs(x)) / (self.a - 1), 0, self.strength)
 
@@ -122,6 +130,10 @@ class LogSum:
     def distance(self, x: Array, grad: Array) -> Array:
         """|g + λ sign(x)/(ε + |x|)| where x ≠ 0, (|g| − λ/ε)₊ where x = 0."""
         return l1_distance(x, grad, self._slope(x))
+
+    def convex_part(self) -> L1:
+        """λ/ε Σ |xᵢ|, the slope at 0: the rest is λ(log(1 + |xᵢ|/ε) − |xᵢ|/ε)."""
+        return L1(self.strength / self.eps)
 
     def _slope(self, x: Array) -> Array:
         return self.strength / (self.eps + jnp.abs(x))

@@ -1,6 +1,5 @@
 """Group MCP: zero groups, and no shrinkage of the groups that are large."""
 
-import math
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ from jaxtyping import Array, ArrayLike
 
 from l1jax.penalties.base import Number, check_number, check_strength, on_trees
 from l1jax.penalties.concave import mcp_prox
-from l1jax.penalties.group import group_distance, group_norm, group_prox, group_weight
+from l1jax.penalties.group import GroupL1, group_distance, group_norm, group_prox, group_weight
 from l1jax.penalties.groups import Groups, as_groups, lay_out, layout
 
 
@@ -69,10 +68,9 @@ class GroupMcp:
         slope = self._slope(group_norm(y, axes), shape, axes)
         return group_distance(jnp.abs, y, grad.reshape(shape), slope, axes)
 
-    def group_size(self, shape: tuple[int, ...]) -> int:
-        """Entries in a group of a leaf of this shape."""
-        laid_out, axes = layout(self.axis, shape)
-        return math.prod(laid_out[axis] for axis in axes)
+    def convex_part(self) -> GroupL1:
+        """Σ_g λ_g‖x_g‖: the rest is −½‖x_g‖²/γ, and from γλ_g on ½γλ_g² − λ_g‖x_g‖."""
+        return GroupL1(self.strength, self.axis)
 
     def _slope(self, size: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
         return jnp.maximum(group_weight(self.strength, shape, axes) - size / self.gamma, 0)
@@ -92,9 +90,9 @@ def group_mcp(strength: ArrayLike, gamma: ArrayLike, axis: Groups | list[int]) -
     γλ_g, and of norm at most λ_g in one that is. It is a stationary point.
 
     The prox is exact with one step per group, and in a diagonal metric whose steps are below γ. In a
-    group whose steps differ and reach γ it has no closed form: refused; where such steps are traced,
-    so that they cannot be looked at, that group becomes NaN. An optimiser's metric knows no bound, so
-    `preconditioned_proximal` and its short forms ask for `per_group=True`, and `ramda` refuses.
+    group whose steps differ and reach γ it has no closed form: refused; where the steps are traced,
+    so that they cannot be looked at, that group becomes NaN. (`preconditioned_proximal` and its kin
+    take the prox of the group lasso instead, and are free of this.)
 
     Args:
         strength: λ ≥ 0.

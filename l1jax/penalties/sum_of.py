@@ -1,5 +1,6 @@
 """Sums of penalties whose prox is the composition of the parts'."""
 
+import operator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,7 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from l1jax.penalties.base import Number, Penalty, check_shape, distances, leaf_penalties, on_trees, per_leaf
+from l1jax.penalties.base import (
+    Number,
+    Penalty,
+    check_shape,
+    convex_part,
+    distances,
+    on_trees,
+    per_leaf,
+)
 from l1jax.penalties.concave import LogSum, Mcp, Scad
 from l1jax.penalties.group import GroupL1, SparseGroupL1
 from l1jax.penalties.group_mcp import GroupMcp
@@ -15,7 +24,6 @@ from l1jax.penalties.groups import Groups, lay_out, layout
 from l1jax.penalties.l0 import L0, LHalf
 from l1jax.penalties.l1 import L1, L2, ElasticNet, NonnegativeL1, WeightedL1
 from l1jax.penalties.max_norm import L1Ball, Linf
-from l1jax.penalties.sparsity import path_name
 
 _ENTRIES = (L1, WeightedL1, NonnegativeL1)
 _ALONE = (L0, LHalf, Mcp, Scad, LogSum, GroupMcp, Linf, L1Ball)
@@ -66,6 +74,11 @@ class SumOf:
         entries, group = self.parts
         return group.distance_with(lambda g: distances(entries, x, g), x, grad)
 
+    def convex_part(self) -> "SumOf":
+        """The sum of the parts' convex parts, or this itself if they are all convex."""
+        parts = tuple(convex_part(part) for part in self.parts)
+        return self if all(map(operator.is_, parts, self.parts)) else SumOf(parts, self.l2_strength)
+
     def per_leaf(self, tree: PyTree) -> list[Any]:
         """The same sum with each part's own penalty of the leaf."""
         columns = [per_leaf(part, tree) for part in self.parts]
@@ -95,18 +108,6 @@ def in_layout(penalty: Any, shape: tuple[int, ...]) -> Any:
         ]
         return replace(penalty, parts=(*weighted, in_layout(group, shape)))
     return replace(penalty, axis=axes)
-
-
-def check_metric(penalty: Penalty, tree: PyTree, remedy: str) -> None:
-    """Refuse a penalty whose prox needs one step per group, where the steps are those of an optimiser's metric."""
-    paths = [path_name(path) or "the array" for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    for leaf, path, own in zip(jax.tree.leaves(tree), paths, leaf_penalties(penalty, tree), strict=True):
-        parts = own.parts if isinstance(own, SumOf) else (own,)
-        if any(isinstance(part, GroupMcp) and part.group_size(jnp.shape(leaf)) > 1 for part in parts):
-            raise ValueError(
-                f"`penalty` has GroupMcp on {path}, whose prox needs one step per group, but the optimiser's metric "
-                f"has one per entry; {remedy}."
-            )
 
 
 def sum_of(*penalties: Penalty) -> SumOf:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from l1jax.penalties import Penalty, check_metric, known
-from l1jax.transforms.leaves import at, check_rate, copied, matched, prox_leaves, wide
+from l1jax.penalties import Penalty, convex_part, known
+from l1jax.transforms.leaves import at, check_rate, copied, linearise_concave, matched, prox_leaves, wide
 from l1jax.transforms.strengths import Scale, Strength, StrengthState, moved_by
 
 
@@ -38,8 +38,8 @@ def regularized_dual_averaging(
 
     Args:
         learning_rate: η, the inverse of Xiao's γ; a scalar or a schedule of the updates so far.
-        penalty: what to penalise, convex, over the parameters that `update` gets. (The prox is taken
-            with a step that grows without bound, where MCP and SCAD are hard thresholds.)
+        penalty: what to penalise, over the parameters that `update` gets; convex, or one that levels
+            off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as loss.
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
@@ -85,8 +85,8 @@ def rmda(
 
     Args:
         learning_rate: η, a scalar or a schedule of the updates so far.
-        penalty: what to penalise, convex, over the parameters that `update` gets. (The prox is taken
-            with a step that grows without bound, where MCP and SCAD are hard thresholds.)
+        penalty: what to penalise, over the parameters that `update` gets; convex, or one that levels
+            off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as loss.
         momentum: c in (0, 1], a scalar or a schedule of the updates so far that ends at 1, such as
             `l1jax.rising_momentum`.
         restarts: numbers of updates after which W⁰ ← W and the sums start again from zero; the
@@ -132,8 +132,8 @@ def ramda(
 
     Args:
         learning_rate: η, a scalar or a schedule of the updates so far.
-        penalty: what to penalise, convex, over the parameters that `update` gets. (The prox is taken
-            with a step that grows without bound, where MCP and SCAD are hard thresholds.)
+        penalty: what to penalise, over the parameters that `update` gets; convex, or one that levels
+            off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as loss.
         momentum: c in (0, 1], a scalar or a schedule of the updates so far that ends at 1, such as
             `l1jax.rising_momentum`.
         eps: ε > 0, a scalar or a schedule of the updates so far; the paper multiplies it by 0.1 at
@@ -142,7 +142,7 @@ def ramda(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: as `rmda`, if `eps` is not positive, and from `init` for a `group_mcp`.
+        ValueError: as `rmda`, and if `eps` is not positive.
 
     Source: Huang and Lee, Regularized adaptive momentum dual averaging with an efficient inexact
     subproblem solver for training structured neural network, NeurIPS 2024, algorithm 1.
@@ -208,8 +208,6 @@ def _dual_averaging(
         raise ValueError(f"`restarts` (={tuple(restarts)}) must be positive and rise, such as (3000, 6000).")
 
     def init(params: optax.Params) -> DualAveragingState:
-        if squares:
-            check_metric(strength.penalty, params, "take `rmda`, whose step is one number")
         start, solution = copied(params), copied(params)
 
         def zeros() -> PyTree:
@@ -239,6 +237,7 @@ def _dual_averaging(
         state = restart(state, params, k) if restarts else state
         s, c = weight(state.count, k), at(momentum, state.count)
         scale, strengths = strength.move(state.strength, state.solution)  # whose zeros count
+        _, updates = linearise_concave(strength.penalties(scale, params), updates, params)
 
         def add(total: Array, g: Array) -> Array:
             return total + s.astype(total.dtype) * g
@@ -253,6 +252,7 @@ def _dual_averaging(
             scale_sum=jax.tree.map(add, state.scale_sum, scale),
         )
         penalties = strength.penalties(jax.tree.map(lambda x: x / state.weight_sum, state.scale_sum), params)
+        penalties = [penalty and convex_part(penalty) for penalty in penalties]
         precision = jax.tree.broadcast(metric(state, k), params)
         minimum = jax.tree.map(lambda w, v, p: wide(w) - v / p, state.start, state.gradient_sum, precision)
         minimum = prox_leaves(penalties, minimum, jax.tree.map(lambda p: state.weight_sum / p, precision))

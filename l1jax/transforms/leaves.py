@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from l1jax.penalties import Penalty, check_number, path_name, selected
+from l1jax.penalties import Penalty, check_number, convex_part, path_name, selected
 from l1jax.penalties.base import prox_of_leaf
 
 
@@ -84,6 +84,22 @@ def prox_updates(penalties: list[Penalty | None], updates: PyTree, params: PyTre
     leaves, treedef = jax.tree.flatten(updates)
     columns = (penalties, leaves, jax.tree.leaves(params), jax.tree.leaves(steps))
     return treedef.unflatten([move(*row) for row in zip(*columns, strict=True)])
+
+
+def linearise_concave(
+    penalties: list[Penalty | None], grads: PyTree, params: PyTree
+) -> tuple[list[Penalty | None], PyTree]:
+    """Count the smooth, concave part of each penalty as part of the loss: its convex part, and both gradients' sum."""
+    convex = [penalty and convex_part(penalty) for penalty in penalties]
+
+    def add(penalty: Penalty | None, part: Penalty | None, g: Array, p: Array) -> Array:
+        if penalty is None or part is None or part is penalty:
+            return g
+        return (wide(g) + (penalty.subgradient(wide(p)) - part.subgradient(wide(p)))).astype(g.dtype)
+
+    leaves, treedef = jax.tree.flatten(grads)
+    columns = (penalties, convex, leaves, jax.tree.leaves(params))
+    return convex, treedef.unflatten([add(*row) for row in zip(*columns, strict=True)])
 
 
 def at(value: optax.ScalarOrSchedule, count: Array) -> Array:

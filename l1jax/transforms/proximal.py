@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from l1jax.penalties import Penalty, check_metric, in_layout
+from l1jax.penalties import Penalty, in_layout
 from l1jax.penalties.groups import Groups, layout
-from l1jax.transforms.leaves import at, check_rate, matched, prox_updates, wide
+from l1jax.transforms.leaves import at, check_rate, linearise_concave, matched, prox_updates, wide
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
@@ -96,6 +96,11 @@ def preconditioned_proximal(
     argmin over y of penalty(y) + ½ Σ dᵢ/learning_rate·(yᵢ − pᵢ − uᵢ)². Fixed points satisfy
     −g ∈ ∂penalty: exactly the minimisers' condition for loss + penalty, for any metric.
 
+    MCP, SCAD, the log-sum and group MCP are an L1 or group L1 plus a smooth, concave function. That
+    function counts as loss: its gradient is added before `inner`, and the prox is that of the convex
+    part. Their own prox with a step of γ or more, which any learning rate over a small enough
+    denominator is, would throw entries to zero from stationary points, again and again.
+
     Args:
         inner: an optax optimiser that includes its learning rate, such as `optax.adam(1e-3)`. Its
             own weight decay, if any, adds to the penalty.
@@ -170,8 +175,6 @@ def proximal_in_metric(
     strength = moved_by(penalty, scale)
 
     def init_all(params: optax.Params) -> PreconditionedProximalState:
-        if not per_group:
-            check_metric(penalty, params, "take `per_group=True`")
         return PreconditionedProximalState(jnp.zeros([], jnp.int32), strength.init(params), init(params))
 
     def update(
@@ -179,6 +182,7 @@ def proximal_in_metric(
     ) -> tuple[optax.Updates, PreconditionedProximalState]:
         params = matched(params, updates, "the prox is taken at params + updates")
         penalties, strengths = strength.update(state.strength, params)
+        penalties, updates = linearise_concave(penalties, updates, params)
         groups = [getattr(p, "axis", None) if per_group else None for p in penalties]
         updates, metric, inner = move(updates, state.inner, params, groups)
         rate = at(learning_rate, state.count)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import DESIGNS, ELASTIC_NET, FEATURES, GROUP_LASSO, LASSO, LOGISTIC, SPARSE_GROUP_LASSO
 
 import l1jax
 from l1jax.penalties import scaled
@@ -55,6 +56,16 @@ def test_sparse_group_keeps_the_ratio_of_its_strengths():
     grid = np.linspace(0, CENTRED.max(), 400001)[1:]
     left = np.sqrt(np.square(np.maximum(CENTRED - grid[:, None], 0)).sum(-1))
     np.testing.assert_allclose(found, grid[np.argmax(left <= 0.5 * grid * np.sqrt(6))], rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", DESIGNS)
+@pytest.mark.parametrize("family", [LASSO, ELASTIC_NET, GROUP_LASSO, SPARSE_GROUP_LASSO, LOGISTIC])
+def test_exact_solvers_find_zero_from_there_on_only(family, rows):
+    (x, y), zeros = DESIGNS[rows], np.zeros(FEATURES)
+    loss = family.loss(x, y)
+    largest = l1jax.largest_strength(lambda w: loss.value(w, loss.data), zeros, family.penalty(1.0).own)
+    assert not family.solve(x, y, 1.0001 * largest, zeros).any()
+    assert family.solve(x, y, 0.9999 * largest, zeros).any()
 
 
 def test_without_free_leaves_and_with_float32_parameters():

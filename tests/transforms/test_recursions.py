@@ -125,6 +125,26 @@ def test_proximal_adagrad():
     agree(iterates(tx), expected)
 
 
+def test_the_concave_part_of_a_penalty_counts_as_loss():
+    gamma = 2.0
+    w, s, expected = START, 0.2, []
+    for k, target in enumerate(TARGETS):
+        g = CURVATURE * (w - target) - np.sign(w) * np.minimum(np.abs(w) / gamma, STRENGTH)
+        s = s + g**2
+        d = np.sqrt(s + 1e-5)
+        w = soft(w - 4 * rate(k) * g / d, 4 * rate(k) * STRENGTH / d)
+        expected.append(w)
+    tx = l1jax.proximal_adagrad(lambda count: 4 * rate(count), l1jax.mcp(STRENGTH, gamma), 0.2, 1e-5)
+    agree(iterates(tx), expected)
+
+    w, v, expected = START, 0.0, []
+    for k, target in enumerate(TARGETS, 1):
+        v = v + CURVATURE * (w - target) - np.sign(w) * np.minimum(np.abs(w) / gamma, STRENGTH)
+        w = soft(START - ETA * v / np.sqrt(k), ETA * k * STRENGTH / np.sqrt(k))
+        expected.append(w)
+    agree(iterates(l1jax.regularized_dual_averaging(ETA, l1jax.mcp(STRENGTH, gamma))), expected)
+
+
 def test_accelerated():
     y, x, t, expected, restarts = START, START, 1.0, [], 0
     for target in TARGETS:

@@ -128,14 +128,6 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
             ),
             r"exactly one part with the fields .*not 0: give `inner` and `preconditioner` of the same",
         ),
-        (
-            lambda: l1jax.proximal_adam(0.1, l1jax.by_path({"kernel": l1jax.group_mcp(0.1, 3.0, 0)})).init(PARAMS),
-            r"GroupMcp on dense/kernel, .* one step per group, .*; take `per_group=True`",
-        ),
-        (
-            lambda: l1jax.ramda(0.1, l1jax.sum_of(l1jax.group_mcp(0.1, 3.0, 0), l1jax.l2(0.1))).init(PARAMS),
-            r"GroupMcp on dense/bias, .* one step per group, .*; take `rmda`",
-        ),
         (lambda: l1jax.hadamard(depth=1), r"`depth` \(=1\) must be at least 2"),
         (lambda: l1jax.d_gating(0, "("), r"`pattern` \(='\('\) must be a regular expression"),
         (lambda: l1jax.hadamard("kernels").split(PARAMS), r"`pattern` \(='kernels'\) must match"),
