@@ -126,13 +126,15 @@ def take_step(game: Game, state: GanState, batch: Batch, key: Key[Array, ""]) ->
     if game.accumulate == 1:  # one pass of the generator serves both updates
         kept = jax.vjp(lambda p: generate(game, p, state, examples, key), varying(state.generator.params), has_aux=True)
         examples = examples._replace(fake=jax.lax.stop_gradient(kept[0]))
-    adversaries, metrics = update_discriminator(game, state, adversaries, examples, key, last)
-    generator, judged = update_generator(game, state, adversaries, examples, key, kept)
+    seen_by = adversaries[1]  # the probability of augmentation moves for the next update only
+    (discriminator, controllers), metrics = update_discriminator(game, state, adversaries, examples, key, last)
+    judges = (discriminator, seen_by)
+    generator, judged = update_generator(game, state, judges, examples, key, kept)
     metrics |= judged
-    discriminator, controllers = adversaries
     if game.balancer is not None:
-        discriminator, controllers, balance = update_balance(game, state, adversaries, generator, examples, key, judged)
-        metrics |= balance
+        discriminator, balance = update_balance(game, state, judges, generator, examples, key, judged)
+        controllers = controllers._replace(balance=balance)
+        metrics["discriminator/balance_ratio"] = balance.ratio
 
     finite = all_finite(*metrics.values())
     average = move_average(state.average, generator, state.step, game.ema_decay)
@@ -248,7 +250,7 @@ def update_balance(
     examples: Examples,
     key: Key[Array, ""],
     judged: Metrics,
-) -> tuple[NetworkState, Controllers, Metrics]:
+) -> tuple[NetworkState, BalanceState]:
     """Measure the balance ratio now and then, and scale the discriminator's strength by it."""
     (network, controllers), balancer = adversaries, game.balancer
     assert balancer is not None
@@ -265,5 +267,4 @@ def update_balance(
         return move_balance(balancer, balance, balance_ratio(judged["generator/logit"], after, real))
 
     balance = jax.lax.cond(state.step % balancer.every == 0, measure, lambda: balance)
-    network = network._replace(opt_state=set_scale(network.opt_state, jnp.exp(balance.log_scale)))
-    return network, controllers._replace(balance=balance), {"discriminator/balance_ratio": balance.ratio}
+    return network._replace(opt_state=set_scale(network.opt_state, jnp.exp(balance.log_scale))), balance

@@ -33,7 +33,7 @@ def mapped(function, devices, *specs):
 
 def after(step, state, draws, devices):
     rng = np.random.default_rng(0)
-    image = jnp.asarray(rng.integers(0, 256, (draws, BATCH, *SHAPE), np.uint8))
+    image = jnp.asarray(rng.uniform(-1, 1, (draws, BATCH, *SHAPE)))  # float64, as bytes do not become
     batch = Batch(image, *jnp.asarray(rng.integers(0, 9, (2, draws, BATCH)), jnp.int32))
     return mapped(step, devices, P(), P(None, AXIS), P())(state, batch, KEY)
 
@@ -45,6 +45,7 @@ def assert_same(a, b):
 @pytest.mark.parametrize(("parts", "devices"), [(3, 1), (2, 2)])
 def test_a_gan_step_in_parts_is_the_step(parts, devices):
     gan = mlp_gan(SHAPE, latent_size=3, generator_hidden=(5,), discriminator_hidden=(5,))
+    gan = gan._replace(generator=gan.generator._replace(image_range=None))
     state = in_float64(init_gan(gan, TX, TX, jax.random.key(1)))
     whole, cut = (
         gan_step(gan, relativistic_pairing, TX, TX, terms=Terms(r1=0.4, r2=0.2), n_critic=2, accumulate=k)
@@ -54,7 +55,7 @@ def test_a_gan_step_in_parts_is_the_step(parts, devices):
 
 
 def test_a_reconstruction_in_parts_is_the_step():
-    generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))
+    generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))._replace(image_range=None)
     state = in_float64(init_generator(generator, TX, jax.random.key(1)))
     whole, cut = (
         reconstruction_step(generator, TX, latent_key=jax.random.key(3), activity_strength=0.3, accumulate=k)
