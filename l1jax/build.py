@@ -1,12 +1,9 @@
-"""From configuration to what it names: model, objective, optimiser."""
-
-import optax
+"""From configuration to what it names: model and objective."""
 
 from l1jax import config
 from l1jax.models import Gan, Generator, Vae, dcgan, dense_generator, mlp_gan, r3gan, sn_resnet, vae
-from l1jax.objectives.adversarial import LOSSES, AdversarialLoss
-from l1jax.penalties import by_path, l1
-from l1jax.transforms import add_subgradient, proximal, proximal_adam
+from l1jax.models.gan import AXIS
+from l1jax.objectives.adversarial import LOSSES, AdversarialLoss, relativistic_average
 
 
 def image_shape(data: config.Data) -> tuple[int, int, int]:
@@ -52,20 +49,5 @@ def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan |
 
 
 def build_loss(objective: config.Adversarial) -> AdversarialLoss:
-    """The adversarial loss that the objective names."""
-    return LOSSES[objective.loss]
-
-
-def build_optimizer(optimizer: config.Optimizer) -> optax.GradientTransformation:
-    """Adam with the penalty acting the way `optimizer.method` says."""
-    o = optimizer
-    penalty = by_path({o.penalised: l1(o.penalty.strength)})
-    match o.method:
-        case "metric":
-            return proximal_adam(o.learning_rate, penalty, b1=o.b1, b2=o.b2, eps=o.eps)
-        case "plain":
-            adam = optax.adam(o.learning_rate, b1=o.b1, b2=o.b2, eps=o.eps)
-            return optax.chain(adam, proximal(penalty, o.learning_rate))
-        case "subgradient":
-            adam = optax.adam(o.learning_rate, b1=o.b1, b2=o.b2, eps=o.eps)
-            return optax.chain(add_subgradient(penalty), adam)
+    """The adversarial loss that the objective names, its averages taken over all devices."""
+    return relativistic_average(AXIS) if objective.loss == "relativistic_average" else LOSSES[objective.loss]

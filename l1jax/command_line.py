@@ -15,16 +15,17 @@ import threading
 import traceback
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import tyro
 from rich.console import Console
 
 from l1jax import config as configuration
 from l1jax.config import Config, InputError, Optimizer, check, kinds, switch_kind
+from l1jax.training.compilation_cache import use_compilation_cache
 
 Options = TypeVar("Options")
 KIND_FIELDS = ("data", "model", "objective")
@@ -122,42 +123,82 @@ def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str
     """Parse flags whose defaults are those of the experiment that `--config` names.
 
     `options` is a dataclass with the fields `config`, `workdir`, `experiment`, `data`, `model` and
-    `objective`; the last three switch the kind of the experiment's field of that name.
+    `objective`; the last three switch the kind of the experiment's field of that name, and flags such
+    as `--generator.penalty` those of fields within.
 
     Raises:
         InputError: if the experiment file, a flag or a value is wrong.
         SystemExit: with 0 after --help.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    early.add_argument("--config", default="digits")
+    chosen = _first_look(arguments, ["config", *KIND_FIELDS])
+    config = "digits" if chosen["config"] is None else chosen["config"]
+    experiment, shown = load_experiment(config), {}
     for name in KIND_FIELDS:
-        early.add_argument(f"--{name}")
-    try:
-        chosen, _ = early.parse_known_args(list(arguments))
-    except argparse.ArgumentError:  # a flag without its value: let tyro say so
-        chosen = argparse.Namespace(config="digits", **dict.fromkeys(KIND_FIELDS))
-    experiment = load_experiment(chosen.config)
-    shown = {}
-    for name in KIND_FIELDS:
-        current, wanted = getattr(experiment, name), getattr(chosen, name)
-        if wanted in kinds(name) and kinds(name)[wanted] is not type(current):
-            experiment = dataclasses.replace(experiment, **{name: switch_kind(current, kinds(name)[wanted])})
-        shown[name] = next(n for n, kind in kinds(name).items() if kind is type(getattr(experiment, name)))
+        choices = kinds(name)
+        experiment = dataclasses.replace(
+            experiment, **{name: _switched(getattr(experiment, name), chosen[name], choices)}
+        )
+        shown[name] = _kind_name(getattr(experiment, name), choices)
     for name, objective in SECOND_NETWORK.items():
-        if chosen.objective == objective and getattr(experiment, name) is None:
+        if chosen["objective"] == objective and getattr(experiment, name) is None:
             experiment = dataclasses.replace(experiment, **{name: Optimizer()})
-    default = cast(Any, options)(
-        config=chosen.config, workdir=f"runs/{Path(chosen.config).stem}", experiment=experiment, **shown
-    )
-    parsed = parse(options, arguments, prog, default, _flags_elsewhere())
-    return dataclasses.replace(cast(Any, parsed), experiment=check(cast(Any, parsed).experiment))
+
+    extra, nested = [], _nested_kinds(experiment)
+    chosen = _first_look(arguments, nested)
+    for path, choices in nested.items():
+        parent, name = path.split(".")
+        holder = getattr(experiment, parent)
+        value = _switched(getattr(holder, name), chosen[path], choices)
+        experiment = dataclasses.replace(experiment, **{parent: dataclasses.replace(holder, **{name: value})})
+        explain = tyro.conf.arg(name=path, help=f"Kind of {name}; changes which --{path}.… flags there are.")
+        hint = Annotated[Literal[tuple(choices)], explain]  # type: ignore[valid-type]
+        extra.append((path.replace(".", "__"), hint, dataclasses.field(default=_kind_name(value, choices))))
+
+    extended: Any = dataclasses.make_dataclass(options.__name__, extra, bases=(options,), frozen=True)
+    extended.__doc__ = options.__doc__
+    default = extended(config=config, workdir=f"runs/{Path(config).stem}", experiment=experiment, **shown)
+    parsed = parse(extended, arguments, prog, default, _flags_elsewhere(nested))
+    return dataclasses.replace(parsed, experiment=check(parsed.experiment))
 
 
-def _flags_elsewhere() -> dict[str, str]:
+def _first_look(arguments: Sequence[str], names: Iterable[str]) -> dict[str, str | None]:
+    """What the flags of these names are set to, before it is known which other flags there are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in names:
+        parser.add_argument(f"--{name}", dest=name)
+    try:
+        return vars(parser.parse_known_args(list(arguments))[0])
+    except argparse.ArgumentError:  # a flag without its value: let tyro say so
+        return dict.fromkeys(names)
+
+
+def _nested_kinds(experiment: Config) -> dict[str, dict[str, Any]]:
+    """Which fields within the experiment's parts can hold several kinds, such as `generator.penalty`."""
+    found = {}
+    for f in fields(experiment):
+        part = getattr(experiment, f.name)
+        hints = typing.get_type_hints(type(part)) if dataclasses.is_dataclass(part) else {}
+        for name, hint in hints.items():
+            if any(map(dataclasses.is_dataclass, typing.get_args(hint))):
+                found[f"{f.name}.{name}"] = kinds(name, type(part))
+    return found
+
+
+def _switched(current: Any, wanted: str | None, choices: Mapping[str, Any]) -> Any:
+    """The current value, or one of the kind that is wanted; what is no kind is left for tyro to refuse."""
+    kind = choices.get(wanted or "", type(current))
+    return current if kind is type(current) else switch_kind(current, kind)
+
+
+def _kind_name(value: Any, choices: Mapping[str, Any]) -> str:
+    return next(name for name, kind in choices.items() if kind is type(value))
+
+
+def _flags_elsewhere(nested: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Flags of every kind and every optimiser, and what to give to have them."""
     found: dict[str, list[str]] = {}
-    for name in KIND_FIELDS:
-        for wanted, kind in kinds(name).items():
+    for name, choices in {**{name: kinds(name) for name in KIND_FIELDS}, **nested}.items():
+        for wanted, kind in choices.items():
             for flag in flags(kind, f"--{name}."):
                 found.setdefault(flag, []).append(f"--{name} {wanted}")
     for name, objective in SECOND_NETWORK.items():
@@ -168,13 +209,18 @@ def _flags_elsewhere() -> dict[str, str]:
 
 def flags(options: Any, prefix: str = "--") -> list[str]:
     """The flags of a dataclass, or of an instance that tells which dataclasses its fields hold."""
-    found, hints = [], typing.get_type_hints(options if isinstance(options, type) else type(options))
+    if options is type(None):
+        return []
+    kind = options if isinstance(options, type) else type(options)
+    found, hints = [], typing.get_type_hints(kind, include_extras=True)
     for f in fields(options):
-        value, name = getattr(options, f.name, None), f.name.replace("_", "-")
-        if value is None and any(map(dataclasses.is_dataclass, typing.get_args(hints[f.name]))):
+        value, hint = getattr(options, f.name, None), hints[f.name]
+        renamed = [extra.name for extra in getattr(hint, "__metadata__", ()) if extra.name is not None]
+        name = renamed[0] if renamed else f.name.replace("_", "-")
+        if value is None and any(map(dataclasses.is_dataclass, typing.get_args(hint))):
             continue  # no discriminator: it has no flags
         if dataclasses.is_dataclass(value):
-            found += flags(value, prefix if f.name == "experiment" else f"{prefix}{name}.")
+            found += flags(value, f"{prefix}{name}." if name else prefix)
         else:
             found += [f"{prefix}{name}", *([f"{prefix}no-{name}"] if isinstance(value, bool) else [])]
     return found
@@ -197,6 +243,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal without × shows a question mark
     console = Console(stderr=True, emoji=False)
     logging.getLogger("asyncio").disabled = True  # Orbax's reader and writer: a fault there is raised, and told, anyway
+    use_compilation_cache()
     try:
         status = main(sys.argv[1:])
     except InputError as error:

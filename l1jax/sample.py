@@ -4,10 +4,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Shaped
+import tyro
+from jaxtyping import Array, Int, Shaped
 from rich.console import Console
 
 from l1jax.build import image_shape
@@ -16,7 +19,7 @@ from l1jax.config import InputError
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.training.checkpoint import open_checkpoints
-from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
 from l1jax.training.task import make_task, stream
 from l1jax.training.workdir import read_config
 
@@ -36,7 +39,9 @@ class SampleOptions:
     output: str = "grid.png"
     """A .png grid, a .npz (uint8, or float32 for points; key `images`: count, height, width, channels), or a folder."""
     columns: int = 0
-    """Images per row of the grid; 0 makes it as square as it can be."""
+    """Images per row of the grid; 0 for one per class, or as square as it can be without classes."""
+    label: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    """Class of all images of a class-conditional generator; by default its classes in turn."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     task = make_task(experiment, image_shape(experiment.data))
     if task.generator.image_range is None and not output.suffix:
         raise InputError(f"`--output` (={output}) must end in .png or .npz: points have no picture each.")
+    labels = check_class(options.label, task.generator.classes, options.count)
     checkpoints = open_checkpoints(workdir, experiment, None, say, read_only=True)
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(
@@ -74,13 +80,28 @@ def main(arguments: Sequence[str]) -> int:
     if restored is None:
         raise InputError(f"`--workdir` (={workdir}) must hold a good checkpoint; it has none yet.")
     latents = draw_latents(task.generator, stream(options.seed, "sample"), options.count)
-    images = make_sampler(task.generator)(restored.state.average, latents)
+    images = make_sampler(task.generator)(restored.state.average, latents, labels)
+    columns = options.columns or (grid_columns(task.generator.classes) if labels is None else 0)
     try:
-        write_images(images, output, options.columns)
+        write_images(images, output, columns)
     except OSError as error:
         raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
     say(f"{options.count} image{'s' * (options.count > 1)} of step {restored.step:,}: {output}")
     return 0
+
+
+def check_class(label: int | None, classes: int, count: int) -> Int[Array, " count"] | None:
+    """The label of each image if a class was asked for, None for all classes in turn.
+
+    Raises:
+        InputError: if the generator has no such class.
+    """
+    if label is None:
+        return None
+    if not 0 <= label < classes:
+        known = f"one of the generator's classes, 0 to {classes - 1}" if classes else "left out: the generator has none"
+        raise InputError(f"`--class` (={label}) must be {known}.")
+    return jnp.full(count, label)
 
 
 def check_output(output: Path) -> None:

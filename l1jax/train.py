@@ -1,22 +1,23 @@
 """Train an experiment: `python -m l1jax.train --config experiments/celeba.py --workdir runs/celeba`."""
 
+import math
 import os
 import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 import tyro
 from rich.console import Console
 
-from l1jax.build import image_shape
+from l1jax.build import build_model, image_shape
 from l1jax.command_line import parse_experiment, run, typed_path
 from l1jax.config import Config, InputError, kinds
 from l1jax.data.batches import Feed, load, order, resident_feed, streaming_feed
@@ -25,9 +26,11 @@ from l1jax.training.checkpoint import Checkpoints, open_checkpoints
 from l1jax.training.log import open_log
 from l1jax.training.loop import JUDGED, NotFinite, Stopped, train
 from l1jax.training.parallel import Runner, make_runner
+from l1jax.training.rollback import plan_rollback, read_rollback, write_rollback
 from l1jax.training.state import State, Task
 from l1jax.training.task import make_task, stream
 from l1jax.training.workdir import check_workdir, open_workdir
+from l1jax.transforms.learning_rate import set_learning_rate_scale
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class TrainOptions:
     """Go on from the newest checkpoint; --no-resume wants an empty directory, or --overwrite."""
     overwrite: bool = False
     """Delete the run in the work directory and start over."""
+    summary: bool = False
+    """Print the networks' layers, shapes, parameters and FLOPs, and stop."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,36 +61,42 @@ def main(arguments: Sequence[str]) -> int:
     options = parse_experiment(TrainOptions, arguments, "python -m l1jax.train")
     experiment, workdir = options.experiment, typed_path("--workdir", options.workdir)
     console = Console(soft_wrap=True, emoji=False)
-    check_workdir(workdir, experiment, resume=options.resume, overwrite=options.overwrite)
-    devices = find_devices()
-    check_batch(experiment.batch_size, len(devices))
-    task = make_task(experiment, image_shape(experiment.data))
-    template = check_shapes(task, experiment.seed)
-    source = open_source(experiment.data)
-    feed, reference = open_feed(experiment, task, source, console)
-    runner = make_runner(task, feed, devices, experiment.parallel)
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
+    if options.summary:
+        say(build_model(experiment.model, image_shape(experiment.data)).summary())
+        return 0
+    check_workdir(workdir, experiment, resume=options.resume, overwrite=options.overwrite)
+    devices = find_devices()
+    check_batch(experiment, len(devices))
+    task = make_task(experiment, image_shape(experiment.data))
+    template = check_shapes(task, experiment.seed)
+    source = open_source(experiment.data)
+    check_labels(task.generator.classes, source)
+    feed, reference = open_feed(experiment, task, source, console)
+    runner = make_runner(task, feed, devices, experiment.parallel)
+
     with open_workdir(workdir, experiment, overwrite=options.overwrite):
         ran_before = (workdir / "metrics.jsonl").exists()
         checkpoints = open_checkpoints(workdir, experiment, source.fingerprint, say)
-        first, state = start(experiment, task, runner, checkpoints, template)
+        job = Job(experiment, task, runner, checkpoints, template, workdir, feed, reference, console, say)
+        first, state = start(job)
         if first:
             say(f"resuming {workdir} from step {first:,}")
         elif ran_before:
             say(f"{workdir} has no good checkpoint: starting from step 0")
         size = " × ".join(map(str, source.image_shape))
         say(f"{source.length:,} images of {size} on {len(devices)} × {devices[0].device_kind}, into {workdir}")
-        resident = runner.replicate(feed.resident)
         try:
-            with closing(checkpoints), open_log(workdir, first, experiment.steps, console) as log:
-                stopped = train(
-                    experiment, task, runner, state, resident, feed.chunk, reference, workdir, checkpoints, log
-                )
+            with closing(checkpoints):
+                stopped = train_and_roll_back(job, first, state)
         except NotFinite as error:
-            say(f"error: {error}")
+            say(
+                f"error: {error}. Try a smaller --generator.learning-rate and --discriminator.learning-rate, in "
+                "another --workdir."
+            )
             return 1
         except OSError as error:
             raise InputError(
@@ -95,6 +106,55 @@ def main(arguments: Sequence[str]) -> int:
         finally:
             feed.close()
     return report(stopped, first, experiment, workdir, arguments, say)
+
+
+class Job(NamedTuple):
+    """A run in its work directory."""
+
+    experiment: Config
+    task: Task
+    runner: Runner
+    checkpoints: Checkpoints
+    template: Any
+    workdir: Path
+    feed: Feed
+    reference: np.ndarray[Any, np.dtype[np.uint8]]
+    console: Console
+    say: Callable[[str], None]
+
+
+def train_and_roll_back(job: Job, first: int, state: State) -> Stopped:
+    """Train on from a state; where nothing is finite any more, go back with a smaller learning rate.
+
+    Raises:
+        NotFinite: if that does not help either.
+    """
+    resident, most = job.runner.replicate(job.feed.resident), job.experiment.rollbacks
+    while True:
+        try:
+            with open_log(job.workdir, first, job.experiment.steps, job.console) as log:
+                return train(
+                    job.experiment,
+                    job.task,
+                    job.runner,
+                    state,
+                    resident,
+                    job.feed.chunk,
+                    job.reference,
+                    job.workdir,
+                    job.checkpoints,
+                    log,
+                )
+        except NotFinite as error:
+            rollback = plan_rollback(read_rollback(job.workdir), error.began, job.checkpoints.steps(), most)
+            if rollback is None:
+                raise
+            write_rollback(job.workdir, rollback)
+            job.say(
+                f"{error}: going back to step {rollback.step:,} with {rollback.learning_rate_scale:g} of the learning "
+                f"rate (rollback {rollback.count} of at most {most})"
+            )
+        first, state = start(job)
 
 
 def find_devices() -> list[Any]:
@@ -112,17 +172,37 @@ def find_devices() -> list[Any]:
         ) from error
 
 
-def check_batch(batch_size: int, devices: int) -> None:
-    """Refuse a batch that devices cannot share evenly.
+def check_batch(experiment: Config, devices: int) -> None:
+    """Refuse a batch that devices, the parts of each and the packs of each part cannot share evenly.
 
     Raises:
         InputError: naming the nearest size that they can.
     """
-    if batch_size % devices:
-        nearest = max(devices, round(batch_size / devices) * devices)
+    size, factors = experiment.batch_size, {"the number of devices": devices}
+    factors |= {"`accumulate`": experiment.accumulate, "`model.packing`": getattr(experiment.model, "packing", 1)}
+    divisor = math.prod(factors.values())
+    if size % divisor:
+        nearest = max(divisor, round(size / divisor) * divisor)
+        by = " times ".join(name for name, factor in factors.items() if factor > 1)
         raise InputError(
-            f"`batch_size` (={batch_size}) must be divisible by the number of devices (={devices}); the nearest that "
-            f"is: {nearest}."
+            f"`batch_size` (={size}) must be divisible by {by} (={divisor}); the nearest that is: {nearest}."
+        )
+
+
+def check_labels(classes: int, source: Source) -> None:
+    """Refuse data whose labels are not those of a class-conditional model.
+
+    Raises:
+        InputError: if there are none, or others than 0 to classes − 1.
+    """
+    if not classes:
+        return
+    if source.labels is None:
+        raise InputError(f"`model.classes` (={classes}) must be 0 for these images, which have no labels.")
+    if source.labels.min() < 0 or source.labels.max() >= classes:
+        raise InputError(
+            f"`model.classes` (={classes}) must be at least {source.labels.max() + 1}: the labels of these images go "
+            f"from {source.labels.min()} to {source.labels.max()}."
         )
 
 
@@ -151,16 +231,18 @@ def open_feed(
     return resident_feed(images, *arguments, source.labels), images[chosen]
 
 
-def start(experiment: Config, task: Task, runner: Runner, checkpoints: Checkpoints, template: Any) -> tuple[int, State]:
-    """The newest good checkpoint, or fresh networks; with the step that it stands at."""
-    key = stream(experiment.seed, "parameters")
-    example = runner.replicate(np.zeros(()))
-    restored = checkpoints.restore(
-        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=example.sharding), template)
-    )
-    if restored is not None:
-        return restored
-    return 0, runner.replicate(jax.jit(task.init)(key))
+def start(job: Job) -> tuple[int, State]:
+    """The newest good checkpoint, or fresh networks, with the step that it stands at and the rollback heeded."""
+    rollback = read_rollback(job.workdir)
+    if rollback and rollback.useless in job.checkpoints.steps():
+        job.checkpoints.set_aside(rollback.useless, "led to no finite step")
+    example = job.runner.replicate(np.zeros(()))
+    first, state = job.checkpoints.restore(
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=example.sharding), job.template)
+    ) or (0, jax.jit(job.task.init)(stream(job.experiment.seed, "parameters")))
+    if rollback and first <= rollback.step:
+        state = set_learning_rate_scale(state, rollback.learning_rate_scale)
+    return first, job.runner.replicate(state)
 
 
 def report(stopped: Stopped, first: int, experiment: Config, workdir: Path, arguments: Sequence[str], say: Any) -> int:

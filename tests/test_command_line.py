@@ -135,7 +135,7 @@ def test_help_shows_every_flag_with_type_meaning_and_default_of_the_experiment(k
     assert stopped.value.code == 0
     text = re.sub(r"[│|\s]+", " ", capsys.readouterr().out)
     assert "--steps INT Generator steps in all, those before a resume included. (default: 1234)" in text
-    assert "--generator.learning-rate FLOAT Adam's step size. (default: 0.0125)" in text
+    assert "--generator.learning-rate FLOAT The step size. (default: 0.0125)" in text
     values = json.loads(json.dumps(to_json(parse("--config", file, *kind).experiment)))
     paths = [f"--{path.replace('_', '-')}" for path in leaves(values)]
     assert len(paths) > 25

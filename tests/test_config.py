@@ -85,7 +85,7 @@ def test_every_dataclass_and_field_is_documented():
         ("steps", 10**400, "`steps` (=1000"),
         ("seed", -1, "`seed` (=-1) must be at least 0 and below 4294967296"),
         ("seed", 2**32, "`seed` (=4294967296) must be"),
-        ("ema_decay", 1, "`ema_decay` (=1.0) must be finite, at least 0 and below 1"),
+        ("ema_half_life", -1, "`ema_half_life` (=-1.0) must be finite, at least 0"),
         ("parallel", "threads", "`parallel` (='threads') must be one of shard_map, pmap"),
         ("data", DigitsData, "`data` (=<class 'l1jax.config.data.DigitsData'>) must be of type DigitsData"),
         ("data", Dcgan(), "`data` (=Dcgan) must be of type DigitsData or ImageData or"),

@@ -11,7 +11,7 @@ LAYERS = [
     {"config"},
     {"penalties"},
     {"models", "objectives", "data", "transforms"},
-    {"build", "evaluation", "reporting"},
+    {"build", "build_optimizer", "evaluation", "reporting"},
     {"training"},
     {"selection", "compaction"},
     {"command_line", "train", "sample", "evaluate", "select", "compact", "report"},

@@ -8,17 +8,21 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from l1jax.config.data import Data
 from l1jax.config.experiment import FREE_FIELDS, Config
 from l1jax.config.fields import InputError
-from l1jax.config.models import Model
-from l1jax.config.objectives import Objective
-from l1jax.config.optimization import L1, Optimizer
 
-_KINDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (Config, Optimizer, L1, *typing.get_args(Data), *typing.get_args(Model), *typing.get_args(Objective))
-}
+
+def _reachable(kind: type) -> dict[str, type]:
+    """A dataclass and those that its fields can hold, by name."""
+    found = {kind.__name__: kind}
+    for hint in typing.get_type_hints(kind).values():
+        for part in (hint, *typing.get_args(hint)):
+            if isinstance(part, type) and dataclasses.is_dataclass(part) and part.__name__ not in found:
+                found |= _reachable(part)
+    return found
+
+
+_KINDS = _reachable(Config)  # all that JSON can name
 
 
 def to_json(config: Any) -> Any:
@@ -49,15 +53,17 @@ def check(config: Config) -> Config:
     return from_json(to_json(config))
 
 
-def kinds(name: Literal["data", "model", "objective"]) -> dict[str, type]:
-    """The dataclasses that the top-level field `name` can hold, by their command-line name."""
-    hints = typing.get_type_hints(Config)[name]
-    return {_hyphenate(kind.__name__): kind for kind in typing.get_args(hints)}
+def kinds(name: str, parent: type = Config) -> dict[str, Any]:
+    """The dataclasses that the field `name` of `parent` can hold, by their command-line name; `none` is None."""
+    choices = typing.get_args(typing.get_type_hints(parent)[name])
+    return {"none" if kind is type(None) else _hyphenate(kind.__name__): kind for kind in choices}
 
 
 def switch_kind(current: Any, kind: type) -> Any:
     """A `kind` with its defaults, except for the fields that `current` has as well, if they are not `OWN_DEFAULT`."""
-    known = {(f.name, f.type) for f in dataclasses.fields(current)}
+    if kind is type(None):
+        return None
+    known = set() if current is None else {(f.name, f.type) for f in dataclasses.fields(current)}
     wanted = {f for f in dataclasses.fields(kind) if "own_default" not in f.metadata}
     return kind(**{f.name: getattr(current, f.name) for f in wanted if (f.name, f.type) in known})
 
@@ -90,7 +96,10 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _decode_dataclass(tuple(a for a in arguments if a is not type(None)), value, path)
+        kinds = tuple(a for a in arguments if a is not type(None))
+        if dataclasses.is_dataclass(kinds[0]):
+            return _decode_dataclass(kinds, value, path)
+        return _decode(kinds[0], value, path, metadata)  # a number or None
     if dataclasses.is_dataclass(hint):
         return _decode_dataclass((hint,), value, path)
     if origin is Literal:

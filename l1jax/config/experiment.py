@@ -32,8 +32,14 @@ class Config:
     """Generator steps in all, those before a resume included."""
     batch_size: int = field(default=64, metadata=bounds(1))
     """Images per step over all devices."""
-    ema_decay: float = field(default=0.999, metadata=bounds(0, 1, open_maximum=True))
-    """Decay per step of the generator's average, which keeps zeros; samples come from it."""
+    accumulate: int = field(default=1, metadata=bounds(1))
+    """Parts that the batch of an update is cut into, one after the other; less memory, the same update."""
+    flip: bool = False
+    """Mirror real images left and right, each with probability ½, anew in every step."""
+    ema_half_life: float = field(default=44_340.0, metadata=bounds(0))
+    """Images after which half of the generator's average, from which samples come, is newer; 0 for no average."""
+    rollbacks: int = field(default=10, metadata=bounds(0, 100))
+    """How often training that is no longer finite goes back to a good checkpoint with half the learning rate."""
     log_every: int = field(default=100, metadata=bounds(1))
     """Steps between lines of metrics; they run in one compiled call, best if it divides the other intervals."""
     sample_every: int = field(default=1_000, metadata=bounds(1))
@@ -57,6 +63,7 @@ FREE_FIELDS = frozenset(
         "sample_every",
         "checkpoint_every",
         "keep_checkpoints",
+        "rollbacks",
         "parallel",
         "resident_mib",
         "data.path",

@@ -7,17 +7,78 @@ from l1jax.config.fields import bounds
 
 
 @dataclass(frozen=True)
+class DiffAugment:
+    """Change every image that the discriminator sees, real or generated, at random (Zhao et al., NeurIPS 2020)."""
+
+    colour: bool = True
+    """Brightness, saturation and contrast."""
+    translation: bool = True
+    """Shifts by up to an eighth of the side."""
+    cutout: bool = True
+    """A grey rectangle of half the side."""
+
+
+@dataclass(frozen=True)
+class Ada:
+    """Change images with a probability that follows how far the discriminator overfits (ADA, NeurIPS 2020)."""
+
+    target: float = field(default=0.6, metadata=bounds(0, 1))
+    """Mean sign of the discriminator's logits on real images that the probability is to hold."""
+    images: int = field(default=500_000, metadata=bounds(1))
+    """Images over which the probability could rise from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Scale the discriminator's strength so that neither network outgrows the other (Wang et al., NeurIPS 2023).
+
+    The balance ratio is the part of the gap between real and generated logits that one generator update closes.
+    """
+
+    low: float = field(default=0.45, metadata=bounds(0, 1))
+    """Below this ratio the discriminator is too strong, and its strength rises."""
+    high: float = field(default=0.55, metadata=bounds(0, 1))
+    """Above it the discriminator is too weak, and its strength falls."""
+    every: int = field(default=10, metadata=bounds(1))
+    """Steps between two measurements; each costs a pass of the generator and two of the discriminator."""
+    horizon: int = field(default=1_000, metadata=bounds(1))
+    """Steps in which the strength changes tenfold while the ratio is out of bounds."""
+
+
+@dataclass(frozen=True)
 class Adversarial:
     """A game between generator and discriminator, from logits."""
 
-    loss: Literal["minimax", "non_saturating", "relativistic_pairing"] = "non_saturating"
+    loss: Literal[
+        "minimax",
+        "non_saturating",
+        "least_squares",
+        "hinge",
+        "wasserstein",
+        "relativistic_average",
+        "relativistic_pairing",
+    ] = "non_saturating"
     """What the two networks minimise."""
     r1: float = field(default=0.0, metadata=bounds(0))
     """γ of the gradient penalty γ/2·E‖∇D(x)‖² on real images."""
     r2: float = field(default=0.0, metadata=bounds(0))
     """γ of the gradient penalty γ/2·E‖∇D(G(z))‖² on generated images."""
+    wgan_gp: float = field(default=0.0, metadata=bounds(0))
+    """Factor of E(‖∇D‖ − 1)² between real and generated images; 10 is usual."""
+    dragan: float = field(default=0.0, metadata=bounds(0))
+    """Factor of E(‖∇D‖ − 1)² around real images; 10 is usual."""
+    penalty_every: int = field(default=1, metadata=bounds(1))
+    """Gradient penalties act on every so many discriminator updates, and so many times as strong."""
+    consistency: float = field(default=0.0, metadata=bounds(0))
+    """Factor of E(D(x) − D(T(x)))² on real and on generated images, T a flip, a shift and a cutout; 10 is usual."""
+    lecam: float = field(default=0.0, metadata=bounds(0))
+    """Factor of LeCam's pull of each kind's logits to the other kind's average."""
+    augment: DiffAugment | Ada | None = None
+    """What changes the images that the discriminator sees."""
     n_critic: int = field(default=1, metadata=bounds(1))
     """Discriminator steps per generator step, each on a batch of its own."""
+    balance: Balance | None = None
+    """What moves the discriminator's strength."""
 
 
 @dataclass(frozen=True)

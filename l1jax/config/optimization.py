@@ -1,9 +1,11 @@
-"""Optimisers and penalties."""
+"""Optimisers, penalties and schedules."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from l1jax.config.fields import bounds
+
+Groups = Literal["output_channels", "input_channels", "scales", "blocks"]
 
 
 @dataclass(frozen=True)
@@ -15,20 +17,207 @@ class L1:
 
 
 @dataclass(frozen=True)
+class L2:
+    """½·strength·‖w‖², weight decay: no zeros."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, in units of the loss per squared unit of w."""
+
+
+@dataclass(frozen=True)
+class ElasticNet:
+    """strength·‖w‖₁ + ½·l2_strength·‖w‖²."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ₁ of the L1 norm."""
+    l2_strength: float = field(default=0.0, metadata=bounds(0))
+    """λ₂ of half the squared L2 norm."""
+
+
+@dataclass(frozen=True)
+class NonnegativeL1:
+    """strength·Σw over w ≥ 0: the penalised parameters are never negative."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ; 0 leaves the constraint alone."""
+
+
+@dataclass(frozen=True)
+class ReweightedL1:
+    """L1 with a strength of its own for each entry, λ·ε/(|w| + ε), renewed as training goes on."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, in force where the entry was zero."""
+    eps: float = field(default=0.1, metadata=bounds(0))
+    """ε, in units of w: entries well above it are nearly free."""
+    every: int = field(default=1_000, metadata=bounds(1))
+    """Updates between two renewals."""
+
+
+@dataclass(frozen=True)
+class L0:
+    """strength·(number of non-zeros)."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, loss per entry that is not zero."""
+
+
+@dataclass(frozen=True)
+class LHalf:
+    """strength·Σ√|w|."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, in units of the loss per root of a unit of |w|."""
+
+
+@dataclass(frozen=True)
+class LogSum:
+    """strength·Σ log(1 + |w|/eps), what reweighted L1 minimises."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, in units of the loss."""
+    eps: float = field(default=0.1, metadata=bounds(0))
+    """ε, in units of w: entries well above it are hardly shrunk."""
+
+
+@dataclass(frozen=True)
+class Mcp:
+    """The minimax concave penalty: L1 at zero, level from gamma·strength on."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, the slope at zero."""
+    gamma: float = field(default=3.0, metadata=bounds(0))
+    """γ > 0: the penalty is level from |w| = γλ on."""
+
+
+@dataclass(frozen=True)
+class Scad:
+    """The smoothly clipped absolute deviation: L1 up to λ, level from aλ on."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, the slope at zero."""
+    a: float = field(default=3.7, metadata=bounds(2))
+    """Where the penalty is level, in units of λ; above 2."""
+
+
+@dataclass(frozen=True)
+class GroupL1:
+    """strength·Σ √size·‖group‖: channels, scales or blocks are zero as a whole."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, times the root of the group's size."""
+    groups: Groups = "output_channels"
+    """What is one group; scales are those of norm layers, to be named by `penalised`."""
+    block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
+    """Lengths of a block along the kernel's last axes, -1 for a whole axis; for groups blocks alone."""
+
+
+@dataclass(frozen=True)
+class SparseGroupL1:
+    """strength·‖w‖₁ + group_strength·Σ √size·‖group‖."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ₁ of the entries."""
+    group_strength: float = field(default=0.0, metadata=bounds(0))
+    """λ₂ of the groups."""
+    groups: Groups = "output_channels"
+    """What is one group; scales are those of norm layers, to be named by `penalised`."""
+    block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
+    """Lengths of a block along the kernel's last axes, -1 for a whole axis; for groups blocks alone."""
+
+
+@dataclass(frozen=True)
+class GroupMcp:
+    """MCP of each group's norm: whole groups zero, large ones not shrunk. Needs `per_group` with metric."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, times the root of the group's size."""
+    gamma: float = field(default=3.0, metadata=bounds(0))
+    """γ > 0: the penalty is level from ‖group‖ = γλ√size on."""
+    groups: Groups = "output_channels"
+    """What is one group; scales are those of norm layers, to be named by `penalised`."""
+    block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
+    """Lengths of a block along the kernel's last axes, -1 for a whole axis; for groups blocks alone."""
+
+
+@dataclass(frozen=True)
+class Linf:
+    """strength·max|w| of each parameter array."""
+
+    strength: float = field(default=0.0, metadata=bounds(0))
+    """λ, in units of the loss per unit of |w|."""
+
+
+@dataclass(frozen=True)
+class L1Ball:
+    """The constraint ‖w‖₁ ≤ radius on each parameter array."""
+
+    radius: float = field(default=1.0, metadata=bounds(0))
+    """In units of w."""
+
+
+Penalty = (
+    L1
+    | L2
+    | ElasticNet
+    | NonnegativeL1
+    | ReweightedL1
+    | L0
+    | LHalf
+    | LogSum
+    | Mcp
+    | Scad
+    | GroupL1
+    | SparseGroupL1
+    | GroupMcp
+    | Linf
+    | L1Ball
+)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A factor over training: from 0 up to 1 during the warm-up, then level or down to `end`."""
+
+    shape: Literal["constant", "linear", "cosine"] = "constant"
+    """How it goes on after the warm-up; constant stays at 1."""
+    warmup: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """Steps of the linear warm-up."""
+    steps: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """Step from which the factor is `end`, the warm-up included; constant needs none."""
+    end: float = field(default=0.0, metadata=bounds(0))
+    """Factor at the end of a linear or cosine schedule."""
+
+
+@dataclass(frozen=True)
 class Optimizer:
-    """Adam and the penalty that it minimises along with the loss."""
+    """An optimiser and the penalty that it minimises along with the loss."""
 
     learning_rate: float = field(default=2e-4, metadata=bounds(0))
-    """Adam's step size."""
+    """The step size."""
+    algorithm: Literal["adam", "sgd", "rmsprop", "adagrad", "rmda", "ramda"] = "adam"
+    """rmda and ramda average gradients (dual averaging); the others step along them."""
     b1: float = field(default=0.5, metadata=bounds(0, 1, open_maximum=True))
-    """Decay of the first moment."""
+    """Decay of Adam's first moment."""
     b2: float = field(default=0.999, metadata=bounds(0, 1, open_maximum=True))
-    """Decay of the second moment."""
-    eps: float = field(default=1e-8, metadata=bounds(0))
-    """Added to the root of the second moment."""
-    penalty: L1 = L1()
+    """Decay of Adam's and RMSProp's second moment."""
+    eps: float | None = field(default=None, metadata=bounds(0))
+    """Added to the second moment or its root; None for 1e-8 (Adam, RMSProp), 1e-7 (Adagrad), 1e-2 (RAMDA)."""
+    momentum: float | None = field(default=None, metadata=bounds(0, 1))
+    """Of sgd and rmsprop, None for none; of rmda and ramda the share of the new solution, None for 0.1 and 0.01."""
+    learning_rate_schedule: Schedule = Schedule()
+    """Factor on the learning rate over the steps."""
+    penalty: Penalty = L1()
     """The penalty."""
     penalised: str = field(default=r"(^|/)kernel$", metadata={"regex": True})
     """Regular expression, searched in parameter paths such as hidden_0/kernel: what is penalised."""
     method: Literal["metric", "plain", "subgradient"] = "metric"
-    """metric: prox in Adam's own metric, the stated problem; plain: prox after Adam; subgradient: no exact zeros."""
+    """metric: prox in the optimiser's metric, the stated problem; plain: prox after it; subgradient: no exact zeros."""
+    per_group: bool = False
+    """One step size per group, with metric and a group penalty: cheaper, the same stationary points."""
+    strength_schedule: Schedule = Schedule()
+    """Factor on the strength over the steps, or on the target of `sparsity_target`."""
+    sparsity_target: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    """Share of zeros to reach by scaling the strength up and down; 0 keeps the strength."""
+    sparsity_horizon: int = field(default=1_000, metadata=bounds(200))
+    """About how many updates the way to that target may take."""

@@ -66,9 +66,14 @@ class Checkpoints:
         """
         self._write(self.manager.wait_until_finished)
 
-    def latest(self) -> int | None:
-        """Step of the newest checkpoint, whole or not."""
-        return max(self.manager.all_steps(), default=None)
+    def steps(self) -> list[int]:
+        """Steps of all checkpoints, whole or not, in rising order."""
+        return sorted(self.manager.all_steps())
+
+    def set_aside(self, step: int, reason: str) -> None:
+        """Move a checkpoint that must not be restored to the work directory's `damaged/`, and say so."""
+        set_aside(self._path(step), reason, self.say)
+        self.manager.reload()
 
     def restore(self, template: PyTree, step: int | None = None) -> Restored | None:
         """Restore the newest good checkpoint, or that of `step`; None if there is none.
@@ -102,8 +107,7 @@ class Checkpoints:
                 if self.read_only:
                     self.say(f"checkpoint {self._path(candidate)} is damaged ({_brief(error)}); trying an older one.")
                 else:
-                    set_aside(self._path(candidate), _brief(error), self.say)
-                    self.manager.reload()
+                    self.set_aside(candidate, f"is damaged ({_brief(error)})")
         return None
 
     def close(self) -> None:
@@ -170,7 +174,7 @@ def open_checkpoints(
             if read_only:
                 say(f"checkpoint {path} is damaged ({reason}).")
             else:
-                set_aside(path, reason, say)
+                set_aside(path, f"is damaged ({reason})", say)
     options = ocp.CheckpointManagerOptions(
         best_fn=None if read_only else _kernel_distance,  # also what makes Orbax keep the metric on disk
         best_mode="min",
@@ -233,13 +237,13 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def set_aside(path: Path, reason: str, say: Callable[[str], None]) -> None:
-    """Move a damaged checkpoint to the work directory's `damaged/`, and say so."""
+    """Move a checkpoint that is damaged or useless to the work directory's `damaged/`, and say so."""
     target = path.parent.parent / "damaged" / path.name
     while target.exists():
         target = target.with_name(target.name + "_")
     target.parent.mkdir(exist_ok=True)
     shutil.move(path, target)
-    say(f"checkpoint {path} is damaged ({reason}): moved to {target}; going on from an older one.")
+    say(f"checkpoint {path} {reason}: moved to {target}; going on from an older one.")
 
 
 def layout(tree: PyTree) -> str:

@@ -1,26 +1,51 @@
 """One step of a GAN: `n_critic` discriminator updates, then one of the generator."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, PyTree, UInt8
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree, Shaped
 
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, from_uint8
 from l1jax.models.gan import AXIS, local_slice
 from l1jax.objectives.adversarial import AdversarialLoss
-from l1jax.objectives.gradient_penalty import with_squared_gradient
+from l1jax.objectives.consistency import move_anchors
+from l1jax.training.adversary import NO_TERMS, Examples, Images, Terms, augmented, discriminator_loss, draw_numbers
+from l1jax.training.controllers import Balancer, BalanceState, Controllers, balance_ratio, move_balance
 from l1jax.training.parts import (
+    agree,
     all_finite,
+    in_parts,
     keep_if,
     mean_over_devices,
     move_average,
+    named_key,
     update,
     varying,
 )
 from l1jax.training.state import Average, GanState, Metrics, NetworkState
+from l1jax.transforms import set_scale
 
-Images = Float[Array, "batch height width channels"]
+Adversaries = tuple[NetworkState, Controllers]  # the discriminator, and what follows the game
+
+
+class Game(NamedTuple):
+    """What a step needs to know besides its state; the arguments of `gan_step`."""
+
+    gan: Gan
+    loss: AdversarialLoss
+    generator_tx: optax.GradientTransformation
+    discriminator_tx: optax.GradientTransformation
+    terms: Terms
+    n_critic: int
+    accumulate: int
+    ema_decay: float
+    balancer: Balancer | None
+    adapt: Callable[..., Float[Array, ""]] | None
 
 
 def init_gan(
@@ -28,8 +53,9 @@ def init_gan(
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     key: Key[Array, ""],
+    controllers: Controllers | None = None,
 ) -> GanState:
-    """Draw both networks."""
+    """Draw both networks; `controllers` are those of the step, none by default."""
     generator_key, discriminator_key = jax.random.split(key)
     params, statistics = gan.generator.network.init(generator_key)
     generator = NetworkState(params, statistics, generator_tx.init(params))
@@ -37,7 +63,7 @@ def init_gan(
     discriminator = NetworkState(d_params, d_statistics, discriminator_tx.init(d_params))
     # The average starts at the generator, in memory of its own: the state is donated whole.
     average = Average(*jax.tree.map(jnp.copy, (params, statistics)))
-    return GanState(jnp.zeros([], jnp.int32), generator, discriminator, average)
+    return GanState(jnp.zeros([], jnp.int32), generator, discriminator, average, controllers or Controllers())
 
 
 def gan_step(
@@ -46,105 +72,199 @@ def gan_step(
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     *,
-    r1: float = 0.0,
-    r2: float = 0.0,
+    terms: Terms = NO_TERMS,
     n_critic: int = 1,
+    accumulate: int = 1,
     ema_decay: float = 0.999,
-):
+    balancer: Balancer | None = None,
+    adapt: Callable[..., Float[Array, ""]] | None = None,
+) -> Callable[[GanState, Batch, Key[Array, ""]], tuple[GanState, Metrics]]:
     """Build the step of alternating training, (state, batch, key) → (state, metrics), per device.
 
-    The discriminator minimises its loss + r1/2·E‖∇D(x)‖² + r2/2·E‖∇D(G(z))‖² on one batch of real
-    images per update; then the generator minimises its own on the last batch and the images that
-    the last discriminator update saw, so that one generator pass serves both. Latents are a function
-    of (key, index in the whole batch): any number of devices trains the same model. A step whose
-    losses or gradients are not finite changes nothing but the count.
+    The discriminator minimises its loss and `terms` on one batch of real images per update; then the
+    generator minimises its own on the last batch, latents and augmentation that the discriminator
+    saw. Generated images carry the labels of the real ones. Everything random is a function of (key,
+    index in the whole batch): any number of devices trains the same model. A step whose losses or
+    gradients are not finite changes nothing but the count.
 
     Args:
         gan: the networks.
         loss: what they minimise, from logits.
         generator_tx: the generator's optimiser, penalty included.
         discriminator_tx: the discriminator's.
-        r1: γ of the gradient penalty on real images, 0 for none.
-        r2: γ of the gradient penalty on generated images, 0 for none.
+        terms: what the discriminator minimises besides its loss, and how its images are augmented.
         n_critic: discriminator updates per step; the batch leads with as many draws.
+        accumulate: parts of a device's batch, one after the other in memory. Gradients and batch
+            statistics are their means: with batch norm, of statistics within the parts. One part needs
+            one pass of the generator for both updates, several need two.
         ema_decay: decay of the generator's average per step, in [0, 1).
+        balancer: what moves the discriminator's strength, if anything; the state has its controller.
+        adapt: (probability, mean sign of the real logits, images) → probability of augmentation, if
+            that is adaptive; the state has its controller.
 
     Source: Goodfellow et al., NeurIPS 2014, algorithm 1.
     """
+    game = Game(gan, loss, generator_tx, discriminator_tx, terms, n_critic, accumulate, ema_decay, balancer, adapt)
+    return partial(take_step, game)
 
-    def draw_latents(key: Key[Array, ""], local_batch: int) -> Float[Array, "batch latent"]:
-        whole = local_batch * jax.lax.axis_size(AXIS)
-        return local_slice(gan.generator.latents(key, whole))
 
-    def discriminator_loss(
-        params: PyTree, statistics: PyTree, real: Images, fake: Images
-    ) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
-        def score(images: Images, statistics: PyTree, gamma: float):
-            def apply(inputs: Images):
-                return gan.discriminator.apply(params, statistics, inputs, True)
+def take_step(game: Game, state: GanState, batch: Batch, key: Key[Array, ""]) -> tuple[GanState, Metrics]:
+    """All updates of one step; see `gan_step`."""
+    keys, last = jax.random.split(key, game.n_critic), game.n_critic - 1
+    image, label = jnp.asarray(batch.image), jnp.asarray(batch.label)
+    adversaries = (state.discriminator, state.controllers)
 
-            if gamma == 0:
-                return *apply(images), jnp.zeros(())
-            logits, moved, squared = with_squared_gradient(apply, images)
-            return logits, moved, gamma / 2 * jnp.mean(squared)
+    def extra_update(adversaries: Adversaries, draw: tuple[Any, Any, Any, Any]) -> tuple[Adversaries, None]:
+        examples = draw_examples(game, *draw[:3])
+        return update_discriminator(game, state, adversaries, examples, *draw[2:])[0], None
 
-        real_logits, statistics, real_penalty = score(real, statistics, r1)
-        fake_logits, statistics, fake_penalty = score(fake, statistics, r2)
-        value = loss.discriminator(real_logits, fake_logits)
-        metrics = {
-            "discriminator/loss": value,
-            "discriminator/gradient_penalty": real_penalty + fake_penalty,
-            "discriminator/real_logit": jnp.mean(real_logits),
-            "discriminator/fake_logit": jnp.mean(fake_logits),
-        }
-        return value + real_penalty + fake_penalty, (statistics, metrics)
+    if last:
+        draws = (image[:-1], label[:-1], keys[:-1], jnp.arange(last))
+        adversaries, _ = jax.lax.scan(extra_update, adversaries, draws)
 
-    def update_discriminator(state: NetworkState, real: Images, fake: Images) -> tuple[NetworkState, Metrics]:
-        gradient = jax.grad(discriminator_loss, has_aux=True)
-        grads, (statistics, metrics) = gradient(varying(state.params), state.statistics, real, fake)
-        grads, metrics = mean_over_devices((grads, metrics))
-        metrics["discriminator/gradient_norm"] = optax.tree.norm(grads)
-        return update(state, grads, statistics, discriminator_tx), metrics
+    key, examples, kept = keys[-1], draw_examples(game, image[-1], label[-1], keys[-1]), None
+    if game.accumulate == 1:  # one pass of the generator serves both updates
+        kept = jax.vjp(lambda p: generate(game, p, state, examples, key), varying(state.generator.params), has_aux=True)
+        examples = examples._replace(fake=jax.lax.stop_gradient(kept[0]))
+    seen_by = adversaries[1]  # the probability of augmentation moves for the next update only
+    (discriminator, controllers), metrics = update_discriminator(game, state, adversaries, examples, key, last)
+    judges = (discriminator, seen_by)
+    generator, judged = update_generator(game, state, judges, examples, key, kept)
+    metrics |= judged
+    if game.balancer is not None:
+        discriminator, balance = update_balance(game, state, judges, generator, examples, key, judged)
+        controllers = controllers._replace(balance=balance)
+        metrics["discriminator/balance_ratio"] = balance.ratio
 
-    def generator_loss(fake: Images, real: Images, discriminator: NetworkState) -> Float[Array, ""]:
-        def score(images: Images) -> Float[Array, " batch"]:
-            return gan.discriminator.apply(discriminator.params, discriminator.statistics, images, True)[0]
+    finite = all_finite(*metrics.values())
+    average = move_average(state.average, generator, state.step, game.ema_decay)
+    new = keep_if(finite, GanState(state.step, generator, discriminator, average, controllers), state)
+    return new._replace(step=state.step + 1), {**metrics, "taken": finite.astype(jnp.float32)}
 
-        return loss.generator(score(real), score(fake))
 
-    def step(state: GanState, batch: Batch, key: Key[Array, ""]) -> tuple[GanState, Metrics]:
-        def real_images(image: UInt8[Array, "batch height width channels"]) -> Images:
-            return from_uint8(image, gan.generator.image_range)
+def draw_examples(
+    game: Game, image: Shaped[Array, "..."], label: Int[Array, " batch"], key: Key[Array, ""]
+) -> Examples:
+    """Real images with latents and whatever else is random, for this device's part of the batch."""
+    real = from_uint8(image, game.gan.generator.image_range)
+    latents = local_slice(game.gan.generator.latents(key, real.shape[0] * jax.lax.axis_size(AXIS)))
+    return Examples(real, label, latents, draw_numbers(game.terms, real, key))
 
-        def extra_update(
-            discriminator: NetworkState, inputs: tuple[UInt8[Array, "..."], Key[Array, ""]]
-        ) -> tuple[NetworkState, None]:
-            image, latent_key = inputs
-            z = draw_latents(latent_key, image.shape[0])
-            fake, _ = gan.generator.network.apply(state.generator.params, state.generator.statistics, z, True)
-            return update_discriminator(discriminator, real_images(image), fake)[0], None
 
-        keys, image = jax.random.split(key, n_critic), jnp.asarray(batch.image)
-        discriminator, real = state.discriminator, real_images(image[-1])
-        if n_critic > 1:
-            discriminator, _ = jax.lax.scan(extra_update, discriminator, (image[:-1], keys[:-1]))
+def generate(
+    game: Game, params: PyTree, state: GanState, examples: Examples, key: Key[Array, ""]
+) -> tuple[Images, PyTree]:
+    """Images of these generator parameters, and the batch statistics that they move."""
+    network, statistics = game.gan.generator.network, state.generator.statistics
+    return network.apply(params, statistics, examples.latents, True, examples.label, named_key(key, "generator"))
 
-        def generate(params: PyTree) -> tuple[Images, PyTree]:
-            z = draw_latents(keys[-1], real.shape[0])
-            return gan.generator.network.apply(params, state.generator.statistics, z, True)
 
-        fake, pullback, statistics = jax.vjp(generate, varying(state.generator.params), has_aux=True)
-        discriminator, metrics = update_discriminator(discriminator, real, jax.lax.stop_gradient(fake))
-        value, fake_gradient = jax.value_and_grad(generator_loss)(fake, real, discriminator)
-        grads, value = mean_over_devices((pullback(fake_gradient)[0], value))
-        generator = update(state.generator, grads, statistics, generator_tx)
-        metrics["generator/loss"] = value
-        metrics["generator/gradient_norm"] = optax.tree.norm(grads)
+def update_discriminator(
+    game: Game, state: GanState, adversaries: Adversaries, examples: Examples, key: Key[Array, ""], i: ArrayLike
+) -> tuple[Adversaries, Metrics]:
+    """The i-th update of the discriminator in this step; averages and probability follow it."""
+    (network, controllers), terms = adversaries, game.terms
+    params = varying(network.params)
 
-        finite = all_finite(*metrics.values())
-        average = move_average(state.average, generator, state.step, ema_decay)
-        new = GanState(state.step, generator, discriminator, average)
-        new = keep_if(finite, new, state)._replace(step=state.step + 1)
-        return new, {**metrics, "taken": finite.astype(jnp.float32)}
+    def gradient(penalised: bool) -> tuple[PyTree, PyTree, Metrics]:
+        loss = discriminator_loss(game.gan.discriminator, game.loss, terms, penalised)
 
-    return step
+        def of_part(part: Examples, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
+            if part.fake is None:
+                part = part._replace(fake=generate(game, state.generator.params, state, part, key)[0])
+            gradient = jax.grad(loss, has_aux=True)
+            grads, (statistics, metrics) = gradient(params, network.statistics, part, controllers, key)
+            return grads, statistics, metrics
+
+        return agree(*in_parts(of_part, examples, key, game.accumulate), game.accumulate)
+
+    if terms.every > 1 and terms.has_gradients():
+        due = (state.step * game.n_critic + i) % terms.every == 0
+        grads, statistics, metrics = jax.lax.cond(due, lambda: gradient(True), lambda: gradient(False))
+    else:
+        grads, statistics, metrics = gradient(True)
+    metrics["discriminator/gradient_norm"] = optax.tree.norm(grads)
+    network = update(network, grads, statistics, game.discriminator_tx)
+    if controllers.anchors is not None:
+        logits = (metrics["discriminator/real_logit"], metrics["discriminator/fake_logit"])
+        controllers = controllers._replace(anchors=move_anchors(controllers.anchors, *logits))
+    if controllers.probability is not None and game.adapt is not None:
+        sign, images = metrics["discriminator/real_sign"], examples.label.shape[0] * jax.lax.axis_size(AXIS)
+        metrics["discriminator/augmentation"] = controllers.probability
+        controllers = controllers._replace(probability=game.adapt(controllers.probability, sign, images))
+    return (network, controllers), metrics
+
+
+def judge(
+    game: Game,
+    adversaries: Adversaries,
+    kind: Literal["real", "fake"],
+    images: Images,
+    examples: Examples,
+    key: Key[Array, ""],
+) -> Float[Array, " logits"]:
+    """Logits of the discriminator as it is now, its batch statistics left alone."""
+    (network, controllers), key = adversaries, named_key(key, f"judge {kind}")
+    seen = augmented(game.terms, kind, images, examples, controllers)
+    return game.gan.discriminator.apply(network.params, network.statistics, seen, True, examples.label, key)[0]
+
+
+def update_generator(
+    game: Game,
+    state: GanState,
+    adversaries: Adversaries,
+    examples: Examples,
+    key: Key[Array, ""],
+    kept: tuple[Images, Callable[[Images], tuple[PyTree]], PyTree] | None,
+) -> tuple[NetworkState, Metrics]:
+    """The generator's update against the discriminator as it is now.
+
+    Args:
+        kept: the pass that the discriminator's images came from: images, pullback to the parameters,
+            batch statistics; None where it is to be made again, part by part.
+    """
+
+    def of_part(part: Examples, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
+        images, pullback, statistics = kept or jax.vjp(
+            lambda params: generate(game, params, state, part, key), varying(state.generator.params), has_aux=True
+        )
+
+        def loss(fake: Images) -> tuple[Float[Array, ""], Float[Array, ""]]:
+            real = judge(game, adversaries, "real", part.real, part, key)
+            logits = judge(game, adversaries, "fake", fake, part, key)
+            return game.loss.generator(real, logits), jnp.mean(logits)
+
+        (value, logit), cotangent = jax.value_and_grad(loss, has_aux=True)(images)
+        return pullback(cotangent)[0], statistics, {"generator/loss": value, "generator/logit": logit}
+
+    grads, statistics, metrics = agree(*in_parts(of_part, examples, key, game.accumulate), game.accumulate)
+    metrics["generator/gradient_norm"] = optax.tree.norm(grads)
+    return update(state.generator, grads, statistics, game.generator_tx), metrics
+
+
+def update_balance(
+    game: Game,
+    state: GanState,
+    adversaries: Adversaries,
+    generator: NetworkState,
+    examples: Examples,
+    key: Key[Array, ""],
+    judged: Metrics,
+) -> tuple[NetworkState, BalanceState]:
+    """Measure the balance ratio now and then, and scale the discriminator's strength by it."""
+    (network, controllers), balancer = adversaries, game.balancer
+    assert balancer is not None
+    assert controllers.balance is not None
+    balance = controllers.balance
+
+    def measure() -> BalanceState:
+        def of_part(part: Examples, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+            images, _ = generate(game, generator.params, state, part, key)
+            after = judge(game, adversaries, "fake", images, part, key)
+            return jnp.mean(after), jnp.mean(judge(game, adversaries, "real", part.real, part, key))
+
+        after, real = mean_over_devices(in_parts(of_part, examples, key, game.accumulate))
+        return move_balance(balancer, balance, balance_ratio(judged["generator/logit"], after, real))
+
+    balance = jax.lax.cond(state.step % balancer.every == 0, measure, lambda: balance)
+    return network._replace(opt_state=set_scale(network.opt_state, jnp.exp(balance.log_scale))), balance

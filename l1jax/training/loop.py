@@ -19,7 +19,7 @@ from l1jax.reporting import sample_picture, save_image
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.log import Log
 from l1jax.training.parallel import Runner
-from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
 from l1jax.training.state import State, Task
 from l1jax.training.task import stream
 
@@ -29,7 +29,11 @@ JUDGED = 512  # images, real and generated each, that the kernel distance looks 
 
 
 class NotFinite(RuntimeError):
-    """Training met nothing but infinities and NaNs."""
+    """No step of a whole call had a finite loss and gradient; `began` is where it began, `step` where it ended."""
+
+    def __init__(self, began: int, step: int) -> None:
+        super().__init__(f"no step from {began + 1:,} to {step:,} had a finite loss and gradient")
+        self.began, self.step = began, step
 
 
 class Stopped(NamedTuple):
@@ -70,14 +74,15 @@ def train(
         InputError: if a checkpoint cannot be written.
     """
     key, sampler = stream(experiment.seed, "training"), make_sampler(task.generator)
-    shown = GRID if task.generator.image_range is not None else POINTS
+    columns = grid_columns(task.generator.classes)
+    shown = GRID - GRID % (columns or 1) if task.generator.image_range is not None else POINTS
     grid_latents = draw_latents(task.generator, stream(experiment.seed, "grid"), shown)
     judged = min(JUDGED, len(reference))
     judged_latents = draw_latents(task.generator, stream(experiment.seed, "judged"), judged)
 
     def save_grid(step: int, state: State) -> None:
         samples = sampler(state.average, grid_latents)
-        save_image(sample_picture(samples, reference), workdir / "samples" / f"step_{step:06d}.png")
+        save_image(sample_picture(samples, reference, columns), workdir / "samples" / f"step_{step:06d}.png")
 
     def judge(state: State) -> float:
         return pixel_kernel_distance(sampler(state.average, judged_latents), reference)
@@ -98,11 +103,7 @@ def train(
             seconds = time.perf_counter() - began
             if values["skipped"] == count:
                 checkpoints.wait()
-                raise NotFinite(
-                    f"none of the last {count} steps up to step {step} had a finite loss and gradient; the last "
-                    f"checkpoint is of step {checkpoints.latest() or 'none'}. Try a smaller --generator.learning-rate "
-                    "and --discriminator.learning-rate, in another --workdir."
-                )
+                raise NotFinite(step - count, step)
             if count in compiled:  # the first call of a length compiles: its time says nothing of speed
                 images = count * task.draws * experiment.batch_size
                 values |= {"images_per_second": images / seconds, "seconds_per_step": seconds / count}

@@ -14,7 +14,8 @@ from l1jax.data.batches import Feed
 from l1jax.models.gan import AXIS
 from l1jax.penalties import sparsity
 from l1jax.training.state import Metrics, NetworkState, State, Task
-from l1jax.transforms import strength
+from l1jax.transforms import solution, strength
+from l1jax.transforms.learning_rate import learning_rate
 
 BATCH_AXIS = 2  # a chunk leads with steps, draws, batch
 
@@ -94,14 +95,16 @@ def summarise(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
 
 
 def describe(task: Task, state: State) -> Metrics:
-    """Zeros per layer and in all, and the strength in force, of each network in the state."""
+    """Zeros per layer and in all, strength and learning rate in force, of each network in the state."""
     metrics: Metrics = {}
     for name, network in state._asdict().items():
         if isinstance(network, NetworkState):
-            zeros = sparsity(network.params, task.penalised[name])
+            zeros = sparsity(solution(network.opt_state, network.params), task.penalised[name])
             metrics[f"{name}/sparsity"] = zeros.total
             metrics |= {f"{name}/sparsity/{path}": fraction for path, fraction in zeros.by_path.items()}
-            metrics[f"{name}/strength"] = strength(network.opt_state)
+            strengths = jax.tree.leaves(strength(network.opt_state))  # one, or several of one penalty
+            metrics |= {f"{name}/strength" + (f"/{i}" if i else ""): value for i, value in enumerate(strengths)}
+            metrics[f"{name}/learning_rate"] = learning_rate(network.opt_state)
     return metrics
 
 

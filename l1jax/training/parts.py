@@ -1,17 +1,26 @@
-"""What the steps share: gradients over all devices, updates, finiteness."""
+"""What the steps share: keys, gradients over all devices and in parts, updates, finiteness."""
 
+import zlib
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
 from l1jax.models.gan import AXIS
 from l1jax.training.state import Average, NetworkState
-from l1jax.transforms import sparse_average
+from l1jax.transforms import solution, sparse_average
 
 Tree = TypeVar("Tree")
+Tree2 = TypeVar("Tree2")
+Inputs = TypeVar("Inputs")
+
+
+def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
+    """A key of its own for each use that a step makes of its key."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def varying(tree: Tree) -> Tree:
@@ -27,6 +36,38 @@ def mean_over_devices(tree: Tree) -> Tree:
     return jax.lax.pmean(tree, AXIS)
 
 
+def agree(grads: Tree, statistics: PyTree, metrics: Tree2, parts: int) -> tuple[Tree, PyTree, Tree2]:
+    """Means over the devices; batch statistics are such already, but for the means of several parts."""
+    grads, metrics = mean_over_devices((grads, metrics))
+    return grads, statistics if parts == 1 else mean_over_devices(statistics), metrics
+
+
+def in_parts(
+    function: Callable[[Inputs, Key[Array, ""]], Tree], inputs: Inputs, key: Key[Array, ""], parts: int
+) -> Tree:
+    """Mean of function(part, its key) over equal parts of a batch, one after the other in a scan.
+
+    Memory is that of one part. Every leaf of `inputs` leads with the batch, which `parts` must divide.
+    With one part, function(inputs, key).
+    """
+    if parts == 1:
+        return function(inputs, key)
+
+    def own(tree: Tree) -> Tree:  # what is the same on all devices becomes each one's own, as the rest is
+        zero = varying(jnp.zeros(()))
+        return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), tree)
+
+    def add(total: Tree, item: tuple[Inputs, Key[Array, ""]]) -> tuple[Tree, None]:
+        return jax.tree.map(jnp.add, total, own(function(*item))), None
+
+    split = jax.tree.map(lambda leaf: leaf.reshape(parts, leaf.shape[0] // parts, *leaf.shape[1:]), inputs)
+    items = (split, jax.random.split(key, parts))
+    shapes = jax.eval_shape(lambda: function(*jax.tree.map(lambda leaf: leaf[0], items)))
+    zeros = own(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+    total, _ = jax.lax.scan(add, zeros, items)
+    return jax.tree.map(lambda leaf: leaf / parts, total)
+
+
 def update(network: NetworkState, grads: PyTree, statistics: PyTree, tx: optax.GradientTransformation) -> NetworkState:
     """One optimiser step."""
     updates, opt_state = tx.update(grads, network.opt_state, network.params)
@@ -34,9 +75,12 @@ def update(network: NetworkState, grads: PyTree, statistics: PyTree, tx: optax.G
 
 
 def move_average(average: Average, network: NetworkState, step: Int[Array, ""], decay: ArrayLike) -> Average:
-    """Follow the generator; the decay ramps up as (1 + t)/(10 + t), so that early samples are not the start's."""
+    """Follow the generator; the decay ramps up as (1 + t)/(10 + t), so that early samples are not the start's.
+
+    Where the optimiser has a sparse iterate beside the parameters (dual averaging), it follows that.
+    """
     decay = jnp.minimum(decay, (1 + step) / (10 + step))
-    params = sparse_average(average.params, network.params, decay)
+    params = sparse_average(average.params, solution(network.opt_state, network.params), decay)
     statistics = optax.tree.cast_like(
         optax.incremental_update(network.statistics, average.statistics, 1 - decay), average.statistics
     )

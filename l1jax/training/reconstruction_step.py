@@ -8,7 +8,16 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from l1jax.data.batches import Batch
 from l1jax.models import Generator, from_uint8
 from l1jax.objectives.reconstruction import activity_l1, mean_squared_error
-from l1jax.training.parts import all_finite, keep_if, mean_over_devices, move_average, update, varying
+from l1jax.training.parts import (
+    agree,
+    all_finite,
+    in_parts,
+    keep_if,
+    move_average,
+    named_key,
+    update,
+    varying,
+)
 from l1jax.training.state import Average, GeneratorState, Metrics, NetworkState
 
 
@@ -25,11 +34,13 @@ def reconstruction_step(
     *,
     latent_key: Key[Array, ""],
     activity_strength: float = 0.0,
+    accumulate: int = 1,
     ema_decay: float = 0.999,
 ):
     """Build the step (state, batch, key) → (state, metrics), per device.
 
-    Minimises mean squared error + activity_strength·mean|output|. Example i is paired with the fixed
+    Minimises mean squared error + activity_strength·mean|output|, over `accumulate` parts of the batch
+    one after the other. Example i is paired with the fixed
     latent drawn from fold_in(latent_key, i), so latents need no storage and follow their image
     through every epoch.
 
@@ -42,15 +53,24 @@ def reconstruction_step(
 
     def step(state: GeneratorState, batch: Batch, key: Key[Array, ""]) -> tuple[GeneratorState, Metrics]:
         real, z = from_uint8(batch.image[0], generator.image_range), latents(batch.index[0])
+        params = varying(state.generator.params)
 
-        def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
-            images, statistics = generator.network.apply(params, state.generator.statistics, z, True)
-            error, activity = mean_squared_error(images, real), activity_l1(images, activity_strength)
-            metrics = {"generator/loss": error, "generator/activity_l1": activity}
-            return error + activity, (statistics, metrics)
+        def gradient(part: tuple[Array, ...], key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
+            real, z, label = part
 
-        grads, (statistics, metrics) = jax.grad(loss, has_aux=True)(varying(state.generator.params))
-        grads, metrics = mean_over_devices((grads, metrics))
+            def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
+                images, statistics = generator.network.apply(
+                    params, state.generator.statistics, z, True, label, named_key(key, "generator")
+                )
+                error, activity = mean_squared_error(images, real), activity_l1(images, activity_strength)
+                metrics = {"generator/loss": error, "generator/activity_l1": activity}
+                return error + activity, (statistics, metrics)
+
+            grads, (statistics, metrics) = jax.grad(loss, has_aux=True)(params)
+            return grads, statistics, metrics
+
+        inputs = (real, z, jnp.asarray(batch.label[0]))
+        grads, statistics, metrics = agree(*in_parts(gradient, inputs, key, accumulate), accumulate)
         metrics["generator/gradient_norm"] = optax.tree.norm(grads)
         network = update(state.generator, grads, statistics, tx)
 

@@ -17,6 +17,11 @@ def draw_latents(generator: Generator, key: Key[Array, ""], count: int) -> Float
     return jax.vmap(lambda k: generator.latents(k, 1)[0])(keys)
 
 
+def grid_columns(classes: int) -> int:
+    """Columns of a grid whose images take the classes in turn: one per class, up to 20; else 0, its own choice."""
+    return classes if 1 < classes <= 20 else 0
+
+
 def make_sampler(generator: Generator):
     """Build (average, latents, label=None) → uint8 images or float32 points, generated in batches of one size.
 

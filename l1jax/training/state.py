@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from l1jax.data.batches import Batch
 from l1jax.models import Generator
+from l1jax.training.controllers import Controllers
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -34,6 +35,7 @@ class GanState(NamedTuple):
     generator: NetworkState
     discriminator: NetworkState
     average: Average
+    controllers: Controllers  # empty but for what the experiment uses
 
 
 class GeneratorState(NamedTuple):

@@ -1,18 +1,30 @@
 """From an experiment to the task that the loop trains."""
 
 import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
-import optax
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from l1jax import config
-from l1jax.build import build_loss, build_model, build_optimizer
+from l1jax.build import build_loss, build_model
+from l1jax.build_optimizer import build_optimizer
+from l1jax.data.augmentation import adaptive, augment, move_probability
+from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator, Vae
+from l1jax.models.gan import AXIS, local_slice
+from l1jax.training.adversary import Terms
+from l1jax.training.controllers import Balancer, init_controllers
 from l1jax.training.gan_step import gan_step, init_gan
+from l1jax.training.parts import named_key
 from l1jax.training.reconstruction_step import init_generator, reconstruction_step
-from l1jax.training.state import Task
+from l1jax.training.state import Metrics, Task
 from l1jax.training.vae_step import init_vae, vae_step
+
+Step = Callable[[Any, Batch, Key[Array, ""]], tuple[Any, Metrics]]
 
 
 def stream(seed: int, name: str) -> Key[Array, ""]:
@@ -27,16 +39,15 @@ def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> T
         InputError: if model, objective and optimisers do not go together.
     """
     model, objective = build_model(experiment.model, image_shape), experiment.objective
-    generator_tx = build_optimizer(experiment.generator)
     optimizers = {"generator": experiment.generator}
     if isinstance(model, Gan) and isinstance(objective, config.Adversarial) and experiment.discriminator:
         optimizers["discriminator"] = experiment.discriminator
-        task = _gan_task(experiment, objective, model, generator_tx, build_optimizer(experiment.discriminator))
+        task = _gan_task(experiment, objective, model, experiment.discriminator)
     elif isinstance(model, Generator) and isinstance(objective, config.Reconstruction):
-        task = _generator_task(experiment, objective, model, generator_tx)
+        task = _generator_task(experiment, objective, model)
     elif isinstance(model, Vae) and isinstance(objective, config.Variational) and experiment.encoder:
         optimizers["encoder"] = experiment.encoder
-        task = _vae_task(experiment, objective, model, build_optimizer(experiment.encoder), generator_tx)
+        task = _vae_task(experiment, objective, model, experiment.encoder)
     else:
         raise config.InputError(
             f"`objective` (={type(objective).__name__}) does not go with `model` (={type(experiment.model).__name__}) "
@@ -44,28 +55,60 @@ def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> T
             f"{'set' if experiment.encoder else 'None'}): Adversarial needs a GAN and a discriminator's optimiser, "
             "Variational a VAE and an encoder's, Reconstruction a generator alone such as DenseGenerator."
         )
-    return task._replace(penalised={name: o.penalised for name, o in optimizers.items()})
+    if experiment.flip and (task.generator.image_range is None or isinstance(objective, config.Reconstruction)):
+        raise config.InputError(
+            "`flip` (=True) must be False for points, and for Reconstruction, where each latent belongs to one image."
+        )
+    step = flipping(task.step) if experiment.flip else task.step
+    return task._replace(step=step, penalised={name: o.penalised for name, o in optimizers.items()})
+
+
+def flipping(step: Step) -> Step:
+    """Mirror real images left and right, each with probability ½, before a step sees them."""
+
+    def flipped(state: Any, batch: Batch, key: Key[Array, ""]) -> tuple[Any, Metrics]:
+        image = jnp.asarray(batch.image)
+        draws, local = image.shape[:2]
+        coins = jax.random.bernoulli(named_key(key, "flip"), 0.5, (local * jax.lax.axis_size(AXIS), draws))
+        mirrored = local_slice(coins).T[:, :, None, None, None]
+        return step(state, batch._replace(image=jnp.where(mirrored, image[..., ::-1, :], image)), key)
+
+    return flipped
+
+
+def ema_decay(experiment: config.Config) -> float:
+    """Decay per step of an average with this half-life in images; 0 for none."""
+    half_life = experiment.ema_half_life
+    return 0.5 ** (experiment.batch_size / half_life) if half_life else 0.0
 
 
 def _gan_task(
-    experiment: config.Config,
-    objective: config.Adversarial,
-    gan: Gan,
-    generator_tx: optax.GradientTransformation,
-    discriminator_tx: optax.GradientTransformation,
+    experiment: config.Config, objective: config.Adversarial, gan: Gan, discriminator: config.Optimizer
 ) -> Task:
+    balance, ada = objective.balance, isinstance(objective.augment, config.Ada) and objective.augment
+    if balance and (discriminator.sparsity_target or not getattr(discriminator.penalty, "strength", 0)):
+        raise config.InputError(
+            "`objective.balance` moves the discriminator's strength: give `discriminator.penalty` a positive strength, "
+            "and no `sparsity_target`, which moves it too."
+        )
+    generator_tx = build_optimizer(experiment.generator)
+    discriminator_tx = build_optimizer(discriminator, objective.n_critic)
+    balancer = Balancer(**vars(balance)) if balance else None
+    controllers = partial(init_controllers, lecam=objective.lecam > 0, adaptive=bool(ada), balance=balancer)
     step = gan_step(
         gan,
         build_loss(objective),
         generator_tx,
         discriminator_tx,
-        r1=objective.r1,
-        r2=objective.r2,
+        terms=build_terms(objective, gan.generator.image_range),
         n_critic=objective.n_critic,
-        ema_decay=experiment.ema_decay,
+        accumulate=experiment.accumulate,
+        ema_decay=ema_decay(experiment),
+        balancer=balancer,
+        adapt=partial(move_probability, target=ada.target, full_after=ada.images) if ada else None,
     )
     return Task(
-        init=lambda key: init_gan(gan, generator_tx, discriminator_tx, key),
+        init=lambda key: init_gan(gan, generator_tx, discriminator_tx, key, controllers()),
         step=step,
         generator=gan.generator,
         draws=objective.n_critic,
@@ -73,18 +116,48 @@ def _gan_task(
     )
 
 
-def _generator_task(
-    experiment: config.Config,
-    objective: config.Reconstruction,
-    generator: Generator,
-    tx: optax.GradientTransformation,
-) -> Task:
+def build_terms(objective: config.Adversarial, image_range: tuple[float, float] | None) -> Terms:
+    """What the discriminator minimises besides its loss, and the augmentation of images in this range.
+
+    Raises:
+        InputError: if points, which have no range, are to be augmented.
+    """
+    chosen, augmentation, consistent = objective.augment, None, None
+    if image_range is None and (chosen or objective.consistency):
+        raise config.InputError("`objective.augment` and `objective.consistency` change images; points have none.")
+    match chosen:
+        case config.DiffAugment():
+            assert image_range is not None
+            names = {"color": chosen.colour, "translation": chosen.translation, "cutout": chosen.cutout}
+            augmentation = augment(*(name for name, used in names.items() if used), image_range=image_range)
+        case config.Ada():
+            assert image_range is not None
+            augmentation = adaptive(image_range)
+    if objective.consistency:
+        assert image_range is not None
+        consistent = augment("flip", "translation", "cutout", image_range=image_range)
+    return Terms(
+        r1=objective.r1,
+        r2=objective.r2,
+        wgan_gp=objective.wgan_gp,
+        dragan=objective.dragan,
+        every=objective.penalty_every,
+        consistency=objective.consistency,
+        lecam=objective.lecam,
+        augmentation=augmentation,
+        consistent=consistent,
+    )
+
+
+def _generator_task(experiment: config.Config, objective: config.Reconstruction, generator: Generator) -> Task:
+    tx = build_optimizer(experiment.generator)
     step = reconstruction_step(
         generator,
         tx,
         latent_key=stream(experiment.seed, "latents of examples"),
         activity_strength=objective.activity_strength,
-        ema_decay=experiment.ema_decay,
+        accumulate=experiment.accumulate,
+        ema_decay=ema_decay(experiment),
     )
     return Task(
         init=lambda key: init_generator(generator, tx, key),
@@ -95,19 +168,18 @@ def _generator_task(
     )
 
 
-def _vae_task(
-    experiment: config.Config,
-    objective: config.Variational,
-    vae: Vae,
-    encoder_tx: optax.GradientTransformation,
-    decoder_tx: optax.GradientTransformation,
-) -> Task:
+def _vae_task(experiment: config.Config, objective: config.Variational, vae: Vae, encoder: config.Optimizer) -> Task:
     if objective.samples > 1 and (objective.beta != 1 or objective.free_nats):
         raise config.InputError(
             f"`objective.samples` (={objective.samples}) asks for the importance-weighted bound, which has neither "
             f"`objective.beta` (={objective.beta}) other than 1 nor `objective.free_nats` (={objective.free_nats}): "
             "leave them out, or take one sample."
         )
+    if experiment.accumulate > 1:
+        raise config.InputError(
+            f"`accumulate` (={experiment.accumulate}) must be 1 for Variational: its batch is whole."
+        )
+    encoder_tx, decoder_tx = build_optimizer(encoder), build_optimizer(experiment.generator)
     step = vae_step(
         vae,
         encoder_tx,
@@ -115,7 +187,7 @@ def _vae_task(
         beta=objective.beta,
         free_nats=objective.free_nats,
         samples=objective.samples,
-        ema_decay=experiment.ema_decay,
+        ema_decay=ema_decay(experiment),
     )
     return Task(
         init=lambda key: init_vae(vae, encoder_tx, decoder_tx, key),

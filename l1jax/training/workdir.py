@@ -10,7 +10,7 @@ from pathlib import Path
 from l1jax.config import Config, InputError, differences, from_json, to_json
 
 # Everything a run writes; nothing else in the directory is ever touched.
-OWN = ("config.json", "metrics.jsonl", "checkpoints", "damaged", "samples", "tensorboard")
+OWN = ("config.json", "metrics.jsonl", "checkpoints", "damaged", "samples", "tensorboard", "rollback.json")
 
 
 def read_config(directory: Path) -> Config | None:

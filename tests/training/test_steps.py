@@ -12,6 +12,7 @@ from l1jax.data.batches import Batch
 from l1jax.models import dense_generator, from_uint8, mlp_gan
 from l1jax.models.gan import AXIS
 from l1jax.objectives.adversarial import minimax, non_saturating, relativistic_pairing
+from l1jax.training.adversary import Terms
 from l1jax.training.gan_step import gan_step, init_gan
 from l1jax.training.parts import move_average
 from l1jax.training.reconstruction_step import init_generator, reconstruction_step
@@ -73,7 +74,7 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
     tx = optax.sgd(RATE)
     state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))
     images = batch(n_critic)
-    step = gan_step(gan, loss, tx, tx, r1=r1, r2=r2, n_critic=n_critic, ema_decay=0.9)
+    step = gan_step(gan, loss, tx, tx, terms=Terms(r1=r1, r2=r2), n_critic=n_critic, ema_decay=0.9)
     after, metrics = on_one_device(step)(state, images, KEY)
 
     def discriminate(params, x):

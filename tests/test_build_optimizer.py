@@ -1,0 +1,156 @@
+"""From configuration to optimiser: every penalty, algorithm and schedule against what it names."""
+
+import dataclasses
+import math
+import typing
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import l1jax
+from l1jax import config
+from l1jax.build_optimizer import build_optimizer, build_penalty, build_schedule
+from l1jax.config import InputError, Optimizer, Schedule
+from l1jax.transforms.learning_rate import learning_rate, set_learning_rate_scale
+
+PENALTIES = {
+    config.L1(0.2): l1jax.l1(0.2),
+    config.L2(0.2): l1jax.l2(0.2),
+    config.ElasticNet(0.2, 0.3): l1jax.elastic_net(0.2, 0.3),
+    config.NonnegativeL1(0.2): l1jax.nonnegative_l1(0.2),
+    config.ReweightedL1(0.2): l1jax.l1(0.2),  # its weights are all 1 at the start
+    config.L0(0.2): l1jax.l0(0.2),
+    config.LHalf(0.2): l1jax.l_half(0.2),
+    config.LogSum(0.2, 0.5): l1jax.log_sum(0.2, 0.5),
+    config.Mcp(0.2, 2.5): l1jax.mcp(0.2, 2.5),
+    config.Scad(0.2, 3.5): l1jax.scad(0.2, 3.5),
+    config.GroupL1(0.2): l1jax.group_l1(0.2, l1jax.output_channels()),
+    config.GroupL1(0.2, "input_channels"): l1jax.group_l1(0.2, l1jax.input_channels()),
+    config.GroupL1(0.2, "blocks", (2, -1)): l1jax.group_l1(0.2, l1jax.kernel_blocks((2, -1))),
+    config.SparseGroupL1(0.2, 0.3): l1jax.sparse_group_l1(0.2, 0.3, l1jax.output_channels()),
+    config.GroupMcp(0.2, 2.5): l1jax.group_mcp(0.2, 2.5, l1jax.output_channels()),
+    config.Linf(0.2): l1jax.linf(0.2),
+    config.L1Ball(0.7): l1jax.l1_ball(0.7),
+}
+X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+PARAMS = {"layer": {"kernel": jnp.asarray(X), "bias": jnp.ones(6)}}
+GRADS = {"layer": {"kernel": jnp.asarray(X[::-1] / 2), "bias": jnp.full(6, 0.5)}}
+RATE = 0.1
+PATHS = r"(^|/)kernel$"
+PENALTY = l1jax.by_path({PATHS: l1jax.l1(0.3)})
+BY_HAND = {
+    ("adam", "metric"): lambda: l1jax.proximal_adam(RATE, PENALTY, 0.5, 0.999),
+    ("sgd", "metric"): lambda: l1jax.proximal_sgd(RATE, PENALTY),
+    ("rmsprop", "metric"): lambda: l1jax.proximal_rmsprop(RATE, PENALTY, 0.999),
+    ("adagrad", "metric"): lambda: l1jax.proximal_adagrad(RATE, PENALTY),
+    ("rmda", "metric"): lambda: l1jax.rmda(RATE, PENALTY),
+    ("ramda", "metric"): lambda: l1jax.ramda(RATE, PENALTY),
+    ("adam", "plain"): lambda: optax.chain(optax.adam(RATE, 0.5, 0.999), l1jax.proximal(PENALTY, RATE)),
+    ("sgd", "plain"): lambda: optax.chain(optax.sgd(RATE), l1jax.proximal(PENALTY, RATE)),
+    ("rmsprop", "subgradient"): lambda: optax.chain(l1jax.add_subgradient(PENALTY), optax.rmsprop(RATE, 0.999)),
+    ("adagrad", "subgradient"): lambda: optax.chain(l1jax.add_subgradient(PENALTY), optax.adagrad(RATE)),
+}
+
+
+def after(tx, updates=3, state=None):
+    params, state = PARAMS, tx.init(PARAMS) if state is None else state
+    for _ in range(updates):
+        moves, state = tx.update(GRADS, state, params)
+        params = optax.apply_updates(params, moves)
+    return params, state
+
+
+def test_every_penalty_of_the_configuration_is_tried_here():
+    assert {type(penalty) for penalty in PENALTIES} == set(typing.get_args(config.Penalty))
+
+
+@pytest.mark.parametrize(("penalty", "expected"), PENALTIES.items(), ids=lambda value: type(value).__name__)
+def test_a_penalty_is_the_one_that_its_name_says(penalty, expected):
+    built = build_penalty(penalty)
+    assert type(built) is type(expected)
+    np.testing.assert_array_equal(built.prox(jnp.asarray(X), 0.5), expected.prox(jnp.asarray(X), 0.5))
+
+
+@pytest.mark.parametrize(("algorithm", "method"), BY_HAND)
+def test_an_optimiser_is_the_one_that_its_name_says(algorithm, method):
+    built = build_optimizer(
+        Optimizer(RATE, algorithm, penalty=config.L1(0.3), method=method, eps=None)  # b1 = 0.5, b2 = 0.999
+    )
+    found, expected = after(built)[0], after(BY_HAND[algorithm, method]())[0]
+    np.testing.assert_allclose(found["layer"]["kernel"], expected["layer"]["kernel"], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found["layer"]["bias"], expected["layer"]["bias"], rtol=1e-6)
+
+
+def test_the_learning_rate_can_be_scaled_and_the_threshold_goes_with_it():
+    tx = build_optimizer(Optimizer(0.2, "sgd", penalty=config.L1(0.3)))
+    found, state = after(tx, 1, set_learning_rate_scale(tx.init(PARAMS), 0.5))
+    moved = X - 0.1 * np.asarray(GRADS["layer"]["kernel"])
+    np.testing.assert_allclose(
+        found["layer"]["kernel"], np.sign(moved) * np.maximum(np.abs(moved) - 0.03, 0), atol=1e-6
+    )
+    np.testing.assert_allclose(learning_rate(state), 0.1, rtol=1e-6)
+    assert math.isnan(learning_rate(optax.sgd(0.1).init(PARAMS)))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Schedule(), lambda t: 1.0),
+        (Schedule(warmup=4), lambda t: min((t + 1) / 4, 1)),
+        (Schedule("linear", steps=10, end=0.2), lambda t: 1 - 0.8 * min(t / 10, 1)),
+        (Schedule("linear", 4, 10), lambda t: (t + 1) / 4 if t < 4 else 1 - min((t - 4) / 6, 1)),
+        (
+            Schedule("cosine", 2, 10, 0.1),
+            lambda t: (t + 1) / 2 if t < 2 else 0.1 + 0.45 * (1 + math.cos(math.pi * min((t - 2) / 8, 1))),
+        ),
+    ],
+)
+@pytest.mark.parametrize("updates_per_step", [1, 3])
+def test_a_schedule_follows_its_formula_in_steps(schedule, expected, updates_per_step):
+    factor = build_schedule(schedule, updates_per_step)
+    found = [float(factor(jnp.asarray(t))) for t in range(14 * updates_per_step)]
+    np.testing.assert_allclose(
+        found, [expected(t // updates_per_step) for t in range(14 * updates_per_step)], atol=1e-6
+    )
+
+
+def test_schedules_move_the_learning_rate_and_the_strength():
+    ramp, fall = Schedule(warmup=4), Schedule("linear", steps=4, end=0.5)
+    o = Optimizer(0.2, "sgd", penalty=config.L1(0.3), learning_rate_schedule=ramp, strength_schedule=fall)
+    tx = build_optimizer(o)
+    for updates in (1, 2, 4):
+        _, state = after(tx, updates)
+        np.testing.assert_allclose(learning_rate(state), 0.2 * updates / 4, rtol=1e-6)
+        np.testing.assert_allclose(l1jax.strength(state), 0.3 * (1 - 0.5 * (updates - 1) / 4), rtol=1e-6)
+
+
+def test_a_target_scales_the_strength_and_weights_follow_the_entries():
+    _, dense = after(build_optimizer(Optimizer(1e-3, penalty=config.L1(1e-3), sparsity_target=0.5)), 20)
+    assert l1jax.strength(dense) > 1.5e-3  # no zeros yet: the strength has risen
+    o = Optimizer(0.1, "sgd", penalty=config.ReweightedL1(0.3, eps=0.2, every=1))
+    first, _ = after(build_optimizer(o), 1)
+    second, _ = after(build_optimizer(o), 2)
+    start = np.asarray(first["layer"]["kernel"])
+    moved = start - 0.1 * np.asarray(GRADS["layer"]["kernel"])
+    expected = np.sign(moved) * np.maximum(np.abs(moved) - 0.1 * 0.3 * 0.2 / (np.abs(start) + 0.2), 0)
+    np.testing.assert_allclose(second["layer"]["kernel"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"algorithm": "rmda", "method": "plain"}, "`method` (=plain) must be metric for rmda"),
+        ({"momentum": 0.9}, "`momentum` (=0.9) must be None for adam"),
+        ({"per_group": True}, "`per_group` (=True) must be False but for a group penalty"),
+        ({"penalty": config.GroupMcp(0.1)}, "`per_group` (=False) must be True for GroupMcp with adam"),
+        ({"sparsity_target": 0.5}, "`sparsity_target` (=0.5) must be 0 without a penalty"),
+        ({"penalty": config.Mcp(0.1, 0.0)}, "`gamma` (=0.0) must be finite and greater than 0"),
+        ({"strength_schedule": Schedule("linear", 5, 5)}, "`steps` (=5) of a linear schedule must be greater than its"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, words):
+    with pytest.raises(InputError) as caught:
+        build_optimizer(dataclasses.replace(Optimizer(), **changes))
+    assert str(caught.value).startswith(words)

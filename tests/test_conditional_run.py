@@ -1,0 +1,93 @@
+"""A class-conditional run from the command line: labels checked, grids by class, samples of one class."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from l1jax import sample, train
+from l1jax.config import InputError
+
+TINY = (
+    "--model.classes 10 --model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 "
+    "--batch-size 16 --steps 4 --log-every 2 --sample-every 4 --checkpoint-every 4"
+).split()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Enough here, and compiled in less time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "find_devices", lambda: jax.devices()[:1])
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("conditional") / "run"
+    assert train.main(["--workdir", str(workdir), *TINY]) == 0
+    return workdir
+
+
+def draw(trained, output, *more):
+    assert sample.main(["--workdir", str(trained), "--output", str(output), *more]) == 0
+    return output
+
+
+def test_one_class_is_what_the_classes_in_turn_show_of_it(trained, tmp_path):
+    mixed = np.load(draw(trained, tmp_path / "mixed.npz", "--count", "20"))["images"]
+    three = np.load(draw(trained, tmp_path / "three.npz", "--count", "20", "--class", "3"))["images"]
+    np.testing.assert_array_equal(three[[3, 13]], mixed[[3, 13]])
+    assert not np.array_equal(three, mixed)
+
+
+def test_a_grid_has_a_column_per_class(trained, tmp_path):
+    def shape(path):
+        with Image.open(path) as image:
+            return image.size
+
+    width, height = shape(draw(trained, tmp_path / "grid.png", "--count", "20"))
+    assert round(width / height) == 5  # 10 × 2
+    width, height = shape(draw(trained, tmp_path / "one.png", "--count", "16", "--class", "3"))
+    assert width == height
+    width, height = shape(trained / "samples" / "step_000004.png")
+    assert round(width / height, 1) == pytest.approx(10 / 6, abs=0.1)  # 60 of the 64: whole rows
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--class", "10"], "`--class` (=10) must be one of the generator's classes, 0 to 9."),
+        (["--class", "-1"], "(=-1)"),
+    ],
+)
+def test_a_class_that_is_not_there_is_refused(trained, tmp_path, more, words):
+    with pytest.raises(InputError) as caught:
+        draw(trained, tmp_path / "no.png", *more)
+    assert words in str(caught.value)
+
+
+def test_labels_beyond_the_models_classes_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"`model.classes` \(=7\) must be at least 10: the labels .* from 0 to 9"):
+        train.main(["--workdir", str(tmp_path / "run"), *TINY, "--model.classes", "7"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_without_labels_are_refused(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    arguments = f"--data image --data.path {tmp_path} --data.image-size 8 --data.channels 1".split()
+    with pytest.raises(InputError, match=r"`model.classes` \(=10\) must be 0 for these images, which have no labels"):
+        train.main(["--workdir", str(tmp_path / "run"), *TINY, *arguments])
+
+
+def test_a_batch_must_be_divisible_by_its_parts(tmp_path):
+    with pytest.raises(InputError, match=r"`batch_size` \(=16\) must be divisible by `accumulate` \(=3\).*: 15\."):
+        train.main(["--workdir", str(tmp_path / "run"), *TINY, "--accumulate", "3"])
+
+
+def test_a_summary_is_printed_and_nothing_is_trained(tmp_path, capsys):
+    assert train.main(["--workdir", str(tmp_path / "run"), "--summary"]) == 0
+    output = capsys.readouterr().out
+    assert "hidden_0" in output
+    assert f"{64 * 256 + 256:,}" in output  # parameters of the generator's first layer
+    assert not (tmp_path / "run").exists()

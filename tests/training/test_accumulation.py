@@ -1,0 +1,81 @@
+"""A batch in parts gives the update of the whole batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from l1jax.data.batches import Batch
+from l1jax.models import dense_generator, mlp_gan
+from l1jax.models.gan import AXIS
+from l1jax.objectives.adversarial import relativistic_pairing
+from l1jax.training.adversary import Terms
+from l1jax.training.gan_step import gan_step, init_gan
+from l1jax.training.parts import in_parts, mean_over_devices
+from l1jax.training.reconstruction_step import init_generator, reconstruction_step
+
+SHAPE, BATCH, KEY = (4, 4, 1), 12, jax.random.key(7)
+TX = optax.adam(0.1)
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def in_float64(tree):
+    return jax.tree.map(lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def mapped(function, devices, *specs):
+    mesh = Mesh(np.asarray(jax.devices()[:devices]), (AXIS,))
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P()))
+
+
+def after(step, state, draws, devices):
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.uniform(-1, 1, (draws, BATCH, *SHAPE)))  # float64, as bytes do not become
+    batch = Batch(image, *jnp.asarray(rng.integers(0, 9, (2, draws, BATCH)), jnp.int32))
+    return mapped(step, devices, P(), P(None, AXIS), P())(state, batch, KEY)
+
+
+def assert_same(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12), a, b)
+
+
+@pytest.mark.parametrize(("parts", "devices"), [(3, 1), (2, 2)])
+def test_a_gan_step_in_parts_is_the_step(parts, devices):
+    gan = mlp_gan(SHAPE, latent_size=3, generator_hidden=(5,), discriminator_hidden=(5,))
+    gan = gan._replace(generator=gan.generator._replace(image_range=None))
+    state = in_float64(init_gan(gan, TX, TX, jax.random.key(1)))
+    whole, cut = (
+        gan_step(gan, relativistic_pairing, TX, TX, terms=Terms(r1=0.4, r2=0.2), n_critic=2, accumulate=k)
+        for k in (1, parts)
+    )
+    assert_same(after(cut, state, 2, devices), after(whole, state, 2, 1))
+
+
+def test_a_reconstruction_in_parts_is_the_step():
+    generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))._replace(image_range=None)
+    state = in_float64(init_generator(generator, TX, jax.random.key(1)))
+    whole, cut = (
+        reconstruction_step(generator, TX, latent_key=jax.random.key(3), activity_strength=0.3, accumulate=k)
+        for k in (1, 4)
+    )
+    assert_same(after(cut, state, 1, 1), after(whole, state, 1, 1))
+
+
+@pytest.mark.parametrize(("parts", "devices"), [(1, 1), (3, 1), (3, 2)])
+def test_parts_are_averaged_and_each_has_its_own_key(parts, devices):
+    x = np.arange(12.0).reshape(12, 1) ** 2
+
+    def statistics(x, key):  # each device has its own x; the second number is the same on all
+        largest, mean, noise = in_parts(
+            lambda part, key: (part.max(), jnp.ones(()), jax.random.normal(key, ())), x, key, parts
+        )
+        return mean_over_devices((largest, mean, noise))
+
+    largest, one, noise = mapped(statistics, devices, P(AXIS), P())(jnp.asarray(x), KEY)
+    np.testing.assert_allclose(largest, x.reshape(devices * parts, -1).max(1).mean())
+    assert one == 1
+    keys = [KEY] if parts == 1 else jax.random.split(KEY, parts)
+    np.testing.assert_allclose(noise, np.mean([jax.random.normal(key, ()) for key in keys]))

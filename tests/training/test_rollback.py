@@ -1,0 +1,133 @@
+"""Training that is no longer finite goes back to a good checkpoint, slower; a kill on the way changes nothing."""
+
+import json
+
+import jax
+import pytest
+
+from l1jax import train
+from l1jax.config import InputError
+from l1jax.training.rollback import Rollback, plan_rollback, read_rollback, write_rollback
+
+# Gradient descent on least squares has a largest stable step; the warm-up passes it after the first checkpoint.
+TOO_FAST = (
+    "--model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 --batch-size 8 "
+    "--objective.loss least_squares --objective.r1 0 --objective.r2 0 "
+    "--generator.algorithm sgd --generator.learning-rate 1.2 --generator.learning-rate-schedule.warmup 24 "
+    "--discriminator.algorithm sgd --discriminator.learning-rate 1.2 --discriminator.learning-rate-schedule.warmup 24 "
+    "--steps 48 --log-every 4 --sample-every 48 --checkpoint-every 12"
+).split()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Enough here, and compiled in less time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "find_devices", lambda: jax.devices()[:1])
+        yield
+
+
+def run(workdir, *more):
+    return train.main(["--workdir", str(workdir), *TOO_FAST, *more])
+
+
+def end_of(workdir):
+    """What must not depend on how a run came about."""
+    meta = json.loads((workdir / "checkpoints" / "48" / "meta" / "metadata").read_text())
+    timing = ("images_per_second", "seconds_per_step")
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    metrics = [{k: v for k, v in line.items() if k not in timing} for line in lines]
+    return meta["digest"], metrics, read_rollback(workdir)
+
+
+@pytest.mark.parametrize(
+    ("last", "began", "checkpoints", "expected"),
+    [
+        (None, 7, [], Rollback(0, 1, None)),  # no checkpoint yet: from the start
+        (None, 7, [2, 4], Rollback(4, 1, None)),
+        (Rollback(4, 1, None), 7, [2, 4], Rollback(4, 2, None)),
+        (None, 4, [2, 4], Rollback(2, 1, 4)),  # the newest one led to nothing
+        (None, 4, [4], Rollback(0, 1, 4)),
+        (Rollback(2, 1, 4), 2, [2], Rollback(0, 2, 2)),
+        (None, 0, [], None),  # not even the first gradient is finite: no learning rate helps
+        (Rollback(0, 3, None), 7, [4], None),  # tried often enough
+    ],
+)
+def test_where_a_run_goes_back_to(last, began, checkpoints, expected):
+    assert plan_rollback(last, began, checkpoints, most=3) == expected
+
+
+def test_a_note_is_read_as_it_was_written_and_a_damaged_one_is_told(tmp_path):
+    assert read_rollback(tmp_path) is None
+    for rollback in (Rollback(4, 2, None), Rollback(2, 3, 4)):
+        write_rollback(tmp_path, rollback)
+        assert read_rollback(tmp_path) == rollback
+    assert rollback.learning_rate_scale == 0.125
+    (tmp_path / "rollback.json").write_text("{")
+    with pytest.raises(InputError, match=r"rollback.json cannot be read"):
+        read_rollback(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def recovered(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("rollback") / "run"
+    assert run(workdir) == 0
+    return workdir
+
+
+def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_path, capsys):
+    assert run(tmp_path / "run") == 0
+    output = capsys.readouterr().out
+    _, metrics, rollback = end_of(tmp_path / "run")
+    assert rollback.count >= 1
+    assert rollback.step in (12, 24, 36)
+    said = [line for line in output.splitlines() if "going back" in line]
+    assert len(said) == rollback.count
+    assert f"going back to step {rollback.step} with {rollback.learning_rate_scale:g} of the learning rate" in said[-1]
+    for line in metrics:  # its learning rate is in force from there on, and those of earlier rollbacks before it
+        scale = line["generator/learning_rate"] / (1.2 * min(line["step"] / 24, 1))
+        assert scale == pytest.approx(rollback.learning_rate_scale) or line["step"] <= rollback.step
+        assert line["skipped"] == 0
+    assert [line["step"] for line in metrics] == list(range(4, 49, 4))
+    assert end_of(tmp_path / "run") == end_of(recovered)
+
+
+@pytest.mark.parametrize("moment", ["before the note", "after the note", "after some steps"])
+def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(recovered, tmp_path, monkeypatch, moment):
+    workdir, write, loop, calls = tmp_path / "run", train.write_rollback, train.train, []
+
+    def write_and_die(*arguments):
+        if moment == "after the note":
+            write(*arguments)
+        raise Killed
+
+    def train_and_die(experiment, task, runner, state, resident, next_chunk, *rest):
+        calls.append(1)
+
+        def chunk(first, steps):
+            if len(calls) == 2 and first % 12 == 8:
+                raise Killed
+            return next_chunk(first, steps)
+
+        return loop(experiment, task, runner, state, resident, chunk, *rest)
+
+    if moment == "after some steps":
+        monkeypatch.setattr(train, "train", train_and_die)
+    else:
+        monkeypatch.setattr(train, "write_rollback", write_and_die)
+    with pytest.raises(Killed):
+        run(workdir)
+    monkeypatch.undo()
+    assert run(workdir) == 0
+    assert end_of(workdir) == end_of(recovered)
+
+
+def test_a_run_that_cannot_be_saved_stops_after_as_many_rollbacks_as_it_may_have(tmp_path, capsys):
+    assert run(tmp_path / "run", "--rollbacks", "0") == 1
+    output = capsys.readouterr().out
+    assert "had a finite loss and gradient. Try a smaller --generator.learning-rate" in output
+    assert "going back" not in output
