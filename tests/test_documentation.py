@@ -7,7 +7,7 @@ import pytest
 import l1jax
 from l1jax import preconditioners
 
-READERS = {"strength", "set_scale", "solution", "sparsity", "sparse_average"}
+READERS = {"strength", "set_scale", "solution", "sparsity", "sparse_average", "zero_groups"}
 GROUPS = {"output_channels", "input_channels", "kernel_blocks", "scales"}
 FUNCTIONS = {name: getattr(l1jax, name) for name in l1jax.__all__ if inspect.isfunction(getattr(l1jax, name))}
 CLASSES = {name: getattr(l1jax, name) for name in l1jax.__all__ if inspect.isclass(getattr(l1jax, name))}
