@@ -47,8 +47,8 @@ def in_parts(
 ) -> Tree:
     """Mean of function(part, its key) over equal parts of a batch, one after the other in a scan.
 
-    Memory is that of one part. Every leaf of `inputs` leads with the batch, which `parts` must divide.
-    With one part, function(inputs, key).
+    Memory is that of one part. Every leaf of `inputs` leads with the batch, which `parts` must divide;
+    example i of the whole batch is in part i mod `parts`. With one part, function(inputs, key).
     """
     if parts == 1:
         return function(inputs, key)
@@ -60,7 +60,8 @@ def in_parts(
     def add(total: Tree, item: tuple[Inputs, Key[Array, ""]]) -> tuple[Tree, None]:
         return jax.tree.map(jnp.add, total, own(function(*item))), None
 
-    split = jax.tree.map(lambda leaf: leaf.reshape(parts, leaf.shape[0] // parts, *leaf.shape[1:]), inputs)
+    # Every so many examples belong together: the same ones, whatever the number of devices.
+    split = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), inputs)
     items = (split, jax.random.split(key, parts))
     shapes = jax.eval_shape(lambda: function(*jax.tree.map(lambda leaf: leaf[0], items)))
     zeros = own(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))

@@ -40,6 +40,7 @@ EXPERIMENTS = {
     "in parts": dataclasses.replace(
         FULL,
         accumulate=2,
+        model=dataclasses.replace(FULL.model, norm="batch", dropout=0.1, discriminator_hidden=(8, 8)),
         objective=dataclasses.replace(FULL.objective, loss="hinge", augment=DiffAugment(), wgan_gp=0, dragan=0),
     ),
 }
