@@ -116,7 +116,7 @@ def proximal_adam(
         return (laid_out(group, m) * (1 / d)).reshape(m.shape).astype(m.dtype)
 
     def move(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups) -> tuple[optax.Updates, PyTree, Any]:
-        _, moments = by_moments.update(grads, state[0])
+        moments: Any = by_moments.update(grads, state[0])[1]
         mean = optax.tree.bias_correction(moments.mu, b1, moments.count)
         metric = denominator(moments._replace(nu=group_means(groups, moments.nu)))
         updates, rate = by_rate.update(map_leaves(divide, groups, mean, metric), state[1])

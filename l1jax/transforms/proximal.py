@@ -153,7 +153,7 @@ def preconditioned_proximal(
 
 def proximal_in_metric(
     init: Callable[[optax.Params], optax.OptState],
-    move: Callable[[optax.Updates, Any, optax.Params, LeafGroups], tuple[optax.Updates, PyTree, Any]],
+    move: Callable[[optax.Updates, Any, Any, LeafGroups], tuple[optax.Updates, PyTree, Any]],
     penalty: Penalty,
     learning_rate: optax.ScalarOrSchedule,
     scale: Scale,
