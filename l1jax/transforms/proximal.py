@@ -117,8 +117,8 @@ def preconditioned_proximal(
 
     Raises:
         ValueError: if `penalty` is none or `learning_rate` negative or not finite; from `init` if a
-            `by_path` pattern does not fit the parameters, or the preconditioner is another optimiser's; from `update` without
-            `params`.
+            `by_path` pattern does not fit the parameters, or the preconditioner is another optimiser's;
+            from `update` without `params`.
 
     Source: Yun, Lozano, Yang: Adaptive proximal gradient methods, NeurIPS 2021, algorithm 1.
 
