@@ -53,14 +53,21 @@ def _path(result: Result) -> str:
         for name, method in result["methods"].items():
             point = method["path"][i]
             percents = [_percent(point[key], 1) for key in ("zero_groups", "zero_entries", "restless")]
-            objective = f"{point['objective']['mean']:.4f} ± {point['objective']['sd']:.4f}"
+            objective = f"{point['objective']['mean']:.5f} ± {point['objective']['sd']:.5f}"
             row = [f"{strength:g}", name, _percent(point["accuracy"], 2), objective, *percents]
             if exact:
                 row.append(" / ".join(f"{100 * point[key]['mean']:.1f} %" for key in ("missed_zeros", "false_zeros")))
             rows.append(row)
         if exact:
             optimum = {key: values[i] for key, values in result["optimum"].items()}
-            best = ["", f"{optimum['objective']:.4f}", f"{100 * optimum['zero_groups']:.1f} %", "", "", ""]
+            best = [
+                f"{100 * optimum['accuracy']:.2f} %",
+                f"{optimum['objective']:.5f}",
+                f"{100 * optimum['zero_groups']:.1f} %",
+                "",
+                "",
+                "",
+            ]
             rows.append([f"{strength:g}", "exact optimum", *best])
     return _markdown(rows)
 
@@ -90,11 +97,14 @@ def plot(problems: dict[str, Result], path: Path) -> None:
     figure, panels = plt.subplots(1, len(problems), figsize=(5.5 * len(problems), 4.2), squeeze=False)
     titles = {"logistic": "Logistic regression, one group per pixel", "cnn": "CNN, one group per channel or input row"}
     for panel, (name, result) in zip(panels[0], problems.items(), strict=True):
-        for (method, values), marker in zip(result["methods"].items(), "os^D", strict=False):
+        for (method, values), style in zip(result["methods"].items(), ("o--", "s:", "^--", "D:"), strict=False):
             points = values["path"]
             x, y = ([100 * point[key]["mean"] for point in points] for key in ("zero_groups", "accuracy"))
             xerr, yerr = ([100 * point[key]["sd"] for point in points] for key in ("zero_groups", "accuracy"))
-            panel.errorbar(x, y, yerr, xerr, marker=marker, label=method, capsize=2, markersize=5)
+            panel.errorbar(x, y, yerr, xerr, fmt=style, markerfacecolor="none", label=method, capsize=2)
+        if "optimum" in result:
+            x, y = (100 * np.array(result["optimum"][key]) for key in ("zero_groups", "accuracy"))
+            panel.plot(x, y, "kx", label="exact optimum", zorder=3)
         panel.set(title=titles[name], xlabel="zero groups (%)", ylabel="test accuracy (%)")
         panel.grid(alpha=0.3)
     panels[0, 0].legend(loc="lower left")
