@@ -57,9 +57,7 @@ def write_mnist(folder, rng):
 
 def test_the_useful_pixels_are_found(tmp_path, monkeypatch, capsys):
     write_mnist(tmp_path, np.random.default_rng(0))
-    problem = structured_sparsity.PROBLEMS["logistic"]._replace(
-        strengths=(3e-3, 1e-2), multiples=(10.0, 1e9), epochs=20
-    )
+    problem = structured_sparsity.PROBLEMS["logistic"]._replace(strengths=(3e-3, 1e-2), epochs=20)
     monkeypatch.setattr(structured_sparsity, "PROBLEMS", {"logistic": problem})
     monkeypatch.setattr(structured_sparsity, "LEARNING_RATES", {"RAMDA": 1e-2})
     monkeypatch.setattr(structured_sparsity, "MULTIPLES", (10.0, 1e9))
