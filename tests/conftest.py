@@ -45,3 +45,12 @@ def x64():
     """64-bit numbers for the length of a test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def optimised():
+    """The users' optimisation for the length of a test, where rounding decides."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
