@@ -110,12 +110,13 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
             d = jax.tree.map(lambda p, u: p - RATE * u, d, grads)
 
         def objective(params):
-            return generator_loss(discriminate(d, real), discriminate(d, generate(params, z)))
+            logits = discriminate(d, generate(params, z))
+            return generator_loss(discriminate(d, real), logits), jnp.mean(logits)
 
-        value, grads = jax.value_and_grad(objective)(g)
+        (value, logit), grads = jax.value_and_grad(objective, has_aux=True)(g)
         norm = jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(grads)))
         told = {f"discriminator/{name}": number for name, number in told.items()}
-        told |= {"generator/loss": value, "generator/gradient_norm": norm, "taken": 1.0}
+        told |= {"generator/loss": value, "generator/logit": logit, "generator/gradient_norm": norm, "taken": 1.0}
         return d, jax.tree.map(lambda p, u: p - RATE * u, g, grads), told
 
     expected = textbook(state.discriminator.params, state.generator.params)
