@@ -12,11 +12,11 @@ import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
-if not os.environ.get("L1JAX_OPTIMISED"):
-    jax.config.update("jax_disable_most_optimizations", True)
-    if jax.__version_info__ < (0, 11):  # later ones refuse to start with a flag that they no longer know
-        flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-        os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
+OPTIMISED = bool(os.environ.get("L1JAX_OPTIMISED"))
+jax.config.update("jax_disable_most_optimizations", not OPTIMISED)
+if not OPTIMISED and jax.__version_info__ < (0, 11):  # later ones do not start with a flag that they no longer know
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 
 # Tests start the same run again and again: each program is compiled once.
 _compiled = tempfile.TemporaryDirectory(prefix="l1jax-compiled-")
@@ -45,3 +45,11 @@ def x64():
     """64-bit numbers for the length of a test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def optimised():
+    """The users' optimisation for the length of a test, where rounding decides."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", not OPTIMISED)

@@ -1,51 +1,65 @@
 """A run that is killed at any moment ends bit-identical to one that never stopped."""
 
 import json
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
+from forked import live
 
-FLAGS = [
-    "--steps",
-    "300",
-    "--log-every",
-    "10",
-    "--sample-every",
-    "50",
-    "--checkpoint-every",
-    "20",
-    "--batch-size",
-    "16",
-    "--model.latent-size",
-    "8",
-    "--model.generator-hidden",
-    "32",
-    "--model.discriminator-hidden",
-    "32",
-    "--generator.penalty.strength",
-    "1e-3",
-]
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
+FLAGS = (
+    "--steps 300 --log-every 10 --sample-every 50 --checkpoint-every 20 --batch-size 16 --model.latent-size 8 "
+    "--model.generator-hidden 32 --model.discriminator-hidden 32 --generator.penalty.strength 1e-3"
+).split()
 KILLS = 25
 
 
-def start(workdir: Path, *more: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "l1jax.train", "--workdir", str(workdir), *FLAGS, *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT)
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory):
+    """Where the processes start: the users' compiler options, and what one has compiled the next ones find."""
+    compiled = str(tmp_path_factory.mktemp("compiled"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XLA_FLAGS", raising=False)
+        patch.setenv("JAX_PLATFORMS", "cpu")
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", compiled)
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patch.setenv("COLUMNS", "200")
+        multiprocessing.set_forkserver_preload(["l1jax.train", "sklearn.datasets", "tensorboardX"])
+        multiprocessing.forkserver.ensure_running()  # it keeps the environment that it finds
+        yield
 
 
-def finish(workdir: Path, *more: str) -> str:
-    process = start(workdir, *more)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+def start(workdir: Path, *arguments: str) -> ForkServerProcess:
+    arguments = ("--workdir", str(workdir), *FLAGS, *arguments)
+    process = multiprocessing.get_context("forkserver").Process(target=live, args=(arguments, f"{workdir}.out"))
+    process.start()
+    return process
+
+
+def end(process: ForkServerProcess, workdir: Path) -> tuple[int, str]:
+    """Its exit status, negative for the signal that killed it, and what it said."""
+    process.join(timeout=300)
+    status = process.exitcode
+    process.close()
+    said = Path(f"{workdir}.out")
+    return status, said.read_text() if said.exists() else ""
+
+
+def finish(workdir: Path, *arguments: str) -> str:
+    status, output = end(start(workdir, *arguments), workdir)
+    assert status == 0, output
     return output
 
 
@@ -68,15 +82,23 @@ def end_of(workdir: Path) -> dict:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    finish(workdir)
+    subprocess.run([sys.executable, "-m", "l1jax.train", "--workdir", workdir, *FLAGS], check=True, timeout=300)
     return workdir
 
 
-def kill_during_a_save(process: subprocess.Popen, workdir: Path, deadline: float) -> bool:
-    """Kill while a checkpoint is being written under its temporary name."""
-    while time.monotonic() < deadline and process.poll() is None:
-        if any("tmp" in p.name for p in (workdir / "checkpoints").glob("*")):
-            process.kill()
+def unfinished(workdir: Path) -> set[tuple[str, int]]:
+    """Checkpoints under their temporary names, each with its inode: what a killed run leaves is not a new one."""
+    found = set()
+    for path in (workdir / "checkpoints").glob("*tmp*"):
+        with suppress(FileNotFoundError):  # whole by now, and renamed
+            found.add((path.name, path.stat().st_ino))
+    return found
+
+
+def save_begins(process: ForkServerProcess, workdir: Path, left: set[tuple[str, int]]) -> bool:
+    """Wait until a checkpoint is being written that was not `left` by an earlier run, or the process has ended."""
+    while process.is_alive():
+        if unfinished(workdir) - left:
             return True
         time.sleep(0.0005)
     return False
@@ -91,24 +113,28 @@ def rewind(workdir: Path) -> None:
 @pytest.mark.slow
 def test_kill_minus_nine_at_25_moments_changes_nothing(uninterrupted, tmp_path):
     workdir, choose = tmp_path / "run", random.Random(0)
-    during_saves, lives = 0, 0
+    lives = during_saves = resumptions = 0
+    until_save = 0.0  # seconds from a start to its first save, so that half of the other kills come later than that
     while lives < KILLS:
+        before, left, began = committed(workdir), unfinished(workdir), time.monotonic()
         process = start(workdir)
-        before = committed(workdir)
-        if lives % 2:
-            during_saves += kill_during_a_save(process, workdir, time.monotonic() + 60)
+        if lives % 2 == 0:
+            if save_begins(process, workdir, left):
+                during_saves, until_save = during_saves + 1, time.monotonic() - began
         else:
-            time.sleep(choose.uniform(0, 8))
+            time.sleep(choose.uniform(0, 2 * until_save))
         process.kill()
-        output, _ = process.communicate(timeout=60)
+        status, output = end(process, workdir)
         resumed = re.search(r"resuming .* from step ([\d,]+)", output)
         if resumed:
             assert int(resumed[1].replace(",", "")) == before[-1], "the newest whole checkpoint is the one resumed from"
-        lives += process.returncode != 0  # a run that ended before its killer came does not count
+            resumptions += 1
+        lives += status != 0  # a run that ended before its killer came does not count
         if committed(workdir) and committed(workdir)[-1] >= 260:
             rewind(workdir)
     assert lives == KILLS
     assert during_saves >= 5
+    assert resumptions >= 5
     finish(workdir)
     assert end_of(workdir) == end_of(uninterrupted)
 
@@ -118,18 +144,16 @@ def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, nu
     workdir = tmp_path / "run"
     process = start(workdir, "--checkpoint-every", "300")
     while not (workdir / "metrics.jsonl").exists() or not (workdir / "metrics.jsonl").read_text():
-        assert process.poll() is None, process.communicate()
+        assert process.is_alive(), end(process, workdir)
         time.sleep(0.01)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, output
+    os.kill(process.pid, number)
+    status, output = end(process, workdir)
+    assert status == 128 + number, output
     (step,) = committed(workdir)
     assert 0 < step < 300
     assert f"saved at step {step}" in output
     command = next(line for line in output.splitlines() if line.startswith("  ") and "-m l1jax.train" in line)
-    again = subprocess.run(
-        [sys.executable, *command.split()[1:]], capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=True
-    )
+    again = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=300, check=True)
     assert f"from step {step}" in again.stdout
     assert end_of(workdir)["digest"] == end_of(uninterrupted)["digest"]
 

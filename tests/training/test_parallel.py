@@ -108,6 +108,7 @@ def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, d
 
 
 @pytest.mark.parametrize(("name", "devices", "parallel"), [*(("dcgan_plain", *layout) for layout in LAYOUTS), *CASES])
+@pytest.mark.usefixtures("optimised")
 def test_in_float32_one_step_gradients_and_twenty_steps_agree(name, devices, parallel):
     # After one step Adam's first moment is (1 − b1)·gradient: the gradients themselves, not their signs.
     first, alone = trained(name, 1, "shard_map", "float32")
