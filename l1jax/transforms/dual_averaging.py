@@ -216,7 +216,7 @@ def _dual_averaging(
         square_sum = zeros() if squares else None
         count, weight_sum, moved = jnp.zeros([], jnp.int32), jnp.zeros([], float), strength.init(params)
         scale, _ = jax.eval_shape(strength.move, moved, params)
-        scale_sum = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), scale)
+        scale_sum = jax.tree.map(lambda x: jnp.zeros(x.shape, float), scale)
         return DualAveragingState(count, moved, start, zeros(), square_sum, weight_sum, scale_sum, solution)
 
     def restart(state: DualAveragingState, params: PyTree, k: Array) -> DualAveragingState:

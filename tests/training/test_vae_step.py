@@ -82,7 +82,7 @@ def test_a_step_descends_the_textbooks_objective(beta, free_nats, samples):
     moved = jax.tree.map(  # decay 1/10 at first; an entry that leaves 0 restarts where it is
         lambda p, q: jnp.where(p == 0, q, p + 0.9 * (q - p)), state.average.params, after.generator.params
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), after.average.params, moved)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9), after.average.params, moved)
 
 
 @pytest.mark.parametrize("options", [{"free_nats": 0.3}, {"samples": 2}])
@@ -104,6 +104,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count():
 def test_the_likelihood_of_images_is_the_integral_over_the_latent():
     model = vae((2, 2, 1), 1, (), (3,), "bernoulli")
     encoder, decoder = (net.init(jax.random.key(3))[0] for net in (model.encoder, model.decoder))
+    encoder = jax.tree.map(lambda leaf: 0.1 * leaf, encoder)  # draws close to the prior, which reach everywhere
     images = jnp.asarray(np.random.default_rng(0).choice([0, 255], (3, 2, 2, 1)).astype(np.uint8))
     found = jax.jit(log_likelihood(model, 4096, 512))(encoder, decoder, images, KEY)
     z = np.linspace(-8, 8, 4001)
