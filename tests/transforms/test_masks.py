@@ -130,12 +130,12 @@ def test_rigl_follows_the_paper():
 
 
 def test_rigl_spreads_the_living_as_erdos_and_renyi_do():
-    shapes = {"a": (3, 3, 8, 32), "b": (100, 50), "c": (20, 10), "d": (50,)}
+    shapes = {"a": (3, 3, 8, 32), "b": (300, 100), "c": (20, 10), "d": (50,)}
     params = {name: jnp.ones(shape) for name, shape in shapes.items()}
     sizes = {name: np.prod(shape) for name, shape in shapes.items()}
     raw = {
-        "erdos_renyi": {"a": 40 / 256, "b": 150 / 5000, "c": 30 / 200, "d": 1.0},
-        "erdos_renyi_kernel": {"a": 46 / 2304, "b": 150 / 5000, "c": 30 / 200, "d": 1.0},
+        "erdos_renyi": {"a": 40 / 256, "b": 400 / 30000, "c": 30 / 200, "d": 1.0},
+        "erdos_renyi_kernel": {"a": 46 / 2304, "b": 400 / 30000, "c": 30 / 200, "d": 1.0},
     }
     for densities, dense in (("erdos_renyi", "d"), ("erdos_renyi_kernel", "cd")):
         mask = jax.jit(l1jax.rigl(optax.sgd(0.1), 0.9, densities=densities).init)(params).mask

@@ -186,7 +186,7 @@ def test_track_sparsity_holds_a_network_within_a_point_while_it_trains(share):
     assert np.all(np.abs(smooth[1500:] - share) < 0.01)
     assert zeros.max() < share + 0.04
     if share == 0.5:
-        assert np.log(strengths[1000] / strengths[-1]) > 1
+        assert np.log(strengths[1000] / strengths[-1]) > 0.7
 
 
 def noisy_lasso():
@@ -240,16 +240,16 @@ def test_track_sparsity_counts_the_zeros_of_the_solution(make):
 def test_dual_averaging_meets_each_gradient_with_the_strength_of_its_own_update(adaptive):
     rng = np.random.default_rng(0)
     start, targets, w, v, u, total = rng.normal(size=8), rng.normal(size=(20, 8)), None, 0.0, 0.0, 0.0
-    method = l1jax.ramda if adaptive else l1jax.rmda
-    eps = {"eps": 0.1} if adaptive else {}
-    tx = method(0.1, l1jax.l1(0.4), 0.5, scale=lambda count: jnp.minimum(count / 10, 1.0), **eps)
+    method, strength, eps = (l1jax.ramda, 0.1, {"eps": 0.1}) if adaptive else (l1jax.rmda, 0.4, {})
+    warm_up = lambda count: jnp.minimum(jnp.asarray(count, float) / 10, 1.0)  # noqa: E731
+    tx = method(0.1, l1jax.l1(strength), 0.5, scale=warm_up, **eps)
     params, w = jnp.asarray(start), start
     state = tx.init(params)
     for k, target in enumerate(targets, start=1):
         updates, state = tx.update(params - target, state, params)
         params = params + updates
         s, g = 0.1 * np.sqrt(k), w - target
-        v, u, total = v + s * g, u + s * g**2, total + s * 0.4 * min((k - 1) / 10, 1)
+        v, u, total = v + s * g, u + s * g**2, total + s * strength * min((k - 1) / 10, 1)
         metric = np.cbrt(u) + 0.1 if adaptive else np.sqrt(k)
         z = start - v / metric
         best = np.sign(z) * np.maximum(np.abs(z) - total / metric, 0)  # of Σ sₖλₖ|w| + ⟨V, w⟩ + ½‖w − w⁰‖²
