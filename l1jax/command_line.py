@@ -217,7 +217,8 @@ def flags(options: Any, prefix: str = "--") -> list[str]:
         value, hint = getattr(options, f.name, None), hints[f.name]
         renamed = [extra.name for extra in getattr(hint, "__metadata__", ()) if extra.name is not None]
         name = renamed[0] if renamed else f.name.replace("_", "-")
-        if value is None and any(map(dataclasses.is_dataclass, typing.get_args(hint))):
+        kinds_of = [kind for kind in typing.get_args(hint) if isinstance(kind, type)]
+        if value is None and any(map(dataclasses.is_dataclass, kinds_of)):
             continue  # no discriminator: it has no flags
         if dataclasses.is_dataclass(value):
             found += flags(value, f"{prefix}{name}." if name else prefix)
