@@ -138,9 +138,6 @@ def _check_optimizer(o: config.Optimizer) -> None:
     adaptive = o.algorithm in ("adam", "rmsprop", "adagrad")  # their steps differ from entry to entry
     if o.per_group and not (hasattr(o.penalty, "groups") and adaptive and o.method == "metric"):
         refuse("per_group", True, "False but for a group penalty, with metric and one of adam, rmsprop, adagrad")
-    one_step = o.per_group or o.algorithm in ("sgd", "rmda") or o.method != "metric"
-    if isinstance(o.penalty, config.GroupMcp) and not one_step:
-        refuse("per_group", False, f"True for GroupMcp with {o.algorithm}: its prox needs one step size per group")
     if o.sparsity_target and not getattr(o.penalty, "strength", 0):
         refuse("sparsity_target", o.sparsity_target, "0 without a penalty whose strength it can scale")
 

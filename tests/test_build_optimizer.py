@@ -144,7 +144,6 @@ def test_a_target_scales_the_strength_and_weights_follow_the_entries():
         ({"algorithm": "rmda", "method": "plain"}, "`method` (=plain) must be metric for rmda"),
         ({"momentum": 0.9}, "`momentum` (=0.9) must be None for adam"),
         ({"per_group": True}, "`per_group` (=True) must be False but for a group penalty"),
-        ({"penalty": config.GroupMcp(0.1)}, "`per_group` (=False) must be True for GroupMcp with adam"),
         ({"sparsity_target": 0.5}, "`sparsity_target` (=0.5) must be 0 without a penalty"),
         ({"penalty": config.Mcp(0.1, 0.0)}, "`gamma` (=0.0) must be finite and greater than 0"),
         ({"strength_schedule": Schedule("linear", 5, 5)}, "`steps` (=5) of a linear schedule must be greater than its"),

@@ -128,7 +128,7 @@ class SparseGroupL1:
 
 @dataclass(frozen=True)
 class GroupMcp:
-    """MCP of each group's norm: whole groups zero, large ones not shrunk. Needs `per_group` with metric."""
+    """MCP of each group's norm: whole groups zero, large ones not shrunk."""
 
     strength: float = field(default=0.0, metadata=bounds(0))
     """λ, times the root of the group's size."""

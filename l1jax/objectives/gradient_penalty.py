@@ -12,9 +12,11 @@ Aux = TypeVar("Aux")
 
 
 def with_squared_gradient(
-    discriminate: Callable[[Images], tuple[Float[Array, " batch"], Aux]], images: Images
-) -> tuple[Float[Array, " batch"], Aux, Float[Array, " batch"]]:
+    discriminate: Callable[[Images], tuple[Float[Array, " logits"], Aux]], images: Images
+) -> tuple[Float[Array, " logits"], Aux, Float[Array, " batch"]]:
     """Score images and return ‖∇D(x)‖² per image beside the logits, from one forward pass.
+
+    Where a logit judges several images (packing), the part of its gradient in each is given.
 
     R1 is γ/2 times its mean over real images, R2 over generated ones; `unit_norm_penalty` makes
     WGAN-GP's and DRAGAN's of it. Differentiable again.

@@ -79,3 +79,11 @@ def test_wgan_gp_looks_between_each_pair():
 def test_dragan_looks_up_to_half_a_deviation_away():
     real, noise = jnp.ones((1, 1, 2, 1)), jnp.asarray([0.0, 1.0]).reshape(1, 1, 2, 1)
     np.testing.assert_array_equal(around(real, noise, jnp.asarray(3.0)).ravel(), [1, 2.5])
+
+
+def test_packed_images_share_a_logit_and_have_their_own_parts_of_its_gradient():
+    w = jnp.asarray([1.0, -3.0])  # of the first and the second image of each pack
+    images = jnp.ones((6, 1, 1, 1))
+    logits, _, squared = with_squared_gradient(lambda x: (x.reshape(3, 2) @ w, None), images)
+    np.testing.assert_array_equal(logits, [-2, -2, -2])
+    np.testing.assert_array_equal(squared, [1, 9, 1, 9, 1, 9])
