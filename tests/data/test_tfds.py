@@ -1,0 +1,120 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from image_files import encode, refusal
+from PIL import Image
+
+from l1jax.config import TfdsData
+from l1jax.data.sources import open_source
+
+
+@pytest.fixture(scope="module")
+def tfds_dir(tmp_path_factory):
+    """A set written without TensorFlow: 7 encoded images of 6×8, the same as arrays in `arrays`, none in `bare`."""
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path_factory.mktemp("tfds")
+    images = np.random.default_rng(1).integers(0, 256, (7, 6, 8, 3), dtype=np.uint8)
+    encoded = tfds.features.Image(shape=(None, None, 3))
+    array = tfds.features.Tensor(shape=(6, 8, 3), dtype=np.uint8)
+    real = tfds.features.Tensor(shape=(6, 8, 3), dtype=np.float32)
+    contents = {
+        "encoded": (encoded, lambda i: encode(images[i]) if i != 6 else encode(images[i])[:90]),
+        "arrays": (array, lambda i: images[i]),
+        "floats": (real, lambda i: images[i].astype(np.float32)),
+        "bare": (None, None),
+    }
+    for name, (feature, value) in contents.items():
+        features = {"label": tfds.features.ClassLabel(num_classes=7)} | ({"image": feature} if feature else {})
+
+        class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self, features=features):
+                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+            def _split_generators(self, dl_manager):
+                return {"train": self._generate_examples()}
+
+            def _generate_examples(self, value=value):
+                for i in range(7):
+                    yield i, {"label": i} | ({"image": value(i)} if value else {})
+
+        Written.name = f"l1jax_{name}"
+        Written(data_dir=folder, file_format="array_record").download_and_prepare()
+    labels = [int(example["label"]) for example in tfds.data_source("l1jax_bare:1.0.0", data_dir=folder, split="train")]
+    return folder, images, labels
+
+
+def open_tfds(folder, name, split="train", **options):
+    return open_source(TfdsData(name, split, str(folder), **{"image_size": 4, **options}))
+
+
+@pytest.mark.parametrize("name", ["l1jax_encoded", "l1jax_arrays:1.0.0"])
+def test_tfds_images_are_cropped_and_resized(tfds_dir, name):
+    folder, images, labels = tfds_dir
+    source = open_tfds(folder, name)
+    assert (source.length, source.image_shape) == (7, (4, 4, 3))
+    for i, label in enumerate(labels):
+        if label != 6:
+            expected = Image.fromarray(images[label][:, 1:7]).resize((4, 4), Image.Resampling.LANCZOS)
+            np.testing.assert_array_equal(source.example(i), np.asarray(expected))
+    grey = open_tfds(folder, name, channels=1, crop=4).example(labels.index(2))
+    expected = np.asarray(Image.fromarray(images[2][1:5, 2:6]).convert("L"))
+    np.testing.assert_array_equal(grey[..., 0], expected)
+
+
+def test_tfds_parts_and_fingerprints(tfds_dir):
+    folder = tfds_dir[0]
+    whole, part = open_tfds(folder, "l1jax_encoded"), open_tfds(folder, "l1jax_encoded", "train[2:5]")
+    assert part.length == 3
+    np.testing.assert_array_equal(part.example(0), whole.example(2))
+    others = [open_tfds(folder, "l1jax_arrays"), open_tfds(folder, "l1jax_encoded", crop=4)]
+    assert len({source.fingerprint for source in [whole, part, *others]}) == 4
+    expected = json.dumps([["l1jax_encoded/1.0.0", "train", 7], 4, 3, 0]).encode()
+    assert whole.fingerprint == hashlib.sha256(expected).hexdigest()
+
+
+def test_tfds_bad_names(tfds_dir, tmp_path):
+    folder = tfds_dir[0]
+    refusal(lambda: open_tfds(folder, ""), "`data.name` is empty", "--data.name")
+    refusal(
+        lambda: open_tfds(folder, "l1jax_nope"), "`data.name` (='l1jax_nope')", "neither known", "--data.path FOLDER"
+    )
+    refusal(lambda: open_tfds(folder, "no name"), "`data.name` (='no name')", "--data.path FOLDER")
+    refusal(lambda: open_tfds(folder, "l1jax_encoded:2.0.0"), "`data.name` (='l1jax_encoded:2.0.0')")
+    how = ("`tfds.builder('mnist'", 'file_format="array_record").download_and_prepare()`', "l1jax[tfds]", "--data.path")
+    refusal(lambda: open_tfds(tmp_path, "mnist"), "`data.name` (='mnist')", "not prepared", str(tmp_path), *how)
+
+
+@pytest.mark.parametrize("split", ["nope", "train[:", "", "train[9:12]", "train[5:2]", "train[3:3]"])
+def test_tfds_bad_splits(tfds_dir, split):
+    refusal(lambda: open_tfds(tfds_dir[0], "l1jax_encoded", split), f"`data.split` (={split!r})", "must")
+
+
+@pytest.mark.parametrize("name", ["l1jax_bare", "l1jax_floats"])
+def test_tfds_without_usable_images(tfds_dir, name):
+    refusal(lambda: open_tfds(tfds_dir[0], name), f"(={name!r})", "`image`", "label", "--data.path FOLDER")
+
+
+def test_tfds_in_another_file_format(tfds_dir, tmp_path):
+    source = tfds_dir[0] / "l1jax_encoded/1.0.0"
+    target = tmp_path / "l1jax_encoded/1.0.0"
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        content = file.read_bytes()
+        name = file.name.replace("array_record", "tfrecord")
+        (target / name).write_bytes(content.replace(b"array_record", b"tfrecord"))
+    refusal(lambda: open_tfds(tmp_path, "l1jax_encoded"), "(='l1jax_encoded')", "tfrecord", "array_record", "data_dir")
+    (target / "dataset_info.json").write_text("{")
+    refusal(lambda: open_tfds(tmp_path, "l1jax_encoded"), "(='l1jax_encoded')", "JSON")
+
+
+def test_tfds_bad_examples_are_named(tfds_dir):
+    folder, _, labels = tfds_dir
+    i = labels.index(6)
+    source = open_tfds(folder, "l1jax_encoded")
+    refusal(lambda: source.example(i), "`data.name` (='l1jax_encoded')", f"'train, example {i}'", "remove")
+    refusal(lambda: open_tfds(folder, "l1jax_encoded", crop=7).example(0 if i else 1), "`data.crop` (=7)", "8×6")
