@@ -56,6 +56,16 @@ def x64():
 @pytest.fixture
 def optimised():
     """The users' optimisation for the length of a test, where rounding decides."""
-    jax.config.update("jax_disable_most_optimizations", False)
+    yield from _optimised(True)
+
+
+@pytest.fixture
+def unoptimised():
+    """None for the length of a test, where the program is large and compared in float64."""
+    yield from _optimised(False)
+
+
+def _optimised(wanted):
+    jax.config.update("jax_disable_most_optimizations", not wanted)
     yield
     jax.config.update("jax_disable_most_optimizations", not OPTIMISED)
