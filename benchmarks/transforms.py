@@ -35,6 +35,7 @@ from l1jax.data.batches import Batch
 from l1jax.models import dcgan
 from l1jax.models.gan import AXIS
 from l1jax.objectives.adversarial import non_saturating
+from l1jax.penalties import path_name
 from l1jax.training.gan_step import gan_step, init_gan
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads must not spin beside XLA's
@@ -142,7 +143,7 @@ def jaxopt_row(group: bool, params: Params, grads: list[Params]) -> Row:
     tx = optax.adam(RATE)
 
     def channels(path: Any, p: jax.Array) -> jax.Array:
-        if not re.search(KERNEL, l1jax.path_name(path)):
+        if not re.search(KERNEL, path_name(path)):
             return p
         threshold = RATE * STRENGTH * np.sqrt(p.size / p.shape[-1])
         return jax.vmap(lambda channel: prox.prox_group_lasso(channel, threshold), -1, -1)(p)

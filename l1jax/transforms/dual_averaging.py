@@ -161,7 +161,7 @@ def ramda(
         return at(learning_rate, count) * jnp.sqrt(k)
 
     def metric(state: DualAveragingState, k: Array) -> PyTree:
-        return jax.tree.map(lambda u: jnp.cbrt(u) + at(eps, state.count), state.square_sum)
+        return jax.tree.map(lambda u: _cube_root(u) + at(eps, state.count), state.square_sum)
 
     return _dual_averaging(learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=True)
 
@@ -261,6 +261,13 @@ def _dual_averaging(
         return updates, state._replace(count=optax.safe_increment(state.count), solution=solution)
 
     return optax.GradientTransformation(init, update)
+
+
+def _cube_root(u: Array) -> Array:
+    """∛u for u ≥ 0, to the last digits by one step of Newton's; `jnp.cbrt` takes several times longer on CPUs."""
+    root = jnp.exp(jnp.log(u) / 3)
+    newton = root + (u / jnp.square(root) - root) / 3
+    return jnp.where((root > 0) & jnp.isfinite(root), newton, root)
 
 
 def _check_momentum(momentum: ArrayLike | optax.Schedule) -> None:
