@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 def dcgan(image_size: int, image_channels: int, latent_size: int = 100, channels: int = 64) -> tuple[nn.Module, ...]:
@@ -43,6 +44,102 @@ def mlp_gan(image_size: int, image_channels: int, latent_size: int = 100) -> tup
     for inputs, outputs in pairwise(widths):
         layers += [nn.Conv2d(inputs, outputs, 5, 2, 2), nn.LeakyReLU(0.2)]
     return generator, nn.Sequential(*layers, nn.Flatten(), nn.Linear((image_size // 16) ** 2 * 512, 1))
+
+
+class Block(nn.Module):
+    """A residual block of `sn_resnet`: the generator's, which doubles the size, or the discriminator's."""
+
+    def __init__(self, inputs: int, outputs: int, kind: str):
+        super().__init__()
+        up, first = kind == "up", kind == "first"
+        norm, wrap = (nn.BatchNorm2d, lambda layer: layer) if up else (lambda width: None, spectral_norm)
+        half = [nn.AvgPool2d(2)] if kind in ("first", "down") else []
+        double = [nn.Upsample(scale_factor=2)] if up else []
+        before = [] if first else [norm(inputs), nn.ReLU()]
+        layers = [*before, *double, wrap(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=not up)), norm(outputs), nn.ReLU()]
+        layers += [wrap(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=not up)), *half]
+        self.residual = nn.Sequential(*filter(None, layers))
+        around = [*half, wrap(nn.Conv2d(inputs, outputs, 1, bias=not up)), *double]  # at the smaller size
+        self.shortcut = nn.Identity() if kind == "same" else nn.Sequential(*around)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The residual beside the shortcut."""
+        return self.residual(x) + self.shortcut(x)
+
+
+class Sum(nn.Module):
+    """Sum over the pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Batch, channels."""
+        return x.sum((2, 3))
+
+
+def sn_resnet(image_size: int, image_channels: int, latent_size: int = 100) -> tuple[nn.Module, ...]:
+    """The networks of `l1jax.models.sn_resnet` for 32 pixels."""
+    start, wide, narrow = image_size // 8, 256, 128
+    ends = [nn.BatchNorm2d(wide), nn.ReLU(), nn.Conv2d(wide, image_channels, 3, 1, 1), nn.Tanh()]
+    ups = [Block(wide, wide, "up") for _ in range(3)]
+    project = [nn.Linear(latent_size, start**2 * wide), nn.Unflatten(1, (wide, start, start))]
+    downs = [Block(image_channels, narrow, "first"), Block(narrow, narrow, "down")]
+    downs += [Block(narrow, narrow, "same") for _ in range(2)]
+    logit = spectral_norm(nn.Linear(narrow, 1))
+    return nn.Sequential(*project, *ups, *ends), nn.Sequential(*downs, nn.ReLU(), Sum(), logit)
+
+
+class VaeTrainer:
+    """Training of the dense variational autoencoder of `experiments/vae_mnist.py`, Bernoulli pixels."""
+
+    def __init__(
+        self,
+        networks: tuple[nn.Module, ...],
+        image_range: tuple[float, float],
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
+        channels_last: bool = False,
+        ema_decay: float = 0.999,
+    ):
+        self.encoder, self.decoder = (n.to(device) for n in networks)
+        self.average = [p.detach().clone() for p in self.decoder.parameters()]
+        adam = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
+        self.optimizers = [adam(n.parameters()) for n in networks]
+        self.ema_decay = ema_decay
+        self.autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
+        self.loss = torch.compile(self._loss) if compiled else self._loss
+
+    def _loss(self, images: Tensor) -> Tensor:
+        grey = images.flatten(1).float() / 255
+        binary = (torch.rand_like(grey) < grey).float()
+        mean, log_scale = self.encoder(binary).chunk(2, 1)
+        logits = self.decoder(mean + log_scale.exp() * torch.randn_like(mean))
+        error = F.binary_cross_entropy_with_logits(logits, binary, reduction="sum")
+        divergence = 0.5 * (mean.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
+        return (error + divergence) / len(images)
+
+    def step(self, images: Tensor) -> tuple[Tensor, ...]:
+        """One update of both networks."""
+        with self.autocast():
+            loss = self.loss(images)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, list(self.decoder.parameters()), 1 - self.ema_decay)
+        return (loss.detach(),)
+
+
+def vae(image_size: int, image_channels: int, latent_size: int = 32) -> tuple[nn.Module, ...]:
+    """Encoder and decoder, two hidden layers of 512 each."""
+    pixels = image_size**2 * image_channels
+
+    def dense(*widths: int) -> nn.Module:
+        layers = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), nn.ReLU())]
+        return nn.Sequential(*layers[:-1])
+
+    return dense(pixels, 512, 512, 2 * latent_size), dense(latent_size, 512, 512, pixels)
 
 
 class Trainer:

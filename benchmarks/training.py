@@ -9,7 +9,7 @@ with the L1 penalty's proximal Adam on the generator. PyTorch runs the same netw
 compiled, channels first and last; the best of these is compared. All take turns in one process, so that all
 see the same machine. Memory and start-up are measured in fresh processes: the peak of resident memory over
 that before the networks are built (on a GPU, the allocator's peak), and the seconds to the end of the first
-step with an empty and with a filled compilation cache.
+step with an empty and with a filled compilation cache, of l1jax and of the best peer.
 """
 
 import argparse
@@ -50,6 +50,7 @@ class Case(NamedTuple):
     peer: Callable
     peer_range: tuple[float, float] = (-1.0, 1.0)
     steps: int = 4  # per turn
+    trainer: Callable = peers.Trainer
 
 
 DENSE = config.MlpGan(
@@ -62,7 +63,9 @@ DENSE = config.MlpGan(
 CASES = {
     "dcgan64": Case(config.Dcgan(), (64, 64, 3), 64, peers.dcgan),
     "dcgan28": Case(config.Dcgan(), (28, 28, 1), 64, peers.dcgan, steps=40),
-    "mlp_gan": Case(DENSE, (64, 64, 3), 128, peers.mlp_gan, (0.0, 1.0)),
+    "mlp_gan": Case(DENSE, (64, 64, 3), 128, peers.mlp_gan, (0.0, 1.0), steps=2),
+    "sn_resnet32": Case(config.SnResnet(latent_size=100), (32, 32, 3), 32, peers.sn_resnet, steps=1),
+    "vae": Case(config.Vae(), (28, 28, 1), 128, peers.vae, steps=100, trainer=peers.VaeTrainer),
 }
 
 
@@ -77,7 +80,12 @@ def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool
     model = replace(model, checkpointing=True) if checkpointing else model
     adam = config.Optimizer(learning_rate=2e-4, b1=0.5, b2=0.999)
     penalised = replace(adam, penalty=config.L1(STRENGTH))
-    experiment = config.Config(model=model, generator=penalised, discriminator=adam, batch_size=batch)
+    other = (
+        {"objective": config.Variational(), "encoder": adam, "discriminator": None}
+        if isinstance(model, config.Vae)
+        else {"discriminator": adam}
+    )
+    experiment = config.Config(model=model, generator=penalised, batch_size=batch, **other)
 
     def build(optimizer: config.Optimizer) -> optax.GradientTransformation:
         tx = optimizer_of(optimizer)
@@ -115,7 +123,7 @@ def theirs(case: Case, batch: int, dtype: str, compiled: bool, channels_last: bo
     torch.manual_seed(0)
     size, _, channels = case.image_shape
     networks = case.peer(size, channels)
-    trainer = peers.Trainer(
+    trainer = case.trainer(
         networks,
         case.peer_range,
         device=device,
@@ -244,9 +252,9 @@ def main() -> None:
         batch = options.batch or case.batch
         results[name] = measured(case, batch, options.dtype, options.pairs, options.variants)
         if options.startup:
-            for variant, row in results[name].items():
-                if isinstance(row, dict) and "images_per_second" in row:
-                    row |= in_fresh_process(name, variant, batch, options.dtype)
+            for variant in {"l1jax": 0, "l1jax checkpointing": 0, results[name]["best_peer"]: 0}:
+                if variant in results[name]:
+                    results[name][variant] |= in_fresh_process(name, variant, batch, options.dtype)
         show(name, results[name])
     if options.output:
         command = shlex.join(["python", "benchmarks/training.py", *sys.argv[1:]])

@@ -87,6 +87,8 @@ class Reconstruction:
 
     activity_strength: float = field(default=0.0, metadata=bounds(0))
     """Strength of an L1 term on the generator's outputs, mean per pixel."""
+    hidden_activity_strength: float = field(default=0.0, metadata=bounds(0))
+    """Strength of an L1 term on the outputs of each hidden layer, mean per unit."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Generator(NamedTuple):
     image_shape: tuple[int, int, int]  # height, width, channels
     image_range: tuple[float, float] | None  # of the last activation; None for points instead of images
     classes: int = 0  # of a class-conditional model; 0 for none
+    activations: Callable[[PyTree, Float[Array, "batch latent"]], tuple[Array, ...]] | None = None  # of hidden layers
 
     def latents(self, key: Key[Array, ""], count: int) -> Float[Array, "count latent"]:
         """Draw latents from the standard normal distribution."""

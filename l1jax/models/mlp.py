@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from l1jax.models.conditional import Labels, with_label
 from l1jax.models.discriminator import Discriminator, leaky_relu
@@ -36,6 +36,7 @@ class DenseImages(nn.Module):
         x = with_label(latents, label, self.classes)
         for i, features in enumerate(self.hidden):
             x = self.activation(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
+            self.sow("activations", f"hidden_{i}", x)
         x = Dense(height * width * channels, dtype=self.dtype, name="image")(x)
         x = self.output(at_least_float32(x))
         return x.reshape(-1, *self.image_shape)
@@ -103,4 +104,10 @@ def dense_generator(
 ) -> Generator:
     """A dense generator alone: ReLU inside, sigmoid outside, images in [0, 1]."""
     module = DenseImages(tuple(hidden), image_shape, jax.nn.relu, OUTPUTS["sigmoid"], 0, compute_dtype(dtype))
-    return Generator(network(module, (latent_size,)), latent_size, image_shape, RANGES["sigmoid"])
+
+    def activations(params: PyTree, latents: Float[Array, "batch latent"]) -> tuple[Array, ...]:
+        _, kept = module.apply({"params": params}, latents, True, mutable=["activations"])
+        return tuple(jax.tree.leaves(kept))
+
+    pure = network(module, (latent_size,))
+    return Generator(pure, latent_size, image_shape, RANGES["sigmoid"], activations=activations)

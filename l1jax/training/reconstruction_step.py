@@ -34,18 +34,28 @@ def reconstruction_step(
     *,
     latent_key: Key[Array, ""],
     activity_strength: float = 0.0,
+    hidden_activity_strength: float = 0.0,
     accumulate: int = 1,
     ema_decay: float = 0.999,
 ):
     """Build the step (state, batch, key) → (state, metrics), per device.
 
-    Minimises mean squared error + activity_strength·mean|output|, over `accumulate` parts of the batch
-    one after the other. Example i is paired with the fixed
-    latent drawn from fold_in(latent_key, i), so latents need no storage and follow their image
-    through every epoch.
+    Minimises mean squared error + activity_strength·mean|output| + hidden_activity_strength·Σ mean|hidden|,
+    the sum over hidden layers, over `accumulate` parts of the batch one after the other. Example i is
+    paired with the fixed latent drawn from fold_in(latent_key, i), so latents need no storage and follow
+    their image through every epoch.
+
+    Raises:
+        ValueError: if `hidden_activity_strength` is set for a generator without `activations`.
 
     Source: Bojanowski et al., ICML 2018, section 3, with the latents held fixed.
     """
+
+    if hidden_activity_strength and generator.activations is None:
+        raise ValueError(
+            f"`hidden_activity_strength` (={hidden_activity_strength}) needs a generator that gives its hidden "
+            "`activations`, as `dense_generator` does; set it to 0."
+        )
 
     def latents(index: Int[Array, " batch"]) -> Float[Array, "batch latent"]:
         keys = jax.vmap(lambda i: jax.random.fold_in(latent_key, i))(index)
@@ -63,6 +73,9 @@ def reconstruction_step(
                     params, state.generator.statistics, z, True, label, named_key(key, "generator")
                 )
                 error, activity = mean_squared_error(images, real), activity_l1(images, activity_strength)
+                if hidden_activity_strength and generator.activations:  # compiled, it shares the pass above
+                    hidden = generator.activations(params, z)
+                    activity += sum(activity_l1(outputs, hidden_activity_strength) for outputs in hidden)
                 metrics = {"generator/loss": error, "generator/activity_l1": activity}
                 return error + activity, (statistics, metrics)
 

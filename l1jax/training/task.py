@@ -156,6 +156,7 @@ def _generator_task(experiment: config.Config, objective: config.Reconstruction,
         tx,
         latent_key=stream(experiment.seed, "latents of examples"),
         activity_strength=objective.activity_strength,
+        hidden_activity_strength=objective.hidden_activity_strength,
         accumulate=experiment.accumulate,
         ema_decay=ema_decay(experiment),
     )

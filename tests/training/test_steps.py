@@ -173,7 +173,8 @@ def test_reconstruction_pairs_each_example_with_its_own_fixed_latent():
     generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))
     tx, latent_key, images = optax.sgd(RATE), jax.random.key(3), batch(1)
     state = in_float64(init_generator(generator, tx, jax.random.key(1)))
-    step = reconstruction_step(generator, tx, latent_key=latent_key, activity_strength=0.3, ema_decay=0.9)
+    strengths = {"activity_strength": 0.3, "hidden_activity_strength": 0.2}
+    step = reconstruction_step(generator, tx, latent_key=latent_key, **strengths, ema_decay=0.9)
     after, metrics = on_one_device(step)(state, images, KEY)
 
     keys = [jax.random.fold_in(latent_key, int(i)) for i in images.index[0]]
@@ -182,7 +183,8 @@ def test_reconstruction_pairs_each_example_with_its_own_fixed_latent():
 
     def objective(params):
         drawn = generator.network.apply(params, {}, z, True)[0]
-        return jnp.mean((drawn - real) ** 2) + 0.3 * jnp.mean(jnp.abs(drawn))
+        hidden = jnp.maximum(z @ params["hidden_0"]["kernel"] + params["hidden_0"]["bias"], 0)
+        return jnp.mean((drawn - real) ** 2) + 0.3 * jnp.mean(jnp.abs(drawn)) + 0.2 * jnp.mean(hidden)
 
     grads = jax.grad(objective)(state.generator.params)
     expected = jax.tree.map(lambda p, u: p - RATE * u, state.generator.params, grads)

@@ -1,0 +1,118 @@
+"""Which Gaussians a dense and a sparse generator reach: PacGAN's protocol, all seeds in one compiled program.
+
+Run:  python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 1e-4] [--seeds 10] [--steps N]
+
+Trains `experiments/gaussians.py` on 100,000 points and judges 2,500 from the averaged generator: modes reached, share
+of points within three standard deviations of a mean, reverse divergence of the modes' shares (Lin et al., "PacGAN",
+NeurIPS 2018, section 4.1). Peers' figures are those papers report.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Key, PyTree
+from measure import RESULTS, write_result
+
+from l1jax.command_line import load_experiment
+from l1jax.config import L1, Config, MixtureData
+from l1jax.data.batches import Batch
+from l1jax.data.mixtures import MIXTURES, Mixture, draw
+from l1jax.evaluation.coverage import ModeCoverage, mode_coverage
+from l1jax.models.gan import AXIS
+from l1jax.penalties import sparsity
+from l1jax.training.state import GanState, Task
+from l1jax.training.task import make_task, stream
+
+POINTS, SAMPLES, CHUNK = 100_000, 2_500, 1_000
+REPORTED = {
+    "grid": {
+        "GAN (PacGAN, table 2)": {"modes": 17.3, "high_quality": 0.948, "reverse_kl": 0.70},
+        "PacGAN4": {"modes": 24.8, "high_quality": 0.936, "reverse_kl": 0.04},
+    },
+    "ring": {"PacGAN2": {"modes": 7.9, "high_quality": 0.956}},
+}
+
+
+def trainer(task: Task, points: Float[Array, "n 2"], batch_size: int) -> Any:
+    """(states, keys) → states, `CHUNK` steps of every seed; each seed draws its own batches."""
+
+    def steps(state: GanState, key: Key[Array, ""]) -> GanState:
+        def body(state: GanState, _: None) -> tuple[GanState, None]:
+            own = jax.random.fold_in(key, state.step)
+            index = jax.random.randint(jax.random.fold_in(own, 0), (task.draws, batch_size), 0, len(points))
+            batch = Batch(points[index][..., None, None, :], index, jnp.zeros_like(index))
+            return task.step(state, batch, own)[0], None
+
+        return jax.lax.scan(body, state, length=CHUNK)[0]
+
+    mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))  # the step's collectives need their axis
+    mapped = jax.shard_map(jax.vmap(steps), mesh=mesh, in_specs=(P(), P()), out_specs=P())
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def judge(task: Task, mixture: Mixture, state: GanState, key: Key[Array, ""]) -> tuple[ModeCoverage, Array]:
+    """Coverage of one seed's averaged generator, and the share of zeros in its kernels."""
+    latents = task.generator.latents(key, SAMPLES)
+    average = state.average
+    points, _ = task.generator.network.apply(average.params, average.statistics, latents, False, None)
+    zeros = sparsity(average.params, task.penalised["generator"]).total
+    return mode_coverage(points.reshape(SAMPLES, 2), jnp.asarray(mixture.means), mixture.deviation), zeros
+
+
+def fit(experiment: Config, seeds: int) -> dict[str, Any]:
+    """Train all seeds of one setting; mean and standard deviation of what they reach, and the curve to there."""
+    assert isinstance(experiment.data, MixtureData)
+    mixture = MIXTURES[experiment.data.shape]()
+    points, _ = draw(mixture, POINTS, experiment.data.draw_seed)
+    task = make_task(experiment, (1, 1, 2))
+    train = trainer(task, jnp.asarray(points), experiment.batch_size)
+    judged = jax.jit(jax.vmap(lambda state, key: judge(task, mixture, state, key)))
+
+    def keys(name: str) -> Key[Array, " seeds"]:
+        return jnp.stack([stream(seed, name) for seed in range(seeds)])
+
+    state: PyTree = jax.jit(jax.vmap(task.init))(keys("parameters"))
+    curve, begin = [], time.perf_counter()
+    for step in range(CHUNK, experiment.steps + 1, CHUNK):
+        state = train(state, keys("training"))
+        coverage, zeros = judged(state, keys("samples"))
+        values = {**coverage._asdict(), "zeros": zeros}
+        curve.append({"step": step, **{name: float(jnp.mean(value)) for name, value in values.items()}})
+        print({name: round(value, 4) for name, value in curve[-1].items()}, flush=True)
+    reached = {name: {"mean": float(np.mean(v)), "sd": float(np.std(v, ddof=1))} for name, v in values.items()}
+    return {**reached, "seconds": time.perf_counter() - begin, "curve": curve}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mixture", choices=MIXTURES, action="append", help="default: both")
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 1e-4])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, help=f"a multiple of {CHUNK}; default: the experiment's own")
+    parser.add_argument("--output", type=Path, default=RESULTS / f"gaussians-{jax.default_backend()}.json")
+    options = parser.parse_args(arguments)
+    experiment = load_experiment("gaussians")
+    experiment = dataclasses.replace(experiment, steps=options.steps or experiment.steps)
+    results: dict[str, Any] = {}
+    for shape in options.mixture or MIXTURES:
+        results[shape] = {"reported": REPORTED[shape], "strengths": {}}
+        for strength in options.strengths:
+            print(f"{shape}, strength {strength:g}, {options.seeds} seeds", flush=True)
+            penalised = dataclasses.replace(experiment.generator, penalty=L1(strength))
+            setting = dataclasses.replace(experiment, data=MixtureData(shape), generator=penalised)
+            results[shape]["strengths"][f"{strength:g}"] = fit(setting, options.seeds)
+    command = "python benchmarks/gaussians.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    write_result(options.output, command, {"seeds": options.seeds, "steps": experiment.steps, "mixtures": results})
+
+
+if __name__ == "__main__":
+    main()

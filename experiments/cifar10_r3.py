@@ -1,0 +1,26 @@
+"""Residual networks without normalisation, relativistic pairing with R1 and R2, on CIFAR-10; the generator is sparse.
+
+The recipe of R3GAN (Huang et al., NeurIPS 2024), narrower than the paper's network by default.
+
+Run:      python -m l1jax.train --config cifar10_r3 --data.path FOLDER_OR_ARCHIVE --workdir runs/cifar10_r3
+          (any images, resized to 32×32; --data.subfolder train if there is a test folder beside)
+Measured: to be measured
+"""
+
+from l1jax.config import L1, Adversarial, Config, ImageData, Optimizer, R3gan
+
+
+def get_config() -> Config:
+    return Config(
+        data=ImageData(image_size=32),
+        model=R3gan(),
+        objective=Adversarial(loss="relativistic_pairing", r1=0.05, r2=0.05),
+        generator=Optimizer(learning_rate=2e-4, b1=0.0, b2=0.99, penalty=L1(1e-5)),
+        discriminator=Optimizer(learning_rate=2e-4, b1=0.0, b2=0.99),
+        steps=100_000,
+        batch_size=64,
+        flip=True,
+        log_every=20,
+        sample_every=1_000,
+        checkpoint_every=1_000,
+    )

@@ -1,0 +1,23 @@
+"""A variational autoencoder with an L1-proximal decoder on MNIST, pixels black or white by their grey.
+
+Run:      python -m l1jax.train --config vae_mnist --data.path FOLDER_OF_IDX_FILES --workdir runs/vae_mnist
+Measured: to be measured
+"""
+
+from l1jax.config import L1, Config, IdxData, Optimizer, Vae, Variational
+
+
+def get_config() -> Config:
+    return Config(
+        data=IdxData(),
+        model=Vae(latent_size=32, hidden=(512, 512), likelihood="bernoulli"),
+        objective=Variational(),
+        generator=Optimizer(learning_rate=1e-3, b1=0.9, penalty=L1(2e-3)),
+        discriminator=None,
+        encoder=Optimizer(learning_rate=1e-3, b1=0.9),
+        steps=20_000,
+        batch_size=128,
+        log_every=500,
+        sample_every=5_000,
+        checkpoint_every=5_000,
+    )
