@@ -32,10 +32,12 @@ import numpy as np
 import optax
 import peers
 
+import l1jax
 from l1jax import config
 from l1jax.data.batches import resident_feed
 from l1jax.training import task as tasks
 from l1jax.training.parallel import make_runner
+from l1jax.transforms.learning_rate import with_learning_rate
 
 IMAGES = 512  # resident; the content does not matter
 STRENGTH = 1e-4
@@ -87,18 +89,16 @@ def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool
     )
     experiment = config.Config(model=model, generator=penalised, batch_size=batch, **other)
 
-    def build(optimizer: config.Optimizer) -> optax.GradientTransformation:
-        tx = optimizer_of(optimizer)
-        if proximal and optimizer.penalty.strength:
-            return tx
-        # The loop reads the strength from the state: it is carried along, without effect.
-        idle = optax.GradientTransformation(
-            lambda params: tx.init(params).strength, lambda updates, state, params=None: (updates, state)
-        )
-        return optax.chain(optax.adam(optimizer.learning_rate, b1=optimizer.b1, b2=optimizer.b2), idle)
+    def plain(optimizer: config.Optimizer, updates: int = 1) -> optax.GradientTransformation:
+        def make(rate: jax.Array) -> optax.GradientTransformation:
+            # The loop reads the strength from the state: it is carried along, without effect.
+            init = l1jax.proximal(l1jax.l1(STRENGTH), rate).init
+            idle = optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state))
+            return optax.chain(optax.adam(rate, optimizer.b1, optimizer.b2), idle)
 
-    optimizer_of = tasks.build_optimizer
-    with mock.patch.object(tasks, "build_optimizer", build):
+        return with_learning_rate(make, optimizer.learning_rate)
+
+    with mock.patch.object(tasks, "build_optimizer", tasks.build_optimizer if proximal else plain):
         task = tasks.make_task(experiment, case.image_shape)
     feed = resident_feed(images(case), 0, task.draws, batch)
     runner = make_runner(task, feed, jax.devices()[:1])

@@ -1,7 +1,7 @@
 """Measure every figure of docs/which.md: what each way of using a penalty converges to, with and without noise.
 
 python benchmarks/which.py          # benchmarks/results/which-cpu.json and the page, some minutes on 2 cores
-python benchmarks/which.py --page   # the page's tables alone, from that file
+python benchmarks/which.py --page   # the page's tables alone, from that file and those of benchmarks/transforms.py
 """
 
 import argparse
@@ -22,6 +22,7 @@ import l1jax
 from l1jax.penalties import scaled
 
 RESULT = RESULTS / "which-cpu.json"
+COSTS = [RESULTS / f"transforms-cpu-{tree}.json" for tree in ("dcgan64", "dense100m")]
 PAGE = Path(__file__).parent.parent / "docs" / "which.md"
 STEPS = 20_000  # of the deterministic problems
 NOISY_STEPS = 10_000
@@ -238,9 +239,21 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def cost_table() -> str:
+    """Time and bytes of an update, relative to Adam's, on each tree."""
+    small, large = (json.loads(path.read_text())["rows"] for path in COSTS)
+    rows = ["| update + `apply_updates` | × Adam's time | × its bytes | 100 million parameters |", "|---|---|---|---|"]
+    for name, row in small.items():
+        if "leaf by leaf" not in name:
+            size = f"{row['bytes_ratio']:.2f}" if row.get("bytes_ratio") else ""
+            times = f"{row['ratio']['median']:.2f} | {size} | {large[name]['ratio']['median']:.2f}"
+            rows.append(f"| {name} | {times} |")
+    return "\n".join(rows)
+
+
 def fill(page: str, record: dict[str, Any]) -> str:
     """The page with the record's tables between `<!-- name -->` and `<!-- end -->`."""
-    for name, text in tables(record).items():
+    for name, text in {**tables(record), "cost": cost_table()}.items():
         begin, end = f"<!-- {name} -->\n", "<!-- end -->"
         before, rest = page.split(begin)
         page = before + begin + f"\n{text}\n\n" + rest[rest.index(end) :]
