@@ -36,7 +36,7 @@ class DenseImages(nn.Module):
         x = with_label(latents, label, self.classes)
         for i, features in enumerate(self.hidden):
             x = self.activation(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
-            self.sow("activations", f"hidden_{i}", x)
+            self.sow("activations", "hidden", x)
         x = Dense(height * width * channels, dtype=self.dtype, name="image")(x)
         x = self.output(at_least_float32(x))
         return x.reshape(-1, *self.image_shape)

@@ -122,20 +122,21 @@ def build_terms(objective: config.Adversarial, image_range: tuple[float, float] 
     Raises:
         InputError: if points, which have no range, are to be augmented.
     """
-    chosen, augmentation, consistent = objective.augment, None, None
-    if image_range is None and (chosen or objective.consistency):
-        raise config.InputError("`objective.augment` and `objective.consistency` change images; points have none.")
-    match chosen:
-        case config.DiffAugment():
-            assert image_range is not None
+
+    def needed() -> tuple[float, float]:
+        if image_range is None:
+            raise config.InputError("`objective.augment` and `objective.consistency` change images; points have none.")
+        return image_range
+
+    augmentation, consistent = None, None
+    match objective.augment:
+        case config.DiffAugment() as chosen:
             names = {"color": chosen.colour, "translation": chosen.translation, "cutout": chosen.cutout}
-            augmentation = augment(*(name for name, used in names.items() if used), image_range=image_range)
+            augmentation = augment(*(name for name, used in names.items() if used), image_range=needed())
         case config.Ada():
-            assert image_range is not None
-            augmentation = adaptive(image_range)
+            augmentation = adaptive(needed())
     if objective.consistency:
-        assert image_range is not None
-        consistent = augment("flip", "translation", "cutout", image_range=image_range)
+        consistent = augment("flip", "translation", "cutout", image_range=needed())
     return Terms(
         r1=objective.r1,
         r2=objective.r2,
@@ -176,10 +177,6 @@ def _vae_task(experiment: config.Config, objective: config.Variational, vae: Vae
             f"`objective.beta` (={objective.beta}) other than 1 nor `objective.free_nats` (={objective.free_nats}): "
             "leave them out, or take one sample."
         )
-    if experiment.accumulate > 1:
-        raise config.InputError(
-            f"`accumulate` (={experiment.accumulate}) must be 1 for Variational: its batch is whole."
-        )
     encoder_tx, decoder_tx = build_optimizer(encoder), build_optimizer(experiment.generator)
     step = vae_step(
         vae,
@@ -188,6 +185,7 @@ def _vae_task(experiment: config.Config, objective: config.Variational, vae: Vae
         beta=objective.beta,
         free_nats=objective.free_nats,
         samples=objective.samples,
+        accumulate=experiment.accumulate,
         ema_decay=ema_decay(experiment),
     )
     return Task(

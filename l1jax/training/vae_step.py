@@ -15,7 +15,7 @@ from l1jax.objectives.variational import (
     log_weights,
     negative_elbo,
 )
-from l1jax.training.parts import all_finite, keep_if, mean_over_devices, move_average, update, varying
+from l1jax.training.parts import agree, all_finite, in_parts, keep_if, move_average, update, varying
 from l1jax.training.state import Average, Metrics, NetworkState, VaeState
 
 
@@ -45,6 +45,7 @@ def vae_step(
     beta: float = 1.0,
     free_nats: float = 0.0,
     samples: int = 1,
+    accumulate: int = 1,
     ema_decay: float = 0.999,
 ):
     """Build the step (state, batch, key) → (state, metrics), per device.
@@ -61,6 +62,7 @@ def vae_step(
         beta: weight of the divergence; 1 for the bound.
         free_nats: nats per latent dimension that cost nothing.
         samples: draws of z per image; above 1, beta must be 1 and free_nats 0.
+        accumulate: parts of the batch, one after the other; free nats are then counted part by part.
         ema_decay: decay of the decoder's average per step, in [0, 1).
 
     Source: Kingma, Welling, ICLR 2014, section 2.4; Burda, Grosse, Salakhutdinov, ICLR 2016, section 3.
@@ -72,12 +74,14 @@ def vae_step(
         whole = pixels.shape[0] * jax.lax.axis_size(AXIS)
         pixel_key, latent_key = jax.random.split(key)
         x = likelihood.prepare(pixels, local_slice(jax.random.uniform(pixel_key, (whole, *pixels.shape[1:]))))
-        noise = local_slice(jax.random.normal(latent_key, (whole, samples, latent_size))).swapaxes(0, 1)
+        noise = local_slice(jax.random.normal(latent_key, (whole, samples, latent_size)))
 
-        def loss(params: tuple[PyTree, PyTree]) -> tuple[Float[Array, ""], tuple[tuple[PyTree, PyTree], Metrics]]:
+        def loss(
+            params: tuple[PyTree, PyTree], x: Array, noise: Array, label: Array
+        ) -> tuple[Float[Array, ""], tuple[tuple[PyTree, PyTree], Metrics]]:
             moments, statistics = vae.encoder.apply(params[0], state.encoder.statistics, x, True, label)
             mean, log_variance = jnp.split(moments, 2, axis=-1)
-            z = mean + jnp.exp(0.5 * log_variance) * noise
+            z = mean + jnp.exp(0.5 * log_variance) * noise.swapaxes(0, 1)
             flat, labels = z.reshape(-1, latent_size), jnp.tile(label, samples)
             outputs, d_statistics = vae.decoder.apply(params[1], state.generator.statistics, flat, True, labels)
             log_likelihood = likelihood.log_likelihood(outputs, jnp.tile(x, (samples, 1, 1, 1)))
@@ -95,8 +99,12 @@ def vae_step(
             return value, ((statistics, d_statistics), metrics)
 
         params = varying((state.encoder.params, state.generator.params))
-        grads, (statistics, metrics) = jax.grad(loss, has_aux=True)(params)
-        grads, metrics = mean_over_devices((grads, metrics))
+
+        def gradient(part: tuple[Array, ...], _: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
+            grads, (statistics, metrics) = jax.grad(loss, has_aux=True)(params, *part)
+            return grads, statistics, metrics
+
+        grads, statistics, metrics = agree(*in_parts(gradient, (x, noise, label), key, accumulate), accumulate)
         metrics["bound"] = metrics["log_likelihood"] - metrics["divergence"]
         metrics["encoder/gradient_norm"], metrics["generator/gradient_norm"] = map(optax.tree.norm, grads)
         encoder = update(state.encoder, grads[0], statistics[0], encoder_tx)

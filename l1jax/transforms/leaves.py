@@ -73,16 +73,21 @@ def prox_leaves(penalties: list[Penalty | None], points: PyTree, steps: PyTree) 
     return treedef.unflatten([penalty.prox(x, step) if penalty else x for penalty, x, step in columns])
 
 
-def prox_updates(penalties: list[Penalty | None], updates: PyTree, params: PyTree, steps: PyTree) -> PyTree:
-    """prox(p + u, step) − p for the leaves that have a penalty, u for the others."""
+def prox_updates(
+    penalties: list[Penalty | None], updates: PyTree, params: PyTree, steps: PyTree, same: PyTree = None
+) -> PyTree:
+    """prox(p + u, step) − p for the leaves that have a penalty, u for the others; `same` is p + u once more."""
 
-    def move(penalty: Penalty | None, u: Array, p: Array, step: Any) -> Array:
+    def move(penalty: Penalty | None, u: Array, p: Array, step: Any, again: Array | None) -> Array:
         if penalty is None:
             return u
-        return (prox_of_leaf(penalty, wide(p) + wide(u), step) - wide(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
+        x, twice = wide(p) + wide(u), getattr(penalty, "prox_of_same", None)
+        moved = prox_of_leaf(penalty, x, step) if again is None or twice is None else twice(x, again, step)
+        return (moved - wide(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
 
     leaves, treedef = jax.tree.flatten(updates)
-    columns = (penalties, leaves, jax.tree.leaves(params), jax.tree.leaves(steps))
+    again = [None] * len(leaves) if same is None else jax.tree.leaves(same)
+    columns = (penalties, leaves, jax.tree.leaves(params), jax.tree.leaves(steps), again)
     return treedef.unflatten([move(*row) for row in zip(*columns, strict=True)])
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, PyTree
@@ -11,6 +12,7 @@ from l1jax.penalties.groups import Groups
 from l1jax.transforms import preconditioners
 from l1jax.transforms.leaves import at, check_rate
 from l1jax.transforms.proximal import (
+    Inner,
     LeafGroups,
     group_means,
     laid_out,
@@ -111,18 +113,24 @@ def proximal_adam(
     def init(params: optax.Params) -> optax.OptState:
         return by_moments.init(params), by_rate.init(params)  # as optax.adam
 
-    def divide(group: Groups | None, m: Array, d: Array) -> Array:
-        # As optax, but times a reciprocal: the prox has the same, so that the compiled step divides once.
-        return (laid_out(group, m) * (1 / d)).reshape(m.shape).astype(m.dtype)
+    def multiply(group: Groups | None, m: Array, factor: Array) -> Array:
+        return (laid_out(group, m) * factor).reshape(m.shape).astype(m.dtype)
 
-    def move(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups) -> tuple[optax.Updates, PyTree, Any]:
-        moments: Any = by_moments.update(grads, state[0])[1]
+    def update(grads: optax.Updates, state: Any, params: Any) -> tuple[Any, Any]:
+        return state[1], (by_moments.update(grads, state[0])[1], by_rate.update(grads, state[1])[1])
+
+    def metric(moved: Any, groups: LeafGroups) -> PyTree:
+        moments = moved[1][0]
+        return denominator(moments._replace(nu=group_means(groups, moments.nu)))
+
+    def direction(moved: Any, pooled: PyTree, groups: LeafGroups) -> optax.Updates:
+        rate, (moments, _) = moved
         mean = optax.tree.bias_correction(moments.mu, b1, moments.count)
-        metric = denominator(moments._replace(nu=group_means(groups, moments.nu)))
-        updates, rate = by_rate.update(map_leaves(divide, groups, mean, metric), state[1])
-        return updates, metric, (moments, rate)
+        # As optax, but times a reciprocal: the prox has the same, so that the compiled step divides once.
+        factors, _ = by_rate.update(jax.tree.map(lambda d: 1 / d, pooled), rate)
+        return map_leaves(multiply, groups, mean, factors)
 
-    return proximal_in_metric(init, move, penalty, learning_rate, scale, per_group)
+    return proximal_in_metric(Inner(init, update, metric, direction), penalty, learning_rate, scale, per_group)
 
 
 def proximal_rmsprop(

@@ -136,35 +136,47 @@ def preconditioned_proximal(
         jax.eval_shape(preconditioner, state)  # refuses the state of another optimiser
         return state
 
-    def move(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups) -> tuple[optax.Updates, PyTree, Any]:
-        updates, state = inner.update(grads, state, params)
-        metric = preconditioner(state)
-        pooled = group_means(groups, metric, _root_mean_square)
+    def metric(moved: Any, groups: LeafGroups) -> PyTree:
+        return group_means(groups, preconditioner(moved[1]), _root_mean_square)
+
+    def direction(moved: Any, pooled: PyTree, groups: LeafGroups) -> optax.Updates:
+        updates, state = moved
 
         def rescale(group: Groups | None, u: Array, d: Array, common: Array) -> Array:
             if group is None:
                 return u
             return (laid_out(group, wide(u)) * (laid_out(group, wide(d)) / common)).reshape(u.shape).astype(u.dtype)
 
-        return map_leaves(rescale, groups, updates, metric, pooled), pooled, state
+        return map_leaves(rescale, groups, updates, preconditioner(state), pooled)
 
-    return proximal_in_metric(init, move, penalty, learning_rate, scale, per_group)
+    return proximal_in_metric(Inner(init, inner.update, metric, direction), penalty, learning_rate, scale, per_group)
+
+
+class Inner(NamedTuple):
+    """An optimiser in three parts. `groups` says of each leaf over which groups d is one number; None: over none.
+
+    init: params → state.
+    update: (grads, state, params) → (whatever `metric` and `direction` need besides, state).
+    metric: (what `update` returned, groups) → d, in the groups' layout and of length 1 along their axes.
+    direction: (what `update` returned, d, groups) → updates.
+    """
+
+    init: Callable[[optax.Params], optax.OptState]
+    update: Callable[[optax.Updates, Any, Any], tuple[PyTree, Any]]
+    metric: Callable[[Any, LeafGroups], PyTree]
+    direction: Callable[[Any, PyTree, LeafGroups], optax.Updates]
 
 
 def proximal_in_metric(
-    init: Callable[[optax.Params], optax.OptState],
-    move: Callable[[optax.Updates, Any, Any, LeafGroups], tuple[optax.Updates, PyTree, Any]],
-    penalty: Penalty,
-    learning_rate: optax.ScalarOrSchedule,
-    scale: Scale,
-    per_group: bool,
+    inner: Inner, penalty: Penalty, learning_rate: optax.ScalarOrSchedule, scale: Scale, per_group: bool
 ) -> optax.GradientTransformation:
-    """Let the prox in the metric d/learning_rate follow `move`.
+    """Let the prox in the metric d/learning_rate follow an optimiser.
+
+    The norm of a group is that of p + u computed once more, from the state rather than from u: kept between two
+    passes, u would be new memory at every step, whose page faults on CPUs cost more than the arithmetic.
 
     Args:
-        init: params → the state of `move`.
-        move: (grads, state, params, groups) → (updates, d, state). `groups` says of each leaf over which
-            groups d is one number, in their layout and of length 1 along their axes; None: over none.
+        inner: the optimiser.
         penalty: as for `preconditioned_proximal`, like all that follow.
         learning_rate: a scalar or a schedule.
         scale: moves the strength.
@@ -174,7 +186,7 @@ def proximal_in_metric(
     strength = moved_by(penalty, scale)
 
     def init_all(params: optax.Params) -> PreconditionedProximalState:
-        return PreconditionedProximalState(jnp.zeros([], jnp.int32), strength.init(params), init(params))
+        return PreconditionedProximalState(jnp.zeros([], jnp.int32), strength.init(params), inner.init(params))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
@@ -183,12 +195,19 @@ def proximal_in_metric(
         penalties, strengths = strength.update(state.strength, params)
         penalties, updates = linearise_concave(penalties, updates, params)
         groups = [getattr(p, "axis", None) if per_group else None for p in penalties]
-        updates, metric, inner = move(updates, state.inner, params, groups)
+        moved = inner.update(updates, state.inner, params)
+        metric = inner.metric(moved, groups)
+        updates, same = inner.direction(moved, metric, groups), None
+        if per_group:
+            moved_too, metric_too, params_too = jax.lax.optimization_barrier((moved, metric, params))
+            same = jax.tree.map(
+                lambda p, u: wide(p) + wide(u), params_too, inner.direction(moved_too, metric_too, groups)
+            )
         rate = at(learning_rate, state.count)
-        updates = _prox_in_layout(
-            groups, penalties, updates, params, jax.tree.map(lambda d: rate * (1 / wide(d)), metric)
-        )
-        return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths, inner=inner)
+        steps = jax.tree.map(lambda d: rate * (1 / wide(d)), metric)
+        updates = _prox_in_layout(groups, penalties, updates, params, steps, same)
+        count = optax.safe_increment(state.count)
+        return updates, state._replace(count=count, strength=strengths, inner=moved[1])
 
     return optax.GradientTransformation(init_all, update)
 
@@ -222,15 +241,21 @@ def _root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def _prox_in_layout(
-    groups: LeafGroups, penalties: list[Penalty | None], updates: PyTree, params: PyTree, steps: PyTree
+    groups: LeafGroups,
+    penalties: list[Penalty | None],
+    updates: PyTree,
+    params: PyTree,
+    steps: PyTree,
+    same: PyTree,
 ) -> PyTree:
     """`prox_updates` with each leaf in the layout of its groups."""
     leaves, treedef = jax.tree.flatten(updates)
     points = [laid_out(group, p) for group, p in zip(groups, jax.tree.leaves(params), strict=True)]
     moves = [laid_out(group, u) for group, u in zip(groups, leaves, strict=True)]
+    again = None if same is None else [laid_out(g, x) for g, x in zip(groups, jax.tree.leaves(same), strict=True)]
     laid = [
         in_layout(penalty, u.shape) if penalty is not None and group is not None else penalty
         for group, penalty, u in zip(groups, penalties, leaves, strict=True)
     ]
-    moved = prox_updates(laid, moves, points, jax.tree.leaves(steps))
+    moved = prox_updates(laid, moves, points, jax.tree.leaves(steps), again)
     return treedef.unflatten([new.reshape(u.shape) for new, u in zip(moved, leaves, strict=True)])

@@ -9,13 +9,14 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from l1jax.data.batches import Batch
-from l1jax.models import dense_generator, mlp_gan
+from l1jax.models import dense_generator, mlp_gan, vae
 from l1jax.models.gan import AXIS
 from l1jax.objectives.adversarial import relativistic_pairing
 from l1jax.training.adversary import Terms
 from l1jax.training.gan_step import gan_step, init_gan
 from l1jax.training.parts import in_parts, mean_over_devices
 from l1jax.training.reconstruction_step import init_generator, reconstruction_step
+from l1jax.training.vae_step import init_vae, vae_step
 
 SHAPE, BATCH, KEY = (4, 4, 1), 12, jax.random.key(7)
 TX = optax.adam(0.1)
@@ -62,6 +63,14 @@ def test_a_reconstruction_in_parts_is_the_step():
         for k in (1, 4)
     )
     assert_same(after(cut, state, 1, 1), after(whole, state, 1, 1))
+
+
+@pytest.mark.parametrize(("samples", "devices"), [(1, 1), (3, 2)])
+def test_a_vae_step_in_parts_is_the_step(samples, devices):
+    model = vae(SHAPE, latent_size=3, hidden=(5,))
+    state = in_float64(init_vae(model, TX, TX, jax.random.key(1)))
+    whole, cut = (vae_step(model, TX, TX, samples=samples, accumulate=k) for k in (1, 3))
+    assert_same(after(cut, state, 1, devices), after(whole, state, 1, 1))
 
 
 @pytest.mark.parametrize(("parts", "devices"), [(1, 1), (3, 1), (3, 2)])
