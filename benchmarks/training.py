@@ -1,6 +1,6 @@
 """Training steps against PyTorch: images per second, memory and compile time.
 
-    python benchmarks/training.py --startup --output benchmarks/results/training-cpu.json
+    python benchmarks/training.py --startup --output benchmarks/results
     python benchmarks/training.py --cases dcgan64 --batch 512 --dtype bfloat16
 
 A step is one update of both networks with Adam, batch norm and the generator's average. l1jax runs it as
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", help="some only, such as l1jax 'torch compiled channels-last'")
     parser.add_argument("--steps", type=int, help="per turn")
     parser.add_argument("--pairs", type=int, default=8, help="turns of each")
-    parser.add_argument("--output", help="where the result goes, as JSON")
+    parser.add_argument("--output", type=Path, help="folder for the results, a JSON file for each case")
     parser.add_argument("--startup", action="store_true", help="memory and start-up too, in fresh processes")
     parser.add_argument("--start", help=argparse.SUPPRESS)  # a variant, in a fresh process
     options = parser.parse_args()
@@ -246,19 +246,19 @@ def main() -> None:
         case = CASES[options.cases[0]]
         print(json.dumps(start(case, options.batch or case.batch, options.dtype, options.start)))
         return
-    results = {}
+    command = shlex.join(["python", "benchmarks/training.py", *sys.argv[1:]])
     for name in options.cases:
         case = CASES[name]._replace(steps=options.steps or CASES[name].steps)
         batch = options.batch or case.batch
-        results[name] = measured(case, batch, options.dtype, options.pairs, options.variants)
+        result = measured(case, batch, options.dtype, options.pairs, options.variants)
         if options.startup:
-            for variant in {"l1jax": 0, "l1jax checkpointing": 0, results[name]["best_peer"]: 0}:
-                if variant in results[name]:
-                    results[name][variant] |= in_fresh_process(name, variant, batch, options.dtype)
-        show(name, results[name])
-    if options.output:
-        command = shlex.join(["python", "benchmarks/training.py", *sys.argv[1:]])
-        print(f"written to {measure.write_result(options.output, command, {'cases': results})}")
+            for variant in {"l1jax": 0, "l1jax checkpointing": 0, result["best_peer"]: 0}:
+                if variant in result:
+                    result[variant] |= in_fresh_process(name, variant, batch, options.dtype)
+        show(name, result)
+        if options.output:
+            path = options.output / f"training-{jax.default_backend()}-{name}-{batch}-{options.dtype}.json"
+            print(f"written to {measure.write_result(path, command, {'case': name, **result})}", flush=True)
 
 
 if __name__ == "__main__":
