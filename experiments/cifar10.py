@@ -4,7 +4,8 @@ The setting of Miyato et al. (ICLR 2018): five discriminator steps to one of the
 
 Run:      python -m l1jax.train --config cifar10 --data.path FOLDER_OR_ARCHIVE --workdir runs/cifar10
           (any images, resized to 32×32; --data.subfolder train if there is a test folder beside)
-Measured: to be measured
+Measured: 10 of the 100,000 steps on CIFAR-10, 3 minutes on 2 busy CPU cores (JAX 0.10.2): nothing to be seen yet, no
+          zeros. Meant for a GPU
 """
 
 from l1jax.config import L1, Adversarial, Config, ImageData, Optimizer, Schedule, SnResnet
