@@ -12,6 +12,7 @@ import pytest
 
 import l1jax
 from l1jax.penalties.base import on_trees
+from l1jax.transforms.dual_averaging import _cube_root
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -333,3 +334,10 @@ def test_plain_prox_after_adam_thresholds_by_the_learning_rate():
         u, state = adam.update(jnp.asarray(CURVATURE * (w - target)), state)
         w = soft(w + np.asarray(u), ETA * STRENGTH)
         np.testing.assert_allclose(found, w, rtol=1e-12, atol=1e-12)
+
+
+def test_cube_roots_are_exact_to_the_last_digits():
+    u = np.concatenate([[0, np.inf, np.nan], 10 ** np.random.default_rng(0).uniform(-37, 38, 1000)]).astype(np.float32)
+    exact = np.cbrt(u.astype(np.float64))
+    np.testing.assert_allclose(jax.jit(_cube_root)(jnp.asarray(u)), exact, rtol=2e-7)
+    np.testing.assert_allclose(jax.jit(_cube_root)(jnp.asarray(u, float)), exact, rtol=1e-15)
