@@ -162,12 +162,7 @@ class SparseGroupL1:
 
     def prox(self, x: Array, step: Array) -> Array:
         """Soft-thresholding at step·λ₁, then the group prox: exact in any diagonal metric."""
-        return self.prox_of_same(x, x, step)
-
-    def prox_of_same(self, x: Array, same: Array, step: Array) -> Array:
-        """`prox` of x, with the norms of `same`, which is x computed once more."""
-        x, same = (soft_threshold(y, step * self.strength) for y in (x, same))
-        return self._group().prox_of_same(x, same, step)
+        return self._group().prox(soft_threshold(x, step * self.strength), step)
 
     def subgradient(self, x: Array) -> Array:
         """λ₁ sign x + λ₂√n_g x_g/‖x_g‖, 0 at 0."""

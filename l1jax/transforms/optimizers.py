@@ -130,7 +130,8 @@ def proximal_adam(
         factors, _ = by_rate.update(jax.tree.map(lambda d: 1 / d, pooled), rate)
         return map_leaves(multiply, groups, mean, factors)
 
-    return proximal_in_metric(Inner(init, update, metric, direction), penalty, learning_rate, scale, per_group)
+    inner = Inner(init, update, metric, direction, twice=True)
+    return proximal_in_metric(inner, penalty, learning_rate, scale, per_group)
 
 
 def proximal_rmsprop(

@@ -159,21 +159,21 @@ class Inner(NamedTuple):
     update: (grads, state, params) → (whatever `metric` and `direction` need besides, state).
     metric: (what `update` returned, groups) → d, in the groups' layout and of length 1 along their axes.
     direction: (what `update` returned, d, groups) → updates.
+    twice: whether to compute the direction once more for the norms of groups, as is cheap for plain products of the
+        state: kept between two passes it would be new memory at every step, whose page faults on CPUs cost more.
     """
 
     init: Callable[[optax.Params], optax.OptState]
     update: Callable[[optax.Updates, Any, Any], tuple[PyTree, Any]]
     metric: Callable[[Any, LeafGroups], PyTree]
     direction: Callable[[Any, PyTree, LeafGroups], optax.Updates]
+    twice: bool = False
 
 
 def proximal_in_metric(
     inner: Inner, penalty: Penalty, learning_rate: optax.ScalarOrSchedule, scale: Scale, per_group: bool
 ) -> optax.GradientTransformation:
     """Let the prox in the metric d/learning_rate follow an optimiser.
-
-    The norm of a group is that of p + u computed once more, from the state rather than from u: kept between two
-    passes, u would be new memory at every step, whose page faults on CPUs cost more than the arithmetic.
 
     Args:
         inner: the optimiser.
@@ -198,7 +198,7 @@ def proximal_in_metric(
         moved = inner.update(updates, state.inner, params)
         metric = inner.metric(moved, groups)
         updates, same = inner.direction(moved, metric, groups), None
-        if per_group:
+        if per_group and inner.twice:
             moved_too, metric_too, params_too = jax.lax.optimization_barrier((moved, metric, params))
             same = jax.tree.map(
                 lambda p, u: wide(p) + wide(u), params_too, inner.direction(moved_too, metric_too, groups)
