@@ -2,7 +2,7 @@
 
 Run:  python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 1e-4] [--seeds 10] [--steps N]
 
-Trains `EXPERIMENT` on 100,000 points and judges 2,500 from the averaged generator: modes reached, share
+Trains `experiments/gaussians.py` on 100,000 points and judges 2,500 from the averaged generator: modes reached, share
 of points within three standard deviations of a mean, reverse divergence of the modes' shares (Lin et al., "PacGAN",
 NeurIPS 2018, section 4.1). Peers' figures are those papers report.
 """
@@ -22,7 +22,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Key, PyTree
 from measure import RESULTS, write_result
 
-from l1jax.config import L1, Adversarial, Config, MixtureData, MlpGan, Optimizer
+from l1jax.command_line import load_experiment
+from l1jax.config import L1, Config, MixtureData
 from l1jax.data.batches import Batch
 from l1jax.data.mixtures import MIXTURES, Mixture, draw
 from l1jax.evaluation.coverage import ModeCoverage, mode_coverage
@@ -32,17 +33,7 @@ from l1jax.training.state import GanState, Task
 from l1jax.training.task import make_task, stream
 
 POINTS, SAMPLES, CHUNK = 100_000, 2_500, 1_000
-ADAM = Optimizer(learning_rate=5e-4, b1=0.5, b2=0.99)
-WIDTHS = (128, 128, 128)
-EXPERIMENT = Config(
-    data=MixtureData("grid"),
-    model=MlpGan(latent_size=8, generator_hidden=WIDTHS, discriminator_hidden=WIDTHS, output="linear"),
-    objective=Adversarial(loss="relativistic_pairing", r1=0.01, r2=0.01),
-    generator=ADAM,
-    discriminator=ADAM,
-    steps=20_000,
-    batch_size=256,
-)
+EXPERIMENT = load_experiment("gaussians")
 REPORTED = {
     "grid": {
         "GAN (PacGAN, table 2)": {"modes": 17.3, "high_quality": 0.948, "reverse_kl": 0.70},
@@ -105,7 +96,7 @@ def fit(experiment: Config, seeds: int) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mixture", choices=MIXTURES, action="append", help="default: both")
-    parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 1e-4])
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 1e-5])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, help=f"a multiple of {CHUNK}; default: {EXPERIMENT.steps:,}")
     parser.add_argument("--output", type=Path, default=RESULTS / f"gaussians-{jax.default_backend()}.json")

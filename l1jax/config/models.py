@@ -20,6 +20,8 @@ class MlpGan:
     """Width of each hidden dense layer of the discriminator."""
     output: Literal["tanh", "sigmoid", "linear"] = "tanh"
     """The generator's last activation: tanh for images in [-1, 1], sigmoid for [0, 1], linear for points."""
+    activation: Literal["leaky_relu", "relu"] = "leaky_relu"
+    """Inside the generator; relu makes sharper edges between the modes of points."""
     norm: Literal["none", "batch", "layer", "group"] = field(default="none", metadata=OWN_DEFAULT)
     """Norm in the discriminator, from its second layer on; no batch norm with gradient penalties."""
     spectral_norm: bool = field(default=False, metadata=OWN_DEFAULT)

@@ -15,6 +15,7 @@ from l1jax.models.regularisation import Norm
 
 RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": None}
 OUTPUTS = {"tanh": jax.nn.tanh, "sigmoid": jax.nn.sigmoid, "linear": lambda x: x}
+ACTIVATIONS = {"leaky_relu": leaky_relu, "relu": jax.nn.relu}
 
 
 class DenseImages(nn.Module):
@@ -49,6 +50,7 @@ def mlp_gan(
     discriminator_channels: Sequence[int] = (),
     discriminator_hidden: Sequence[int] = (256, 256),
     output: str = "tanh",
+    activation: str = "leaky_relu",
     *,
     norm: Norm = "none",
     spectral_norm: bool = False,
@@ -57,7 +59,7 @@ def mlp_gan(
     packing: int = 1,
     dtype: Precision = "float32",
 ) -> Gan:
-    """A dense generator against a dense or convolutional discriminator, leaky ReLU 0.2 in both.
+    """A dense generator against a dense or convolutional discriminator with leaky ReLU 0.2.
 
     With classes, one-hot labels are appended to the latents and to the pixels; a convolutional
     discriminator has a projection instead.
@@ -69,6 +71,7 @@ def mlp_gan(
         discriminator_channels: channels of the 5×5 stride-2 convolutions in front, none for a dense one.
         discriminator_hidden: width of each hidden dense layer of the discriminator.
         output: "tanh" for images in [-1, 1], "sigmoid" for [0, 1], "linear" for points, which have no range.
+        activation: inside the generator, "leaky_relu" with slope 0.2 or "relu".
         norm: of the discriminator's layers from the second on: "none", "batch", "layer" or "group".
         spectral_norm: whether the discriminator's kernels are divided by their largest singular value.
         dropout: share of the discriminator's activations that training sets to zero, in [0, 1).
@@ -77,7 +80,9 @@ def mlp_gan(
         dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
     """
     compute = compute_dtype(dtype)
-    generator = DenseImages(tuple(generator_hidden), image_shape, leaky_relu, OUTPUTS[output], classes, compute)
+    generator = DenseImages(
+        tuple(generator_hidden), image_shape, ACTIVATIONS[activation], OUTPUTS[output], classes, compute
+    )
     discriminator = Discriminator(
         tuple(discriminator_channels),
         tuple(discriminator_hidden),

@@ -131,6 +131,7 @@ def discriminator_loss(
             "discriminator/gradient_penalty": penalty,
             "discriminator/real_logit": jnp.mean(real_logits),
             "discriminator/fake_logit": jnp.mean(fake_logits),
+            "discriminator/accuracy": jnp.mean(real_logits > fake_logits, dtype=real_logits.dtype),  # of pairs
         }
         total = base + penalty
         if terms.consistency:

@@ -19,6 +19,7 @@ from l1jax.training.controllers import Balancer, BalanceState, Controllers, bala
 from l1jax.training.parts import (
     agree,
     all_finite,
+    gradient_norms,
     in_parts,
     keep_if,
     mean_over_devices,
@@ -183,7 +184,7 @@ def update_discriminator(
         grads, statistics, metrics = jax.lax.cond(due, lambda: gradient(True), lambda: gradient(False))
     else:
         grads, statistics, metrics = gradient(True)
-    metrics["discriminator/gradient_norm"] = optax.tree.norm(grads)
+    metrics |= gradient_norms("discriminator", grads)
     network = update(network, grads, statistics, game.discriminator_tx)
     if controllers.anchors is not None:
         logits = (metrics["discriminator/real_logit"], metrics["discriminator/fake_logit"])
@@ -238,7 +239,7 @@ def update_generator(
         return pullback(cotangent)[0], statistics, {"generator/loss": value, "generator/logit": logit}
 
     grads, statistics, metrics = agree(*in_parts(of_part, examples, key, game.accumulate), game.accumulate)
-    metrics["generator/gradient_norm"] = optax.tree.norm(grads)
+    metrics |= gradient_norms("generator", grads)
     return update(state.generator, grads, statistics, game.generator_tx), metrics
 
 

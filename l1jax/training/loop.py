@@ -19,6 +19,7 @@ from l1jax.reporting import sample_picture, save_image
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.log import Log
 from l1jax.training.parallel import Runner
+from l1jax.training.probe import make_probe, make_watch
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
 from l1jax.training.state import State, Task
 from l1jax.training.task import stream
@@ -84,6 +85,8 @@ def train(
         samples = sampler(state.average, grid_latents)
         save_image(sample_picture(samples, reference, columns), workdir / "samples" / f"step_{step:06d}.png")
 
+    probe, probe_key, watch = make_probe(task.generator), stream(experiment.seed, "probe"), make_watch(log.say)
+
     def judge(state: State) -> float:
         return pixel_kernel_distance(sampler(state.average, judged_latents), reference)
 
@@ -111,6 +114,9 @@ def train(
             last = step == experiment.steps
             if last or step % experiment.sample_every == 0:
                 save_grid(step, state)
+                found = jax.device_get(probe(state, jnp.asarray(reference), judged_latents, probe_key))
+                values |= {name: float(value) for name, value in found.items()}
+                watch(step, values)
             if saving := last or step % experiment.checkpoint_every == 0:
                 values["kernel_distance"] = judge(state)
             log.metrics(step, values)  # before the checkpoint: what is beyond it is cut on resuming

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
 from l1jax.models.gan import AXIS
+from l1jax.penalties.sparsity import path_name
 from l1jax.training.state import Average, NetworkState
 from l1jax.transforms import solution, sparse_average
 
@@ -34,6 +35,13 @@ def varying(tree: Tree) -> Tree:
 def mean_over_devices(tree: Tree) -> Tree:
     """Mean over the mapped axis."""
     return jax.lax.pmean(tree, AXIS)
+
+
+def gradient_norms(name: str, grads: PyTree) -> dict[str, Float[Array, ""]]:
+    """Norm of a network's gradient, in all and for each parameter."""
+    squares = {path_name(path): jnp.sum(jnp.square(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(grads)}
+    norms = {f"{name}/gradient_norm/{path}": jnp.sqrt(square) for path, square in squares.items()}
+    return {f"{name}/gradient_norm": jnp.sqrt(sum(squares.values())), **norms}
 
 
 def agree(grads: Tree, statistics: PyTree, metrics: Tree2, parts: int) -> tuple[Tree, PyTree, Tree2]:

@@ -11,6 +11,7 @@ from l1jax.objectives.reconstruction import activity_l1, mean_squared_error
 from l1jax.training.parts import (
     agree,
     all_finite,
+    gradient_norms,
     in_parts,
     keep_if,
     move_average,
@@ -84,7 +85,7 @@ def reconstruction_step(
 
         inputs = (real, z, jnp.asarray(batch.label[0]))
         grads, statistics, metrics = agree(*in_parts(gradient, inputs, key, accumulate), accumulate)
-        metrics["generator/gradient_norm"] = optax.tree.norm(grads)
+        metrics |= gradient_norms("generator", grads)
         network = update(state.generator, grads, statistics, tx)
 
         finite = all_finite(*metrics.values())

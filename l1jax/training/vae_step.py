@@ -15,7 +15,7 @@ from l1jax.objectives.variational import (
     log_weights,
     negative_elbo,
 )
-from l1jax.training.parts import agree, all_finite, in_parts, keep_if, move_average, update, varying
+from l1jax.training.parts import agree, all_finite, gradient_norms, in_parts, keep_if, move_average, update, varying
 from l1jax.training.state import Average, Metrics, NetworkState, VaeState
 
 
@@ -106,7 +106,7 @@ def vae_step(
 
         grads, statistics, metrics = agree(*in_parts(gradient, (x, noise, label), key, accumulate), accumulate)
         metrics["bound"] = metrics["log_likelihood"] - metrics["divergence"]
-        metrics["encoder/gradient_norm"], metrics["generator/gradient_norm"] = map(optax.tree.norm, grads)
+        metrics |= gradient_norms("encoder", grads[0]) | gradient_norms("generator", grads[1])
         encoder = update(state.encoder, grads[0], statistics[0], encoder_tx)
         decoder = update(state.generator, grads[1], statistics[1], decoder_tx)
 

@@ -35,13 +35,14 @@ def count(params):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize("output", ["tanh", "sigmoid"])
-def test_gan_is_its_formula(output):
-    gan = mlp_gan((2, 3, 1), latent_size=5, generator_hidden=(7, 4), discriminator_hidden=(6,), output=output)
+@pytest.mark.parametrize(("output", "activation"), [("tanh", "leaky_relu"), ("sigmoid", "relu")])
+def test_gan_is_its_formula(output, activation):
+    gan = mlp_gan((2, 3, 1), 5, (7, 4), discriminator_hidden=(6,), output=output, activation=activation)
     params, generate = start(gan.generator.network)
     z = RNG.normal(size=(9, 5)).astype(np.float32)
     images = generate(params, z)
-    x = leaky(dense(params["hidden_1"], leaky(dense(params["hidden_0"], z))))
+    bend = leaky if activation == "leaky_relu" else lambda x: np.maximum(x, 0)
+    x = bend(dense(params["hidden_1"], bend(dense(params["hidden_0"], z))))
     expected = ACTIVATIONS[output](dense(params["image"], x)).reshape(9, 2, 3, 1)
     np.testing.assert_allclose(images, expected, rtol=1e-4, atol=1e-6)
     assert gan.generator.image_range == ((-1.0, 1.0) if output == "tanh" else (0.0, 1.0))

@@ -1,0 +1,34 @@
+"""25 Gaussians on a grid, or 8 on a ring (--data.shape ring): do a dense and a sparse generator reach every mode?
+
+Relativistic pairing with R1 and R2 and a falling learning rate. A generator of leaky ReLUs, or one with latents of more
+dimensions, leaves far more points between the modes.
+
+Run:      python -m l1jax.train --config gaussians --workdir runs/gaussians
+Measured: to be measured
+"""
+
+import dataclasses
+
+from l1jax.config import L1, Adversarial, Config, MixtureData, MlpGan, Optimizer, Schedule
+
+STEPS = 20_000
+WIDTHS = (128, 128, 128)
+
+
+def get_config() -> Config:
+    falling = Schedule("cosine", steps=STEPS, end=0.01)
+    adam = Optimizer(learning_rate=2e-3, b1=0.0, b2=0.99, learning_rate_schedule=falling)
+    return Config(
+        data=MixtureData("grid"),
+        model=MlpGan(
+            latent_size=2, generator_hidden=WIDTHS, discriminator_hidden=WIDTHS, output="linear", activation="relu"
+        ),
+        objective=Adversarial(loss="relativistic_pairing", r1=0.2, r2=0.2),
+        generator=dataclasses.replace(adam, penalty=L1(1e-5)),
+        discriminator=adam,
+        steps=STEPS,
+        batch_size=128,
+        ema_half_life=88_700.0,
+        sample_every=2_000,
+        checkpoint_every=2_000,
+    )

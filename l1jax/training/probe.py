@@ -1,0 +1,61 @@
+"""What training looks at now and then besides its metrics: whether the generator is well."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Shaped
+
+from l1jax.evaluation.health import alarms, dead_units, diversity, output_sparsity, saturation
+from l1jax.models import Generator, from_uint8
+from l1jax.models.summary import layers
+from l1jax.training.state import Metrics, State
+
+
+def make_probe(
+    generator: Generator,
+) -> Callable[[State, Shaped[Array, "n h w c"], Float[Array, "batch latent"], Key[Array, ""]], Metrics]:
+    """Build (state, real images, latents, key) → metrics of the generator as it trains, not of its average.
+
+    On the images of these latents, classes in turn: their diversity against the real ones', the share of pixels
+    at the ends of the range and at 0, and each layer's dead units, as `l1jax.evaluation.health` defines them.
+    """
+    rows = layers(generator.network.init)
+
+    @jax.jit
+    def probe(
+        state: State, real: Shaped[Array, "n h w c"], latents: Float[Array, "batch latent"], key: Key[Array, ""]
+    ) -> Metrics:
+        network, batch = state.generator, len(latents)
+        label = jnp.arange(batch) % max(generator.classes, 1)
+
+        def forward() -> Float[Array, "batch h w c"]:
+            return generator.network.apply(network.params, network.statistics, latents, False, label)[0]
+
+        images, real = forward(), from_uint8(real, generator.image_range)
+        metrics = {"generator/diversity": diversity(images, real)}
+        if generator.image_range is not None:
+            metrics["generator/saturation"] = saturation(images, generator.image_range)
+            metrics["generator/output_sparsity"] = output_sparsity(images, generator.image_range)
+            metrics["real/output_sparsity"] = output_sparsity(real, generator.image_range)
+        dead = dead_units(forward, rows, batch, key)
+        return metrics | {f"generator/dead/{name}": share for name, share in dead.items()}
+
+    return probe
+
+
+def make_watch(say: Callable[[str], None]) -> Callable[[int, Mapping[str, float]], None]:
+    """Build (step, metrics) → None, which tells an alarm once it is raised twice in a row: networks start badly."""
+    before, told = set[str](), set[str]()
+
+    def watch(step: int, values: Mapping[str, float]) -> None:
+        raised = alarms(values)
+        lasting = raised.keys() & before
+        for name in sorted(lasting - told):
+            say(f"step {step:,}: {raised[name]}")
+        before.clear()
+        before.update(raised)
+        told.intersection_update(raised)
+        told.update(lasting)
+
+    return watch

@@ -1,0 +1,41 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from l1jax.models import mlp_gan, to_uint8
+from l1jax.training.probe import make_probe, make_watch
+from l1jax.training.state import Average, GeneratorState, NetworkState
+
+
+def start(generator):
+    """An untrained generator's state."""
+    params, statistics = generator.network.init(jax.random.key(0))
+    network = NetworkState(params, statistics, ())
+    return GeneratorState(jnp.zeros([], jnp.int32), network, Average(params, statistics))
+
+
+def test_a_probe_looks_at_the_generator_in_training():
+    generator = mlp_gan((2, 3, 1), 4, (6,), classes=2).generator
+    state, latents = start(generator), generator.latents(jax.random.key(1), 32)
+    images, _ = generator.network.apply(state.generator.params, {}, latents, False, jnp.arange(32) % 2)
+    real = to_uint8(images, generator.image_range)
+    found = make_probe(generator)(state, real, latents, jax.random.key(2))
+    np.testing.assert_allclose(found["generator/diversity"], 1, atol=0.02)  # against itself, rounded to 8 bits
+    assert float(found["generator/output_sparsity"]) == float(found["real/output_sparsity"])
+    assert {name for name in found if "/dead/" in name} == {"generator/dead/hidden_0", "generator/dead/image"}
+
+
+def test_points_have_neither_saturation_nor_output_sparsity():
+    generator = mlp_gan((1, 1, 2), 2, (6,), output="linear").generator
+    real = jax.random.normal(jax.random.key(3), (16, 1, 1, 2))
+    latents = generator.latents(jax.random.key(1), 32)
+    found = make_probe(generator)(start(generator), real, latents, jax.random.key(2))
+    assert set(found) == {"generator/diversity", "generator/dead/hidden_0", "generator/dead/image"}
+
+
+def test_an_alarm_is_told_when_it_lasts_and_again_when_it_comes_back():
+    said = []
+    watch = make_watch(said.append)
+    for step, diversity in enumerate([0.01, 0.5, 0.01, 0.02, 0.03, 0.5, 0.02, 0.02]):
+        watch(step, {"generator/diversity": diversity})
+    assert [line.split(":")[0] for line in said] == ["step 3", "step 7"]
