@@ -41,7 +41,7 @@ def class_coverage(
     classes: Int[Array | np.ndarray, " n"],
     counts: Real[Array | np.ndarray, " classes"],
     confidence: Float[Array | np.ndarray, " n"] | None = None,
-    threshold: float = 0.9,
+    threshold: ArrayLike = 0.9,
 ) -> ModeCoverage:
     """Measure generated images, as a classifier sees them, against the classes of the training set.
 

@@ -11,7 +11,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest 
 WINDOW, DEVIATION = 11, 1.5  # of the Gaussian, pixels
 CHUNK = 2**22  # pixels compared at once
 
-Images = Shaped[Array | np.ndarray, "n height width channels"]
+Images = Shaped[Array | np.ndarray, "_ _ _ _"]  # image, height, width, channel
 
 
 class PairSimilarity(NamedTuple):

@@ -54,7 +54,7 @@ def precision_recall_density_coverage(real: Features, generated: Features, k: in
         balls += np.count_nonzero(in_real)
         recalled[rows] |= (squared < generated_radii[columns]).any(axis=1)
     density = balls / (k * len(generated))
-    return ManifoldScores(float(precise.mean()), float(recalled.mean()), density, float(covered.mean()))
+    return ManifoldScores(float(precise.mean()), float(recalled.mean()), float(density), float(covered.mean()))
 
 
 def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> Neighbours:
