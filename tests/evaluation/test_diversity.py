@@ -115,7 +115,7 @@ def test_random_pairs_have_the_mean_over_all_pairs():
 
 def test_what_has_no_pairs_is_refused():
     images = pictures(2, 8, 8, 1)
-    with pytest.raises(ValueError, match="`pairs` .=1."):
+    with pytest.raises(ValueError, match=r"`pairs` \(=1\)"):
         pair_similarity(images, pairs=1)
-    with pytest.raises(ValueError, match="`images` .2 of 2 classes."):
+    with pytest.raises(ValueError, match=r"`images` \(2 of 2 classes\)"):
         pair_similarity(images, labels=np.asarray([0, 1]))

@@ -114,13 +114,13 @@ def test_default_sizes_reach_from_a_tenth_to_all(monkeypatch):
 
 def test_bad_samples_are_refused_by_name():
     good = sample(9, 3)
-    with pytest.raises(ValueError, match="`a` .of 1 rows"):
+    with pytest.raises(ValueError, match=r"`a` \(of 1 rows"):
         frechet_distance(good[:1], good)
-    with pytest.raises(ValueError, match="`b` .the moments of 1 rows"):
+    with pytest.raises(ValueError, match=r"`b` \(the moments of 1 rows"):
         frechet_distance(good, moments(good[:1]))
     with pytest.raises(ValueError, match="of 3 and 2 features"):
         frechet_distance(good, good[:, :2])
-    with pytest.raises(ValueError, match="`b` .of 9 rows, 2 of them with NaN"):
+    with pytest.raises(ValueError, match=r"`b` \(of 9 rows, 2 of them with NaN"):
         frechet_distance(good, np.where(np.arange(9)[:, None] < 2, np.nan, good))
     with pytest.raises(ValueError, match="of 3 and 2 features"):
         merge(moments(good), moments(good[:, :2]))

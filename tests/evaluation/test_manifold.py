@@ -56,17 +56,17 @@ def test_a_collapsed_generator_is_precise_and_covers_little():
 
 def test_bad_samples_are_refused_by_name():
     real, generated = samples(9, 5, 2)
-    with pytest.raises(ValueError, match="`k` .=0."):
+    with pytest.raises(ValueError, match=r"`k` \(=0\)"):
         precision_recall_density_coverage(real, generated, 0)
-    with pytest.raises(ValueError, match="`generated` .of 5 rows. must have at least 6"):
+    with pytest.raises(ValueError, match=r"`generated` \(of 5 rows\) must have at least 6"):
         precision_recall_density_coverage(real, generated, 5)
     with pytest.raises(ValueError, match="of 2 and 1 features"):
         precision_recall_density_coverage(real, generated[:, :1], 2)
-    with pytest.raises(ValueError, match="`real` .of 9 rows, 9 of them"):
+    with pytest.raises(ValueError, match=r"`real` \(of 9 rows, 9 of them"):
         precision_recall_density_coverage(real * np.inf, generated, 2)
-    with pytest.raises(ValueError, match="`training` .of 5 rows. must have at least 6"):
+    with pytest.raises(ValueError, match=r"`training` \(of 5 rows\) must have at least 6"):
         nearest_neighbours(real, generated, 6)
-    with pytest.raises(ValueError, match="`k` .=0."):
+    with pytest.raises(ValueError, match=r"`k` \(=0\)"):
         nearest_neighbours(real, generated, 0)
 
 
