@@ -111,7 +111,6 @@ def frechet_infinity(
 class _Gaussian(NamedTuple):
     mean: Float64[np.ndarray, " features"]
     root: Float64[np.ndarray, "rows features"]  # rootᵀ root is the covariance
-    rank: int  # at most
 
 
 def _gaussian(x: Features | Moments, name: str) -> _Gaussian:
@@ -119,12 +118,12 @@ def _gaussian(x: Features | Moments, name: str) -> _Gaussian:
         rows = rows_of(x, name, least=2)
         if len(rows) <= rows.shape[1]:
             mean = _mean(rows)
-            return _Gaussian(mean, (rows - mean) / np.sqrt(len(rows) - 1), len(rows) - 1)
+            return _Gaussian(mean, (rows - mean) / np.sqrt(len(rows) - 1))
         x = moments(rows)
     if x.count < 2:
         raise ValueError(f"`{name}` (the moments of {x.count} rows) must be of at least two rows.")
     rank = min(x.count - 1, len(x.mean))
-    return _Gaussian(x.mean, _root(x.scatter / (x.count - 1), rank), rank)
+    return _Gaussian(x.mean, _root(x.scatter / (x.count - 1), rank))
 
 
 def _mean(rows: Rows) -> Float64[np.ndarray, " features"]:
@@ -149,8 +148,7 @@ def _distance(a: _Gaussian, b: _Gaussian) -> float:
     if len(a.root) > len(b.root):
         a, b = b, a
     cross = a.root @ b.root.T
-    squared = np.linalg.eigvalsh(cross @ cross.T)[-min(a.rank, b.rank) :]  # the others are zero but for rounding
-    nuclear_norm = np.sum(np.sqrt(np.maximum(squared, 0)))
+    nuclear_norm = np.sum(np.sqrt(np.maximum(np.linalg.eigvalsh(cross @ cross.T), 0)))
     means = np.sum((a.mean - b.mean) ** 2)
     return float(max(means + np.sum(a.root**2) + np.sum(b.root**2) - 2 * nuclear_norm, 0.0))
 

@@ -43,10 +43,22 @@ def test_it_is_known_of_diagonal_covariances(features):
     np.testing.assert_allclose(frechet_distance(a, b), expected, rtol=1e-12)
 
 
-def test_features_that_never_change_count_by_their_mean_alone():
+def test_features_that_never_change_count_by_their_mean_and_the_others_variance():
     a, b = sample(100, 3, 0), sample(100, 3, 1)
-    dead = [np.concatenate([x, np.full((100, 2), value)], axis=1) for x, value in ((a, 0.0), (b, 2.0))]
-    np.testing.assert_allclose(frechet_distance(*dead), reference(a, b) + 8, rtol=1e-7)
+    dead, alive = np.full((100, 2), 2.0), RNG.normal(size=(100, 2))
+    found = frechet_distance(np.concatenate([a, dead], axis=1), np.concatenate([b, dead + 1], axis=1))
+    np.testing.assert_allclose(found, reference(a, b) + 2, rtol=1e-7)
+    only = frechet_distance(dead, alive)
+    np.testing.assert_allclose(only, np.sum((2 - alive.mean(0)) ** 2 + alive.var(0, ddof=1)), rtol=1e-7)
+
+
+def test_moments_of_fewer_samples_than_features_lose_no_digits():
+    a, b = RNG.normal(size=(2, 10, 300))
+    centred = [x - x.mean(0) for x in (a, b)]
+    traces = [np.sum(x**2) / 9 for x in centred]
+    nuclear = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum() / 9
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + sum(traces) - 2 * nuclear
+    np.testing.assert_allclose(frechet_distance(moments(a), moments(b)), expected, rtol=1e-11)
 
 
 def test_a_small_distance_far_from_the_origin_keeps_its_digits():
