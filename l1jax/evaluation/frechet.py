@@ -57,10 +57,10 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def frechet_distance(a: Features | Moments, b: Features | Moments) -> float:
-    """|μ₁ − μ₂|² + tr S₁ + tr S₂ − 2 tr √(√S₁ S₂ √S₁), with unbiased covariances.
+    """Measure how far apart the Gaussians are that fit two samples, squared.
 
-    All of it in float64 on the host. With any Rᵢ such that Sᵢ = RᵢᵀRᵢ the last trace is the nuclear norm
-    of R₁R₂ᵀ; of fewer samples than features, R is the samples themselves, which is exact and cheap.
+    |μ₁ − μ₂|² + tr S₁ + tr S₂ − 2 tr √(√S₁ S₂ √S₁), with unbiased covariances, in float64 on the host.
+    With any Rᵢ such that Sᵢ = RᵢᵀRᵢ the last trace is the nuclear norm of R₁R₂ᵀ; of fewer samples than features, R is the samples themselves, which is exact and cheap.
     On Inception features it is the FID. Its bias depends on the number of samples, so compare equal numbers.
 
     Args:
@@ -81,7 +81,8 @@ def frechet_infinity(
     """Extrapolate the Fréchet distance to infinitely many generated samples.
 
     The distance's bias falls like 1/N: a line through the distances of random subsets of `generated` against 1/N
-    is read at 0. The bias that `real`'s own size causes remains, the same for every generator.
+    is read at 0. That holds for subsets of clearly more rows than features. The bias that `real`'s own size causes
+    remains, the same for every generator.
 
     Args:
         real: features of the real sample, or their moments.

@@ -15,10 +15,11 @@ class InceptionScore(NamedTuple):
 
 
 def inception_score(logits: Float[Array | np.ndarray, "n classes"], splits: int = 10) -> InceptionScore:
-    """exp of the mean KL(p(y|x) ‖ p(y)) in nats, p(y) the mean over the images of a split.
+    """Score how sure the classes of single images are, and how varied those of all.
 
-    Any number may be added to the logits of an image; so logarithms of probabilities are logits, −∞ among them.
-    In float64 on the host. Splits are consecutive, so shuffle images that are sorted by class.
+    exp of the mean KL(p(y|x) ‖ p(y)), p(y) the mean over the images of a split, in float64 on the host. Any number
+    may be added to an image's logits, so the logarithms of its probabilities are logits, −∞ among them.
+    Splits are consecutive, so shuffle images that are sorted by class.
 
     Args:
         logits: a classifier's, or `np.log` of its probabilities; a row for each image.

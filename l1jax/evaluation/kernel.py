@@ -26,7 +26,7 @@ def kernel_distance(
 def kernel_distance(
     a: Features, b: Features, subsets: int | None = None, subset_size: int = 1000, seed: int = 0
 ) -> float | Float[Array, ""] | KernelDistance:
-    """Squared maximum mean discrepancy with the cubic kernel (x·y/features + 1)³.
+    """Measure the squared maximum mean discrepancy with the cubic kernel (x·y/features + 1)³.
 
     The unbiased estimate: 0 on average for two samples of one distribution, so it may be slightly negative.
     On Inception features it is the KID; it can be taken on any features. In float64 on the host, a tile of

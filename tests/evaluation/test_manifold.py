@@ -81,7 +81,7 @@ def test_neighbours_are_scikit_learns(n, m, features, k, small_tiles):
 
 
 def test_a_copy_is_at_distance_zero_and_named(small_tiles):
-    training = (1e3 + RNG.normal(size=(700, 20))).astype(np.float32)
+    training = 1e3 + RNG.normal(size=(700, 20))  # where |x|² + |y|² − 2x·y of equal rows is not 0
     copied = RNG.permutation(700)[:300]
     found = nearest_neighbours(training[copied], training)
     np.testing.assert_array_equal(found.distances, 0)
