@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
 WINDOW, DEVIATION = 11, 1.5  # of the Gaussian, pixels
-CHUNK = 2**22  # pixels compared at once
+CHUNK = 2**20  # pixels compared at once
 
 Images = Shaped[Array | np.ndarray, "_ _ _ _"]  # image, height, width, channel
 

@@ -60,8 +60,9 @@ def frechet_distance(a: Features | Moments, b: Features | Moments) -> float:
     """Measure how far apart the Gaussians are that fit two samples, squared.
 
     |μ₁ − μ₂|² + tr S₁ + tr S₂ − 2 tr √(√S₁ S₂ √S₁), with unbiased covariances, in float64 on the host.
-    With any Rᵢ such that Sᵢ = RᵢᵀRᵢ the last trace is the nuclear norm of R₁R₂ᵀ; of fewer samples than features, R is the samples themselves, which is exact and cheap.
-    On Inception features it is the FID. Its bias depends on the number of samples, so compare equal numbers.
+    With any Rᵢ such that Sᵢ = RᵢᵀRᵢ the last trace is the nuclear norm of R₁R₂ᵀ; of fewer samples than features, R
+    is the samples themselves, which is exact and cheap. On Inception features it is the FID. Its bias depends on
+    the number of samples, so compare equal numbers.
 
     Args:
         a: features of one sample, a row each, or their moments; of at least two rows.
