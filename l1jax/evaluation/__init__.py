@@ -1,6 +1,36 @@
 """Measuring generated images against real ones."""
 
-from l1jax.evaluation.coverage import ModeCoverage, mode_coverage
-from l1jax.evaluation.kernel import kernel_distance
+from l1jax.evaluation.coverage import ModeCoverage, class_coverage, mode_coverage
+from l1jax.evaluation.diversity import PairSimilarity, multiscale_ssim, pair_similarity
+from l1jax.evaluation.frechet import FrechetInfinity, Moments, frechet_distance, frechet_infinity, merge, moments
+from l1jax.evaluation.inception_score import InceptionScore, inception_score
+from l1jax.evaluation.kernel import KernelDistance, kernel_distance
+from l1jax.evaluation.manifold import (
+    ManifoldScores,
+    Neighbours,
+    nearest_neighbours,
+    precision_recall_density_coverage,
+)
 
-__all__ = ["ModeCoverage", "kernel_distance", "mode_coverage"]
+__all__ = [
+    "FrechetInfinity",
+    "InceptionScore",
+    "KernelDistance",
+    "ManifoldScores",
+    "ModeCoverage",
+    "Moments",
+    "Neighbours",
+    "PairSimilarity",
+    "class_coverage",
+    "frechet_distance",
+    "frechet_infinity",
+    "inception_score",
+    "kernel_distance",
+    "merge",
+    "mode_coverage",
+    "moments",
+    "multiscale_ssim",
+    "nearest_neighbours",
+    "pair_similarity",
+    "precision_recall_density_coverage",
+]

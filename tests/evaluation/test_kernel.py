@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from l1jax.evaluation import kernel_distance
+from l1jax.evaluation import kernel_distance, tiles
 
 RNG = np.random.default_rng(0)
 
@@ -46,3 +46,55 @@ def test_it_grows_with_the_distance():
 def test_a_single_row_has_no_pairs(n, m):
     with pytest.raises(ValueError, match=f"of {n} and {m} rows"):
         kernel_distance(jnp.zeros((n, 3)), jnp.zeros((m, 3)))
+
+
+@pytest.mark.parametrize(("n", "m"), [(600, 256), (257, 513)])
+def test_tiles_add_up_and_float32_features_lose_no_digits(n, m, monkeypatch):
+    monkeypatch.setattr(tiles, "ELEMENTS", 0)  # pieces of 256 rows
+    a, b = ((5 + RNG.normal(size=(rows, 3)) / 10).astype(np.float32) for rows in (n, m))
+    expected = reference(a.astype(np.float64), b.astype(np.float64))
+    np.testing.assert_allclose(kernel_distance(a, b), expected, rtol=1e-6)
+    np.testing.assert_allclose(kernel_distance(jnp.asarray(a), b), expected, rtol=1e-6)
+
+
+def test_what_jax_traces_has_the_same_value_and_a_gradient(x64):
+    a, b = jnp.asarray(RNG.normal(size=(6, 3))), jnp.asarray(RNG.normal(size=(8, 3)))
+    np.testing.assert_allclose(jax.jit(kernel_distance)(a, b), reference(a, b), rtol=1e-9)
+    step = 1e-6 * RNG.normal(size=(6, 3))
+    slope = (reference(a + step, b) - reference(a - step, b)) / 2
+    np.testing.assert_allclose(jnp.sum(jax.jit(jax.grad(kernel_distance))(a, b) * step), slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_what_is_not_finite_has_no_finite_distance(value):
+    assert not np.isfinite(kernel_distance(np.full((5, 3), value), np.zeros((5, 3))))
+
+
+def test_subsets_of_all_rows_are_the_estimate_over_all_pairs():
+    a, b = RNG.normal(size=(20, 3)), RNG.normal(size=(20, 3))
+    found = kernel_distance(a, b, subsets=3, subset_size=20)
+    np.testing.assert_allclose(found.mean, reference(a, b), rtol=1e-9)
+    assert found.standard_error < 1e-12
+
+
+def test_the_standard_error_is_the_deviation_of_the_mean():
+    a, b = RNG.normal(size=(100, 3)), RNG.normal(0.5, 1, size=(80, 3))
+    found = [kernel_distance(a, b, subsets=10, subset_size=10, seed=seed) for seed in range(40)]
+    means = np.asarray([result.mean for result in found])
+    expected = np.mean([result.standard_error for result in found])
+    np.testing.assert_allclose(np.std(means), expected, rtol=0.3)  # of 40 values: within 12 % as a rule
+    assert abs(np.mean(means) - reference(a, b)) < 4 * expected / np.sqrt(40)
+    assert found[0] == kernel_distance(a, b, subsets=10, subset_size=10)
+
+
+@pytest.mark.parametrize(
+    ("subsets", "size", "named"), [(1, 5, "subsets"), (5, 1, "subset_size"), (5, 9, "subset_size")]
+)
+def test_subsets_that_cannot_be_drawn_are_refused(subsets, size, named):
+    with pytest.raises(ValueError, match=f"`{named}`"):
+        kernel_distance(np.zeros((8, 3)), np.zeros((20, 3)), subsets, size)
+
+
+def test_features_of_two_functions_are_refused():
+    with pytest.raises(ValueError, match="of 3 and 2 features"):
+        kernel_distance(np.zeros((8, 3)), np.zeros((8, 2)))

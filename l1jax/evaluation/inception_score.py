@@ -1,0 +1,54 @@
+"""Inception score: how sure a classifier is of each image, and how many classes it sees in all."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float
+
+
+class InceptionScore(NamedTuple):
+    """Between 1 and the number of classes, over splits of the images."""
+
+    mean: float
+    deviation: float  # of the splits from their mean, divided by their number
+
+
+def inception_score(logits: Float[Array | np.ndarray, "n classes"], splits: int = 10) -> InceptionScore:
+    """Score how sure the classes of single images are, and how varied those of all.
+
+    exp of the mean KL(p(y|x) ‖ p(y)), p(y) the mean over the images of a split, in float64 on the host. Any number
+    may be added to an image's logits, so the logarithms of its probabilities are logits, −∞ among them.
+    Splits are consecutive, so shuffle images that are sorted by class.
+
+    Args:
+        logits: a classifier's, or `np.log` of its probabilities; a row for each image.
+        splits: parts of nearly equal size.
+
+    Raises:
+        ValueError: if there are fewer images than splits, or a row of logits has no softmax.
+
+    Source: Salimans et al., NeurIPS 2016, section 4.
+    """
+    rows = np.asarray(logits)
+    if not 1 <= splits <= len(rows):
+        raise ValueError(f"`splits` (={splits}) must be between 1 and the number of images (={len(rows)}).")
+    edges = [i * len(rows) // splits for i in range(splits + 1)]
+    scores = [np.exp(_information(rows[start:end])) for start, end in pairwise(edges)]
+    return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
+
+
+def _information(logits: Float[np.ndarray, "n classes"]) -> float:
+    """Mean KL of the images' classes from their mixture."""
+    logits = logits.astype(np.float64)
+    largest = np.max(logits, axis=1, keepdims=True)
+    if not np.isfinite(largest).all():
+        raise ValueError(
+            f"`logits` ({np.sum(~np.isfinite(largest))} images with NaN, +∞ or nothing but −∞) must be finite or −∞."
+        )
+    logits -= largest
+    log_p = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+    p = np.exp(log_p)
+    marginal = np.mean(p, axis=0)
+    log_ratio = np.where(p > 0, log_p, 0) - np.log(np.where(marginal > 0, marginal, 1))
+    return float(np.sum(p * log_ratio) / len(p))

@@ -1,0 +1,115 @@
+"""Where generated features lie among real ones, by balls around nearest neighbours."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int
+
+from l1jax.evaluation.tiles import Features, Rows, pieces, rows_of, same_features, squared_distances
+
+
+class ManifoldScores(NamedTuple):
+    """Fidelity (precision, density) and diversity (recall, coverage)."""
+
+    precision: float  # share of generated points within some real point's ball
+    recall: float  # share of real points within some generated point's ball
+    density: float  # real balls around a generated point, mean over these, divided by k; may exceed 1
+    coverage: float  # share of real points with a generated point in their ball
+
+
+class Neighbours(NamedTuple):
+    """The nearest training points of every generated one, nearest first."""
+
+    distances: Float64[np.ndarray, "n k"]  # Euclidean; exactly 0 for a copy
+    indices: Int[np.ndarray, "n k"]  # rows of the training points
+
+
+def precision_recall_density_coverage(real: Features, generated: Features, k: int = 5) -> ManifoldScores:
+    """Compare two samples by the balls that reach from each point to its k-th neighbour of the same sample.
+
+    Distances are float64 whatever the features are, for a rounding may move a point across a ball's edge; points
+    on the edge are outside. Memory is that of tiles; the cost is 2 (n²/2 + m²/2 + nm)·features operations.
+
+    Args:
+        real: features of the real sample, a row each; more than k rows.
+        generated: features of the generated sample; more than k rows.
+        k: which neighbour a ball reaches to.
+
+    Raises:
+        ValueError: if a sample has not more than k rows or is not finite.
+
+    Source: Kynkäänniemi et al., NeurIPS 2019, section 3 (precision, recall); Naeem et al., ICML 2020, section 3
+    (density, coverage).
+    """
+    _check(k)
+    real, generated = rows_of(real, "real", least=k + 1), rows_of(generated, "generated", least=k + 1)
+    same_features(real.shape[1], generated.shape[1], "`real` and `generated`")
+    real_radii, generated_radii = _squared_radii(real, k), _squared_radii(generated, k)
+    precise, balls = np.zeros(len(generated), bool), 0
+    recalled, covered = np.zeros((2, len(real)), bool)
+    for rows, columns, squared in squared_distances(real, generated):
+        in_real = squared < real_radii[rows, None]
+        precise[columns] |= in_real.any(axis=0)
+        covered[rows] |= in_real.any(axis=1)
+        balls += np.count_nonzero(in_real)
+        recalled[rows] |= (squared < generated_radii[columns]).any(axis=1)
+    density = balls / (k * len(generated))
+    return ManifoldScores(float(precise.mean()), float(recalled.mean()), float(density), float(covered.mean()))
+
+
+def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> Neighbours:
+    """Find the k training points nearest to each generated one, to see what was memorised.
+
+    Memory is that of tiles. Of training points that are equally far, any may be named.
+
+    Args:
+        generated: features of the generated sample, a row each.
+        training: features of the training set; at least k rows.
+        k: how many.
+
+    Raises:
+        ValueError: if there are fewer than k training points, or some features are not finite.
+    """
+    _check(k)
+    generated, training = rows_of(generated, "generated", least=1), rows_of(training, "training", least=k)
+    same_features(generated.shape[1], training.shape[1], "`generated` and `training`")
+    nearest = np.full((len(generated), k), np.inf)
+    indices = np.zeros((len(generated), k), int)
+    for rows, columns, squared in squared_distances(generated, training):
+        candidates = np.concatenate([nearest[rows], squared], axis=1)
+        kept = np.argpartition(candidates, k - 1, axis=1)[:, :k]
+        nearest[rows] = np.take_along_axis(candidates, kept, axis=1)
+        before = np.take_along_axis(indices[rows], np.minimum(kept, k - 1), axis=1)
+        indices[rows] = np.where(kept < k, before, kept - k + columns.start)
+    for j in range(k):  # again, as differences: without the cancellation of |x|² + |y|² − 2x·y
+        nearest[:, j] = _distances(generated, training, indices[:, j])
+    order = np.argsort(nearest, axis=1, kind="stable")
+    return Neighbours(np.take_along_axis(nearest, order, axis=1), np.take_along_axis(indices, order, axis=1))
+
+
+def _check(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"`k` (={k}) must be at least 1.")
+
+
+def _squared_radii(x: Rows, k: int) -> Float64[np.ndarray, " n"]:
+    """Squared distance of every point to its k-th neighbour; the (k+1)-th smallest, counting itself."""
+    nearest = np.full((len(x), k + 1), np.inf)
+
+    def keep(rows: slice, squared: Float64[np.ndarray, "rows columns"]) -> None:
+        candidates = np.concatenate([nearest[rows], squared], axis=1)
+        nearest[rows] = np.partition(candidates, k, axis=1)[:, : k + 1]
+
+    for rows, columns, squared in squared_distances(x):
+        keep(rows, squared)
+        if rows != columns:
+            keep(columns, squared.T)
+    return nearest.max(axis=1)
+
+
+def _distances(x: Rows, y: Rows, indices: Int[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Of every row of x from the row of y that its index names."""
+    found = np.empty(len(x))
+    for piece in pieces(*x.shape):
+        found[piece] = np.linalg.norm(x[piece].astype(np.float64) - y[indices[piece]], axis=1)
+    return found
