@@ -1,85 +1,30 @@
 """Convolutions in the form that the backend runs best, with SAME padding and square kernels.
 
 On a GPU that is the library's. On a CPU XLA's gradients of strided convolutions are slow, and every convolution
-is written as matrix products here. With a kernel of size k and stride s it is one of K = ⌈k/s⌉ taps and stride 1
-over blocks of s×s pixels. In one dimension a tile of r outputs y is a bilinear algorithm
-
-    y = Aᵀ(G k ∘ B d),   d the r + K − 1 blocks that the tile sees,
-
-and so in two, one dimension after the other; its products are matrix products over channels. For r = 2 there
-are K + 1 of them in each dimension instead of 2K: 9 instead of 16 for a 4×4 kernel of stride 2, 16 instead of 36
-for a 3×3 kernel. With r = 1 and matrices of zeros and ones each tap is a product. Summed against weights of y
-the form is trilinear: its derivatives are the same products with A, B and G transposed, so convolution,
-transposed convolution and the kernel's gradient are each other's derivatives, of any order.
-
-Source: Winograd, Arithmetic Complexity of Computations, SIAM 1980; Lavin, Gray, CVPR 2016.
+is a bilinear algorithm here, whose products are matrix products over channels. Summed against weights of its
+outputs such a form is trilinear: its derivatives are the same products with the matrices transposed, so
+convolution, transposed convolution and the kernel's gradient are each other's derivatives, of any order.
 """
 
 import math
 from collections.abc import Sequence
 from functools import partial, reduce
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from l1jax.models.bilinear import WINOGRAD, Geometry, Phases, shifted
+
 Images = Float[Array, "batch _height _width _channels"]
 Kernel = Float[Array, "size size _inputs _outputs"]
-Grid = list[list[Array]]  # an array for each pixel of a tile, or for each product
+Grid = list[list[Any]]  # an array for each pixel of a tile, or for each product; None for zeros
 Matrices = list[Float[Array, "_rows _columns"]]
 
-
-class Algorithm(NamedTuple):
-    """A bilinear algorithm for r outputs of K taps, one row per product."""
-
-    outputs: tuple[tuple[float, ...], ...]  # A: products × r
-    inputs: tuple[tuple[float, ...], ...]  # B: products × (r + K − 1)
-    kernel: tuple[tuple[float, ...], ...]  # G: products × K
-
-
-WINOGRAD = {
-    2: Algorithm(((1, 0), (1, 1), (0, 1)), ((1, -1, 0), (0, 1, 0), (0, -1, 1)), ((1, 0), (1, 1), (0, 1))),
-    3: Algorithm(
-        ((1, 0), (1, 1), (1, -1), (0, 1)),
-        ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1)),
-        ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
-    ),
-}
 SMALLEST = 32  # channels from which on tiles of 2×2 are used: the sums in front and behind cost per channel
-
-
-def shifted(taps: int) -> Algorithm:
-    """One output, each tap a product."""
-    identity = tuple(tuple(float(i == j) for j in range(taps)) for i in range(taps))
-    return Algorithm(((1.0,),) * taps, identity, identity)
-
-
-class Geometry(NamedTuple):
-    """How the SAME convolution of an image of this height and width is computed."""
-
-    height: int
-    width: int
-    size: int  # of the kernel
-    stride: int
-    algorithm: Algorithm
-
-    @property
-    def taps(self) -> int:
-        """K, blocks that an output sees in each dimension."""
-        return -(-self.size // self.stride)
-
-    @property
-    def tile(self) -> int:
-        """r, outputs of a tile in each dimension."""
-        return len(self.algorithm.outputs[0])
-
-    def along(self, length: int) -> tuple[int, int, int]:
-        """Of an axis of the image: outputs, tiles, leading padding."""
-        outputs = -(-length // self.stride)
-        low = max((outputs - 1) * self.stride + self.size - length, 0) // 2
-        return outputs, -(-outputs // self.tile), low
 
 
 def convolve(x: Images, kernel: Kernel, stride: int) -> Images:
@@ -155,44 +100,53 @@ _correlate.defvjp(
 def _of_images(g: Geometry, x: Images) -> Matrices:
     """B d: per product a matrix, tiles × channels of blocks."""
     (_, rows, top), (_, columns, left) = g.along(g.height), g.along(g.width)
-    seen, s = g.tile + g.taps - 1, g.stride
+    seen, s, channels = g.tile + g.taps - 1, g.stride, x.shape[-1]
     height, width = ((g.tile * tiles + g.taps - 1) * s for tiles in (rows, columns))
     pads = ((0, 0), (top, height - top - g.height), (left, width - left - g.width), (0, 0))
     x = jax.lax.optimization_barrier(jnp.pad(x, pads))
-    x = x.reshape(x.shape[0], height, width // s, s * x.shape[-1])
+    x = x.reshape(x.shape[0], height, width // s, s * channels)
 
-    def block(phase: int, i: int, j: int) -> Array:
+    def block(row: int, q: Phases, i: int, j: int) -> Array:
         """Pixels of one row of all blocks i, j of tiles."""
-        first, step = i * s + phase, g.tile * s
-        return x[:, first : first + (rows - 1) * step + 1 : step, j : j + (columns - 1) * g.tile + 1 : g.tile]
+        first, step = i * s + row, g.tile * s
+        own = slice(q.start * channels, q.stop * channels)
+        return x[:, first : first + (rows - 1) * step + 1 : step, j : j + (columns - 1) * g.tile + 1 : g.tile, own]
 
-    phases = [
-        _combine(g.algorithm.inputs, [[block(phase, i, j) for j in range(seen)] for i in range(seen)])
-        for phase in range(s)
-    ]
-    blocks = [jnp.stack(parts, -2) for parts in zip(*map(_flat, phases), strict=True)]
-    return _joined(g, [b.reshape(-1, s * x.shape[-1]) for b in blocks], -1)
+    def combined(row: int, p: Phases, q: Phases) -> Grid:
+        return _combine(p.inputs, [[block(row, q, i, j) for j in range(seen)] for i in range(seen)], q.inputs)
+
+    grids = [combined(row, p, q) for p in g.phases for row in range(p.start, p.stop) for q in g.phases]
+    products = [_concatenated(parts) for parts in zip(*map(_flat, grids), strict=True)]
+    return _joined(g, [product.reshape(-1, product.shape[-1]) for product in products], -1)
 
 
 def _to_images(g: Geometry, products: Matrices, batch: int) -> Images:
     """`_of_images` transposed."""
     (_, rows, top), (_, columns, left) = g.along(g.height), g.along(g.width)
     s, tile = g.stride, g.tile
-    products = [p.reshape(batch, rows, columns, s, -1) for p in _split(g, products, -1)]
-    grid = _combine(_transposed(g.algorithm.inputs), _square(products))
+    by_phase = _split(g, [p.reshape(batch, rows, columns, -1) for p in products], -1)
 
-    def overlapped(parts: Sequence[Array], axis: int) -> Array:
+    def overlapped(parts: Sequence[Array | None], axis: int) -> Array:
         """Blocks of neighbouring tiles summed, and in their order."""
         reach = -(-len(parts) // tile)
 
         def placed(part: Array, q: int) -> Array:
             return jnp.pad(part, [(q, reach - 1 - q) if a == axis else (0, 0) for a in range(part.ndim)])
 
-        sums = [_sum([placed(part, q) for q, part in enumerate(parts[e::tile])]) for e in range(tile)]
+        sums = [
+            _sum([placed(part, q) for q, part in enumerate(parts[e::tile]) if part is not None]) for e in range(tile)
+        ]
         return jnp.stack(sums, axis + 1).reshape(*sums[0].shape[:axis], -1, *sums[0].shape[axis + 1 :])
 
-    blocks = overlapped([overlapped(row, 2) for row in grid], 1)
-    x = blocks.transpose(0, 1, 3, 2, 4).reshape(batch, blocks.shape[1] * s, blocks.shape[2] * s, -1)
+    def blocks(p: Phases, q: Phases) -> Array:
+        """batch × rows of blocks × row phases × columns of blocks × (column phases, channels)."""
+        grid = _combine(_transposed(p.inputs), by_phase[p, q], _transposed(q.inputs))
+        whole = overlapped([overlapped(row, 2) if row[0] is not None else None for row in grid], 1)
+        return whole.reshape(*whole.shape[:3], p.count, -1).swapaxes(2, 3)
+
+    phases = [jnp.concatenate([blocks(p, q) for q in g.phases], -1) for p in g.phases]
+    x = jnp.concatenate(phases, 2)
+    x = x.reshape(batch, x.shape[1] * s, x.shape[3] * s, -1)
     return x[:, top : top + g.height, left : left + g.width]
 
 
@@ -200,17 +154,30 @@ def _of_kernel(g: Geometry, kernel: Kernel) -> Matrices:
     """G k: per product a matrix, channels of blocks × outputs."""
     missing, s = g.taps * g.stride - g.size, g.stride
     kernel = jnp.pad(kernel, ((0, missing), (0, missing), (0, 0), (0, 0)))
-    blocks = kernel.reshape(g.taps, s, g.taps, s, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
-    blocks = blocks.reshape(g.taps, g.taps, -1, kernel.shape[-1])
-    return _joined(g, _flat(_combine(g.algorithm.kernel, [list(row) for row in blocks])), 0)
+    kernel = kernel.reshape(g.taps, s, g.taps, s, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
+
+    def combined(p: Phases, q: Phases) -> Grid:
+        own = kernel[:, :, p.start : p.stop, q.start : q.stop].reshape(g.taps, g.taps, -1, kernel.shape[-1])
+        return _combine(p.kernel, [list(row) for row in own], q.kernel)
+
+    grids = [_flat(combined(p, q)) for p in g.phases for q in g.phases]
+    return _joined(g, [_concatenated(parts, 0) for parts in zip(*grids, strict=True)], 0)
 
 
 def _to_kernel(g: Geometry, products: Matrices) -> Kernel:
     """`_of_kernel` transposed."""
-    grid = _combine(_transposed(g.algorithm.kernel), _square(_split(g, products, 0)))
-    blocks, s = jnp.stack([jnp.stack(row) for row in grid]), g.stride
-    blocks = blocks.reshape(g.taps, g.taps, s, s, -1, blocks.shape[-1]).transpose(0, 2, 1, 3, 4, 5)
-    return blocks.reshape(g.taps * s, g.taps * s, *blocks.shape[4:])[: g.size, : g.size]
+    by_phase, s = _split(g, products, 0), g.stride
+
+    def taps(p: Phases, q: Phases) -> Array:
+        """taps × taps × row phases × column phases × inputs × outputs."""
+        grid = _combine(_transposed(p.kernel), by_phase[p, q], _transposed(q.kernel))
+        zeros = jnp.zeros_like(grid[0][0])
+        own = jnp.stack([jnp.stack([zeros if tap is None else tap for tap in row]) for row in grid])
+        return own.reshape(g.taps, g.taps, p.count, q.count, -1, own.shape[-1])
+
+    phases = [jnp.concatenate([taps(p, q) for q in g.phases], 3) for p in g.phases]
+    kernel = jnp.concatenate(phases, 2).transpose(0, 2, 1, 3, 4, 5)
+    return kernel.reshape(g.taps * s, g.taps * s, *kernel.shape[4:])[: g.size, : g.size]
 
 
 def _of_outputs(g: Geometry, y: Images) -> Matrices:
@@ -218,7 +185,7 @@ def _of_outputs(g: Geometry, y: Images) -> Matrices:
     (height, rows, _), (width, columns, _) = g.along(g.height), g.along(g.width)
     y = jnp.pad(y, ((0, 0), (0, rows * g.tile - height), (0, columns * g.tile - width), (0, 0)))
     tiles = [[y[:, i :: g.tile, j :: g.tile] for j in range(g.tile)] for i in range(g.tile)]
-    products = [p.reshape(-1, y.shape[-1]) for p in _flat(_combine(g.algorithm.outputs, tiles))]
+    products = [p.reshape(-1, y.shape[-1]) for p in _flat(_combine(g.algorithm.outputs, tiles, g.algorithm.outputs))]
     return products[:1] if g.tile == 1 else products
 
 
@@ -228,7 +195,8 @@ def _to_outputs(g: Geometry, products: Matrices, batch: int) -> Images:
     if g.tile == 1:
         return products[0].reshape(batch, height, width, -1)
     grid = _square([p.reshape(batch, rows, columns, -1) for p in products])
-    tiles = _combine(_transposed(g.algorithm.outputs), grid)
+    outputs = _transposed(g.algorithm.outputs)
+    tiles = _combine(outputs, grid, outputs)
     y = jnp.stack([jnp.stack(row, 3) for row in tiles], 2)
     return y.reshape(batch, rows * g.tile, columns * g.tile, -1)[:, :height, :width]
 
@@ -238,26 +206,52 @@ def _joined(g: Geometry, matrices: Matrices, axis: int) -> Matrices:
     return [jnp.concatenate(matrices, axis)] if g.tile == 1 else matrices
 
 
-def _split(g: Geometry, matrices: Matrices, axis: int) -> Matrices:
-    return jnp.split(matrices[0], g.taps**2, axis) if g.tile == 1 else matrices
+def _split(g: Geometry, products: Sequence[Array], axis: int) -> dict[tuple[Phases, Phases], Grid]:
+    """By phases their parts of each product, None where they have none; what `_joined` and concatenation put together.
+
+    The axis leads with phases, their channels inside.
+    """
+    side = len(g.algorithm.outputs)
+    parts = [[g.parts(i, j) for j in range(side)] for i in range(side)]
+    counts = [p.count * q.count for own in _flat(parts) for p, q in own]
+    length = sum(product.shape[axis] for product in products) // sum(counts)  # channels
+    if g.tile == 1:
+        pieces = jnp.split(products[0], np.cumsum(np.array(counts) * length)[:-1], axis)
+    else:
+        pieces = []
+        for product, own in zip(products, _flat(parts), strict=True):
+            ends = np.cumsum([p.count * q.count * length for p, q in own])[:-1]
+            pieces += jnp.split(product, ends, axis)
+    grids: dict[tuple[Phases, Phases], Grid] = {
+        (p, q): [[None] * side for _ in range(side)] for p in g.phases for q in g.phases
+    }
+    places = [(pq, i, j) for i in range(side) for j in range(side) for pq in parts[i][j]]
+    for piece, (pq, i, j) in zip(pieces, places, strict=True):
+        grids[pq][i][j] = piece
+    return grids
 
 
-def _combine(matrix: Sequence[Sequence[float]], grid: Sequence[Sequence[Array]]) -> Grid:
-    """matrix · grid · matrixᵀ."""
-    half = [_mixed(matrix, column) for column in zip(*grid, strict=True)]
-    return [_mixed(matrix, row) for row in zip(*half, strict=True)]
+def _combine(left: Sequence[Sequence[float]], grid: Grid, right: Sequence[Sequence[float]]) -> Grid:
+    """left · grid · rightᵀ, None where it is zero."""
+    half = [_mixed(left, column) for column in zip(*grid, strict=True)]
+    return [_mixed(right, row) for row in zip(*half, strict=True)]
 
 
-def _mixed(matrix: Sequence[Sequence[float]], arrays: Sequence[Array]) -> list[Array]:
-    """matrix · arrays, its zeros left out."""
-    return [_sum([a if c == 1 else c * a for c, a in zip(row, arrays, strict=True) if c]) for row in matrix]
+def _mixed(matrix: Sequence[Sequence[float]], arrays: Sequence[Array | None]) -> list[Array | None]:
+    """matrix · arrays, zeros left out."""
+    rows = [[a if c == 1 else c * a for c, a in zip(row, arrays, strict=True) if c and a is not None] for row in matrix]
+    return [_sum(terms) if terms else None for terms in rows]
 
 
 def _sum(terms: Sequence[Array]) -> Array:
     return reduce(jnp.add, terms)
 
 
-def _flat(grid: Grid) -> list[Array]:
+def _concatenated(arrays: Sequence[Array | None], axis: int = -1) -> Array:
+    return jnp.concatenate([array for array in arrays if array is not None], axis)
+
+
+def _flat(grid: Sequence[Sequence[Any]]) -> list[Any]:
     return [entry for row in grid for entry in row]
 
 
