@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -23,7 +24,7 @@ PROG = "python -m l1jax.evaluation.convert"
 class ConvertOptions:
     """Turn the public PyTorch weights of the Fréchet Inception distance into a safetensors file."""
 
-    file: tyro.conf.Positional[str]
+    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
     """The .pth file, as pytorch-fid and torch-fidelity fetch it."""
     output: str | None = None
     """The safetensors file to write; by default beside the other, with that suffix."""
@@ -66,8 +67,8 @@ def convert(source: Path, output: Path, *, any_weights: bool = False) -> str:
         raise InputError(f"`FILE` (={source}) cannot be read: {error.strerror or error}.") from error
     if found != PUBLIC and not any_weights:
         raise InputError(
-            f"`FILE` (={source}) must be the public weights, of sha256 {PUBLIC}; its own is {found}: fetch it again, or "
-            "give --any-weights to measure distances that compare with no published ones."
+            f"`FILE` (={source}) must be the public weights, of sha256 {PUBLIC}; its own is {found}: fetch it again, "
+            "or give --any-weights to measure distances that compare with no published ones."
         )
     tensors = {
         name: value.astype(np.float32) if value.dtype.kind == "f" else value

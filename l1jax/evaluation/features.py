@@ -21,13 +21,14 @@ from l1jax.models.layers import convolve
 
 AXIS = "images"
 Images = UInt8[Array, "batch _height _width _channels"]
+AnyImages = UInt8[Array | np.ndarray, "batch _height _width _channels"]
 
 
 class Extracted(NamedTuple):
     """What was seen in images, a row for each."""
 
-    features: Float[Array, "batch features"] | Float[np.ndarray, "batch features"]
-    logits: Float[Array, "batch classes"] | Float[np.ndarray, "batch classes"] | None = None
+    features: Float[Array | np.ndarray, "batch features"]
+    logits: Float[Array | np.ndarray, "batch classes"] | None = None
 
 
 class Features(NamedTuple):
@@ -43,7 +44,7 @@ class Features(NamedTuple):
     parameters: PyTree = ()
 
 
-def custom(protocol: str, function: Callable[[Images], Float[Array, "batch features"]]) -> Features:
+def custom_features(protocol: str, function: Callable[[Images], Float[Array, "batch features"]]) -> Features:
     """See images by any function of uint8 images that JAX can trace.
 
     Args:
@@ -53,7 +54,7 @@ def custom(protocol: str, function: Callable[[Images], Float[Array, "batch featu
     return Features(protocol, lambda _, images: Extracted(function(images)))
 
 
-def pixels() -> Features:
+def pixel_features() -> Features:
     """See images as vectors of their pixels in [-1, 1]."""
     return Features("pixels in [-1, 1]", _pixels)
 
@@ -74,7 +75,9 @@ def in_colour(images: Shaped[Array, "batch height width channels"]) -> Shaped[Ar
         ValueError: if they have neither 1 nor 3 channels.
     """
     if images.shape[-1] not in (1, 3):
-        raise ValueError(f"`images` (channels={images.shape[-1]}) must have 1 channel, grey, or 3, red, green and blue.")
+        raise ValueError(
+            f"`images` (channels={images.shape[-1]}) must have 1 channel or 3: grey, or red, green and blue."
+        )
     return jnp.broadcast_to(images, (*images.shape[:-1], 3))
 
 
@@ -83,7 +86,7 @@ SLOPE = 0.2  # of leaky ReLU
 SMALLEST = 4  # pixels at which they stop, in each dimension
 
 
-def random_convolutions(seed: int = 0, features: int = 512) -> Features:
+def random_features(seed: int = 0, features: int = 512) -> Features:
     """See images by convolutions with fixed random weights.
 
     3×3 convolutions of stride 2 with leaky ReLU, at least one, until the image has at most 4×4 pixels; then a
@@ -101,7 +104,7 @@ def random_convolutions(seed: int = 0, features: int = 512) -> Features:
     Raises:
         ValueError: if `seed` or `features` is out of range.
 
-    Source: Naeem et al., ICML 2020, section 4.2, on random embeddings.
+    Source: Naeem et al., "Reliable fidelity and diversity metrics", ICML 2020, on random embeddings.
     """
     if seed < 0 or features < 1:
         raise ValueError(f"`seed` (={seed}) must be at least 0 and `features` (={features}) at least 1.")
@@ -133,7 +136,7 @@ def _convolutions(parameters: PyTree, images: Images) -> Extracted:
     return Extracted(x.reshape(len(x), -1) @ parameters["projection"])
 
 
-def extract_all(features: Features, images: Images | Iterable[Images], batch: int = 32) -> Extracted:
+def extract_all(features: Features, images: AnyImages | Iterable[AnyImages], batch: int = 32) -> Extracted:
     """Extract from any number of images, in batches of one size: one compilation, on all of this process's devices.
 
     Products are computed in full float32 precision, so that no device's faster ones move a distance.
@@ -189,7 +192,7 @@ def _fetch(computed: Extracted, count: int) -> Extracted:
     return jax.tree.map(lambda rows: np.asarray(rows)[:count], computed)
 
 
-def _batches(parts: Iterable[Images], batch: int) -> Iterator[UInt8[np.ndarray, "_batch _height _width _channels"]]:
+def _batches(parts: Iterable[AnyImages], batch: int) -> Iterator[UInt8[np.ndarray, "_batch _height _width _channels"]]:
     """The same images in batches of one length, but for the last."""
     held: list[np.ndarray] = []
     shape, count = None, 0

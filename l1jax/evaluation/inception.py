@@ -10,7 +10,7 @@ Source: Szegedy et al., CVPR 2016; Heusel et al., NeurIPS 2017; Parmar, Zhang, Z
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +50,13 @@ class Convolution(nn.Module):
 
 
 class Inception(nn.Module):
-    """Images of 299×299 pixels in [-1, 1) → the last pool's 2,048 means, and the classes' logits less their bias."""
+    """Images of 299×299 pixels in [-1, 1) → the last pool's 2,048 means, and logits, with their bias if asked."""
+
+    with_bias: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch 299 299 3"]) -> tuple[Float[Array, "batch 2048"], Float[Array, "batch k"]]:
-        """Run the network; the bias is a parameter that it does not add."""
+    def __call__(self, x: Float[Array, "batch 299 299 3"]) -> Extracted:
+        """Run the network."""
 
         def layer(name: str, x: Images, features: int, height: int, width: int, **how: Any) -> Images:
             how = {"stride": 1, "padding": "SAME"} | how
@@ -69,8 +71,8 @@ class Inception(nn.Module):
             x = how(lambda name, *args, block=block, **kwargs: layer(f"{block}.{name}", *args, **kwargs), x)
         x = jnp.mean(x, axis=(1, 2))
         kernel = self.param("fc.kernel", nn.initializers.zeros, (x.shape[-1], CLASSES))
-        self.param("fc.bias", nn.initializers.zeros, (CLASSES,))
-        return x, x @ kernel
+        bias = self.param("fc.bias", nn.initializers.zeros, (CLASSES,))
+        return Extracted(x, x @ kernel + bias if self.with_bias else x @ kernel)
 
 
 def _a(layer: Layer, x: Images, pooled: int) -> Images:
@@ -165,16 +167,16 @@ def _positions(length: int) -> tuple[Int[np.ndarray, " 299"], Float[np.ndarray, 
     return at.astype(np.int32), at - np.floor(at)
 
 
-def _extract(parameters: Any, images: UInt8[Array, "batch height width channels"]) -> Extracted:
-    return Extracted(*Inception().apply({"params": parameters}, (resize(in_colour(images)) - 128) / 128))
+@cache
+def _extractor(bias: bool) -> Callable[..., Extracted]:
+    def extract(parameters: Any, images: UInt8[Array, "batch height width channels"]) -> Extracted:
+        x = (resize(in_colour(images)) - 128) / 128
+        return cast(Extracted, Inception(bias).apply({"params": parameters}, x))
+
+    return extract
 
 
-def _extract_biased(parameters: Any, images: UInt8[Array, "batch height width channels"]) -> Extracted:
-    features, logits = _extract(parameters, images)
-    return Extracted(features, logits + parameters["fc.bias"])
-
-
-def inception(path: Path | str, bias: bool = False) -> Features:
+def inception_features(path: Path | str, bias: bool = False) -> Features:
     """See images as the Fréchet Inception distance does.
 
     Features are the 2,048 means of the last pool. Images of any size are resized as in TensorFlow 1, grey ones are
@@ -196,7 +198,7 @@ def inception(path: Path | str, bias: bool = False) -> Features:
         f"Inception-v3 of 2015-12-05, pool 3 (2,048), logits {'with' if bias else 'without'} bias, resized to 299×299 "
         f"bilinearly as TensorFlow 1, weights {weights[:8]}"
     )
-    return Features(protocol, _extract_biased if bias else _extract, fold(tensors))
+    return Features(protocol, _extractor(bias), fold(tensors))
 
 
 @cache

@@ -8,7 +8,6 @@ file of several pickles, one behind the other, and then the values.
 """
 
 import io
-import math
 import pickle
 import zipfile
 from collections import OrderedDict
