@@ -26,7 +26,7 @@ from l1jax.models.linear import Conv, Dense
 WIDTHS = (32, 64, 128)  # of the stages, each of which halves the image
 SMALLEST, LARGEST = 7, 48  # pixels at which they stop, and above which images are made smaller first
 SIDES = (8, 128)  # pixels, the smallest and the largest
-PASSES = 40  # over the images at most
+PASSES = 100  # over the images at most
 RECIPE = 1  # raised whenever the network or its training changes, so that no older classifier is taken for it
 
 Images = UInt8[np.ndarray, "n height width channels"]
@@ -37,7 +37,7 @@ Shape = tuple[int, int, int]
 class ClassifierSettings:
     """How a classifier is trained: AdamW with a one-cycle learning rate, images moved by up to an eighth.
 
-    steps: updates; fewer where they were more than 40 passes over the images.
+    steps: updates; fewer where they were more than 100 passes over the images.
     batch_size: images per update.
     learning_rate: the highest.
     hidden: features, the width of the last layer but one.

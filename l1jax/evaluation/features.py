@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, PyTree, Shaped, UInt8
+from jaxtyping import Array, Float, PyTree, Real, Shaped, UInt8
 
 from l1jax.models.layers import convolve
 
 AXIS = "images"
 Images = UInt8[Array, "batch _height _width _channels"]
-AnyImages = UInt8[Array | np.ndarray, "batch _height _width _channels"]
+AnyImages = Shaped[Array | np.ndarray, "..."]  # what is no image is refused in words
 
 
 class Extracted(NamedTuple):
@@ -63,7 +63,7 @@ def _pixels(_: PyTree, images: Images) -> Extracted:
     return Extracted(scaled(images).reshape(len(images), -1))
 
 
-def scaled(images: Images) -> Float[Array, "batch _height _width _channels"]:
+def scaled(images: Real[Array, "batch _height _width _channels"]) -> Float[Array, "batch _height _width _channels"]:
     """Pixels in [-1, 1]."""
     return images.astype(jnp.float32) / 127.5 - 1
 
