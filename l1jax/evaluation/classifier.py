@@ -26,7 +26,8 @@ from l1jax.models.linear import Conv, Dense
 WIDTHS = (32, 64, 128)  # of the stages, each of which halves the image
 SMALLEST, LARGEST = 7, 48  # pixels at which they stop, and above which images are made smaller first
 SIDES = (8, 128)  # pixels, the smallest and the largest
-PASSES = 100  # over the images at most
+MOVED = 16  # pixels, the smallest side whose rim can be lost
+PASSES = 40  # over the images at most
 RECIPE = 1  # raised whenever the network or its training changes, so that no older classifier is taken for it
 
 Images = UInt8[np.ndarray, "n height width channels"]
@@ -35,9 +36,9 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """How a classifier is trained: AdamW with a one-cycle learning rate, images moved by up to an eighth.
+    """How a classifier is trained: AdamW with a one-cycle learning rate, all but tiny images moved by up to an eighth.
 
-    steps: updates; fewer where they were more than 100 passes over the images.
+    steps: updates; fewer where they were more than 40 passes over the images.
     batch_size: images per update.
     learning_rate: the highest.
     hidden: features, the width of the last layer but one.
@@ -221,7 +222,8 @@ def _train(images: Images, labels: Int[np.ndarray, " n"], settings: ClassifierSe
             which, where, drop = jax.random.split(key, 3)
             index = jax.random.randint(which, (settings.batch_size,), 0, len(images))
             moves = jax.random.uniform(where, (settings.batch_size, 2))
-            x = scaled(translation(images[index].astype(jnp.float32), moves))
+            x = images[index].astype(jnp.float32)
+            x = scaled(translation(x, moves) if min(x.shape[1:3]) >= MOVED else x)
             updates, opt_state = tx.update(jax.grad(loss_fn)(params, x, labels[index], drop), opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), None
 
