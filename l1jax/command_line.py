@@ -215,7 +215,8 @@ def flags(options: Any, prefix: str = "--") -> list[str]:
     found, hints = [], typing.get_type_hints(kind, include_extras=True)
     for f in fields(options):
         value, hint = getattr(options, f.name, None), hints[f.name]
-        renamed = [extra.name for extra in getattr(hint, "__metadata__", ()) if extra.name is not None]
+        named = [getattr(extra, "name", None) for extra in getattr(hint, "__metadata__", ())]
+        renamed = [name for name in named if name is not None]
         name = renamed[0] if renamed else f.name.replace("_", "-")
         kinds_of = [kind for kind in typing.get_args(hint) if isinstance(kind, type)]
         if value is None and any(map(dataclasses.is_dataclass, kinds_of)):

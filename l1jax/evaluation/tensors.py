@@ -1,0 +1,67 @@
+"""Files of named arrays that appear whole or not at all, and tell when they are damaged."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from l1jax.config import InputError
+
+Tensors = dict[str, Shaped[np.ndarray, "..."]]
+DIGEST = "l1jax.sha256"  # the metadata's key of what the tensors were when they were written
+
+
+def digest(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
+    """Hash names, types, shapes and values; sha256 in hexadecimal digits, independent of the order."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        value = np.ascontiguousarray(tensors[name])
+        total.update(f"{name}\0{value.dtype.str}\0{value.shape}\0".encode())
+        total.update(value.data)
+    return total.hexdigest()
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file with its digest among the metadata; other processes see it whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    content = save(
+        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, {**metadata, DIGEST: digest(tensors)}
+    )
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(partial, 0o666 & ~umask)  # as any new file; temporary ones are their owner's alone
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def load_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """Read a safetensors file and its metadata.
+
+    Raises:
+        InputError: if it cannot be read, is no such file, or does not hold what was written.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        text = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)!r} cannot be read as safetensors ({text}): make it anew.") from error
+    if DIGEST in metadata and metadata[DIGEST] != digest(tensors):
+        raise InputError(f"{str(path)!r} is damaged: it does not hold what was written to it; make it anew.")
+    return tensors, metadata

@@ -1,0 +1,38 @@
+"""torch-fidelity's Inception-v3, the oracle. Its package imports torchvision, which this network does not need."""
+
+import importlib
+import importlib.util
+import sys
+import types
+
+import numpy as np
+import torch
+
+
+def _module(name):
+    if "torch_fidelity" not in sys.modules:
+        package = types.ModuleType("torch_fidelity")
+        package.__path__ = list(importlib.util.find_spec("torch_fidelity").submodule_search_locations)
+        sys.modules["torch_fidelity"] = package
+    return importlib.import_module(f"torch_fidelity.{name}")
+
+
+def network(weights):
+    """(uint8 images) → features, logits without and with bias, from a PyTorch file of weights."""
+    wanted = ["2048", "logits_unbiased", "logits"]
+    extractor = _module("feature_extractor_inceptionv3").FeatureExtractorInceptionV3(
+        "inception", wanted, feature_extractor_weights_path=str(weights)
+    )
+
+    def extract(images):
+        with torch.no_grad():
+            return [found.numpy() for found in extractor(torch.from_numpy(images).permute(0, 3, 1, 2))]
+
+    return extract
+
+
+def resized(images):
+    """As that network resizes them."""
+    interpolate = _module("interpolate_compat_tensorflow").interpolate_bilinear_2d_like_tensorflow1x
+    x = torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2)
+    return interpolate(x, size=(299, 299), align_corners=False).permute(0, 2, 3, 1).numpy()

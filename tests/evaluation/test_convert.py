@@ -1,0 +1,77 @@
+"""The command that converts Inception-v3's public weights."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from inception_weights import random_tensors
+
+from l1jax.config import InputError
+from l1jax.evaluation import convert as command
+from l1jax.evaluation.inception import SOURCE, inception_features
+from l1jax.evaluation.tensors import load_tensors
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    return random_tensors(seed=1)
+
+
+@pytest.fixture(scope="module")
+def source(tensors, tmp_path_factory):
+    """A file of random weights as pytorch-fid wrote its own: before PyTorch 1.6, with counters beside them."""
+    path = tmp_path_factory.mktemp("source") / "weights.pth"
+    state = {name: torch.from_numpy(value) for name, value in tensors.items()}
+    state |= {f"{name[:-4]}num_batches_tracked": torch.tensor(0) for name in state if name.endswith("bn.bias")}
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_public_file_is_told_by_its_hash(tensors, source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "PUBLIC", sha256(source))
+    assert command.main([str(source), "--output", str(tmp_path / "w.safetensors")]) == 0
+    assert "the public weights" in capsys.readouterr().out
+    found, metadata = load_tensors(tmp_path / "w.safetensors")
+    assert metadata[SOURCE] == sha256(source)
+    assert found.keys() == tensors.keys()
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(found[name], value)
+    assert f"weights {sha256(source)[:8]}" in inception_features(tmp_path / "w.safetensors").protocol
+
+
+def test_another_is_refused_unless_wanted(source, capsys):
+    with pytest.raises(InputError, match=f"6726825d0af5f729.*its own is {sha256(source)}.*--any-weights"):
+        command.main([str(source)])
+    converted = source.with_suffix(".safetensors")
+    assert not converted.exists()
+    assert command.main([str(source), "--any-weights"]) == 0
+    assert "compare with no others" in capsys.readouterr().out
+    assert converted.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.pth"], "`FILE` .*No such file"),
+        ([""], "`FILE` is empty"),
+        ([], "FILE"),
+        (["FILE", "--output", "w.bin"], r"must end in \.safetensors"),
+        (["FILE", "--any-weights", "--output", "no/such/w.safetensors"], "`--output` .*must be writable"),
+        (["FILE", "--any"], "`--any` is not a flag"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(source, arguments, words):
+    with pytest.raises(InputError, match=words):
+        command.main([str(source) if a == "FILE" else a for a in arguments])
+
+
+def test_another_networks_weights_are_refused(tmp_path):
+    torch.save({"fc.weight": torch.ones(3)}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="lacks 471 of the tensors of Inception-v3"):
+        command.main([str(tmp_path / "w.pth"), "--any-weights"])
+    assert list(tmp_path.iterdir()) == [tmp_path / "w.pth"]
