@@ -6,22 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from jaxtyping import Array, Int, Shaped
 from rich.console import Console
 
-from l1jax.build import image_shape
 from l1jax.command_line import parse, run, typed_path
 from l1jax.config import InputError
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
-from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
-from l1jax.training.task import make_task, stream
-from l1jax.training.workdir import read_config
+from l1jax.training.task import stream
+from l1jax.training.trained import open_trained
 
 
 @dataclass(frozen=True)
@@ -60,33 +57,19 @@ def main(arguments: Sequence[str]) -> int:
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
-    experiment = read_config(workdir) if os.path.isdir(workdir) else None
-    if experiment is None or not (workdir / "checkpoints").is_dir():
-        raise InputError(
-            f"`--workdir` (={workdir}) must hold a training run: train one there with python -m l1jax.train."
-        )
-    task = make_task(experiment, image_shape(experiment.data))
+    trained = open_trained(workdir, options.step, say)
+    task = trained.task
     if task.generator.image_range is None and not output.suffix:
         raise InputError(f"`--output` (={output}) must end in .png or .npz: points have no picture each.")
     labels = check_class(options.label, task.generator.classes, options.count)
-    checkpoints = open_checkpoints(workdir, experiment, None, say, read_only=True)
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    template = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-        jax.eval_shape(task.init, stream(experiment.seed, "parameters")),
-    )
-    restored = checkpoints.restore(template, options.step)
-    checkpoints.close()
-    if restored is None:
-        raise InputError(f"`--workdir` (={workdir}) must hold a good checkpoint; it has none yet.")
     latents = draw_latents(task.generator, stream(options.seed, "sample"), options.count)
-    images = make_sampler(task.generator)(restored.state.average, latents, labels)
+    images = make_sampler(task.generator)(trained.state.average, latents, labels)
     columns = options.columns or (grid_columns(task.generator.classes) if labels is None else 0)
     try:
         write_images(images, output, columns)
     except OSError as error:
         raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
-    say(f"{options.count} image{'s' * (options.count > 1)} of step {restored.step:,}: {output}")
+    say(f"{options.count} image{'s' * (options.count > 1)} of step {trained.step:,}: {output}")
     return 0
 
 

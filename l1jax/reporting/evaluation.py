@@ -1,0 +1,90 @@
+"""An evaluation as tables in the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROWS = {
+    "frechet_distance": "Fréchet distance ↓",
+    "kernel_distance": "kernel distance ↓",
+    "precision": "precision ↑",
+    "recall": "recall ↑",
+    "density": "density ↑",
+    "coverage": "coverage ↑",
+    "novelty": "novelty (copies: near 0)",
+    "inception_score": "inception score ↑",
+}
+
+
+def show_evaluation(result: Mapping[str, Any], console: Console) -> None:
+    """Print the result of `l1jax.evaluate`: scores on each kind of features, modes, zeros, and how they were taken."""
+    views = result.get("features", {})
+    if views:
+        table = Table(title=f"Step {result['step']:,}", title_justify="left")
+        table.add_column("")
+        for name in views:
+            table.add_column(name, justify="right")
+            table.add_column("real halves", justify="right", style="dim")
+        for score, label in ROWS.items():
+            if any(score in view for view in views.values()):
+                cells = [text for view in views.values() for text in _cells(view, score)]
+                table.add_row(label, *cells)
+        console.print(table)
+        for name, view in views.items():
+            _say(console, f"{name}: {view['protocol']}")
+    for line in _lines(result):
+        _say(console, line)
+    _zeros(result["zeros"], console)
+    protocol = result["protocol"]
+    _say(console, f"real: {protocol['real']}; generated: {protocol['generated']}")
+
+
+def _lines(result: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if modes := result.get("modes"):
+        lines.append(f"modes reached: {_number(modes['modes'])} of {modes['of']:,}")
+        if "high_quality" in modes:
+            lines.append(f"within three standard deviations of a mode: {_number(modes['high_quality'])}")
+        divergence = f"reverse divergence of the modes' shares: {_number(modes['reverse_kl'])} nats"
+        held_out = f" (classes by a classifier, held-out accuracy {modes['accuracy']:.4f})" if "accuracy" in modes else ""
+        lines.append(divergence + held_out)
+    if images := result.get("images"):
+        of_real = images["ms_ssim_of_real"]["mean"]
+        lines.append(f"multi-scale similarity of pairs: {_number(images['ms_ssim'])}, of real ones {of_real:.3g}")
+    return lines
+
+
+def _zeros(zeros: Mapping[str, Any], console: Console) -> None:
+    table = Table(title="Zeros", title_justify="left")
+    for name in ("kernel", "entries", "zeros", "dead outputs", "FLOPs", "left"):
+        table.add_column(name, justify="left" if name == "kernel" else "right")
+    for layer in zeros["layers"]:
+        share = layer["zeros"] / max(layer["entries"], 1)
+        left = layer["effective_flops"] / max(layer["flops"], 1)
+        dead = f"{layer['dead_outputs']:,} of {layer['outputs']:,}"
+        name = layer["path"].removesuffix("/kernel")
+        table.add_row(name, f"{layer['entries']:,}", f"{share:.1%}", dead, f"{layer['flops']:,}", f"{left:.1%}")
+    console.print(table)
+    _say(
+        console,
+        f"kernels: {zeros['kernels']:.2%} zeros; {zeros['effective_parameters']:,} of {zeros['parameters']:,} parameters "
+        f"left; {zeros['compressed_bytes']:,} of {zeros['bytes']:,} bytes with a bitmask",
+    )
+
+
+def _cells(view: Mapping[str, Any], score: str) -> tuple[str, str]:
+    if score not in view:
+        return "", ""
+    floor = view["between_real_halves"].get(score)
+    return _number(view[score]), "" if floor is None else f"{floor:.3g}"
+
+
+def _number(value: Mapping[str, Any]) -> str:
+    deviation = value["deviation"]
+    return f"{value['mean']:.4g}" + ("" if deviation is None else f" ± {deviation:.1g}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False)

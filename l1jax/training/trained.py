@@ -1,0 +1,54 @@
+"""A finished or running training run, opened to be looked at."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from l1jax.build import image_shape
+from l1jax.config import Config, InputError
+from l1jax.training.checkpoint import open_checkpoints
+from l1jax.training.state import State, Task
+from l1jax.training.task import make_task, stream
+from l1jax.training.workdir import read_config
+
+
+class Trained(NamedTuple):
+    """What a work directory holds; the state lies on the first device."""
+
+    experiment: Config
+    task: Task
+    state: State
+    step: int
+
+
+def open_trained(workdir: Path, step: int | None, say: Callable[[str], None]) -> Trained:
+    """Read the configuration and a checkpoint, and change nothing.
+
+    Args:
+        workdir: of the run.
+        step: which checkpoint; None for the newest good one.
+        say: told about checkpoints that are passed over.
+
+    Raises:
+        InputError: if there is no run, or no good checkpoint of it.
+    """
+    experiment = read_config(workdir) if os.path.isdir(workdir) else None
+    if experiment is None or not (workdir / "checkpoints").is_dir():
+        raise InputError(
+            f"`--workdir` (={workdir}) must hold a training run: train one there with python -m l1jax.train."
+        )
+    task = make_task(experiment, image_shape(experiment.data))
+    checkpoints = open_checkpoints(workdir, experiment, None, say, read_only=True)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+        jax.eval_shape(task.init, stream(experiment.seed, "parameters")),
+    )
+    restored = checkpoints.restore(template, step)
+    checkpoints.close()
+    if restored is None:
+        raise InputError(f"`--workdir` (={workdir}) must hold a good checkpoint; it has none yet.")
+    return Trained(experiment, task, restored.state, restored.step)
