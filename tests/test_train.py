@@ -161,7 +161,8 @@ def test_celeba_trains_from_a_folder(tmp_path):
     run(tmp_path / "run", "--data", "image", "--data.path", folder, config="celeba", flags=DCGAN)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"] | {"path": ""} == {
-        "kind": "ImageData", "path": "", "image_size": 16, "channels": 3, "crop": 178, "subfolder": ""
+        "kind": "ImageData", "path": "", "image_size": 16, "channels": 3, "crop": 178, "subfolder": "",
+        "on_error": "stop",
     }  # fmt: skip
 
 
