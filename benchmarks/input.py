@@ -96,7 +96,12 @@ def main() -> None:
         peers = streams(folder, cache, options.side, options.channels, options.batch, options.turn, closing)
         seconds = measure.alternate(peers, options.pairs, warmup=2)
     best = min((name for name in seconds if name.startswith("torch")), key=lambda name: np.median(seconds[name]))
-    result: dict[str, Any] = {"side": options.side, "channels": options.channels, "batch": options.batch, "best_peer": best}
+    result: dict[str, Any] = {
+        "side": options.side,
+        "channels": options.channels,
+        "batch": options.batch,
+        "best_peer": best,
+    }
     for name, samples in seconds.items():
         result[name] = {
             "images_per_second": measure.quartiles(options.batch * options.turn / samples),

@@ -29,7 +29,7 @@ class ImageData:
     subfolder: str = ""
     """Use only what lies in this folder of the folder or archive, such as train; empty for everything."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What to do about images that cannot be used: stop at the first, or look for all of them first and leave them out."""
+    """About images that cannot be used: stop at the first, or look for all of them first and leave them out."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ class TfdsData:
     """TFDS split, such as train or train[:10%]."""
     data_dir: str = ""
     """Where TFDS keeps its data; empty for its own default."""
+    labels: bool = False
+    """Read the feature `label` of every example as its class, for class-conditional models; takes a pass over the set."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
     """Height and width in pixels after the centre crop, resized by Lanczos with antialiasing."""
     channels: Literal[1, 3] = 3
@@ -105,7 +107,7 @@ class TfdsData:
     crop: int = field(default=0, metadata=bounds(0))
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What to do about images that cannot be used: stop at the first, or look for all of them first and leave them out."""
+    """About images that cannot be used: stop at the first, or look for all of them first and leave them out."""
 
 
 Data = DigitsData | ImageData | ArrayData | IdxData | StackedData | MixtureData | TfdsData

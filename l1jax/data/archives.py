@@ -6,6 +6,7 @@ import os
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,14 +67,16 @@ def open_files(path: str) -> Files:
     if not opened.sizes and not opened.faults:
         raise InputError(f"`data.path` (={path!r}) holds no images ({' '.join(SUFFIXES)}, not hidden); {_WANTED}.")
     empty = [(name, "it has 0 bytes") for name, size in opened.sizes.items() if not size]
-    large = [(name, f"its {n:,} bytes are over the limit of {LARGEST:,}") for name, n in opened.sizes.items() if n > LARGEST]
+    large = [
+        (name, f"its {n:,} bytes are over the limit of {LARGEST:,}") for name, n in opened.sizes.items() if n > LARGEST
+    ]
     names = tuple(sorted(opened.sizes.keys() - {name for name, _ in empty + large}))
     stamp = hashlib.sha256(json.dumps(opened.times).encode()).hexdigest()
     faults = tuple(sorted(opened.faults + empty + large))
     return Files(names, tuple(opened.sizes[name] for name in names), opened, faults, stamp)
 
 
-def _opener(path: str):
+def _opener(path: str) -> Callable[[str], Opened] | None:
     os.stat(path)  # says why, where isdir and isfile say no
     if os.path.isdir(path):
         return _open_folder

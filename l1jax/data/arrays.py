@@ -1,5 +1,6 @@
 """Images in NumPy's files, `.npz` and `.npy`, as a source; nothing is ever unpickled."""
 
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -38,8 +39,8 @@ def open_arrays(data: config.ArrayData) -> Source:
         ) from error
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)):
         raise InputError(
-            f"{origin} must hold images as uint8 [number, height, width] or with 1 or 3 channels last, and `data.images` "
-            f"(={data.images!r}) is {images.dtype} of shape {images.shape}: convert it."
+            f"{origin} must hold images as uint8 [number, height, width] or with 1 or 3 channels last, and "
+            f"`data.images` (={data.images!r}) is {images.dtype} of shape {images.shape}: convert it."
         )
     if not images.size:
         raise InputError(f"{origin} must hold at least one image, and its images are of shape {images.shape}.")
@@ -82,6 +83,8 @@ def _array(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
         if dtype.hasobject:
             raise ValueError(f"{name!r} holds objects")
         values = np.frombuffer(file.read(), dtype)
+    if min(shape, default=0) < 0 or math.prod(shape) != values.size:
+        raise ValueError(f"{name!r} does not hold as many values as its header says")
     return values.reshape(shape, order="F" if fortran else "C")
 
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from l1jax.data.source import Source, take
-from l1jax.data.splits import THREADS
+from l1jax.data.source import THREADS, Source, take
 
 BLOCK = 64  # images that a thread makes at a time
 
@@ -20,6 +19,9 @@ class Host(NamedTuple):
 
     index: int = 0
     count: int = 1
+
+
+ALONE = Host()
 
 
 class Batch(NamedTuple):
@@ -59,7 +61,7 @@ def order(seed: int, start: int, stop: int, length: int) -> Int[np.ndarray, " po
 
 
 def batch_indices(
-    seed: int, first: int, steps: int, draws: int, batch_size: int, length: int, host: Host = Host()
+    seed: int, first: int, steps: int, draws: int, batch_size: int, length: int, host: Host = ALONE
 ) -> Int[np.ndarray, "steps draws local_batch"]:
     """Which examples a host's part of the batches of these steps holds: the same batches for any number of hosts.
 
@@ -90,7 +92,7 @@ def resident_feed(
     draws: int,
     batch_size: int,
     labels: Int[np.ndarray, " n"] | None = None,
-    host: Host = Host(),
+    host: Host = ALONE,
 ) -> Feed:
     """Keep all images on the device and index them inside the step; a chunk is indices only."""
     labels = np.zeros(len(images), np.int32) if labels is None else labels

@@ -163,7 +163,7 @@ def _write(descriptor: int, content: bytes, place: int) -> None:
 
 def _say(path: Path, error: OSError) -> None:
     print(
-        f"images are decoded anew in each pass, for they cannot be kept in {path} ({error.strerror or error}): make room "
-        "or permission there, or name another folder in L1JAX_CACHE_DIR.",
+        f"images are decoded anew in each pass, for they cannot be kept in {path} ({error.strerror or error}): "
+        "make room or permission there, or name another folder in L1JAX_CACHE_DIR.",
         file=sys.stderr,
     )

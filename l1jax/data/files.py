@@ -31,7 +31,7 @@ def open_images(data: config.ImageData) -> Source:
         raise faults[0]
     if data.subfolder:
         files = _below(files, data)
-    names = _from_shared_folder(files.names)
+    names = from_shared_folder(files.names)
     identity = [*zip(names, files.sizes, strict=True), _some_contents(files)]
 
     def read(i: int) -> bytes:
@@ -41,7 +41,7 @@ def open_images(data: config.ImageData) -> Source:
     return source._replace(labels=_folder_labels(names), stamp=files.stamp, skipped=tuple(map(str, faults)))
 
 
-def _from_shared_folder(names: Sequence[str]) -> list[str]:
+def from_shared_folder(names: Sequence[str]) -> list[str]:
     """The names below the deepest folder that all of them are in."""
     shared = posixpath.commonpath([posixpath.dirname(name) for name in names])
     return [name.removeprefix(f"{shared}/") for name in names]
@@ -49,9 +49,9 @@ def _from_shared_folder(names: Sequence[str]) -> list[str]:
 
 def _below(files: Files, data: config.ImageData) -> Files:
     folder = data.subfolder.strip("/") + "/"
-    kept = [i for i, name in enumerate(_from_shared_folder(files.names)) if name.startswith(folder)]
+    kept = [i for i, name in enumerate(from_shared_folder(files.names)) if name.startswith(folder)]
     if not kept:
-        found = sorted({name.split("/")[0] for name in _from_shared_folder(files.names) if "/" in name})
+        found = sorted({name.split("/")[0] for name in from_shared_folder(files.names) if "/" in name})
         raise InputError(
             f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` (={data.path!r}), "
             f"which has {', '.join(found[:8]) or 'none'}; correct it, or leave it empty for all images."

@@ -1,6 +1,8 @@
 """From an encoded image of any kind to uint8 pixels of one shape."""
 
 import io
+import threading
+from contextlib import nullcontext
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,22 +12,27 @@ from l1jax.config import InputError
 from l1jax.data.jpeg import decode_plain
 
 BAND = 2**20  # pixels that are converted at a time
+LARGE = 2**22  # pixels beyond which images are decoded one at a time
 PIXELS = 2**26  # of an image, so that it and what is made of it stay below a gibibyte
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 # Pillow goes by the content, not by the suffix, and some of its other formats start programs (EPS).
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 
+_one_at_a_time = threading.Lock()
+
 
 def decode(encoded: bytes) -> Image.Image:
     """Decode a PNG, JPEG, BMP, WebP, GIF or TIFF, the first frame of an animation.
+
+    One of more than `LARGE` pixels is decoded by `preprocess`.
 
     Raises:
         Exception: whatever Pillow meets in a damaged file, and ValueError where it would only warn or the
             pixels are more than `PIXELS` or Pillow's limit.
     """
     most = min(PIXELS, Image.MAX_IMAGE_PIXELS or PIXELS)
-    return decode_plain(encoded, most) or _decode_any(encoded, most)
+    return decode_plain(encoded, min(most, LARGE)) or _decode_any(encoded, most)
 
 
 def _decode_any(encoded: bytes, most: int) -> Image.Image:
@@ -33,9 +40,12 @@ def _decode_any(encoded: bytes, most: int) -> Image.Image:
         image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
     except UnidentifiedImageError:
         raise ValueError("it is empty" if not encoded else f"it is not {', '.join(_FORMATS)}, or is damaged") from None
+    if image.format == "WEBP":  # whose decoder takes twice the memory
+        most //= 2
     if image.width * image.height > most:
         raise ValueError(f"its {image.width}×{image.height} pixels are over the limit of {most:,}")
-    image.load()
+    if image.width * image.height <= LARGE:
+        image.load()
     return image
 
 
@@ -63,6 +73,13 @@ def preprocess(
         InputError: if the image is smaller than `crop`.
         ValueError: if its values are floats or do not fit in 16 bits.
     """
+    with _one_at_a_time if image.width * image.height > LARGE else nullcontext():
+        return _preprocess(image, image_size, channels, crop, name)
+
+
+def _preprocess(
+    image: Image.Image, image_size: int, channels: int, crop: int, name: str
+) -> UInt8[np.ndarray, "height width channels"]:
     if image.format and image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
     width, height = image.size

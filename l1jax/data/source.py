@@ -14,6 +14,7 @@ from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.images import preprocess, reason
 
+THREADS = 8  # that read and decode at a time; decoding releases the GIL
 Pixels = UInt8[np.ndarray, "height width channels"]
 
 
@@ -90,7 +91,11 @@ def digest(*arrays: np.ndarray) -> str:
 
 
 def of_arrays(
-    images: UInt8[np.ndarray, "n ..."], labels: Integer[np.ndarray, " n"] | None, side: int, channels: int, identity: str
+    images: UInt8[np.ndarray, "n ..."],
+    labels: Integer[np.ndarray, " n"] | None,
+    side: int,
+    channels: int,
+    identity: str,
 ) -> Source:
     """Images that are there as pixels, cropped to the largest square, converted and resized where they must be."""
     shape = (side, side, channels)

@@ -7,9 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int32
 
 from l1jax.config import InputError
-from l1jax.data.source import Source, subset
-
-THREADS = 8  # decoding releases the GIL
+from l1jax.data.source import THREADS, Source, subset
 
 
 def hashes(source: Source, key: str) -> Float64[np.ndarray, " length"]:
@@ -56,8 +54,8 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source]:
     held = hashes(source, "held out") < share
     if held.all() or not held.any():
         raise InputError(
-            f"`holdout` (={share}) must leave examples on both sides, and of {source.length} it holds out {held.sum()}: "
-            "choose a share nearer to one half, or more data."
+            f"`holdout` (={share}) must leave examples on both sides, and of {source.length} it holds out "
+            f"{held.sum()}: choose a share nearer to one half, or more data."
         )
     return subset(source, np.flatnonzero(~held)), subset(source, np.flatnonzero(held))
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from l1jax.config import InputError
-from l1jax.data.batches import Batch, Feed, Host, batch_indices
+from l1jax.data.batches import ALONE, Batch, Feed, Host, batch_indices
 from l1jax.data.source import Source, take
 
 THREADS = 4  # each makes a batch of its own; more only wait for the GIL
@@ -19,7 +19,7 @@ AHEAD = 8  # batches that are made before they are asked for
 
 
 def streaming_feed(
-    source: Source, seed: int, draws: int, batch_size: int, workers: int = 0, host: Host = Host()
+    source: Source, seed: int, draws: int, batch_size: int, workers: int = 0, host: Host = ALONE
 ) -> Feed:
     """Make batches ahead of the steps; a chunk is the images themselves.
 

@@ -1,15 +1,17 @@
 """TensorFlow Datasets prepared as ArrayRecord, read without TensorFlow, as a source."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int32
 from PIL import Image
 
 from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.images import decode, reason
-from l1jax.data.source import Source, fingerprint, of_images
+from l1jax.data.source import THREADS, Source, fingerprint, of_images
 
 _FOLDER = "use a folder: --data image --data.path FOLDER"
 
@@ -58,7 +60,8 @@ def open_tfds(data: config.TfdsData) -> Source:
         lambda i: f"{data.split}, example {i}",
         identity,
     )
-    return source._replace(stamp=_stamp(builder))
+    labels = _labels(records, count, builder, origin) if data.labels else None
+    return source._replace(stamp=_stamp(builder), labels=labels)
 
 
 def _prepared_builder(tfds: Any, data: config.TfdsData, origin: str) -> Any:
@@ -97,6 +100,16 @@ def _preparation(data: config.TfdsData) -> str:
         f'prepare it with `tfds.builder({data.name!r}{where}, file_format="array_record").download_and_prepare()` '
         f"(needs `pip install 'l1jax[tfds]'`), or {_FOLDER}"
     )
+
+
+def _labels(records: Any, count: int, builder: Any, origin: str) -> Int32[np.ndarray, " count"]:
+    if "label" not in builder.info.features:
+        raise InputError(
+            f"{origin} has no feature `label`, and its features are {', '.join(builder.info.features)}: give "
+            "--no-data.labels."
+        )
+    with ThreadPoolExecutor(THREADS) as pool:
+        return np.fromiter(pool.map(lambda i: records[i]["label"], range(count)), np.int32, count)
 
 
 def _stamp(builder: Any) -> str:
