@@ -99,7 +99,7 @@ class TfdsData:
     data_dir: str = ""
     """Where TFDS keeps its data; empty for its own default."""
     labels: bool = False
-    """Read the feature `label` of every example as its class, for class-conditional models; takes a pass over the set."""
+    """Read the feature `label` of every example, in a pass over the set, as the class of class-conditional models."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
     """Height and width in pixels after the centre crop, resized by Lanczos with antialiasing."""
     channels: Literal[1, 3] = 3
