@@ -14,6 +14,7 @@ from l1jax.data.jpeg import decode_plain
 BAND = 2**20  # pixels that are converted at a time
 LARGE = 2**22  # pixels beyond which images are decoded one at a time
 PIXELS = 2**26  # of an image, so that it and what is made of it stay below a gibibyte
+SIDE = 2**16  # pixels; each row costs memory besides its pixels
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 # Pillow goes by the content, not by the suffix, and some of its other formats start programs (EPS).
@@ -42,8 +43,10 @@ def _decode_any(encoded: bytes, most: int) -> Image.Image:
         raise ValueError("it is empty" if not encoded else f"it is not {', '.join(_FORMATS)}, or is damaged") from None
     if image.format == "WEBP":  # whose decoder takes twice the memory
         most //= 2
-    if image.width * image.height > most:
-        raise ValueError(f"its {image.width}×{image.height} pixels are over the limit of {most:,}")
+    if image.width * image.height > most or max(image.size) > SIDE:
+        raise ValueError(
+            f"its {image.width}×{image.height} pixels are over the limit of {most:,} in all and {SIDE:,} on a side"
+        )
     if image.width * image.height <= LARGE:
         image.load()
     return image

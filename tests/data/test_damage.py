@@ -82,7 +82,7 @@ def test_a_large_image_is_converted_in_bands():
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [8193, 2**15, 2**31 - 1])
-def test_a_claim_of_too_many_pixels_is_refused_before_it_costs_anything(side):
-    with pytest.raises((ValueError, Image.DecompressionBombError), match=r"pixels|memory|limit"):
-        decode(png(side, side, 8, 2, b""))
+@pytest.mark.parametrize("size", [(8193, 8193), (2**15, 2**15), (2**31 - 1, 2**31 - 1), (1, 2**16 + 1), (2**17, 1)])
+def test_a_claim_of_too_many_pixels_is_refused_before_it_costs_anything(size):
+    with pytest.raises((ValueError, Image.DecompressionBombError), match=r"pixels|limit"):
+        decode(png(*size, 8, 2, b""))
