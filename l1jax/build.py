@@ -15,7 +15,7 @@ def image_shape(data: config.Data) -> tuple[int, int, int]:
             return data.image_size, data.image_size, 1
         case config.StackedData():
             return data.image_size, data.image_size, 3
-        case config.ImageData() | config.TfdsData():
+        case config.ImageData() | config.ArrayData() | config.TfdsData():
             return data.image_size, data.image_size, data.channels
 
 

@@ -20,8 +20,10 @@ from rich.console import Console
 from l1jax.build import build_model, image_shape
 from l1jax.command_line import parse_experiment, run, typed_path
 from l1jax.config import Config, InputError, kinds
-from l1jax.data.batches import Feed, load, order, resident_feed, streaming_feed
-from l1jax.data.sources import Source, open_source
+from l1jax.data.batches import Feed, Host, load, order, resident_feed
+from l1jax.data.examples import open_examples
+from l1jax.data.source import Source, take
+from l1jax.data.streaming import streaming_feed
 from l1jax.training.checkpoint import Checkpoints, open_checkpoints
 from l1jax.training.log import open_log
 from l1jax.training.loop import JUDGED, NotFinite, Stopped, train
@@ -31,6 +33,8 @@ from l1jax.training.state import State, Task
 from l1jax.training.task import make_task, stream
 from l1jax.training.workdir import check_workdir, open_workdir
 from l1jax.transforms.learning_rate import set_learning_rate_scale
+
+SKIPPED = 10  # images that were left out, of which each is told
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,9 @@ def main(arguments: Sequence[str]) -> int:
     check_batch(experiment, len(devices))
     task = make_task(experiment, image_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
-    source = open_source(experiment.data)
+    source, _ = open_examples(experiment.data, experiment.holdout, experiment.cache)
+    for sentence in source.skipped[:SKIPPED]:
+        say(f"left out: {sentence}")
     check_labels(task.generator.classes, source)
     feed, reference = open_feed(experiment, task, source, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
@@ -105,6 +111,8 @@ def main(arguments: Sequence[str]) -> int:
             ) from error
         finally:
             feed.close()
+    if source.skipped:
+        say(f"{len(source.skipped):,} images could not be used and were left out; the first: {source.skipped[0]}")
     return report(stopped, first, experiment, workdir, arguments, say)
 
 
@@ -139,7 +147,7 @@ def train_and_roll_back(job: Job, first: int, state: State) -> Stopped:
                     job.runner,
                     state,
                     resident,
-                    job.feed.chunk,
+                    lambda first, steps: job.runner.put(job.feed.chunk(first, steps)),
                     job.reference,
                     job.workdir,
                     job.checkpoints,
@@ -223,12 +231,13 @@ def open_feed(
 ) -> tuple[Feed, np.ndarray[Any, np.dtype[np.uint8]]]:
     """Choose between data on the device and streaming; also the real images that samples are compared with."""
     arguments = (experiment.seed, task.draws, experiment.batch_size)
+    host = Host(jax.process_index(), jax.process_count())
     chosen = order(experiment.seed, 0, min(JUDGED, source.length), source.length)
-    if source.length * np.prod(source.image_shape) > experiment.resident_mib * 2**20:
-        return streaming_feed(source, *arguments), np.stack([source.example(int(i)) for i in chosen])
+    if source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize > experiment.resident_mib * 2**20:
+        return streaming_feed(source, *arguments, experiment.workers, host), take(source, chosen)
     with console.status(f"reading {source.length:,} images"):
         images = load(source)
-    return resident_feed(images, *arguments, source.labels), images[chosen]
+    return resident_feed(images, *arguments, source.labels, host), images[chosen]
 
 
 def start(job: Job) -> tuple[int, State]:

@@ -29,6 +29,10 @@ if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
 _compiled = tempfile.TemporaryDirectory(prefix="l1jax-compiled-")
 jax.config.update("jax_compilation_cache_dir", _compiled.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+# Decoded images, too, are kept for the length of the tests and not in the user's folder.
+_decoded = tempfile.TemporaryDirectory(prefix="l1jax-decoded-")
+os.environ["L1JAX_CACHE_DIR"] = _decoded.name
 install_import_hook("l1jax", "typechecker.check")
 
 

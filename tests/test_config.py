@@ -13,6 +13,7 @@ from l1jax.config import (
     FREE_FIELDS,
     L1,
     Adversarial,
+    ArrayData,
     Config,
     Dcgan,
     DenseGenerator,
@@ -146,6 +147,7 @@ def test_kinds_have_the_names_of_the_command_line():
     assert kinds("data") == {
         "digits": DigitsData,
         "image": ImageData,
+        "array": ArrayData,
         "idx": IdxData,
         "stacked": StackedData,
         "mixture": MixtureData,
@@ -196,7 +198,7 @@ def test_differences_name_the_kind_and_not_its_fields():
 def test_what_changes_no_step_may_differ():
     free = Config(
         data=ImageData("elsewhere"), steps=1, log_every=2, sample_every=3, checkpoint_every=4, keep_checkpoints=5,
-        parallel="pmap", resident_mib=0,
+        parallel="pmap", resident_mib=0, workers=3, cache=False,
     )  # fmt: skip
     assert differences(Config(data=ImageData("here")), free) == []
     assert differences(Config(data=TfdsData("mnist")), Config(data=TfdsData("mnist", data_dir="there"))) == []

@@ -16,8 +16,10 @@ from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forked import live
+from PIL import Image
 
 FLAGS = (
     "--steps 300 --log-every 10 --sample-every 50 --checkpoint-every 20 --batch-size 16 --model.latent-size 8 "
@@ -165,3 +167,24 @@ def test_a_longer_run_goes_on_and_ends_like_one_that_was_long_from_the_start(uni
     assert "from step 130" in output
     assert end_of(workdir)["digest"] == end_of(uninterrupted)["digest"]
     assert "already trained to step 300" in finish(workdir)
+
+
+@pytest.mark.slow
+def test_a_streaming_run_that_is_killed_ends_like_one_that_was_not(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (50, 12, 12), np.uint8)):
+        Image.fromarray(pixels).save(images / f"{i}.png")
+    flags = f"--data image --data.path {images} --data.image-size 8 --data.channels 1 --resident-mib 0".split()
+    finish(tmp_path / "whole", *flags, "--no-cache")
+    workdir = tmp_path / "run"
+    for workers in (1, 0):  # the first life fills half of the cache
+        newest = max(committed(workdir), default=0)
+        process = start(workdir, *flags, "--workers", str(workers))
+        while process.is_alive() and max(committed(workdir), default=0) == newest:
+            time.sleep(0.0005)
+        process.kill()
+        assert end(process, workdir)[0] == -signal.SIGKILL
+        rewind(workdir)
+    finish(workdir, *flags, "--workers", "2")
+    assert end_of(workdir) == end_of(tmp_path / "whole")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import tarfile
 
@@ -103,6 +104,40 @@ def test_streaming_and_other_intervals_train_the_same_model(trained, tmp_path, h
     assert digest(tmp_path / "run") == digest(trained)
 
 
+def test_decoding_workers_and_a_cache_train_the_same_model(tmp_path):
+    folder = faces(tmp_path / "images", count=40)
+    flags = (*TINY, "--data", "image", "--data.path", str(folder), "--data.image-size", "8", "--data.channels", "1")
+    for name, how in {
+        "resident": ("--no-cache",),
+        "streamed": ("--no-cache", "--resident-mib", "0"),
+        "workers": ("--workers", "2", "--resident-mib", "0"),  # which fill the cache
+        "cached": ("--resident-mib", "0"),
+    }.items():
+        run(tmp_path / name, *how, flags=flags)
+    assert len({digest(tmp_path / name) for name in ("resident", "streamed", "workers", "cached")}) == 1
+
+
+def test_images_that_cannot_be_used_are_left_out_and_counted_at_the_end(tmp_path, capsys):
+    folder = faces(tmp_path / "images")
+    (folder / "bad.png").write_bytes(b"no image")
+    flags = (*TINY, "--data", "image", "--data.path", str(folder), "--data.image-size", "8", "--data.channels", "1")
+    with pytest.raises(InputError, match=r"'bad.png'.*--data.on-error skip"):
+        run(tmp_path / "run", flags=flags)
+    run(tmp_path / "run", "--data.on-error", "skip", flags=flags)
+    output = capsys.readouterr().out
+    assert "left out: `data.path`" in output
+    assert output.index("step 12/12") < output.index("1 images could not be used and were left out; the first:")
+    assert "20 images of 8 × 8 × 1" in output
+
+
+def test_held_out_examples_are_not_trained_on(trained, tmp_path, capsys):
+    run(tmp_path / "run", "--holdout", "0.25")
+    (count,) = re.findall(r"([\d,]+) images of 8", capsys.readouterr().out)
+    assert 1250 < int(count.replace(",", "")) < 1450  # three quarters of 1,797
+    with pytest.raises(InputError, match=r"holdout: 0\.0 → 0\.25"):
+        run(trained, "--holdout", "0.25", "--steps", "13")
+
+
 def test_pmap_trains_the_same_model_up_to_rounding(trained, tmp_path):
     run(tmp_path / "run", "--parallel", "pmap")
     metrics = [(w / "metrics.jsonl").read_text().splitlines()[-1] for w in (trained, tmp_path / "run")]
@@ -161,7 +196,8 @@ def test_celeba_trains_from_a_folder(tmp_path):
     run(tmp_path / "run", "--data", "image", "--data.path", folder, config="celeba", flags=DCGAN)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"] | {"path": ""} == {
-        "kind": "ImageData", "path": "", "image_size": 16, "channels": 3, "crop": 178, "subfolder": ""
+        "kind": "ImageData", "path": "", "image_size": 16, "channels": 3, "crop": 178, "subfolder": "",
+        "on_error": "stop",
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ executing anything on the way back.
 """
 
 from l1jax.config.codec import check, differences, from_json, kinds, switch_kind, to_json
-from l1jax.config.data import Data, DigitsData, IdxData, ImageData, MixtureData, StackedData, TfdsData
+from l1jax.config.data import ArrayData, Data, DigitsData, IdxData, ImageData, MixtureData, StackedData, TfdsData
 from l1jax.config.experiment import FREE_FIELDS, Config
 from l1jax.config.fields import InputError
 from l1jax.config.models import Dcgan, DenseGenerator, MlpGan, Model, R3gan, SnResnet, Vae
@@ -39,6 +39,7 @@ __all__ = [
     "L2",
     "Ada",
     "Adversarial",
+    "ArrayData",
     "Balance",
     "Config",
     "Data",

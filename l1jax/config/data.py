@@ -28,6 +28,24 @@ class ImageData:
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
     subfolder: str = ""
     """Use only what lies in this folder of the folder or archive, such as train; empty for everything."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """About images that cannot be used: stop at the first, or look for all of them first and leave them out."""
+
+
+@dataclass(frozen=True)
+class ArrayData:
+    """Images in NumPy's files: an array of a .npz, with labels if it has them, or a .npy."""
+
+    path: str = ""
+    """The .npz or .npy file; images are uint8 [number, height, width], or with 1 or 3 channels last."""
+    image_size: int = field(default=64, metadata=bounds(1, 4096))
+    """Height and width in pixels; others are cropped to the largest square and resized by Lanczos with antialiasing."""
+    channels: Literal[1, 3] = 3
+    """1 for grey, 3 for colour."""
+    images: str = "images"
+    """Name of the images' array in a .npz."""
+    labels: str = "labels"
+    """Name of the array of classes in a .npz, if it is there; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +98,16 @@ class TfdsData:
     """TFDS split, such as train or train[:10%]."""
     data_dir: str = ""
     """Where TFDS keeps its data; empty for its own default."""
+    labels: bool = False
+    """Read the feature `label` of every example, in a pass over the set, as the class of class-conditional models."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
     """Height and width in pixels after the centre crop, resized by Lanczos with antialiasing."""
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for colour."""
     crop: int = field(default=0, metadata=bounds(0))
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """About images that cannot be used: stop at the first, or look for all of them first and leave them out."""
 
 
-Data = DigitsData | ImageData | IdxData | StackedData | MixtureData | TfdsData
+Data = DigitsData | ImageData | ArrayData | IdxData | StackedData | MixtureData | TfdsData

@@ -50,8 +50,14 @@ class Config:
     """How many of the last checkpoints are kept, besides the best."""
     parallel: Literal["shard_map", "pmap"] = "shard_map"
     """How the step is mapped over devices; both train the same model."""
+    holdout: float = field(default=0.0, metadata=bounds(0, 0.9))
+    """Share of the examples, chosen by a hash of each, that training never sees."""
     resident_mib: int = field(default=2048, metadata=bounds(0))
     """Data up to this many MiB stays on the device; more is streamed."""
+    workers: int = field(default=0, metadata=bounds(0, 1024))
+    """Processes that decode images while streaming; 0 for threads."""
+    cache: bool = True
+    """Keep decoded, resized images in L1JAX_CACHE_DIR, or else the user's cache folder, for the next pass and run."""
 
 
 # What may differ between a checkpoint and the run that resumes it: none of these changes a step.
@@ -66,6 +72,8 @@ FREE_FIELDS = frozenset(
         "rollbacks",
         "parallel",
         "resident_mib",
+        "workers",
+        "cache",
         "data.path",
         "data.data_dir",
     ]

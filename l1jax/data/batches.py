@@ -1,18 +1,27 @@
-"""Batches in an order that depends on seed and step alone, from memory on the device or streamed."""
+"""Batches in an order that depends on seed and step alone, from images that stay on the device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from l1jax.data.sources import Source
+from l1jax.data.source import THREADS, Source, take
 
-THREADS = 8  # decoding releases the GIL
+BLOCK = 64  # images that a thread makes at a time
+
+
+class Host(NamedTuple):
+    """One of the machines that share each batch, in the order of JAX's processes."""
+
+    index: int = 0
+    count: int = 1
+
+
+ALONE = Host()
 
 
 class Batch(NamedTuple):
@@ -28,7 +37,7 @@ class Feed(NamedTuple):
 
     resident: arrays that stay on the device (all images and labels, or nothing).
     take: (resident, one step's slice of a chunk) → Batch; runs inside the compiled step.
-    chunk: (first step, steps) → NumPy tree that leads with steps, draws, batch.
+    chunk: (first step, steps) → NumPy tree that leads with steps, draws and this host's part of the batch.
     close: stops whatever reads ahead.
     """
 
@@ -51,13 +60,29 @@ def order(seed: int, start: int, stop: int, length: int) -> Int[np.ndarray, " po
     return stream[start - passes.start * length : stop - passes.start * length]
 
 
+def batch_indices(
+    seed: int, first: int, steps: int, draws: int, batch_size: int, length: int, host: Host = ALONE
+) -> Int[np.ndarray, "steps draws local_batch"]:
+    """Which examples a host's part of the batches of these steps holds: the same batches for any number of hosts.
+
+    Raises:
+        ValueError: if the hosts cannot share a batch evenly.
+    """
+    if batch_size % host.count:
+        raise ValueError(f"`batch_size` (={batch_size}) must be divisible by the number of hosts (={host.count}).")
+    per_step, part = draws * batch_size, batch_size // host.count
+    found = order(seed, first * per_step, (first + steps) * per_step, length).reshape(steps, draws, batch_size)
+    return found[:, :, host.index * part : (host.index + 1) * part]
+
+
 def load(source: Source, progress: Callable[[int], None] = lambda done: None) -> Shaped[np.ndarray, "n h w c"]:
-    """Decode all images, in parallel threads, calling `progress` with the number done."""
+    """All examples, made in parallel threads, calling `progress` with the number done after every block of them."""
     images = np.empty((source.length, *source.image_shape), source.dtype)
+    blocks = [np.arange(i, min(i + BLOCK, source.length)) for i in range(0, source.length, BLOCK)]
     with ThreadPoolExecutor(THREADS) as pool:
-        for i, image in enumerate(pool.map(source.example, range(source.length))):
-            images[i] = image
-            progress(i + 1)
+        for block, found in zip(blocks, pool.map(partial(take, source), blocks), strict=True):
+            images[block] = found
+            progress(int(block[-1]) + 1)
     return images
 
 
@@ -67,52 +92,16 @@ def resident_feed(
     draws: int,
     batch_size: int,
     labels: Int[np.ndarray, " n"] | None = None,
+    host: Host = ALONE,
 ) -> Feed:
     """Keep all images on the device and index them inside the step; a chunk is indices only."""
     labels = np.zeros(len(images), np.int32) if labels is None else labels
 
     def chunk(first: int, steps: int) -> np.ndarray:
-        per_step = draws * batch_size
-        found = order(seed, first * per_step, (first + steps) * per_step, len(images))
-        return found.reshape(steps, draws, batch_size)
+        return batch_indices(seed, first, steps, draws, batch_size, len(images), host)
 
-    def take(resident: Any, index: Int[Array, "draws batch"]) -> Batch:
+    def pick(resident: Any, index: Int[Array, "draws batch"]) -> Batch:
         image, label = map(jnp.asarray, resident)
         return Batch(image[index], index, label[index])
 
-    return Feed((images, labels), take, chunk, lambda: None)
-
-
-def streaming_feed(source: Source, seed: int, draws: int, batch_size: int) -> Feed:
-    """Decode in background threads, ahead of the steps; a chunk is the images themselves."""
-    import grain
-
-    per_step = draws * batch_size
-    labels = np.zeros(source.length, np.int32) if source.labels is None else source.labels
-    reader: dict[str, Any] = {"step": None, "iterator": None}
-
-    def batch_at(step: int) -> Batch:
-        index = order(seed, step * per_step, (step + 1) * per_step, source.length)
-        image = np.stack([source.example(int(i)) for i in index])
-        image, shape = image.reshape(draws, batch_size, *source.image_shape), (draws, batch_size)
-        return Batch(image, index.reshape(shape), labels[index].reshape(shape))
-
-    def read_from(step: int) -> Iterator[Batch]:
-        options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=2 * THREADS)
-        endless = grain.MapDataset.range(step, np.iinfo(np.int32).max).map(batch_at)
-        return iter(endless.to_iter_dataset(options))
-
-    def close() -> None:
-        if reader["iterator"] is not None:
-            reader["iterator"].close()
-        reader.update(step=None, iterator=None)
-
-    def chunk(first: int, steps: int) -> Batch:
-        if reader["step"] != first:
-            close()
-            reader.update(step=first, iterator=read_from(first))
-        batches = [next(reader["iterator"]) for _ in range(steps)]
-        reader["step"] = first + steps
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
-
-    return Feed(np.zeros(()), lambda resident, batch: batch, chunk, close)
+    return Feed((images, labels), pick, chunk, lambda: None)

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and Fashion-MNIST."""
+"""IDX files, the format of MNIST and Fashion-MNIST, and stacked digits made of them, as sources."""
 
 import gzip
 import math
@@ -8,10 +8,44 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from l1jax import config
 from l1jax.config import InputError
+from l1jax.data.source import Source, digest, fingerprint, of_arrays
 
 SPLITS = {"train": "train", "test": "t10k"}  # as the file names call them
 _UNSIGNED_BYTES = b"\0\0\x08"
+
+
+def open_idx(data: config.IdxData) -> Source:
+    """The images of a split, with their labels.
+
+    Raises:
+        InputError: if a file is missing or damaged, or images and labels do not fit.
+    """
+    images, labels = read_labelled(data.path, data.split)
+    identity = fingerprint("idx", digest(images, labels), data.image_size)
+    return of_arrays(images, labels, data.image_size, 1, identity)
+
+
+def open_stacked(data: config.StackedData) -> Source:
+    """Three random digits as the channels of each image; label 100·a + 10·b + c for the digits a, b, c.
+
+    Raises:
+        InputError: as `open_idx`, and if there are labels beyond 9.
+    """
+    images, labels = read_labelled(data.path, data.split)
+    if labels.max() > 9:
+        raise InputError(f"`data.path` (={data.path!r}) must hold the ten digits, and has a label {labels.max()}.")
+    chosen = np.random.Generator(np.random.Philox(key=data.draw_seed)).integers(len(images), size=(data.count, 3))
+    digit = of_arrays(images, None, data.image_size, 1, "").example
+
+    def example(i: int) -> UInt8[np.ndarray, "height width channels"]:
+        return np.concatenate([digit(int(j)) for j in chosen[i]], axis=-1)
+
+    identity = fingerprint("stacked", digest(images, labels), data.image_size, data.count, data.draw_seed)
+    classes = labels[chosen].astype(np.int32) @ np.array([100, 10, 1], np.int32)
+    shape = (data.image_size, data.image_size, 3)
+    return Source(data.count, shape, example, identity, classes, content=lambda i: images[chosen[i]].tobytes())
 
 
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:

@@ -27,11 +27,13 @@ class Runner(NamedTuple):
     """A task on some devices.
 
     replicate: puts a tree on every device.
+    put: puts a chunk on its devices ahead of `run`, each its part of every batch; this host's part of it is given.
     run: (state, resident data, chunk, key) → (state, metrics), all the chunk's steps in one call;
         the state is donated. Step t draws from fold_in(key, t).
     """
 
     replicate: Callable[[PyTree], PyTree]
+    put: Callable[[PyTree], PyTree]
     run: Run
 
 
@@ -74,6 +76,9 @@ def make_runner(
         def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
             return mapped(state, resident, jax.tree.map(lambda leaf: _by_device(leaf, len(devices)), chunk), key)
 
+        def put(chunk: PyTree) -> PyTree:
+            return chunk  # `pmap` does it in its call
+
     else:
         mapped = jax.jit(
             jax.shard_map(steps, mesh=mesh, in_specs=(P(), P(), split.spec, P()), out_specs=(P(), P())),
@@ -83,7 +88,10 @@ def make_runner(
         def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
             return mapped(state, resident, jax.device_put(chunk, split), key)
 
-    return Runner(lambda tree: jax.device_put(tree, replicated), run)
+        def put(chunk: PyTree) -> PyTree:
+            return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), chunk)
+
+    return Runner(lambda tree: jax.device_put(tree, replicated), put, run)
 
 
 def summarise(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:

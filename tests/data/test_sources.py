@@ -62,11 +62,16 @@ def test_every_container_gives_the_same_images_in_order_of_name(tmp_path, kind):
     assert source.fingerprint == expected
 
 
-def test_nothing_is_written_next_to_an_archive(tmp_path):
-    source = open_images(pack(tmp_path / "data", "tar", {"../x/out.png": FILES["B.PNG"], **FILES}))
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip"])
+@pytest.mark.parametrize("name", ["../x/out.png", "a/../../out.png"])
+def test_nothing_is_written_next_to_an_archive(tmp_path, kind, name):
+    path = pack(tmp_path / "data", kind, {name: FILES["B.PNG"], **FILES})
+    refusal(lambda: open_images(path), "`data.path`", "out.png'", "leads out of the archive")
+    source = open_images(path, on_error="skip")
     source.example(0)
     assert os.listdir(tmp_path) == ["data"]
-    assert source.length == 6  # what begins with a dot is hidden, ".." too
+    assert source.length == 6
+    assert len(source.skipped) == 1
 
 
 def test_folders_that_all_share_do_not_change_the_fingerprint(tmp_path):
@@ -130,13 +135,21 @@ def test_links_inside_a_tar_are_followed(tmp_path, packer):
     refusal(lambda: open_images(tmp_path / "t"), "`data.path`", "soft.png", "link")
 
 
-def test_a_later_member_of_the_same_name_replaces_the_earlier(tmp_path):
-    with tarfile.open(tmp_path / "t", "w") as tar:
-        for name in ("B.PNG", "a0.png"):
-            member = tarfile.TarInfo("x.png")
-            member.size = len(FILES[name])
-            tar.addfile(member, io.BytesIO(FILES[name]))
-    source = open_images(tmp_path / "t")
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_of_two_members_of_one_name_the_later_remains_where_skipping_is_allowed(tmp_path, kind):
+    if kind == "tar":
+        with tarfile.open(tmp_path / "t", "w") as tar:
+            for name in ("B.PNG", "a0.png"):
+                member = tarfile.TarInfo("x.png")
+                member.size = len(FILES[name])
+                tar.addfile(member, io.BytesIO(FILES[name]))
+    else:
+        with zipfile.ZipFile(tmp_path / "t", "w") as archive:
+            for name in ("B.PNG", "a0.png"):
+                archive.writestr("x.png", FILES[name])
+    refusal(lambda: open_images(tmp_path / "t"), "`data.path`", "'x.png'", "another of its name")
+    source = open_images(tmp_path / "t", on_error="skip")
     assert source.length == 1
     np.testing.assert_array_equal(source.example(0), PIXELS["a0.png"])
 

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -75,6 +77,26 @@ def test_tfds_parts_and_fingerprints(tfds_dir):
     assert len({source.fingerprint for source in [whole, part, *others]}) == 4
     expected = json.dumps([["l1jax_encoded/1.0.0", "train", 7], 4, 3, 0]).encode()
     assert whole.fingerprint == hashlib.sha256(expected).hexdigest()
+
+
+def test_tfds_labels_are_read_where_they_are_asked_for(tfds_dir):
+    folder, _, labels = tfds_dir
+    for name in ("l1jax_encoded", "l1jax_arrays"):
+        assert open_tfds(folder, name).labels is None
+        source = open_tfds(folder, name, labels=True)
+        np.testing.assert_array_equal(source.labels, labels)
+        assert source.labels.dtype == np.int32
+
+
+def test_tfds_images_are_cached_until_the_files_change(tfds_dir, tmp_path):
+    source = open_tfds(tfds_dir[0], "l1jax_arrays")
+    copy = shutil.copytree(tfds_dir[0], tmp_path / "copy")
+    assert source.stamp is not None
+    for file in copy.rglob("*.array_record*"):
+        os.utime(file, (1, 1))
+    other = open_tfds(copy, "l1jax_arrays")
+    assert other.fingerprint == source.fingerprint
+    assert other.stamp != source.stamp
 
 
 def test_tfds_bad_names(tfds_dir, tmp_path):
