@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 from rich.console import Console
@@ -89,7 +90,8 @@ def main(arguments: Sequence[str]) -> int:
         count = min(options.samples or MOST, source.length)
         if count < 16:
             raise InputError(f"`--workdir` (={workdir}) has {count} real images, and 16 are needed to compare with.")
-        real = take(source, np.sort(order(0, 0, count, source.length)))
+        chosen = order(0, 0, count, source.length)
+        real = take(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # at random, but read in order
     samplers = [Samples(trained, seed, count) for seed in range(options.seeds)]
     with console.status("looking at the images"):
         if trained.task.generator.image_range is None:
@@ -159,7 +161,9 @@ def judge_points(trained: Trained, samples: Sequence[Samples]) -> dict[str, Any]
     if not isinstance(data, config.MixtureData):
         raise InputError(f"`data` (={type(data).__name__}) must be a mixture for a generator of points.")
     mixture = MIXTURES[data.shape]()
-    found = [mode_coverage(own.draw().reshape(-1, 2), mixture.means, mixture.deviation)._asdict() for own in samples]
+    means = jnp.asarray(mixture.means)
+    points = (jnp.asarray(own.draw().reshape(-1, 2)) for own in samples)
+    found = [mode_coverage(own, means, mixture.deviation)._asdict() for own in points]
     return {"modes": {"of": len(mixture.means), **spread(found)}}
 
 
@@ -172,24 +176,25 @@ def judge_images(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Distances, coverage and diversity of the generated images."""
-    views = {"pixels": pixel_features()}
     classifier = make_classifier(trained.experiment, source, say)
-    views |= {"classifier": classifier_features(classifier)} if classifier else {"random": random_features()}
+    views = {"pixels": pixel_features()}
+    if classifier and classifier.shape == real.shape[1:]:  # else of single digits, where images are stacked ones
+        views["classifier"] = classifier_features(classifier)
+    else:
+        views["random"] = random_features()
     if options.inception:
         views["inception"] = inception_features(typed_path("--inception", options.inception))
-    if classifier and classifier.shape != real.shape[1:]:  # of single digits, where images are stacked ones
-        views["random"] = views.pop("classifier") and random_features()
     seen = {name: View(features, extract_all(features, real)) for name, features in views.items()}
     half = len(real) // 2
     by_view: dict[str, list[dict[str, float]]] = {name: [] for name in seen}
-    images, classes = [], []
+    images, classes, of_real = [], [], pair_similarity(real, pairs=500).mean
     for own in samples:
         generated = own.draw()
         for name, view in seen.items():
             scores = feature_scores(view.real, extract_all(view.features, generated), own.seed)
             by_view[name].append(scores)
         similarity = pair_similarity(generated, pairs=500, seed=own.seed).mean
-        images.append({"ms_ssim": float(similarity), "ms_ssim_of_real": float(pair_similarity(real, pairs=500).mean)})
+        images.append({"ms_ssim": float(similarity), "ms_ssim_of_real": float(of_real)})
         if classifier and source.labels is not None:
             classes.append(judge_classes(classifier, generated, source))
     result: dict[str, Any] = {
@@ -203,7 +208,7 @@ def judge_images(
         },
         "images": spread(images),
     }
-    if classes and source.labels is not None:
+    if classes and classifier and source.labels is not None:
         result["modes"] = {"of": len(np.unique(source.labels)), "accuracy": classifier.accuracy, **spread(classes)}
     return result
 
@@ -211,10 +216,8 @@ def judge_images(
 def make_classifier(experiment: config.Config, source: Source, say: Callable[[str], None]) -> Classifier | None:
     """A classifier trained on the labelled images themselves, kept in the cache; None where that is not to be had."""
     data = experiment.data
-    single = data
     if isinstance(data, config.StackedData):
-        single = config.IdxData(data.path, data.split, data.image_size)
-        source = open_source(single)
+        source = open_source(config.IdxData(data.path, data.split, data.image_size))
     if source.labels is None or len(np.unique(source.labels)) < 2 or not set(source.image_shape[:2]) <= set(SIDES):
         return None
     images = take(source, np.arange(source.length))
@@ -263,7 +266,8 @@ def write(result: dict[str, Any], output: Path) -> None:
 
 
 def _rows(seen: Extracted, start: int, stop: int) -> Extracted:
-    return Extracted(*(None if part is None else np.asarray(part)[start:stop] for part in seen))
+    logits = None if seen.logits is None else np.asarray(seen.logits)[start:stop]
+    return Extracted(np.asarray(seen.features)[start:stop], logits)
 
 
 if __name__ == "__main__":

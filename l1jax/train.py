@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import numpy as np
 import tyro
+from jaxtyping import Shaped
 from rich.console import Console
 
 from l1jax.build import build_model, image_shape
@@ -126,7 +127,7 @@ class Job(NamedTuple):
     template: Any
     workdir: Path
     feed: Feed
-    reference: np.ndarray[Any, np.dtype[np.uint8]]
+    reference: Shaped[np.ndarray, "n h w c"]
     console: Console
     say: Callable[[str], None]
 
@@ -228,7 +229,7 @@ def check_shapes(task: Task, seed: int) -> State:
 
 def open_feed(
     experiment: Config, task: Task, source: Source, console: Console
-) -> tuple[Feed, np.ndarray[Any, np.dtype[np.uint8]]]:
+) -> tuple[Feed, Shaped[np.ndarray, "n h w c"]]:
     """Choose between data on the device and streaming; also the real images that samples are compared with."""
     arguments = (experiment.seed, task.draws, experiment.batch_size)
     host = Host(jax.process_index(), jax.process_count())

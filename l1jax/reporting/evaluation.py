@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 ROWS = {
-    "frechet_distance": "Fréchet distance ↓",
-    "kernel_distance": "kernel distance ↓",
+    "frechet_distance": "Fréchet ↓",
+    "kernel_distance": "kernel ↓",
     "precision": "precision ↑",
     "recall": "recall ↑",
     "density": "density ↑",
     "coverage": "coverage ↑",
-    "novelty": "novelty (copies: near 0)",
-    "inception_score": "inception score ↑",
+    "novelty": "novelty",
+    "inception_score": "inception ↑",
 }
 
 
@@ -48,8 +48,8 @@ def _lines(result: Mapping[str, Any]) -> list[str]:
         if "high_quality" in modes:
             lines.append(f"within three standard deviations of a mode: {_number(modes['high_quality'])}")
         divergence = f"reverse divergence of the modes' shares: {_number(modes['reverse_kl'])} nats"
-        held_out = f" (classes by a classifier, held-out accuracy {modes['accuracy']:.4f})" if "accuracy" in modes else ""
-        lines.append(divergence + held_out)
+        by = f", classes by a classifier of accuracy {modes['accuracy']:.4f}" if "accuracy" in modes else ""
+        lines.append(divergence + by)
     if images := result.get("images"):
         of_real = images["ms_ssim_of_real"]["mean"]
         lines.append(f"multi-scale similarity of pairs: {_number(images['ms_ssim'])}, of real ones {of_real:.3g}")
@@ -67,11 +67,9 @@ def _zeros(zeros: Mapping[str, Any], console: Console) -> None:
         name = layer["path"].removesuffix("/kernel")
         table.add_row(name, f"{layer['entries']:,}", f"{share:.1%}", dead, f"{layer['flops']:,}", f"{left:.1%}")
     console.print(table)
-    _say(
-        console,
-        f"kernels: {zeros['kernels']:.2%} zeros; {zeros['effective_parameters']:,} of {zeros['parameters']:,} parameters "
-        f"left; {zeros['compressed_bytes']:,} of {zeros['bytes']:,} bytes with a bitmask",
-    )
+    parameters = f"{zeros['effective_parameters']:,} of {zeros['parameters']:,} parameters"
+    size = f"{zeros['compressed_bytes']:,} of {zeros['bytes']:,} bytes"
+    _say(console, f"kernels: {zeros['kernels']:.2%} zeros; left are {parameters}, and with a bitmask {size}")
 
 
 def _cells(view: Mapping[str, Any], score: str) -> tuple[str, str]:

@@ -1,0 +1,74 @@
+"""What the command that evaluates a run says and writes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from l1jax import evaluate, train
+from l1jax.config import InputError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of a few steps."""
+    workdir = tmp_path_factory.mktemp("runs") / "digits"
+    assert train.main([f"--workdir={workdir}", "--steps=20", "--log-every=20", "--no-cache"]) == 0
+    return workdir
+
+
+def evaluated(workdir, *arguments):
+    assert evaluate.main([f"--workdir={workdir}", "--samples=200", *arguments]) == 0
+    return json.loads((workdir / "evaluation.json").read_text())
+
+
+def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained, capsys):
+    result = evaluated(trained, "--seeds=2")
+    assert result == evaluated(trained, "--seeds=2")
+    assert result["step"] == 20
+    assert "200 of 1,797 training images" in result["protocol"]["real"]
+    assert "held-out accuracy" in result["features"]["classifier"]["protocol"]
+    for view in result["features"].values():
+        scores = view["frechet_distance"]
+        assert scores["mean"] == np.mean(scores["each"])
+        assert scores["deviation"] == np.std(scores["each"], ddof=1)
+        assert scores["mean"] > 5 * view["between_real_halves"]["frechet_distance"]  # 20 steps are few
+        assert view["coverage"]["mean"] < 0.2 < 0.8 < view["between_real_halves"]["coverage"]
+    assert result["modes"]["of"] == 10
+    assert result["modes"]["modes"]["mean"] < 10
+    assert sum(layer["entries"] for layer in result["zeros"]["layers"]) == 64 * 256 + 256 * 256 + 256 * 64
+    said = capsys.readouterr().out
+    assert "Fréchet" in said
+    assert "hidden_1" in said
+    assert f"{result['features']['pixels']['kernel_distance']['mean']:.4g}" in said
+
+
+def test_points_are_judged_by_modes(tmp_path):
+    flags = ["--config=gaussians", "--steps=10", "--log-every=10", "--model.generator-hidden", "8"]
+    assert train.main([f"--workdir={tmp_path / 'points'}", "--data.count=500", *flags]) == 0
+    result = evaluated(tmp_path / "points")
+    assert result["modes"]["of"] == 25
+    assert 0 <= result["modes"]["high_quality"]["mean"] < 0.3
+    assert "features" not in result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds=0"], "`--seeds` (=0)"),
+        (["--samples=3"], "`--samples` (=3)"),
+        (["--output=/nowhere/numbers.json"], "folder that exists"),
+        (["--inception=/nowhere/inception.safetensors"], "inception.safetensors"),
+        (["--path=elsewhere"], "`--path` (='elsewhere') must be empty"),
+        (["--step=7"], "7"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(trained, arguments, words):
+    with pytest.raises(InputError) as refusal:
+        evaluate.main([f"--workdir={trained}", "--samples=50", *arguments])
+    assert words in str(refusal.value)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="must hold a training run"):
+        evaluate.main([f"--workdir={tmp_path}"])
