@@ -21,9 +21,14 @@ if not OPTIMISED and jax.__version_info__ < (0, 11):  # later ones do not start 
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 
 # Newer Pythons' PyTorch comes with gigabytes of libraries for GPUs; the oldest one's tests compare with it.
+collect_ignore = []
 if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
-    collect_ignore = [f"models/test_{name}.py" for name in ("dcgan", "r3gan", "regularisation", "sn_resnet", "summary")]
-    collect_ignore += [f"evaluation/test_{name}.py" for name in ("convert", "inception", "torch_files")]
+    collect_ignore += [
+        f"models/test_{name}.py" for name in ("dcgan", "r3gan", "regularisation", "sn_resnet", "summary")
+    ]
+    collect_ignore += [f"evaluation/test_{name}.py" for name in ("convert", "torch_files")]
+if sys.version_info >= (3, 12) and importlib.util.find_spec("torch_fidelity") is None:
+    collect_ignore.append("evaluation/test_inception.py")
 
 # Tests start the same run again and again: each program is compiled once.
 _compiled = tempfile.TemporaryDirectory(prefix="l1jax-compiled-")

@@ -126,6 +126,8 @@ def train_classifier(
     kept = None if path is None else _load(path, key)
     if kept is not None:
         return kept
+    if path is not None:
+        _make_folder(path.parent)
     parameters = _train(images[~held_out], labels[~held_out].astype(np.int32), settings)
     trained = Classifier(parameters, int(labels.max()) + 1, images.shape[1:], 0.0, key)
     accuracy = float(np.mean(predict(trained, images[held_out]) == labels[held_out]))
@@ -253,10 +255,16 @@ def _flat(parameters: PyTree) -> Tensors:
     return cast(Tensors, flatten_dict(parameters, sep="/"))
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"`folder` (={folder}) must be a folder: {error.strerror or error}.") from error
+
+
 def _save(path: Path, trained: Classifier) -> None:
     described = {name: value for name, value in trained._asdict().items() if name != "parameters"}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         save_tensors(path, _flat(trained.parameters), {"classifier": json.dumps(described)})
     except OSError as error:
         raise InputError(f"`folder` (={path.parent}) must be writable: {error.strerror or error}.") from error

@@ -39,14 +39,19 @@ class Convolution(nn.Module):
     size: tuple[int, int]
     stride: int
     padding: Literal["SAME", "VALID"]
+    mean: bool
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
-        """Convolve, add the bias, and take the positive part."""
+        """Convolve, take the mean of 3×3 pixels if asked, add the bias, and take the positive part.
+
+        A mean in front of a 1×1 convolution is the same behind it, where there are fewer channels.
+        """
         kernel = self.param("kernel", nn.initializers.zeros, (*self.size, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         convolve = _convolve_on_cpu if jax.default_backend() == "cpu" else _convolve
-        return jax.nn.relu(convolve(x, kernel, self.stride, self.padding) + bias)
+        y = convolve(x, kernel, self.stride, self.padding)
+        return jax.nn.relu((_mean(y) if self.mean else y) + bias)
 
 
 class Inception(nn.Module):
@@ -59,7 +64,7 @@ class Inception(nn.Module):
         """Run the network."""
 
         def layer(name: str, x: Images, features: int, height: int, width: int, **how: Any) -> Images:
-            how = {"stride": 1, "padding": "SAME"} | how
+            how = {"stride": 1, "padding": "SAME", "mean": False} | how
             return Convolution(features, (height, width), name=name, **how)(x)
 
         x = layer("Conv2d_1a_3x3", x, 32, 3, 3, stride=2, padding="VALID")
@@ -99,7 +104,7 @@ def _a(layer: Layer, x: Images, pooled: int) -> Images:
     five = layer("branch5x5_2", layer("branch5x5_1", x, 48, 1, 1), 64, 5, 5)
     three = layer("branch3x3dbl_2", layer("branch3x3dbl_1", x, 64, 1, 1), 96, 3, 3)
     three = layer("branch3x3dbl_3", three, 96, 3, 3)
-    return _joined(layer("branch1x1", x, 64, 1, 1), five, three, layer("branch_pool", _mean(x), pooled, 1, 1))
+    return _joined(layer("branch1x1", x, 64, 1, 1), five, three, layer("branch_pool", x, pooled, 1, 1, mean=True))
 
 
 def _b(layer: Layer, x: Images) -> Images:
@@ -115,7 +120,7 @@ def _c(layer: Layer, x: Images, width: int) -> Images:
     twice = layer("branch7x7dbl_2", layer("branch7x7dbl_1", x, width, 1, 1), width, 7, 1)
     twice = layer("branch7x7dbl_4", layer("branch7x7dbl_3", twice, width, 1, 7), width, 7, 1)
     twice = layer("branch7x7dbl_5", twice, 192, 1, 7)
-    return _joined(layer("branch1x1", x, 192, 1, 1), once, twice, layer("branch_pool", _mean(x), 192, 1, 1))
+    return _joined(layer("branch1x1", x, 192, 1, 1), once, twice, layer("branch_pool", x, 192, 1, 1, mean=True))
 
 
 def _d(layer: Layer, x: Images) -> Images:
@@ -126,7 +131,8 @@ def _d(layer: Layer, x: Images) -> Images:
     return _joined(three, seven, _largest(x))
 
 
-def _e(layer: Layer, x: Images, pool: Callable[[Images], Images]) -> Images:
+def _e(layer: Layer, x: Images, mean: bool) -> Images:
+    pooled = x if mean else nn.max_pool(x, (3, 3), padding="SAME")
     once = layer("branch3x3_1", x, 384, 1, 1)
     twice = layer("branch3x3dbl_2", layer("branch3x3dbl_1", x, 448, 1, 1), 384, 3, 3)
     return _joined(
@@ -135,7 +141,7 @@ def _e(layer: Layer, x: Images, pool: Callable[[Images], Images]) -> Images:
         layer("branch3x3_2b", once, 384, 3, 1),
         layer("branch3x3dbl_3a", twice, 384, 1, 3),
         layer("branch3x3dbl_3b", twice, 384, 3, 1),
-        layer("branch_pool", pool(x), 192, 1, 1),
+        layer("branch_pool", pooled, 192, 1, 1, mean=mean),
     )
 
 
@@ -143,9 +149,12 @@ def _joined(*branches: Images) -> Images:
     return jnp.concatenate(branches, axis=-1)
 
 
-def _largest(x: Images, stride: int = 2, padding: str = "VALID") -> Images:
-    """The maximum of 3×3 pixels."""
-    return nn.max_pool(x, (3, 3), (stride, stride), padding)
+def _largest(x: Images) -> Images:
+    """The maximum of 3×3 pixels at every second, one dimension after the other."""
+    for axis in (1, 2):
+        reach = (x.shape[axis] - 3) // 2 * 2 + 1
+        x = jax.tree.reduce(jnp.maximum, [jax.lax.slice_in_dim(x, i, i + reach, 2, axis) for i in range(3)])
+    return x
 
 
 def _mean(x: Images) -> Images:
@@ -163,8 +172,8 @@ BLOCKS: dict[str, Callable[[Layer, Images], Images]] = {
     "Mixed_6d": partial(_c, width=160),
     "Mixed_6e": partial(_c, width=192),
     "Mixed_7a": _d,
-    "Mixed_7b": partial(_e, pool=_mean),
-    "Mixed_7c": partial(_e, pool=partial(_largest, stride=1, padding="SAME")),  # as that graph has it
+    "Mixed_7b": partial(_e, mean=True),
+    "Mixed_7c": partial(_e, mean=False),  # as that graph has it
 }
 
 
