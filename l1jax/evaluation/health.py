@@ -130,4 +130,10 @@ def alarms(values: Mapping[str, float]) -> dict[str, str]:
             f"{100 * value('generator/output_sparsity'):.0f} % of the generated pixels are 0, of the real ones "
             f"{100 * value('real/output_sparsity'):.0f} %: try a smaller strength."
         )
+    beyond = value("generator/saturation") - value("real/saturation")
+    if beyond > 0.3:
+        raised["saturated outputs"] = (
+            f"{100 * value('generator/saturation'):.0f} % of the generated pixels are at an end of their range, of the "
+            f"real ones {100 * value('real/saturation'):.0f} %: try a smaller --generator.learning-rate."
+        )
     return raised

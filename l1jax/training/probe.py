@@ -35,9 +35,9 @@ def make_probe(
         images, real = forward(), from_uint8(real, generator.image_range)
         metrics = {"generator/diversity": diversity(images, real)}
         if generator.image_range is not None:
-            metrics["generator/saturation"] = saturation(images, generator.image_range)
-            metrics["generator/output_sparsity"] = output_sparsity(images, generator.image_range)
-            metrics["real/output_sparsity"] = output_sparsity(real, generator.image_range)
+            for name, seen in (("generator", images), ("real", real)):
+                metrics[f"{name}/saturation"] = saturation(seen, generator.image_range)
+                metrics[f"{name}/output_sparsity"] = output_sparsity(seen, generator.image_range)
         dead = dead_units(forward, rows, batch, key)
         return metrics | {f"generator/dead/{name}": share for name, share in dead.items()}
 

@@ -75,6 +75,8 @@ WELL = {
     "generator/dead/hidden_0": 0.9,
     "generator/output_sparsity": 0.5,
     "real/output_sparsity": 0.4,
+    "generator/saturation": 0.6,
+    "real/saturation": 0.5,
 }
 
 
@@ -86,6 +88,7 @@ WELL = {
         ("divergence", {"discriminator/fake_logit": -2e4}, "--generator.learning-rate"),
         ("vanishing gradient", {"generator/gradient_norm": 1e-9}, "--objective.loss"),
         ("dead layer", {"generator/dead/hidden_0": 1.0}, "--generator.penalty.strength"),
+        ("saturated outputs", {"generator/saturation": 0.98}, "--generator.learning-rate"),
         ("sparse outputs", {"generator/output_sparsity": 0.8}, "smaller strength"),
     ],
 )
