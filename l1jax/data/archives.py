@@ -104,7 +104,12 @@ def _open_folder(path: str) -> Opened:
         for file in map(Path(folder).joinpath, filter(is_image, files)):
             name, status = file.relative_to(path).as_posix(), file.stat()
             sizes[name], times[name] = status.st_size, status.st_mtime_ns
-    return Opened(sizes, lambda name: Path(path, name).read_bytes(), [times[name] for name in sorted(times)], [])
+
+    def read(name: str) -> bytes:
+        with open(os.path.join(path, name), "rb", buffering=0) as file:
+            return file.read()
+
+    return Opened(sizes, read, [times[name] for name in sorted(times)], [])
 
 
 def _open_zip(path: str) -> Opened:

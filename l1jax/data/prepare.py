@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from l1jax import config
 from l1jax.config import InputError
@@ -36,7 +36,7 @@ def prepare_files(path: str, name: str, data_dir: str) -> Any:
     """
     import tensorflow_datasets
 
-    tfds: Any = tensorflow_datasets
+    tfds = cast(Any, tensorflow_datasets)  # its modules are lazy, and no type checker sees through them
     name = name or re.sub(r"\W+", "_", Path(path).name.split(".")[0], flags=re.ASCII).strip("_").lower()
     if not re.fullmatch(r"[a-z]\w*", name, re.ASCII):
         raise InputError(f"`--name` (={name!r}) must begin with a letter and have letters, digits and _ only.")
@@ -47,7 +47,7 @@ def prepare_files(path: str, name: str, data_dir: str) -> Any:
     if folders:
         features["label"] = tfds.features.ClassLabel(names=folders)
 
-    class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self) -> Any:
@@ -76,7 +76,7 @@ def prepare_known(name: str, data_dir: str) -> Any:
     """
     import tensorflow_datasets
 
-    tfds: Any = tensorflow_datasets
+    tfds = cast(Any, tensorflow_datasets)  # its modules are lazy, and no type checker sees through them
     folder = "give a folder or an archive of its images: python -m l1jax.data.prepare FOLDER"
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, file_format="array_record")
@@ -103,7 +103,8 @@ def _records(files: Files, classes: Any) -> Iterator[tuple[str, dict[str, Any]]]
 
 def main(arguments: Sequence[str]) -> int:
     """Prepare what the command line names; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m l1jax.data.prepare", description=__doc__.split("\n\n")[1])
+    description = "Prepare a set that TFDS knows, or images of your own, as ArrayRecord."
+    parser = argparse.ArgumentParser("python -m l1jax.data.prepare", description=description)
     parser.add_argument("what", metavar="NAME_OR_FOLDER", help="a set's name as TFDS knows it, or images' path")
     parser.add_argument("--name", default="", help="name of a set made from images; by default that of the path")
     parser.add_argument("--data-dir", default="", help="where TFDS keeps its data; empty for its own default")

@@ -16,6 +16,7 @@ from l1jax.data.source import Source, take
 
 THREADS = 4  # each makes a batch of its own; more only wait for the GIL
 AHEAD = 8  # batches that are made before they are asked for
+BLOCK = 4  # steps whose batches a worker process hands over at once, which costs as much as for one
 
 
 def streaming_feed(
@@ -38,20 +39,21 @@ def streaming_feed(
         ValueError: if the hosts cannot share a batch evenly.
     """
     batch_indices(seed, 0, 1, draws, batch_size, source.length, host)
-    batches = _Batches(source, seed, draws, batch_size, host)
     processes = workers if source.stamp is not None and source.reopen is not None else 0
-    reader: dict[str, Any] = {"step": None, "iterator": None}
+    batches = _Batches(source, BLOCK if processes else 1, seed, draws, batch_size, host)
+    reader: dict[str, Any] = {"step": None, "iterator": None, "steps": None}
 
     def close() -> None:
         if reader["iterator"] is not None:
             reader["iterator"].close()
-        reader.update(step=None, iterator=None)
+        reader.update(step=None, iterator=None, steps=None)
 
     def chunk(first: int, steps: int) -> Batch:
         if reader["step"] != first:
             close()
-            reader.update(step=first, iterator=_read(batches, first, processes))
-        parts = [next(reader["iterator"]) for _ in range(steps)]
+            iterator = _read(batches, first, processes)
+            reader.update(step=first, iterator=iterator, steps=_single_steps(iterator))
+        parts = [next(reader["steps"]) for _ in range(steps)]
         reader["step"] = first + steps
         return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
 
@@ -59,20 +61,26 @@ def streaming_feed(
 
 
 class _Batches:
-    """One step's batches; in another process it opens the source again."""
+    """The batches of some steps; in another process it opens the source again."""
 
-    def __init__(self, source: Source, *order: Any) -> None:
-        self.source, self.order = source, order
+    def __init__(self, source: Source, steps: int, *order: Any) -> None:
+        self.source, self.steps, self.order = source, steps, order
         self.labels = np.zeros(source.length, np.int32) if source.labels is None else source.labels
 
     def __reduce__(self) -> tuple[Callable[..., "_Batches"], tuple[Any, ...]]:
-        return _reopen, (self.source.reopen, self.source.fingerprint, *self.order)
+        return _reopen, (self.source.reopen, self.source.fingerprint, self.steps, *self.order)
 
     def __call__(self, step: int) -> Batch:
         seed, draws, batch_size, host = self.order
-        index = batch_indices(seed, step, 1, draws, batch_size, self.source.length, host)[0]
+        index = batch_indices(seed, step, self.steps, draws, batch_size, self.source.length, host)
         images = take(self.source, index.ravel())
         return Batch(images.reshape(*index.shape, *self.source.image_shape), index, self.labels[index])
+
+
+def _single_steps(blocks: Iterator[Batch]) -> Iterator[Batch]:
+    for block in blocks:
+        owned = jax.tree.map(np.array, block)  # a worker's arrays lie in memory that it takes back
+        yield from (Batch(*(leaf[i] for leaf in owned)) for i in range(len(owned.index)))
 
 
 def _reopen(reopen: Callable[[], Source], fingerprint: str, *order: Any) -> _Batches:
@@ -85,7 +93,7 @@ def _reopen(reopen: Callable[[], Source], fingerprint: str, *order: Any) -> _Bat
 def _read(batches: _Batches, step: int, processes: int) -> Iterator[Batch]:
     import grain
 
-    endless = grain.MapDataset.range(step, np.iinfo(np.int32).max).map(batches)
+    endless = grain.MapDataset.range(step, np.iinfo(np.int32).max, batches.steps).map(batches)
     if not processes:
         return iter(endless.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
     from absl import flags
@@ -93,7 +101,9 @@ def _read(batches: _Batches, step: int, processes: int) -> Iterator[Batch]:
     if not flags.FLAGS.is_parsed():  # the workers are handed these flags, which only absl's own programs parse
         flags.FLAGS.mark_as_parsed()
     alone = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-    options = grain.MultiprocessingOptions(num_workers=processes, per_worker_buffer_size=max(1, AHEAD // processes))
+    options = grain.MultiprocessingOptions(
+        num_workers=processes, per_worker_buffer_size=max(1, AHEAD // BLOCK // processes)
+    )
     return iter(endless.to_iter_dataset(alone).mp_prefetch(options, worker_init_fn=_begin_worker))
 
 
