@@ -17,22 +17,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key
 from measure import RESULTS, write_result
+from seeds import CHUNK, keys, start, trainer
 
 from l1jax.command_line import load_experiment
 from l1jax.config import L1, Config, MixtureData
-from l1jax.data.batches import Batch
 from l1jax.data.mixtures import MIXTURES, Mixture, draw
 from l1jax.evaluation.coverage import ModeCoverage, mode_coverage
-from l1jax.models.gan import AXIS
 from l1jax.penalties import sparsity
 from l1jax.training.state import GanState, Task
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 
-POINTS, SAMPLES, CHUNK = 100_000, 2_500, 1_000
+POINTS, SAMPLES = 100_000, 2_500
 EXPERIMENT = load_experiment("gaussians")
 REPORTED = {
     "grid": {
@@ -41,23 +38,6 @@ REPORTED = {
     },
     "ring": {"PacGAN2": {"modes": 7.9, "high_quality": 0.956}},
 }
-
-
-def trainer(task: Task, points: Float[Array, "n 2"], batch_size: int) -> Any:
-    """(states, keys) → states, `CHUNK` steps of every seed; each seed draws its own batches."""
-
-    def steps(state: GanState, key: Key[Array, ""]) -> GanState:
-        def body(state: GanState, _: None) -> tuple[GanState, None]:
-            own = jax.random.fold_in(key, state.step)
-            index = jax.random.randint(jax.random.fold_in(own, 0), (task.draws, batch_size), 0, len(points))
-            batch = Batch(points[index][..., None, None, :], index, jnp.zeros_like(index))
-            return task.step(state, batch, own)[0], None
-
-        return jax.lax.scan(body, state, length=CHUNK)[0]
-
-    mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))  # the step's collectives need their axis
-    mapped = jax.shard_map(jax.vmap(steps), mesh=mesh, in_specs=(P(), P()), out_specs=P())
-    return jax.jit(mapped, donate_argnums=0)
 
 
 def judge(task: Task, mixture: Mixture, state: GanState, key: Key[Array, ""]) -> tuple[ModeCoverage, Array]:
@@ -75,17 +55,14 @@ def fit(experiment: Config, seeds: int) -> dict[str, Any]:
     mixture = MIXTURES[experiment.data.shape]()
     points, _ = draw(mixture, POINTS, experiment.data.draw_seed)
     task = make_task(experiment, (1, 1, 2))
-    train = trainer(task, jnp.asarray(points), experiment.batch_size)
+    train = trainer(task, jnp.asarray(points).reshape(-1, 1, 1, 2), experiment.batch_size)
     judged = jax.jit(jax.vmap(lambda state, key: judge(task, mixture, state, key)))
 
-    def keys(name: str) -> Key[Array, " seeds"]:
-        return jnp.stack([stream(seed, name) for seed in range(seeds)])
-
-    state: PyTree = jax.jit(jax.vmap(task.init))(keys("parameters"))
+    state = start(task, seeds)
     curve, begin = [], time.perf_counter()
     for step in range(CHUNK, experiment.steps + 1, CHUNK):
-        state = train(state, keys("training"))
-        coverage, zeros = judged(state, keys("samples"))
+        state = train(state, keys(seeds, "training"))
+        coverage, zeros = judged(state, keys(seeds, "samples"))
         values = {**coverage._asdict(), "zeros": zeros}
         curve.append({"step": step, **{name: float(jnp.mean(value)) for name, value in values.items()}})
         print({name: round(value, 4) for name, value in curve[-1].items()}, flush=True)

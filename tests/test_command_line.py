@@ -160,7 +160,7 @@ def test_help_of_sample_lists_its_flags(capsys):
         ),
         (["--batch=3"], "`--batch` is not a flag here; the nearest: --batch-size"),
         (["--strength", "1"], "the nearest: --generator.penalty.strength, --discriminator.penalty.strength"),
-        (["--data.path", "x"], "`--data.path` is not a flag here; give --data image or --data idx or --data stacked"),
+        (["--data.path", "x"], "`--data.path` is not a flag here; give --data image or --data array or --data idx or"),
         (["--model.channels", "8"], "give --model dcgan or --model r3gan or --model vae to have it"),
         (["--bogus", "1"], "`--bogus` is not a flag here (see prog --help)."),
         (["--help", "--bogus"], "`--bogus` is not a flag here"),
@@ -170,7 +170,7 @@ def test_help_of_sample_lists_its_flags(capsys):
         (["--config"], "Missing value for argument '--config'"),
         (
             ["--data", "video"],
-            "invalid choice 'video' for argument '--data'; expected one of ('digits', 'image', 'idx',",
+            "invalid choice 'video' for argument '--data'; expected one of ('digits', 'image', 'array',",
         ),
         (["--steps", "1e3"], "Error parsing --steps: invalid literal for int() with base 10: '1e3' (see prog --help)."),
         (["--generator.b1", "half"], "Error parsing --generator.b1: could not convert string to float: 'half'"),

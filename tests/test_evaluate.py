@@ -13,7 +13,7 @@ from l1jax.config import InputError
 def trained(tmp_path_factory):
     """A run of a few steps."""
     workdir = tmp_path_factory.mktemp("runs") / "digits"
-    assert train.main([f"--workdir={workdir}", "--steps=20", "--log-every=20", "--no-cache"]) == 0
+    assert train.main([f"--workdir={workdir}", "--steps=20", "--log-every=20"]) == 0
     return workdir
 
 

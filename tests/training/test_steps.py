@@ -90,6 +90,14 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
         gradient = jax.vmap(jax.grad(lambda one: discriminate(params, one[None])[0]))(x)
         return jnp.mean(jnp.sum(gradient**2, (1, 2, 3)))
 
+    def norms(grads):
+        each = {
+            f"gradient_norm/{layer}/{name}": jnp.sqrt(jnp.sum(leaf**2))
+            for layer, leaves in grads.items()
+            for name, leaf in leaves.items()
+        }
+        return {**each, "gradient_norm": jnp.sqrt(sum(norm**2 for norm in each.values()))}
+
     # Drawn outside, for these are float32 and rounding there shows.
     drawn = [gan.generator.latents(key, BATCH) for key in jax.random.split(KEY, n_critic)]
     seen = [from_uint8(image, (-1, 1)) for image in images.image]
@@ -106,10 +114,11 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
                     r1 / 2 * penalty(params, real) + r2 / 2 * penalty(params, fake),
                 )
                 means = {"real_logit": jnp.mean(logits[0]), "fake_logit": jnp.mean(logits[1])}
+                means["accuracy"] = jnp.mean(logits[0] > logits[1])
                 return loss + squares, {"loss": loss, "gradient_penalty": squares, **means}
 
             grads, told = jax.grad(total, has_aux=True)(d)
-            told["gradient_norm"] = jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(grads)))
+            told |= norms(grads)
             d = jax.tree.map(lambda p, u: p - RATE * u, d, grads)
 
         def objective(params):
@@ -117,9 +126,9 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
             return generator_loss(discriminate(d, real), logits), jnp.mean(logits)
 
         (value, logit), grads = jax.value_and_grad(objective, has_aux=True)(g)
-        norm = jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(grads)))
         told = {f"discriminator/{name}": number for name, number in told.items()}
-        told |= {"generator/loss": value, "generator/logit": logit, "generator/gradient_norm": norm, "taken": 1.0}
+        told |= {f"generator/{name}": norm for name, norm in norms(grads).items()}
+        told |= {"generator/loss": value, "generator/logit": logit, "taken": 1.0}
         return d, jax.tree.map(lambda p, u: p - RATE * u, g, grads), told
 
     expected = textbook(state.discriminator.params, state.generator.params)

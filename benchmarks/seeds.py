@@ -1,0 +1,43 @@
+"""Training all seeds of an experiment in one compiled program, each with batches of its own."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Key, PyTree, Shaped
+
+from l1jax.data.batches import Batch
+from l1jax.models.gan import AXIS
+from l1jax.training.state import GanState, Task
+from l1jax.training.task import stream
+
+CHUNK = 1_000  # steps of one compiled call
+
+
+def keys(seeds: int, name: str) -> Key[Array, " seeds"]:
+    """A key for this use of each seed, the one that training alone has."""
+    return jnp.stack([stream(seed, name) for seed in range(seeds)])
+
+
+def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int) -> Any:
+    """(states, keys) → states, `CHUNK` steps of every seed; the states are donated."""
+
+    def steps(state: GanState, key: Key[Array, ""]) -> GanState:
+        def body(state: GanState, _: None) -> tuple[GanState, None]:
+            own = jax.random.fold_in(key, state.step)
+            index = jax.random.randint(jax.random.fold_in(own, 0), (task.draws, batch_size), 0, len(images))
+            return task.step(state, Batch(images[index], index, jnp.zeros_like(index)), own)[0], None
+
+        return jax.lax.scan(body, state, length=CHUNK)[0]
+
+    mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))  # the step's collectives need their axis
+    mapped = jax.shard_map(jax.vmap(steps), mesh=mesh, in_specs=(P(), P()), out_specs=P())
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def start(task: Task, seeds: int) -> PyTree:
+    """The states that training starts from."""
+    return jax.jit(jax.vmap(task.init))(keys(seeds, "parameters"))
