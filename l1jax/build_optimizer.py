@@ -113,6 +113,9 @@ def build_optimizer(optimizer: config.Optimizer, updates_per_step: int = 1) -> o
     scale = _build_scale(o, updates_per_step)
 
     def make(rate: Float[Array, ""]) -> optax.GradientTransformation:
+        if _without_effect(o):
+            carried = proximal(penalty, rate, scale=scale)  # its state tells the strength, 0
+            return optax.chain(_plain(o, rate), optax.GradientTransformation(carried.init, _as_they_are))
         if o.method == "metric":
             return _proximal(o, rate, penalty, scale)
         inner = _plain(o, rate)
@@ -125,6 +128,17 @@ def build_optimizer(optimizer: config.Optimizer, updates_per_step: int = 1) -> o
         factor = build_schedule(o.learning_rate_schedule, updates_per_step)
         rate = lambda count: o.learning_rate * factor(count)  # noqa: E731
     return with_learning_rate(make, rate)
+
+
+def _without_effect(o: config.Optimizer) -> bool:
+    """Whether the penalty is 0 everywhere, so that its prox would only cost time."""
+    strengths = [value for name, value in vars(o.penalty).items() if name.endswith("strength")]
+    constrained = isinstance(o.penalty, config.NonnegativeL1 | config.L1Ball)
+    return not (constrained or any(strengths) or o.algorithm in ("rmda", "ramda"))
+
+
+def _as_they_are(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Any]:
+    return updates, state
 
 
 def _check_optimizer(o: config.Optimizer) -> None:

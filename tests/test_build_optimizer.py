@@ -4,6 +4,7 @@ import dataclasses
 import math
 import typing
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -13,6 +14,7 @@ import l1jax
 from l1jax import config
 from l1jax.build_optimizer import build_optimizer, build_penalty, build_schedule
 from l1jax.config import InputError, Optimizer, Schedule
+from l1jax.transforms import strength
 from l1jax.transforms.learning_rate import learning_rate, set_learning_rate_scale
 
 PENALTIES = {
@@ -153,3 +155,25 @@ def test_what_does_not_go_together_is_refused(changes, words):
     with pytest.raises(InputError) as caught:
         build_optimizer(dataclasses.replace(Optimizer(), **changes))
     assert str(caught.value).startswith(words)
+
+
+def final(tx, start=PARAMS):
+    params, state = start, tx.init(start)
+    for _ in range(5):
+        updates, state = tx.update(GRADS, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+@pytest.mark.parametrize("penalty", [config.L1(), config.L2(), config.ElasticNet(), config.GroupL1()])
+@pytest.mark.parametrize("method", ["metric", "plain", "subgradient"])
+def test_a_penalty_of_strength_zero_costs_nothing_and_tells_its_strength(penalty, method):
+    params, state = final(build_optimizer(Optimizer(RATE, penalty=penalty, method=method)))
+    expected, _ = final(optax.adam(RATE, 0.5, 0.999))
+    np.testing.assert_array_equal(params["layer"]["kernel"], expected["layer"]["kernel"])
+    assert all(float(value) == 0 for value in jax.tree.leaves(strength(state)))
+
+
+def test_a_constraint_holds_without_a_strength():
+    params, _ = final(build_optimizer(Optimizer(RATE, penalty=config.NonnegativeL1())))
+    assert float(params["layer"]["kernel"].min()) == 0

@@ -27,6 +27,7 @@ from l1jax.training.task import stream
 GRID = 64  # images of a sample grid
 POINTS = 2_000  # points of a plot of them
 JUDGED = 512  # images, real and generated each, that the kernel distance looks at
+PROBED = 128  # images that a look at the generator's health takes
 
 
 class NotFinite(RuntimeError):
@@ -114,7 +115,7 @@ def train(
             last = step == experiment.steps
             if last or step % experiment.sample_every == 0:
                 save_grid(step, state)
-                found = jax.device_get(probe(state, jnp.asarray(reference), judged_latents, probe_key))
+                found = jax.device_get(probe(state, jnp.asarray(reference), judged_latents[:PROBED], probe_key))
                 values |= {name: float(value) for name, value in found.items()}
                 watch(step, values)
             if saving := last or step % experiment.checkpoint_every == 0:
