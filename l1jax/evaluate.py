@@ -16,6 +16,7 @@ from jaxtyping import Shaped
 from rich.console import Console
 
 from l1jax import config
+from l1jax.build import build_model
 from l1jax.command_line import parse, run, typed_path
 from l1jax.config import InputError
 from l1jax.data.batches import order
@@ -28,16 +29,21 @@ from l1jax.evaluation import class_coverage, mode_coverage, pair_similarity
 from l1jax.evaluation.classifier import Classifier, classifier_features, predict, stacked_classes, train_classifier
 from l1jax.evaluation.features import Extracted, Features, extract_all, pixel_features, random_features
 from l1jax.evaluation.inception import inception_features
+from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
+from l1jax.models import Vae
 from l1jax.models.summary import layers
+from l1jax.objectives.variational import bits_per_dimension
 from l1jax.reporting.evaluation import show_evaluation
 from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.state import VaeState
 from l1jax.training.task import stream
 from l1jax.training.trained import Trained, open_trained
 
 Images = Shaped[np.ndarray, "count height width channels"]
 MOST = 5_000  # images that are compared unless another number is asked for
+BOUNDED, DRAWS = 500, 128  # images whose likelihood is bounded, and draws of latents for each
 SIDES = range(8, 129)  # of images that the classifier takes
 
 
@@ -92,12 +98,14 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"`--workdir` (={workdir}) has {count} real images, and 16 are needed to compare with.")
         chosen = order(0, 0, count, source.length)
         real = take(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # at random, but read in order
+        labels = None if source.labels is None else source.labels[chosen]
     samplers = [Samples(trained, seed, count) for seed in range(options.seeds)]
     with console.status("looking at the images"):
         if trained.task.generator.image_range is None:
             found = judge_points(trained, samplers)
         else:
             found = judge_images(trained, source, real, samplers, options, say)
+            found |= judge_likelihood(trained, real, labels)
     zeros = count_zeros(trained.state.average.params, layers(trained.task.generator.network.init))
     result = {
         "step": trained.step,
@@ -211,6 +219,26 @@ def judge_images(
     if classes and classifier and source.labels is not None:
         result["modes"] = {"of": len(np.unique(source.labels)), "accuracy": classifier.accuracy, **spread(classes)}
     return result
+
+
+def judge_likelihood(trained: Trained, real: Images, labels: np.ndarray | None) -> dict[str, Any]:
+    """The importance-weighted bound of a variational autoencoder on real images; nothing for other models."""
+    model = build_model(trained.experiment.model, trained.task.generator.image_shape)
+    if not (isinstance(model, Vae) and isinstance(trained.state, VaeState)):
+        return {}
+    count = min(BOUNDED, len(real))
+    label = jnp.asarray(labels[:count]) if model.generator.classes and labels is not None else None
+    bound, key = jax.jit(log_likelihood(model, DRAWS)), stream(0, "likelihood")
+    encoder, decoder = trained.state.encoder.params, trained.state.average.params
+    nats = np.asarray(bound(encoder, decoder, jnp.asarray(real[:count]), key, label), np.float64)
+    return {
+        "likelihood": {
+            "protocol": f"importance-weighted bound, {DRAWS} draws, {model.likelihood}, {count:,} of the real images",
+            "nats": float(nats.mean()),
+            "standard_error": float(nats.std(ddof=1) / np.sqrt(count)),
+            "bits_per_dimension": float(bits_per_dimension(jnp.asarray(-nats.mean()), real.shape[1:])),
+        }
+    }
 
 
 def make_classifier(experiment: config.Config, source: Source, say: Callable[[str], None]) -> Classifier | None:

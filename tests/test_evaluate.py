@@ -17,8 +17,8 @@ def trained(tmp_path_factory):
     return workdir
 
 
-def evaluated(workdir, *arguments):
-    assert evaluate.main([f"--workdir={workdir}", "--samples=200", *arguments]) == 0
+def evaluated(workdir, *arguments, samples=200):
+    assert evaluate.main([f"--workdir={workdir}", f"--samples={samples}", *arguments]) == 0
     return json.loads((workdir / "evaluation.json").read_text())
 
 
@@ -50,6 +50,16 @@ def test_points_are_judged_by_modes(tmp_path):
     assert result["modes"]["of"] == 25
     assert 0 <= result["modes"]["high_quality"]["mean"] < 0.3
     assert "features" not in result
+
+
+def test_an_autoencoders_likelihood_is_bounded(tmp_path, capsys):
+    flags = ["--config=vae_digits", "--steps=10", "--log-every=10", "--model.hidden", "16"]
+    assert train.main([f"--workdir={tmp_path / 'vae'}", *flags]) == 0
+    bound = evaluated(tmp_path / "vae", "--seeds=1", samples=40)["likelihood"]
+    np.testing.assert_allclose(bound["bits_per_dimension"], -bound["nats"] / (64 * np.log(2)), rtol=1e-6)
+    logged = json.loads((tmp_path / "vae" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert bound["nats"] > logged["bound"]  # the mean over the first steps, with one draw
+    assert "bits/dim" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def _lines(result: Mapping[str, Any]) -> list[str]:
     if images := result.get("images"):
         of_real = images["ms_ssim_of_real"]["mean"]
         lines.append(f"multi-scale similarity of pairs: {_number(images['ms_ssim'])}, of real ones {of_real:.3g}")
+    if bound := result.get("likelihood"):
+        nats = f"{bound['nats']:.4g} ± {bound['standard_error']:.1g} nats"
+        lines.append(
+            f"log-likelihood at least {nats}, {bound['bits_per_dimension']:.4g} bits/dim ({bound['protocol']})"
+        )
     return lines
 
 
