@@ -1,6 +1,6 @@
 """Which Gaussians a dense and a sparse generator reach: PacGAN's protocol, all seeds in one compiled program.
 
-Run:  python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 1e-4] [--seeds 10] [--steps N]
+Run:  python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 2e-5] [--seeds 10] [--steps N]
 
 Trains `experiments/gaussians.py` on 100,000 points and judges 2,500 from the averaged generator: modes reached, share
 of points within three standard deviations of a mean, reverse divergence of the modes' shares (Lin et al., "PacGAN",
@@ -73,7 +73,7 @@ def fit(experiment: Config, seeds: int) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mixture", choices=MIXTURES, action="append", help="default: both")
-    parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 1e-5])
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 2e-5])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, help=f"a multiple of {CHUNK}; default: {EXPERIMENT.steps:,}")
     parser.add_argument("--output", type=Path, default=RESULTS / f"gaussians-{jax.default_backend()}.json")
