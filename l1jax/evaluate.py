@@ -92,7 +92,11 @@ def main(arguments: Sequence[str]) -> int:
 
     trained = open_trained(workdir, options.step, say)
     with console.status("reading the real images"):
-        source, origin = open_real(trained.experiment, options.path)
+        trained = trained._replace(experiment=moved(trained.experiment, options.path))
+        training, held_out = open_examples(
+            trained.experiment.data, trained.experiment.holdout, trained.experiment.cache
+        )
+        source, origin = (training, "training images") if held_out is None else (held_out, "held-out images")
         count = min(options.samples or MOST, source.length)
         if count < 16:
             raise InputError(f"`--workdir` (={workdir}) has {count} real images, and 16 are needed to compare with.")
@@ -104,7 +108,8 @@ def main(arguments: Sequence[str]) -> int:
         if trained.task.generator.image_range is None:
             found = judge_points(trained, samplers)
         else:
-            found = judge_images(trained, source, real, samplers, options, say)
+            classifier = make_classifier(trained.experiment, training, say)
+            found = judge_images(classifier, source, real, samplers, options)
             found |= judge_likelihood(trained, real, labels)
     zeros = count_zeros(trained.state.average.params, layers(trained.task.generator.network.init))
     result = {
@@ -135,19 +140,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def open_real(experiment: config.Config, path: str) -> tuple[Source, str]:
-    """The held-out images if there are any, else those of the training, and what they are.
+def moved(experiment: config.Config, path: str) -> config.Config:
+    """The experiment with its images at another path, if one is given.
 
     Raises:
-        InputError: if they cannot be opened.
+        InputError: if its data have no path.
     """
     data = experiment.data
-    if path:
-        if not hasattr(data, "path"):
-            raise InputError(f"`--path` (={path!r}) must be empty for `data` (={type(data).__name__}), which has none.")
-        data = dataclasses.replace(data, path=path)  # type: ignore[call-arg]
-    training, held_out = open_examples(data, experiment.holdout, experiment.cache)
-    return (training, "training images") if held_out is None else (held_out, "held-out images")
+    if not path:
+        return experiment
+    if not hasattr(data, "path"):
+        raise InputError(f"`--path` (={path!r}) must be empty for `data` (={type(data).__name__}), which has none.")
+    return dataclasses.replace(experiment, data=dataclasses.replace(data, path=path))  # type: ignore[call-arg]
 
 
 class Samples(NamedTuple):
@@ -176,15 +180,13 @@ def judge_points(trained: Trained, samples: Sequence[Samples]) -> dict[str, Any]
 
 
 def judge_images(
-    trained: Trained,
+    classifier: Classifier | None,
     source: Source,
     real: Images,
     samples: Sequence[Samples],
     options: EvaluateOptions,
-    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Distances, coverage and diversity of the generated images."""
-    classifier = make_classifier(trained.experiment, source, say)
     views = {"pixels": pixel_features()}
     if classifier and classifier.shape == real.shape[1:]:  # else of single digits, where images are stacked ones
         views["classifier"] = classifier_features(classifier)
@@ -242,7 +244,7 @@ def judge_likelihood(trained: Trained, real: Images, labels: np.ndarray | None) 
 
 
 def make_classifier(experiment: config.Config, source: Source, say: Callable[[str], None]) -> Classifier | None:
-    """A classifier trained on the labelled images themselves, kept in the cache; None where that is not to be had."""
+    """A classifier of the labelled training images, kept in the cache; None where that is not to be had."""
     data = experiment.data
     if isinstance(data, config.StackedData):
         source = open_source(config.IdxData(data.path, data.split, data.image_size))

@@ -43,6 +43,23 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
     assert f"{result['features']['pixels']['kernel_distance']['mean']:.4g}" in said
 
 
+def test_the_classifier_never_sees_the_held_out_images_that_it_judges(tmp_path, monkeypatch):
+    flags = ["--steps=10", "--log-every=10", "--holdout=0.25"]
+    assert train.main([f"--workdir={tmp_path / 'digits'}", *flags]) == 0
+    sizes = []
+
+    def refuse(images, labels, folder):
+        sizes.append(len(images))
+        raise ValueError("not now")
+
+    monkeypatch.setattr(evaluate, "train_classifier", refuse)
+    result = evaluated(tmp_path / "digits", "--seeds=1", samples=40)
+    assert "held-out images" in result["protocol"]["real"]
+    held_out = int(result["protocol"]["real"].split(" of ")[1].split()[0].replace(",", ""))
+    assert sizes == [1_797 - held_out]
+    assert set(result["features"]) == {"pixels", "random"}
+
+
 def test_points_are_judged_by_modes(tmp_path):
     flags = ["--config=gaussians", "--steps=10", "--log-every=10", "--model.generator-hidden", "8"]
     assert train.main([f"--workdir={tmp_path / 'points'}", "--data.count=500", *flags]) == 0
