@@ -103,13 +103,14 @@ def main(arguments: Sequence[str]) -> int:
         chosen = order(0, 0, count, source.length)
         real = take(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # at random, but read in order
         labels = None if source.labels is None else source.labels[chosen]
-    samplers = [Samples(trained, seed, count) for seed in range(options.seeds)]
+    sampler = make_sampler(trained.task.generator)
+    samples = [Samples(trained, sampler, seed, count) for seed in range(options.seeds)]
     with console.status("looking at the images"):
         if trained.task.generator.image_range is None:
-            found = judge_points(trained, samplers)
+            found = judge_points(trained, samples)
         else:
             classifier = make_classifier(trained.experiment, training, say)
-            found = judge_images(classifier, source, real, samplers, options)
+            found = judge_images(classifier, source, real, samples, options)
             found |= judge_likelihood(trained, real, labels)
     zeros = count_zeros(trained.state.average.params, layers(trained.task.generator.network.init))
     result = {
@@ -158,13 +159,14 @@ class Samples(NamedTuple):
     """One seed's generated images."""
 
     trained: Trained
+    sampler: Callable[..., Images]  # compiled once for all seeds
     seed: int
     count: int
 
     def draw(self) -> Images:
         """Generate them; the same for the same seed."""
         latents = draw_latents(self.trained.task.generator, stream(self.seed, "evaluation"), self.count)
-        return make_sampler(self.trained.task.generator)(self.trained.state.average, latents)
+        return self.sampler(self.trained.state.average, latents)
 
 
 def judge_points(trained: Trained, samples: Sequence[Samples]) -> dict[str, Any]:
@@ -197,14 +199,13 @@ def judge_images(
     seen = {name: View(features, extract_all(features, real)) for name, features in views.items()}
     half = len(real) // 2
     by_view: dict[str, list[dict[str, float]]] = {name: [] for name in seen}
-    images, classes, of_real = [], [], pair_similarity(real, pairs=500).mean
+    similarities, classes = [], []
     for own in samples:
         generated = own.draw()
         for name, view in seen.items():
             scores = feature_scores(view.real, extract_all(view.features, generated), own.seed)
             by_view[name].append(scores)
-        similarity = pair_similarity(generated, pairs=500, seed=own.seed).mean
-        images.append({"ms_ssim": float(similarity), "ms_ssim_of_real": float(of_real)})
+        similarities.append({"ms_ssim": pair_similarity(generated, pairs=500, seed=own.seed).mean})
         if classifier and source.labels is not None:
             classes.append(judge_classes(classifier, generated, source))
     result: dict[str, Any] = {
@@ -216,7 +217,7 @@ def judge_images(
             }
             for name, view in seen.items()
         },
-        "images": spread(images),
+        "images": {"ms_ssim_of_real": float(pair_similarity(real, pairs=500).mean), **spread(similarities)},
     }
     if classes and classifier and source.labels is not None:
         result["modes"] = {"of": len(np.unique(source.labels)), "accuracy": classifier.accuracy, **spread(classes)}

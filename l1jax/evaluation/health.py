@@ -1,7 +1,7 @@
 """Whether a generator is well: units that died, outputs that saturate, images that are all alike, and what to try."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import jax
@@ -87,9 +87,9 @@ def alarms(values: Mapping[str, float]) -> dict[str, str]:
         Name of each alarm → one sentence.
     """
 
-    def value(name: str, otherwise: float = float("nan")) -> float:
-        found = values.get(name, otherwise)
-        return found if isfinite(found) else float("nan")
+    def value(name: str) -> float:
+        found = values.get(name, nan)
+        return found if isfinite(found) else nan
 
     raised = {}
     if value("generator/diversity") < 0.1:

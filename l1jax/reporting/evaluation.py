@@ -51,7 +51,7 @@ def _lines(result: Mapping[str, Any]) -> list[str]:
         by = f", classes by a classifier of accuracy {modes['accuracy']:.4f}" if "accuracy" in modes else ""
         lines.append(divergence + by)
     if images := result.get("images"):
-        of_real = images["ms_ssim_of_real"]["mean"]
+        of_real = images["ms_ssim_of_real"]
         lines.append(f"multi-scale similarity of pairs: {_number(images['ms_ssim'])}, of real ones {of_real:.3g}")
     if bound := result.get("likelihood"):
         nats = f"{bound['nats']:.4g} ± {bound['standard_error']:.1g} nats"
