@@ -7,6 +7,7 @@ from PIL import Image
 
 from l1jax import sample, train
 from l1jax.config import InputError
+from l1jax.training import run as training
 
 TINY = (
     "--model.classes 10 --model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 "
@@ -18,7 +19,7 @@ TINY = (
 def one_device():
     """Enough here, and compiled in less time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "find_devices", lambda: jax.devices()[:1])
+        patch.setattr(training, "find_devices", lambda: jax.devices()[:1])
         yield
 
 

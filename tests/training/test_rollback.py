@@ -7,6 +7,7 @@ import pytest
 
 from l1jax import train
 from l1jax.config import InputError
+from l1jax.training import run as training
 from l1jax.training.rollback import Rollback, plan_rollback, read_rollback, write_rollback
 
 # Gradient descent on least squares has a largest stable step; the warm-up passes it after the first checkpoint.
@@ -27,7 +28,7 @@ class Killed(BaseException):
 def one_device():
     """Enough here, and compiled in less time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "find_devices", lambda: jax.devices()[:1])
+        patch.setattr(training, "find_devices", lambda: jax.devices()[:1])
         yield
 
 
@@ -98,7 +99,7 @@ def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_
 
 @pytest.mark.parametrize("moment", ["before the note", "after the note", "after some steps"])
 def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(recovered, tmp_path, monkeypatch, moment):
-    workdir, write, loop, calls = tmp_path / "run", train.write_rollback, train.train, []
+    workdir, write, loop, calls = tmp_path / "run", training.write_rollback, training.train, []
 
     def write_and_die(*arguments):
         if moment == "after the note":
@@ -116,9 +117,9 @@ def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(recovered, tmp_path,
         return loop(experiment, task, runner, state, resident, chunk, *rest)
 
     if moment == "after some steps":
-        monkeypatch.setattr(train, "train", train_and_die)
+        monkeypatch.setattr(training, "train", train_and_die)
     else:
-        monkeypatch.setattr(train, "write_rollback", write_and_die)
+        monkeypatch.setattr(training, "write_rollback", write_and_die)
     with pytest.raises(Killed):
         run(workdir)
     monkeypatch.undo()
