@@ -20,7 +20,7 @@ from l1jax.penalties.l1 import (
     soft_threshold,
     weighted_l1,
 )
-from l1jax.penalties.largest_strength import largest_strength
+from l1jax.penalties.largest_strength import first_strength, largest_strength
 from l1jax.penalties.max_norm import L1Ball, Linf, l1_ball, linf
 from l1jax.penalties.sparsity import Sparsity, path_name, selected, sparsity
 from l1jax.penalties.sum_of import SumOf, in_layout, sum_of
@@ -52,6 +52,7 @@ __all__ = [
     "check_penalty",
     "convex_part",
     "elastic_net",
+    "first_strength",
     "group_axes",
     "group_l1",
     "group_mcp",

@@ -59,7 +59,7 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
     penalties = leaf_penalties(penalty, params)
     for leaf_penalty in penalties:
         _refuse_penalty(leaf_penalty)
-    first = _first_strength(penalty)
+    first = first_strength(penalty)
     start = treedef.unflatten(
         [leaf if p is None else jnp.zeros_like(leaf) for p, leaf in zip(penalties, leaves, strict=True)]
     )
@@ -97,7 +97,12 @@ def _refuse_penalty(penalty: Any) -> None:
             raise ValueError(f"`penalty` has {type(part).__name__}, which {why}; {_REMEDY}.")
 
 
-def _first_strength(penalty: Penalty) -> float:
+def first_strength(penalty: Penalty) -> float:
+    """The penalty's first strength that is not zero, which `largest_strength` is a value for.
+
+    Raises:
+        ValueError: if there is none.
+    """
     for path, leaf in jax.tree_util.tree_leaves_with_path(penalty):
         if getattr(path[-1], "name", "").endswith("strength") and float(leaf) > 0:
             return float(leaf)

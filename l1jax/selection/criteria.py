@@ -1,0 +1,139 @@
+"""Information criteria: how well a model fits its own examples, less what its freedom accounts for."""
+
+from typing import TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import ArrayLike, Float, Float64
+from scipy.special import gammaln
+
+from l1jax.config import InputError
+from l1jax.penalties import Penalty
+
+Numbers: TypeAlias = Float64[np.ndarray, "*models"] | np.float64
+
+
+def gaussian_log_likelihood(squares: ArrayLike, examples: int, variance: ArrayLike | None = None) -> Numbers:
+    """−n/2·log 2πσ² − RSS/2σ², in nats, summed over the examples.
+
+    Args:
+        squares: RSS, the sum of squared residuals, one or an array of them.
+        examples: n.
+        variance: σ² of the noise, the same for all models that are compared; by default each one's own RSS/n.
+    """
+    rss = np.asarray(squares, np.float64)
+    sigma2 = rss / examples if variance is None else np.asarray(variance, np.float64)
+    return -examples / 2 * np.log(2 * np.pi * sigma2) - rss / (2 * sigma2)
+
+
+def noise_variance(
+    features: Float[np.ndarray, "examples features"], target: Float[np.ndarray, " examples"], intercept: bool = True
+) -> float:
+    """RSS/(n − p − 1) of least squares without a penalty, the unbiased estimate of σ²; n − p without an intercept.
+
+    Raises:
+        InputError: if no degree of freedom is left for the noise.
+    """
+    left = len(features) - features.shape[1] - intercept
+    if left < 1:
+        raise InputError(
+            f"`features` (of shape {features.shape}) must have more rows than parameters to estimate the noise from: "
+            "give its variance, let each model have its own, or take cross-validation."
+        )
+    x = np.column_stack([features, np.ones(len(features))]) if intercept else features
+    residuals = target - x @ np.linalg.lstsq(x, target, rcond=None)[0]
+    return float(residuals @ residuals) / left
+
+
+def aic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike) -> Numbers:
+    """−2 log L + 2 df: Akaike's criterion, an estimate of the loss on new examples.
+
+    Source: Akaike, IEEE Trans. Autom. Control 19 (1974); the lasso's df: Zou, Hastie, Tibshirani (2007).
+    """
+    return -2 * np.asarray(log_likelihood, np.float64) + 2 * np.asarray(degrees_of_freedom, np.float64)
+
+
+def aicc(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int) -> Numbers:
+    """AIC + 2 df (df + 1)/(n − df − 1), for few examples; ∞ where df ≥ n − 1.
+
+    Source: Hurvich and Tsai, Biometrika 76 (1989).
+    """
+    df = np.asarray(degrees_of_freedom, np.float64)
+    left = examples - df - 1
+    correction = 2 * df * (df + 1) / np.where(left > 0, left, 1)
+    return aic(log_likelihood, df) + np.where(left > 0, correction, np.inf)
+
+
+def bic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int) -> Numbers:
+    """−2 log L + log(n) df: Schwarz's criterion, which finds the true model as n grows.
+
+    Source: Schwarz, Ann. Stat. 6 (1978).
+    """
+    return -2 * np.asarray(log_likelihood, np.float64) + np.log(examples) * np.asarray(degrees_of_freedom, np.float64)
+
+
+def ebic(
+    log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int, parameters: int, gamma: float = 1.0
+) -> Numbers:
+    """BIC + 2γ log (p choose df): of the many models of one size none is preferred; for p > n.
+
+    Args:
+        log_likelihood: log L in nats, summed over the examples; one, or an array of them.
+        degrees_of_freedom: df; between whole numbers the binomial coefficient is that of the gamma function.
+        examples: n.
+        parameters: p, out of which the model chose.
+        gamma: γ in [0, 1]; 0 is BIC.
+
+    Raises:
+        InputError: if `gamma` is not in [0, 1].
+
+    Source: Chen and Chen, Biometrika 95 (2008), section 2.
+    """
+    if not 0 <= gamma <= 1:
+        raise InputError(
+            f"`gamma` (={gamma}) must be in [0, 1]; 0 is BIC, 1 is for many more parameters than examples."
+        )
+    df = np.asarray(degrees_of_freedom, np.float64)
+    models = gammaln(parameters + 1) - gammaln(df + 1) - gammaln(parameters - df + 1)
+    return bic(log_likelihood, df, examples) + 2 * gamma * models
+
+
+def degrees_of_freedom(coefficients: Float[ArrayLike, "*models parameters"], negligible: float = 1e-8) -> Numbers:
+    """Count the coefficients that are not zero: the lasso's degrees of freedom, for networks an upper bound.
+
+    Args:
+        coefficients: along the last axis.
+        negligible: what is at most this share of the largest of all models counts as zero.
+
+    Source: Zou, Hastie, Tibshirani, Ann. Stat. 35 (2007), theorem 1.
+    """
+    size = np.abs(np.asarray(coefficients, np.float64))
+    return np.sum(size > negligible * np.max(size, initial=0), axis=-1, dtype=np.float64)
+
+
+def exact_degrees_of_freedom(
+    features: Float[np.ndarray, "examples features"],
+    coefficients: Float[np.ndarray, " features"],
+    penalty: Penalty,
+    negligible: float = 0.0,
+) -> float:
+    """tr X_A(X_AᵀX_A/n + ∇²R(β)_A)⁻¹X_Aᵀ/n over the support A: Σ cov(ŷᵢ, yᵢ)/σ² of a penalised least squares.
+
+    The lasso's is the number of non-zeros; the elastic net's and the group lasso's are smaller by what they
+    shrink, the latter with ∇²R = λ√n_g (I − ûûᵀ)/‖β_g‖ in each group. The intercept is not counted.
+
+    Args:
+        features: X, its columns centred if the model has an intercept; in the logistic family its rows times the
+            square roots of the loss's curvatures.
+        coefficients: β, the minimum of ‖Xβ − y‖²/2n + R(β).
+        penalty: R, the strength included.
+        negligible: entries of at most this size count as zero.
+
+    Source: Vaiter, Deledalle, Peyré, Fadili, Dossal, ICML workshop on sparsity (2012), theorem 1.
+    """
+    beta = np.asarray(coefficients, np.float64)
+    support = np.flatnonzero(np.abs(beta) > negligible)
+    with jax.enable_x64(True):
+        bent = np.asarray(jax.jacfwd(penalty.subgradient)(jax.numpy.asarray(beta)))[np.ix_(support, support)]
+    gram = features[:, support].T @ features[:, support] / len(features)
+    return float(np.trace(np.linalg.pinv(gram + bent, hermitian=True) @ gram))

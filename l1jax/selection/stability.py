@@ -1,0 +1,72 @@
+"""Stability selection: what survives a penalty in most halves of the examples."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from l1jax.config import InputError
+from l1jax.penalties import Penalty, zero_groups
+
+
+def stability_selection(
+    fit: Callable[[Float[Array, " examples"]], PyTree],
+    examples: int,
+    key: Key[Array, ""],
+    *,
+    resamples: int = 100,
+    penalty: Penalty | None = None,
+) -> PyTree:
+    """Find the share of half-size resamples in which each entry, or group, is not zero.
+
+    All resamples are fitted in one mapped program.
+
+    Args:
+        fit: weights of the examples, 1 in the half and 0 elsewhere → parameters, a tree of arrays; pure JAX.
+            It may draw a whole path of strengths: the share is then one for each.
+        examples: how many there are.
+        key: of the halves.
+        resamples: how many halves, each drawn without replacement.
+        penalty: its groups are counted instead of entries, by path as `l1jax.zero_groups` has them.
+
+    Returns:
+        Shares in [0, 1], a tree like the parameters', or a dictionary of groups.
+
+    Raises:
+        InputError: if there are fewer than two examples, or no resamples.
+
+    Source: Meinshausen and Bühlmann, J. R. Stat. Soc. B 72 (2010), section 2.
+    """
+    if examples < 2 or resamples < 1:
+        raise InputError(f"`examples` (={examples}) must be at least 2 and `resamples` (={resamples}) at least 1.")
+
+    def survived(key: Key[Array, ""]) -> PyTree:
+        half = jax.random.permutation(key, examples) < examples // 2
+        params = fit(half.astype(float))
+        if penalty is None:
+            return jax.tree.map(lambda leaf: leaf != 0, params)
+        return jax.tree.map(jnp.logical_not, zero_groups(params, penalty))
+
+    every = jax.jit(jax.vmap(survived))(jax.random.split(key, resamples))
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=float), every)
+
+
+def false_selections(selected: float, threshold: float, variables: int) -> float:
+    """Bound the expected number of variables that matter not but survive in more than a share of the halves.
+
+    q²/((2π − 1)p), where noise variables are exchangeable and the fit is no worse than a random choice.
+
+    Args:
+        selected: q, how many variables survive in one half, on average over the halves.
+        threshold: π, the share, greater than ½.
+        variables: p.
+
+    Raises:
+        InputError: if the threshold is not in (½, 1].
+
+    Source: Meinshausen and Bühlmann, J. R. Stat. Soc. B 72 (2010), theorem 1.
+    """
+    if not 0.5 < threshold <= 1:
+        raise InputError(f"`threshold` (={threshold}) must be greater than 0.5 and at most 1, such as 0.75.")
+    return selected**2 / ((2 * threshold - 1) * variables)

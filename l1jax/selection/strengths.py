@@ -1,0 +1,118 @@
+"""Grids of strengths, from weak to strong."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, Float, Float64
+
+from l1jax.config import InputError
+from l1jax.penalties import Penalty, by_path, first_strength, l1, largest_strength
+from l1jax.selection.solver import FAMILIES, FamilyName
+
+FORM = "write `low:high:count`, such as 1e-6:1e-3:8, or a list, such as 1e-5,1e-4,1e-3"
+
+
+def check_strengths(strengths: ArrayLike) -> Float64[np.ndarray, " strengths"]:
+    """Refuse what is no path: fewer than two strengths, or any that are not finite, at least 0 and increasing.
+
+    Raises:
+        InputError: which of these it is.
+    """
+    grid = np.asarray(strengths, np.float64)
+    if grid.ndim != 1 or grid.size < 2:
+        raise InputError(f"`strengths` (={_shown(grid)}) must be at least two to choose from; {FORM}.")
+    if not np.all(np.isfinite(grid) & (grid >= 0)):
+        raise InputError(f"`strengths` (={_shown(grid)}) must all be finite and at least 0; {FORM}.")
+    if np.any(np.diff(grid) <= 0):
+        remedy = ",".join(f"{strength:g}" for strength in np.unique(grid)[:20])
+        raise InputError(f"`strengths` (={_shown(grid)}) must increase, each stronger than the last: {remedy}.")
+    return grid
+
+
+def strength_grid(low: float, high: float, count: int) -> Float64[np.ndarray, " count"]:
+    """Strengths from `low` to `high` at equal ratios, both included.
+
+    Raises:
+        InputError: if not 0 < low < high, or fewer than two are wanted.
+
+    >>> strength_grid(1e-6, 1e-3, 4).tolist()
+    [1e-06, 1e-05, 0.0001, 0.001]
+    """
+    if not (np.isfinite(low) and low > 0 and np.isfinite(high) and high > 0):
+        raise InputError(f"`strengths` (from {low:g} to {high:g}) must be finite and greater than 0; {FORM}.")
+    if count < 2:
+        raise InputError(f"`strengths` (={low:g}:{high:g}:{count}) must be at least two to choose from; {FORM}.")
+    if not low < high:
+        raise InputError(f"`strengths` (={low:g}:{high:g}:{count}) must go from low to high: {high:g}:{low:g}:{count}.")
+    return check_strengths(np.geomspace(low, high, count))
+
+
+def parse_strengths(text: str) -> Float64[np.ndarray, " strengths"]:
+    """Read `low:high:count`, a logarithmic grid, or a comma-separated list in increasing order.
+
+    Raises:
+        InputError: if it is neither, or what it says is no path of strengths.
+
+    >>> parse_strengths("1e-6:1e-3:4").tolist(), parse_strengths("0, 1e-4, 0.5").tolist()
+    ([1e-06, 1e-05, 0.0001, 0.001], [0.0, 0.0001, 0.5])
+    """
+    parts = text.split(":")
+    try:
+        if len(parts) == 3:
+            low, high, count = float(parts[0]), float(parts[1]), int(parts[2])
+        elif len(parts) == 1:
+            return check_strengths([float(part) for part in text.split(",")])
+        else:
+            raise InputError(f"`strengths` (={text!r}) must have three parts between colons; {FORM}.")
+    except InputError:
+        raise
+    except ValueError:
+        raise InputError(f"`strengths` (={text!r}) must be numbers; {FORM}.") from None
+    return strength_grid(low, high, count)
+
+
+def linear_strengths(
+    features: Float[ArrayLike, "examples features"],
+    target: Any,
+    penalty: Penalty | None = None,
+    *,
+    count: int = 100,
+    eps: float = 1e-3,
+    family: FamilyName = "squared",
+    intercept: bool = True,
+) -> Float64[np.ndarray, " count"]:
+    """Strengths at equal ratios up to the smallest at which a linear model has no coefficient left.
+
+    Args:
+        features: x.
+        target: y; of the logistic family 0 or 1.
+        penalty: what the strengths multiply; by default `l1(1.0)`, so that they are λ.
+        count: how many strengths.
+        eps: the weakest as a share of the strongest.
+        family: the loss, (η − y)²/2 or log(1 + exp η) − yη, a mean over the examples.
+        intercept: whether the model has one, which is not penalised.
+
+    Raises:
+        InputError: if there are fewer than two, or `eps` is not between 0 and 1.
+        ValueError: if the penalty has no such strength; see `l1jax.largest_strength`.
+
+    Source: Friedman, Hastie, Tibshirani, J. Stat. Softw. 33 (2010), section 2.5.
+    """
+    if not 0 < eps < 1:
+        raise InputError(f"`eps` (={eps}) must be between 0 and 1: the weakest strength as a share of the strongest.")
+    penalty = l1(1.0) if penalty is None else penalty
+    with jax.enable_x64(True):
+        x, y = jnp.asarray(features, jnp.float64), jnp.asarray(target, jnp.float64)
+
+        def loss(params: dict[str, Any]) -> Any:
+            return jnp.mean(FAMILIES[family].loss(x @ params["slopes"] + params.get("intercept", 0.0), y))
+
+        params = {"slopes": jnp.zeros(x.shape[1])} | ({"intercept": jnp.zeros(())} if intercept else {})
+        strongest = largest_strength(loss, params, by_path({"^slopes$": penalty})) / first_strength(penalty)
+    return strength_grid(strongest * eps, strongest, count)
+
+
+def _shown(grid: np.ndarray) -> str:
+    return np.array2string(grid, threshold=10, separator=", ")
