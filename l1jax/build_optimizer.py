@@ -12,6 +12,7 @@ from l1jax import config, penalties
 from l1jax.penalties import by_path
 from l1jax.transforms import (
     add_subgradient,
+    freeze_support,
     proximal,
     proximal_adagrad,
     proximal_adam,
@@ -113,6 +114,11 @@ def build_optimizer(optimizer: config.Optimizer, updates_per_step: int = 1) -> o
     scale = _build_scale(o, updates_per_step)
 
     def make(rate: Float[Array, ""]) -> optax.GradientTransformation:
+        tx = penalised(rate)
+        debiasing = freeze_support(o.penalised, o.debias_after * updates_per_step)
+        return optax.chain(tx, debiasing) if o.debias_after else tx
+
+    def penalised(rate: Float[Array, ""]) -> optax.GradientTransformation:
         if _without_effect(o):
             carried = proximal(penalty, rate, scale=scale)  # its state tells the strength, 0
             return optax.chain(_plain(o, rate), optax.GradientTransformation(carried.init, _as_they_are))
@@ -132,13 +138,17 @@ def build_optimizer(optimizer: config.Optimizer, updates_per_step: int = 1) -> o
 
 def _without_effect(o: config.Optimizer) -> bool:
     """Whether the penalty is 0 everywhere, so that its prox would only cost time."""
-    strengths = [value for name, value in vars(o.penalty).items() if name.endswith("strength")]
     constrained = isinstance(o.penalty, config.NonnegativeL1 | config.L1Ball)
-    return not (constrained or any(strengths) or o.algorithm in ("rmda", "ramda"))
+    return not (constrained or any(_strengths(o)) or o.algorithm in ("rmda", "ramda"))
 
 
 def _as_they_are(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Any]:
     return updates, state
+
+
+def _strengths(o: config.Optimizer) -> list[float]:
+    """Of the penalty."""
+    return [value for name, value in vars(o.penalty).items() if name.endswith("strength")]
 
 
 def _check_optimizer(o: config.Optimizer) -> None:
@@ -154,6 +164,10 @@ def _check_optimizer(o: config.Optimizer) -> None:
         refuse("per_group", True, "False but for a group penalty, with metric and one of adam, rmsprop, adagrad")
     if o.sparsity_target and not getattr(o.penalty, "strength", 0):
         refuse("sparsity_target", o.sparsity_target, "0 without a penalty whose strength it can scale")
+    if o.debias_after and (o.algorithm in ("rmda", "ramda") or o.method == "subgradient" or not any(_strengths(o))):
+        refuse(
+            "debias_after", o.debias_after, "0 but with metric or plain, and a penalty with a strength; not rmda, ramda"
+        )
 
 
 def _build_scale(o: config.Optimizer, updates_per_step: int) -> Scale:
@@ -167,6 +181,8 @@ def _build_scale(o: config.Optimizer, updates_per_step: int) -> Scale:
         parts.append(optax.scale_by_schedule(factor))
     if isinstance(o.penalty, config.ReweightedL1):
         parts.append(reweight(o.penalty.every, o.penalty.eps))
+    if o.debias_after:
+        parts.append(optax.scale_by_schedule(lambda count: (count // updates_per_step < o.debias_after).astype(float)))
     return optax.chain(*parts) if parts else None
 
 

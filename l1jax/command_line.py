@@ -10,6 +10,8 @@ import io
 import logging
 import os
 import re
+import shlex
+import shutil
 import sys
 import threading
 import traceback
@@ -119,12 +121,12 @@ def parse(
         raise InputError(f"{_first_words(said.getvalue())} (see {prog} --help).") from None
 
 
-def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
+def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str, workdir: str = "runs/{}") -> Options:
     """Parse flags whose defaults are those of the experiment that `--config` names.
 
     `options` is a dataclass with the fields `config`, `workdir`, `experiment`, `data`, `model` and
     `objective`; the last three switch the kind of the experiment's field of that name, and flags such
-    as `--generator.penalty` those of fields within.
+    as `--generator.penalty` those of fields within. `workdir` is its default, by the experiment's name.
 
     Raises:
         InputError: if the experiment file, a flag or a value is wrong.
@@ -156,7 +158,7 @@ def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str
 
     extended: Any = dataclasses.make_dataclass(options.__name__, extra, bases=(options,), frozen=True)
     extended.__doc__ = options.__doc__
-    default = extended(config=config, workdir=f"runs/{Path(config).stem}", experiment=experiment, **shown)
+    default = extended(config=config, workdir=workdir.format(Path(config).stem), experiment=experiment, **shown)
     parsed = parse(extended, arguments, prog, default, _flags_elsewhere(nested))
     return dataclasses.replace(parsed, experiment=check(parsed.experiment))
 
@@ -237,6 +239,16 @@ def typed_path(flag: str, value: str) -> Path:
     if not value:
         raise InputError(f"`{flag}` is empty: give it a path.")
     return Path(os.path.expanduser(value))
+
+
+def command(module: str, *arguments: str) -> str:
+    """A command line to copy, with the Python that runs this."""
+    python = sys.executable
+    if shutil.which("python") == python:
+        python = "python"
+    elif Path(python).is_relative_to(Path.cwd()):
+        python = str(Path(python).relative_to(Path.cwd()))
+    return shlex.join([python, "-m", module, *arguments])
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:

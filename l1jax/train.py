@@ -1,9 +1,6 @@
 """Train an experiment: `python -m l1jax.train --config experiments/celeba.py --workdir runs/celeba`."""
 
-import shlex
-import shutil
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from l1jax.build import build_model, image_shape
-from l1jax.command_line import parse_experiment, run, typed_path
+from l1jax.command_line import command, parse_experiment, run, typed_path
 from l1jax.config import Config, kinds
 from l1jax.training.loop import NotFinite, Stopped
 from l1jax.training.run import run_experiment
@@ -82,16 +79,6 @@ def report(stopped: Stopped, first: int, experiment: Config, workdir: Path, argu
     say(f"metrics     {workdir / 'metrics.jsonl'}")
     say(f"more images: {command('l1jax.sample', '--workdir', str(workdir), '--count', '64', '--output', 'grid.png')}")
     return 0
-
-
-def command(module: str, *arguments: str) -> str:
-    """A command line to copy, with the Python that runs this."""
-    python = sys.executable
-    if shutil.which("python") == python:
-        python = "python"
-    elif Path(python).is_relative_to(Path.cwd()):
-        python = str(Path(python).relative_to(Path.cwd()))
-    return shlex.join([python, "-m", module, *arguments])
 
 
 if __name__ == "__main__":

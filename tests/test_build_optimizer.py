@@ -146,6 +146,8 @@ def test_a_target_scales_the_strength_and_weights_follow_the_entries():
         ({"algorithm": "rmda", "method": "plain"}, "`method` (=plain) must be metric for rmda"),
         ({"momentum": 0.9}, "`momentum` (=0.9) must be None for adam"),
         ({"per_group": True}, "`per_group` (=True) must be False but for a group penalty"),
+        ({"debias_after": 5}, "`debias_after` (=5) must be 0 but for"),
+        ({"debias_after": 5, "penalty": config.L1(0.1), "algorithm": "rmda"}, "`debias_after` (=5)"),
         ({"sparsity_target": 0.5}, "`sparsity_target` (=0.5) must be 0 without a penalty"),
         ({"penalty": config.Mcp(0.1, 0.0)}, "`gamma` (=0.0) must be finite and greater than 0"),
         ({"strength_schedule": Schedule("linear", 5, 5)}, "`steps` (=5) of a linear schedule must be greater than its"),
@@ -177,3 +179,18 @@ def test_a_penalty_of_strength_zero_costs_nothing_and_tells_its_strength(penalty
 def test_a_constraint_holds_without_a_strength():
     params, _ = final(build_optimizer(Optimizer(RATE, penalty=config.NonnegativeL1())))
     assert float(params["layer"]["kernel"].min()) == 0
+
+
+def test_debiasing_keeps_the_zeros_and_no_longer_shrinks_the_rest():
+    tx = build_optimizer(Optimizer(RATE, "sgd", penalty=config.L1(0.3), debias_after=2), updates_per_step=2)
+    by_hand = l1jax.proximal_sgd(RATE, PENALTY)
+    found, state = after(tx, 4)
+    expected, _ = after(by_hand, 4)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)  # both updates of both steps are penalised
+    zero = found["layer"]["kernel"] == 0
+    assert 0 < np.sum(zero) < zero.size
+    updates, state = tx.update(GRADS, state, found)
+    np.testing.assert_allclose(
+        updates["layer"]["kernel"], np.where(zero, 0, -RATE * GRADS["layer"]["kernel"]), rtol=1e-4
+    )
+    assert strength(state) == 0

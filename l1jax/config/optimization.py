@@ -221,3 +221,5 @@ class Optimizer:
     """Share of zeros to reach by scaling the strength up and down; 0 keeps the strength."""
     sparsity_horizon: int = field(default=1_000, metadata=bounds(200))
     """About how many updates the way to that target may take."""
+    debias_after: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """Step from which the penalty is off and its zeros stay zero, so that the rest is no longer shrunk; 0 for never."""

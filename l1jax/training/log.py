@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -50,7 +50,7 @@ def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterato
     path = workdir / "metrics.jsonl"
     cut_metrics(path, first)
     writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
-    show = _terminal(console, first, steps) if console.is_terminal else _plain(console, steps)
+    show = open_progress(console, first, steps, _summary)
     with path.open("a", encoding="utf-8") as lines, closing(writer) as events, show as (update, say):
 
         def metrics(step: int, values: dict[str, float]) -> None:
@@ -64,11 +64,21 @@ def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterato
         yield Log(metrics, say)
 
 
-Update = Callable[[int, dict[str, float]], None]
+Values = TypeVar("Values")
+Summary = Callable[[Values], tuple[str, float | None]]  # a few words, and the seconds per step if they are known
+Progressing = Iterator[tuple[Callable[[int, Values], None], Callable[[str], None]]]
+
+
+def open_progress(console: Console, first: int, steps: int, summary: Summary[Values]):
+    """Show how far `steps` have come from `first` on: a bar on a terminal, elsewhere a line now and then.
+
+    Gives (update, say): update(step, values) shows their summary and the time left, say(text) a line of its own.
+    """
+    return (_terminal if console.is_terminal else _plain)(console, first, steps, summary)
 
 
 @contextmanager
-def _terminal(console: Console, first: int, steps: int) -> Iterator[tuple[Update, Callable[[str], None]]]:
+def _terminal(console: Console, first: int, steps: int, summary: Summary[Values]) -> Progressing[Values]:
     columns = (
         MofNCompleteColumn(),
         BarColumn(bar_width=None),
@@ -78,33 +88,34 @@ def _terminal(console: Console, first: int, steps: int) -> Iterator[tuple[Update
     with Progress(*columns, console=console, expand=True) as progress:
         task = progress.add_task("compiling the first call …", total=steps, completed=first)
         yield (
-            lambda step, values: progress.update(task, completed=step, description=_summary(values)),
+            lambda step, values: progress.update(task, completed=step, description=summary(values)[0]),
             lambda text: progress.console.print(text, markup=False, highlight=False, soft_wrap=True),
         )
 
 
 @contextmanager
-def _plain(console: Console, steps: int) -> Iterator[tuple[Update, Callable[[str], None]]]:
-    shown = {"at": -math.inf}
+def _plain(console: Console, first: int, steps: int, summary: Summary[Values]) -> Progressing[Values]:
+    shown = -math.inf
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def update(step: int, values: dict[str, float]) -> None:
-        if step < steps and time.monotonic() - shown["at"] < PLAIN_SECONDS:
+    def update(step: int, values: Values) -> None:
+        nonlocal shown
+        if step < steps and time.monotonic() - shown < PLAIN_SECONDS:
             return
-        shown["at"] = time.monotonic()
-        eta = ""
-        if "seconds_per_step" in values:
-            minutes, seconds = divmod(round((steps - step) * values["seconds_per_step"]), 60)
+        shown, eta = time.monotonic(), ""
+        text, seconds_per_step = summary(values)
+        if seconds_per_step is not None:
+            minutes, seconds = divmod(round((steps - step) * seconds_per_step), 60)
             eta = f"  ETA {minutes}:{seconds:02d}"
-        say(f"step {step:,}/{steps:,}  {_summary(values)}{eta}")
+        say(f"step {step:,}/{steps:,}  {text}{eta}")
         console.file.flush()
 
     yield update, say
 
 
-def _summary(values: dict[str, float]) -> str:
+def _summary(values: dict[str, float]) -> tuple[str, float | None]:
     """The few numbers that tell how training goes."""
     parts = [f"{values['images_per_second']:,.0f} images/s" if "images_per_second" in values else "compiled"]
     if "bound" in values:
@@ -115,4 +126,4 @@ def _summary(values: dict[str, float]) -> str:
             parts.append(f"{short} {loss}{100 * values[f'{network}/sparsity']:.1f} % zeros")
     if values.get("skipped"):
         parts.append(f"{values['skipped']:.0f} steps skipped")
-    return "  ".join(parts)
+    return "  ".join(parts), values.get("seconds_per_step")

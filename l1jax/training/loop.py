@@ -95,7 +95,7 @@ def train(
     step = saved = int(state.step)
     if step == 0:
         save_grid(0, state)
-    with _stop_requests(log.say) as requests:
+    with stop_requests(log.say) as requests:
         count = chunk_length(experiment, step)
         chunk = next_chunk(step, count) if count else None
         while step < experiment.steps and not requests:
@@ -151,7 +151,7 @@ def pixel_kernel_distance(a: Shaped[np.ndarray, "n h w c"], b: Shaped[np.ndarray
 
 
 @contextmanager
-def _stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
+def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying of them; a second one is not caught."""
     received: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -94,13 +94,7 @@ def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Ite
         InputError: if another process is training in it, another experiment has come into it since it
             was checked, or it cannot be written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / ".lock", "a")  # noqa: SIM115 (held as long as the run)
-    except OSError as error:
-        raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror}.") from error
-    with lock:
-        _hold(lock.fileno(), directory)
+    with hold(directory):
         try:
             if overwrite:
                 for name in OWN:
@@ -113,6 +107,23 @@ def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Ite
                 (directory / name).mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror or error}.") from error
+        yield
+
+
+@contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Make the directory if need be, and hold it against other processes.
+
+    Raises:
+        InputError: if another process holds it, or it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / ".lock", "a")  # noqa: SIM115 (held as long as the run)
+    except OSError as error:
+        raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror}.") from error
+    with lock:
+        _hold(lock.fileno(), directory)
         yield
 
 

@@ -35,6 +35,15 @@ def test_freeze_support_trains_the_support_alone_and_without_bias():
         np.testing.assert_array_equal(later == 0, params == 0)
 
 
+def test_freeze_support_begins_when_it_is_told_to():
+    target = jnp.asarray([1.0, -1.0])
+    tx, params = optax.chain(optax.sgd(1.0), l1jax.freeze_support(start=2)), jnp.zeros(2)
+    state = tx.init(params)
+    for count, moved in enumerate((True, True, False)):
+        updates, state = tx.update(params - target, state, params)  # always from zero
+        np.testing.assert_array_equal(updates, target if moved else 0, err_msg=str(count))
+
+
 def test_freeze_support_of_a_pattern_lets_other_zeros_go():
     params = {"kernel": jnp.zeros((8, 6)), "bias": jnp.zeros((8, 6))}
     found, _ = trajectory(optax.chain(optax.sgd(0.1), l1jax.freeze_support("kernel")), params, 1)

@@ -1,0 +1,99 @@
+"""From the judged points of a path to one strength."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from l1jax.config import InputError
+from l1jax.models import Gan, Generator, Vae
+from l1jax.selection.judging import SIGNS
+from l1jax.selection.rules import Choice, Summary, enough_zeros, little_worse, minimum, one_standard_error, summarise
+from l1jax.selection.search import INFORMATION, Point, Sizes, scores
+
+CRITERIA = (*SIGNS, *INFORMATION)
+
+
+class Rule(NamedTuple):
+    """How a strength is chosen."""
+
+    criterion: str  # of `CRITERIA`
+    name: Literal["one-standard-error", "minimum"]
+    zeros: float  # share wanted, instead of the rule; 0 for the rule
+    worse: float  # share by which the score may be worse than that of the dense model; 0 for the rule
+
+
+class Choices(NamedTuple):
+    """What the path's points amount to."""
+
+    chosen: Choice
+    summary: Summary
+    minimum: Choice | None  # None where targets choose
+    one_standard_error: Choice | None  # None where there is but one fold
+
+
+def check_criterion(criterion: str, model: Gan | Generator | Vae) -> str:
+    """The criterion, or the model's own where none is named.
+
+    Raises:
+        InputError: if the model lacks the likelihood that it needs.
+    """
+    if criterion == "default":
+        return "log_likelihood" if isinstance(model, Vae) else "kernel_distance"
+    if isinstance(model, Vae) or criterion not in (*INFORMATION, "log_likelihood"):
+        return criterion
+    kind = "a GAN" if isinstance(model, Gan) else "a generator without a likelihood"
+    raise InputError(
+        f"`--criterion` (={criterion}) must not need a likelihood, and {kind} has none: it only draws images. Take "
+        "kernel_distance, an unbiased distance to images that were held out from training, or frechet_distance, "
+        "recall or coverage on them; a variational autoencoder has a likelihood."
+    )
+
+
+def choose(points: Sequence[Point], rule: Rule, sizes: Sizes, steps: int) -> Choices:
+    """Choose among the points that were trained to the end, in order of their strengths.
+
+    Args:
+        points: of the path, from weak to strong; those left behind earlier stay unchosen.
+        rule: how.
+        sizes: for information criteria.
+        steps: of a run that was trained to the end.
+
+    Raises:
+        InputError: if no point has a score, or none reaches the target.
+    """
+    strengths = np.array([point.strength for point in points])
+    table = finished(points, scores(points, rule.criterion, sizes), steps)
+    summary = summarise(table)
+    least = minimum(table, strengths)
+    folds = table.shape[1] > 1
+    sparser = one_standard_error(table, strengths) if folds and rule.criterion not in INFORMATION else None
+    if rule.zeros:
+        zeros = np.array([point.zeros for point in points])
+        chosen = enough_zeros(np.where(np.isfinite(summary.mean), zeros, np.nan), strengths, rule.zeros)
+    elif rule.worse:
+        chosen = little_worse(table, strengths, dense_score(points, summary), rule.worse)
+    else:
+        chosen = sparser if sparser is not None and rule.name == "one-standard-error" else least
+    return Choices(chosen, summary, least, sparser)
+
+
+def finished(
+    points: Sequence[Point], table: Float[np.ndarray, "strengths folds"], steps: int
+) -> Float[np.ndarray, "strengths folds"]:
+    """The scores, with NaN for points that were left behind before their last step."""
+    ended = np.array([point.trained >= steps for point in points])
+    return np.where(ended[:, None], table, np.nan)
+
+
+def dense_score(points: Sequence[Point], summary: Summary) -> float:
+    """The mean score without the penalty.
+
+    Raises:
+        InputError: if the path has no such point.
+    """
+    found = [float(mean) for point, mean in zip(points, summary.mean, strict=True) if point.strength == 0]
+    if not found:
+        raise InputError("`--worse` compares with the dense model: train it too, without --no-dense.")
+    return found[0]
