@@ -201,7 +201,8 @@ def find_range(selection: Selection) -> np.ndarray:
     for target in (DENSEST, SPARSEST):
         wanted = tracking(options.experiment, options.network, target, selection.steps)
         course = selection.course(wanted, f"range-{target:g}", all_of(selection.source))
-        found.append(run_leg(course, Leg("tracked", (1.0,), 0, selection.steps)).judged[0][0].strength)
+        leg = Leg("tracked", (1.0,), 0, selection.steps, said=f"which strength gives {target:.0%} zeros")
+        found.append(run_leg(course, leg).judged[0][0].strength)
     low, high = found
     if not 0 < low < high:
         raise InputError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +23,8 @@ LABELS = {
     "bic": "BIC ↓",
     "ebic": "EBIC ↓",
 }
-MARKS = {"chosen": "chosen", "minimum": "least", "one_standard_error": "1 standard error"}
+SHORT = {"kernel_distance": "kernel ↓", "frechet_distance": "Fréchet ↓", "log_likelihood": "bound ↑"}
+MARKS = {"chosen": "chosen", "minimum": "best", "one_standard_error": "1 s.e."}
 STYLES: dict[str, dict[str, Any]] = {
     "chosen": {"marker": "o", "markersize": 14, "color": "k", "markerfacecolor": "none"},
     "minimum": {"marker": "v", "markersize": 9, "color": "C1"},
@@ -33,24 +35,26 @@ STYLES: dict[str, dict[str, Any]] = {
 def show_path(path: Mapping[str, Any], console: Console) -> None:
     """Print what `l1jax.select` found: a row for each strength, the chosen one marked, and why it is chosen."""
     points = path["points"]
-    names = list(points[0]["scores"])
-    table = Table(title=f"Strengths of the {path['network']}'s penalty", title_justify="left")
-    for name in ("strength", "zeros", "channels"):
-        table.add_column(name, justify="right")
+    names = [path["criterion"], *(name for name in ("kernel_distance", "recall") if name != path["criterion"])]
+    table = Table(title=f"Strengths of the {path['network']}'s penalty", title_justify="left", box=SIMPLE, padding=0)
+    for name in ("strength", " zeros", " alive"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name in names:
-        table.add_column(LABELS[name], justify="right", style="bold" if name == path["criterion"] else "")
-    table.add_column("")
+        table.add_column(f" {SHORT.get(name, LABELS[name])}", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for i, point in enumerate(points):
-        alive, of = (sum(counts) for counts in zip(*point["channels"].values(), strict=True))
-        cells = [f"{point['zeros']:.1%}", f"{alive:,.0f} of {of:,.0f}"]
-        cells += [_number(point["scores"][name]) for name in names]
+        alive = sum(count for count, _ in point["channels"].values())
+        cells = [f"{point['zeros']:.1%}", f"{alive:,.0f}"]
+        cells += [_number(point["scores"][name], error=name == path["criterion"]) for name in names]
         marks = [words for key, words in MARKS.items() if path.get(key) and path[key]["index"] == i]
         if point["trained"] < path["steps"]:
-            marks.append(f"left behind at step {point['trained']:,}")
-        chosen = path["chosen"]["index"] == i
-        table.add_row(_strength(point["strength"]), *cells, ", ".join(marks), style="green" if chosen else "")
+            marks.append(f"left at {point['trained']:,}")
+        table.add_row(_strength(point["strength"]), *cells, " " + ", ".join(marks), style="green" * ("chosen" in marks))
     console.print(table)
-    for line in (path["chosen"]["reason"], path["protocol"]):
+    of = sum(count for _, count in points[0]["channels"].values())
+    chosen = f"strength {_strength(path['chosen']['strength'])}: {path['chosen']['reason']}"
+    negated = f" (the score is the {path['criterion']} with its sign changed)" * (LABELS[path["criterion"]][-1] == "↑")
+    for line in (chosen + negated, f"alive: output channels that are not all zero, of {of:,.0f}", path["protocol"]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -148,11 +152,12 @@ def _name_dense(axes: Any, shown: Sequence[float]) -> None:
     axes.axvspan(shown[0] / 1.15, shown[0] * 1.15, color="0.92", zorder=0)
 
 
-def _number(score: Mapping[str, Any]) -> str:
+def _number(score: Mapping[str, Any], error: bool) -> str:
     if score["mean"] is None:
         return "none"
-    error = score["standard_error"]
-    return f"{score['mean']:.4g}" + ("" if error is None else f" ± {error:.1g}")
+    deviation = score["standard_error"] if error else None
+    number = f"{score['mean']:,.0f}" if abs(score["mean"]) >= 10_000 else f"{score['mean']:{'.4g' if error else '.3g'}}"
+    return number + ("" if deviation is None else f" ± {deviation:.1g}")
 
 
 def _value(number: float | None) -> float:

@@ -43,11 +43,13 @@ class Leg(NamedTuple):
     origin: "Leg | None" = None  # whose final states these go on from; None for fresh ones
     kept: tuple[int, ...] = ()  # which strengths of the origin go on, in the order of this leg's; all if empty
 
+    said: str = ""  # to people; by default its strengths
+
     @property
     def title(self) -> str:
         """For people."""
         low, high = min(self.strengths), max(self.strengths)
-        return f"strength {low:.3g}" + (f" to {high:.3g}" if high > low else "")
+        return self.said or f"strength {low:.3g}" + (f" to {high:.3g}" if high > low else "")
 
 
 class Rows(NamedTuple):
