@@ -1,0 +1,57 @@
+"""Small experiments to train at several strengths."""
+
+import io
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from rich.console import Console
+
+from l1jax.build import build_model, image_shape
+from l1jax.config import L1, Adversarial, Config, DigitsData, MlpGan, Optimizer, Vae, Variational
+from l1jax.data.batches import load
+from l1jax.data.sources import open_source
+from l1jax.selection.experiments import with_strength
+from l1jax.selection.judging import make_judge
+from l1jax.selection.legs import make_course
+from l1jax.training.task import make_task
+
+SPARSE = Optimizer(learning_rate=2e-3, b2=0.99, penalty=L1(1e-2))
+GAN = Config(
+    data=DigitsData(),
+    model=MlpGan(latent_size=4, generator_hidden=(12,), discriminator_hidden=(12,)),
+    objective=Adversarial("relativistic_pairing", r1=0.3, r2=0.3),
+    generator=SPARSE,
+    discriminator=replace(SPARSE, penalty=L1()),
+    batch_size=16,
+    steps=12,
+    log_every=2,
+    checkpoint_every=2,
+)
+VAE = replace(
+    GAN,
+    model=Vae(latent_size=3, hidden=(12,)),
+    objective=Variational(),
+    discriminator=None,
+    encoder=replace(SPARSE, penalty=L1()),
+)
+
+
+@lru_cache
+def digits():
+    """All images and labels, and what identifies them."""
+    source = open_source(DigitsData())
+    return load(source), source.labels, source.fingerprint
+
+
+def course(folder, experiment=GAN, folds=2, say=lambda text: None):
+    """A path over folds of the first 200 digits."""
+    images, labels, fingerprint = digits()
+    images, labels = images[:200], labels[:200]
+    unit = with_strength(experiment, "generator", 1.0)
+    task, model = make_task(unit, image_shape(unit.data)), build_model(unit.model, image_shape(unit.data))
+    held_out = [np.arange(i, 200, folds) for i in range(folds)]
+    members = [np.setdiff1d(np.arange(200), own) for own in held_out]
+    judge = make_judge(task, model, "generator", images, labels, held_out, "pixels", 0)
+    console = Console(file=io.StringIO())
+    return make_course(unit, task, ("generator",), members, (images, labels), fingerprint, judge, folder, console, say)

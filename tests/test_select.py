@@ -1,0 +1,105 @@
+"""`python -m l1jax.select` from the first flag to the refitted run, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from l1jax import sample, select
+from l1jax.config import InputError
+
+TINY = (
+    "--config vae_digits --model.latent-size 3 --model.hidden 12 --batch-size 16 --steps 6 --log-every 3 "
+    "--sample-every 6 --checkpoint-every 6 --generator.learning-rate 5e-3"
+).split()
+PATH = [*TINY, "--strengths", "1e-2:10:3", "--folds", "2"]
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("selected") / "path"
+    assert select.main([*PATH, "--workdir", str(workdir), "--debias-steps", "3"]) == 0
+    return workdir
+
+
+def test_every_strength_has_its_row(selected):
+    path = json.loads((selected / "path.json").read_text())
+    assert [point["strength"] for point in path["points"]] == pytest.approx([0, 1e-2, 10**-0.5, 10])
+    zeros = [point["zeros"] for point in path["points"]]
+    assert zeros[0] == 0
+    assert zeros[-1] > 0.9
+    for point in path["points"]:
+        bound = point["scores"]["log_likelihood"]
+        assert bound["mean"] == pytest.approx(np.mean(bound["each"]))
+        assert bound["standard_error"] == pytest.approx(np.std(bound["each"], ddof=1) / np.sqrt(2))
+    means = [point["scores"]["log_likelihood"]["mean"] for point in path["points"]]
+    assert path["minimum"]["index"] == int(np.argmax(means))
+    assert path["criterion"] == "log_likelihood"
+    assert "2 folds" in path["protocol"]
+
+
+def test_the_plots_are_there(selected):
+    assert Image.open(selected / "path.png").size[0] > 1000
+    assert Image.open(selected / "samples.png").size[1] > 200
+
+
+def test_the_refitted_run_is_an_ordinary_one(selected, tmp_path):
+    config = json.loads((selected / "refit" / "config.json").read_text())
+    chosen = json.loads((selected / "path.json").read_text())["chosen"]["strength"]
+    assert config["generator"]["penalty"]["strength"] == chosen
+    assert config["steps"] == 9
+    if chosen:
+        assert config["generator"]["debias_after"] == 6
+    output = tmp_path / "images.npz"
+    assert sample.main(["--workdir", str(selected / "refit"), "--count", "3", "--output", str(output)]) == 0
+    assert np.load(output)["images"].shape == (3, 8, 8, 1)
+
+
+def test_another_rule_needs_no_new_training(selected, monkeypatch):
+    monkeypatch.setattr("l1jax.selection.legs.train_leg", None)
+    assert select.main([*PATH, "--workdir", str(selected), "--zeros", "0.9", "--no-refit"]) == 0
+    path = json.loads((selected / "path.json").read_text())
+    found = path["points"][path["chosen"]["index"]]["zeros"]
+    assert found >= 0.9
+
+
+def test_another_path_in_its_place_is_refused(selected, tmp_path):
+    with pytest.raises(InputError, match=r"another path \(selection\.folds differ"):
+        select.main([*PATH, "--folds", "3", "--workdir", str(selected)])
+    with pytest.raises(InputError, match=r"another path \(experiment\.batch_size differ"):
+        select.main([*PATH, "--batch-size", "32", "--workdir", str(selected)])
+    with pytest.raises(InputError, match="must not be a training run's"):
+        select.main([*PATH, "--workdir", str(selected / "refit")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--strengths 1e-3", "at least two"),
+        ("--strengths 1e-3,-1,2", "at least 0"),
+        ("--strengths 1e-2,1e-3", "must increase"),
+        ("--strengths many", "must be numbers"),
+        ("--strengths auto", "auto:8"),
+        ("--folds 1", "`--folds` (=1) must be at least 2"),
+        ("--folds 2000", "`folds` (=2000) must be at most"),
+        ("--zeros 1", "`--zeros` (=1.0) must be at least 0 and below 1"),
+        ("--worse 0.1", "`--worse` (=0.1) must be 0 but with --criterion"),
+        ("--worse 0.1 --zeros 0.5 --criterion frechet_distance", "0 where --zeros is the target"),
+        ("--precision 1", "greater than 1"),
+        ("--halvings 1 --how warm", "--how together"),
+        ("--network discriminator", "`--network` (=discriminator) must be one that the experiment has"),
+        ("--generator.penalty l1-ball", "must have a strength to choose"),
+        ("--generator.sparsity-target 0.5 --generator.penalty.strength 1", "0: it moves the strength"),
+        ("--resident-mib 0", "`resident_mib` (=0) must hold all images"),
+        ("--config digits --criterion bic", "a GAN has none"),
+    ],
+)
+def test_it_refuses(arguments, words, tmp_path):
+    flags = [*TINY, "--workdir", str(tmp_path / "path"), *arguments.split()]
+    if "--config digits" in arguments:
+        flags = ["--workdir", str(tmp_path / "path"), *arguments.split()]
+    with pytest.raises(InputError) as refusal:
+        select.main(flags)
+    assert words in str(refusal.value)
+    assert not (tmp_path / "path" / "path").exists(), "nothing is trained first"
