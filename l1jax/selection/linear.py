@@ -21,6 +21,8 @@ from l1jax.selection.rules import Choice, minimum
 from l1jax.selection.solver import FAMILIES, FamilyName, solve_path
 from l1jax.selection.strengths import check_strengths
 
+NEGLIGIBLE = 1e-8  # what is at most this share of a path's largest coefficient is zero but for rounding
+
 Criterion: TypeAlias = Literal["aic", "aicc", "bic", "ebic"]
 
 
@@ -113,13 +115,13 @@ def _compiled(family: FamilyName, intercept: bool, debias: bool, tolerance: floa
         fits = solve_path(x, y, weights, strengths, penalty, family, intercept, tolerance)
         if not debias:
             return fits
-        free = jnp.zeros(1)
+        size, free = jnp.abs(fits.coefficients.slopes), jnp.zeros(1)
 
-        def again(slopes: Array) -> Any:
-            relaxed = solve_path(x * (slopes != 0), y, weights, free, l1(1.0), family, intercept, tolerance)
+        def again(support: Array) -> Any:
+            relaxed = solve_path(x * support, y, weights, free, l1(1.0), family, intercept, tolerance)
             return jax.tree.map(lambda leaf: leaf[0], relaxed)
 
-        return jax.lax.map(again, fits.coefficients.slopes)
+        return jax.lax.map(again, size > NEGLIGIBLE * jnp.max(size))
 
     return jax.jit(jax.vmap(fit, in_axes=(None, None, 0, None, None)))
 
@@ -246,8 +248,8 @@ def _degrees_of_freedom(
 ) -> Float64[np.ndarray, " strengths"]:
     """The number of non-zeros where the penalty does not bend, else the exact trace."""
     if penalty is None or isinstance(penalty, L1 | WeightedL1 | NonnegativeL1) or options.get("debias"):
-        return np.asarray(criteria.degrees_of_freedom(path.coefficients))
-    etas, negligible = predict(path, x), 1e-8 * np.abs(path.coefficients).max()
+        return np.asarray(criteria.degrees_of_freedom(path.coefficients, NEGLIGIBLE))
+    etas, negligible = predict(path, x), NEGLIGIBLE * np.abs(path.coefficients).max()
     rows = _in_float64(FAMILIES[options.get("family", "squared")].curvature, etas, np.zeros(len(x)))
     found = []
     for strength, slopes, weights in zip(path.strengths, path.coefficients, rows, strict=True):
