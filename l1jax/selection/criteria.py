@@ -4,7 +4,8 @@ from typing import TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike, Float, Float64
+from jaxtyping import Array, Float, Float64
+from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from l1jax.config import InputError
@@ -98,7 +99,7 @@ def ebic(
     return bic(log_likelihood, df, examples) + 2 * gamma * models
 
 
-def degrees_of_freedom(coefficients: Float[ArrayLike, "*models parameters"], negligible: float = 1e-8) -> Numbers:
+def degrees_of_freedom(coefficients: ArrayLike, negligible: float = 1e-8) -> Numbers:
     """Count the coefficients that are not zero: the lasso's degrees of freedom, for networks an upper bound.
 
     Args:
@@ -134,6 +135,12 @@ def exact_degrees_of_freedom(
     beta = np.asarray(coefficients, np.float64)
     support = np.flatnonzero(np.abs(beta) > negligible)
     with jax.enable_x64(True):
-        bent = np.asarray(jax.jacfwd(penalty.subgradient)(jax.numpy.asarray(beta)))[np.ix_(support, support)]
+        bent = np.asarray(_bent(penalty, beta))[np.ix_(support, support)]
     gram = features[:, support].T @ features[:, support] / len(features)
     return float(np.trace(np.linalg.pinv(gram + bent, hermitian=True) @ gram))
+
+
+@jax.jit
+def _bent(penalty: Penalty, beta: Array) -> Array:
+    """∇²R where R is smooth: the derivative of its subgradient."""
+    return jax.jacfwd(penalty.subgradient)(beta)

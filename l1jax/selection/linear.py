@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Float64, Int
+from jaxtyping import Array, Float64, Int
+from numpy.typing import ArrayLike
 
 from l1jax.config import InputError
 from l1jax.penalties import L0, L1, LHalf, NonnegativeL1, Penalty, SumOf, WeightedL1, convex_part, l1, scaled
@@ -19,6 +20,8 @@ from l1jax.selection import criteria
 from l1jax.selection.rules import Choice, minimum
 from l1jax.selection.solver import FAMILIES, FamilyName, solve_path
 from l1jax.selection.strengths import check_strengths
+
+NEGLIGIBLE = 1e-8  # what is at most this share of a path's largest coefficient is zero but for rounding
 
 Criterion: TypeAlias = Literal["aic", "aicc", "bic", "ebic"]
 
@@ -53,13 +56,13 @@ class LinearSelection(NamedTuple):
 
 
 def fit_path(
-    features: Float[ArrayLike, "examples features"],
+    features: ArrayLike,
     target: Any,
-    strengths: Float[ArrayLike, " strengths"],
+    strengths: ArrayLike,
     penalty: Penalty | None = None,
     *,
     family: FamilyName = "squared",
-    weights: Float[ArrayLike, "*folds examples"] | None = None,
+    weights: ArrayLike | None = None,
     intercept: bool = True,
     debias: bool = False,
     tolerance: float = 1e-10,
@@ -112,26 +115,26 @@ def _compiled(family: FamilyName, intercept: bool, debias: bool, tolerance: floa
         fits = solve_path(x, y, weights, strengths, penalty, family, intercept, tolerance)
         if not debias:
             return fits
-        free = jnp.zeros(1)
+        size, free = jnp.abs(fits.coefficients.slopes), jnp.zeros(1)
 
-        def again(slopes: Array) -> Any:
-            relaxed = solve_path(x * (slopes != 0), y, weights, free, l1(1.0), family, intercept, tolerance)
+        def again(support: Array) -> Any:
+            relaxed = solve_path(x * support, y, weights, free, l1(1.0), family, intercept, tolerance)
             return jax.tree.map(lambda leaf: leaf[0], relaxed)
 
-        return jax.lax.map(again, fits.coefficients.slopes)
+        return jax.lax.map(again, size > NEGLIGIBLE * jnp.max(size))
 
     return jax.jit(jax.vmap(fit, in_axes=(None, None, 0, None, None)))
 
 
-def predict(path: LinearPath, features: Float[ArrayLike, "examples features"]) -> Float64[np.ndarray, "..."]:
+def predict(path: LinearPath, features: ArrayLike) -> Float64[np.ndarray, "..."]:
     """The linear predictor η of each example under each model, the examples along the last axis."""
     return path.coefficients @ np.asarray(features, np.float64).T + path.intercepts[..., None]
 
 
 def cross_validate(
-    features: Float[ArrayLike, "examples features"],
+    features: ArrayLike,
     target: Any,
-    strengths: Float[ArrayLike, " strengths"],
+    strengths: ArrayLike,
     fold: Int[np.ndarray, " examples"],
     penalty: Penalty | None = None,
     *,
@@ -178,9 +181,9 @@ def cross_validate(
 
 
 def information_criterion(
-    features: Float[ArrayLike, "examples features"],
+    features: ArrayLike,
     target: Any,
-    strengths: Float[ArrayLike, " strengths"],
+    strengths: ArrayLike,
     criterion: Criterion = "bic",
     penalty: Penalty | None = None,
     *,
@@ -211,21 +214,23 @@ def information_criterion(
     """
     family, intercept = options.get("family", "squared"), options.get("intercept", True)
     x, y = _checked(features, target, family)
+    known = None if family == "logistic" or variance == "own" else variance
+    if known == "least squares":
+        known = criteria.noise_variance(x, y, intercept)
     path = fit_path(x, y, strengths, penalty, **options)
     losses = _losses(family, predict(path, x), y).sum(axis=1)
-    if family == "logistic":
-        log_likelihood = -losses
-    else:
-        known = criteria.noise_variance(x, y, intercept) if variance == "least squares" else variance
-        log_likelihood = criteria.gaussian_log_likelihood(losses, len(x), None if known == "own" else float(known))
+    likelihood = -losses if family == "logistic" else criteria.gaussian_log_likelihood(losses, len(x), known)
     df = _degrees_of_freedom(x, path, penalty, **options)
     scores = {
-        "aic": lambda: criteria.aic(log_likelihood, df),
-        "aicc": lambda: criteria.aicc(log_likelihood, df, len(x)),
-        "bic": lambda: criteria.bic(log_likelihood, df, len(x)),
-        "ebic": lambda: criteria.ebic(log_likelihood, df, len(x), x.shape[1], gamma),
-    }[criterion]()
-    return LinearSelection(path.strengths, scores[:, None], df, minimum(scores, path.strengths), path)
+        "aic": lambda: criteria.aic(likelihood, df),
+        "aicc": lambda: criteria.aicc(likelihood, df, len(x)),
+        "bic": lambda: criteria.bic(likelihood, df, len(x)),
+        "ebic": lambda: criteria.ebic(likelihood, df, len(x), x.shape[1], gamma),
+    }
+    if criterion not in scores:
+        raise InputError(f"`criterion` (={criterion!r}) must be one of {', '.join(scores)}.")
+    table = np.asarray(scores[criterion]())[:, None]
+    return LinearSelection(path.strengths, table, df, minimum(table, path.strengths), path)
 
 
 def _losses(family: FamilyName, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -243,8 +248,8 @@ def _degrees_of_freedom(
 ) -> Float64[np.ndarray, " strengths"]:
     """The number of non-zeros where the penalty does not bend, else the exact trace."""
     if penalty is None or isinstance(penalty, L1 | WeightedL1 | NonnegativeL1) or options.get("debias"):
-        return np.asarray(criteria.degrees_of_freedom(path.coefficients))
-    etas, negligible = predict(path, x), 1e-8 * np.abs(path.coefficients).max()
+        return np.asarray(criteria.degrees_of_freedom(path.coefficients, NEGLIGIBLE))
+    etas, negligible = predict(path, x), NEGLIGIBLE * np.abs(path.coefficients).max()
     rows = _in_float64(FAMILIES[options.get("family", "squared")].curvature, etas, np.zeros(len(x)))
     found = []
     for strength, slopes, weights in zip(path.strengths, path.coefficients, rows, strict=True):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, ArrayLike, Float, Float64, Key, PyTree
+from jaxtyping import Array, Float64, Key, PyTree
+from numpy.typing import ArrayLike
 
 from l1jax.config import InputError
 from l1jax.selection.strengths import check_strengths
@@ -29,7 +30,7 @@ def train_path(
     init: Callable[[Key[Array, ""]], PyTree],
     step: Callable[[PyTree, PyTree, Key[Array, ""]], PyTree],
     score: Callable[[PyTree, PyTree], PyTree],
-    strengths: Float[ArrayLike, " strengths"],
+    strengths: ArrayLike,
     folds: PyTree,
     *,
     steps: int,

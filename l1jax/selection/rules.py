@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import ArrayLike, Bool, Float, Float64
+from jaxtyping import Bool, Float64
+from numpy.typing import ArrayLike
 
 from l1jax.config import InputError
 from l1jax.selection.strengths import check_strengths
 
-Scores = Float[ArrayLike, "strengths repeats"] | Float[ArrayLike, " strengths"]
+Scores: TypeAlias = ArrayLike  # (strengths,) or (strengths, folds)
 
 
 class Choice(NamedTuple):
@@ -70,7 +71,7 @@ def one_standard_error(scores: Scores, strengths: ArrayLike) -> Choice:
     return Choice(index, float(grid[index]), "one standard error", reason)
 
 
-def enough_zeros(zeros: Float[ArrayLike, " strengths"], strengths: ArrayLike, share: float) -> Choice:
+def enough_zeros(zeros: ArrayLike, strengths: ArrayLike, share: float) -> Choice:
     """Choose the weakest with at least this share of zeros.
 
     Args:

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, Float64
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, by_path, first_strength, l1, largest_strength
@@ -74,7 +75,7 @@ def parse_strengths(text: str) -> Float64[np.ndarray, " strengths"]:
 
 
 def linear_strengths(
-    features: Float[ArrayLike, "examples features"],
+    features: ArrayLike,
     target: Any,
     penalty: Penalty | None = None,
     *,
