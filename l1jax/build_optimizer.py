@@ -182,7 +182,7 @@ def _build_scale(o: config.Optimizer, updates_per_step: int) -> Scale:
     if isinstance(o.penalty, config.ReweightedL1):
         parts.append(reweight(o.penalty.every, o.penalty.eps))
     if o.debias_after:
-        parts.append(optax.scale_by_schedule(lambda count: (count // updates_per_step < o.debias_after).astype(float)))
+        parts.append(optax.scale_by_schedule(lambda count: jnp.float32(count < o.debias_after * updates_per_step)))
     return optax.chain(*parts) if parts else None
 
 

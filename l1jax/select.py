@@ -68,7 +68,7 @@ class SelectOptions:
     precision: float = 1.2
     """With --zeros or --worse: ratio of neighbouring strengths down to which more are trained around the target."""
     folds: int = 3
-    """Parts of the data, each held out in turn; information criteria train on all of it instead."""
+    """Parts of the data, each held out in turn; 1: judge by what --holdout holds out; information criteria use none."""
     path_steps: int = 0
     """Steps of each run on the path; 0 for the experiment's own."""
     how: Literal["together", "independent", "warm"] = "together"
@@ -108,16 +108,17 @@ def main(arguments: Sequence[str]) -> int:
     task = make_task(with_strength(experiment, options.network, 1.0), image_shape(experiment.data))
     check_shapes(task, experiment.seed)
     check_batch(experiment, len(find_devices()))
-    source, _ = open_examples(experiment.data, experiment.holdout, experiment.cache)
+    source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
     check_labels(task.generator.classes, source)
     check_resident(source, experiment)
-    parts = divide(options, rule, source)
+    parts = divide(options, rule, source, held_out)
     try:
         with hold(workdir):
             check_settings(workdir, options)
             with console.status("reading the images"):
-                images = load(source)
-            selection = Selection(options, rule, source, images, workdir, console, say)
+                images = load(source) if held_out is None else np.concatenate([load(source), load(held_out)])
+            labels = np.concatenate([labels_of(part) for part in (source, held_out) if part is not None])
+            selection = Selection(options, rule, source, images, labels, workdir, console, say)
             strengths = find_range(selection) if given is None else given
             if options.dense and strengths[0] > 0:
                 strengths = np.insert(strengths, 0, 0.0)
@@ -142,7 +143,8 @@ class Selection(NamedTuple):
     options: SelectOptions
     rule: Rule
     source: Source
-    images: np.ndarray
+    images: np.ndarray  # those of the source, then those held out
+    labels: np.ndarray
     workdir: Path
     console: Console
     say: Callable[[str], None]
@@ -156,8 +158,7 @@ class Selection(NamedTuple):
         """A path of this experiment on these parts, kept in a folder of this name."""
         shape, network = image_shape(experiment.data), self.options.network
         task, model = make_task(experiment, shape), build_model(experiment.model, shape)
-        labels = np.zeros(len(self.images), np.int32) if self.source.labels is None else self.source.labels
-        examples, features = (self.images, labels), self.options.features
+        examples, features = (self.images, self.labels), self.options.features
         judge = make_judge(task, model, network, *examples, parts.held_out, features, experiment.seed)
         folder, fingerprint = self.workdir / "path" / name, self.source.fingerprint
         return make_course(
@@ -177,16 +178,27 @@ def all_of(source: Source) -> Parts:
     return Parts([np.arange(source.length)], [np.arange(source.length)])
 
 
-def divide(options: SelectOptions, rule: Rule, source: Source) -> Parts:
-    """The folds; information criteria, which judge by the training data, have but one of everything."""
+def labels_of(source: Source) -> np.ndarray:
+    """Labels, 0 where there are none."""
+    return np.zeros(source.length, np.int32) if source.labels is None else source.labels
+
+
+def divide(options: SelectOptions, rule: Rule, source: Source, held_out: Source | None) -> Parts:
+    """The folds; information criteria, which judge by the training data, have but one of everything.
+
+    Raises:
+        InputError: if there are too few examples, or no held-out ones to judge by where there are no folds.
+    """
     if rule.criterion in INFORMATION:
         return all_of(source)
+    if options.folds == 1:
+        if held_out is None:
+            raise InputError("`--folds` (=1) must be at least 2, or --holdout a share of the images to judge by.")
+        return Parts([np.arange(source.length)], [source.length + np.arange(held_out.length)])
     numbers = hashes(source, f"fold {options.experiment.seed}")
     fold = stratified_folds(source.labels, numbers, options.folds)
-    return Parts(
-        [np.flatnonzero(fold != i) for i in range(options.folds)],
-        [np.flatnonzero(fold == i) for i in range(options.folds)],
-    )
+    each = range(options.folds)
+    return Parts([np.flatnonzero(fold != i) for i in each], [np.flatnonzero(fold == i) for i in each])
 
 
 def find_range(selection: Selection) -> np.ndarray:
@@ -275,7 +287,8 @@ def describe(
             }
         )
     parts = len(path.members)
-    held = f"{parts} folds, each held out in turn" if parts > 1 else "judged by the images it was trained on"
+    alone = "training" if rule.criterion in INFORMATION else "held-out"
+    held = f"{parts} folds, each held out in turn" if parts > 1 else f"judged by the {alone} images"
     freedom = (
         "; degrees of freedom: non-zeros of the generator, an upper bound" if rule.criterion in INFORMATION else ""
     )
@@ -343,8 +356,8 @@ def check_options(options: SelectOptions) -> None:
     def refuse(flag: str, value: Any, requirement: str) -> None:
         raise InputError(f"`--{flag}` (={value}) must be {requirement}.")
 
-    if options.folds < 2:
-        refuse("folds", options.folds, "at least 2: each in turn is held out from training on the others")
+    if options.folds < 1:
+        refuse("folds", options.folds, "at least 1: each in turn is held out from training on the others")
     if not 0 <= options.zeros < 1:
         refuse("zeros", options.zeros, "at least 0 and below 1: a share of the entries")
     if options.worse < 0:

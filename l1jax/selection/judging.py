@@ -53,7 +53,7 @@ def make_judge(
     network: str,
     images: Images,
     labels: Int[np.ndarray, " n"],
-    held_out: Sequence[Int[np.ndarray, " members"]],
+    held_out: Sequence[Int[np.ndarray, " _members"]],
     features: str,
     seed: int,
 ) -> Judge:
@@ -77,7 +77,7 @@ def make_judge(
     bound = jax.jit(log_likelihood(model, DRAWS)) if isinstance(model, Vae) else None
     conditional = generator.classes > 0
 
-    def likelihood(state: State, own: Int[np.ndarray, " members"]) -> dict[str, float]:
+    def likelihood(state: State, own: Int[np.ndarray, " _members"]) -> dict[str, float]:
         if bound is None or not isinstance(state, VaeState):
             return {}
         nats, key = [], stream(seed, "likelihood")

@@ -22,7 +22,7 @@ from l1jax.transforms import set_scale, solution
 PATH = "path"  # the mesh axis over which the strengths are shared
 
 Examples = tuple[Shaped[np.ndarray, "n height width channels"], Int[np.ndarray, " n"]]  # images and labels
-Members = Sequence[Int[np.ndarray, " members"]]  # of each fold, the examples that it is trained on
+Members = Sequence[Int[np.ndarray, " _members"]]  # of each fold, the examples that it is trained on
 
 
 class Lanes(NamedTuple):

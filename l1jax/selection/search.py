@@ -138,9 +138,9 @@ def bisected(
     sides = next(((a, b) for a, b in pairwise(grid) if beyond(b) and not beyond(a)), None)
 
     def train_and_look(strength: float) -> bool:
-        name = f"bisection-{len(found) - len(points)}"
-        found.update({point.strength: point for point in together(course, [strength], steps, name=name)})
-        return beyond(found[strength])
+        point = together(course, [strength], steps, name=f"bisection-{strength:.6g}")[0]
+        found[strength] = point
+        return beyond(point)
 
     if sides is not None:
         bisect_strength(train_and_look, sides[0].strength, sides[1].strength, ratio)

@@ -16,7 +16,14 @@ SIZES = Sizes(100, 50)
 
 def point(strength, scores, zeros=0.5, trained=10, nonzeros=20):
     judged = [
-        Judged(strength, zeros, {"kernel": (3, 4)}, nonzeros, {"kernel_distance": s, "log_likelihood": -s}, np.zeros(1))
+        Judged(
+            strength,
+            zeros,
+            {"kernel": (3, 4)},
+            nonzeros,
+            {"kernel_distance": s, "log_likelihood": -s},
+            np.zeros((1, 1, 1, 1)),
+        )
         for s in scores
     ]
     return Point(strength, trained, judged)
