@@ -165,9 +165,7 @@ def _check_optimizer(o: config.Optimizer) -> None:
     if o.sparsity_target and not getattr(o.penalty, "strength", 0):
         refuse("sparsity_target", o.sparsity_target, "0 without a penalty whose strength it can scale")
     if o.debias_after and (o.algorithm in ("rmda", "ramda") or o.method == "subgradient" or not any(_strengths(o))):
-        refuse(
-            "debias_after", o.debias_after, "0 but with metric or plain, and a penalty with a strength; not rmda, ramda"
-        )
+        refuse("debias_after", o.debias_after, "0 but for metric or plain with a strength, and not rmda or ramda")
 
 
 def _build_scale(o: config.Optimizer, updates_per_step: int) -> Scale:
@@ -182,7 +180,8 @@ def _build_scale(o: config.Optimizer, updates_per_step: int) -> Scale:
     if isinstance(o.penalty, config.ReweightedL1):
         parts.append(reweight(o.penalty.every, o.penalty.eps))
     if o.debias_after:
-        parts.append(optax.scale_by_schedule(lambda count: jnp.float32(count < o.debias_after * updates_per_step)))
+        last = o.debias_after * updates_per_step
+        parts.append(optax.scale_by_schedule(lambda count: jnp.asarray(jnp.asarray(count) < last, float)))
     return optax.chain(*parts) if parts else None
 
 

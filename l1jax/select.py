@@ -2,14 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-import jax
 import numpy as np
 import tyro
 from rich.console import Console
@@ -17,27 +17,24 @@ from rich.console import Console
 from l1jax.build import build_model, image_shape
 from l1jax.command_line import command, parse_experiment, run, typed_path
 from l1jax.config import Config, InputError, kinds, to_json
-from l1jax.data.batches import load
 from l1jax.data.examples import open_examples
 from l1jax.data.source import Source
-from l1jax.data.splits import hashes
 from l1jax.reporting import save_image
 from l1jax.reporting.path import path_samples, plot_path, point_title, show_path
-from l1jax.selection.choosing import CRITERIA, Choices, Rule, check_criterion, choose, dense_score
-from l1jax.selection.experiments import debiased, tracking, with_strength
-from l1jax.selection.folds import stratified_folds
-from l1jax.selection.judging import FEATURES, SIGNS, make_judge
-from l1jax.selection.legs import Course, Interrupted, Leg, make_course, run_leg
-from l1jax.selection.rules import summarise
-from l1jax.selection.search import INFORMATION, Point, Sizes, bisected, one_by_one, scores, together
-from l1jax.selection.strengths import parse_strengths, strength_grid
+from l1jax.selection.choosing import CRITERIA, Rule, check_criterion
+from l1jax.selection.describing import describe
+from l1jax.selection.experiments import debiased, with_strength
+from l1jax.selection.judging import FEATURES
+from l1jax.selection.legs import Interrupted
+from l1jax.selection.plan import Place, Plan, Walked, divide, read_data, walk
+from l1jax.selection.search import INFORMATION
+from l1jax.selection.strengths import parse_strengths
 from l1jax.training.loop import NotFinite
 from l1jax.training.run import check_batch, check_labels, check_shapes, find_devices, run_experiment
 from l1jax.training.task import make_task
 from l1jax.training.workdir import hold
 
 OWN = ("selection.json", "path", "path.json", "path.png", "samples.png", "refit")
-DENSEST, SPARSEST = 0.1, 0.99  # shares of zeros between which the strengths lie unless they are given
 
 
 @dataclass(frozen=True)
@@ -95,37 +92,28 @@ def main(arguments: Sequence[str]) -> int:
     """Select as the flags say; returns the exit status."""
     options = parse_experiment(SelectOptions, arguments, "python -m l1jax.select", "runs/{}-path")
     workdir = typed_path("--workdir", options.workdir)
-    check_options(options)
     console = Console(soft_wrap=True, emoji=False)
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
+    plan, place = make_plan(options), Place(workdir, console, say)
     experiment = options.experiment
-    model = build_model(experiment.model, image_shape(experiment.data))
-    rule = Rule(check_criterion(options.criterion, model), options.rule, options.zeros, options.worse)
-    given = None if options.strengths.startswith("auto") else parse_strengths(options.strengths)
     task = make_task(with_strength(experiment, options.network, 1.0), image_shape(experiment.data))
     check_shapes(task, experiment.seed)
     check_batch(experiment, len(find_devices()))
     source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
     check_labels(task.generator.classes, source)
     check_resident(source, experiment)
-    parts = divide(options, rule, source, held_out)
+    parts = divide(plan, source, held_out)
     try:
         with hold(workdir):
-            check_settings(workdir, options)
+            check_settings(workdir, plan, options.overwrite)
             with console.status("reading the images"):
-                images = load(source) if held_out is None else np.concatenate([load(source), load(held_out)])
-            labels = np.concatenate([labels_of(part) for part in (source, held_out) if part is not None])
-            selection = Selection(options, rule, source, images, labels, workdir, console, say)
-            strengths = find_range(selection) if given is None else given
-            if options.dense and strengths[0] > 0:
-                strengths = np.insert(strengths, 0, 0.0)
-            path = selection.course(with_strength(experiment, options.network, 1.0), "", parts)
-            points, choices, sizes = walk(selection, path, strengths)
-            result = describe(selection, path, points, choices, sizes)
-            write(workdir, result, points, choices)
+                data = read_data(source, held_out)
+            walked = walk(plan, data, parts, place)
+            result = describe(plan, walked)
+            write(workdir, result, walked)
     except Interrupted as stop:
         say(f"stopped by {signal.Signals(stop.signal).name}, all saved; go on with:")
         say(f"  {command('l1jax.select', *(a for a in arguments if a != '--overwrite'))}")
@@ -134,184 +122,42 @@ def main(arguments: Sequence[str]) -> int:
     say(f"plots       {workdir / 'path.png'}")
     say(f"samples     {workdir / 'samples.png'}")
     say(f"all numbers {workdir / 'path.json'}")
-    return refit(selection, choices.chosen.strength) if options.refit else 0
+    return refit(options, walked.choices.chosen.strength, place) if options.refit else 0
 
 
-class Selection(NamedTuple):
-    """What is selected on."""
-
-    options: SelectOptions
-    rule: Rule
-    source: Source
-    images: np.ndarray  # those of the source, then those held out
-    labels: np.ndarray
-    workdir: Path
-    console: Console
-    say: Callable[[str], None]
-
-    @property
-    def steps(self) -> int:
-        """Of a run on the path."""
-        return self.options.path_steps or self.options.experiment.steps
-
-    def course(self, experiment: Config, name: str, parts: "Parts") -> Course:
-        """A path of this experiment on these parts, kept in a folder of this name."""
-        shape, network = image_shape(experiment.data), self.options.network
-        task, model = make_task(experiment, shape), build_model(experiment.model, shape)
-        examples, features = (self.images, self.labels), self.options.features
-        judge = make_judge(task, model, network, *examples, parts.held_out, features, experiment.seed)
-        folder, fingerprint = self.workdir / "path" / name, self.source.fingerprint
-        return make_course(
-            experiment, task, (network,), parts.members, examples, fingerprint, judge, folder, self.console, self.say
-        )
-
-
-class Parts(NamedTuple):
-    """Which examples each fold is trained on, and which it is judged by."""
-
-    members: list[np.ndarray]
-    held_out: list[np.ndarray]
-
-
-def all_of(source: Source) -> Parts:
-    """All examples, for both."""
-    return Parts([np.arange(source.length)], [np.arange(source.length)])
-
-
-def labels_of(source: Source) -> np.ndarray:
-    """Labels, 0 where there are none."""
-    return np.zeros(source.length, np.int32) if source.labels is None else source.labels
-
-
-def divide(options: SelectOptions, rule: Rule, source: Source, held_out: Source | None) -> Parts:
-    """The folds; information criteria, which judge by the training data, have but one of everything.
+def make_plan(options: SelectOptions) -> Plan:
+    """The plan that the flags say.
 
     Raises:
-        InputError: if there are too few examples, or no held-out ones to judge by where there are no folds.
+        InputError: if they do not go together, or not with the model.
     """
-    if rule.criterion in INFORMATION:
-        return all_of(source)
-    if options.folds == 1:
-        if held_out is None:
-            raise InputError("`--folds` (=1) must be at least 2, or --holdout a share of the images to judge by.")
-        return Parts([np.arange(source.length)], [source.length + np.arange(held_out.length)])
-    numbers = hashes(source, f"fold {options.experiment.seed}")
-    fold = stratified_folds(source.labels, numbers, options.folds)
-    each = range(options.folds)
-    return Parts([np.flatnonzero(fold != i) for i in each], [np.flatnonzero(fold == i) for i in each])
-
-
-def find_range(selection: Selection) -> np.ndarray:
-    """Strengths between those at which training with a target of 10 % and of 99 % zeros ends."""
-    options, found = selection.options, []
-    try:
-        count = int(options.strengths.split(":")[1])
-    except (IndexError, ValueError):
-        raise InputError(
-            f"`--strengths` (={options.strengths}) must be auto:count, such as auto:8; or low:high:count, or a list."
-        ) from None
-    for target in (DENSEST, SPARSEST):
-        wanted = tracking(options.experiment, options.network, target, selection.steps)
-        course = selection.course(wanted, f"range-{target:g}", all_of(selection.source))
-        leg = Leg("tracked", (1.0,), 0, selection.steps, said=f"which strength gives {target:.0%} zeros")
-        found.append(run_leg(course, leg).judged[0][0].strength)
-    low, high = found
-    if not 0 < low < high:
-        raise InputError(
-            f"`--strengths` (={options.strengths}) must find a range, and 10 % zeros ended at strength {low:g}, 99 % "
-            f"at {high:g}: give low:high:count, or more --path-steps."
-        )
-    return strength_grid(low, high, count)
-
-
-def walk(selection: Selection, path: Course, strengths: np.ndarray) -> tuple[list[Point], Choices, Sizes]:
-    """Train the path, and more strengths around a target; then choose."""
-    options, rule, steps = selection.options, selection.rule, selection.steps
-    shapes = jax.eval_shape(path.task.generator.network.init, jax.random.key(0))[0]
-    sizes = Sizes(selection.source.length, sum(leaf.size for leaf in jax.tree.leaves(shapes)))
-
-    def score(points: Sequence[Point]) -> np.ndarray:
-        return summarise(scores(points, rule.criterion, sizes)).mean
-
-    if options.how == "together":
-        points = together(path, strengths.tolist(), steps, options.halvings, score)
+    check_options(options)
+    experiment = options.experiment
+    if options.strengths.startswith("auto"):
+        if not re.fullmatch(r"auto:([2-9]|\d{2,})", options.strengths):
+            raise InputError(
+                f"`--strengths` (={options.strengths}) must be auto:count, such as auto:8, low:high:count, or a list."
+            )
     else:
-        forth = options.how == "independent" or options.order == "dense-to-sparse"
-        turns = strengths.tolist() if forth else strengths.tolist()[::-1]
-        points = one_by_one(path, turns, steps, warm=options.how == "warm", name=options.how)
-    points = sorted(points, key=lambda point: point.strength)
-    if rule.zeros:
-        points = bisected(path, points, lambda point: point.zeros >= rule.zeros, steps, options.precision)
-    elif rule.worse:
-        dense = dense_score(points, summarise(scores(points, rule.criterion, sizes)))
-        bound = dense + rule.worse * abs(dense)
-        points = bisected(path, points, lambda point: not score([point])[0] <= bound, steps, options.precision)
-    return points, choose(points, rule, sizes, steps), sizes
-
-
-def describe(
-    selection: Selection, path: Course, points: Sequence[Point], choices: Choices, sizes: Sizes
-) -> dict[str, Any]:
-    """All numbers of a path, as they are shown, plotted and written."""
-    rule = selection.rule
-    names = [name for name in SIGNS if name in points[0].judged[0].scores]
-    names += [rule.criterion] if rule.criterion in INFORMATION else []
-    tables = {name: SIGNS.get(name, 1) * scores(points, name, sizes) for name in names}
-    summaries = {name: summarise(table) for name, table in tables.items()}
-
-    def number(value: float) -> float | None:
-        return float(value) if np.isfinite(value) else None
-
-    rows = []
-    for i, point in enumerate(points):
-        found = {
-            name: {
-                "mean": number(summaries[name].mean[i]),
-                "standard_error": number(summaries[name].standard_error[i]),
-                "each": [number(value) for value in tables[name][i]],
-            }
-            for name in names
-        }
-        layers = {
-            name: [float(np.mean([own.channels[name][k] for own in point.judged])) for k in range(2)]
-            for name in point.judged[0].channels
-        }
-        rows.append(
-            {
-                "strength": point.strength,
-                "trained": point.trained,
-                "zeros": point.zeros,
-                "channels": layers,
-                "nonzeros": float(np.mean([own.nonzeros for own in point.judged])),
-                "scores": found,
-            }
-        )
-    parts = len(path.members)
-    alone = "training" if rule.criterion in INFORMATION else "held-out"
-    held = f"{parts} folds, each held out in turn" if parts > 1 else f"judged by the {alone} images"
-    freedom = (
-        "; degrees of freedom: non-zeros of the generator, an upper bound" if rule.criterion in INFORMATION else ""
+        parse_strengths(options.strengths)
+    model = build_model(experiment.model, image_shape(experiment.data))
+    return Plan(
+        experiment,
+        options.network,
+        options.strengths,
+        Rule(check_criterion(options.criterion, model), options.rule, options.zeros, options.worse),
+        options.precision,
+        options.folds,
+        options.path_steps or experiment.steps,
+        options.how,
+        options.order == "sparse-to-dense",
+        options.halvings,
+        options.dense,
+        options.features,
     )
-    choice = {
-        "chosen": choices.chosen._asdict(),
-        "minimum": choices.minimum and choices.minimum._asdict(),
-        "one_standard_error": choices.one_standard_error and choices.one_standard_error._asdict(),
-    }
-    return {
-        "network": selection.options.network,
-        "criterion": rule.criterion,
-        "steps": selection.steps,
-        **choice,
-        "protocol": f"{held}; {path.judge.protocol}{freedom}",
-        "examples": sizes.examples,
-        "parameters": sizes.parameters,
-        "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        "device": f"{len(jax.devices())} × {jax.devices()[0].device_kind}",
-        "points": rows,
-    }
 
 
-def write(workdir: Path, result: dict[str, Any], points: Sequence[Point], choices: Choices) -> None:
+def write(workdir: Path, result: dict[str, Any], walked: Walked) -> None:
     """Write the numbers, the plots and the images.
 
     Raises:
@@ -319,22 +165,22 @@ def write(workdir: Path, result: dict[str, Any], points: Sequence[Point], choice
     """
     try:
         save_image(plot_path(result), workdir / "path.png")
-        samples = np.stack([point.judged[0].samples for point in points])
+        samples = np.stack([point.judged[0].samples for point in walked.points])
         titles = [point_title(row) for row in result["points"]]
-        save_image(path_samples(samples, titles, choices.chosen.index), workdir / "samples.png")
+        save_image(path_samples(samples, titles, walked.choices.chosen.index), workdir / "samples.png")
         write_json(workdir / "path.json", result)
     except OSError as error:
         raise InputError(f"`--workdir` (={workdir}) must be writable: {error.strerror or error}.") from error
 
 
-def refit(selection: Selection, strength: float) -> int:
+def refit(options: SelectOptions, strength: float, place: Place) -> int:
     """Train on all data with the chosen strength, as an ordinary run."""
-    options, workdir, say = selection.options, selection.workdir / "refit", selection.say
+    workdir, say = place.workdir / "refit", place.say
     chosen = with_strength(options.experiment, options.network, strength)
     if strength:
         chosen = debiased(chosen, options.network, options.debias_steps)
     try:
-        _, stopped = run_experiment(chosen, workdir, selection.console, say, resume=True, overwrite=False)
+        _, stopped = run_experiment(chosen, workdir, place.console, say, resume=True, overwrite=False)
     except NotFinite as error:
         say(f"error: {error}. Try a smaller learning rate.")
         return 1
@@ -397,19 +243,20 @@ def check_resident(source: Source, experiment: Config) -> None:
         )
 
 
-def check_settings(workdir: Path, options: SelectOptions) -> None:
+def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
     """Record what is selected and how, and refuse to go on with another path.
 
     Raises:
         InputError: naming what differs.
     """
-    names = ["strengths", "folds", "path_steps", "how", "order", "halvings", "dense", "network", "features"]
-    names += ["criterion"] if options.halvings else []  # else it can be chosen afterwards
-    settings = {name: getattr(options, name) for name in names}
-    settings["information"] = options.criterion in INFORMATION
-    wanted = {"experiment": to_json(options.experiment), "selection": settings}
+    settings = {
+        name: value for name, value in plan._asdict().items() if name not in ("experiment", "rule", "precision")
+    }
+    settings["criterion"] = plan.rule.criterion if plan.halvings else None  # else it can be chosen afterwards
+    settings["information"] = plan.rule.criterion in INFORMATION
+    wanted = {"experiment": to_json(plan.experiment), "selection": settings}
     path = workdir / "selection.json"
-    if options.overwrite:
+    if overwrite:
         for name in OWN:
             own = workdir / name
             shutil.rmtree(own) if own.is_dir() else own.unlink(missing_ok=True)
