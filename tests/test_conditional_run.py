@@ -1,5 +1,7 @@
 """A class-conditional run from the command line: labels checked, grids by class, samples of one class."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from l1jax.training import run as training
 
 TINY = (
     "--model.classes 10 --model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 "
-    "--batch-size 16 --steps 4 --log-every 2 --sample-every 4 --checkpoint-every 4"
+    "--batch-size 16 --steps 4 --log-every 2 --sample-every 4 --checkpoint-every 4 --evaluate-every 2 --keep-checkpoints 1"
 ).split()
 
 
@@ -33,6 +35,16 @@ def trained(tmp_path_factory):
 def draw(trained, output, *more):
     assert sample.main(["--workdir", str(trained), "--output", str(output), *more]) == 0
     return output
+
+
+def test_the_evaluated_checkpoint_that_is_best_is_kept(trained):
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    distances = {line["step"]: line["evaluation/frechet_distance"] for line in lines}
+    assert list(distances) == [2, 4]
+    best = min(distances, key=distances.get)
+    assert {int(path.name) for path in (trained / "checkpoints").iterdir()} == {4, best}
+    scores = json.loads((trained / "checkpoints" / "4" / "metrics" / "metrics").read_text())
+    assert scores == {"score": distances[4]}
 
 
 def test_one_class_is_what_the_classes_in_turn_show_of_it(trained, tmp_path):

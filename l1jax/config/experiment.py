@@ -46,6 +46,8 @@ class Config:
     """Steps between sample grids."""
     checkpoint_every: int = field(default=1_000, metadata=bounds(1))
     """Steps between checkpoints."""
+    evaluate_every: int = field(default=0, metadata=bounds(0))
+    """Steps between evaluations on 2,000 images, held-out ones if any; the best is kept by them; 0 for none."""
     keep_checkpoints: int = field(default=3, metadata=bounds(1))
     """How many of the last checkpoints are kept, besides the best."""
     parallel: Literal["shard_map", "pmap"] = "shard_map"
@@ -68,6 +70,7 @@ FREE_FIELDS = frozenset(
         "log_every",
         "sample_every",
         "checkpoint_every",
+        "evaluate_every",
         "keep_checkpoints",
         "rollbacks",
         "parallel",

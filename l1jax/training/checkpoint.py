@@ -42,8 +42,13 @@ class Checkpoints:
     read_only: bool
     damaged: frozenset[int]  # seen to be so, but left where they are
 
-    def save(self, step: int, state: PyTree, kernel_distance: float) -> None:
+    def save(self, step: int, state: PyTree, score: float) -> None:
         """Start writing a checkpoint in the background; it appears under its name only when whole.
+
+        Args:
+            step: its name.
+            state: what it holds.
+            score: by which the best is kept, lower being better; infinite or NaN where there is none.
 
         Raises:
             InputError: if an earlier save could not be written, or this one cannot.
@@ -55,7 +60,7 @@ class Checkpoints:
             "digest": digest(state),
         }
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        metrics = {"kernel_distance": kernel_distance if np.isfinite(kernel_distance) else float(np.finfo("f4").max)}
+        metrics = {"score": score if np.isfinite(score) else float(np.finfo("f4").max)}
         self._write(lambda: self.manager.save(step, args=items, metrics=metrics, force=True))
 
     def wait(self) -> None:
@@ -154,7 +159,7 @@ def open_checkpoints(
 ) -> Checkpoints:
     """Open the checkpoints of a work directory: the last `keep_checkpoints` and the best are kept.
 
-    The best is the one with the smallest kernel distance.
+    The best is the one with the smallest score.
 
     Args:
         workdir: the work directory.
@@ -165,7 +170,7 @@ def open_checkpoints(
     """
     keep = [
         policies.LatestN(experiment.keep_checkpoints),
-        policies.BestN(get_metric_fn=_kernel_distance, reverse=True, n=1),
+        policies.BestN(get_metric_fn=_score, reverse=True, n=1),
     ]
     folder, bad = workdir / "checkpoints", set[int]()
     for path in sorted(folder.iterdir()):
@@ -176,7 +181,7 @@ def open_checkpoints(
             else:
                 set_aside(path, f"is damaged ({reason})", say)
     options = ocp.CheckpointManagerOptions(
-        best_fn=None if read_only else _kernel_distance,  # also what makes Orbax keep the metric on disk
+        best_fn=None if read_only else _score,  # also what makes Orbax keep the metric on disk
         best_mode="min",
         preservation_policy=policies.AnyPreservationPolicy(keep),
         cleanup_tmp_directories=not read_only,
@@ -261,8 +266,8 @@ def digest(tree: PyTree) -> str:
     return sha.hexdigest()
 
 
-def _kernel_distance(metrics: dict[str, float]) -> float:
-    return metrics["kernel_distance"]
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
 
 
 def _brief(error: Exception) -> str:

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from l1jax.config import Config
-from l1jax.evaluation import kernel_distance
 from l1jax.reporting import sample_picture, save_image
 from l1jax.training.checkpoint import Checkpoints
+from l1jax.training.judge import JUDGED, make_evaluation, make_judge
 from l1jax.training.log import Log
 from l1jax.training.parallel import Runner
 from l1jax.training.probe import make_probe, make_watch
@@ -26,7 +26,6 @@ from l1jax.training.task import stream
 
 GRID = 64  # images of a sample grid
 POINTS = 2_000  # points of a plot of them
-JUDGED = 512  # images, real and generated each, that the kernel distance looks at
 PROBED = 128  # images that a look at the generator's health takes
 
 
@@ -66,7 +65,7 @@ def train(
         state: on the devices; donated.
         resident: data that stays on the devices.
         next_chunk: (first step, steps) → the batches of these steps.
-        reference: real images for the kernel distance, or points.
+        reference: real images to judge by, or points, in random order.
         workdir: where samples go.
         checkpoints: where the state goes.
         log: where the metrics go.
@@ -79,17 +78,16 @@ def train(
     columns = grid_columns(task.generator.classes)
     shown = GRID - GRID % (columns or 1) if task.generator.image_range is not None else POINTS
     grid_latents = draw_latents(task.generator, stream(experiment.seed, "grid"), shown)
-    judged = min(JUDGED, len(reference))
-    judged_latents = draw_latents(task.generator, stream(experiment.seed, "judged"), judged)
+    judge = make_judge(task.generator, reference, experiment.seed)
+    evaluate = make_evaluation(task.generator, reference, experiment.seed) if experiment.evaluate_every else None
+    reference = reference[:JUDGED]
+    probed_latents = draw_latents(task.generator, stream(experiment.seed, "judged"), min(PROBED, len(reference)))
 
     def save_grid(step: int, state: State) -> None:
         samples = sampler(state.average, grid_latents)
         save_image(sample_picture(samples, reference, columns), workdir / "samples" / f"step_{step:06d}.png")
 
     probe, probe_key, watch = make_probe(task.generator), stream(experiment.seed, "probe"), make_watch(log.say)
-
-    def judge(state: State) -> float:
-        return pixel_kernel_distance(sampler(state.average, judged_latents), reference)
 
     compiled = set[int]()
     step = saved = int(state.step)
@@ -115,39 +113,29 @@ def train(
             last = step == experiment.steps
             if last or step % experiment.sample_every == 0:
                 save_grid(step, state)
-                found = jax.device_get(probe(state, jnp.asarray(reference), judged_latents[:PROBED], probe_key))
+                found = jax.device_get(probe(state, jnp.asarray(reference), probed_latents, probe_key))
                 values |= {name: float(value) for name, value in found.items()}
                 watch(step, values)
-            if saving := last or step % experiment.checkpoint_every == 0:
-                values["kernel_distance"] = judge(state)
+            if evaluate and (last or step % experiment.evaluate_every == 0):
+                values |= evaluate(state.average)
+            if saving := last or step % experiment.checkpoint_every == 0 or "evaluation/frechet_distance" in values:
+                values["kernel_distance"] = judge(state.average)
             log.metrics(step, values)  # before the checkpoint: what is beyond it is cut on resuming
             if saving:
-                checkpoints.save(step, state, values["kernel_distance"])
+                score = "evaluation/frechet_distance" if evaluate else "kernel_distance"
+                checkpoints.save(step, state, values.get(score, math.inf))
                 saved = step
             count = following
     if step != saved:
-        checkpoints.save(step, state, judge(state))
+        checkpoints.save(step, state, math.inf if evaluate else judge(state.average))
     checkpoints.wait()
     return Stopped(step, requests[0] if requests else None)
 
 
 def chunk_length(experiment: Config, step: int) -> int:
     """Steps until the next thing to do: a line of metrics, a grid, a checkpoint or the end."""
-    every = (experiment.log_every, experiment.sample_every, experiment.checkpoint_every)
-    return min(experiment.steps - step, *(period - step % period for period in every))
-
-
-def pixel_kernel_distance(a: Shaped[np.ndarray, "n h w c"], b: Shaped[np.ndarray, "m h w c"]) -> float:
-    """Kernel distance of two sets of images on their pixels in [-1, 1], or of points; infinite where there is none."""
-    if min(len(a), len(b)) < 2:
-        return math.inf
-
-    def features(images: Shaped[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n features"]:
-        flat = images.reshape(len(images), -1)
-        return flat.astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else flat
-
-    distance = float(kernel_distance(jnp.asarray(features(a)), jnp.asarray(features(b))))
-    return distance if math.isfinite(distance) else math.inf
+    every = (experiment.log_every, experiment.sample_every, experiment.checkpoint_every, experiment.evaluate_every)
+    return min(experiment.steps - step, *(period - step % period for period in every if period))
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from l1jax.data.examples import open_examples
 from l1jax.data.source import Source, take
 from l1jax.data.streaming import streaming_feed
 from l1jax.training.checkpoint import Checkpoints, open_checkpoints
+from l1jax.training.judge import EVALUATED, JUDGED
 from l1jax.training.log import open_log
-from l1jax.training.loop import JUDGED, NotFinite, Stopped, train
+from l1jax.training.loop import NotFinite, Stopped, train
 from l1jax.training.parallel import Runner, make_runner
 from l1jax.training.rollback import plan_rollback, read_rollback, write_rollback
 from l1jax.training.state import State, Task
@@ -60,11 +61,11 @@ def run_experiment(
     check_batch(experiment, len(devices))
     task = make_task(experiment, image_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
-    source, _ = open_examples(experiment.data, experiment.holdout, experiment.cache)
+    source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
     for sentence in source.skipped[:SKIPPED]:
         say(f"left out: {sentence}")
     check_labels(task.generator.classes, source)
-    feed, reference = open_feed(experiment, task, source, console)
+    feed, reference = open_feed(experiment, task, source, held_out, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
 
     with open_workdir(workdir, experiment, overwrite=overwrite):
@@ -204,17 +205,24 @@ def check_shapes(task: Task, seed: int) -> State:
 
 
 def open_feed(
-    experiment: Config, task: Task, source: Source, console: Console
+    experiment: Config, task: Task, source: Source, held_out: Source | None, console: Console
 ) -> tuple[Feed, Shaped[np.ndarray, "n h w c"]]:
-    """Choose between data on the device and streaming; also the real images that samples are compared with."""
+    """Choose between data on the device and streaming; also the real images to judge by, in random order.
+
+    Where training evaluates and some are held out, those.
+    """
     arguments = (experiment.seed, task.draws, experiment.batch_size)
     host = Host(jax.process_index(), jax.process_count())
-    chosen = order(experiment.seed, 0, min(JUDGED, source.length), source.length)
+    judges = held_out if experiment.evaluate_every and held_out is not None else source
+    most = min(EVALUATED if experiment.evaluate_every else JUDGED, judges.length)
+    chosen = order(experiment.seed, 0, most, judges.length)
     if source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize > experiment.resident_mib * 2**20:
-        return streaming_feed(source, *arguments, experiment.workers, host), take(source, chosen)
+        return streaming_feed(source, *arguments, experiment.workers, host), take(judges, chosen)
     with console.status(f"reading {source.length:,} images"):
         images = load(source)
-    return resident_feed(images, *arguments, source.labels, host), images[chosen]
+    return resident_feed(images, *arguments, source.labels, host), images[chosen] if judges is source else take(
+        judges, chosen
+    )
 
 
 def start(job: Job) -> tuple[int, State]:
