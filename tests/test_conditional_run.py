@@ -13,7 +13,8 @@ from l1jax.training import run as training
 
 TINY = (
     "--model.classes 10 --model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 "
-    "--batch-size 16 --steps 4 --log-every 2 --sample-every 4 --checkpoint-every 4 --evaluate-every 2 --keep-checkpoints 1"
+    "--batch-size 16 --steps 4 --log-every 2 --sample-every 4 --checkpoint-every 4 --evaluate-every 2 "
+    "--keep-checkpoints 1"
 ).split()
 
 

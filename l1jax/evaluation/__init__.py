@@ -2,7 +2,15 @@
 
 from l1jax.evaluation.coverage import ModeCoverage, class_coverage, mode_coverage
 from l1jax.evaluation.diversity import PairSimilarity, multiscale_ssim, pair_similarity
-from l1jax.evaluation.frechet import FrechetInfinity, Moments, frechet_distance, frechet_infinity, merge, moments
+from l1jax.evaluation.frechet import (
+    FrechetInfinity,
+    Moments,
+    frechet_distance,
+    frechet_infinity,
+    merge,
+    merge_processes,
+    moments,
+)
 from l1jax.evaluation.inception_score import InceptionScore, inception_score
 from l1jax.evaluation.kernel import KernelDistance, kernel_distance
 from l1jax.evaluation.manifold import (
@@ -27,6 +35,7 @@ __all__ = [
     "inception_score",
     "kernel_distance",
     "merge",
+    "merge_processes",
     "mode_coverage",
     "moments",
     "multiscale_ssim",

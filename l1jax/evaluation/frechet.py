@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float64
 
@@ -54,6 +55,26 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(
         count, a.mean + share * between, a.scatter + b.scatter + a.count * share * np.outer(between, between)
     )
+
+
+def merge_processes(own: Moments) -> Moments:
+    """Sum up what all of JAX's processes have seen; each gets the same result, to the last bit.
+
+    Every process must call it, under `jax.distributed.initialize`; one alone gets what it gave.
+    """
+    if jax.process_count() == 1:
+        return own
+    from jax.experimental.multihost_utils import process_allgather
+
+    numbers = np.concatenate([[own.count], own.mean, own.scatter.ravel()])
+    everyone = np.asarray(process_allgather(numbers.view(np.uint32)))  # bits, for JAX has float64 only if asked
+    merged = None
+    for row in np.ascontiguousarray(everyone).view(np.float64):
+        mean, scatter = row[1 : 1 + len(own.mean)], row[1 + len(own.mean) :]
+        part = Moments(int(row[0]), mean, scatter.reshape(own.scatter.shape))
+        merged = part if merged is None else merge(merged, part)
+    assert merged is not None
+    return merged
 
 
 def frechet_distance(a: Features | Moments, b: Features | Moments) -> float:
