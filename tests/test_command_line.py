@@ -140,7 +140,7 @@ def test_help_shows_every_flag_with_type_meaning_and_default_of_the_experiment(k
     paths = [f"--{path.replace('_', '-')}" for path in leaves(values)]
     assert len(paths) > 25
     assert [path for path in paths if f"{path} " not in text and f"{path}, " not in text] == []
-    assert ("--data.path" in paths) == ("--model.checkpointing" in paths) == bool(kind)
+    assert ("--data.path" in paths) == ("--model.channels" in paths) == bool(kind)
 
 
 def test_help_of_sample_lists_its_flags(capsys):

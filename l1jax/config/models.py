@@ -34,6 +34,8 @@ class MlpGan:
     """Images that the discriminator judges together (PacGAN); must divide the batch of each device."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; parameters are float32 either way."""
+    checkpointing: bool = False
+    """Compute each of the discriminator's convolutions again in the backward pass: less memory, more time."""
 
 
 @dataclass(frozen=True)

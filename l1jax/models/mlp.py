@@ -58,6 +58,7 @@ def mlp_gan(
     classes: int = 0,
     packing: int = 1,
     dtype: Precision = "float32",
+    checkpointing: bool = False,
 ) -> Gan:
     """A dense generator against a dense or convolutional discriminator with leaky ReLU 0.2.
 
@@ -78,6 +79,7 @@ def mlp_gan(
         classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
         packing: images per logit; 1 for none, see `packed`.
         dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
+        checkpointing: whether the backward pass computes the discriminator's layers again, to save memory.
     """
     compute = compute_dtype(dtype)
     generator = DenseImages(
@@ -92,6 +94,7 @@ def mlp_gan(
         dropout=dropout,
         classes=classes,
         dtype=compute,
+        checkpointing=checkpointing,
     )
     return Gan(
         Generator(network(generator, (latent_size,), classes), latent_size, image_shape, RANGES[output], classes),
