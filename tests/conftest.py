@@ -30,14 +30,14 @@ if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
 if sys.version_info >= (3, 12) and importlib.util.find_spec("torch_fidelity") is None:
     collect_ignore.append("evaluation/test_inception.py")
 
-# Tests start the same run again and again: each program is compiled once.
-_compiled = tempfile.TemporaryDirectory(prefix="l1jax-compiled-")
-jax.config.update("jax_compilation_cache_dir", _compiled.name)
+# Tests start the same run again and again: each program is compiled once, for all of pytest's workers, which inherit
+# the folder. Decoded images, too, are kept for the length of the tests and not in the user's folder.
+if "L1JAX_TESTS_KEEP" not in os.environ:
+    _kept = tempfile.TemporaryDirectory(prefix="l1jax-tests-")
+    os.environ["L1JAX_TESTS_KEEP"] = _kept.name
+os.environ["L1JAX_CACHE_DIR"] = os.path.join(os.environ["L1JAX_TESTS_KEEP"], "decoded")
+jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["L1JAX_TESTS_KEEP"], "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-# Decoded images, too, are kept for the length of the tests and not in the user's folder.
-_decoded = tempfile.TemporaryDirectory(prefix="l1jax-decoded-")
-os.environ["L1JAX_CACHE_DIR"] = _decoded.name
 install_import_hook("l1jax", "typechecker.check")
 
 
