@@ -59,6 +59,7 @@ class Problem(NamedTuple):
     target: Float[Array, " examples"]
     weights: Float[Array, " examples"]
     means: Float[Array, " features"]
+    scale: Float[Array, ""]  # of distances to optimality: the gradient's norm at 0
 
 
 def solve_path(
@@ -117,21 +118,18 @@ def _centred(features: Array, target: Array, weights: Array, intercept: bool, lo
         return Coefficients(residuals @ features - total * means, one * total)
 
     metric = Coefficients(loss.largest_curvature * variances, jnp.full_like(variances[0], loss.largest_curvature))
-    return Problem(predict, transpose, metric, target, weights, means)
+    residuals = transpose(weights * loss.slope(jnp.zeros_like(target), target))
+    scale = jnp.sqrt(_dot(residuals, residuals))
+    return Problem(predict, transpose, metric, target, weights, means, jnp.where(scale > 0, scale, 1))
 
 
 def _solve(problem: Problem, loss: Family, penalty: Penalty, fit: Fit, tolerance: float) -> Fit:
     """Rounds of accelerated steps, each followed by a Newton step on the support, kept if it leads nearer."""
-    zero = jax.tree.map(jnp.zeros_like, fit.coefficients)
-    scale = _norm(_gradient(problem, loss, zero))
-    scale = jnp.where(scale > 0, scale, 1)
 
-    def distance(at: Coefficients) -> Array:
-        gradient = _gradient(problem, loss, at)
-        return jnp.hypot(penalty.distance(at.slopes, gradient.slopes), gradient.intercept) / scale
-
-    def objective(at: Coefficients) -> Array:
-        return problem.weights @ loss.loss(problem.predict(at), problem.target) + penalty.value(at.slopes)
+    def judge(at: Coefficients) -> tuple[Array, Array]:
+        gradient, eta = _gradient(problem, loss, at), problem.predict(at)
+        distance = jnp.hypot(penalty.distance(at.slopes, gradient.slopes), gradient.intercept)
+        return distance / problem.scale, problem.weights @ loss.loss(eta, problem.target) + penalty.value(at.slopes)
 
     def unfinished(carry: tuple[Array, Fit]) -> Array:
         count, fit = carry
@@ -141,14 +139,15 @@ def _solve(problem: Problem, loss: Family, penalty: Penalty, fit: Fit, tolerance
         count, fit = carry
         at, curvature = _accelerate(problem, loss, penalty, fit)
         direction = _newton(problem, loss, penalty, at)
-        whole = jax.tree.map(jnp.subtract, at, direction)
-        part = _until_zero(at, direction)
-        at = _where(objective(part) < objective(at), part, at)
-        at = _where(distance(whole) < distance(at), whole, at)
-        return count + 1, Fit(at, curvature, distance(at))
+        ways = [at, _until_zero(at, direction), jax.tree.map(jnp.subtract, at, direction)]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ways)
+        distance, objective = jax.vmap(judge)(stacked)
+        best = jnp.where(objective[1] < objective[0], 1, 0)
+        best = jnp.where(distance[2] < distance[best], 2, best)
+        return count + 1, Fit(jax.tree.map(lambda leaf: leaf[best], stacked), curvature, distance[best])
 
-    fit = fit._replace(distance=distance(fit.coefficients))
-    return jax.lax.while_loop(unfinished, improve, (jnp.zeros([], int), fit))[1]
+    start = jnp.zeros([], int), fit._replace(distance=jnp.full_like(fit.distance, jnp.inf))
+    return jax.lax.while_loop(unfinished, improve, start)[1]
 
 
 def _gradient(problem: Problem, loss: Family, at: Coefficients) -> Coefficients:
@@ -220,13 +219,5 @@ def _until_zero(at: Coefficients, direction: Coefficients) -> Coefficients:
     return Coefficients(slopes, at.intercept - share * direction.intercept)
 
 
-def _where(condition: Array, yes: Coefficients, no: Coefficients) -> Coefficients:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
-
-
 def _dot(a: Coefficients, b: Coefficients) -> Array:
     return jnp.sum(a.slopes * b.slopes) + a.intercept * b.intercept
-
-
-def _norm(a: Coefficients) -> Array:
-    return jnp.sqrt(_dot(a, a))

@@ -38,8 +38,8 @@ def strength_grid(low: float, high: float, count: int) -> Float64[np.ndarray, " 
     Raises:
         InputError: if not 0 < low < high, or fewer than two are wanted.
 
-    >>> strength_grid(1e-6, 1e-3, 4).tolist()
-    [1e-06, 1e-05, 0.0001, 0.001]
+    >>> strength_grid(1e-4, 1.0, 3).tolist()
+    [0.0001, 0.01, 1.0]
     """
     if not (np.isfinite(low) and low > 0 and np.isfinite(high) and high > 0):
         raise InputError(f"`strengths` (from {low:g} to {high:g}) must be finite and greater than 0; {FORM}.")
@@ -56,8 +56,8 @@ def parse_strengths(text: str) -> Float64[np.ndarray, " strengths"]:
     Raises:
         InputError: if it is neither, or what it says is no path of strengths.
 
-    >>> parse_strengths("1e-6:1e-3:4").tolist(), parse_strengths("0, 1e-4, 0.5").tolist()
-    ([1e-06, 1e-05, 0.0001, 0.001], [0.0, 0.0001, 0.5])
+    >>> parse_strengths("1e-4:1:3").tolist(), parse_strengths("0, 1e-4, 0.5").tolist()
+    ([0.0001, 0.01, 1.0], [0.0, 0.0001, 0.5])
     """
     parts = text.split(":")
     try:
