@@ -139,7 +139,10 @@ def cross_validate(
     penalty: Penalty | None = None,
     *,
     rule: Callable[[Float64[np.ndarray, "strengths folds"], Float64[np.ndarray, " strengths"]], Choice] = minimum,
-    **options: Any,
+    family: FamilyName = "squared",
+    intercept: bool = True,
+    debias: bool = False,
+    tolerance: float = 1e-10,
 ) -> LinearSelection:
     """Choose the strength by its loss on examples that were held out, then fit all of them.
 
@@ -152,14 +155,13 @@ def cross_validate(
         fold: which fold each example belongs to, from 0 on, as `stratified_folds` gives it.
         penalty: as for `fit_path`.
         rule: `minimum` or `one_standard_error`.
-        **options: `family`, `intercept`, `debias`, `tolerance`, as for `fit_path`.
+        family: as for `fit_path`, as are `intercept`, `debias` and `tolerance`.
 
     Raises:
         InputError: if the data, strengths or folds cannot be used, or no score is finite.
 
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning (2009), section 7.10.
     """
-    family = options.get("family", "squared")
     x, y = _checked(features, target, family)
     held_out = np.asarray(fold) == np.arange(np.max(fold) + 1)[:, None]
     if held_out.shape[1] != len(x) or len(held_out) < 2 or not np.all(held_out.any(axis=1)):
@@ -172,7 +174,8 @@ def cross_validate(
             "`fold` must leave both classes to train on in every fold: take `stratified_folds` with labels."
         )
     weights = np.vstack([~held_out, np.ones(len(x))])  # the last row fits all examples
-    path = fit_path(x, y, strengths, penalty, weights=weights, **options)
+    options: Any = {"family": family, "intercept": intercept, "debias": debias}
+    path = fit_path(x, y, strengths, penalty, weights=weights, tolerance=tolerance, **options)
     losses = _losses(family, predict(path, x)[:-1], y)  # folds, strengths, examples
     scores = np.einsum("fsn,fn->sf", losses, held_out) / held_out.sum(axis=1)
     whole = LinearPath(path.strengths, *(part[-1] for part in path[1:]))
@@ -189,7 +192,10 @@ def information_criterion(
     *,
     variance: float | Literal["least squares", "own"] = "least squares",
     gamma: float = 1.0,
-    **options: Any,
+    family: FamilyName = "squared",
+    intercept: bool = True,
+    debias: bool = False,
+    tolerance: float = 1e-10,
 ) -> LinearSelection:
     """Choose the strength by the likelihood of the examples and the degrees of freedom, in one fit.
 
@@ -205,19 +211,19 @@ def information_criterion(
         variance: of the Gaussian noise: a number; that of least squares, for more examples than features;
             or each model its own.
         gamma: of `ebic`.
-        **options: `family`, `intercept`, `debias`, `tolerance`, as for `fit_path`.
+        family: as for `fit_path`, as are `intercept`, `debias` and `tolerance`.
 
     Raises:
         InputError: if the data or strengths cannot be used, or the variance cannot be estimated.
 
     Source: Zou, Hastie, Tibshirani, Ann. Stat. 35 (2007), section 4.
     """
-    family, intercept = options.get("family", "squared"), options.get("intercept", True)
     x, y = _checked(features, target, family)
     known = None if family == "logistic" or variance == "own" else variance
     if known == "least squares":
         known = criteria.noise_variance(x, y, intercept)
-    path = fit_path(x, y, strengths, penalty, **options)
+    options: Any = {"family": family, "intercept": intercept, "debias": debias}
+    path = fit_path(x, y, strengths, penalty, tolerance=tolerance, **options)
     losses = _losses(family, predict(path, x), y).sum(axis=1)
     likelihood = -losses if family == "logistic" else criteria.gaussian_log_likelihood(losses, len(x), known)
     df = _degrees_of_freedom(x, path, penalty, **options)
@@ -244,16 +250,16 @@ def _in_float64(function: Callable[[Array, Array], Array], eta: np.ndarray, y: n
 
 
 def _degrees_of_freedom(
-    x: np.ndarray, path: LinearPath, penalty: Penalty | None, **options: Any
+    x: np.ndarray, path: LinearPath, penalty: Penalty | None, family: FamilyName, intercept: bool, debias: bool
 ) -> Float64[np.ndarray, " strengths"]:
     """The number of non-zeros where the penalty does not bend, else the exact trace."""
-    if penalty is None or isinstance(penalty, L1 | WeightedL1 | NonnegativeL1) or options.get("debias"):
+    if penalty is None or isinstance(penalty, L1 | WeightedL1 | NonnegativeL1) or debias:
         return np.asarray(criteria.degrees_of_freedom(path.coefficients, NEGLIGIBLE))
     etas, negligible = predict(path, x), NEGLIGIBLE * np.abs(path.coefficients).max()
-    rows = _in_float64(FAMILIES[options.get("family", "squared")].curvature, etas, np.zeros(len(x)))
+    rows = _in_float64(FAMILIES[family].curvature, etas, np.zeros(len(x)))
     found = []
     for strength, slopes, weights in zip(path.strengths, path.coefficients, rows, strict=True):
-        centred = x - (weights @ x / weights.sum() if options.get("intercept", True) else 0)
+        centred = x - (weights @ x / weights.sum() if intercept else 0)
         own = scaled(penalty, strength)
         found.append(criteria.exact_degrees_of_freedom(centred * np.sqrt(weights)[:, None], slopes, own, negligible))
     return np.asarray(found)

@@ -1,7 +1,7 @@
 """A path of strengths for any model that trains by an l1jax transformation: all at once, or one after another."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,8 @@ def train_path(
     *,
     steps: int,
     key: Key[Array, ""],
-    how: Literal["vmap", "warm", "independent"] = "vmap",
-    order: Literal["dense_to_sparse", "sparse_to_dense"] = "dense_to_sparse",
+    how: str = "vmap",
+    order: str = "dense_to_sparse",
     devices: Sequence[Any] | None = None,
 ) -> Path:
     """Train a model at every strength and in every fold, and score it there.
@@ -57,15 +57,20 @@ def train_path(
         key: of the starts and the steps.
         how: "vmap", all at once in one compiled program; "warm", one after another, each from the last state
             (its optimiser's, too) of the one before; "independent", one training after the other.
-        order: in which "warm" goes.
+        order: in which "warm" goes, "dense_to_sparse" or "sparse_to_dense".
         devices: over which "vmap" shares out the strengths, as the mesh axis `path`; their number need not
             divide that of the strengths.
 
     Raises:
-        InputError: if the strengths or folds are no path's, or `steps` is negative.
+        InputError: if the strengths or folds are no path's, `steps` is negative, or `how` or `order` unknown.
         ValueError: if the state has no penalty of l1jax.
     """
     grid = check_strengths(strengths)
+    if how not in ("vmap", "warm", "independent") or order not in ("dense_to_sparse", "sparse_to_dense"):
+        raise InputError(
+            f"`how` (={how!r}) must be vmap, warm or independent, and `order` (={order!r}) dense_to_sparse or "
+            "sparse_to_dense."
+        )
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(folds)}
     if len(lengths) != 1 or lengths == {()} or lengths == {(0,)} or steps < 0:
         raise InputError(

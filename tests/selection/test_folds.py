@@ -44,6 +44,11 @@ def test_equal_examples_share_a_fold_whatever_their_labels():
         )
 
 
+def test_an_example_that_is_there_often_weighs_as_often():
+    hashes = np.append(np.full(50, 0.1), np.linspace(0.2, 0.9, 50))
+    np.testing.assert_array_equal(np.bincount(stratified_folds(None, hashes, 2)), [50, 50])
+
+
 def test_hashes_are_uniform():
     counts = np.histogram(row_hashes(np.arange(5000)), 10, (0, 1))[0]
     assert ((counts - 500) ** 2 / 500).sum() < 27.9  # χ² with 9 degrees of freedom, p = 0.001

@@ -132,18 +132,27 @@ def test_a_classifier_is_chosen_by_cross_validation():
     assert path.scores[0, 0] != path.scores[0, 1]
 
 
-def test_strengths_share_start_and_randomness_and_folds_do_not():
-    def draws(state, fold, key):
-        return {**state, "sum": state["sum"] + jax.random.normal(key)}
+@pytest.mark.parametrize("way", ["vmap", "warm", "warm, sparse to dense"])
+def test_strengths_share_start_and_randomness_and_folds_and_steps_do_not(way):
+    tx = l1jax.proximal_sgd(1.0, l1jax.l1(1.0))
 
     def init(key):
-        return {"sum": jax.random.normal(key), "optimizer": l1jax.proximal_sgd(1.0, l1jax.l1(1.0)).init(jnp.ones(1))}
+        return {"draws": jnp.append(jnp.zeros(12), jax.random.normal(key)), "optimizer": tx.init(jnp.ones(1))}
 
-    path = train_path(
-        init, draws, lambda state, fold: state["sum"], STRENGTHS, jnp.arange(2), steps=3, key=jax.random.key(0)
-    )
-    np.testing.assert_array_equal(path.scores, np.tile(path.scores[:1], (4, 1)))
-    assert path.scores[0, 0] != path.scores[0, 1]
+    def step(state, fold, key):
+        return {**state, "draws": jnp.append(state["draws"][1:], jax.random.normal(key))}
+
+    def score(state, fold):
+        return state["draws"]
+
+    path = train_path(init, step, score, STRENGTHS, jnp.arange(2), steps=3, key=jax.random.key(0), **WAYS[way])
+    if way == "vmap":
+        np.testing.assert_array_equal(path.scores, np.tile(path.scores[:1], (4, 1, 1)))
+        assert len(np.unique(path.scores[0, :, -4:])) == 2 * 4  # the start and three steps, in each of two folds
+    else:  # every strength goes on with new ones where the last one ended
+        last = path.scores[-1 if way == "warm" else 0]
+        assert len(np.unique(last)) == 2 * 13
+        assert np.all(last != 0)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +162,8 @@ def test_strengths_share_start_and_randomness_and_folds_do_not():
         ({"folds": {"a": np.zeros((2, 3)), "b": np.zeros(3)}}, "`folds`"),
         ({"folds": np.zeros((0, 3))}, "`folds`"),
         ({"steps": -1}, "`steps`"),
+        ({"how": "pmap"}, "`how`"),
+        ({"order": "random"}, "`order`"),
     ],
 )
 def test_what_is_no_path_is_refused(change, says):
