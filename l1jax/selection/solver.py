@@ -171,9 +171,10 @@ def _accelerate(problem: Problem, loss: Family, penalty: Penalty, fit: Fit) -> t
         new = moved._replace(slopes=penalty.prox(moved.slopes, lengths.slopes))
         new_predicted = problem.predict(new)
         change = jax.tree.map(jnp.subtract, new, point)
-        apart = jnp.maximum(jnp.abs(new_predicted - eta) - rounding * jnp.abs(eta), 0)
+        apart = jnp.maximum(jnp.abs(new_predicted - eta) - rounding * (jnp.abs(eta) + jnp.abs(y)), 0)
         bent = loss.largest_curvature * jnp.sum(weights * jnp.square(apart))
         overshoots = bent > curvature * _dot(change, jax.tree.map(jnp.multiply, metric, change))
+        overshoots &= curvature < metric.slopes.size  # which bounds the curvature in this metric
         uphill = _dot(jax.tree.map(lambda d, c: -d * c, metric, change), jax.tree.map(jnp.subtract, new, at)) > 0
         taken = new, new_predicted, at, predicted, jnp.where(uphill, 1, new_momentum), curvature
         again = at, predicted, at, predicted, jnp.ones_like(momentum), 1.5 * curvature
