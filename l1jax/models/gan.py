@@ -78,7 +78,7 @@ def network(module: nn.Module, input_shape: tuple[int, ...], classes: int = 0, l
     def init(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
         label = (jnp.zeros((1,) if labels == 1 else (1, labels), jnp.int32),) if classes else ()
         variables = module.init(key, jnp.zeros((1, *input_shape)), False, *label)
-        return variables["params"], variables.get("batch_stats", {})
+        return variables.get("params", {}), variables.get("batch_stats", {})
 
     def apply(
         params: PyTree,

@@ -1,0 +1,1 @@
+"""Trained generators without what is dead in them, and proof that they are the same."""
