@@ -8,8 +8,6 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import PyTree
 
-from l1jax import config
-from l1jax.build import build_model
 from l1jax.compaction.fold import fold, layer_in_front
 from l1jax.compaction.graph import Graph, to_layout
 from l1jax.compaction.network import Compacted, layout_network, nested
@@ -37,7 +35,7 @@ def compact(
     """Remove every channel of a generator that is dead; the images stay the same.
 
     A channel is dead if nothing that the image depends on reads it, or if it is a constant in inference:
-    what read it has that constant in its bias then, or in one channel of ones. This holds through norms,
+    what read it has that constant in its bias then, or reads one channel of ones. This holds through norms,
     activations, reshapes, sums, concatenated labels and resampling, for latents too, until nothing more goes.
     Latents keep their length; those that nothing reads are passed over.
 
@@ -99,20 +97,6 @@ def compact_linen(
     graph = _compacted(graph, fold_norms)
     smaller = {"params": graph.params, "batch_stats": graph.statistics}
     return Compacted(graph.nodes), {name: tree for name, tree in smaller.items() if tree}
-
-
-def rebuild(model: config.Model, image_shape: tuple[int, int, int], layout: dict[str, Any]) -> Generator:
-    """The generator of a configuration, with the layers of a layout; its own ones if that is empty.
-
-    Raises:
-        InputError: if the configuration does not fit the images.
-    """
-    built = build_model(model, image_shape)
-    generator = built if isinstance(built, Generator) else built.generator
-    if not layout:
-        return generator
-    smaller = layout_network(layout, generator.latent_size, generator.classes)
-    return generator._replace(network=smaller, activations=None)
 
 
 def _compacted(graph: Graph, fold_norms: bool) -> Graph:

@@ -1,0 +1,132 @@
+"""Make a trained generator smaller: `python -m l1jax.compact --workdir runs/digits --output digits-compact`."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from l1jax.build import image_shape
+from l1jax.command_line import parse, run, typed_path
+from l1jax.compaction.compact import Compact, compact
+from l1jax.compaction.folder import write_model
+from l1jax.compaction.layout import in_float32, rebuild
+from l1jax.compaction.proof import Different, Proof, prove
+from l1jax.config import InputError
+from l1jax.training.task import stream
+from l1jax.training.trained import Trained, open_trained
+
+
+@dataclass(frozen=True)
+class CompactOptions:
+    """Write a run's averaged generator without its dead channels, after proof that its images are the same."""
+
+    workdir: str
+    """Work directory of the run."""
+    output: str
+    """A new folder for the smaller model."""
+    step: int | None = None
+    """Which checkpoint; by default the newest good one."""
+    fold_norms: bool = True
+    """Let layers take in the batch norms behind them; without, the smaller network can be trained on."""
+    batch: int = 64
+    """Images of a call whose time is taken."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compact as the flags say; returns the exit status."""
+    options = parse(CompactOptions, arguments, "python -m l1jax.compact")
+    workdir, output = typed_path("--workdir", options.workdir), typed_path("--output", options.output)
+    if options.batch < 1:
+        raise InputError(f"`--batch` (={options.batch}) must be at least 1.")
+    check_new(output)
+    console = Console(soft_wrap=True, emoji=False)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    trained = open_trained(workdir, options.step, say)
+    average = trained.state.average
+    smaller = compact(trained.task.generator, average.params, average.statistics, fold_norms=options.fold_norms)
+    proof = proof_in_float32(trained, smaller, options.batch)
+    console.print(channel_table(proof))
+    for line in sentences(proof, trained.task.generator.image_range is None):
+        say(line)
+    notes = {"compaction": {"error": proof.error, "before": proof.before._asdict(), "after": proof.after._asdict()}}
+    try:
+        write_model(output, smaller, trained.experiment, trained.step, notes)
+    except OSError as error:
+        raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
+    say(f"the compact generator of step {trained.step:,}: {output}")
+    return 0
+
+
+def check_new(output: Path) -> None:
+    """Refuse an output folder that is there, or whose place is not.
+
+    Raises:
+        InputError: if so.
+    """
+    if os.path.lexists(output):
+        raise InputError(f"`--output` (={output}) must be a new folder; it exists: remove it, or name another.")
+    if not os.path.isdir(output.absolute().parent):
+        raise InputError(
+            f"`--output` (={output}) must be in a folder that exists: make {output.absolute().parent} first."
+        )
+
+
+def proof_in_float32(trained: Trained, smaller: Compact, batch: int) -> Proof:
+    """Compare with the run's own generator, both computing in float32 whatever they were trained in.
+
+    Raises:
+        InputError: if they differ.
+    """
+    model: Any = dataclasses.replace(trained.experiment.model, dtype="float32")
+    shape, average = image_shape(trained.experiment.data), trained.state.average
+    original = Compact(rebuild(model, shape, {}), average.params, average.statistics, {})
+    exact = smaller._replace(generator=rebuild(model, shape, in_float32(smaller.layout)))
+    try:
+        return prove(original, exact, stream(trained.experiment.seed, "proof of compaction"), batch=batch)
+    except Different as error:
+        raise InputError(str(error)) from error
+
+
+def channel_table(proof: Proof) -> Table:
+    """Channels of each layer, and costs, before and after."""
+    table = Table(title="Channels", title_justify="left")
+    for heading in ("", "before", "after", "left"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, before, after in proof.channels:
+        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.0%}")
+    table.add_section()
+    for label, field in (("parameters", "parameters"), ("bytes", "bytes"), ("FLOPs per image", "flops")):
+        before, after = (getattr(cost, field) for cost in (proof.before, proof.after))
+        table.add_row(label, f"{before:,}", f"{after:,}", f"{after / max(before, 1):.0%}")
+    before, after = (1e3 * cost.latency for cost in (proof.before, proof.after))
+    table.add_row(f"ms for {proof.batch} images", f"{before:.3g}", f"{after:.3g}", f"{after / before:.0%}")
+    return table
+
+
+def sentences(proof: Proof, points: bool) -> list[str]:
+    """What the numbers say."""
+    what = "points" if points else "images"
+    found = [
+        f"the same {what}: over {proof.count} of them, computed in float32, the largest difference is "
+        f"{proof.error:.2g} of the largest value."
+    ]
+    if proof.constant:
+        found.append(f"the output is constant: zeros cut all latents off, and all {what} (of a class) are the same.")
+    elif proof.before.flops == proof.after.flops:
+        found.append("nothing to remove: every channel is live. Train with a group penalty to have dead ones.")
+    else:
+        faster = proof.before.latency / proof.after.latency
+        found.append(f"{proof.before.bytes / max(proof.after.bytes, 1):.3g} × smaller, {faster:.3g} × as fast here.")
+    return found
+
+
+if __name__ == "__main__":
+    run(main)

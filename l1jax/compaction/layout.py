@@ -1,0 +1,28 @@
+"""A network again from its configuration and its layout."""
+
+import json
+from typing import Any
+
+from l1jax import config
+from l1jax.build import build_model
+from l1jax.compaction.network import layout_network
+from l1jax.models import Generator
+
+
+def rebuild(model: config.Model, image_shape: tuple[int, int, int], layout: dict[str, Any]) -> Generator:
+    """The generator of a configuration, with the layers of a layout; its own ones if that is empty.
+
+    Raises:
+        InputError: if the configuration does not fit the images.
+    """
+    built = build_model(model, image_shape)
+    generator = built if isinstance(built, Generator) else built.generator
+    if not layout:
+        return generator
+    smaller = layout_network(layout, generator.latent_size, generator.classes)
+    return generator._replace(network=smaller, activations=None)
+
+
+def in_float32(layout: dict[str, Any]) -> dict[str, Any]:
+    """The same layout computing in float32 where it computed in bfloat16."""
+    return json.loads(json.dumps(layout).replace('"bfloat16"', '"float32"'))
