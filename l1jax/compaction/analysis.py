@@ -52,7 +52,7 @@ def kept_entries(graph: Graph, known: list[Fact]) -> list[Masks]:
         if demand is None or node.op == "constant":
             kept[i] = nothing
             continue
-        live = outer(demand) & ~known[i].known
+        live = np.asarray(outer(demand) & ~known[i].known)
         if not live.any():
             kept[i] = nothing
             continue
