@@ -41,8 +41,15 @@ def facts(graph: Graph) -> list[Fact]:
     return found
 
 
+FILLING = 0.25  # share of an axis, from which on known entries among unknown ones are filled in behind
+
+
 def kept_entries(graph: Graph, known: list[Fact]) -> list[Masks]:
-    """Of each node the indices of each axis that have to be computed; an empty mask if nothing has."""
+    """Of each node the indices of each axis that have to be computed; an empty mask if nothing has.
+
+    Where a layer's known outputs are needed beside unknown ones, as in a sum of which the other term is unknown,
+    they are left out and filled in behind, which is a pass over the array: only if they are not few.
+    """
     wanted: list[Masks | None] = [None] * len(graph.nodes)
     wanted[-1] = full(graph.nodes[-1].shape)
     kept: list[Masks] = [()] * len(graph.nodes)
@@ -56,8 +63,9 @@ def kept_entries(graph: Graph, known: list[Fact]) -> list[Masks]:
         if not live.any():
             kept[i] = nothing
             continue
-        kept[i] = computed(node, along_axes(live), graph)
-        for j, masks in zip(node.inputs, wants(node, kept[i], graph), strict=True):
+        few = [a if (b & ~a).sum() >= FILLING * b.sum() else a | b for a, b in zip(along_axes(live), demand, strict=True)]
+        kept[i] = computed(node, tuple(few), graph)
+        for j, masks in zip(node.inputs, wants(node, kept[i], graph, known), strict=True):
             seen = wanted[j]
             wanted[j] = masks if seen is None else tuple(a | b for a, b in zip(seen, masks, strict=True))
     return kept
@@ -80,8 +88,8 @@ def computed(node: Node, live: Masks, graph: Graph) -> Masks:
     return live
 
 
-def wants(node: Node, kept: Masks, graph: Graph) -> list[Masks]:
-    """What a node reads of each of its inputs."""
+def wants(node: Node, kept: Masks, graph: Graph, known: list[Fact]) -> list[Masks]:
+    """What a node reads of each of its inputs; of a linear layer without what is known, which its bias takes in."""
     shapes = [graph.nodes[i].shape for i in node.inputs]
     match node.op:
         case "input" | "constant":
@@ -119,6 +127,7 @@ def wants(node: Node, kept: Masks, graph: Graph) -> list[Masks]:
     others = [full(shape) for shape in shapes[1:]]
     if node.op in layers.LINEAR:
         read = layers.connections(node, graph.params[node.name])[:, kept[-1]].any(1)
+        read = read & ~known_channels(known[node.inputs[0]], shapes[0])
         return [(*full(shapes[0][:-1]), read), *others]
     if node.op in layers.DIAGONAL:
         read = kept[-1] & layers.scaled_channels(node, graph.params[node.name])

@@ -60,7 +60,7 @@ class _Shrinker:
         """Make what is kept of a node from what is kept of its inputs."""
         if node.op in layers.LINEAR:
             return self.linear(i, node)
-        kept, reads = self.kept[i], wants(node, self.kept[i], self.graph)
+        kept, reads = self.kept[i], wants(node, self.kept[i], self.graph, self.facts)
         shape, options = counts(kept), dict(node.options)
         if node.op in layers.LAYERS:
             return self.channelwise(i, node)
@@ -139,7 +139,7 @@ class _Shrinker:
     def channelwise(self, i: int, node: Node) -> int:
         """A norm and the like, of fewer channels."""
         mask = self.kept[i][-1]
-        reads = wants(node, self.kept[i], self.graph)
+        reads = wants(node, self.kept[i], self.graph, self.facts)
         if node.op in layers.DIAGONAL:  # it computes every channel from something, be it not read
             reads = [(*reads[0][:-1], mask), *reads[1:]]
 

@@ -36,7 +36,8 @@ def trace(apply: Callable[..., Any], variables: Mapping[str, PyTree], inputs: Se
     found: dict[str, tuple[str, dict[str, Any]]] = {}
 
     def record(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        output = call(*args, **kwargs)
+        with jax.named_scope(context.module.name or type(context.module).__name__):
+            output = call(*args, **kwargs)
         kind = describe(context.module) if context.method_name == "__call__" else None
         if kind is None:
             return output
@@ -69,6 +70,7 @@ class _Table:
         self.nodes: list[Node] = []
         self.params: dict[str, Any] = {}
         self.statistics: dict[str, Any] = {}
+        self.scope: list[str] = []  # where the function that is inlined is called
 
     def add(self, op: str, inputs: Sequence[int], shape: Sequence[int], dtype: Any, name: str = "", **more: Any) -> int:
         self.nodes.append(Node(op, tuple(inputs), tuple(map(int, shape)), jnp.dtype(dtype).name, name, **more))
@@ -95,10 +97,15 @@ class _Table:
             return args
         if op in INLINED:
             inner = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
-            return self.run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), args)
+            self.scope.append(str(equation.source_info.name_stack))
+            outputs = self.run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), args)
+            self.scope.pop()
+            return outputs
         out = equation.outvars[0].aval
         batched = out.ndim > 0 and out.shape[0] == BATCH
         if not batched and not any(isinstance(arg, int) for arg in args):
+            if op == "convert_element_type" and out.dtype == jnp.bfloat16:
+                return args  # the table keeps the number that was written, and rounds when it runs
             bound = equation.primitive.bind(*args, **params)
             return list(bound) if equation.primitive.multiple_results else [bound]
         if not batched:
@@ -106,7 +113,7 @@ class _Table:
         if op == "l1jax_layer":
             return [self.layer(params["layer"], args, out)]
         if op in ELEMENTWISE and (op != "select_n" or equation.invars[0].aval.dtype == bool):
-            return [self.elementwise(op, params, args, out)]
+            return [self.elementwise(op, equation, args, out)]
         handler = getattr(self, f"_{op}", None)
         if op in REDUCTIONS:
             handler = self._reduce
@@ -115,8 +122,9 @@ class _Table:
         return handler(equation, args, out)
 
     def refused(self, equation: Any, why: str) -> ValueError:
-        where = str(equation.source_info.name_stack)
-        return ValueError(f"`{equation.primitive.name}`{f' in `{where}`' if where else ''} cannot be compacted: it {why}.")
+        where = "/".join(filter(None, [*self.scope, str(equation.source_info.name_stack)]))
+        inside = f" in `{where}`" if where else ""
+        return ValueError(f"`{equation.primitive.name}`{inside} cannot be compacted: it {why}.")
 
     def layer(self, name: str, args: list[Any], out: Any) -> int:
         """Add a layer with its parameters."""
@@ -138,7 +146,7 @@ class _Table:
             self.statistics[key] = own["batch_stats"]
         return self.add(op, args, out.shape[1:], out.dtype, key, options=options)
 
-    def constant(self, array: Any) -> int:
+    def constant(self, array: Any, dtype: Any) -> int:
         """Add an array that has no batch axis: numbers in the table where it is one or they are not to be trained."""
         array = np.asarray(array)
         exact = array.dtype.kind in "biu" or array.ndim == 0
@@ -146,25 +154,28 @@ class _Table:
         if not exact:
             self.params[name] = array
         options = {"value": array.tolist()} if exact else {}
-        return self.add("constant", (), array.shape, array.dtype, name, options=options)
+        return self.add("constant", (), array.shape, dtype, name, options=options)
 
-    def elementwise(self, op: str, params: Any, args: list[Any], out: Any) -> int:
-        def operand(arg: Any) -> int:
+    def elementwise(self, op: str, equation: Any, args: list[Any], out: Any) -> int:
+        def operand(arg: Any, dtype: Any) -> int:
             if isinstance(arg, int):
                 return arg
-            return self.constant(arg if np.ndim(arg) == 0 else arg[0])  # of a batch axis of length 1
+            return self.constant(arg if np.ndim(arg) == 0 else arg[0], dtype)  # of a batch axis of length 1
 
+        params = equation.params
         options = {"y": int(params["y"])} if op == "integer_pow" else {}
         if op == "convert_element_type":
             options = {"dtype": jnp.dtype(params["new_dtype"]).name}
-        return self.add(op, [operand(arg) for arg in args], out.shape[1:], out.dtype, options=options)
+        inputs = [operand(arg, atom.aval.dtype) for arg, atom in zip(args, equation.invars, strict=True)]
+        return self.add(op, inputs, out.shape[1:], out.dtype, options=options)
 
-    def whole(self, arg: Any, shape: Sequence[int]) -> int:
-        """A node of an operand that may be an array of this shape, batch axis included."""
+    def whole(self, arg: Any, operand: Any) -> int:
+        """A node of an operand that may be an array with a batch axis of its own."""
         if isinstance(arg, int):
             return arg
-        index = self.constant(np.asarray(arg)[0] if np.ndim(arg) else arg)
-        return self.add("broadcast_in_dim", (index,), shape[1:], np.asarray(arg).dtype, options={"dims": ()})
+        dtype, array = operand.aval.dtype, np.asarray(arg)[0]
+        options = {"dims": tuple(range(array.ndim))}
+        return self.add("broadcast_in_dim", (self.constant(array, dtype),), array.shape, dtype, options=options)
 
     def _reshape(self, equation: Any, args: list[Any], out: Any) -> list[int]:
         if not isinstance(args[0], int) or self.shape_of(equation)[0] != BATCH:
@@ -183,7 +194,7 @@ class _Table:
             array = np.asarray(arg)
             if 0 in dims:  # an axis of length 1 becomes the batch's
                 array, dims = array.squeeze(dims.index(0)), tuple(d for d in dims if d)
-            arg, kept = self.constant(array), [d - 1 for d in dims]
+            arg, kept = self.constant(array, out.dtype), [d - 1 for d in dims]
         return [self.add("broadcast_in_dim", (arg,), out.shape[1:], out.dtype, options={"dims": tuple(kept)})]
 
     def _transpose(self, equation: Any, args: list[Any], out: Any) -> list[int]:
@@ -197,7 +208,7 @@ class _Table:
         axis = equation.params["dimension"] - 1
         if axis < 0:
             raise self.refused(equation, "changes the batch axis")
-        parts = [self.whole(arg, atom.aval.shape) for arg, atom in zip(args, equation.invars, strict=True)]
+        parts = [self.whole(arg, atom) for arg, atom in zip(args, equation.invars, strict=True)]
         return [self.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
 
     def _stack(self, equation: Any, args: list[Any], out: Any) -> list[int]:
@@ -206,7 +217,7 @@ class _Table:
             raise self.refused(equation, "changes the batch axis")
         shape = list(out.shape[1:])
         shape[axis] = 1
-        nodes = [self.whole(arg, atom.aval.shape) for arg, atom in zip(args, equation.invars, strict=True)]
+        nodes = [self.whole(arg, atom) for arg, atom in zip(args, equation.invars, strict=True)]
         parts = [self.add("reshape", (i,), shape, out.dtype) for i in nodes]
         return [self.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
 

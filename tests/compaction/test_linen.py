@@ -1,0 +1,114 @@
+"""Other people's Linen modules are compacted where that is sound, and refused by name where it is not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+from sparse_networks import relative_error, shapes
+
+from l1jax.compaction.compact import compact_linen
+from l1jax.models.linear import Dense
+
+
+class Upsampler(nn.Module):
+    """Resize by depth-to-space with channels first of the block, by Flax's transposed convolution, by repetition."""
+
+    @nn.compact
+    def __call__(self, z, image, train=False):
+        x = nn.gelu(nn.Dense(3 * 3 * 6, name="project")(z)).reshape(-1, 3, 3, 6)
+        x = nn.Conv(6 * 4, (3, 3), name="shuffle")(x)
+        x = x.reshape(-1, 3, 3, 6, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(-1, 6, 6, 6)
+        x = nn.silu(nn.BatchNorm(use_running_average=not train, name="norm")(x))
+        y = nn.Conv(6, (3, 3), padding="VALID", name="valid")(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+        x = jnp.concatenate([x + y * 0.5, image], axis=-1)
+        x = nn.ConvTranspose(5, (4, 4), strides=(2, 2), use_bias=False, name="up")(x)
+        x = nn.relu(nn.GroupNorm(num_groups=5, name="group_norm")(x))
+        x = jnp.repeat(x[:, ::2, 1:-1], 2, axis=1)
+        return nn.Conv(2, (3, 3), feature_group_count=1, name="image")(x)
+
+
+def random_upsampler(dead):
+    """The module, its variables and inputs; `dead` layers lose every third output, by kernel and inputs alike."""
+    rng, module = np.random.default_rng(0), Upsampler()
+    inputs = rng.normal(size=(4, 5)), rng.normal(size=(4, 6, 6, 2))
+    made = jax.eval_shape(lambda: module.init(jax.random.key(0), *map(jnp.asarray, inputs)))
+
+    def fill(path, leaf):
+        values = rng.normal(size=leaf.shape) / np.sqrt(max(leaf.size // leaf.shape[-1], 1))
+        if path[-1].key == "kernel" and path[-2].key in dead:
+            values[..., ::3] = 0
+        return jnp.asarray(np.abs(values) + 0.5 if path[-1].key == "var" else values)
+
+    return module, jax.tree_util.tree_map_with_path(fill, made), [jnp.asarray(x) for x in inputs]
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dead", [[], ["project", "valid"], ["shuffle", "up"], ["project", "shuffle", "valid"]])
+@pytest.mark.parametrize("fold_norms", [True, False])
+def test_a_module_of_usual_layers_computes_the_same(dead, fold_norms):
+    module, variables, inputs = random_upsampler(dead)
+    smaller, left = compact_linen(module, variables, *inputs, fold_norms=fold_norms)
+    found = jax.jit(lambda v, z, image: smaller.apply(v, z, False, image))(left, *inputs)
+    assert relative_error(found, jax.jit(module.apply)(variables, *inputs)) < 1e-11
+    made = jax.eval_shape(lambda key: smaller.init(key, inputs[0], False, inputs[1]), jax.random.key(0))
+    assert shapes(made) == shapes(left)
+    before, after = (flatten_dict(v["params"], sep="/") for v in (variables, left))
+    narrower = {name.split("/")[0] for name in after if name.endswith("kernel") and after[name].shape != before[name].shape}
+    assert narrower >= set(dead)
+    assert after["group_norm/scale"].shape == (5,)  # it reads every channel, zeros too
+
+
+class Attention(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4, name="keys")(x)
+        return jnp.einsum("bij,bkj->bik", x, x)
+
+
+class Mixed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return Inner(name="inner")(x)
+
+
+class Inner(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return jnp.sort(nn.Dense(3)(x), axis=-1)
+
+
+class Shared(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        layer = nn.Dense(x.shape[-1], name="twice")
+        return layer(layer(x))
+
+
+class Spectral(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return Dense(2, spectral_norm=True, name="normalised")(x)
+
+
+class AcrossBatch(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return x - jnp.mean(x, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "said"),
+    [
+        (Attention(), (2, 3, 4), "`dot_general`"),
+        (Mixed(), (2, 3), r"`sort` in `.*inner.*` cannot be compacted: it is not among"),
+        (Shared(), (2, 3), "`twice` cannot be compacted: it is called more than once"),
+        (Spectral(), (2, 3), r"`normalised` cannot be compacted with `spectral_norm` \(=True\)"),
+        (AcrossBatch(), (2, 3), "mixes the examples of a batch"),
+    ],
+)
+def test_what_is_not_sound_is_refused_by_name(module, shape, said):
+    x = jnp.ones(shape)
+    with pytest.raises(ValueError, match=said):
+        compact_linen(module, module.init(jax.random.key(0), x), x)
