@@ -63,7 +63,9 @@ def kept_entries(graph: Graph, known: list[Fact]) -> list[Masks]:
         if not live.any():
             kept[i] = nothing
             continue
-        few = [a if (b & ~a).sum() >= FILLING * b.sum() else a | b for a, b in zip(along_axes(live), demand, strict=True)]
+        few = [
+            a if (b & ~a).sum() >= FILLING * b.sum() else a | b for a, b in zip(along_axes(live), demand, strict=True)
+        ]
         kept[i] = computed(node, tuple(few), graph)
         for j, masks in zip(node.inputs, wants(node, kept[i], graph, known), strict=True):
             seen = wanted[j]
@@ -99,7 +101,9 @@ def wants(node: Node, kept: Masks, graph: Graph, known: list[Fact]) -> list[Mask
         case "broadcast_in_dim":
             dims = node.options["dims"]
             one = np.ones(1, bool)
-            return [tuple(kept[d] if n > 1 or node.shape[d] == 1 else one for d, n in zip(dims, shapes[0], strict=True))]
+            return [
+                tuple(kept[d] if n > 1 or node.shape[d] == 1 else one for d, n in zip(dims, shapes[0], strict=True))
+            ]
         case "transpose":
             return [tuple(kept[node.options["order"].index(a)] for a in range(len(kept)))]
         case "concatenate":
@@ -178,7 +182,7 @@ def _forward(node: Node, graph: Graph, inputs: list[Fact]) -> Fact:
         return _elementwise(node, inputs, len(node.shape))
     if node.op in REDUCTIONS:
         known, value = inputs[0].whole(shapes[0])
-        return fact(known.all(options["axes"]), REDUCTIONS[node.op](np, value, **options))
+        return fact(np.asarray(known.all(options["axes"])), REDUCTIONS[node.op](np, value, **options))
     if node.op in layers.LINEAR:
         return _linear(node, graph, inputs[0], shapes[0])
     if node.op in layers.DIAGONAL:
@@ -229,7 +233,7 @@ def _linear(node: Node, graph: Graph, x: Fact, shape: tuple[int, ...]) -> Fact:
 
 def known_channels(x: Fact, shape: tuple[int, ...]) -> np.ndarray:
     """Which channels are known at every pixel."""
-    return np.broadcast_to(x.known, shape).all(tuple(range(len(shape) - 1)))
+    return np.asarray(np.broadcast_to(x.known, shape).all(tuple(range(len(shape) - 1))))
 
 
 def _diagonal(node: Node, graph: Graph, x: Fact) -> Fact:

@@ -29,9 +29,7 @@ class Compact(NamedTuple):
     layout: dict[str, Any]
 
 
-def compact(
-    model: Generator | Gan | Vae, params: PyTree, statistics: PyTree, *, fold_norms: bool = True
-) -> Compact:
+def compact(model: Generator | Gan | Vae, params: PyTree, statistics: PyTree, *, fold_norms: bool = True) -> Compact:
     """Remove every channel of a generator that is dead; the images stay the same.
 
     A channel is dead if nothing that the image depends on reads it, or if it is a constant in inference:
@@ -134,5 +132,3 @@ def _absorb(before: Graph, graph: Graph) -> Graph:
             statistics[node.name] = {**moments, "mean": (moments["mean"] - bias).astype(moments["mean"].dtype)}
             nodes[source] = layer._replace(options={**layer.options, "use_bias": False})
     return Graph(nodes, params, statistics)
-
-

@@ -15,6 +15,7 @@ def write_model(folder: Path, compact: Compact, experiment: Config, step: int, n
     """Write parameters, statistics and layout into a new folder."""
     folder.mkdir()
     tree = {"params": compact.params, "statistics": compact.statistics}
-    np.savez(folder / "model.npz", **{k: np.asarray(v) for k, v in flatten_dict(tree, sep="/").items()})
+    arrays: Any = {k: np.asarray(v) for k, v in flatten_dict(tree, sep="/").items()}
+    np.savez(folder / "model.npz", **arrays)
     description = {"experiment": to_json(experiment), "layout": compact.layout, "step": step, **notes}
     (folder / "config.json").write_text(json.dumps(description), encoding="utf-8")

@@ -71,7 +71,7 @@ def outer(masks: Masks) -> np.ndarray:
 def along_axes(entries: np.ndarray) -> Masks:
     """On each axis the indices that any entry has."""
     axes = range(entries.ndim)
-    return tuple(entries.any(tuple(a for a in axes if a != axis)) for axis in axes)
+    return tuple(np.asarray(entries.any(tuple(a for a in axes if a != axis))) for axis in axes)
 
 
 def counts(masks: Masks) -> tuple[int, ...]:

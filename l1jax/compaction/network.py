@@ -120,4 +120,3 @@ def flattened(tree: PyTree, nodes: Sequence[Node]) -> dict[str, Any]:
         if inner is not None:
             found[name] = inner
     return found
-

@@ -71,21 +71,21 @@ def prove(
     error = difference / scale if scale else difference
     if not error <= TOLERANCE:
         raise Different(
-            f"`compact` makes other images: their largest difference is {error:.3g} of the largest value, and must be at "
-            f"most {TOLERANCE:g}. Nothing was written; please report this with the run's config.json."
+            f"`compact` makes other images: their largest difference is {error:.3g} of the largest value, and must "
+            f"be at most {TOLERANCE:g}. Nothing was written; please report this with the run's config.json."
         )
     latencies = _latencies([original, compact], generator.latents(key, batch), rounds)
     tables = [{row.name: row for row in layers(model.generator.network.init)} for model in (original, compact)]
     costs = []
     for model, table, latency in zip((original, compact), tables, latencies, strict=True):
         leaves = jax.tree.leaves((model.params, model.statistics))
-        sizes = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
-        costs.append(Cost(*sizes, sum(row.flops for row in table.values()), latency))
+        parameters, size = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
+        costs.append(Cost(parameters, size, sum(row.flops for row in table.values()), latency))
     before, after = tables
     channels = [(n, r.output[-1], after[n].output[-1] if n in after else 0) for n, r in before.items() if r.flops]
     classes = max(generator.classes, 1)
     same = all(np.ptp(images[0][label::classes], axis=0).max() <= TOLERANCE * scale for label in range(classes))
-    return Proof(error, count, bool(same), *costs, channels, batch)
+    return Proof(error, count, bool(same), costs[0], costs[1], channels, batch)
 
 
 def _labels(generator: Generator, count: int) -> tuple[Int[Array, " count"], ...]:

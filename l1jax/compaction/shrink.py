@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from l1jax.compaction import layers
-from l1jax.compaction.analysis import Fact, evaluate, facts, kept_entries, known_channels, wants
+from l1jax.compaction.analysis import evaluate, facts, kept_entries, known_channels, wants
 from l1jax.compaction.graph import Graph, Masks, Node, collapsed, counts, full
 from l1jax.compaction.operations import ELEMENTWISE
 

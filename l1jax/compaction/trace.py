@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.core import ShapedArray
 from jax.extend.core import Literal, Primitive
 from jaxtyping import PyTree
 
@@ -16,7 +17,7 @@ from l1jax.compaction.operations import ELEMENTWISE, REDUCTIONS
 
 BATCH = 509  # examples while tracing: an axis of this length, in front, is that of the batch
 LAYER = Primitive("l1jax_layer")  # stands for a layer, whose own operations nobody reads then
-LAYER.def_abstract_eval(lambda *_, shape, dtype, **__: jax.core.ShapedArray(shape, dtype))
+LAYER.def_abstract_eval(lambda *_, shape, dtype, **__: ShapedArray(shape, dtype))
 INLINED = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat", "remat2"}
 SKIPPED = {"copy", "copy_p", "stop_gradient", "optimization_barrier", "pvary", "pcast"}
 
@@ -83,7 +84,7 @@ class _Table:
             values[var] = value
 
         def read(atom: Any) -> Any:
-            return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else values[atom]
+            return np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]
 
         for equation in _needed(jaxpr):
             outputs = self.equation(equation, [read(atom) for atom in equation.invars])

@@ -55,7 +55,9 @@ def test_a_module_of_usual_layers_computes_the_same(dead, fold_norms):
     made = jax.eval_shape(lambda key: smaller.init(key, inputs[0], False, inputs[1]), jax.random.key(0))
     assert shapes(made) == shapes(left)
     before, after = (flatten_dict(v["params"], sep="/") for v in (variables, left))
-    narrower = {name.split("/")[0] for name in after if name.endswith("kernel") and after[name].shape != before[name].shape}
+    narrower = {
+        name.split("/")[0] for name in after if name.endswith("kernel") and after[name].shape != before[name].shape
+    }
     assert narrower >= set(dead)
     assert after["group_norm/scale"].shape == (5,)  # it reads every channel, zeros too
 
