@@ -1,0 +1,172 @@
+"""Sampling speed and quality of compact generators, beside magnitude pruning of channels.
+
+Run:      python benchmarks/compaction.py --dense RUN [RUN …] --sparse RUN [RUN …]
+
+Each dense run stands beside the sparse one of the same place: the same experiment and seed, without and with a
+group penalty. Of each pair four generators are called in turn: the dense one as trained, the same with its
+norms folded, the sparse one compacted, and the dense one pruned to the FLOPs of that: the channels whose
+weights, norms folded in, have the smallest ℓ2 norm relative to the mean of their layer, over all layers at
+once, at least one left in each (in one shot, with no training afterwards). Quality is the kernel distance to
+real images, held-out ones where the run has them, on the features that `l1jax.evaluate` takes.
+"""
+
+import argparse
+import copy
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from measure import RESULTS, alternate, quartiles, write_result
+
+from l1jax.build import image_shape
+from l1jax.compaction.compact import Compact, compact
+from l1jax.compaction.layout import rebuild
+from l1jax.compaction.proof import prove
+from l1jax.data.batches import order
+from l1jax.data.examples import open_examples
+from l1jax.data.source import take
+from l1jax.evaluate import make_classifier
+from l1jax.evaluation.classifier import classifier_features
+from l1jax.evaluation.features import extract_all, random_features
+from l1jax.evaluation.kernel import kernel_distance
+from l1jax.models.summary import layers
+from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.state import Average
+from l1jax.training.task import stream
+from l1jax.training.trained import Trained, open_trained
+
+
+def as_trained(run: Trained) -> Compact:
+    """A run's averaged generator with nothing removed."""
+    generator = rebuild(run.experiment.model, image_shape(run.experiment.data), {})
+    return Compact(generator, run.state.average.params, run.state.average.statistics, {})
+
+
+def flops(model: Compact) -> int:
+    """Of one image."""
+    return sum(row.flops for row in layers(model.generator.network.init))
+
+
+def columns(model: Compact) -> dict[str, int]:
+    """Layers whose outputs can go → how many of them make one channel, which are those of one pixel after another."""
+    nodes, found = model.layout["nodes"], {}
+    for i, node in enumerate(nodes):
+        if node["op"] not in ("dense", "conv") or node["name"].split("/")[-1] in ("image", "embedding"):
+            continue
+        image = next((n["shape"] for n in nodes[i:] if len(n["shape"]) == 3), [1, 1, 1])
+        projects = node["op"] == "dense" and node["name"] == "project" and node["shape"] == [int(np.prod(image))]
+        found[node["name"]] = image[0] * image[1] if projects else 1
+    return found
+
+
+def at(tree: Any, name: str) -> dict[str, Any]:
+    """The parameters of a layer."""
+    for part in name.split("/"):
+        tree = tree[part]
+    return tree
+
+
+def pruned(model: Compact, share: float) -> Compact:
+    """Without this share of the channels, those of the smallest weights."""
+    params, norms = copy.deepcopy(jax.tree.map(np.asarray, model.params)), {}
+    for name, repeats in columns(model).items():
+        kernel = at(params, name)["kernel"]
+        squares = np.square(kernel).reshape(-1, kernel.shape[-1]).sum(0).reshape(repeats, -1).sum(0)
+        norms[name] = np.sqrt(squares) / np.sqrt(squares).mean()
+    threshold = np.quantile(np.concatenate(list(norms.values())), share)
+    for name, repeats in columns(model).items():
+        dead = np.tile((norms[name] < threshold) & (norms[name] < norms[name].max()), repeats)
+        own = at(params, name)
+        for key in own:
+            own[key] = np.where(dead, 0, own[key])
+    return compact(model.generator, params, model.statistics)
+
+
+def pruned_to(model: Compact, most: int) -> Compact:
+    """Pruned until it takes at most so many FLOPs."""
+    low, high = 0.0, 1.0
+    for _ in range(10):
+        middle = (low + high) / 2
+        low, high = (low, middle) if flops(pruned(model, middle)) <= most else (middle, high)
+    return pruned(model, high)
+
+
+def qualities(run: Trained, models: Mapping[str, Compact], samples: int) -> dict[str, Any]:
+    """The kernel distance of each generator's images to real ones."""
+    training, held_out = open_examples(run.experiment.data, run.experiment.holdout, run.experiment.cache)
+    source = held_out or training
+    real = take(source, np.sort(order(0, 0, min(samples, source.length), source.length)))
+    classifier = make_classifier(run.experiment, training, print)
+    fits = classifier is not None and classifier.shape == real.shape[1:]
+    features = classifier_features(classifier) if classifier is not None and fits else random_features()
+    seen, found = extract_all(features, real), {}
+    for name, model in models.items():
+        latents = draw_latents(model.generator, stream(0, "evaluation"), samples)
+        images = make_sampler(model.generator)(Average(model.params, model.statistics), latents)
+        found[name] = float(kernel_distance(seen.features, extract_all(features, images).features))
+    return {"protocol": f"{features.protocol}; {len(real)} real images, {samples} generated", "kernel_distance": found}
+
+
+def compare(dense: Path, sparse: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Speed, size and quality of one pair of runs."""
+    runs = [open_trained(folder, None, print) for folder in (dense, sparse)]
+    originals = [as_trained(run) for run in runs]
+    folded, smaller = (compact(*original[:3]) for original in originals)
+    models = {"dense": originals[0], "dense, folded": folded, "compact": smaller}
+    models["magnitude"] = pruned_to(folded, flops(smaller))
+    proof = prove(originals[1], smaller, jax.random.key(0), batch=options.batch, rounds=1)
+
+    def call(model: Compact) -> Any:
+        sampler = make_sampler(model.generator)
+        latents = draw_latents(model.generator, jax.random.key(1), options.batch)
+        return lambda: sampler(Average(model.params, model.statistics), latents)
+
+    seconds = alternate({name: call(model) for name, model in models.items()}, options.rounds)
+    result: dict[str, Any] = {"dense": str(dense), "sparse": str(sparse), "steps": [run.step for run in runs]}
+    result["error"], result["channels"] = proof.error, proof.channels
+    result["models"] = {
+        name: {
+            "images_per_second": quartiles(options.batch / seconds[name]),
+            "times_as_fast_as_dense": quartiles(seconds["dense"] / seconds[name]),
+            "flops": flops(model),
+            "bytes": sum(leaf.nbytes for leaf in jax.tree.leaves((model.params, model.statistics))),
+        }
+        for name, model in models.items()
+    }
+    result["quality"] = qualities(runs[0], models, options.samples)
+    return result
+
+
+def table(pairs: list[dict[str, Any]]) -> str:
+    """A row for each generator of each pair."""
+    rows = ["| generator | images/s | × dense | FLOPs | bytes | kernel distance |", "|---|---|---|---|---|---|"]
+    for pair in pairs:
+        for name, m in pair["models"].items():
+            speed, times = m["images_per_second"]["median"], m["times_as_fast_as_dense"]["median"]
+            distance = pair["quality"]["kernel_distance"][name]
+            rows.append(f"| {name} | {speed:,.0f} | {times:.2f} | {m['flops']:,} | {m['bytes']:,} | {distance:.4g} |")
+    return "\n".join(rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dense", type=Path, nargs="+", required=True, help="work directories of dense runs")
+    parser.add_argument("--sparse", type=Path, nargs="+", required=True, help="those with a group penalty, in order")
+    parser.add_argument("--samples", type=int, default=5_000, help="images that are compared with real ones")
+    parser.add_argument("--batch", type=int, default=128, help="images of a call that is timed, at most 128")
+    parser.add_argument("--rounds", type=int, default=41)
+    parser.add_argument("--output", type=Path, default=RESULTS / f"compaction-{jax.default_backend()}.json")
+    options = parser.parse_args(arguments)
+    if len(options.dense) != len(options.sparse):
+        parser.error(f"`--dense` and `--sparse` ({len(options.dense)} and {len(options.sparse)} runs) must be pairs.")
+    pairs = [compare(dense, sparse, options) for dense, sparse in zip(options.dense, options.sparse, strict=True)]
+    command = "python benchmarks/compaction.py " + " ".join(arguments or sys.argv[1:])
+    write_result(options.output, command, {"batch": options.batch, "rounds": options.rounds, "pairs": pairs})
+    print(table(pairs))
+
+
+if __name__ == "__main__":
+    main()
