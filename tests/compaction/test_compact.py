@@ -128,6 +128,20 @@ def test_a_constant_that_the_activation_makes_zero_leaves_nothing():
     assert smaller.params["image"]["kernel"].shape == (4, 4, 3, 1)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_class_conditional_constant_goes_if_it_is_the_same_for_all_classes(same):
+    generator = FAMILIES["sn_resnet with classes"]()
+    params, statistics = random_variables(generator, 4, [0], np.float32)
+    norm = params["block_0"]["norm_2"]
+    norm["scale"][:, 1] = 0
+    norm["bias"][:, 1] = 0.3 if same else [0.3, 0.3, 0.4]
+    smaller = compact(generator, params, statistics)
+    assert smaller.params["block_0"]["norm_2"]["scale"].shape == (3, 3 if same else 4)
+    assert smaller.params["block_0"]["conv_1"]["kernel"].shape[-1] == 3  # which nothing reads either way
+    found = images(smaller.generator, smaller.params, smaller.statistics)
+    assert relative_error(found, images(generator, params, statistics)) < 1e-5
+
+
 def test_norms_stay_for_training_and_take_constants_into_their_means():
     generator, params, statistics = small_dcgan(-0.7)
     smaller = compact(generator, params, statistics, fold_norms=False)

@@ -62,6 +62,38 @@ def test_a_module_of_usual_layers_computes_the_same(dead, fold_norms):
     assert after["group_norm/scale"].shape == (5,)  # it reads every channel, zeros too
 
 
+class Normed(nn.Module):
+    """Dense layers with and without a bias in front of batch norms, and a gate."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.relu(nn.Dense(6, name="first")(x))
+        x = nn.BatchNorm(use_running_average=not train, name="norm_1")(nn.Dense(5, use_bias=False, name="second")(x))
+        x = nn.BatchNorm(use_running_average=not train, name="norm_2")(nn.Dense(4, name="third")(jnp.tanh(x)))
+        return nn.Dense(3, name="last")(x * self.param("gate", nn.initializers.ones, (4,)))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("fold_norms", [True, False])
+def test_norms_take_in_biases_and_constants_and_a_gate_cuts_off(fold_norms):
+    rng, x = np.random.default_rng(1), jnp.asarray(np.random.default_rng(2).normal(size=(7, 3)))
+    made = jax.eval_shape(lambda: Normed().init(jax.random.key(0), x))
+    variables = jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape)), made)
+    params = variables["params"]
+    params["first"]["kernel"] = params["first"]["kernel"].at[:, :2].set(0)
+    params["gate"] = params["gate"].at[1].set(0)
+    smaller, left = compact_linen(Normed(), variables, x, fold_norms=fold_norms)
+    assert relative_error(smaller.apply(left, x), Normed().apply(variables, x)) < 1e-12
+    found = left["params"]
+    assert found["second"]["kernel"].shape == (4, 5)
+    assert found["third"]["kernel"].shape == (5, 3)
+    assert ("bias" in found["second"]) == fold_norms == ("norm_1" not in found)
+    if not fold_norms:
+        moved = left["batch_stats"]["norm_1"]["mean"] - variables["batch_stats"]["norm_1"]["mean"]
+        constant = params["first"]["bias"][:2] @ params["second"]["kernel"][:2]
+        np.testing.assert_allclose(moved, -constant, rtol=1e-12)
+
+
 class Attention(nn.Module):
     @nn.compact
     def __call__(self, x):
