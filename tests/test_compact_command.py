@@ -18,7 +18,7 @@ from l1jax.training.trained import Trained
 def dense(tmp_path_factory):
     """A run of a few steps that leaves no zeros."""
     workdir = tmp_path_factory.mktemp("runs") / "dense"
-    flags = ["--steps=10", "--log-every=10", "--generator.penalty.strength=0"]
+    flags = ["--config=dense_generator", "--steps=10", "--log-every=10", "--generator.penalty.strength=0"]
     assert train.main([f"--workdir={workdir}", *flags]) == 0
     return workdir
 

@@ -17,7 +17,13 @@ from l1jax.models.gan import AXIS
 
 SHARES = {"none": [0], "some": [0, 0.3], "many": [0.3, 0.7], "nearly all": [0, 0.7, 0.95], "all": [0, 0, 1]}
 
-DEEP = {"sn_resnet": ["none", "many"], "sn_resnet with classes": ["nearly all", "all"], "r3gan": ["none", "many"]}
+DEEP = {
+    "dcgan": ["none", "many", "all"],
+    "r3gan with classes": ["some", "nearly all", "all"],
+    "sn_resnet": ["many"],
+    "sn_resnet with classes": ["nearly all"],
+    "r3gan": ["many"],
+}
 CASES = [(family, shares) for family in FAMILIES for shares in DEEP.get(family, SHARES)]
 
 

@@ -94,6 +94,21 @@ def test_norms_take_in_biases_and_constants_and_a_gate_cuts_off(fold_norms):
         np.testing.assert_allclose(moved, -constant, rtol=1e-12)
 
 
+class Sliced(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        y = nn.Dense(6, name="wide")(x)
+        return nn.Dense(2, name="last")(jnp.concatenate([y[:, 1:][:, 1:4], jnp.tanh(y)], axis=-1))
+
+
+def test_slices_of_slices_are_those_of_the_original():
+    x = jax.random.normal(jax.random.key(0), (5, 3))
+    variables = Sliced().init(jax.random.key(1), x)
+    smaller, left = compact_linen(Sliced(), variables, x)
+    assert relative_error(smaller.apply(left, x), Sliced().apply(variables, x)) < 1e-6
+    assert sum(node.op == "take" for node in smaller.nodes) == 1
+
+
 class Attention(nn.Module):
     @nn.compact
     def __call__(self, x):
