@@ -1,5 +1,7 @@
 """Small generators of every family, with random parameters of which whole channels are zero."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ FAMILIES = {
     "dense vae": lambda: vae((4, 3, 2), 7, (), (9, 8), likelihood="gaussian").generator,
     "vae with classes": lambda: vae((8, 8, 1), 6, (6, 5), (9,), classes=3).generator,
 }
+FAMILIES = {name: cache(make) for name, make in FAMILIES.items()}
 
 
 def random_variables(generator, seed, shares, dtype=np.float64):
@@ -50,8 +53,14 @@ def arguments(generator, count=6, seed=1):
     return (latents, False, jnp.arange(count) % generator.classes) if generator.classes else (latents, False)
 
 
-def images(generator, params, statistics, count=6):
-    return jax.jit(lambda p, s: generator.network.apply(p, s, *arguments(generator, count))[0])(params, statistics)
+@cache
+def sampler(generator):
+    """Compiled once for each generator."""
+    return jax.jit(lambda p, s: generator.network.apply(p, s, *arguments(generator))[0])
+
+
+def images(generator, params, statistics):
+    return sampler(generator)(params, statistics)
 
 
 def shapes(tree):
