@@ -7,9 +7,11 @@ convolution, transposed convolution and the kernel's gradient are each other's d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial, reduce
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,24 +29,56 @@ Matrices = list[Float[Array, "_rows _columns"]]
 SMALLEST = 32  # channels from which on tiles of 2×2 are used: the sums in front and behind cost per channel
 
 
+# "backend": what suits where it is traced; for programs that are exported "portable": each platform's own, chosen where
+# it runs; or "library": one convolution of the backend's library each.
+Form = Literal["backend", "portable", "library"]
+_form: ContextVar[Form] = ContextVar("_form", default="backend")
+
+
+@contextmanager
+def convolutions_as(form: Form) -> Iterator[None]:
+    """Trace convolutions in this form while the context lasts."""
+    token = _form.set(form)
+    try:
+        yield
+    finally:
+        _form.reset(token)
+
+
 def convolve(x: Images, kernel: Kernel, stride: int) -> Images:
     """SAME convolution: y[n] = Σ_t kernel[t]·x[stride·n + t − low], `low` half the padding."""
-    if jax.default_backend() != "cpu":
+
+    def own(x: Images, kernel: Kernel) -> Images:
+        return _convolve(_geometry(x.shape[1], x.shape[2], kernel, stride), *_alike(x, kernel))
+
+    def library(x: Images, kernel: Kernel) -> Images:
         return jax.lax.conv_general_dilated(
             x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-    geometry = _geometry(x.shape[1], x.shape[2], kernel, stride)
-    return _convolve(geometry, *_alike(x, kernel))
+
+    return _in_form(own, library, x, kernel)
 
 
 def convolve_transposed(x: Images, kernel: Kernel, stride: int) -> Images:
     """SAME transposed convolution, as `jax.lax.conv_transpose`; output is stride × as large."""
-    if jax.default_backend() != "cpu":
+
+    def own(x: Images, kernel: Kernel) -> Images:
+        # The gradient, with respect to its image, of the convolution with the same kernel mirrored.
+        mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        geometry = _geometry(x.shape[1] * stride, x.shape[2] * stride, mirrored, stride)
+        return _spread(geometry, *_alike(x, mirrored))
+
+    def library(x: Images, kernel: Kernel) -> Images:
         return jax.lax.conv_transpose(x, kernel, (stride, stride), "SAME")
-    # The gradient, with respect to its image, of the convolution with the same kernel mirrored.
-    mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    geometry = _geometry(x.shape[1] * stride, x.shape[2] * stride, mirrored, stride)
-    return _spread(geometry, *_alike(x, mirrored))
+
+    return _in_form(own, library, x, kernel)
+
+
+def _in_form(own: Callable[..., Images], library: Callable[..., Images], x: Images, kernel: Kernel) -> Images:
+    form = _form.get()
+    if form == "portable":
+        return jax.lax.platform_dependent(x, kernel, cpu=own, default=library)
+    return (own if form == "backend" and jax.default_backend() == "cpu" else library)(x, kernel)
 
 
 def _geometry(height: int, width: int, kernel: Kernel, stride: int) -> Geometry:

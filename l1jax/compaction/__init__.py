@@ -1,0 +1,1 @@
+"""Smaller models, and models for where people run them."""
