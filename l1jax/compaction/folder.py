@@ -1,9 +1,9 @@
 """A model as a folder in the Hugging Face layout, and back; nothing in it is ever executed.
 
-    model.safetensors   the weights, as `l1jax.compaction.encoding` writes them
-    config.json         the experiment, the network's layout, the step, the sha256 of each other file
-    README.md           a model card
-    model.stablehlo, model.onnx   if asked for: the network with its weights, for other programs
+model.safetensors   the weights, as `l1jax.compaction.encoding` writes them
+config.json         the experiment, the network's layout, the step, the sha256 of each other file
+README.md           a model card
+model.stablehlo, model.onnx   if asked for: the network with its weights, for other programs
 """
 
 import hashlib
@@ -12,8 +12,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+import l1jax
 from l1jax.compaction.compact import Compact
 from l1jax.compaction.encoding import Loss, Values, decode, encode, losses
 from l1jax.compaction.layout import rebuild
@@ -97,7 +97,7 @@ def write_model(
         described = {
             "library_name": "l1jax",
             "format": FORMAT,
-            "versions": {"l1jax": version("l1jax"), "jax": jax.__version__},
+            "versions": {"l1jax": l1jax.__version__, "jax": jax.__version__},
             "step": step,
             "generator": {
                 "latent_size": generator.latent_size,
@@ -111,7 +111,13 @@ def write_model(
             "notes": notes,
         }
         (partial / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-        zeros = count_zeros(compact.params)
+        counted = count_zeros(compact.params)
+        zeros = {
+            "parameters": counted.parameters,
+            "effective_parameters": counted.effective_parameters,
+            "kernels": counted.sparsity,
+            "dead_outputs": counted.dead_outputs,
+        }
         sizes = {name: (partial / name).stat().st_size for name in (WEIGHTS, *programs)}
         card = model_card(experiment, generator, step, zeros, sizes, lost, notes)
         (partial / CARD).write_text(card, encoding="utf-8")
@@ -157,6 +163,8 @@ def read_model(path: Path) -> Exported:
         InputError: if something is missing, damaged, of another format or does not fit.
     """
     file = path / WEIGHTS if os.path.isdir(path) else path
+    if not os.path.exists(path):
+        raise InputError(f"`--model` (={path}) does not exist: make it with python -m l1jax.export.")
     if file.name not in (WEIGHTS, *PROGRAMS):
         known = ", ".join((WEIGHTS, *PROGRAMS))
         raise InputError(f"`--model` (={path}) must be a folder made by python -m l1jax.export, or its {known}.")
@@ -184,9 +192,13 @@ def read_model(path: Path) -> Exported:
 
 def named_tensors(params: PyTree, statistics: PyTree) -> Tensors:
     """The arrays of a network by their path, such as `params/image/kernel`."""
-    trees = {"params": params, "statistics": statistics}
-    leaves = jax.tree_util.tree_leaves_with_path(trees)
-    return {path_name(path): np.asarray(leaf) for path, leaf in leaves}
+    return {name: np.asarray(leaf) for name, leaf in _named(params, statistics)}
+
+
+def _named(params: PyTree, statistics: PyTree) -> Iterator[tuple[str, Any]]:
+    for part, tree in {"params": params, "statistics": statistics}.items():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            yield f"{part}/{path_name(path)}", leaf
 
 
 def _nested(tensors: Tensors, part: str) -> dict[str, Any]:
@@ -212,8 +224,7 @@ def _network(
     except Exception as error:  # whatever a layout that someone changed makes of the network
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"`{where}` does not describe a network: {why}") from error
-    leaves = jax.tree_util.tree_leaves_with_path({"params": params, "statistics": statistics})
-    return generator, {path_name(path): leaf.shape for path, leaf in leaves}
+    return generator, {name: leaf.shape for name, leaf in _named(params, statistics)}
 
 
 def _experiment(values: Any, where: Path) -> Config:
@@ -227,8 +238,9 @@ def _experiment(values: Any, where: Path) -> Config:
 
 def _read_config(path: Path) -> dict[str, Any]:
     """The configuration's values, each of the right type."""
+    content = _read(path)
     try:
-        described = json.loads(_read(path).decode())
+        described = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise InputError(f"`{path}` is no JSON ({str(error).splitlines()[0]}): export the model anew.") from error
     if not isinstance(described, dict) or described.get("library_name") != "l1jax":

@@ -16,12 +16,14 @@ from l1jax.config import InputError
 Operand = Shaped[np.ndarray, "..."] | str  # a constant, or the name of what the graph computes
 Shape = Sequence[Any]
 
-ALIKE = {
-    **{"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min", "pow": "Pow"},
-    **{"neg": "Neg", "abs": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "logistic": "Sigmoid"},
-    **{"eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual"},
-    **{"and": "And", "or": "Or", "not": "Not", "erf": "Erf", "floor": "Floor", "ceil": "Ceil"},
+# fmt: off
+ALIKE = {  # ONNX's have the same meaning and operands
+    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min", "pow": "Pow", "neg": "Neg",
+    "abs": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf",
+    "floor": "Floor", "ceil": "Ceil", "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater",
+    "ge": "GreaterOrEqual", "and": "And", "or": "Or", "not": "Not",
 }
+# fmt: on
 INT32 = 6  # ONNX's number of the type
 SAME = {"stop_gradient", "copy", "copy_p", "optimization_barrier", "pvary", "pcast", "reduce_precision"}
 
@@ -115,7 +117,7 @@ def _stack(graph: Graph, e: Equation) -> Operand:
 def _slice(graph: Graph, e: Equation) -> Operand:
     starts, limits = e.params["start_indices"], e.params["limit_indices"]
     strides = e.params["strides"] or (1,) * len(starts)
-    rows = [row for row in zip(starts, limits, range(len(starts)), strides, strict=True)]
+    rows = zip(starts, limits, range(len(starts)), strides, strict=True)
     rows = [row for row in rows if (row[0], row[1], row[3]) != (0, e.in_shapes[0][row[2]], 1)]
     columns = zip(*rows, strict=True)
     return graph.add("Slice", e.inputs[0], *(np.array(column, np.int64) for column in columns)) if rows else e.inputs[0]

@@ -42,7 +42,9 @@ def test_float32_comes_back_bit_by_bit(shape, density, odd, seed):
             assert back[name].shape == value.shape
 
 
-@pytest.mark.parametrize(("density", "parts"), [(1.0, {""}), (0.5, {".mask", ".values"}), (0.004, {".rows", ".columns", ".values"})])
+@pytest.mark.parametrize(
+    ("density", "parts"), [(1.0, {""}), (0.5, {".mask", ".values"}), (0.004, {".rows", ".columns", ".values"})]
+)
 def test_the_smallest_form_is_taken(density, parts):
     value = kernel(density, (400, 128))
     _, written = there_and_back({"k": value}, sparse=True, values="float32")
@@ -59,7 +61,11 @@ def test_bitmask_and_rows_are_as_documented():
     assert json.loads(metadata[KEY]) == {"k": {"form": "bitmask", "shape": [2, 3]}}
     assert written["k.mask"].tolist() == [0b100010]
     assert written["k.values"].tolist() == [2, -1]
-    rows = {"k.rows": np.array([0, 1, 2], np.uint8), "k.columns": np.array([1, 2], np.uint8), "k.values": value[value != 0]}
+    rows = {
+        "k.rows": np.array([0, 1, 2], np.uint8),
+        "k.columns": np.array([1, 2], np.uint8),
+        "k.values": value[value != 0],
+    }
     form = {KEY: json.dumps({"k": {"form": "csr", "shape": [2, 3]}})}
     np.testing.assert_array_equal(decode(rows, form, {"k": (2, 3)})["k"], value)
 
