@@ -8,14 +8,11 @@ import dataclasses
 import json
 import os
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -24,17 +21,14 @@ from l1jax.compaction.compact import Compact
 from l1jax.compaction.encoding import Loss, Values
 from l1jax.compaction.folder import WEIGHTS, check_folder, is_model, read_model, write_model
 from l1jax.compaction.hub import check_repository, open_hub, upload
-from l1jax.compaction.layout import rebuild
+from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.onnx import ONNX, export_onnx, open_onnx
 from l1jax.compaction.opened import Opened, open_generator
+from l1jax.compaction.probe import differences, probe
 from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.config import InputError
-from l1jax.models import Generator
-from l1jax.training.sampling import draw_latents
-from l1jax.training.task import stream
 
 Say = Callable[[str], None]
-PROBES = 16  # latents on which what was exported is compared with what was to be
 TOLERANCE = 1e-4  # of a program's images, in the generator's range
 
 
@@ -85,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         folder = typed_path("--output", options.output)
         check_folder(folder)
         opened = open_generator(workdir, model, options.step, say, "python -m l1jax.export")
-        write(opened, folder, options, notes(opened, workdir, arguments, options.licence), say)
+        write(opened, folder, options, notes(opened, workdir, options), say)
     elif model is None or not os.path.isdir(model) or not is_model(model):
         raise InputError("`--output` is empty: give it a folder to write, or with --upload a --model that is one.")
     else:
@@ -96,12 +90,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def notes(opened: Opened, workdir: Path | None, arguments: Sequence[str], licence: str) -> dict[str, Any]:
+def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:
     """What stays with the model: earlier notes, the command, the licence, and a run's evaluation of this step."""
     found = dict(opened.notes or {})
-    found["command"] = shlex.join(["python", "-m", "l1jax.export", *arguments])
-    if licence:
-        found["licence"] = licence
+    programs = " --stablehlo" * options.stablehlo + " --onnx" * options.onnx  # paths are nobody else's business
+    found["command"] = f"python -m l1jax.export --encoding {options.encoding} --values {options.values}{programs}"
+    if options.licence:
+        found["licence"] = options.licence
     try:
         evaluation = json.loads((workdir / "evaluation.json").read_text()) if workdir else None
     except (OSError, ValueError):
@@ -128,7 +123,7 @@ def write(opened: Opened, folder: Path, options: ExportOptions, noted: dict[str,
         compare(STABLEHLO, wanted, probe(again, {}, {}), say)
     if options.onnx:
         float32 = dataclasses.replace(opened.experiment.model, dtype="float32")
-        exact = rebuild(float32, generator.image_shape, opened.layout)
+        exact = rebuild(float32, generator.image_shape, in_float32(opened.layout))
         programs[ONNX] = export_onnx(exact, params, statistics)
         again = open_onnx(generator, programs[ONNX], Path(ONNX))
         compare(ONNX, probe(exact, params, statistics), probe(again, {}, {}), say)
@@ -142,21 +137,12 @@ def write(opened: Opened, folder: Path, options: ExportOptions, noted: dict[str,
 def tell(folder: Path, lost: Sequence[Loss], wanted: np.ndarray, say: Say) -> None:
     """Read the folder back and say what is in it."""
     back = read_model(folder)
-    images = probe(back.generator, back.params, back.statistics)
-    difference, relative = differences(wanted, images)
+    same = np.array_equal(wanted, probe(back.generator, back.params, back.statistics))
     for loss in lost:
-        say(f"rounded     {loss.name}: by up to {loss.largest:.2g}, {loss.relative:.2g} of its L2 norm")
-    exact = "the same bits" if np.array_equal(wanted, images) else f"up to {difference:.2g} off, {relative:.2g} in L2"
+        say(f"rounded     {loss.name}: by up to {loss.largest:.2g}, {loss.relative:.2g} of the L2 norm")
     for path in sorted(folder.iterdir()):
-        said = f", images {exact}" if path.name == WEIGHTS else ""
-        say(f"written     {path}: {path.stat().st_size:,} bytes{said}")
-
-
-def probe(generator: Generator, params: Any, statistics: Any) -> np.ndarray:
-    """Images of the same few latents, in the generator's range."""
-    latents = draw_latents(generator, stream(0, "export"), PROBES)
-    label = jnp.arange(PROBES, dtype=jnp.int32) % generator.classes if generator.classes else None
-    return np.asarray(jax.jit(lambda z: generator.network.apply(params, statistics, z, False, label)[0])(latents))
+        bits = ", its images the same bits" if path.name == WEIGHTS and same else ""
+        say(f"written     {path}: {path.stat().st_size:,} bytes{bits}")
 
 
 def compare(name: str, wanted: np.ndarray, images: np.ndarray, say: Say) -> None:
@@ -169,12 +155,6 @@ def compare(name: str, wanted: np.ndarray, images: np.ndarray, say: Say) -> None
     if not difference <= TOLERANCE:  # nor if it is not a number
         raise InputError(f"`{name}` draws other images (off by up to {difference:.2g}): it was not written.")
     say(f"checked     {name}: images off by up to {difference:.2g}, {relative:.2g} in L2")
-
-
-def differences(wanted: np.ndarray, images: np.ndarray) -> tuple[float, float]:
-    """Largest difference, and relative difference in L2."""
-    difference = images.astype(np.float64) - wanted
-    return float(np.abs(difference).max()), float(np.linalg.norm(difference) / max(np.linalg.norm(wanted), 1e-30))
 
 
 if __name__ == "__main__":

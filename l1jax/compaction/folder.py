@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -25,6 +26,7 @@ from l1jax.compaction.compact import Compact
 from l1jax.compaction.encoding import Loss, Values, decode, encode, losses
 from l1jax.compaction.layout import rebuild
 from l1jax.compaction.onnx import ONNX, open_onnx
+from l1jax.compaction.probe import probe
 from l1jax.compaction.stablehlo import STABLEHLO, open_stablehlo
 from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
@@ -68,24 +70,27 @@ def write_model(
         compact: the network and its weights.
         experiment: that it was trained by.
         step: of the training.
-        notes: JSON values that stay with it; the model card shows `command`, `licence` and `evaluation`, which is
-            what `l1jax.evaluate` wrote, and lists `report`, label → text.
+        notes: JSON values that stay with it; the model card shows `command`, `licence`, `evaluation`, which is what
+            `l1jax.evaluate` wrote, and `compaction`, the proof of `l1jax.compact`.
         sparse: whether zeros are left out of the weights; other tools read only dense ones.
         values: what kernels are rounded to.
         programs: file name → content of the same network for other programs.
 
     Returns:
-        What was lost in each array by the rounding; nothing for float32.
+        What was lost by the rounding: in each array, and, called `images`, in those of a few latents; nothing for
+        float32.
 
     Raises:
-        InputError: if the folder is not empty or cannot be written, or a value does not fit.
+        InputError: if the folder is not empty or cannot be written, or a value or the notes do not fit.
     """
     check_folder(folder)
     tensors = named_tensors(compact.params, compact.statistics)
     written, metadata = encode(tensors, sparse=sparse, values=values)
-    shapes = {name: value.shape for name, value in tensors.items()}
-    lost = losses(tensors, decode(written, metadata, shapes))
-    generator, programs = compact.generator, programs or {}
+    back = decode(written, metadata, {name: value.shape for name, value in tensors.items()})
+    generator, programs, lost = compact.generator, programs or {}, losses(tensors, back)
+    if lost:
+        rounded = probe(generator, _nested(back, "params"), _nested(back, "statistics"))
+        lost += losses({"images": probe(generator, compact.params, compact.statistics)}, {"images": rounded})
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.absolute().parent))
     except OSError as error:
@@ -111,15 +116,8 @@ def write_model(
             "notes": notes,
         }
         (partial / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-        counted = count_zeros(compact.params)
-        zeros = {
-            "parameters": counted.parameters,
-            "effective_parameters": counted.effective_parameters,
-            "kernels": counted.sparsity,
-            "dead_outputs": counted.dead_outputs,
-        }
         sizes = {name: (partial / name).stat().st_size for name in (WEIGHTS, *programs)}
-        card = model_card(experiment, generator, step, zeros, sizes, lost, notes)
+        card = _card(compact, experiment, step, sizes, lost, notes)
         (partial / CARD).write_text(card, encoding="utf-8")
         umask = os.umask(0)
         os.umask(umask)
@@ -130,6 +128,22 @@ def write_model(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return lost
+
+
+def _card(
+    compact: Compact, experiment: Config, step: int, sizes: dict[str, int], lost: list[Loss], notes: dict[str, Any]
+) -> str:
+    counted = count_zeros(compact.params)
+    zeros = {
+        "parameters": counted.parameters,
+        "effective_parameters": counted.effective_parameters,
+        "kernels": counted.sparsity,
+        "dead_outputs": counted.dead_outputs,
+    }
+    try:
+        return model_card(experiment, compact.generator, step, zeros, sizes, lost, notes)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # notes that someone else wrote
+        raise InputError(f"`notes` are not what a model card is made of ({error!r}): leave them out.") from error
 
 
 def check_folder(folder: Path) -> None:
@@ -209,7 +223,7 @@ def _nested(tensors: Tensors, part: str) -> dict[str, Any]:
             branch = tree
             for parent in parents:
                 branch = branch.setdefault(parent, {})
-            branch[last] = value
+            branch[last] = jnp.asarray(value)
     return tree
 
 

@@ -17,3 +17,8 @@ def rebuild(model: config.Model, image_shape: tuple[int, int, int], layout: dict
         raise config.InputError(f"`layout` (={layout}) must be empty.")
     built = build_model(model, image_shape)
     return built if isinstance(built, Generator) else built.generator
+
+
+def in_float32(layout: dict[str, Any]) -> dict[str, Any]:
+    """The same layout computing in float32."""
+    return layout

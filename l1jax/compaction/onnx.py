@@ -109,8 +109,8 @@ def package(name: str) -> Any:
         raise InputError(f"ONNX needs the package {name}, which is missing: pip install 'l1jax[onnx]'.") from error
 
 
-def _lowered(graph: Graph, program: ClosedJaxpr, inputs: Sequence[Operand]) -> list[Operand]:
-    """Append a program's operations; what is constant is computed at once."""
+def _lowered(graph: Graph, program: ClosedJaxpr, inputs: Sequence[Operand], where: str = "") -> list[Operand]:
+    """Append the operations of a program, or of the part `where` of one; what is constant is computed at once."""
     jaxpr = program.jaxpr
     values: dict[Any, Operand] = dict(zip(jaxpr.invars, inputs, strict=True))
     values |= {var: np.asarray(const) for var, const in zip(jaxpr.constvars, program.consts, strict=True)}
@@ -120,10 +120,11 @@ def _lowered(graph: Graph, program: ClosedJaxpr, inputs: Sequence[Operand]) -> l
 
     for eqn in jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
+        place = f"{where}/{eqn.source_info.name_stack}".strip("/")
         inner, (aval, *others) = _inner(eqn.params), [var.aval for var in eqn.outvars]
         known = not any(isinstance(operand, str) for operand in operands)
         if inner is not None:
-            results = _lowered(graph, inner, operands)
+            results = _lowered(graph, inner, operands, place)
         elif known and all(isinstance(size, int) for size in aval.shape):
             bound = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
             results = [np.asarray(result) for result in (bound if eqn.primitive.multiple_results else [bound])]
@@ -135,7 +136,7 @@ def _lowered(graph: Graph, program: ClosedJaxpr, inputs: Sequence[Operand]) -> l
                     raise NotImplementedError("several results")
                 results = [lower(graph, equation)]
             except NotImplementedError as error:
-                raise refusal(equation, error, str(eqn.source_info.name_stack)) from error
+                raise refusal(equation, error, place) from error
         values |= dict(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 

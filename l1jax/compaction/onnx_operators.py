@@ -166,7 +166,7 @@ def _convolution(graph: Graph, e: Equation) -> Operand:
         if not plain or min(pads) < 0 or isinstance(kernel, str):
             raise NotImplementedError("transposed convolution with groups, strides, more padding, or no fixed kernel")
         outputs, inputs, *spatial = numbers.rhs_spec
-        mirrored = np.flip(kernel, spatial).transpose(inputs, outputs, *spatial)
+        mirrored = np.flip(kernel, tuple(spatial)).transpose(inputs, outputs, *spatial)
         y = graph.add("ConvTranspose", x, mirrored, strides=list(p["lhs_dilation"]), pads=pads, **shared)
     return graph.add("Transpose", y, perm=np.argsort(numbers.out_spec).tolist())
 

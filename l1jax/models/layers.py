@@ -24,6 +24,7 @@ from l1jax.models.bilinear import WINOGRAD, Geometry, Phases, shifted
 Images = Float[Array, "batch _height _width _channels"]
 Kernel = Float[Array, "size size _inputs _outputs"]
 Grid = list[list[Any]]  # an array for each pixel of a tile, or for each product; None for zeros
+Size = Any  # of the batch: an integer, or JAX's symbol for one
 Matrices = list[Float[Array, "_rows _columns"]]
 
 SMALLEST = 32  # channels from which on tiles of 2×2 are used: the sums in front and behind cost per channel
@@ -154,7 +155,7 @@ def _of_images(g: Geometry, x: Images) -> Matrices:
     return _joined(g, [product.reshape(-1, product.shape[-1]) for product in products], -1)
 
 
-def _to_images(g: Geometry, products: Matrices, batch: int) -> Images:
+def _to_images(g: Geometry, products: Matrices, batch: Size) -> Images:
     """`_of_images` transposed."""
     (_, rows, top), (_, columns, left) = g.along(g.height), g.along(g.width)
     s, tile = g.stride, g.tile
@@ -223,7 +224,7 @@ def _of_outputs(g: Geometry, y: Images) -> Matrices:
     return products[:1] if g.tile == 1 else products
 
 
-def _to_outputs(g: Geometry, products: Matrices, batch: int) -> Images:
+def _to_outputs(g: Geometry, products: Matrices, batch: Size) -> Images:
     """`_of_outputs` transposed."""
     (height, rows, _), (width, columns, _) = g.along(g.height), g.along(g.width)
     if g.tile == 1:

@@ -29,8 +29,8 @@ def model_card(
             `dead_outputs`, as in an evaluation.
         sizes: file name → bytes.
         lost: what rounding changed: array, largest difference of an entry, relative difference in L2.
-        notes: `licence`, `command` (that exported it), `evaluation` (the result of `l1jax.evaluate`) and `report`
-            (label → text), each only if there.
+        notes: `licence`, `command` (that exported it), `evaluation` (the result of `l1jax.evaluate`) and `compaction`
+            (`error`, and what the model cost `before` and `after`), each only if there.
     """
     images = generator.image_range is not None
     model, data = (type(part).__name__ for part in (experiment.model, experiment.data))
@@ -54,7 +54,7 @@ def model_card(
         "## Quality",
         *_quality(notes.get("evaluation")),
         "## Size",
-        *_size(zeros, sizes, lost, notes.get("report", {})),
+        *_size(zeros, sizes, lost, notes.get("compaction")),
         "## Intended use and limits",
         "For research on generative models and their compression. It draws from what it saw: what is rare or absent in "
         "its training data is rare or absent in its samples, which can also come close to single training images (the "
@@ -96,7 +96,8 @@ def _quality(evaluation: Mapping[str, Any] | None) -> list[str]:
     if not evaluation:
         return ["Not measured: `python -m l1jax.evaluate --model .` does."]
     views, protocol = evaluation.get("features", {}), evaluation["protocol"]
-    parts = [f"At step {evaluation['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}."]
+    before = "Of the training run, before anything was rounded or removed"
+    parts = [f"{before}, at step {evaluation['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}."]
     if views:
         names = [f"{name} | real halves" for name in views]
         rows = [["", *names], ["---"] + ["---: | ---:"] * len(views)]
@@ -119,13 +120,13 @@ def _size(
     zeros: Mapping[str, Any],
     sizes: Mapping[str, int],
     lost: Sequence[tuple[str, float, float]],
-    report: Mapping[str, str],
+    compaction: Mapping[str, Any] | None,
 ) -> list[str]:
     rows = [
         f"{zeros['parameters']:,} parameters, {zeros['effective_parameters']:,} of them not zero",
         f"kernels: {zeros['kernels']:.2%} zeros, {zeros['dead_outputs']:.2%} of the output channels dead",
         *(f"`{name}`: {size:,} bytes" for name, size in sizes.items()),
-        *(f"{_plain(label)}: {_plain(text)}" for label, text in report.items()),
+        *_compaction(compaction),
     ]
     parts = ["\n".join(f"- {row}" for row in rows)]
     if lost:
@@ -133,6 +134,16 @@ def _size(
         head = ["| rounded | largest difference | relative, in L2 |", "|---|---:|---:|"]
         parts.append("\n".join([*head, *table]))
     return parts
+
+
+def _compaction(proof: Mapping[str, Any] | None) -> list[str]:
+    if not proof:
+        return []
+    costs = []
+    for name, unit in (("parameters", "parameters"), ("bytes", "bytes"), ("flops", "FLOPs per image")):
+        costs.append(f"{proof['before'][name]:,} → {proof['after'][name]:,} {unit}")
+    same = f"the largest difference of an image is {proof['error']:.2g} of the largest value"
+    return [f"dead channels were removed, by `python -m l1jax.compact`: {', '.join(costs)}; {same}"]
 
 
 def _plain(value: Any) -> str:
