@@ -105,13 +105,13 @@ def slerp(a: Latents, b: Latents, position: float) -> Latents:
     """
     lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
     first, second = (x / jnp.maximum(length, 1e-30) for x, length in zip((a, b), lengths, strict=True))
-    angle = jnp.arccos(jnp.clip(jnp.sum(first * second, axis=-1, keepdims=True), -1, 1))
+    apart, together = (jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (first - second, first + second))
+    angle = 2 * jnp.arctan2(apart, together)
     sine = jnp.sin(angle)
-    curved = sine > 1e-4
-    safe = jnp.where(curved, sine, 1)
-    arc = (jnp.sin((1 - position) * angle) * first + jnp.sin(position * angle) * second) / safe
+    curved = (sine > 1e-4) & (lengths[0] > 0) & (lengths[1] > 0)
+    arc = jnp.sin((1 - position) * angle) * first + jnp.sin(position * angle) * second
     length = (1 - position) * lengths[0] + position * lengths[1]
-    return jnp.where(curved, length * arc, (1 - position) * a + position * b)
+    return jnp.where(curved, length * arc / jnp.where(curved, sine, 1), (1 - position) * a + position * b)
 
 
 def truncated(latents: Latents, largest: float) -> Latents:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from l1jax.config import Config, to_json
+from l1jax.config import L1, Config, to_json
 from l1jax.models import Generator
 from l1jax.reporting.evaluation import ROWS, lines, number
 
@@ -77,7 +77,7 @@ def _described(part: Any) -> str:
 
 def _training(experiment: Config, step: int, notes: Mapping[str, Any]) -> list[str]:
     penalty = experiment.generator.penalty
-    regularised = "none" if penalty is None else f"{type(penalty).__name__}, {_described(penalty)}"
+    regularised = "none" if penalty == L1(0) else f"{type(penalty).__name__}, {_described(penalty)}"
     command = f"\n- exported by `{_plain(notes['command'])}`" if notes.get("command") else ""
     again = (
         "The experiment is in `config.json`; this file trains it again as `python -m l1jax.train --config again.py`:",

@@ -1,5 +1,7 @@
 """One small generator of each family, with weights and statistics that training could have left."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,12 +32,13 @@ def experiment(name, classes=0):
     return Config(data=data, model=model)
 
 
+@cache
 def generator(name, classes=0, zeros=0.5):
     """A compact model of the family, some of its entries zero."""
     own = experiment(name, classes)
     shape = FAMILIES[name][1]
     made = rebuild(own.model, shape, {})
-    params, statistics = made.network.init(jax.random.key(1))
+    params, statistics = jax.jit(made.network.init)(jax.random.key(1))
     random = np.random.default_rng(0)
 
     def varied(leaf):
