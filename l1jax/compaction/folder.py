@@ -163,7 +163,7 @@ def check_folder(folder: Path) -> None:
 def is_model(path: Path) -> bool:
     """Whether a path is that of an exported model rather than of a work directory."""
     if os.path.isfile(path):
-        return True
+        return path.name in (WEIGHTS, *PROGRAMS)
     return any(os.path.isfile(path / name) for name in (WEIGHTS, *PROGRAMS))
 
 
