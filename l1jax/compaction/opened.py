@@ -1,5 +1,6 @@
 """A generator to draw from, out of a work directory or an exported model."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ def open_generator(
     if workdir is not None and model is not None:
         raise InputError(f"`--workdir` (={workdir}) and `--model` (={model}) name two generators: give one of them.")
     path = next(path for path in (model, workdir) if path is not None)
-    if (path / "checkpoints").is_dir() or (workdir is not None and not is_model(path)):
+    if os.path.isdir(path / "checkpoints") or (workdir is not None and not is_model(path)):
         trained = open_trained(path, step, say)
         encoder = trained.state.encoder.params if isinstance(trained.state, VaeState) else None
         return Opened(trained.experiment, trained.task.generator, trained.state.average, trained.step, {}, encoder)
