@@ -251,6 +251,15 @@ def command(module: str, *arguments: str) -> str:
     return shlex.join([python, "-m", module, *arguments])
 
 
+def given_path(flag: str, value: str | None) -> Path | None:
+    """A path as the user typed it; None if it was not given.
+
+    Raises:
+        InputError: if it is empty, as an unset shell variable makes it.
+    """
+    return None if value is None else typed_path(flag, value)
+
+
 def run(main: Callable[[Sequence[str]], int]) -> None:
     """Run a command: exit with its status, or with 2 and one sentence if the user's input is wrong."""
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from l1jax import config
 from l1jax.build import build_model
-from l1jax.command_line import parse, run, typed_path
+from l1jax.command_line import given_path, parse, run, typed_path
+from l1jax.compaction.opened import Opened, open_generator
 from l1jax.config import InputError
 from l1jax.data.batches import order
 from l1jax.data.cache import cache_folder
@@ -37,9 +38,7 @@ from l1jax.models.summary import layers
 from l1jax.objectives.variational import bits_per_dimension
 from l1jax.reporting.evaluation import show_evaluation
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.state import VaeState
 from l1jax.training.task import stream
-from l1jax.training.trained import Trained, open_trained
 
 Images = Shaped[np.ndarray, "count height width channels"]
 MOST = 5_000  # images that are compared unless another number is asked for
@@ -51,8 +50,10 @@ SIDES = range(8, 129)  # of images that the classifier takes
 class EvaluateOptions:
     """Compare a trained generator's images with real ones, and count its zeros."""
 
-    workdir: str
+    workdir: str | None = None
     """Work directory of the run."""
+    model: str | None = None
+    """Folder of an exported model, or a program in it; instead of --workdir."""
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
     samples: int = 0
@@ -64,7 +65,7 @@ class EvaluateOptions:
     path: str = ""
     """Where the real images lie, if no longer where they were trained on."""
     output: str = ""
-    """JSON file of all numbers; empty for evaluation.json in the work directory."""
+    """JSON file of all numbers; empty for evaluation.json in the work directory, or the model's folder."""
 
 
 class View(NamedTuple):
@@ -77,48 +78,48 @@ class View(NamedTuple):
 def main(arguments: Sequence[str]) -> int:
     """Evaluate as the flags say; returns the exit status."""
     options = parse(EvaluateOptions, arguments, "python -m l1jax.evaluate")
-    workdir = typed_path("--workdir", options.workdir)
-    output = typed_path("--output", options.output) if options.output else workdir / "evaluation.json"
+    workdir, model = given_path("--workdir", options.workdir), given_path("--model", options.model)
     if options.seeds < 1:
         raise InputError(f"`--seeds` (={options.seeds}) must be at least 1; 3 give a deviation.")
     if options.samples and options.samples < 16:
         raise InputError(f"`--samples` (={options.samples}) must be at least 16, or 0 for all.")
-    if not os.path.isdir(output.absolute().parent) and options.output:
-        raise InputError(f"`--output` (={output}) must be in a folder that exists.")
+    if options.output and not os.path.isdir(typed_path("--output", options.output).absolute().parent):
+        raise InputError(f"`--output` (={options.output}) must be in a folder that exists.")
     console = Console(emoji=False)
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    trained = open_trained(workdir, options.step, say)
+    opened = open_generator(workdir, model, options.step, say, "python -m l1jax.evaluate")
+    place = next(path for path in (model, workdir) if path is not None)
+    beside = (place.parent if os.path.isfile(place) else place) / "evaluation.json"
+    output = typed_path("--output", options.output) if options.output else beside
     with console.status("reading the real images"):
-        trained = trained._replace(experiment=moved(trained.experiment, options.path))
-        training, held_out = open_examples(
-            trained.experiment.data, trained.experiment.holdout, trained.experiment.cache
-        )
+        opened = opened._replace(experiment=moved(opened.experiment, options.path))
+        training, held_out = open_examples(opened.experiment.data, opened.experiment.holdout, opened.experiment.cache)
         source, origin = (training, "training images") if held_out is None else (held_out, "held-out images")
         count = min(options.samples or MOST, source.length)
         if count < 16:
-            raise InputError(f"`--workdir` (={workdir}) has {count} real images, and 16 are needed to compare with.")
+            raise InputError(f"`{place}` has {count} real images, and 16 are needed to compare with.")
         chosen = order(0, 0, count, source.length)
         real = take(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # at random, but read in order
         labels = None if source.labels is None else source.labels[chosen]
-    sampler = make_sampler(trained.task.generator)
-    samples = [Samples(trained, sampler, seed, count) for seed in range(options.seeds)]
+    sampler = make_sampler(opened.generator)
+    samples = [Samples(opened, sampler, seed, count) for seed in range(options.seeds)]
     with console.status("looking at the images"):
-        if trained.task.generator.image_range is None:
-            found = judge_points(trained, samples)
+        if opened.generator.image_range is None:
+            found = judge_points(opened, samples)
         else:
-            classifier = make_classifier(trained.experiment, training, say)
+            classifier = make_classifier(opened.experiment, training, say)
             found = judge_images(classifier, source, real, samples, options)
-            found |= judge_likelihood(trained, real, labels)
-    zeros = count_zeros(trained.state.average.params, layers(trained.task.generator.network.init))
+            found |= judge_likelihood(opened, real, labels)
+    zeros = count_zeros(opened.average.params, layers(opened.generator.network.init))
     result = {
-        "step": trained.step,
+        "step": opened.step,
         "protocol": {
             "real": f"{count:,} of {source.length:,} {origin}, fingerprint {source.fingerprint[:12]}",
             "generated": f"{count:,} of the averaged generator for each of the seeds 0 to {options.seeds - 1}",
-            "latents": "standard normal, classes in turn" if trained.task.generator.classes else "standard normal",
+            "latents": "standard normal, classes in turn" if opened.generator.classes else "standard normal",
             "versions": {"jax": jax.__version__, "numpy": np.__version__, "python": platform.python_version()},
             "device": f"{len(jax.devices())} × {jax.devices()[0].device_kind}",
         },
@@ -158,20 +159,20 @@ def moved(experiment: config.Config, path: str) -> config.Config:
 class Samples(NamedTuple):
     """One seed's generated images."""
 
-    trained: Trained
+    opened: Opened
     sampler: Callable[..., Images]  # compiled once for all seeds
     seed: int
     count: int
 
     def draw(self) -> Images:
         """Generate them; the same for the same seed."""
-        latents = draw_latents(self.trained.task.generator, stream(self.seed, "evaluation"), self.count)
-        return self.sampler(self.trained.state.average, latents)
+        latents = draw_latents(self.opened.generator, stream(self.seed, "evaluation"), self.count)
+        return self.sampler(self.opened.average, latents)
 
 
-def judge_points(trained: Trained, samples: Sequence[Samples]) -> dict[str, Any]:
+def judge_points(opened: Opened, samples: Sequence[Samples]) -> dict[str, Any]:
     """Which modes of the mixture the generated points reach."""
-    data = trained.experiment.data
+    data = opened.experiment.data
     if not isinstance(data, config.MixtureData):
         raise InputError(f"`data` (={type(data).__name__}) must be a mixture for a generator of points.")
     mixture = MIXTURES[data.shape]()
@@ -224,16 +225,15 @@ def judge_images(
     return result
 
 
-def judge_likelihood(trained: Trained, real: Images, labels: np.ndarray | None) -> dict[str, Any]:
+def judge_likelihood(opened: Opened, real: Images, labels: np.ndarray | None) -> dict[str, Any]:
     """The importance-weighted bound of a variational autoencoder on real images; nothing for other models."""
-    model = build_model(trained.experiment.model, trained.task.generator.image_shape)
-    if not (isinstance(model, Vae) and isinstance(trained.state, VaeState)):
+    model = build_model(opened.experiment.model, opened.generator.image_shape)
+    if not isinstance(model, Vae) or opened.encoder is None:
         return {}
     count = min(BOUNDED, len(real))
     label = jnp.asarray(labels[:count]) if model.generator.classes and labels is not None else None
     bound, key = jax.jit(log_likelihood(model, DRAWS)), stream(0, "likelihood")
-    encoder, decoder = trained.state.encoder.params, trained.state.average.params
-    nats = np.asarray(bound(encoder, decoder, jnp.asarray(real[:count]), key, label), np.float64)
+    nats = np.asarray(bound(opened.encoder, opened.average.params, jnp.asarray(real[:count]), key, label), np.float64)
     return {
         "likelihood": {
             "protocol": f"importance-weighted bound, {DRAWS} draws, {model.likelihood}, {count:,} of the real images",

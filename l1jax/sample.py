@@ -1,4 +1,7 @@
-"""Sample a trained generator: `python -m l1jax.sample --workdir runs/digits --count 64 --output grid.png`."""
+"""Sample a trained generator: `python -m l1jax.sample --workdir runs/digits --count 64 --output grid.png`.
+
+`--model E` samples an exported one: a folder of l1jax.export or l1jax.compact, or the program in it.
+"""
 
 import os
 from collections.abc import Sequence
@@ -12,21 +15,23 @@ import tyro
 from jaxtyping import Array, Int, Shaped
 from rich.console import Console
 
-from l1jax.command_line import parse, run, typed_path
+from l1jax.command_line import given_path, parse, run, typed_path
+from l1jax.compaction.opened import open_generator
 from l1jax.config import InputError
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
 from l1jax.training.task import stream
-from l1jax.training.trained import open_trained
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """Draw images from the averaged generator of a training run."""
+    """Draw images from the averaged generator of a training run, or from an exported model."""
 
-    workdir: str
+    workdir: str | None = None
     """Work directory of the run."""
+    model: str | None = None
+    """Folder of an exported model, or its model.safetensors, model.stablehlo or model.onnx; instead of --workdir."""
     count: int = 64
     """How many images."""
     seed: int = 0
@@ -44,7 +49,8 @@ class SampleOptions:
 def main(arguments: Sequence[str]) -> int:
     """Sample as the flags say; returns the exit status."""
     options = parse(SampleOptions, arguments, "python -m l1jax.sample")
-    workdir, output = typed_path("--workdir", options.workdir), typed_path("--output", options.output)
+    workdir, model = given_path("--workdir", options.workdir), given_path("--model", options.model)
+    output = typed_path("--output", options.output)
     if options.count < 1:
         raise InputError(f"`--count` (={options.count}) must be at least 1.")
     if not 0 <= options.seed < 2**32:
@@ -57,19 +63,19 @@ def main(arguments: Sequence[str]) -> int:
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
-    trained = open_trained(workdir, options.step, say)
-    task = trained.task
-    if task.generator.image_range is None and not output.suffix:
+    opened = open_generator(workdir, model, options.step, say, "python -m l1jax.sample")
+    generator = opened.generator
+    if generator.image_range is None and not output.suffix:
         raise InputError(f"`--output` (={output}) must end in .png or .npz: points have no picture each.")
-    labels = check_class(options.label, task.generator.classes, options.count)
-    latents = draw_latents(task.generator, stream(options.seed, "sample"), options.count)
-    images = make_sampler(task.generator)(trained.state.average, latents, labels)
-    columns = options.columns or (grid_columns(task.generator.classes) if labels is None else 0)
+    labels = check_class(options.label, generator.classes, options.count)
+    latents = draw_latents(generator, stream(options.seed, "sample"), options.count)
+    images = make_sampler(generator)(opened.average, latents, labels)
+    columns = options.columns or (grid_columns(generator.classes) if labels is None else 0)
     try:
         write_images(images, output, columns)
     except OSError as error:
         raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
-    say(f"{options.count} image{'s' * (options.count > 1)} of step {trained.step:,}: {output}")
+    say(f"{options.count} image{'s' * (options.count > 1)} of step {opened.step:,}: {output}")
     return 0
 
 

@@ -14,7 +14,7 @@ LAYERS = [
     {"build", "build_optimizer", "evaluation", "reporting"},
     {"training"},
     {"selection", "compaction"},
-    {"command_line", "train", "sample", "evaluate", "select", "compact", "report"},
+    {"command_line", "train", "sample", "evaluate", "select", "compact", "export", "demo", "report"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The command lines share one module; the public API gathers the light layers.

@@ -1,21 +1,289 @@
-"""The folder that a compact model is written to."""
+"""A model as a folder in the Hugging Face layout, and back; nothing in it is ever executed.
 
+model.safetensors   the weights, as `l1jax.compaction.encoding` writes them
+config.json         the experiment, the network's layout, the step, the sha256 of each other file
+README.md           a model card
+model.stablehlo, model.onnx   if asked for: the network with its weights, for other programs
+"""
+
+import hashlib
 import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
+from jaxtyping import PyTree
 
+import l1jax
 from l1jax.compaction.compact import Compact
-from l1jax.config import Config, to_json
+from l1jax.compaction.encoding import Loss, Values, decode, encode, losses
+from l1jax.compaction.layout import rebuild
+from l1jax.compaction.onnx import ONNX, open_onnx
+from l1jax.compaction.probe import probe
+from l1jax.compaction.stablehlo import STABLEHLO, open_stablehlo
+from l1jax.config import Config, InputError, from_json, to_json
+from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
+from l1jax.evaluation.zeros import count_zeros
+from l1jax.models import Generator
+from l1jax.penalties.sparsity import path_name
+from l1jax.reporting.model_card import model_card
+
+FORMAT = 1  # raised when an older l1jax could no longer read the folder
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+PROGRAMS = {STABLEHLO: open_stablehlo, ONNX: open_onnx}
 
 
-def write_model(folder: Path, compact: Compact, experiment: Config, step: int, notes: dict[str, Any]) -> None:
-    """Write parameters, statistics and layout into a new folder."""
-    folder.mkdir()
-    tree = {"params": compact.params, "statistics": compact.statistics}
-    arrays: Any = {k: np.asarray(v) for k, v in flatten_dict(tree, sep="/").items()}
-    np.savez(folder / "model.npz", **arrays)
-    description = {"experiment": to_json(experiment), "layout": compact.layout, "step": step, **notes}
-    (folder / "config.json").write_text(json.dumps(description), encoding="utf-8")
+class Exported(NamedTuple):
+    """A model that was read."""
+
+    generator: Generator
+    params: PyTree  # as those of `statistics`, empty for a program, which holds its own
+    statistics: PyTree
+    experiment: Config
+    layout: dict[str, Any]
+    step: int
+    notes: dict[str, Any]
+
+
+def write_model(
+    folder: Path,
+    compact: Compact,
+    experiment: Config,
+    step: int,
+    notes: dict[str, Any],
+    *,
+    sparse: bool = False,
+    values: Values = "float32",
+    programs: Mapping[str, bytes] | None = None,
+) -> list[Loss]:
+    """Write a model; the folder appears whole or not at all.
+
+    Args:
+        folder: a new or an empty one.
+        compact: the network and its weights.
+        experiment: that it was trained by.
+        step: of the training.
+        notes: JSON values that stay with it; the model card shows `command`, `licence`, `evaluation`, which is what
+            `l1jax.evaluate` wrote, and `compaction`, the proof of `l1jax.compact`.
+        sparse: whether zeros are left out of the weights; other tools read only dense ones.
+        values: what kernels are rounded to.
+        programs: file name → content of the same network for other programs.
+
+    Returns:
+        What was lost by the rounding: in each array, and, called `images`, in those of a few latents; nothing for
+        float32.
+
+    Raises:
+        InputError: if the folder is not empty or cannot be written, or a value or the notes do not fit.
+    """
+    check_folder(folder)
+    tensors = named_tensors(compact.params, compact.statistics)
+    written, metadata = encode(tensors, sparse=sparse, values=values)
+    back = decode(written, metadata, {name: value.shape for name, value in tensors.items()})
+    generator, programs, lost = compact.generator, programs or {}, losses(tensors, back)
+    if lost:
+        rounded = probe(generator, _nested(back, "params"), _nested(back, "statistics"))
+        lost += losses({"images": probe(generator, compact.params, compact.statistics)}, {"images": rounded})
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.absolute().parent))
+    except OSError as error:
+        raise InputError(f"`--output` (={folder}) must be writable: {error.strerror or error}.") from error
+    try:
+        save_tensors(partial / WEIGHTS, written, metadata)
+        for name, content in programs.items():
+            (partial / name).write_bytes(content)
+        described = {
+            "library_name": "l1jax",
+            "format": FORMAT,
+            "versions": {"l1jax": l1jax.__version__, "jax": jax.__version__},
+            "step": step,
+            "generator": {
+                "latent_size": generator.latent_size,
+                "image_shape": list(generator.image_shape),
+                "image_range": None if generator.image_range is None else list(generator.image_range),
+                "classes": generator.classes,
+            },
+            "layout": compact.layout,
+            "experiment": to_json(experiment),
+            "files": {path.name: _sha256(path.read_bytes()) for path in sorted(partial.iterdir())},
+            "notes": notes,
+        }
+        (partial / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+        sizes = {name: (partial / name).stat().st_size for name in (WEIGHTS, *programs)}
+        card = _card(compact, experiment, step, sizes, lost, notes)
+        (partial / CARD).write_text(card, encoding="utf-8")
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(partial, 0o777 & ~umask)  # as any new folder; temporary ones are their owner's alone
+        os.replace(partial, folder)  # which may be there if it is empty
+    except OSError as error:
+        raise InputError(f"`--output` (={folder}) must be writable: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return lost
+
+
+def _card(
+    compact: Compact, experiment: Config, step: int, sizes: dict[str, int], lost: list[Loss], notes: dict[str, Any]
+) -> str:
+    counted = count_zeros(compact.params)
+    zeros = {
+        "parameters": counted.parameters,
+        "effective_parameters": counted.effective_parameters,
+        "kernels": counted.sparsity,
+        "dead_outputs": counted.dead_outputs,
+    }
+    try:
+        return model_card(experiment, compact.generator, step, zeros, sizes, lost, notes)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # notes that someone else wrote
+        raise InputError(f"`notes` are not what a model card is made of ({error!r}): leave them out.") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that may not be written, before any work is done.
+
+    Raises:
+        InputError: if it holds something, or what it is to be in is not there.
+    """
+    if not os.path.isdir(folder.absolute().parent):
+        raise InputError(
+            f"`--output` (={folder}) must be in a folder that exists: make {folder.absolute().parent} first."
+        )
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"`--output` (={folder}) must be a new or an empty folder: choose another, or delete it.")
+
+
+def is_model(path: Path) -> bool:
+    """Whether a path is that of an exported model rather than of a work directory."""
+    if os.path.isfile(path):
+        return path.name in (WEIGHTS, *PROGRAMS)
+    return any(os.path.isfile(path / name) for name in (WEIGHTS, *PROGRAMS))
+
+
+def read_model(path: Path) -> Exported:
+    """Read a folder's weights, or a program in it, and check them against its configuration.
+
+    Args:
+        path: of the folder, or of its `model.safetensors`, `model.stablehlo` or `model.onnx`.
+
+    Raises:
+        InputError: if something is missing, damaged, of another format or does not fit.
+    """
+    file = path / WEIGHTS if os.path.isdir(path) else path
+    if not os.path.exists(path):
+        raise InputError(f"`--model` (={path}) does not exist: make it with python -m l1jax.export.")
+    if file.name not in (WEIGHTS, *PROGRAMS):
+        known = ", ".join((WEIGHTS, *PROGRAMS))
+        raise InputError(f"`--model` (={path}) must be a folder made by python -m l1jax.export, or its {known}.")
+    described = _read_config(file.parent / CONFIG)
+    content = _read(file)
+    expected = described["files"].get(file.name)
+    if expected != _sha256(content):
+        problem = "is damaged or another model's" if expected else "is not listed"
+        raise InputError(f"`{file}` {problem}: its sha256 is not that of {CONFIG}; export it anew.")
+    where = file.parent / CONFIG
+    experiment = _experiment(described["experiment"], where)
+    generator, shapes = _network(experiment, described, where)
+    if file.name in PROGRAMS:
+        generator, params, statistics = PROGRAMS[file.name](generator, content, file), {}, {}
+    else:
+        try:
+            tensors = decode(*load_tensors(file), shapes)
+        except InputError as error:
+            raise InputError(f"`{file}` does not hold the model of {CONFIG}: {error}") from error
+        params, statistics = (_nested(tensors, part) for part in ("params", "statistics"))
+    return Exported(
+        generator, params, statistics, experiment, described["layout"], described["step"], described["notes"]
+    )
+
+
+def named_tensors(params: PyTree, statistics: PyTree) -> Tensors:
+    """The arrays of a network by their path, such as `params/image/kernel`."""
+    return {name: np.asarray(leaf) for name, leaf in _named(params, statistics)}
+
+
+def _named(params: PyTree, statistics: PyTree) -> Iterator[tuple[str, Any]]:
+    for part, tree in {"params": params, "statistics": statistics}.items():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            yield f"{part}/{path_name(path)}", leaf
+
+
+def _nested(tensors: Tensors, part: str) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in tensors.items():
+        first, *parents, last = name.split("/")
+        if first == part:
+            branch = tree
+            for parent in parents:
+                branch = branch.setdefault(parent, {})
+            branch[last] = jnp.asarray(value)
+    return tree
+
+
+def _network(
+    experiment: Config, described: dict[str, Any], where: Path
+) -> tuple[Generator, dict[str, tuple[int, ...]]]:
+    """The network without weights, and the shapes that they must have."""
+    try:
+        height, width, channels = described["generator"]["image_shape"]
+        generator = rebuild(experiment.model, (height, width, channels), described["layout"])
+        params, statistics = jax.eval_shape(lambda key: generator.network.init(key), jax.random.key(0))
+    except Exception as error:  # whatever a layout that someone changed makes of the network
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"`{where}` does not describe a network: {why}") from error
+    return generator, {name: leaf.shape for name, leaf in _named(params, statistics)}
+
+
+def _experiment(values: Any, where: Path) -> Config:
+    try:
+        return from_json(values)
+    except InputError as error:
+        raise InputError(f"`{where}` holds no experiment of this l1jax: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"`{where}` holds no experiment of this l1jax: it is nested too deeply.") from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The configuration's values, each of the right type."""
+    content = _read(path)
+    try:
+        described = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"`{path}` is no JSON ({str(error).splitlines()[0]}): export the model anew.") from error
+    if not isinstance(described, dict) or described.get("library_name") != "l1jax":
+        raise InputError(f"`{path}` is not that of a model exported by l1jax.")
+    if described.get("format") != FORMAT or described["format"] is True:
+        raise InputError(
+            f"`{path}` has the format {described.get('format')!r}, and this l1jax reads {FORMAT}: export the model "
+            "anew, or install the l1jax that wrote it."
+        )
+    kinds = {"step": int, "generator": dict, "layout": dict, "files": dict, "notes": dict, "experiment": dict}
+    for name, kind in kinds.items():
+        if type(described.get(name)) is not kind:
+            shown = repr(described.get(name, "missing"))[:40]
+            raise InputError(f"`{name}` (={shown}) of `{path}` must be of type {kind.__name__}.")
+    shape = described["generator"].get("image_shape")
+    sides = isinstance(shape, list) and len(shape) == 3 and all(type(side) is int and side > 0 for side in shape)
+    if not sides or math.prod(shape) > 2**31:
+        raise InputError(f"`generator.image_shape` (={repr(shape)[:40]}) of `{path}` must be three sides of an image.")
+    return described
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"`{path}` is missing: give the folder that python -m l1jax.export made, whole.") from error
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror or error}.") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -37,7 +37,7 @@ class Compacted(nn.Module):
             elif node.op in layers.MODULES:
                 value = layers.build(node, train)(*_layer_inputs(node, read, train))
             else:
-                value = operate(node, read, len(x))
+                value = operate(node, read, x.shape[0])
             values.append(value)
         return values[-1]
 
@@ -56,7 +56,7 @@ def _layer_inputs(node: Node, read: list[Any], train: bool) -> list[Any]:
     return [read[0], train, read[1]] if node.op == "conditional_batch_norm" else read
 
 
-def operate(node: Node, read: list[Any], batch: int) -> Any:
+def operate(node: Node, read: list[Any], batch: Any) -> Any:
     """What an operation without parameters computes."""
     options, shape = node.options, (batch, *node.shape)
     match node.op:
@@ -66,7 +66,7 @@ def operate(node: Node, read: list[Any], batch: int) -> Any:
             x = read[0]
             if not x.ndim:
                 return jnp.broadcast_to(x, shape)
-            sizes = [len(x), *(1 for _ in node.shape)]
+            sizes = [x.shape[0], *(1 for _ in node.shape)]
             for d, n in zip(options["dims"], x.shape[1:], strict=True):
                 sizes[1 + d] = n
             return jnp.broadcast_to(x.reshape(sizes), shape)

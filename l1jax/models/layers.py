@@ -7,9 +7,11 @@ convolution, transposed convolution and the kernel's gradient are each other's d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial, reduce
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,29 +24,62 @@ from l1jax.models.bilinear import WINOGRAD, Geometry, Phases, shifted
 Images = Float[Array, "batch _height _width _channels"]
 Kernel = Float[Array, "size size _inputs _outputs"]
 Grid = list[list[Any]]  # an array for each pixel of a tile, or for each product; None for zeros
+Size = Any  # of the batch: an integer, or JAX's symbol for one
 Matrices = list[Float[Array, "_rows _columns"]]
 
 SMALLEST = 32  # channels from which on tiles of 2×2 are used: the sums in front and behind cost per channel
 
 
+# "backend": what suits where it is traced; for programs that are exported "portable": each platform's own, chosen where
+# it runs; or "library": one convolution of the backend's library each.
+Form = Literal["backend", "portable", "library"]
+_form: ContextVar[Form] = ContextVar("_form", default="backend")
+
+
+@contextmanager
+def convolutions_as(form: Form) -> Iterator[None]:
+    """Trace convolutions in this form while the context lasts."""
+    token = _form.set(form)
+    try:
+        yield
+    finally:
+        _form.reset(token)
+
+
 def convolve(x: Images, kernel: Kernel, stride: int) -> Images:
     """SAME convolution: y[n] = Σ_t kernel[t]·x[stride·n + t − low], `low` half the padding."""
-    if jax.default_backend() != "cpu":
+
+    def own(x: Images, kernel: Kernel) -> Images:
+        return _convolve(_geometry(x.shape[1], x.shape[2], kernel, stride), *_alike(x, kernel))
+
+    def library(x: Images, kernel: Kernel) -> Images:
         return jax.lax.conv_general_dilated(
             x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-    geometry = _geometry(x.shape[1], x.shape[2], kernel, stride)
-    return _convolve(geometry, *_alike(x, kernel))
+
+    return _in_form(own, library, x, kernel)
 
 
 def convolve_transposed(x: Images, kernel: Kernel, stride: int) -> Images:
     """SAME transposed convolution, as `jax.lax.conv_transpose`; output is stride × as large."""
-    if jax.default_backend() != "cpu":
+
+    def own(x: Images, kernel: Kernel) -> Images:
+        # The gradient, with respect to its image, of the convolution with the same kernel mirrored.
+        mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        geometry = _geometry(x.shape[1] * stride, x.shape[2] * stride, mirrored, stride)
+        return _spread(geometry, *_alike(x, mirrored))
+
+    def library(x: Images, kernel: Kernel) -> Images:
         return jax.lax.conv_transpose(x, kernel, (stride, stride), "SAME")
-    # The gradient, with respect to its image, of the convolution with the same kernel mirrored.
-    mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    geometry = _geometry(x.shape[1] * stride, x.shape[2] * stride, mirrored, stride)
-    return _spread(geometry, *_alike(x, mirrored))
+
+    return _in_form(own, library, x, kernel)
+
+
+def _in_form(own: Callable[..., Images], library: Callable[..., Images], x: Images, kernel: Kernel) -> Images:
+    form = _form.get()
+    if form == "portable":
+        return jax.lax.platform_dependent(x, kernel, cpu=own, default=library)
+    return (own if form == "backend" and jax.default_backend() == "cpu" else library)(x, kernel)
 
 
 def _geometry(height: int, width: int, kernel: Kernel, stride: int) -> Geometry:
@@ -120,7 +155,7 @@ def _of_images(g: Geometry, x: Images) -> Matrices:
     return _joined(g, [product.reshape(-1, product.shape[-1]) for product in products], -1)
 
 
-def _to_images(g: Geometry, products: Matrices, batch: int) -> Images:
+def _to_images(g: Geometry, products: Matrices, batch: Size) -> Images:
     """`_of_images` transposed."""
     (_, rows, top), (_, columns, left) = g.along(g.height), g.along(g.width)
     s, tile = g.stride, g.tile
@@ -189,7 +224,7 @@ def _of_outputs(g: Geometry, y: Images) -> Matrices:
     return products[:1] if g.tile == 1 else products
 
 
-def _to_outputs(g: Geometry, products: Matrices, batch: int) -> Images:
+def _to_outputs(g: Geometry, products: Matrices, batch: Size) -> Images:
     """`_of_outputs` transposed."""
     (height, rows, _), (width, columns, _) = g.along(g.height), g.along(g.width)
     if g.tile == 1:

@@ -34,25 +34,26 @@ def show_evaluation(result: Mapping[str, Any], console: Console) -> None:
         console.print(table)
         for name, view in views.items():
             _say(console, f"{name}: {view['protocol']}")
-    for line in _lines(result):
+    for line in lines(result):
         _say(console, line)
     _zeros(result["zeros"], console)
     protocol = result["protocol"]
     _say(console, f"real: {protocol['real']}; generated: {protocol['generated']}")
 
 
-def _lines(result: Mapping[str, Any]) -> list[str]:
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """What a result says besides its scores on features: modes, similarity, likelihood."""
     lines = []
     if modes := result.get("modes"):
-        lines.append(f"modes reached: {_number(modes['modes'])} of {modes['of']:,}")
+        lines.append(f"modes reached: {number(modes['modes'])} of {modes['of']:,}")
         if "high_quality" in modes:
-            lines.append(f"within three standard deviations of a mode: {_number(modes['high_quality'])}")
-        divergence = f"reverse divergence of the modes' shares: {_number(modes['reverse_kl'])} nats"
+            lines.append(f"within three standard deviations of a mode: {number(modes['high_quality'])}")
+        divergence = f"reverse divergence of the modes' shares: {number(modes['reverse_kl'])} nats"
         by = f", classes by a classifier of accuracy {modes['accuracy']:.4f}" if "accuracy" in modes else ""
         lines.append(divergence + by)
     if images := result.get("images"):
         of_real = images["ms_ssim_of_real"]
-        lines.append(f"multi-scale similarity of pairs: {_number(images['ms_ssim'])}, of real ones {of_real:.3g}")
+        lines.append(f"multi-scale similarity of pairs: {number(images['ms_ssim'])}, of real ones {of_real:.3g}")
     if bound := result.get("likelihood"):
         nats = f"{bound['nats']:.4g} ± {bound['standard_error']:.1g} nats"
         lines.append(
@@ -81,10 +82,11 @@ def _cells(view: Mapping[str, Any], score: str) -> tuple[str, str]:
     if score not in view:
         return "", ""
     floor = view["between_real_halves"].get(score)
-    return _number(view[score]), "" if floor is None else f"{floor:.3g}"
+    return number(view[score]), "" if floor is None else f"{floor:.3g}"
 
 
-def _number(value: Mapping[str, Any]) -> str:
+def number(value: Mapping[str, Any]) -> str:
+    """A mean and its deviation."""
     deviation = value["deviation"]
     return f"{value['mean']:.4g}" + ("" if deviation is None else f" ± {deviation:.1g}")
 

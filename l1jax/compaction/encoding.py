@@ -1,0 +1,188 @@
+"""Kernels in fewer bytes: zeros left out, values narrowed; for float32 back to the last bit.
+
+Arrays of two and more dimensions, the kernels, are stored in the smallest of three forms, the others as they are.
+With `name` that of the array and its last axis the columns of a matrix:
+
+    dense     `name`: all values
+    bitmask   `name.mask`: one bit per value, set where it is kept, the lowest bit first; `name.values`: those kept
+    csr       `name.rows`: where each row's values begin and end; `name.columns`: of each; `name.values`
+
+The values are float32, float16, bfloat16, or int8 with `name.scale`, a float32 for each column that they are multiplied
+by. Form and shape stand in the metadata under `l1jax.encoding`, as JSON: name → {"form", "shape"}.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import ml_dtypes
+import numpy as np
+from jaxtyping import Shaped
+
+from l1jax.config import InputError
+from l1jax.evaluation.tensors import Tensors
+
+KEY = "l1jax.encoding"
+Values = Literal["float32", "float16", "bfloat16", "int8"]
+DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "int8": np.int8}
+Form = Literal["dense", "bitmask", "csr"]
+PARTS = {"dense": ("",), "bitmask": (".mask", ".values"), "csr": (".rows", ".columns", ".values")}
+Array = Shaped[np.ndarray, "..."]
+
+
+class Loss(NamedTuple):
+    """What narrower values change in one array."""
+
+    name: str
+    largest: float  # difference of an entry
+    relative: float  # ‖difference‖₂ / ‖values‖₂
+
+
+def encode(tensors: Mapping[str, Array], *, sparse: bool, values: Values) -> tuple[Tensors, dict[str, str]]:
+    """Store arrays in fewer bytes.
+
+    Args:
+        tensors: float32 arrays.
+        sparse: whether zeros are left out where that is smaller; a negative zero is no zero.
+        values: what kernels are rounded to.
+
+    Returns:
+        The arrays to write, and their metadata.
+
+    Raises:
+        InputError: if a value is too large for `values`.
+    """
+    written, described = {}, {}
+    for name, value in tensors.items():
+        if value.ndim < 2 or value.size == 0 or (not sparse and values == "float32"):
+            written[name] = value
+            continue
+        stored, scale = _narrow(name, value, values)
+        form, parts = _smallest(stored) if sparse else ("dense", {"": stored})
+        written |= {name + part: own for part, own in parts.items()}
+        written |= {} if scale is None else {f"{name}.scale": scale}
+        described[name] = {"form": form, "shape": list(value.shape)}
+    return written, {KEY: json.dumps(described)} if described else {}
+
+
+def decode(tensors: Mapping[str, Array], metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+    """Restore what `encode` stored, as float32.
+
+    Args:
+        tensors: as they were written.
+        metadata: of the file.
+        shapes: of the arrays that must be in it, and no others.
+
+    Raises:
+        InputError: if they are not what the metadata and `shapes` say, naming the array.
+    """
+    described, left, found = _described(metadata), set(tensors), {}
+    for name, shape in shapes.items():
+        entry = described.pop(name, {"form": "dense", "shape": list(shape)})
+        _require(isinstance(entry, dict) and entry.get("form") in PARTS, name, f"has no form that is known ({entry!r})")
+        wanted = [name + part for part in PARTS[entry["form"]]]
+        missing = [part for part in wanted if part not in tensors]
+        _require(not missing, name, "is missing")
+        stored_shape = entry.get("shape") if entry["form"] != "dense" else list(tensors[name].shape)
+        _require(stored_shape == list(shape), name, f"has the shape {stored_shape}, and the network's is {list(shape)}")
+        value = _dense(entry["form"], name, [tensors[part] for part in wanted], shape)
+        found[name] = _widen(name, value, tensors.get(f"{name}.scale"))
+        left -= {*wanted, f"{name}.scale"}
+    extra = sorted(left | set(described))
+    _require(not extra, extra[0] if extra else "", "is no part of the network")
+    return found
+
+
+def losses(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[Loss]:
+    """What changed in each array that is no longer the same."""
+    found = []
+    for name, value in before.items():
+        difference = np.asarray(after[name], np.float64) - value
+        if np.any(difference):
+            relative = float(np.linalg.norm(difference) / np.linalg.norm(value.astype(np.float64)))
+            found.append(Loss(name, float(np.abs(difference).max()), relative))
+    return found
+
+
+def _narrow(name: str, value: Array, values: Values) -> tuple[Array, Array | None]:
+    """The values in their type, and for int8 what each column is multiplied by."""
+    largest = np.abs(value).max(axis=tuple(range(value.ndim - 1)), initial=0)
+    if values != "float32" and not np.all(largest <= float(ml_dtypes.finfo(DTYPES["bfloat16"]).max)):
+        raise InputError(f"`{name}` must be finite to be stored as {values}.")
+    if values == "int8":
+        scale = (largest / 127).astype(np.float32)
+        return np.rint(value / np.where(scale > 0, scale, 1)).clip(-127, 127).astype(np.int8), scale
+    if values == "float16" and largest.max(initial=0) > np.finfo(np.float16).max:
+        raise InputError(f"`{name}` holds {largest.max():.3g}, too large for float16: store it as bfloat16 or float32.")
+    return value.astype(DTYPES[values]), None
+
+
+def _widen(name: str, value: Array, scale: Array | None) -> Array:
+    known = value.dtype in map(np.dtype, DTYPES.values())
+    _require(known, name, f"holds {value.dtype}, and must hold {', '.join(get_args(Values))}")
+    if value.dtype != np.int8:
+        _require(scale is None, name, f"holds {value.dtype} and has a scale, which only int8 has")
+        return value.astype(np.float32)
+    fits = scale is not None and scale.dtype == np.float32 and scale.shape == value.shape[-1:]
+    _require(fits, name, "holds int8 and needs a float32 scale for each column")
+    return value * scale  # type: ignore[operator]
+
+
+def _smallest(value: Array) -> tuple[Form, dict[str, Array]]:
+    """The form that takes the fewest bytes."""
+    matrix = np.ascontiguousarray(value).reshape(-1, value.shape[-1])
+    kept = matrix.view(f"u{matrix.itemsize}") != 0  # by its bits, so that −0 stays
+    rows = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    kept_values, columns = matrix[kept], np.nonzero(kept)[1]
+    forms: dict[Form, dict[str, Array]] = {
+        "dense": {"": value},
+        "bitmask": {".mask": np.packbits(kept, bitorder="little"), ".values": kept_values},
+        "csr": {
+            ".rows": rows.astype(np.min_scalar_type(len(kept_values))),
+            ".columns": columns.astype(np.min_scalar_type(max(matrix.shape[1] - 1, 0))),
+            ".values": kept_values,
+        },
+    }
+    form = min(forms, key=lambda form: sum(part.nbytes for part in forms[form].values()))
+    return form, forms[form]
+
+
+def _dense(form: Form, name: str, parts: list[Array], shape: tuple[int, ...]) -> Array:
+    """All values of an array from its parts, which are checked against each other."""
+    values, count = parts[-1], int(np.prod(shape))
+    if form == "dense":
+        return values
+    flat = all(part.ndim == 1 for part in parts)
+    _require(flat and all(part.dtype.kind == "u" for part in parts[:-1]), name, f"has parts that are no {form}")
+    if form == "bitmask":
+        fits = parts[0].dtype == np.uint8 and len(parts[0]) == -(-count // 8)
+        _require(fits, name, "has a mask of another length")
+        bits = np.unpackbits(parts[0], bitorder="little")
+        _require(not bits[count:].any(), name, "has a mask with bits behind its end")
+        places = np.flatnonzero(bits[:count])
+    else:
+        rows, columns = (part.astype(np.int64) for part in parts[:2])
+        fits = len(rows) == count // max(shape[-1], 1) + 1 and rows[0] == 0 and rows[-1] == len(columns)
+        _require(fits and np.all(np.diff(rows) >= 0), name, "has rows that do not fit")
+        places = np.repeat(np.arange(len(rows) - 1), np.diff(rows)) * shape[-1] + columns
+        inside = np.all(columns < shape[-1]) and np.all(np.diff(places) > 0)
+        _require(inside, name, "has columns that do not fit")
+    _require(len(places) == len(values), name, f"keeps {len(places):,} values and has {len(values):,}")
+    whole = np.zeros(count, values.dtype)
+    whole[places] = values
+    return whole.reshape(shape)
+
+
+def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        described = json.loads(metadata.get(KEY, "{}"))
+    except (ValueError, RecursionError):
+        described = None
+    if not isinstance(described, dict):
+        raise InputError(f"the metadata `{KEY}` must be a JSON object.")
+    return described
+
+
+def _require(holds: bool | np.bool_, name: str, problem: str) -> None:
+    if not holds:
+        raise InputError(f"`{name}` {problem}: these weights are not this network's, or are damaged; export them anew.")

@@ -1,0 +1,62 @@
+"""Upload of a model's folder to the Hugging Face Hub, as whoever is logged in. Package: the extra `hub`."""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+from l1jax.config import InputError
+
+
+def check_repository(repository: str) -> None:
+    """Refuse what cannot be the name of a repository.
+
+    Raises:
+        InputError: if it is not `owner/name`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", repository, re.ASCII):
+        raise InputError(f"`--upload` (={repository!r}) must be owner/name.")
+
+
+def open_hub() -> Any:
+    """A client with the token of the user's own login, which is never asked for, shown or stored here.
+
+    Raises:
+        InputError: if the package is missing or nobody is logged in.
+    """
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise InputError(
+            "`--upload` needs the package huggingface_hub, which is missing: pip install 'l1jax[hub]'."
+        ) from error
+    if hub.get_token() is None:
+        raise InputError("`--upload` needs you to be logged in to the Hub: run hf auth login, then try again.")
+    return hub.HfApi(library_name="l1jax")
+
+
+def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
+    """Upload a folder to a repository, which is made if it is not there.
+
+    Args:
+        client: a `huggingface_hub.HfApi`.
+        folder: of the model.
+        repository: owner/name.
+        public: whether a new repository is for all to see; one that exists stays as it is.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InputError: if the Hub refuses or cannot be reached.
+    """
+    check_repository(repository)
+    try:
+        where = client.create_repo(repo_id=repository, repo_type="model", private=not public, exist_ok=True)
+        client.upload_folder(
+            repo_id=repository, repo_type="model", folder_path=folder, commit_message="Upload by l1jax"
+        )
+    except Exception as error:  # of its HTTP library, of the Hub, of the file system
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"`--upload` (={repository}) did not succeed: {why.rstrip('.')}.") from error
+    return str(where)

@@ -1,0 +1,150 @@
+"""A generator as an ONNX graph that holds its weights, for any batch size; and back, run by onnxruntime on the CPU.
+
+Its inputs are `latents`, float32, and `label`, int32, of a class-conditional generator, its output `images` in the
+generator's range, channels last. Packages: the extra `onnx`.
+"""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+from jaxtyping import PyTree
+
+from l1jax.compaction.onnx_operators import Equation, Graph, Operand, lower, refusal
+from l1jax.compaction.stablehlo import as_program, program_inputs
+from l1jax.config import InputError
+from l1jax.models import Generator
+from l1jax.models.layers import convolutions_as
+
+ONNX = "model.onnx"
+OPSET, IR_VERSION = 18, 9  # of 2022: what all that run ONNX read
+
+
+def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> bytes:
+    """Serialise the network with its weights; it must compute in float32.
+
+    Raises:
+        InputError: if the network has an operation that is not known here, or the package is missing.
+    """
+    onnx = package("onnx")
+
+    def generate(*arguments: Any) -> Any:
+        latents, *label = arguments
+        return generator.network.apply(params, statistics, latents, False, *label)[0]
+
+    inputs = program_inputs(generator)
+    with convolutions_as("library"):
+        program = jax.make_jaxpr(generate)(*inputs)
+    graph, names = Graph("latents"), ["latents", "label"][: len(inputs)]
+    (images,) = _lowered(graph, program, names)
+    graph.add("Identity", images)
+    graph.nodes[-1].output[0] = "images"
+    avals = [*inputs, *program.out_avals]
+    described = [
+        onnx.helper.make_tensor_value_info(
+            name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(aval.dtype)), ["batch", *aval.shape[1:]]
+        )
+        for name, aval in zip([*names, "images"], avals, strict=True)
+    ]
+    made = onnx.helper.make_graph(graph.nodes, "generator", described[:-1], described[-1:], graph.constants)
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    model = onnx.helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="l1jax")
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
+    """The generator that a graph is; run on the CPU wherever JAX runs.
+
+    Args:
+        generator: what it must be: its network is not looked at.
+        content: of the file.
+        file: its path, for messages.
+
+    Raises:
+        InputError: if it cannot be read, is a graph of something else, or the package is missing.
+    """
+    runtime = package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is said below
+    try:
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no class of their own
+        raise InputError(f"`{file}` is no ONNX graph that this onnxruntime reads: export it anew.") from error
+    found = [(value.name, value.type, value.shape[1:]) for value in (*session.get_inputs(), *session.get_outputs())]
+    wanted = [("latents", "tensor(float)", [generator.latent_size])]
+    wanted += [("label", "tensor(int32)", [])] if generator.classes else []
+    wanted += [("images", "tensor(float)", list(generator.image_shape))]
+    if found != wanted:
+        raise InputError(f"`{file}` takes and gives {found}, and its config.json's generator {wanted}.")
+    names = [name for name, *_ in wanted[:-1]]
+
+    def run(*arguments: Any) -> Any:
+        return session.run(None, {name: np.asarray(own) for name, own in zip(names, arguments, strict=True)})[0]
+
+    def apply(
+        params: PyTree, statistics: PyTree, inputs: Any, train: bool, label: Any = None, key: Any = None
+    ) -> tuple[Any, PyTree]:
+        arguments = (inputs, jnp.asarray(label, jnp.int32)) if generator.classes else (inputs,)
+        images = jax.ShapeDtypeStruct((inputs.shape[0], *generator.image_shape), jnp.float32)
+        return jax.pure_callback(run, images, *arguments), statistics
+
+    return as_program(generator, apply)
+
+
+def package(name: str) -> Any:
+    """Import what an extra brings.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"ONNX needs the package {name}, which is missing: pip install 'l1jax[onnx]'.") from error
+
+
+def _lowered(graph: Graph, program: ClosedJaxpr, inputs: Sequence[Operand], where: str = "") -> list[Operand]:
+    """Append the operations of a program, or of the part `where` of one; what is constant is computed at once."""
+    jaxpr = program.jaxpr
+    values: dict[Any, Operand] = dict(zip(jaxpr.invars, inputs, strict=True))
+    values |= {var: np.asarray(const) for var, const in zip(jaxpr.constvars, program.consts, strict=True)}
+
+    def read(atom: Any) -> Operand:
+        return np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]
+
+    for eqn in jaxpr.eqns:
+        operands = [read(atom) for atom in eqn.invars]
+        place = f"{where}/{eqn.source_info.name_stack}".strip("/")
+        inner, (aval, *others) = _inner(eqn.params), [var.aval for var in eqn.outvars]
+        known = not any(isinstance(operand, str) for operand in operands)
+        if inner is not None:
+            results = _lowered(graph, inner, operands, place)
+        elif known and all(isinstance(size, int) for size in aval.shape):
+            bound = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
+            results = [np.asarray(result) for result in (bound if eqn.primitive.multiple_results else [bound])]
+        else:
+            shapes = [atom.aval.shape for atom in eqn.invars]
+            equation = Equation(eqn.primitive.name, operands, shapes, aval.shape, aval.dtype, eqn.params)
+            try:
+                if others:
+                    raise NotImplementedError("several results")
+                results = [lower(graph, equation)]
+            except NotImplementedError as error:
+                raise refusal(equation, error, place) from error
+        values |= dict(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _inner(params: dict[str, Any]) -> ClosedJaxpr | None:
+    """The program that an operation calls, as `jit`, derivatives of one's own and checkpoints do."""
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        inner = params.get(name)
+        if inner is not None:
+            return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+    return None

@@ -1,0 +1,237 @@
+"""JAX's operations as nodes of an ONNX graph, for those that generators are made of.
+
+What does not depend on the graph's inputs is computed here and becomes a constant. Dimensions that JAX does not know,
+the batch, are left to ONNX: −1 in a reshape, the size of the first input in an expansion.
+"""
+
+import string
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from l1jax.config import InputError
+
+Operand = Shaped[np.ndarray, "..."] | str  # a constant, or the name of what the graph computes
+Shape = Sequence[Any]
+
+# fmt: off
+ALIKE = {  # ONNX's have the same meaning and operands
+    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min", "pow": "Pow", "neg": "Neg",
+    "abs": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf",
+    "floor": "Floor", "ceil": "Ceil", "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater",
+    "ge": "GreaterOrEqual", "and": "And", "or": "Or", "not": "Not",
+}
+# fmt: on
+INT32 = 6  # ONNX's number of the type
+SAME = {"stop_gradient", "copy", "copy_p", "optimization_barrier", "pvary", "pcast", "reduce_precision"}
+
+
+class Graph:
+    """Nodes and constants of an ONNX graph as it grows."""
+
+    def __init__(self, first_input: str):
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.first_input = first_input
+
+    def add(self, kind: str, *inputs: Operand, **attributes: Any) -> str:
+        """Append a node and give the name of its output."""
+        from onnx import helper
+
+        names = [operand if isinstance(operand, str) else self.constant(operand) for operand in inputs]
+        self.nodes.append(helper.make_node(kind, names, [f"v{len(self.nodes)}"], **attributes))
+        return self.nodes[-1].output[0]
+
+    def constant(self, value: Shaped[np.ndarray, "..."]) -> str:
+        """Append a constant and give its name."""
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), f"c{len(self.constants)}"))
+        return self.constants[-1].name
+
+    def reshape(self, x: Operand, shape: Shape) -> str:
+        """Reshape, where at most one dimension is unknown."""
+        sizes = [size if isinstance(size, int) else -1 for size in shape]
+        if sizes.count(-1) > 1:
+            raise NotImplementedError(f"reshape to {tuple(shape)}")
+        return self.add("Reshape", x, np.array(sizes, np.int64))
+
+    def expand(self, x: Operand, old: Shape, new: Shape) -> Operand:
+        """Repeat along the axes of size one that are larger in the new shape."""
+        if tuple(old) == tuple(new):
+            return x
+        unknown = [axis for axis, (a, b) in enumerate(zip(old, new, strict=True)) if a != b and not isinstance(b, int)]
+        sizes = np.array([b if isinstance(b, int) else 1 for b in new], np.int64)
+        if not unknown:
+            return self.add("Expand", x, sizes)
+        if len(unknown) > 1:
+            raise NotImplementedError(f"expansion to {tuple(new)}")
+        batch = self.add("Shape", self.first_input, start=0, end=1)
+        parts = (sizes[: unknown[0]], batch, sizes[unknown[0] + 1 :])
+        return self.add("Expand", x, self.add("Concat", *parts, axis=0))
+
+
+class Equation(NamedTuple):
+    """One operation of a program."""
+
+    name: str
+    inputs: list[Operand]
+    in_shapes: list[Shape]
+    out_shape: Shape
+    out_dtype: Any
+    params: dict[str, Any]
+
+
+def lower(graph: Graph, equation: Equation) -> Operand:
+    """Append what computes an operation.
+
+    Raises:
+        NotImplementedError: if there is no such operation here.
+    """
+    name, inputs = equation.name, equation.inputs
+    if name in ALIKE:
+        return graph.add(ALIKE[name], *inputs)
+    if name in SAME:
+        return inputs[0]
+    if name not in OPERATORS:
+        raise NotImplementedError(name)
+    return OPERATORS[name](graph, equation)
+
+
+def _broadcast(graph: Graph, e: Equation) -> Operand:
+    dims, old = e.params["broadcast_dimensions"], e.in_shapes[0]
+    placed = [1] * len(e.out_shape)
+    for axis, size in zip(dims, old, strict=True):
+        placed[axis] = size
+    return graph.expand(graph.reshape(e.inputs[0], placed), placed, e.out_shape)
+
+
+def _stack(graph: Graph, e: Equation) -> Operand:
+    axis = e.params["axis"]
+    single = [1 if i == axis else size for i, size in enumerate(e.out_shape)]
+    return graph.add("Concat", *(graph.reshape(x, single) for x in e.inputs), axis=axis)
+
+
+def _slice(graph: Graph, e: Equation) -> Operand:
+    starts, limits = e.params["start_indices"], e.params["limit_indices"]
+    strides = e.params["strides"] or (1,) * len(starts)
+    rows = zip(starts, limits, range(len(starts)), strides, strict=True)
+    rows = [row for row in rows if (row[0], row[1], row[3]) != (0, e.in_shapes[0][row[2]], 1)]
+    columns = zip(*rows, strict=True)
+    return graph.add("Slice", e.inputs[0], *(np.array(column, np.int64) for column in columns)) if rows else e.inputs[0]
+
+
+def _pad(graph: Graph, e: Equation) -> Operand:
+    low, high, inside = zip(*e.params["padding_config"], strict=True)
+    if any(inside):
+        raise NotImplementedError("pad between entries")
+    return graph.add("Pad", e.inputs[0], np.array([*low, *high], np.int64), e.inputs[1])
+
+
+def _dot(graph: Graph, e: Equation) -> Operand:
+    (left, right), (left_batch, right_batch) = e.params["dimension_numbers"]
+    ranks = [len(shape) for shape in e.in_shapes]
+    if not left_batch and tuple(left) == (ranks[0] - 1,) and (tuple(right), ranks[1]) == ((0,), 2):
+        return graph.add("MatMul", *e.inputs)
+    letters = iter(string.ascii_lowercase)
+    first = [next(letters) for _ in range(ranks[0])]
+    second = [next(letters) for _ in range(ranks[1])]
+    for i, j in (*zip(left, right, strict=True), *zip(left_batch, right_batch, strict=True)):
+        second[j] = first[i]
+    free = [c for i, c in enumerate(first) if i not in (*left, *left_batch)]
+    free += [c for j, c in enumerate(second) if j not in (*right, *right_batch)]
+    out = [first[i] for i in left_batch] + free
+    return graph.add("Einsum", *e.inputs, equation=f"{''.join(first)},{''.join(second)}->{''.join(out)}")
+
+
+def _convolution(graph: Graph, e: Equation) -> Operand:
+    """A convolution; with its image enlarged by zeros, a transposed one of the mirrored kernel."""
+    p, numbers = e.params, e.params["dimension_numbers"]
+    kernel_sizes = [e.in_shapes[1][axis] for axis in numbers.rhs_spec[2:]]
+    enlarged, groups = max(p["lhs_dilation"]) > 1, p["feature_group_count"]
+    x = graph.add("Transpose", e.inputs[0], perm=list(numbers.lhs_spec))
+    shared = {"group": groups, "kernel_shape": kernel_sizes}
+    (low, high), kernel = zip(*p["padding"], strict=True), e.inputs[1]
+    if p["batch_group_count"] != 1:
+        raise NotImplementedError("convolution with groups of the batch")
+    if not enlarged:
+        kernel = _transposed(graph, kernel, numbers.rhs_spec)
+        options = {"strides": list(p["window_strides"]), "dilations": list(p["rhs_dilation"]), "pads": [*low, *high]}
+        y = graph.add("Conv", x, kernel, **options, **shared)
+    else:
+        pads = [size - 1 - pad for side in (low, high) for size, pad in zip(kernel_sizes, side, strict=True)]
+        plain = groups == 1 and max(*p["window_strides"], *p["rhs_dilation"]) == 1
+        if not plain or min(pads) < 0 or isinstance(kernel, str):
+            raise NotImplementedError("transposed convolution with groups, strides, more padding, or no fixed kernel")
+        outputs, inputs, *spatial = numbers.rhs_spec
+        mirrored = np.flip(kernel, tuple(spatial)).transpose(inputs, outputs, *spatial)
+        y = graph.add("ConvTranspose", x, mirrored, strides=list(p["lhs_dilation"]), pads=pads, **shared)
+    return graph.add("Transpose", y, perm=np.argsort(numbers.out_spec).tolist())
+
+
+def _transposed(graph: Graph, x: Operand, axes: Sequence[int]) -> Operand:
+    return graph.add("Transpose", x, perm=list(axes)) if isinstance(x, str) else x.transpose(axes)
+
+
+def _gather(graph: Graph, e: Equation) -> Operand:
+    """Entries along one axis, such as rows of a table; or a slice that starts at a fixed place."""
+    numbers, (shape, indices) = e.params["dimension_numbers"], e.in_shapes
+    sizes, (axis, *others) = e.params["slice_sizes"], numbers.start_index_map
+    index, collapsed = e.inputs[1], tuple(numbers.collapsed_slice_dims)
+    one = tuple(sizes) == tuple(1 if i == axis else size for i, size in enumerate(shape)) and collapsed == (axis,)
+    kept = tuple(numbers.offset_dims) == tuple(i for i in range(len(shape)) if i != axis)
+    if not others and len(indices) == 2 and one and kept:
+        index = graph.reshape(index, indices[:1])
+        last, first = (np.array([value], np.int32) for value in (shape[axis] - 1, 0))
+        index = graph.add("Max", graph.add("Min", graph.add("Cast", index, to=INT32), last), first)  # as JAX does
+        return graph.add("Gather", e.inputs[0], index, axis=axis)
+    if isinstance(index, str) or len(indices) != 1 or tuple(numbers.offset_dims) != tuple(range(len(e.out_shape))):
+        raise NotImplementedError("along more than one axis")
+    axes = list(numbers.start_index_map)
+    bounds = index, index + [sizes[axis] for axis in axes], axes
+    part = graph.add("Slice", e.inputs[0], *(np.asarray(bound, np.int64) for bound in bounds))
+    return graph.reshape(part, e.out_shape) if collapsed else part
+
+
+def _cast(graph: Graph, e: Equation) -> Operand:
+    from onnx import helper
+
+    return graph.add("Cast", e.inputs[0], to=helper.np_dtype_to_tensor_dtype(np.dtype(e.out_dtype)))
+
+
+def _power(graph: Graph, e: Equation) -> Operand:
+    return graph.add("Pow", e.inputs[0], np.array(e.params["y"], e.out_dtype))
+
+
+def _reduce(kind: str) -> Callable[[Graph, Equation], Operand]:
+    return lambda graph, e: graph.add(kind, e.inputs[0], np.array(e.params["axes"], np.int64), keepdims=0)
+
+
+OPERATORS: dict[str, Callable[[Graph, Equation], Operand]] = {
+    "broadcast_in_dim": _broadcast,
+    "concatenate": lambda graph, e: graph.add("Concat", *e.inputs, axis=e.params["dimension"]),
+    "conv_general_dilated": _convolution,
+    "convert_element_type": _cast,
+    "dot_general": _dot,
+    "gather": _gather,
+    "integer_pow": _power,
+    "pad": _pad,
+    "reduce_max": _reduce("ReduceMax"),
+    "reduce_sum": _reduce("ReduceSum"),
+    "reshape": lambda graph, e: graph.reshape(e.inputs[0], e.out_shape),
+    "rsqrt": lambda graph, e: graph.add("Reciprocal", graph.add("Sqrt", *e.inputs)),
+    "select_n": lambda graph, e: graph.add("Where", e.inputs[0], e.inputs[2], e.inputs[1]),
+    "slice": _slice,
+    "square": lambda graph, e: graph.add("Mul", e.inputs[0], e.inputs[0]),
+    "squeeze": lambda graph, e: graph.reshape(e.inputs[0], e.out_shape),
+    "stack": _stack,
+    "transpose": lambda graph, e: graph.add("Transpose", e.inputs[0], perm=list(e.params["permutation"])),
+}
+
+
+def refusal(equation: Equation, error: NotImplementedError, where: str) -> InputError:
+    """What to say of an operation that is not here."""
+    place = f" in the layer {where}" if where else ""
+    return InputError(f"`--onnx` knows no form of JAX's {equation.name} ({error}){place}: export StableHLO instead.")

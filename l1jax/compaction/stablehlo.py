@@ -1,0 +1,78 @@
+"""A generator as one StableHLO program that holds its weights, for any batch size, and needs JAX alone.
+
+Lowered for CPU, CUDA and TPU together; convolutions take each platform's own form. Its inputs are the latents,
+float32, and the labels, int32, of a class-conditional generator; its output the images in the generator's range.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from l1jax.config import InputError
+from l1jax.models import Generator, Network
+from l1jax.models.layers import convolutions_as
+
+STABLEHLO = "model.stablehlo"
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_stablehlo(generator: Generator, params: PyTree, statistics: PyTree) -> bytes:
+    """Serialise the network with its weights; `jax.export.deserialize` reads it."""
+
+    def generate(*arguments: Any) -> Any:
+        latents, *label = arguments
+        return generator.network.apply(params, statistics, latents, False, *label)[0]
+
+    with convolutions_as("portable"):
+        exported = jax.export.export(jax.jit(generate), platforms=PLATFORMS)(*program_inputs(generator))
+    return bytes(exported.serialize())
+
+
+def open_stablehlo(generator: Generator, content: bytes, file: Path) -> Generator:
+    """The generator that a program is.
+
+    Args:
+        generator: what it must be: its network is not looked at.
+        content: of the file.
+        file: its path, for messages.
+
+    Raises:
+        InputError: if it cannot be read, or is a program of something else.
+    """
+    try:
+        exported = jax.export.deserialize(bytearray(content))
+        found = [_signature(aval) for aval in (*exported.in_avals, *exported.out_avals)]
+    except Exception as error:  # its readers raise whatever they stumble over
+        raise InputError(f"`{file}` is no StableHLO program that this JAX reads: export it anew.") from error
+    images = jax.ShapeDtypeStruct((1, *generator.image_shape), jnp.float32)
+    wanted = [_signature(aval) for aval in (*program_inputs(generator), images)]
+    if found != wanted:
+        raise InputError(f"`{file}` takes and gives {found}, and its config.json's generator {wanted}.")
+
+    def apply(
+        params: PyTree, statistics: PyTree, inputs: Any, train: bool, label: Any = None, key: Any = None
+    ) -> tuple[Any, PyTree]:
+        arguments = (inputs, jnp.asarray(label, jnp.int32)) if generator.classes else (inputs,)
+        return exported.call(*arguments), statistics
+
+    return as_program(generator, apply)
+
+
+def program_inputs(generator: Generator) -> list[jax.ShapeDtypeStruct]:
+    """What a program takes: latents, and labels of a class-conditional generator, of a batch of any size."""
+    (batch,) = jax.export.symbolic_shape("batch")
+    latents = jax.ShapeDtypeStruct((batch, generator.latent_size), jnp.float32)
+    return [latents, jax.ShapeDtypeStruct((batch,), jnp.int32)] if generator.classes else [latents]
+
+
+def as_program(generator: Generator, apply: Any) -> Generator:
+    """The generator with a network that has its weights in itself."""
+    return generator._replace(network=Network(lambda key: ({}, {}), apply), activations=None)
+
+
+def _signature(aval: Any) -> str:
+    return f"{aval.dtype}[{', '.join(['batch', *map(str, aval.shape[1:])])}]"

@@ -1,0 +1,236 @@
+"""A page to play with a generator: `python -m l1jax.demo --model E`. Package: the extra `demo`."""
+
+import importlib
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtr, ndtri
+from jaxtyping import Array, Float
+from PIL import Image
+from rich.console import Console
+
+from l1jax.command_line import given_path, parse, run
+from l1jax.compaction.opened import Opened, open_generator
+from l1jax.config import InputError
+from l1jax.reporting import sample_picture
+from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.task import stream
+
+COUNT = 16  # images on the page
+REPEATS = 5  # of which the median time is told
+WIDEST = 4.0  # standard deviations; nearly no latent has an entry beyond
+Latents = Float[Array, "count latent"]
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Show a generator in the browser: latents to move between, truncation, classes, and the time it takes."""
+
+    model: str | None = None
+    """Folder of an exported model, or a program in it."""
+    workdir: str | None = None
+    """Work directory of a training run; instead of --model."""
+    dense: str | None = None
+    """Another model, or a work directory, to show beside it, such as the one that it was compacted from."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    port: int = 7860
+    """Port to listen on; 0 for any that is free."""
+
+
+class Player(NamedTuple):
+    """A generator, compiled once for all the page's images."""
+
+    opened: Opened
+    draw: Callable[..., Any]
+
+
+class Drawn(NamedTuple):
+    """A picture of images, and how long they took."""
+
+    picture: Image.Image
+    milliseconds: float
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve the page until it is stopped; returns the exit status."""
+    options = parse(DemoOptions, arguments, "python -m l1jax.demo")
+    workdir, model = given_path("--workdir", options.workdir), given_path("--model", options.model)
+    dense = given_path("--dense", options.dense)
+    if not 0 <= options.port < 2**16:
+        raise InputError(f"`--port` (={options.port}) must be at least 0 and below 65536.")
+    console = Console(soft_wrap=True, emoji=False)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    command = "python -m l1jax.demo"
+    players = {}
+    if dense is not None:
+        players["dense"] = player(open_generator(dense, None, None, say, command))
+    own = player(open_generator(workdir, model, None, say, command))
+    players["compact" if dense is not None else "generator"] = own
+    refuse_unlike(players, dense)
+    page = make_page(load_gradio(), players)
+    try:
+        _, url, _ = page.launch(
+            server_name=options.host,
+            server_port=options.port or free_port(options.host),
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+        )
+    except OSError as error:
+        remedy = "choose another --host or --port, 0 for any port that is free"
+        raise InputError(f"`--port` (={options.port}) of {options.host} cannot be listened on: {remedy}.") from error
+    say(f"the page: {url} (Ctrl-C stops it)")
+    page.block_thread()
+    return 0
+
+
+def slerp(a: Latents, b: Latents, position: float) -> Latents:
+    """Move from `a` (position 0) to `b` (1) along the arc between their directions, lengths changing evenly.
+
+    A straight line would pass through latents much shorter than any that training saw; where the directions are the
+    same or opposite, it is taken all the same.
+
+    Source: Shoemake, SIGGRAPH 1985; White, 2016, section 2.1, for latents.
+    """
+    lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
+    first, second = (x / jnp.maximum(length, 1e-30) for x, length in zip((a, b), lengths, strict=True))
+    apart, together = (jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (first - second, first + second))
+    angle = 2 * jnp.arctan2(apart, together)
+    sine = jnp.sin(angle)
+    curved = (sine > 1e-4) & (lengths[0] > 0) & (lengths[1] > 0)
+    arc = jnp.sin((1 - position) * angle) * first + jnp.sin(position * angle) * second
+    length = (1 - position) * lengths[0] + position * lengths[1]
+    return jnp.where(curved, length * arc / jnp.where(curved, sine, 1), (1 - position) * a + position * b)
+
+
+def truncated(latents: Latents, largest: float) -> Latents:
+    """Standard normal entries as those of the normal truncated to ±largest: nearer the mean, less diverse.
+
+    Each entry keeps its quantile, z → Φ⁻¹(½ + (Φ(z) − ½)·(2Φ(largest) − 1)), so that latents move evenly with
+    `largest`; computed from the nearer tail.
+
+    Source: Brock, Donahue, Simonyan, ICLR 2019, section 3.1, where entries beyond are drawn anew.
+    """
+    below = 0.5 + (ndtr(-jnp.abs(latents)) - 0.5) * (1 - 2 * ndtr(-jnp.asarray(largest)))
+    return jnp.clip(-jnp.sign(latents) * ndtri(below), -largest, largest)
+
+
+def player(opened: Opened) -> Player:
+    """Make a generator ready to play with."""
+    sampler = make_sampler(opened.generator)
+
+    def draw(latents: Latents, label: Array | None) -> Any:
+        return sampler(opened.average, latents, label)
+
+    draw(draw_latents(opened.generator, stream(0, "demo"), COUNT), None)  # compiles it
+    return Player(opened, draw)
+
+
+def refuse_unlike(players: Mapping[str, Player], dense: Path | None) -> None:
+    """Refuse generators that cannot be shown the same latents and classes.
+
+    Raises:
+        InputError: if they differ in the size of their latents or their classes.
+    """
+    sizes = {(own.opened.generator.latent_size, own.opened.generator.classes) for own in players.values()}
+    if len(sizes) > 1:
+        raise InputError(f"`--dense` (={dense}) must have latents and classes as many as --model: {sorted(sizes)}.")
+
+
+def images_of(own: Player, seed: int, other_seed: int, position: float, largest: float, label: int | None) -> Drawn:
+    """Draw images of latents between those of two seeds.
+
+    Args:
+        own: the generator.
+        seed: of the latents at position 0, the first ones that l1jax.sample draws from this seed.
+        other_seed: of those at position 1.
+        position: between them.
+        largest: entry of a latent; `WIDEST` leaves them as they are drawn.
+        label: class of all images; None for the classes in turn.
+    """
+    generator = own.opened.generator
+    start, stop = (draw_latents(generator, stream(s, "sample"), COUNT) for s in (seed, other_seed))
+    latents = slerp(start, stop, position) if position else start
+    latents = truncated(latents, largest) if largest < WIDEST else latents
+    labels = None if label is None else jnp.full(COUNT, label)
+    images, times = None, []
+    for _ in range(REPEATS):
+        before = time.perf_counter()
+        images = own.draw(latents, labels)
+        times.append(time.perf_counter() - before)
+    assert images is not None
+    return Drawn(sample_picture(images, columns=4), 1e3 * statistics.median(times))
+
+
+def load_gradio() -> Any:
+    """Import gradio, told to call nobody.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        return importlib.import_module("gradio")
+    except ImportError as error:
+        raise InputError("The page needs the package gradio, which is missing: pip install 'l1jax[demo]'.") from error
+
+
+def make_page(gradio: Any, players: Mapping[str, Player]) -> Any:
+    """Lay out the page."""
+    generator = next(iter(players.values())).opened.generator
+    classes = [str(label) for label in range(generator.classes)]
+
+    def update(seed: int | None, other: int | None, position: float, largest: float, label: str) -> list[Any]:
+        chosen = int(label) if label in classes else None
+        drawn = [images_of(own, seed or 0, other or 0, position, largest, chosen) for own in players.values()]
+        return [part for own in drawn for part in (own.picture, caption(own))]
+
+    with gradio.Blocks(title="l1jax", analytics_enabled=False, delete_cache=(600, 600)) as page:
+        with gradio.Row():
+            seed = gradio.Number(0, label="from seed", precision=0, minimum=0, maximum=2**32 - 1)
+            other = gradio.Number(1, label="to seed", precision=0, minimum=0, maximum=2**32 - 1)
+            label = gradio.Dropdown(["in turn", *classes], value="in turn", label="class", visible=bool(classes))
+        position = gradio.Slider(0, 1, value=0, step=0.01, label="interpolation")
+        largest = gradio.Slider(0.1, WIDEST, value=WIDEST, step=0.1, label="truncation (largest entry of a latent)")
+        outputs = []
+        with gradio.Row():
+            for name, own in players.items():
+                with gradio.Column():
+                    gradio.Markdown(f"### {name}, step {own.opened.step:,}")
+                    shown = {"format": "png", "interactive": False, "buttons": ["download"]}
+                    outputs.append(gradio.Image(label=name, **shown))
+                    outputs.append(gradio.Markdown())
+        inputs = [seed, other, position, largest, label]
+        page.load(update, inputs, outputs, show_progress="hidden", api_name="draw")
+        for component in inputs:
+            component.change(update, inputs, outputs, show_progress="hidden", trigger_mode="always_last")
+    return page
+
+
+def caption(drawn: Drawn) -> str:
+    """How long the images took."""
+    return f"{COUNT} images in {drawn.milliseconds:.1f} ms on {jax.devices()[0].device_kind}"
+
+
+def free_port(host: str) -> int:
+    """A port that nothing listens on."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,161 @@
+"""Export a generator: `python -m l1jax.export --workdir runs/digits --output model`.
+
+The folder, in the Hugging Face layout, holds the weights, their configuration and a model card; with `--stablehlo` and
+`--onnx` also the whole network as a program for those who have no l1jax.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+
+from l1jax.command_line import given_path, parse, run, typed_path
+from l1jax.compaction.compact import Compact
+from l1jax.compaction.encoding import Loss, Values
+from l1jax.compaction.folder import WEIGHTS, check_folder, is_model, read_model, write_model
+from l1jax.compaction.hub import check_repository, open_hub, upload
+from l1jax.compaction.layout import in_float32, rebuild
+from l1jax.compaction.onnx import ONNX, export_onnx, open_onnx
+from l1jax.compaction.opened import Opened, open_generator
+from l1jax.compaction.probe import differences, probe
+from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
+from l1jax.config import InputError
+
+Say = Callable[[str], None]
+TOLERANCE = 1e-4  # of a program's images, in the generator's range
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a generator to where people run models."""
+
+    workdir: str | None = None
+    """Work directory of a training run."""
+    model: str | None = None
+    """Folder of a model exported or compacted before; instead of --workdir."""
+    step: int | None = None
+    """Which checkpoint of the run; by default the newest good one."""
+    output: str = ""
+    """Folder to write, new or empty; may be left out where --model is only to be uploaded."""
+    encoding: Literal["dense", "sparse"] = "dense"
+    """Of the weights: dense is read by every tool, sparse leaves the zeros out and is read by l1jax."""
+    values: Values = "float32"
+    """What kernels are rounded to; float32 is exact."""
+    stablehlo: bool = False
+    """Add model.stablehlo: any batch size, CPU, CUDA or TPU, run with JAX alone."""
+    onnx: bool = False
+    """Add model.onnx: any batch size."""
+    licence: str = ""
+    """The model's licence, as the Hub names it: apache-2.0, cc-by-4.0, …"""
+    upload: str = ""
+    """Repository of the Hub, owner/name, to upload the folder to as whoever is logged in."""
+    public: bool = False
+    """Make a repository that is not there yet public; private otherwise."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Export as the flags say; returns the exit status."""
+    options = parse(ExportOptions, arguments, "python -m l1jax.export")
+    workdir, model = given_path("--workdir", options.workdir), given_path("--model", options.model)
+    if options.licence and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.\-]*", options.licence):
+        raise InputError(f"`--licence` (={options.licence!r}) must be a name such as apache-2.0 or cc-by-4.0.")
+    client = None
+    if options.upload:
+        check_repository(options.upload)
+        client = open_hub()
+    console = Console(soft_wrap=True, emoji=False)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    if options.output or not options.upload:
+        folder = typed_path("--output", options.output)
+        check_folder(folder)
+        opened = open_generator(workdir, model, options.step, say, "python -m l1jax.export")
+        write(opened, folder, options, notes(opened, workdir, options), say)
+    elif model is None or not os.path.isdir(model) or not is_model(model):
+        raise InputError("`--output` is empty: give it a folder to write, or with --upload a --model that is one.")
+    else:
+        folder = model
+        read_model(folder)
+    if client is not None:
+        say(f"uploaded    {upload(client, folder, options.upload, public=options.public)}")
+    return 0
+
+
+def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:
+    """What stays with the model: earlier notes, the command, the licence, and a run's evaluation of this step."""
+    found = dict(opened.notes or {})
+    programs = " --stablehlo" * options.stablehlo + " --onnx" * options.onnx  # paths are nobody else's business
+    found["command"] = f"python -m l1jax.export --encoding {options.encoding} --values {options.values}{programs}"
+    if options.licence:
+        found["licence"] = options.licence
+    try:
+        evaluation = json.loads((workdir / "evaluation.json").read_text()) if workdir else None
+    except (OSError, ValueError):
+        evaluation = None
+    if isinstance(evaluation, dict) and evaluation.get("step") == opened.step:
+        found["evaluation"] = evaluation
+    return found
+
+
+def write(opened: Opened, folder: Path, options: ExportOptions, noted: dict[str, Any], say: Say) -> None:
+    """Write the folder, and say how its images differ from the generator's.
+
+    Raises:
+        InputError: if it has no weights, cannot be written, or a program's images differ by more than `TOLERANCE`.
+    """
+    generator, (params, statistics) = opened.generator, opened.average
+    if not params:
+        raise InputError(f"`--model` must be the folder, or its {WEIGHTS}: a program cannot be exported again.")
+    compact = Compact(generator, params, statistics, opened.layout)
+    wanted, programs = probe(generator, params, statistics), {}
+    if options.stablehlo:
+        programs[STABLEHLO] = export_stablehlo(generator, params, statistics)
+        again = open_stablehlo(generator, programs[STABLEHLO], Path(STABLEHLO))
+        compare(STABLEHLO, wanted, probe(again, {}, {}), say)
+    if options.onnx:
+        float32 = dataclasses.replace(opened.experiment.model, dtype="float32")
+        exact = rebuild(float32, generator.image_shape, in_float32(opened.layout))
+        programs[ONNX] = export_onnx(exact, params, statistics)
+        again = open_onnx(generator, programs[ONNX], Path(ONNX))
+        compare(ONNX, probe(exact, params, statistics), probe(again, {}, {}), say)
+    sparse = options.encoding == "sparse"
+    lost = write_model(
+        folder, compact, opened.experiment, opened.step, noted, sparse=sparse, values=options.values, programs=programs
+    )
+    tell(folder, lost, wanted, say)
+
+
+def tell(folder: Path, lost: Sequence[Loss], wanted: np.ndarray, say: Say) -> None:
+    """Read the folder back and say what is in it."""
+    back = read_model(folder)
+    same = np.array_equal(wanted, probe(back.generator, back.params, back.statistics))
+    for loss in lost:
+        say(f"rounded     {loss.name}: by up to {loss.largest:.2g}, {loss.relative:.2g} of the L2 norm")
+    for path in sorted(folder.iterdir()):
+        bits = ", its images the same bits" if path.name == WEIGHTS and same else ""
+        say(f"written     {path}: {path.stat().st_size:,} bytes{bits}")
+
+
+def compare(name: str, wanted: np.ndarray, images: np.ndarray, say: Say) -> None:
+    """Say how far a program's images are from the generator's.
+
+    Raises:
+        InputError: if that is more than `TOLERANCE`.
+    """
+    difference, relative = differences(wanted, images)
+    if not difference <= TOLERANCE:  # nor if it is not a number
+        raise InputError(f"`{name}` draws other images (off by up to {difference:.2g}): it was not written.")
+    say(f"checked     {name}: images off by up to {difference:.2g}, {relative:.2g} in L2")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,180 @@
+"""The page: where latents lead, what it serves, and that it listens to this machine alone."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from compaction.generators import experiment, generator
+
+from l1jax import demo
+from l1jax.compaction.folder import read_model, write_model
+from l1jax.compaction.opened import opened
+from l1jax.config import InputError
+from l1jax.demo import images_of, player, slerp, truncated
+from l1jax.reporting import sample_picture
+from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.task import stream
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+LATENTS = jax.random.normal(jax.random.key(0), (2, 50, 8))
+
+
+def test_a_quarter_circle_is_followed():
+    a, b = jnp.array([[2.0, 0, 0]]), jnp.array([[0.0, 4, 0]])
+    for position in (0, 0.25, 0.5, 1):
+        angle, length = np.pi / 2 * position, 2 + 2 * position
+        wanted = [[length * np.cos(angle), length * np.sin(angle), 0]]
+        np.testing.assert_allclose(slerp(a, b, position), wanted, atol=1e-6)
+
+
+def test_interpolation_is_even_and_keeps_lengths_between():
+    path = np.stack([slerp(*LATENTS, t) for t in np.linspace(0, 1, 11)])
+    np.testing.assert_allclose(path[0], LATENTS[0], atol=1e-5)
+    np.testing.assert_allclose(path[-1], LATENTS[1], atol=1e-5)
+    lengths = np.linalg.norm(path, axis=-1)
+    np.testing.assert_allclose(np.diff(lengths, 2, axis=0), 0, atol=1e-5)
+    angles = np.sum(path[1:] * path[:-1], -1) / (lengths[1:] * lengths[:-1])
+    np.testing.assert_allclose(angles, np.broadcast_to(angles[0], angles.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, 3.0, -1.0])
+def test_equal_and_opposite_latents_are_joined_by_a_line(factor):
+    a = LATENTS[0]
+    np.testing.assert_allclose(slerp(a, factor * a, 0.25), (0.75 + 0.25 * factor) * a, atol=1e-5)
+
+
+@pytest.mark.parametrize("largest", [0.1, 0.5, 1.0, 3.0])
+def test_truncation_is_that_of_the_truncated_normal(largest):
+    z = np.linspace(-6, 6, 241)
+    wanted = scipy.stats.truncnorm(-largest, largest).ppf(scipy.stats.norm.cdf(z))
+    np.testing.assert_allclose(
+        truncated(jnp.asarray(z, jnp.float32)[None], largest)[0], wanted, atol=2e-5 + 2e-4 * largest
+    )
+
+
+def test_truncation_far_out_changes_nothing():
+    np.testing.assert_allclose(truncated(LATENTS[0], 8.0), LATENTS[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two models, one of them conditional."""
+    root = tmp_path_factory.mktemp("models")
+    write_model(root / "mlp", generator("mlp", 3), experiment("mlp", 3), 7, {})
+    write_model(root / "dcgan", generator("dcgan", 3), experiment("dcgan", 3), 9, {})
+    write_model(root / "points", generator("points"), experiment("points"), 1, {})
+    return root
+
+
+def test_the_first_picture_is_what_sample_draws(folders):
+    own = player(opened(read_model(folders / "mlp")))
+    latents = draw_latents(own.opened.generator, stream(5, "sample"), 16)
+    for label in (None, 2):
+        labels = None if label is None else jnp.full(16, label)
+        wanted = make_sampler(own.opened.generator)(own.opened.average, latents, labels)
+        drawn = images_of(own, 5, 6, 0.0, demo.WIDEST, label)
+        assert drawn.picture == sample_picture(wanted, columns=4)
+        assert drawn.milliseconds > 0
+    end, start = images_of(own, 5, 6, 1.0, demo.WIDEST, 2), images_of(own, 6, 5, 0.0, demo.WIDEST, 2)
+    difference = np.abs(np.asarray(end.picture, float) - np.asarray(start.picture, float))
+    assert difference.max() <= 2
+
+
+def test_truncated_images_are_more_alike(folders):
+    own = player(opened(read_model(folders / "mlp")))
+    spread = [np.asarray(images_of(own, 5, 6, 0.0, z, 2).picture, float) for z in (0.1, demo.WIDEST)]
+    cells = [np.stack([row[:, 4:68] for row in np.split(p[4:276], 4)]).std(axis=0).mean() for p in spread]
+    assert cells[0] < 0.5 * cells[1]
+
+
+def test_points_are_plotted(folders):
+    assert images_of(player(opened(read_model(folders / "points"))), 0, 1, 0.5, 1.0, None).picture.size == (600, 600)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing from python -m l1jax.demo: --workdir of a training run, or --model"),
+        (["--model=mlp", "--port=65536"], r"`--port` (=65536) must be"),
+        (["--model=mlp", "--dense=points"], "must have latents and classes as many as --model"),
+        (["--model=mlp", "--dense=nowhere"], "`--workdir` (=nowhere)"),
+    ],
+)
+def test_wrong_flags_are_refused(folders, monkeypatch, arguments, words):
+    monkeypatch.chdir(folders)
+    with pytest.raises(InputError, match=re.escape(words)):
+        demo.main(arguments)
+
+
+def test_a_missing_package_is_told(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(demo.importlib, "import_module", missing)
+    with pytest.raises(InputError, match="needs the package gradio, which is missing"):
+        demo.load_gradio()
+
+
+@pytest.fixture(scope="module")
+def page(folders):
+    """Address of a page that is being served."""
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "l1jax.demo", "--model=mlp", "--dense=dcgan", "--port=0"]
+    server = subprocess.Popen(
+        command, cwd=folders, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert server.stdout is not None
+        said = server.stdout.readline()
+        found = re.search(r"the page: (http://127\.0\.0\.1:\d+)/", said)
+        assert found, said + server.stdout.read()
+        yield found[1]
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_the_page_answers(page):
+    script = (
+        "import sys; from gradio_client import Client; client = Client(sys.argv[1], verbose=False)\n"
+        "print(client.predict(0, 1, 0.5, 2.0, '1', api_name='/draw'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, page], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"16 images in [\d.]+ ms on ", done.stdout)) == 2
+    assert done.stdout.count(".png'") == 2
+
+
+if CHROMIUM and importlib.util.find_spec("playwright"):  # which no Python package brings
+
+    def test_the_page_in_a_browser(page):
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            view, failures = browser.new_page(), []
+            view.on("pageerror", lambda error: failures.append(str(error)))
+            view.goto(page)
+            view.get_by_text("16 images in").nth(1).wait_for(timeout=60_000)
+            for text in ("dense, step 9", "compact, step 7", "truncation", "interpolation", "class", "from seed"):
+                assert view.get_by_text(text).first.is_visible(), text
+            before = [
+                view.locator(".image-container img, .image-frame img").nth(i).get_attribute("src") for i in (0, 1)
+            ]
+            view.locator("input[type=range]").first.fill("0.5")
+            changed = "before => [...document.images].filter(image => before.includes(image.src)).length == 0"
+            view.wait_for_function(changed, arg=before, timeout=60_000)
+            assert all(before)
+            assert not failures
+            browser.close()
