@@ -22,7 +22,7 @@ import numpy as np
 from measure import RESULTS, alternate, quartiles, write_result
 
 from l1jax.build import image_shape
-from l1jax.compaction.compact import Compact, compact
+from l1jax.compaction.compacting import Compact, compact
 from l1jax.compaction.layout import rebuild
 from l1jax.compaction.proof import prove
 from l1jax.data.batches import order

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from l1jax.build import image_shape
 from l1jax.command_line import parse, run, typed_path
-from l1jax.compaction.compact import Compact, compact
+from l1jax.compaction.compacting import Compact, compact
 from l1jax.compaction.folder import write_model
 from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.proof import Different, Proof, prove

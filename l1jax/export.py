@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from l1jax.command_line import given_path, parse, run, typed_path
-from l1jax.compaction.compact import Compact
+from l1jax.compaction.compacting import Compact
 from l1jax.compaction.encoding import Loss, Values
 from l1jax.compaction.folder import WEIGHTS, check_folder, is_model, read_model, write_model
 from l1jax.compaction.hub import check_repository, open_hub, upload

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 import l1jax
-from l1jax.compaction.compact import Compact
+from l1jax.compaction.compacting import Compact
 from l1jax.compaction.encoding import Loss, Values, decode, encode, losses
 from l1jax.compaction.layout import rebuild
 from l1jax.compaction.onnx import ONNX, open_onnx

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from l1jax.compaction.compact import Compact
+from l1jax.compaction.compacting import Compact
 from l1jax.models import Generator
 from l1jax.models.summary import layers
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from l1jax.compaction.compact import Compact
+from l1jax.compaction.compacting import Compact
 from l1jax.compaction.layout import rebuild
 from l1jax.config import Config, Dcgan, DenseGenerator, ImageData, MixtureData, MlpGan, R3gan, SnResnet, Vae
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sparse_networks import FAMILIES, random_variables
 
-from l1jax.compaction.compact import Compact, compact
+from l1jax.compaction.compacting import Compact, compact
 from l1jax.compaction.proof import Different, prove
 from l1jax.models import mlp_gan
 

@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from sparse_networks import FAMILIES, arguments, images, random_variables, relative_error, shapes
 
-from l1jax.compaction.compact import compact
+from l1jax.compaction.compacting import compact
 from l1jax.compaction.layout import rebuild
 from l1jax.config import Dcgan
 from l1jax.models import dcgan, mlp_gan
