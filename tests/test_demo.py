@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from compaction.generators import experiment, generator
+from generators import experiment, generator
 
 from l1jax import demo
 from l1jax.compaction.folder import read_model, write_model

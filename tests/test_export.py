@@ -7,7 +7,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from compaction.generators import experiment, generator, images_of, inputs
+from generators import experiment, generator, images_of, inputs
 
 from l1jax import evaluate, export, sample, train
 from l1jax.compaction.folder import read_model, write_model

@@ -7,7 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from compaction.generators import experiment, generator, images_of, inputs
+from generators import experiment, generator, images_of, inputs
 from safetensors.numpy import load_file, save_file
 
 from l1jax.compaction import folder as folder_module

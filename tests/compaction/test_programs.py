@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compaction.generators import CONDITIONAL, FAMILIES, generator, images_of, inputs
+from generators import CONDITIONAL, FAMILIES, generator, images_of, inputs
 
 from l1jax.compaction import onnx as onnx_module
 from l1jax.compaction.onnx import export_onnx, open_onnx, package

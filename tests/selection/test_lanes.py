@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from selection.paths import GAN, VAE, digits
+from small_paths import GAN, VAE, digits
 
 from l1jax.build import image_shape
 from l1jax.config import L1, ElasticNet

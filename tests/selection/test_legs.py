@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from selection.paths import VAE, course
+from small_paths import VAE, course
 
 from l1jax.selection.judging import SHOWN
 from l1jax.selection.lanes import lane

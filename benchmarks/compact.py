@@ -1,6 +1,6 @@
 """Sampling speed and quality of compact generators, beside magnitude pruning of channels.
 
-Run:      python benchmarks/compaction.py --dense RUN [RUN …] --sparse RUN [RUN …]
+Run:      python benchmarks/compact.py --dense RUN [RUN …] --sparse RUN [RUN …]
 
 Each dense run stands beside the sparse one of the same place: the same experiment and seed, without and with a
 group penalty. Of each pair four generators are called in turn: the dense one as trained, the same with its
@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     if len(options.dense) != len(options.sparse):
         parser.error(f"`--dense` and `--sparse` ({len(options.dense)} and {len(options.sparse)} runs) must be pairs.")
     pairs = [compare(dense, sparse, options) for dense, sparse in zip(options.dense, options.sparse, strict=True)]
-    command = "python benchmarks/compaction.py " + " ".join(arguments or sys.argv[1:])
+    command = "python benchmarks/compact.py " + " ".join(arguments or sys.argv[1:])
     write_result(options.output, command, {"batch": options.batch, "rounds": options.rounds, "pairs": pairs})
     print(table(pairs))
 

@@ -1,6 +1,6 @@
 """A path of strengths in one program against a run for each: wall time and processor time of the commands.
 
-    python benchmarks/selection.py --output benchmarks/results/selection-cpu.json [--steps 400] [--rounds 3]
+    python benchmarks/strength_path.py --output benchmarks/results/strength_path-cpu.json [--steps 400] [--rounds 3]
 
 `python -m l1jax.select` trains all strengths together, judges them and draws its plots; beside it
 `python -m l1jax.train` runs once for each strength, on the same images, for the same steps. The two take turns, each
