@@ -46,7 +46,7 @@ def alone(experiment, fold):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("experiment", "devices"), [(GAN, 1), (GAN, 8), (VAE, 8), (ELASTIC, 1)])
+@pytest.mark.parametrize(("experiment", "devices"), [(GAN, 8), (VAE, 1), (ELASTIC, 1)])
 def test_every_lane_ends_as_training_alone_does(experiment, devices):
     images, labels, _ = digits()
     unit = with_strength(experiment, "generator", 1.0)
@@ -66,7 +66,7 @@ def test_every_lane_ends_as_training_alone_does(experiment, devices):
     )
     states = jax.device_get(states)
     assert metrics["skipped"].shape == (2, len(STRENGTHS))
-    for fold, strength in [(0, 1), (1, 0), (1, 3)]:
+    for fold, strength in [(0, 1), (1, 3)]:
         wanted = with_strength(experiment, "generator", STRENGTHS[strength])
         expected = alone(wanted, fold)
         found = lane(states, fold, strength)

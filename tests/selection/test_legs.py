@@ -113,14 +113,14 @@ def test_a_warm_leg_goes_on_from_the_one_before(tmp_path):
 def test_the_target_is_found_between_two_strengths(tmp_path):
     path = course(tmp_path, VAE)
     points = together(path, (1e-2, 10.0), 8)
-    more = bisected(path, points, lambda point: point.zeros >= 0.5, 8, 3.0)
+    more = bisected(path, points, lambda point: point.zeros >= 0.5, 8, 10.0)
     strengths = np.array([point.strength for point in more])
     beyond = np.array([point.zeros >= 0.5 for point in more])
     assert np.all(np.diff(strengths) > 0)
     assert len(more) > len(points)
     i = int(np.flatnonzero(beyond)[0])
     assert not beyond[i - 1]
-    assert strengths[i] / strengths[i - 1] <= 3.0
+    assert strengths[i] / strengths[i - 1] <= 10.0
 
 
 def test_information_criteria_count_the_nonzeros(tmp_path):

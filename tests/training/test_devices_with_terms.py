@@ -27,7 +27,6 @@ FULL = Config(
         consistency=1.0,
         lecam=0.1,
         augment=Ada(target=0.0, images=64),
-        n_critic=2,
         balance=Balance(every=2, horizon=10),
     ),
     generator=SPARSE,
@@ -41,7 +40,7 @@ EXPERIMENTS = {
         FULL,
         accumulate=2,
         model=dataclasses.replace(FULL.model, norm="batch", dropout=0.1, discriminator_hidden=(8, 8)),
-        objective=dataclasses.replace(FULL.objective, loss="hinge", augment=DiffAugment(), wgan_gp=0, dragan=0),
+        objective=Adversarial("hinge", r1=0.3, r2=0.2, augment=DiffAugment()),
     ),
 }
 STEPS = 5
@@ -77,8 +76,8 @@ def test_every_layout_gives_the_same_state(name, devices, parallel):
     assert metrics["skipped"] == 0
     for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-    moved = alone.controllers
-    assert moved.balance.ratio != 0.5
-    assert moved.anchors.real != 0
     if name == "full":
+        moved = alone.controllers
+        assert moved.balance.ratio != 0.5
+        assert moved.anchors.real != 0
         assert 0 < moved.probability <= 1
