@@ -34,7 +34,7 @@ from l1jax.training.run import check_batch, check_labels, check_shapes, find_dev
 from l1jax.training.task import make_task
 from l1jax.training.workdir import hold
 
-OWN = ("selection.json", "path", "path.json", "path.png", "samples.png", "refit")
+OWN = ("selection.json", "path", "path.json", "path.png", "samples.png")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SelectOptions:
     config: str
     """Experiment: a Python file with get_config(), or the name of one that comes with l1jax."""
     workdir: str
-    """Where the path is kept; the same command goes on with it. The refitted run is in its folder refit."""
+    """Where the path is kept; the same command goes on with it. The refitted run is in its folder refit-STRENGTH."""
     data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
     """Kind of data; changes which --data.… flags there are."""
     model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
@@ -81,7 +81,7 @@ class SelectOptions:
     features: Literal[tuple(FEATURES)] = "pixels"  # type: ignore[valid-type]
     """What distances between images are taken on; random: fixed random convolutions."""
     refit: bool = True
-    """Train with the chosen strength on all data, for the experiment's own steps, into the folder refit."""
+    """Train with the chosen strength on all data, for the experiment's own steps, into the folder refit-STRENGTH."""
     debias_steps: int = 0
     """Further steps of the refitted run in which the penalty is off and zeros stay zero."""
     overwrite: bool = False
@@ -118,6 +118,11 @@ def main(arguments: Sequence[str]) -> int:
         say(f"stopped by {signal.Signals(stop.signal).name}, all saved; go on with:")
         say(f"  {command('l1jax.select', *(a for a in arguments if a != '--overwrite'))}")
         return 128 + stop.signal
+    except OSError as error:
+        raise InputError(
+            f"`--workdir` (={workdir}) could not be written ({error.strerror or error}): make room or permission there "
+            "and run the same command again; what was trained is kept."
+        ) from error
     show_path(result, console)
     say(f"plots       {workdir / 'path.png'}")
     say(f"samples     {workdir / 'samples.png'}")
@@ -158,24 +163,17 @@ def make_plan(options: SelectOptions) -> Plan:
 
 
 def write(workdir: Path, result: dict[str, Any], walked: Walked) -> None:
-    """Write the numbers, the plots and the images.
-
-    Raises:
-        InputError: if that cannot be done.
-    """
-    try:
-        save_image(plot_path(result), workdir / "path.png")
-        samples = np.stack([point.judged[0].samples for point in walked.points])
-        titles = [point_title(row) for row in result["points"]]
-        save_image(path_samples(samples, titles, walked.choices.chosen.index), workdir / "samples.png")
-        write_json(workdir / "path.json", result)
-    except OSError as error:
-        raise InputError(f"`--workdir` (={workdir}) must be writable: {error.strerror or error}.") from error
+    """Write the numbers, the plots and the images."""
+    save_image(plot_path(result), workdir / "path.png")
+    samples = np.stack([point.judged[0].samples for point in walked.points])
+    titles = [point_title(row) for row in result["points"]]
+    save_image(path_samples(samples, titles, walked.choices.chosen.index), workdir / "samples.png")
+    write_json(workdir / "path.json", result)
 
 
 def refit(options: SelectOptions, strength: float, place: Place) -> int:
-    """Train on all data with the chosen strength, as an ordinary run."""
-    workdir, say = place.workdir / "refit", place.say
+    """Train on all data with the chosen strength, as an ordinary run; each strength ever chosen has its own."""
+    workdir, say = place.workdir / f"refit-{strength:.4g}", place.say
     chosen = with_strength(options.experiment, options.network, strength)
     if strength:
         chosen = debiased(chosen, options.network, options.debias_steps)
@@ -257,8 +255,7 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
     wanted = {"experiment": to_json(plan.experiment), "selection": settings}
     path = workdir / "selection.json"
     if overwrite:
-        for name in OWN:
-            own = workdir / name
+        for own in (*(workdir / name for name in OWN), *workdir.glob("refit-*")):
             shutil.rmtree(own) if own.is_dir() else own.unlink(missing_ok=True)
     if (workdir / "config.json").exists():
         raise InputError(f"`--workdir` (={workdir}) must not be a training run's: give another.")

@@ -47,14 +47,15 @@ def test_the_plots_are_there(selected):
 
 
 def test_the_refitted_run_is_an_ordinary_one(selected, tmp_path):
-    config = json.loads((selected / "refit" / "config.json").read_text())
     chosen = json.loads((selected / "path.json").read_text())["chosen"]["strength"]
+    refit = selected / f"refit-{chosen:.4g}"
+    config = json.loads((refit / "config.json").read_text())
     assert config["generator"]["penalty"]["strength"] == chosen
     assert config["steps"] == 9
     if chosen:
         assert config["generator"]["debias_after"] == 6
     output = tmp_path / "images.npz"
-    assert sample.main(["--workdir", str(selected / "refit"), "--count", "3", "--output", str(output)]) == 0
+    assert sample.main(["--workdir", str(refit), "--count", "3", "--output", str(output)]) == 0
     assert np.load(output)["images"].shape == (3, 8, 8, 1)
 
 
@@ -72,7 +73,7 @@ def test_another_path_in_its_place_is_refused(selected, tmp_path):
     with pytest.raises(InputError, match=r"another path \(experiment\.batch_size differ"):
         select.main([*PATH, "--batch-size", "32", "--workdir", str(selected)])
     with pytest.raises(InputError, match="must not be a training run's"):
-        select.main([*PATH, "--workdir", str(selected / "refit")])
+        select.main([*PATH, "--workdir", str(next(selected.glob("refit-*")))])
 
 
 def test_one_fold_is_judged_by_what_is_held_out(tmp_path):
