@@ -110,7 +110,10 @@ def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, d
         np.testing.assert_array_equal(a == 0, b == 0)
 
 
-@pytest.mark.parametrize(("name", "devices", "parallel"), [*(("dcgan_plain", *layout) for layout in LAYOUTS), *CASES])
+@pytest.mark.parametrize(
+    ("name", "devices", "parallel"),
+    [("dcgan_plain", 2, "shard_map"), ("dcgan_plain", 8, "shard_map"), ("dcgan_plain", 2, "pmap"), CASES[0]],
+)
 @pytest.mark.usefixtures("optimised")
 def test_in_float32_one_step_gradients_and_twenty_steps_agree(name, devices, parallel):
     # After one step Adam's first moment is (1 − b1)·gradient: the gradients themselves, not their signs.
