@@ -56,7 +56,14 @@ def main(arguments: Sequence[str]) -> int:
     console.print(channel_table(proof))
     for line in sentences(proof, trained.task.generator.image_range is None):
         say(line)
-    notes = {"compaction": {"error": proof.error, "before": proof.before._asdict(), "after": proof.after._asdict()}}
+    notes = {
+        "compaction": {
+            "error": proof.error,
+            "rounding": proof.rounding,
+            "before": proof.before._asdict(),
+            "after": proof.after._asdict(),
+        }
+    }
     try:
         write_model(output, smaller, trained.experiment, trained.step, notes)
     except OSError as error:
@@ -80,7 +87,7 @@ def check_new(output: Path) -> None:
 
 
 def proof_in_float32(trained: Trained, smaller: Compact, batch: int) -> Proof:
-    """Compare with the run's own generator, both computing in float32 whatever they were trained in.
+    """Compare with the run's own generator, in float32 whatever they were trained in.
 
     Raises:
         InputError: if they differ.
@@ -115,8 +122,8 @@ def sentences(proof: Proof, points: bool) -> list[str]:
     """What the numbers say."""
     what = "points" if points else "images"
     found = [
-        f"the same {what}: over {proof.count} of them, computed in float32, the largest difference is "
-        f"{proof.error:.2g} of the largest value."
+        f"the same {what}: over {proof.count} of them, the largest difference from exact ones is {proof.error:.2g} of "
+        f"the largest value; that of the original, by rounding alone, is {proof.rounding:.2g}."
     ]
     if proof.constant:
         found.append(f"the output is constant: zeros cut all latents off, and all {what} (of a class) are the same.")

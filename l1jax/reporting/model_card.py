@@ -142,7 +142,7 @@ def _compaction(proof: Mapping[str, Any] | None) -> list[str]:
     costs = []
     for name, unit in (("parameters", "parameters"), ("bytes", "bytes"), ("flops", "FLOPs per image")):
         costs.append(f"{proof['before'][name]:,} → {proof['after'][name]:,} {unit}")
-    same = f"the largest difference of an image is {proof['error']:.2g} of the largest value"
+    same = f"the largest difference of an image from the exact one is {proof['error']:.2g} of the largest value"
     return [f"dead channels were removed, by `python -m l1jax.compact`: {', '.join(costs)}; {same}"]
 
 

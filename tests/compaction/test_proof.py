@@ -42,6 +42,24 @@ def test_a_proof_of_the_same_images_is_one(family):
     assert found.after.flops < found.before.flops
 
 
+def test_where_the_original_itself_rounds_much_twice_that_is_allowed():
+    generator = mlp_gan((1, 2, 1), 3, (64,), output="linear").generator
+    rng = np.random.default_rng(0)
+    kernel, last = rng.normal(size=(3, 64)).astype(np.float32), rng.normal(size=(64, 2)).astype(np.float32)
+    last[32:] = -last[:32] * np.float32(1 - 1e-5)  # large terms that nearly cancel
+    kernel[:, 32:] = kernel[:, :32]
+    params = {
+        "hidden_0": {"kernel": kernel, "bias": np.full(64, 9, np.float32)},
+        "image": {"kernel": last, "bias": np.zeros(2, np.float32)},
+    }
+    original = Compact(generator, params, {}, {})
+    found = proof(original, original)
+    assert found.error == found.rounding > 1e-5
+    shifted = {**params, "image": {**params["image"], "bias": np.full(2, 1e-2, np.float32)}}
+    with pytest.raises(Different):
+        proof(original, original._replace(params=shifted))
+
+
 def test_an_error_in_one_class_is_found():
     original, smaller = original_and_compact(shares=[0])
     kernel = smaller.params["hidden_0"]["kernel"]
