@@ -53,6 +53,8 @@ def show_path(path: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     of = sum(count for _, count in points[0]["channels"].values())
     chosen = f"strength {_strength(path['chosen']['strength'])}: {path['chosen']['reason']}"
+    if not path["chosen"]["strength"]:
+        chosen += ". No penalty does better by this score: for zeros at their price, ask for --zeros 0.9, for instance"
     negated = f" (the score is the {path['criterion']} with its sign changed)" * (LABELS[path["criterion"]][-1] == "↑")
     for line in (chosen + negated, f"alive: output channels that are not all zero, of {of:,.0f}", path["protocol"]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -148,7 +150,8 @@ def _positions(strengths: Sequence[float]) -> list[float]:
 
 
 def _name_dense(axes: Any, shown: Sequence[float]) -> None:
-    axes.annotate("dense", (shown[0], 0), (0, -22), xycoords=("data", "axes fraction"), textcoords="offset points")
+    place = {"rotation": 90, "ha": "right", "va": "top", "transform": axes.get_xaxis_transform()}
+    axes.text(shown[0] / 1.15, 0.98, "dense", **place)
     axes.axvspan(shown[0] / 1.15, shown[0] * 1.15, color="0.92", zorder=0)
 
 
