@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 from jaxtyping import PyTree
 
 from l1jax.compaction.onnx_operators import Equation, Graph, Operand, lower, refusal
-from l1jax.compaction.stablehlo import as_program, program_inputs
+from l1jax.compaction.stablehlo import as_program, program, program_inputs
 from l1jax.config import InputError
 from l1jax.models import Generator
 from l1jax.models.layers import convolutions_as
@@ -32,19 +32,14 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
         InputError: if the network has an operation that is not known here, or the package is missing.
     """
     onnx = package("onnx")
-
-    def generate(*arguments: Any) -> Any:
-        latents, *label = arguments
-        return generator.network.apply(params, statistics, latents, False, *label)[0]
-
     inputs = program_inputs(generator)
     with convolutions_as("library"):
-        program = jax.make_jaxpr(generate)(*inputs)
+        traced = jax.make_jaxpr(program(generator, params, statistics))(*inputs)
     graph, names = Graph("latents"), ["latents", "label"][: len(inputs)]
-    (images,) = _lowered(graph, program, names)
+    (images,) = _lowered(graph, traced, names)
     graph.add("Identity", images)
     graph.nodes[-1].output[0] = "images"
-    avals = [*inputs, *program.out_avals]
+    avals = [*inputs, *traced.out_avals]
     described = [
         onnx.helper.make_tensor_value_info(
             name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(aval.dtype)), ["batch", *aval.shape[1:]]
@@ -109,11 +104,11 @@ def package(name: str) -> Any:
         raise InputError(f"ONNX needs the package {name}, which is missing: pip install 'l1jax[onnx]'.") from error
 
 
-def _lowered(graph: Graph, program: ClosedJaxpr, inputs: Sequence[Operand], where: str = "") -> list[Operand]:
+def _lowered(graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Operand], where: str = "") -> list[Operand]:
     """Append the operations of a program, or of the part `where` of one; what is constant is computed at once."""
-    jaxpr = program.jaxpr
+    jaxpr = closed.jaxpr
     values: dict[Any, Operand] = dict(zip(jaxpr.invars, inputs, strict=True))
-    values |= {var: np.asarray(const) for var, const in zip(jaxpr.constvars, program.consts, strict=True)}
+    values |= {var: np.asarray(const) for var, const in zip(jaxpr.constvars, closed.consts, strict=True)}
 
     def read(atom: Any) -> Operand:
         return np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]

@@ -4,6 +4,7 @@ Lowered for CPU, CUDA and TPU together; convolutions take each platform's own fo
 float32, and the labels, int32, of a class-conditional generator; its output the images in the generator's range.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,9 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 def export_stablehlo(generator: Generator, params: PyTree, statistics: PyTree) -> bytes:
     """Serialise the network with its weights; `jax.export.deserialize` reads it."""
-
-    def generate(*arguments: Any) -> Any:
-        latents, *label = arguments
-        return generator.network.apply(params, statistics, latents, False, *label)[0]
-
+    generate = jax.jit(program(generator, params, statistics))
     with convolutions_as("portable"):
-        exported = jax.export.export(jax.jit(generate), platforms=PLATFORMS)(*program_inputs(generator))
+        exported = jax.export.export(generate, platforms=PLATFORMS)(*program_inputs(generator))
     return bytes(exported.serialize())
 
 
@@ -60,6 +57,16 @@ def open_stablehlo(generator: Generator, content: bytes, file: Path) -> Generato
         return exported.call(*arguments), statistics
 
     return as_program(generator, apply)
+
+
+def program(generator: Generator, params: PyTree, statistics: PyTree) -> Callable[..., Any]:
+    """(latents, label if it is class-conditional) → images, the weights in it."""
+
+    def generate(*arguments: Any) -> Any:
+        latents, *label = arguments
+        return generator.network.apply(params, statistics, latents, False, *label)[0]
+
+    return generate
 
 
 def program_inputs(generator: Generator) -> list[jax.ShapeDtypeStruct]:
