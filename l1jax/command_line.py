@@ -18,7 +18,7 @@ import traceback
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -32,6 +32,23 @@ from l1jax.training.compilation_cache import use_compilation_cache
 Options = TypeVar("Options")
 KIND_FIELDS = ("data", "model", "objective")
 SECOND_NETWORK = {"discriminator": "adversarial", "encoder": "variational"}  # optimiser → objective that has it
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """The flags of a command that takes an experiment; see `parse_experiment`."""
+
+    experiment: Annotated[Config, tyro.conf.arg(name="")]
+    config: str
+    """Experiment: a Python file with get_config(), or the name of one that comes with l1jax."""
+    workdir: str
+    """Where all of it is kept; one that holds this experiment already is gone on with."""
+    data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
+    """Kind of data; changes which --data.… flags there are."""
+    model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
+    """Kind of model; changes which --model.… flags there are."""
+    objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
+    """Kind of objective; changes which --objective.… flags there are."""
 
 
 class _FreshSource(importlib.machinery.SourceFileLoader):
@@ -124,9 +141,9 @@ def parse(
 def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str, workdir: str = "runs/{}") -> Options:
     """Parse flags whose defaults are those of the experiment that `--config` names.
 
-    `options` is a dataclass with the fields `config`, `workdir`, `experiment`, `data`, `model` and
-    `objective`; the last three switch the kind of the experiment's field of that name, and flags such
-    as `--generator.penalty` those of fields within. `workdir` is its default, by the experiment's name.
+    `options` is an `ExperimentOptions`; its `data`, `model` and `objective` switch the kind of the experiment's
+    field of that name, and flags such as `--generator.penalty` those of fields within. `workdir` is its default,
+    by the experiment's name.
 
     Raises:
         InputError: if the experiment file, a flag or a value is wrong.

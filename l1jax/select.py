@@ -8,15 +8,14 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 from l1jax.build import build_model, image_shape
-from l1jax.command_line import command, parse_experiment, run, typed_path
-from l1jax.config import Config, InputError, kinds, to_json
+from l1jax.command_line import ExperimentOptions, command, parse_experiment, run, typed_path
+from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.data.examples import open_examples
 from l1jax.data.source import Source
 from l1jax.reporting import save_image
@@ -32,26 +31,15 @@ from l1jax.selection.strengths import parse_strengths
 from l1jax.training.loop import NotFinite
 from l1jax.training.run import check_batch, check_labels, check_shapes, find_devices, run_experiment
 from l1jax.training.task import make_task
-from l1jax.training.workdir import hold
+from l1jax.training.workdir import hold, refuse_other_experiment
 
 OWN = ("selection.json", "path", "path.json", "path.png", "samples.png")
 
 
 @dataclass(frozen=True)
-class SelectOptions:
+class SelectOptions(ExperimentOptions):
     """Train an experiment at several strengths of its penalty, choose one, and train it on all data."""
 
-    experiment: Annotated[Config, tyro.conf.arg(name="")]
-    config: str
-    """Experiment: a Python file with get_config(), or the name of one that comes with l1jax."""
-    workdir: str
-    """Where the path is kept; the same command goes on with it. The refitted run is in its folder refit-STRENGTH."""
-    data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
-    """Kind of data; changes which --data.… flags there are."""
-    model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
-    """Kind of model; changes which --model.… flags there are."""
-    objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
-    """Kind of objective; changes which --objective.… flags there are."""
     strengths: str = "auto:8"
     """low:high:count, or a list with commas; auto:count finds those between 10 % and 99 % zeros first."""
     criterion: Literal[("default", *CRITERIA)] = "default"  # type: ignore[valid-type]
@@ -251,6 +239,7 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
         name: value for name, value in plan._asdict().items() if name not in ("experiment", "rule", "precision")
     }
     settings["criterion"] = plan.rule.criterion if plan.halvings else None  # else it can be chosen afterwards
+    settings["log_every"] = plan.experiment.log_every if plan.halvings else None  # in which halvings are rounded
     settings["information"] = plan.rule.criterion in INFORMATION
     wanted = {"experiment": to_json(plan.experiment), "selection": settings}
     path = workdir / "selection.json"
@@ -262,22 +251,17 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            experiment, before = from_json(found["experiment"]), found["selection"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} cannot be read ({error}): give another --workdir, or --overwrite.") from error
-        if found != wanted:
-            changed = sorted(_differing(found, wanted))
+        refuse_other_experiment(experiment, plan.experiment, workdir)
+        changed = [f"{name} was {before.get(name)}" for name, value in settings.items() if before.get(name) != value]
+        if changed:
             raise InputError(
-                f"{workdir} belongs to another path ({', '.join(changed)} differ): give another --workdir, the same "
-                "settings, or --overwrite to delete that path and start over."
+                f"{workdir} belongs to another path ({'; '.join(changed)}): give another --workdir, the same settings, "
+                "or --overwrite to delete that path and start over."
             )
     write_json(path, wanted)
-
-
-def _differing(found: Any, wanted: Any, name: str = "") -> list[str]:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = found.keys() | wanted.keys()
-        return [d for key in keys for d in _differing(found.get(key), wanted.get(key), f"{name}.{key}".strip("."))]
-    return [] if found == wanted else [name]
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -4,33 +4,21 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
 from rich.console import Console
 
 from l1jax.build import build_model, image_shape
-from l1jax.command_line import command, parse_experiment, run, typed_path
-from l1jax.config import Config, kinds
+from l1jax.command_line import ExperimentOptions, command, parse_experiment, run, typed_path
+from l1jax.config import Config
 from l1jax.training.loop import NotFinite, Stopped
 from l1jax.training.run import run_experiment
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(ExperimentOptions):
     """Train an experiment."""
 
-    experiment: Annotated[Config, tyro.conf.arg(name="")]
-    config: str
-    """Experiment: a Python file with get_config(), or the name of one that comes with l1jax."""
-    workdir: str
-    """Where the run is kept; one that holds this experiment already is resumed."""
-    data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
-    """Kind of data; changes which --data.… flags there are."""
-    model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
-    """Kind of model; changes which --model.… flags there are."""
-    objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
-    """Kind of objective; changes which --objective.… flags there are."""
     resume: bool = True
     """Go on from the newest checkpoint; --no-resume wants an empty directory, or --overwrite."""
     overwrite: bool = False

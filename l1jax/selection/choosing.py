@@ -28,8 +28,7 @@ class Choices(NamedTuple):
     """What the path's points amount to."""
 
     chosen: Choice
-    summary: Summary
-    minimum: Choice | None  # None where targets choose
+    minimum: Choice
     one_standard_error: Choice | None  # None where there is but one fold
 
 
@@ -76,7 +75,7 @@ def choose(points: Sequence[Point], rule: Rule, sizes: Sizes, steps: int) -> Cho
         chosen = little_worse(table, strengths, dense_score(points, summary), rule.worse)
     else:
         chosen = sparser if sparser is not None and rule.name == "one-standard-error" else least
-    return Choices(chosen, summary, least, sparser)
+    return Choices(chosen, least, sparser)
 
 
 def finished(

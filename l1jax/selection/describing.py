@@ -54,7 +54,7 @@ def describe(plan: Plan, walked: Walked) -> dict[str, Any]:
     )
     choice = {
         "chosen": choices.chosen._asdict(),
-        "minimum": choices.minimum and choices.minimum._asdict(),
+        "minimum": choices.minimum._asdict(),
         "one_standard_error": choices.one_standard_error and choices.one_standard_error._asdict(),
     }
     return {

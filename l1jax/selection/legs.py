@@ -42,7 +42,6 @@ class Leg(NamedTuple):
     last: int
     origin: "Leg | None" = None  # whose final states these go on from; None for fresh ones
     kept: tuple[int, ...] = ()  # which strengths of the origin go on, in the order of this leg's; all if empty
-
     said: str = ""  # to people; by default its strengths
 
     @property
@@ -52,11 +51,7 @@ class Leg(NamedTuple):
         return self.said or f"strength {low:.3g}" + (f" to {high:.3g}" if high > low else "")
 
 
-class Rows(NamedTuple):
-    """A finished leg, judged: [strength][fold]."""
-
-    judged: list[list[Judged]]
-    seconds: float  # that it took
+Rows = list[list[Judged]]  # of a finished leg, [strength][fold]
 
 
 class Course(NamedTuple):
@@ -115,13 +110,11 @@ def run_leg(course: Course, leg: Leg) -> Rows:
     found = read_rows(course.folder / leg.name)
     if found is not None:
         return found
-    began = time.monotonic()
     states = train_leg(course, leg)
     with course.console.status("judging"):
         states = jax.device_get(states)
         folds, strengths = range(len(course.members)), range(len(leg.strengths))
-        judged = [[course.judge.judge(lane(states, f, s), f) for f in folds] for s in strengths]
-    rows = Rows(judged, time.monotonic() - began)
+        rows = [[course.judge.judge(lane(states, f, s), f) for f in folds] for s in strengths]
     write_rows(course.folder / leg.name, rows)
     return rows
 
@@ -184,8 +177,8 @@ def summary(values: dict[str, Any]) -> tuple[str, float | None]:
 
 def write_rows(folder: Path, rows: Rows) -> None:
     """Write a leg's results; they appear whole or not at all, and last of all that it is done."""
-    samples = np.stack([[judged.samples for judged in folds] for folds in rows.judged])
-    text = json.dumps({"seconds": rows.seconds, "judged": [[to_json(j) for j in folds] for folds in rows.judged]})
+    samples = np.stack([[judged.samples for judged in folds] for folds in rows])
+    text = json.dumps([[to_json(judged) for judged in folds] for folds in rows])
     with open(folder / ".samples.partial", "wb") as file:
         np.save(file, samples)
     os.replace(folder / ".samples.partial", folder / "samples.npy")
@@ -198,10 +191,9 @@ def read_rows(folder: Path) -> Rows | None:
     try:
         written = json.loads((folder / "judged.json").read_text(encoding="utf-8"))
         samples = np.load(folder / "samples.npy", allow_pickle=False)
-        judged = [
+        return [
             [from_json(values, own) for values, own in zip(folds, of_strength, strict=True)]
-            for folds, of_strength in zip(written["judged"], samples, strict=True)
+            for folds, of_strength in zip(written, samples, strict=True)
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Rows(judged, written["seconds"])

@@ -122,7 +122,7 @@ def find_strengths(plan: Plan, data: Data, place: Place) -> np.ndarray:
             wanted = tracking(plan.experiment, plan.network, target, plan.steps)
             course = open_course(plan, wanted, data, all_of(data.source), place, f"range-{target:g}")
             leg = Leg("tracked", (1.0,), 0, plan.steps, said=f"which strength gives {target:.0%} zeros")
-            found.append(run_leg(course, leg).judged[0][0].strength)
+            found.append(run_leg(course, leg)[0][0].strength)
         low, high = found
         if not 0 < low < high:
             raise InputError(

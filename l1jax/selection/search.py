@@ -115,7 +115,7 @@ def one_by_one(course: Course, strengths: Sequence[float], steps: int, *, warm: 
 
 def points_of(course: Course, leg: Leg, trained: int) -> list[Point]:
     """Train a leg, to so many steps in all, and judge it."""
-    return [Point(s, trained, own) for s, own in zip(leg.strengths, run_leg(course, leg).judged, strict=True)]
+    return [Point(s, trained, own) for s, own in zip(leg.strengths, run_leg(course, leg), strict=True)]
 
 
 def bisected(
