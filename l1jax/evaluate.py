@@ -1,7 +1,6 @@
 """Measure a trained generator: `python -m l1jax.evaluate --workdir runs/digits`."""
 
 import dataclasses
-import json
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from l1jax.evaluation.inception import inception_features
 from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
+from l1jax.files import write_json
 from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.objectives.variational import bits_per_dimension
@@ -283,15 +283,13 @@ def spread(values: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def write(result: dict[str, Any], output: Path) -> None:
-    """Write the numbers whole or not at all.
+    """Write the numbers.
 
     Raises:
         InputError: if that cannot be done.
     """
-    partial = output.with_name(f".{output.name}.partial")
     try:
-        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, output)
+        write_json(output, result)
     except OSError as error:
         raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from l1jax.command_line import given_path, parse, run, typed_path
 from l1jax.compaction.opened import open_generator
 from l1jax.config import InputError
+from l1jax.files import whole
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
@@ -116,9 +117,8 @@ def write_images(images: Shaped[np.ndarray, "count height width channels"], outp
     if output.suffix.lower() == ".png":
         save_image(sample_picture(images, columns=columns), output)
     elif output.suffix.lower() == ".npz":
-        partial = output.with_name(f".{output.name}.partial.npz")
-        np.savez_compressed(partial, images=images)
-        os.replace(partial, output)
+        with whole(output) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, images=images)
     else:
         output.mkdir(exist_ok=True)
         for i, image in enumerate(images):

@@ -1,7 +1,6 @@
 """Choose the strength of a penalty: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -18,6 +17,7 @@ from l1jax.command_line import ExperimentOptions, command, parse_experiment, run
 from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.data.examples import open_examples
 from l1jax.data.source import Source
+from l1jax.files import write_json
 from l1jax.reporting import save_image
 from l1jax.reporting.path import path_samples, plot_path, point_title, show_path
 from l1jax.selection.choosing import CRITERIA, Rule, check_criterion
@@ -262,13 +262,6 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
                 "or --overwrite to delete that path and start over."
             )
     write_json(path, wanted)
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "l1jax"
 LAYERS = [
-    {"config"},
+    {"config", "files"},
     {"penalties"},
     {"models", "objectives", "data", "transforms"},
     {"build", "build_optimizer", "evaluation", "reporting"},

@@ -1,8 +1,6 @@
 """Files of named arrays that appear whole or not at all, and tell when they are damaged."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from l1jax.config import InputError
+from l1jax.files import whole
 
 Tensors = dict[str, Shaped[np.ndarray, "..."]]
 DIGEST = "l1jax.sha256"  # the metadata's key of what the tensors were when they were written
@@ -36,17 +35,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]], m
     content = save(
         {name: np.ascontiguousarray(value) for name, value in tensors.items()}, {**metadata, DIGEST: digest(tensors)}
     )
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o666 & ~umask)  # as any new file; temporary ones are their owner's alone
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    with whole(path, shared=True) as partial:
+        partial.write_bytes(content)
 
 
 def load_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:

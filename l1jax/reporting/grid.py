@@ -1,12 +1,13 @@
 """Sample grids."""
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+
+from l1jax.files import whole
 
 SMALLEST_CELL = 64  # pixels; smaller images are enlarged to at least this
 
@@ -49,6 +50,5 @@ def to_pillow(image: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
 
 def save_image(image: Image.Image, path: Path) -> None:
     """Write a PNG whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    image.save(partial, format="PNG")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        image.save(partial, format="PNG")

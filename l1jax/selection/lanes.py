@@ -49,7 +49,7 @@ def make_lanes(
     count: int,
     members: Members,
     *,
-    networks: Sequence[str],
+    network: str,
     seed: int,
     batch_size: int,
     start: Key[Array, ""],
@@ -65,7 +65,7 @@ def make_lanes(
         task: what to train.
         count: how many strengths.
         members: of each fold, the examples that it is trained on.
-        networks: those of the state whose strength it is, such as "generator".
+        network: that of the state whose strength it is, such as "generator".
         seed: of the order of the examples.
         batch_size: images per step of a lane.
         start: the key that all lanes' parameters are drawn from.
@@ -80,7 +80,7 @@ def make_lanes(
     def init(strengths: Float[Array, " strengths"]) -> State:
         fresh = task.init(start)
         lanes = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(members), count, *leaf.shape)), fresh)
-        return with_scales(lanes._replace(step=fresh.step), networks, strengths)
+        return with_scales(lanes._replace(step=fresh.step), network, strengths)
 
     def steps(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
         # Else a gradient with respect to images, as in R1, would come summed over the strengths' devices.
@@ -126,16 +126,15 @@ def stacked(step: Any, rest: Any, template: State) -> Any:
     return jax.tree.map(lambda _: rest, template)._replace(step=step)
 
 
-def with_scale(state: State, networks: Sequence[str], scale: Float[Array, ""]) -> State:
-    """The state with the strength of these networks multiplied by `scale`."""
-    moved = {name: getattr(state, name) for name in networks}
-    return state._replace(**{n: net._replace(opt_state=set_scale(net.opt_state, scale)) for n, net in moved.items()})
+def with_scales(states: State, network: str, scales: Float[Array, " strengths"]) -> State:
+    """Lanes' states with the scale of each strength in this network's penalty."""
 
+    def with_scale(state: State, scale: Float[Array, ""]) -> State:
+        own = getattr(state, network)
+        return state._replace(**{network: own._replace(opt_state=set_scale(own.opt_state, scale))})
 
-def with_scales(states: State, networks: Sequence[str], scales: Float[Array, " strengths"]) -> State:
-    """Lanes' states with the scale of each strength."""
     axis = stacked(None, 0, states)
-    each = jax.vmap(lambda state, scale: with_scale(state, networks, scale), in_axes=(axis, 0), out_axes=axis)
+    each = jax.vmap(with_scale, in_axes=(axis, 0), out_axes=axis)
     return jax.vmap(each, in_axes=(axis, None), out_axes=axis)(states, scales)
 
 

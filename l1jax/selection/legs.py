@@ -1,7 +1,6 @@
 """The path in legs: strengths that train together from one step to another, each leg kept on disk once it is done."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,6 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from l1jax.config import Config
+from l1jax.files import whole, write_json
 from l1jax.selection.judging import Judge, Judged, from_json, to_json
 from l1jax.selection.lanes import Examples, Lanes, Members, keep_lanes, lane, make_lanes, with_scales
 from l1jax.training.checkpoint import open_checkpoints
@@ -59,7 +59,7 @@ class Course(NamedTuple):
 
     experiment: Config  # whose strength is 1
     task: Task
-    networks: tuple[str, ...]
+    network: str
     members: Members
     examples: Examples
     fingerprint: str
@@ -73,7 +73,7 @@ class Course(NamedTuple):
 def make_course(
     experiment: Config,
     task: Task,
-    networks: tuple[str, ...],
+    network: str,
     members: Members,
     examples: Examples,
     fingerprint: str,
@@ -90,14 +90,14 @@ def make_course(
             task,
             count,
             members,
-            networks=networks,
+            network=network,
             seed=experiment.seed,
             batch_size=experiment.batch_size,
             start=stream(experiment.seed, "parameters"),
             devices=jax.devices(),
         )
 
-    return Course(experiment, task, networks, members, examples, fingerprint, judge, folder, console, say, lanes)
+    return Course(experiment, task, network, members, examples, fingerprint, judge, folder, console, say, lanes)
 
 
 def run_leg(course: Course, leg: Leg) -> Rows:
@@ -143,7 +143,7 @@ def train_leg(course: Course, leg: Leg) -> State:
                 if count in compiled:
                     values["seconds_per_step"] = np.asarray((time.perf_counter() - began) / count)
                 compiled.add(count)
-                update(step - leg.first, {"networks": course.networks, **values})
+                update(step - leg.first, {"network": course.network, **values})
                 if step == leg.last or step % every == 0 or requests:
                     checkpoints.save(step, states, 0.0)
         checkpoints.wait()
@@ -158,32 +158,26 @@ def first_states(course: Course, leg: Leg) -> State:
     if leg.origin is None:
         return lanes.init(strengths)
     states = keep_lanes(train_leg(course, leg.origin), leg.kept or range(len(leg.origin.strengths)))
-    states = with_scales(states, course.networks, jnp.asarray(strengths, float))
+    states = with_scales(states, course.network, jnp.asarray(strengths, float))
     return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), states, lanes.template)
 
 
 def summary(values: dict[str, Any]) -> tuple[str, float | None]:
     """Zeros along the path, and the time."""
-    parts = []
-    for network in values["networks"]:
-        zeros = values[f"{network}/sparsity"].mean(axis=0)
-        spread = f"{100 * zeros.min():.1f}" + (f" to {100 * zeros.max():.1f}" if len(zeros) > 1 else "")
-        parts.append(f"{network} {spread} % zeros")
+    network = values["network"]
+    zeros = values[f"{network}/sparsity"].mean(axis=0)
+    spread = f"{100 * zeros.min():.1f}" + (f" to {100 * zeros.max():.1f}" if len(zeros) > 1 else "")
     skipped = values["skipped"].sum()
-    parts += [f"{skipped:.0f} steps skipped"] if skipped else []
+    parts = [f"{network} {spread} % zeros"] + ([f"{skipped:.0f} steps skipped"] if skipped else [])
     seconds = values.get("seconds_per_step")
     return "  ".join(parts), None if seconds is None else float(seconds)
 
 
 def write_rows(folder: Path, rows: Rows) -> None:
-    """Write a leg's results; they appear whole or not at all, and last of all that it is done."""
-    samples = np.stack([[judged.samples for judged in folds] for folds in rows])
-    text = json.dumps([[to_json(judged) for judged in folds] for folds in rows])
-    with open(folder / ".samples.partial", "wb") as file:
-        np.save(file, samples)
-    os.replace(folder / ".samples.partial", folder / "samples.npy")
-    (folder / ".judged.partial").write_text(text, encoding="utf-8")
-    os.replace(folder / ".judged.partial", folder / "judged.json")
+    """Write a leg's results, those last that say that it is done."""
+    with whole(folder / "samples.npy") as partial, partial.open("wb") as file:
+        np.save(file, np.stack([[judged.samples for judged in folds] for folds in rows]))
+    write_json(folder / "judged.json", [[to_json(judged) for judged in folds] for folds in rows])
 
 
 def read_rows(folder: Path) -> Rows | None:

@@ -102,9 +102,7 @@ def open_course(plan: Plan, experiment: Config, data: Data, parts: Parts, place:
     task, model, examples = make_task(experiment, shape), build_model(experiment.model, shape), data[2:]
     judge = make_judge(task, model, plan.network, *examples, parts.held_out, plan.features, experiment.seed)
     folder, fingerprint = place.workdir / "path" / name, data.source.fingerprint
-    return make_course(
-        experiment, task, (plan.network,), parts.members, examples, fingerprint, judge, folder, *place[1:]
-    )
+    return make_course(experiment, task, plan.network, parts.members, examples, fingerprint, judge, folder, *place[1:])
 
 
 def find_strengths(plan: Plan, data: Data, place: Place) -> np.ndarray:

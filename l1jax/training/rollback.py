@@ -6,11 +6,11 @@ checkpoint after that on, the learning rate is in the checkpoint itself.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from l1jax.config import InputError
+from l1jax.files import write_json
 
 FILE = "rollback.json"
 FACTOR = 0.5  # on the learning rate, each time
@@ -73,7 +73,5 @@ def plan_rollback(last: Rollback | None, began: int, checkpoints: list[int], mos
 
 
 def write_rollback(workdir: Path, rollback: Rollback) -> None:
-    """Leave the note whole or not at all."""
-    partial = workdir / f".{FILE}.partial"
-    partial.write_text(json.dumps(rollback._asdict()) + "\n", encoding="utf-8")
-    os.replace(partial, workdir / FILE)
+    """Leave the note."""
+    write_json(workdir / FILE, rollback._asdict())

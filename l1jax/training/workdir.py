@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from l1jax.config import Config, InputError, differences, from_json, to_json
+from l1jax.files import write_json
 
 # Everything a run writes; nothing else in the directory is ever touched.
 OWN = ("config.json", "metrics.jsonl", "checkpoints", "damaged", "samples", "tensorboard", "rollback.json")
@@ -34,10 +35,8 @@ def read_config(directory: Path) -> Config | None:
 
 
 def write_config(directory: Path, experiment: Config) -> None:
-    """Write `config.json` whole or not at all."""
-    partial = directory / ".config.json.partial"
-    partial.write_text(json.dumps(to_json(experiment), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, directory / "config.json")
+    """Write `config.json`."""
+    write_json(directory / "config.json", to_json(experiment))
 
 
 def refuse_other_experiment(found: Config, wanted: Config, where: Path) -> None:

@@ -54,4 +54,4 @@ def course(folder, experiment=GAN, folds=1, say=lambda text: None):
     members = [np.setdiff1d(np.arange(200), own) for own in held_out]
     judge = make_judge(task, model, "generator", images, labels, held_out, "pixels", 0)
     console = Console(file=io.StringIO())
-    return make_course(unit, task, ("generator",), members, (images, labels), fingerprint, judge, folder, console, say)
+    return make_course(unit, task, "generator", members, (images, labels), fingerprint, judge, folder, console, say)

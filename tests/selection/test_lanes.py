@@ -54,7 +54,7 @@ def test_every_lane_ends_as_training_alone_does(experiment, devices):
         in_double_precision(make_task(unit, image_shape(unit.data))),
         len(STRENGTHS),
         MEMBERS,
-        networks=["generator"],
+        network="generator",
         seed=unit.seed,
         batch_size=unit.batch_size,
         start=stream(unit.seed, "parameters"),
