@@ -23,9 +23,14 @@ def test_content_takes_the_name_at_the_end(tmp_path, shared):
 def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(OSError, match="full"), whole(path) as partial:
-        partial.write_text("ne")
-        raise OSError("full")
+
+    def fail():
+        with whole(path) as partial:
+            partial.write_text("ne")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
     assert path.read_text() == "old"
     assert [own.name for own in tmp_path.iterdir()] == ["file"]
 
