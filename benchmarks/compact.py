@@ -13,7 +13,7 @@ real images, held-out ones where the run has them, on the features that `l1jax.e
 import argparse
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,29 +69,34 @@ def at(tree: Any, name: str) -> dict[str, Any]:
     return tree
 
 
-def pruned(model: Compact, share: float) -> Compact:
-    """Without this share of the channels, those of the smallest weights."""
-    params, norms = copy.deepcopy(jax.tree.map(np.asarray, model.params)), {}
+def weakest(model: Compact, share: float) -> dict[str, Any]:
+    """Of each layer, which of its channels are among this share of the smallest."""
+    norms = {}
     for name, repeats in columns(model).items():
-        kernel = at(params, name)["kernel"]
+        kernel = np.asarray(at(model.params, name)["kernel"])
         squares = np.square(kernel).reshape(-1, kernel.shape[-1]).sum(0).reshape(repeats, -1).sum(0)
         norms[name] = np.sqrt(squares) / np.sqrt(squares).mean()
     threshold = np.quantile(np.concatenate(list(norms.values())), share)
-    for name, repeats in columns(model).items():
-        dead = np.tile((norms[name] < threshold) & (norms[name] < norms[name].max()), repeats)
+    return {name: (own < threshold) & (own < own.max()) for name, own in norms.items()}
+
+
+def pruned(model: Compact, share: float) -> Compact:
+    """Without this share of the channels, those of the smallest weights."""
+    params, repeats = copy.deepcopy(jax.tree.map(np.asarray, model.params)), columns(model)
+    for name, dead in weakest(model, share).items():
         own = at(params, name)
         for key in own:
-            own[key] = np.where(dead, 0, own[key])
+            own[key] = np.where(np.tile(dead, repeats[name]), 0, own[key])
     return compact(model.generator, params, model.statistics)
 
 
-def pruned_to(model: Compact, most: int) -> Compact:
-    """Pruned until it takes at most so many FLOPs."""
+def share_for(prune: Callable[[float], Compact], most: int) -> float:
+    """The share of channels that has to go for at most so many FLOPs."""
     low, high = 0.0, 1.0
     for _ in range(10):
         middle = (low + high) / 2
-        low, high = (low, middle) if flops(pruned(model, middle)) <= most else (middle, high)
-    return pruned(model, high)
+        low, high = (low, middle) if flops(prune(middle)) <= most else (middle, high)
+    return high
 
 
 def qualities(run: Trained, models: Mapping[str, Compact], samples: int) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def compare(dense: Path, sparse: Path, options: argparse.Namespace) -> dict[str,
     originals = [as_trained(run) for run in runs]
     folded, smaller = (compact(*original[:3]) for original in originals)
     models = {"dense": originals[0], "dense, folded": folded, "compact": smaller}
-    models["magnitude"] = pruned_to(folded, flops(smaller))
+    models["magnitude"] = pruned(folded, share_for(lambda share: pruned(folded, share), flops(smaller)))
     proof = prove(originals[1], smaller, jax.random.key(0), batch=options.batch, rounds=1)
 
     def call(model: Compact) -> Any:

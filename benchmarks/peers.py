@@ -9,10 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import torch
+from jaxtyping import PyTree
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+
+from l1jax.models import Generator
 
 
 def dcgan(image_size: int, image_channels: int, latent_size: int = 100, channels: int = 64) -> tuple[nn.Module, ...]:
@@ -30,6 +34,34 @@ def dcgan(image_size: int, image_channels: int, latent_size: int = 100, channels
         layers += [nn.Conv2d(inputs, outputs, 4, 2, 1, bias=i == 0)]
         layers += [nn.BatchNorm2d(outputs)] * (i > 0) + [nn.LeakyReLU(0.2)]
     return generator, nn.Sequential(*layers, nn.Flatten(), nn.Linear(start**2 * down[-1], 1))
+
+
+def copied_dcgan(generator: Generator, params: PyTree, statistics: PyTree) -> nn.Sequential:
+    """A DCGAN generator of l1jax, compact or not, with its weights; for latents of shape (batch, latent, 1, 1)."""
+    names = ["project", *sorted(name for name in params if name.startswith("deconv")), "image"]
+    start, layers = generator.image_shape[0] >> len(names) - 1, []
+    for i, name in enumerate(names):
+        kernel = np.asarray(params[name]["kernel"])
+        # A dense layer's columns are the pixels of an image; a transposed kernel is placed the other way round.
+        weight = kernel[::-1, ::-1].transpose(2, 3, 0, 1) if i else kernel.reshape(len(kernel), start, start, -1)
+        weight = weight if i else weight.transpose(0, 3, 1, 2)
+        bias = params[name].get("bias")
+        layer = nn.ConvTranspose2d(*weight.shape[:3], *((2, 1) if i else ()), bias=bias is not None)
+        parts = [(layer.weight, weight)]
+        if layer.bias is not None:
+            each = np.asarray(bias).reshape(-1, weight.shape[1])
+            assert (each == each[0]).all(), f"{name}'s bias differs from pixel to pixel"
+            parts.append((layer.bias, each[0]))
+        layers.append(layer)
+        if f"norm_{i}" in params:
+            norm, own, moments = nn.BatchNorm2d(weight.shape[1]), params[f"norm_{i}"], statistics[f"norm_{i}"]
+            parts += [(norm.weight, own["scale"]), (norm.bias, own["bias"])]
+            parts += [(norm.running_mean, moments["mean"]), (norm.running_var, moments["var"])]
+            layers.append(norm)
+        layers.append(nn.Tanh() if name == "image" else nn.ReLU())
+        for target, value in parts:
+            target.data.copy_(torch.tensor(np.array(value)))
+    return nn.Sequential(*layers).eval()
 
 
 def mlp_gan(image_size: int, image_channels: int, latent_size: int = 100) -> tuple[nn.Module, ...]:

@@ -1,0 +1,105 @@
+"""Channels of a DCGAN generator pruned in the middle of its dense training: a run that goes on without them.
+
+Run:      python benchmarks/prune_run.py --run DENSE --step N --like SPARSE --by magnitude --output PRUNED
+          python -m l1jax.train --workdir PRUNED …   (with the flags of the dense run)
+
+As many channels go as it takes to get to the FLOPs of the sparse run's compact generator: by "magnitude" as in
+`compact.py`, or those that "torch-pruning" takes from the same network in PyTorch (`pip install torch-pruning`; its
+group magnitude, all layers ranked together). The weights that read them become zero, in training and in the
+average, and stay so: the dense run has `--generator.debias-after N`, which keeps what is zero from then on.
+"""
+
+import argparse
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import peers
+import torch
+from compact import as_trained, flops, share_for, weakest
+
+from l1jax.compaction.compacting import Compact, compact
+from l1jax.training.checkpoint import open_checkpoints
+from l1jax.training.trained import open_trained
+
+Dead = dict[str, np.ndarray]  # layer → which of its channels go
+
+
+def by_magnitude(model: Compact, share: float) -> Dead:
+    """Those of the smallest weights, norms folded in."""
+    return weakest(compact(*model[:3]), share)
+
+
+def by_torch_pruning(model: Compact, share: float) -> Dead:
+    """Those that Torch-Pruning takes."""
+    import torch_pruning
+
+    network = peers.copied_dcgan(*model[:3])
+    layers = {str(i): layer for i, layer in enumerate(network) if isinstance(layer, torch.nn.ConvTranspose2d)}
+    names = dict(zip(layers, ["project", *(f"deconv_{i}" for i in range(1, len(layers) - 1)), "image"], strict=True))
+    dead = {name: np.zeros(layers[i].out_channels, bool) for i, name in names.items() if name != "image"}
+    pruner = torch_pruning.pruner.BasePruner(
+        network,
+        torch.zeros(1, model.generator.latent_size, 1, 1),
+        torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        global_pruning=True,
+        pruning_ratio=share,
+        ignored_layers=[network[-2]],
+    )
+    pruner.step()
+    for i, outputs, channels in pruner.pruning_history():
+        assert outputs, f"inputs of layer {i} were pruned"
+        dead[names[i]][channels] = True
+    return dead
+
+
+BY = {"magnitude": by_magnitude, "torch-pruning": by_torch_pruning}
+
+
+def silence(params: Any, dead: Dead) -> Any:
+    """The parameters with zeros wherever these channels are read."""
+    names = [*sorted(dead, key=lambda name: (name != "project", name)), "image"]
+    readers = dict(pairwise(names))
+    changed = {
+        readers[name]: {**params[readers[name]], "kernel": np.where(own[:, None], 0, params[readers[name]]["kernel"])}
+        for name, own in dead.items()
+    }
+    return jax.tree.map(lambda leaf, new: jax.device_put(new.astype(leaf.dtype)), params, {**params, **changed})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="work directory of the dense run")
+    parser.add_argument("--step", type=int, required=True, help="its checkpoint that is pruned")
+    parser.add_argument("--like", type=Path, required=True, help="work directory of the sparse run")
+    parser.add_argument("--by", choices=BY, default="magnitude")
+    parser.add_argument("--output", type=Path, required=True, help="work directory of the pruned run; must be new")
+    options = parser.parse_args(arguments)
+    run, sparse = open_trained(options.run, options.step, print), as_trained(open_trained(options.like, None, print))
+    model, most = as_trained(run), flops(compact(*sparse[:3]))
+
+    def prune(share: float) -> Compact:
+        dead = BY[options.by](model, share)
+        return compact(model.generator, silence(model.params, dead), model.statistics)
+
+    dead = BY[options.by](model, share_for(prune, most))
+    generator, average = run.state.generator, run.state.average
+    state = run.state._replace(
+        generator=generator._replace(params=silence(generator.params, dead)),
+        average=average._replace(params=silence(average.params, dead)),
+    )
+    (options.output / "checkpoints").mkdir(parents=True)
+    shutil.copy(options.run / "config.json", options.output)
+    meta = json.loads((options.run / "checkpoints" / str(run.step) / "meta" / "metadata").read_text())
+    checkpoints = open_checkpoints(options.output, run.experiment, meta["fingerprint"], print)
+    checkpoints.save(run.step, state, np.inf)
+    checkpoints.close()
+    print({name: f"{own.sum()} of {len(own)} channels" for name, own in dead.items()})
+
+
+if __name__ == "__main__":
+    main()
