@@ -1,13 +1,15 @@
 """Sampling speed and quality of compact generators, beside magnitude pruning of channels.
 
-Run:      python benchmarks/compact.py --dense RUN [RUN …] --sparse RUN [RUN …]
+Run:      python benchmarks/compact.py --dense RUN … --sparse RUN … [--magnitude RUN …] [--torch-pruning RUN …]
 
 Each dense run stands beside the sparse one of the same place: the same experiment and seed, without and with a
-group penalty. Of each pair four generators are called in turn: the dense one as trained, the same with its
+group penalty. Of each pair these generators are called in turn: the dense one as trained, the same with its
 norms folded, the sparse one compacted, and the dense one pruned to the FLOPs of that: the channels whose
 weights, norms folded in, have the smallest ℓ2 norm relative to the mean of their layer, over all layers at
-once, at least one left in each (in one shot, with no training afterwards). Quality is the kernel distance to
-real images, held-out ones where the run has them, on the features that `l1jax.evaluate` takes.
+once, at least one left in each, in one shot at the end. Beside them stand dense runs that were pruned in the
+middle of their training by `prune_run.py`, and each DCGAN's generator in PyTorch, eager, with the same weights.
+Quality is the kernel distance to real images, held-out ones where the run has them, on the features that
+`l1jax.evaluate` takes.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from l1jax.build import image_shape
 from l1jax.compaction.compacting import Compact, compact
 from l1jax.compaction.layout import rebuild
 from l1jax.compaction.proof import prove
+from l1jax.config import Dcgan
 from l1jax.data.batches import order
 from l1jax.data.examples import open_examples
 from l1jax.data.source import take
@@ -115,13 +118,36 @@ def qualities(run: Trained, models: Mapping[str, Compact], samples: int) -> dict
     return {"protocol": f"{features.protocol}; {len(real)} real images, {samples} generated", "kernel_distance": found}
 
 
-def compare(dense: Path, sparse: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Speed, size and quality of one pair of runs."""
-    runs = [open_trained(folder, None, print) for folder in (dense, sparse)]
+def in_torch(model: Compact, batch: int) -> Callable[[], Any]:
+    """A call of the DCGAN generator in PyTorch, its output that of ours."""
+    import peers
+    import torch
+
+    network = peers.copied_dcgan(*model[:3])
+    latents = np.array(draw_latents(model.generator, jax.random.key(1), batch))
+    inputs = torch.tensor(latents)[:, :, None, None]
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return network(inputs)
+
+    ours = model.generator.network.apply(model.params, model.statistics, latents, False)[0]
+    np.testing.assert_allclose(call().permute(0, 2, 3, 1), ours, atol=1e-4)
+    return call
+
+
+def compare(dense: Path, sparse: Path, others: Mapping[str, Path], options: argparse.Namespace) -> dict[str, Any]:
+    """Speed, size and quality of one pair of runs, and of the dense one pruned in other ways."""
+    runs = [open_trained(folder, None, print) for folder in (dense, sparse, *others.values())]
     originals = [as_trained(run) for run in runs]
-    folded, smaller = (compact(*original[:3]) for original in originals)
-    models = {"dense": originals[0], "dense, folded": folded, "compact": smaller}
-    models["magnitude"] = pruned(folded, share_for(lambda share: pruned(folded, share), flops(smaller)))
+    folded, smaller, *rest = (compact(*original[:3]) for original in originals)
+    models = {
+        "dense": originals[0],
+        "dense, folded": folded,
+        "compact": smaller,
+        **dict(zip(others, rest, strict=True)),
+    }
+    models["magnitude at the end"] = pruned(folded, share_for(lambda share: pruned(folded, share), flops(smaller)))
     proof = prove(originals[1], smaller, jax.random.key(0), batch=options.batch, rounds=1)
 
     def call(model: Compact) -> Any:
@@ -129,8 +155,11 @@ def compare(dense: Path, sparse: Path, options: argparse.Namespace) -> dict[str,
         latents = draw_latents(model.generator, jax.random.key(1), options.batch)
         return lambda: sampler(Average(model.params, model.statistics), latents)
 
-    seconds = alternate({name: call(model) for name, model in models.items()}, options.rounds)
-    result: dict[str, Any] = {"dense": str(dense), "sparse": str(sparse), "steps": [run.step for run in runs]}
+    calls = {name: call(model) for name, model in models.items()}
+    if isinstance(runs[0].experiment.model, Dcgan):
+        calls |= {f"{name} in PyTorch": in_torch(model, options.batch) for name, model in models.items()}
+    seconds = alternate(calls, options.rounds)
+    result: dict[str, Any] = {"runs": [*map(str, (dense, sparse, *others.values()))], "steps": [r.step for r in runs]}
     result["error"], result["channels"] = proof.error, proof.channels
     result["models"] = {
         name: {
@@ -141,18 +170,23 @@ def compare(dense: Path, sparse: Path, options: argparse.Namespace) -> dict[str,
         }
         for name, model in models.items()
     }
+    for name in calls.keys() - models.keys():
+        own = result["models"][name.removesuffix(" in PyTorch")]
+        own["images_per_second_in_pytorch"] = quartiles(options.batch / seconds[name])
     result["quality"] = qualities(runs[0], models, options.samples)
     return result
 
 
 def table(pairs: list[dict[str, Any]]) -> str:
     """A row for each generator of each pair."""
-    rows = ["| generator | images/s | × dense | FLOPs | bytes | kernel distance |", "|---|---|---|---|---|---|"]
+    head = ("generator", "images/s", "in PyTorch", "× dense", "FLOPs", "bytes", "kernel distance")
+    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for pair in pairs:
         for name, m in pair["models"].items():
             speed, times = m["images_per_second"]["median"], m["times_as_fast_as_dense"]["median"]
-            distance = pair["quality"]["kernel_distance"][name]
-            rows.append(f"| {name} | {speed:,.0f} | {times:.2f} | {m['flops']:,} | {m['bytes']:,} | {distance:.4g} |")
+            peer = m.get("images_per_second_in_pytorch", {"median": float("nan")})["median"]
+            cells = (f"{speed:,.0f}", f"{peer:,.0f}", f"{times:.2f}", f"{m['flops']:,}", f"{m['bytes']:,}")
+            rows.append(f"| {' | '.join((name, *cells))} | {pair['quality']['kernel_distance'][name]:.4g} |")
     return "\n".join(rows)
 
 
@@ -160,14 +194,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dense", type=Path, nargs="+", required=True, help="work directories of dense runs")
     parser.add_argument("--sparse", type=Path, nargs="+", required=True, help="those with a group penalty, in order")
+    parser.add_argument("--magnitude", type=Path, nargs="+", default=[], help="those of the dense ones pruned so")
+    parser.add_argument("--torch-pruning", type=Path, nargs="+", default=[], help="those pruned by Torch-Pruning")
     parser.add_argument("--samples", type=int, default=5_000, help="images that are compared with real ones")
     parser.add_argument("--batch", type=int, default=128, help="images of a call that is timed, at most 128")
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--output", type=Path, default=RESULTS / f"compaction-{jax.default_backend()}.json")
     options = parser.parse_args(arguments)
-    if len(options.dense) != len(options.sparse):
-        parser.error(f"`--dense` and `--sparse` ({len(options.dense)} and {len(options.sparse)} runs) must be pairs.")
-    pairs = [compare(dense, sparse, options) for dense, sparse in zip(options.dense, options.sparse, strict=True)]
+    pruned_by = {"magnitude": options.magnitude, "Torch-Pruning": options.torch_pruning}
+    lengths = {len(runs) for runs in (options.dense, options.sparse, *pruned_by.values()) if runs}
+    if len(lengths) > 1:
+        parser.error(f"each flag must name as many runs as the others; these name {sorted(lengths)}.")
+    pairs = [
+        compare(dense, sparse, {name: runs[i] for name, runs in pruned_by.items() if runs}, options)
+        for i, (dense, sparse) in enumerate(zip(options.dense, options.sparse, strict=True))
+    ]
     command = "python benchmarks/compact.py " + " ".join(arguments or sys.argv[1:])
     write_result(options.output, command, {"batch": options.batch, "rounds": options.rounds, "pairs": pairs})
     print(table(pairs))
