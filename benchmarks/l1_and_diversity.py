@@ -25,7 +25,7 @@ from seeds import CHUNK, keys, start, trainer
 
 import l1jax
 from l1jax.command_line import load_experiment
-from l1jax.config import L1, L2, Adversarial, Balance, Config, ElasticNet, GroupL1, MlpGan, Optimizer
+from l1jax.config import L1, L2, Adversarial, Balance, Config, ElasticNet, GroupL1, MlpGan, Optimizer, Schedule
 from l1jax.data.source import take
 from l1jax.data.sources import open_source
 from l1jax.evaluation import class_coverage, pair_similarity
@@ -113,16 +113,30 @@ def rigged(share: float) -> Variant:
     return Variant(lambda base: base, transformation)
 
 
+def debiased(share: float, penalty: Any) -> Variant:
+    """The target approached over the first half; from three quarters on its zeros are kept and nothing is shrunk."""
+
+    def change(base: Config) -> Config:
+        schedule = Schedule(warmup=base.steps // 2)
+        fields = {"sparsity_target": share, "strength_schedule": schedule, "debias_after": 3 * base.steps // 4}
+        return replace(base, generator=replace(base.generator, penalty=penalty, **fields))
+
+    return Variant(change)
+
+
 START = 1e-4  # strength from which the way to a target begins
 VARIANTS = {
     "dense": generator(),
     "L1, metric prox, 50 %": generator(penalty=L1(START), sparsity_target=0.5),
     "L1, metric prox, 80 %": generator(penalty=L1(START), sparsity_target=0.8),
     "L1, metric prox, 95 %": generator(penalty=L1(START), sparsity_target=0.95),
+    "L1, metric prox, 80 %, slowly, debiased": debiased(0.8, L1(START)),
+    "L1, metric prox, 95 %, slowly, debiased": debiased(0.95, L1(START)),
     "L1, plain prox, 80 %": generator(penalty=L1(START), sparsity_target=0.8, method="plain"),
     "L1, subgradient, 1e-4": generator(penalty=L1(1e-4), method="subgradient"),
     "elastic net, metric prox, 80 %": generator(penalty=ElasticNet(START, 1e-4), sparsity_target=0.8),
     "group L1 on output channels, 80 %": generator(penalty=GroupL1(START), sparsity_target=0.8),
+    "group L1 on output channels, 80 %, slowly, debiased": debiased(0.8, GroupL1(START)),
     "L2, 1e-3": generator(penalty=L2(1e-3)),
     "magnitude pruning, 80 %": pruned(0.8),
     "magnitude pruning, 95 %": pruned(0.95),
