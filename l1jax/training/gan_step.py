@@ -21,10 +21,9 @@ from l1jax.training.parts import (
     all_finite,
     gradient_norms,
     in_parts,
-    keep_if,
     mean_over_devices,
-    move_average,
     named_key,
+    settle,
     update,
     varying,
 )
@@ -138,9 +137,8 @@ def take_step(game: Game, state: GanState, batch: Batch, key: Key[Array, ""]) ->
         metrics["discriminator/balance_ratio"] = balance.ratio
 
     finite = all_finite(*metrics.values())
-    average = move_average(state.average, generator, state.step, game.ema_decay)
-    new = keep_if(finite, GanState(state.step, generator, discriminator, average, controllers), state)
-    return new._replace(step=state.step + 1), {**metrics, "taken": finite.astype(jnp.float32)}
+    new = state._replace(generator=generator, discriminator=discriminator, controllers=controllers)
+    return settle(finite, new, state, game.ema_decay), {**metrics, "taken": finite.astype(jnp.float32)}
 
 
 def draw_examples(

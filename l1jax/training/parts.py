@@ -11,12 +11,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
 from l1jax.models.gan import AXIS
 from l1jax.penalties.sparsity import path_name
-from l1jax.training.state import Average, NetworkState
+from l1jax.training.state import Average, NetworkState, State
 from l1jax.transforms import solution, sparse_average
 
 Tree = TypeVar("Tree")
 Tree2 = TypeVar("Tree2")
 Inputs = TypeVar("Inputs")
+AnyState = TypeVar("AnyState", bound=State)
 
 
 def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
@@ -101,6 +102,22 @@ def all_finite(*scalars: Float[Array, ""]) -> Bool[Array, ""]:
     return jnp.all(jnp.isfinite(jnp.stack(scalars)))
 
 
+def settle(finite: Bool[Array, ""], new: AnyState, old: AnyState, decay: ArrayLike) -> AnyState:
+    """The new state, its average moved, where the step was finite; else the old one. The count goes on.
+
+    Args:
+        finite: whether losses and gradients were.
+        new: what the step led to; its average and count are not looked at.
+        old: what it began with.
+        decay: of the generator's average.
+    """
+    new = keep_if(finite, new._replace(step=old.step, average=old.average), old)
+    # Else compilers compute the whole update once more for the average, and keep two copies of the parameters for it.
+    generator = new.generator._replace(params=jax.lax.optimization_barrier(new.generator.params))
+    average = keep_if(finite, move_average(old.average, generator, old.step, decay), old.average)
+    return new._replace(step=old.step + 1, generator=generator, average=average)
+
+
 def keep_if(finite: Bool[Array, ""], new: Tree, old: Tree) -> Tree:
-    """The new state where the step was finite, else the old one."""
+    """The new values where the step was finite, else the old ones."""
     return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)

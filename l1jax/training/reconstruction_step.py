@@ -13,9 +13,8 @@ from l1jax.training.parts import (
     all_finite,
     gradient_norms,
     in_parts,
-    keep_if,
-    move_average,
     named_key,
+    settle,
     update,
     varying,
 )
@@ -89,8 +88,7 @@ def reconstruction_step(
         network = update(state.generator, grads, statistics, tx)
 
         finite = all_finite(*metrics.values())
-        average = move_average(state.average, network, state.step, ema_decay)
-        new = keep_if(finite, GeneratorState(state.step, network, average), state)._replace(step=state.step + 1)
+        new = settle(finite, state._replace(generator=network), state, ema_decay)
         return new, {**metrics, "taken": finite.astype(jnp.float32)}
 
     return step

@@ -15,7 +15,7 @@ from l1jax.objectives.variational import (
     log_weights,
     negative_elbo,
 )
-from l1jax.training.parts import agree, all_finite, gradient_norms, in_parts, keep_if, move_average, update, varying
+from l1jax.training.parts import agree, all_finite, gradient_norms, in_parts, settle, update, varying
 from l1jax.training.state import Average, Metrics, NetworkState, VaeState
 
 
@@ -111,9 +111,7 @@ def vae_step(
         decoder = update(state.generator, grads[1], statistics[1], decoder_tx)
 
         finite = all_finite(*metrics.values())
-        average = move_average(state.average, decoder, state.step, ema_decay)
-        new = VaeState(state.step, encoder, decoder, average)
-        new = keep_if(finite, new, state)._replace(step=state.step + 1)
+        new = settle(finite, state._replace(encoder=encoder, generator=decoder), state, ema_decay)
         return new, {**metrics, "taken": finite.astype(jnp.float32)}
 
     return step
