@@ -41,9 +41,16 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 install_import_hook("l1jax", "typechecker.check")
 
 
+LONG = (
+    "test_resume", "test_train", "test_digits", "test_parallel", "test_contracts", "test_legs", "test_evaluate",
+    "test_devices_with_terms", "test_optimum",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items):
-    """The long ones first, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The long files first, so that no worker is left alone with one at the end: workers take whole files."""
+    turns = {name: turn for turn, name in enumerate(LONG)}
+    items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
 
 
 @pytest.hookimpl(hookwrapper=True)
