@@ -16,8 +16,7 @@ from l1jax.config import InputError
 
 TINY = (
     "--steps 12 --log-every 4 --sample-every 6 --checkpoint-every 12 --batch-size 16 --model.latent-size 4 "
-    "--model.generator-hidden 8 --model.discriminator-hidden 8 --generator.penalty.strength 3e-2 "
-    "--objective.r1 0 --objective.r2 0"
+    "--model.generator-hidden 8 --model.discriminator-hidden 8 --generator.penalty.strength 3e-2"
 ).split()
 
 
