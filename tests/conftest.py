@@ -63,6 +63,15 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"skipped, but nothing may be: {report.longrepr}"
 
 
+@pytest.fixture(scope="module")
+def one_device():
+    """A machine with one device, for command lines of which no more is asked: their programs compile in less time."""
+    devices = jax.devices()[:1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "devices", lambda *_: devices)
+        yield
+
+
 @pytest.fixture
 def x64():
     """64-bit numbers for the length of a test."""

@@ -14,6 +14,8 @@ from l1jax.config import InputError
 from l1jax.training.task import make_task
 from l1jax.training.trained import Trained
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory):

@@ -2,14 +2,12 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from l1jax import sample, train
 from l1jax.config import InputError
-from l1jax.training import run as training
 
 TINY = (
     "--model.classes 10 --model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 "
@@ -18,12 +16,7 @@ TINY = (
 ).split()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_device():
-    """Enough here, and compiled in less time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "find_devices", lambda: jax.devices()[:1])
-        yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,8 @@ from l1jax.reporting import sample_picture
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.task import stream
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 LATENTS = jax.random.normal(jax.random.key(0), (2, 50, 8))

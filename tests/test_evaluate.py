@@ -8,6 +8,8 @@ import pytest
 from l1jax import evaluate, train
 from l1jax.config import InputError
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

@@ -16,6 +16,8 @@ from l1jax.compaction.opened import Opened
 from l1jax.config import InputError
 from l1jax.training.state import Average
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 EVALUATION = {
     "step": 20,
     "protocol": {"real": "64 training images", "generated": "64 of the averaged generator"},

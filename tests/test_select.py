@@ -9,6 +9,8 @@ from PIL import Image
 from l1jax import sample, select
 from l1jax.config import InputError
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 TINY = (
     "--config vae_digits --model.latent-size 3 --model.hidden 12 --batch-size 16 --steps 6 --log-every 3 "
     "--sample-every 6 --checkpoint-every 6 --generator.learning-rate 5e-3"

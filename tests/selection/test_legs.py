@@ -13,6 +13,8 @@ from l1jax.selection.legs import Interrupted, Leg, read_rows, run_leg, train_leg
 from l1jax.selection.search import Sizes, bisected, one_by_one, scores, together
 from l1jax.transforms import strength
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 SIZES = Sizes(400, 1000)
 

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import pytest
 
 from l1jax import train
@@ -24,12 +23,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_device():
-    """Enough here, and compiled in less time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "find_devices", lambda: jax.devices()[:1])
-        yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def run(workdir, *more):
