@@ -1,11 +1,15 @@
-"""Does L1 in a generator make its images more diverse? The default experiment, with and without, and its rivals.
+"""Does L1 in a generator make its images more diverse? One experiment with and without, and its rivals.
 
-    python benchmarks/l1_and_diversity.py [--steps 10000] [--seeds 3] [--only NAME …]   # goes on where it stopped
-    python benchmarks/l1_and_diversity.py --page                                        # fills the page's tables alone
+    python benchmarks/l1_and_diversity.py --data digits [--steps N] [--seeds N] [--only NAME …]
+    python benchmarks/l1_and_diversity.py --data mnist --path FOLDER  # or faces; grid and ring need no path
+    python benchmarks/l1_and_diversity.py --page                      # fills the page alone
 
-Every variant trains the dense GAN of `experiments/digits.py` on scikit-learn's digits, all seeds in one program;
-methods that reach a share of zeros are compared at the same share. 1,797 images of the averaged generator are judged
-against the 1,797 real ones, on the features of a classifier of the digits and by the classes that it sees.
+A run that was stopped goes on with the variants that are missing.
+
+Every variant trains the same experiment, all seeds in one program; methods that reach a share of zeros are compared at
+the same share. Images of the averaged generator are judged against as many real ones, on the features of a classifier
+of the labelled images (faces: fixed random convolutions) and by the classes that it sees; points by the modes that they
+reach.
 """
 
 import argparse
@@ -20,229 +24,174 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from measure import RESULTS, write_result
+from gaussians import POINTS
+from gaussians import judge as judge_points
+from l1_and_diversity_report import result_file, write_page
+from l1_and_diversity_variants import VARIANTS, Variant
+from measure import write_result
 from seeds import CHUNK, keys, start, trainer
 
-import l1jax
 from l1jax.command_line import load_experiment
-from l1jax.config import L1, L2, Adversarial, Balance, Config, ElasticNet, GroupL1, MlpGan, Optimizer, Schedule
+from l1jax.config import L1, Config, Dcgan, IdxData, ImageData, MixtureData, Optimizer, Schedule
+from l1jax.data.batches import order
+from l1jax.data.mixtures import MIXTURES, draw
 from l1jax.data.source import take
 from l1jax.data.sources import open_source
 from l1jax.evaluation import class_coverage, pair_similarity
 from l1jax.evaluation.classifier import classifier_features, predict, train_classifier
-from l1jax.evaluation.features import extract_all
+from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.training import task as tasks
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.state import Average
+from l1jax.training.state import GanState, Task
 
-RESULT = RESULTS / f"l1_and_diversity-{jax.default_backend()}.json"
-PAGE = Path(__file__).parent.parent / "docs" / "l1_and_diversity.md"
-KERNELS = r"(^|/)kernel$"
-ROWS = ("zeros", "frechet_distance", "kernel_distance", "precision", "recall", "coverage", "ms_ssim", "reverse_kl")
+JUDGED = 5_000  # images, where there are so many
 
 
-class Variant(NamedTuple):
-    """What is changed in the experiment, and the generator's transformation if no configuration has it."""
+class Subject(NamedTuple):
+    """A dense experiment, what it is trained on, and how one seed of it is judged."""
 
-    change: Callable[[Config], Config]
-    transformation: Callable[[Config], optax.GradientTransformation] | None = None
-
-
-def generator(**fields: Any) -> Variant:
-    """Other fields of the generator's optimiser."""
-    return Variant(lambda base: replace(base, generator=replace(base.generator, **fields)))
+    experiment: Config
+    examples: np.ndarray
+    judge: Callable[[Task], Callable[[GanState, int], dict[str, float]]]
+    criterion: str  # the score that early stopping looks at
+    protocol: str
 
 
-def both(balance: bool = False, **fields: Any) -> Variant:
-    """Other fields of both optimisers."""
-
-    def change(base: Config) -> Config:
-        assert isinstance(base.objective, Adversarial)
-        assert base.discriminator is not None
-        objective = replace(base.objective, balance=Balance() if balance else None)
-        discriminator = replace(base.discriminator, **({"penalty": L1(1e-5)} if balance else fields))
-        return replace(
-            base, objective=objective, generator=replace(base.generator, **fields), discriminator=discriminator
-        )
-
-    return Variant(change)
+def digits(steps: int, path: str) -> Subject:
+    return images(load_experiment("digits"), steps)
 
 
-def discriminator(**fields: Any) -> Variant:
-    """Other fields of the discriminator's optimiser, the generator dense."""
-
-    def change(base: Config) -> Config:
-        assert base.discriminator is not None
-        return replace(base, discriminator=replace(base.discriminator, **fields))
-
-    return Variant(change)
+def mnist(steps: int, path: str) -> Subject:
+    return images(
+        replace(load_experiment("mnist"), data=IdxData(path), model=Dcgan(latent_size=64, channels=16)), steps
+    )
 
 
-def dropout(share: float) -> Variant:
-    """Dropout in the discriminator."""
-
-    def change(base: Config) -> Config:
-        assert isinstance(base.model, MlpGan)
-        return replace(base, model=replace(base.model, dropout=share))
-
-    return Variant(change)
+def faces(steps: int, path: str) -> Subject:
+    data, model = ImageData(path, image_size=64, channels=1), Dcgan(latent_size=100, channels=16)
+    return images(replace(load_experiment("faces"), data=data, model=model, batch_size=32), steps)
 
 
-def adam(optimizer: Optimizer) -> optax.GradientTransformation:
-    return optax.adam(optimizer.learning_rate, optimizer.b1, optimizer.b2)
+def grid(steps: int, path: str) -> Subject:
+    return points("grid", steps)
 
 
-def pruned(share: float) -> Variant:
-    """The smallest kernel entries pruned gradually over the first three quarters."""
-
-    def transformation(base: Config) -> optax.GradientTransformation:
-        schedule = optax.polynomial_schedule(0.0, share, 3, 3 * base.steps // 4)
-        return optax.chain(adam(base.generator), l1jax.magnitude_pruning(schedule, 100, KERNELS))
-
-    return Variant(lambda base: base, transformation)
+def ring(steps: int, path: str) -> Subject:
+    return points("ring", steps)
 
 
-def rigged(share: float) -> Variant:
-    """RigL over the first three quarters."""
-
-    def transformation(base: Config) -> optax.GradientTransformation:
-        return l1jax.rigl(adam(base.generator), share, stop=3 * base.steps // 4, pattern=KERNELS)
-
-    return Variant(lambda base: base, transformation)
+SUBJECTS = {"digits": digits, "mnist": mnist, "faces": faces, "grid": grid, "ring": ring}
 
 
-def debiased(share: float, penalty: Any) -> Variant:
-    """The target approached over the first half; from three quarters on its zeros are kept and nothing is shrunk."""
-
-    def change(base: Config) -> Config:
-        schedule = Schedule(warmup=base.steps // 2)
-        fields = {"sparsity_target": share, "strength_schedule": schedule, "debias_after": 3 * base.steps // 4}
-        return replace(base, generator=replace(base.generator, penalty=penalty, **fields))
-
-    return Variant(change)
+def dense(experiment: Config, steps: int) -> Config:
+    """Without its penalty, and of another length."""
+    return replace(experiment, steps=steps, generator=replace(experiment.generator, penalty=L1(0.0)))
 
 
-START = 1e-4  # strength from which the way to a target begins
-VARIANTS = {
-    "dense": generator(),
-    "L1, metric prox, 50 %": generator(penalty=L1(START), sparsity_target=0.5),
-    "L1, metric prox, 80 %": generator(penalty=L1(START), sparsity_target=0.8),
-    "L1, metric prox, 95 %": generator(penalty=L1(START), sparsity_target=0.95),
-    "L1, metric prox, 80 %, slowly, debiased": debiased(0.8, L1(START)),
-    "L1, metric prox, 95 %, slowly, debiased": debiased(0.95, L1(START)),
-    "L1, plain prox, 80 %": generator(penalty=L1(START), sparsity_target=0.8, method="plain"),
-    "L1, subgradient, 1e-4": generator(penalty=L1(1e-4), method="subgradient"),
-    "elastic net, metric prox, 80 %": generator(penalty=ElasticNet(START, 1e-4), sparsity_target=0.8),
-    "group L1 on output channels, 80 %": generator(penalty=GroupL1(START), sparsity_target=0.8),
-    "group L1 on output channels, 80 %, slowly, debiased": debiased(0.8, GroupL1(START)),
-    "L2, 1e-3": generator(penalty=L2(1e-3)),
-    "magnitude pruning, 80 %": pruned(0.8),
-    "magnitude pruning, 95 %": pruned(0.95),
-    "RigL, 80 %": rigged(0.8),
-    "RigL, 95 %": rigged(0.95),
-    "dropout in the discriminator, 30 %": dropout(0.3),
-    "L1 on the discriminator, 50 %": discriminator(penalty=L1(START), sparsity_target=0.5),
-    "L1 on both, 80 %": both(penalty=L1(START), sparsity_target=0.8),
-    "L1, metric prox, 80 %, balanced": both(balance=True, penalty=L1(START), sparsity_target=0.8),
-}
+def images(experiment: Config, steps: int) -> Subject:
+    """Images, seen by a classifier of them if they have labels; the same one every time."""
+    source = open_source(experiment.data)
+    examples = take(source, np.arange(source.length))
+    chosen = order(0, 0, min(JUDGED, source.length), source.length)
+    labels, classifier, features = source.labels, None, random_features()
+    if labels is not None:
+        classifier = train_classifier(examples, labels)
+        features = classifier_features(classifier)
+    seen = extract_all(features, examples[chosen])
+
+    def judge(task: Task) -> Callable[[GanState, int], dict[str, float]]:
+        sampler = make_sampler(task.generator)
+
+        def scores(state: GanState, seed: int) -> dict[str, float]:
+            latents = draw_latents(task.generator, tasks.stream(seed, "evaluation"), len(chosen))
+            generated = sampler(state.average, latents)
+            found = feature_scores(seen, extract_all(features, generated), seed)
+            if classifier is not None:
+                classes = class_coverage(predict(classifier, generated), np.bincount(np.asarray(labels)[chosen]))
+                found |= {"modes": float(classes.modes), "reverse_kl": float(classes.reverse_kl)}
+            zeros = count_zeros(state.average.params).sparsity
+            return {"zeros": zeros, **found, "ms_ssim": float(pair_similarity(generated, pairs=500, seed=seed).mean)}
+
+        return scores
+
+    protocol = f"{len(chosen)} real images and as many generated ones of each seed, {features.protocol}"
+    return Subject(dense(experiment, steps), examples, judge, "kernel_distance", protocol)
 
 
-class Judge(NamedTuple):
-    """The real digits, and how they are seen."""
+def points(shape: str, steps: int) -> Subject:
+    """Points of a mixture, as `gaussians.py` has them; the learning rate falls to the end of a shorter training too."""
+    falling = Schedule("cosine", steps=steps, end=0.01)
+    experiment = replace(load_experiment("gaussians"), data=MixtureData(shape))  # type: ignore[arg-type]
+    adversary = replace(experiment.discriminator, learning_rate_schedule=falling)  # type: ignore[type-var]
+    own = replace(experiment.generator, learning_rate_schedule=falling)
+    mixture = MIXTURES[shape]()
+    examples, _ = draw(mixture, POINTS, 0)
 
-    images: np.ndarray
-    labels: np.ndarray
-    classifier: Any
-    seen: Any
+    def judge(task: Task) -> Callable[[GanState, int], dict[str, float]]:
+        judged = jax.jit(lambda state, key: judge_points(task, mixture, state, key))
 
-    def scores(self, generated: np.ndarray, seed: int) -> dict[str, float]:
-        """Numbers of one seed's images."""
-        found = feature_scores(self.seen, extract_all(classifier_features(self.classifier), generated), seed)
-        classes = class_coverage(predict(self.classifier, generated), np.bincount(self.labels))
-        found |= {"modes": float(classes.modes), "reverse_kl": float(classes.reverse_kl)}
-        return {**found, "ms_ssim": float(pair_similarity(generated, pairs=500, seed=seed).mean)}
+        def scores(state: GanState, seed: int) -> dict[str, float]:
+            coverage, zeros = judged(state, tasks.stream(seed, "samples"))
+            return {"zeros": float(zeros), **{name: float(value) for name, value in coverage._asdict().items()}}
 
+        return scores
 
-def make_judge() -> Judge:
-    """Train the classifier, the same every time."""
-    source = open_source(load_experiment("digits").data)
-    assert source.labels is not None
-    images = take(source, np.arange(source.length))
-    classifier = train_classifier(images, source.labels)
-    return Judge(images, source.labels, classifier, extract_all(classifier_features(classifier), images))
+    changed = dense(replace(experiment, generator=own, discriminator=adversary), steps)
+    return Subject(changed, examples.reshape(-1, 1, 1, 2), judge, "reverse_kl", "2,500 points of each seed")
 
 
-def fit(variant: Variant, steps: int, seeds: int, judge: Judge) -> dict[str, list[float]]:
+def fit(variant: Variant, subject: Subject, seeds: int) -> dict[str, list[float]]:
     """Train all seeds of a variant; every score of each seed."""
-    experiment = replace(load_experiment("digits"), steps=steps)
-    dense = replace(experiment, generator=replace(experiment.generator, penalty=L1(0.0)))
-    experiment, build = variant.change(dense), tasks.build_optimizer
+    experiment, build = variant.change(subject.experiment), tasks.build_optimizer
 
     def building(optimizer: Optimizer, *rest: Any) -> optax.GradientTransformation:
-        ours = variant.transformation is not None and optimizer is experiment.generator
-        return variant.transformation(experiment) if ours else build(optimizer, *rest)
+        inner = build(optimizer, *rest)
+        return variant.wrap(inner, experiment) if variant.wrap and optimizer is experiment.generator else inner
 
     with mock.patch.object(tasks, "build_optimizer", building):
-        task = tasks.make_task(experiment, judge.images.shape[1:])
-    train, states = trainer(task, jnp.asarray(judge.images), experiment.batch_size), start(task, seeds)
-    for _ in range(steps // CHUNK):
+        task = tasks.make_task(experiment, subject.examples.shape[1:])
+    train, states = trainer(task, jnp.asarray(subject.examples), experiment.batch_size), start(task, seeds)
+    judge = subject.judge(task)
+    looks: list[list[dict[str, float]]] = []
+    for step in range(CHUNK, experiment.steps + 1, CHUNK):
         states = train(states, keys(seeds, "training"))
-    sampler, found = make_sampler(task.generator), []
-    for seed in range(seeds):
-        average = Average(*jax.tree.map(lambda leaf, seed=seed: leaf[seed], tuple(states.average)))
-        latents = draw_latents(task.generator, tasks.stream(seed, "evaluation"), len(judge.images))
-        zeros = count_zeros(average.params).sparsity
-        found.append({"zeros": zeros, **judge.scores(sampler(average, latents), seed)})
-    return {name: [own[name] for own in found] for name in found[0]}
-
-
-def table(variants: dict[str, dict[str, list[float]]]) -> str:
-    """Mean ± deviation of each score, a row for each variant."""
-    heads = ("variant", "zeros, %", "Fréchet ↓", "kernel ↓", "precision ↑", "recall ↑", "coverage ↑", "MS-SSIM", "KL ↓")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for name, scores in variants.items():
-        cells = []
-        for row in ROWS:
-            each = np.asarray(scores[row]) * (100 if row == "zeros" else 1)
-            digits = 1 if row == "zeros" else 3 if row in ("kernel_distance", "reverse_kl") else 2
-            cells.append(f"{each.mean():.{digits}f} ± {each.std(ddof=1):.{digits}f}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def fill(page: str, text: str) -> str:
-    """The page with its table replaced."""
-    before, rest = page.split("<!-- table -->\n")
-    return f"{before}<!-- table -->\n\n{text}\n\n{rest[rest.index('<!-- end -->') :]}"
+        if variant.early or step == experiment.steps:
+            each = [jax.tree.map(lambda leaf, seed=seed: leaf[seed], states) for seed in range(seeds)]
+            looks.append([judge(state, seed) for seed, state in enumerate(each)])
+    best = [min(own, key=lambda scores: scores[subject.criterion]) for own in zip(*looks, strict=True)]
+    return {name: [own[name] for own in best] for name in best[0]}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--data", choices=SUBJECTS, default="digits")
+    parser.add_argument("--path", default="", help="where the images of mnist or faces lie")
     parser.add_argument("--steps", type=int, default=10_000, help=f"a multiple of {CHUNK}")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help="these variants alone")
-    parser.add_argument("--output", type=Path, default=RESULT)
-    parser.add_argument("--page", action="store_true", help="fill the page's table from the kept result")
+    parser.add_argument("--output", type=Path, help="default: a file of each data in the results' folder")
+    parser.add_argument("--page", action="store_true", help="fill the page's tables and plot from the kept results")
     options = parser.parse_args(arguments)
     if options.page:
-        PAGE.write_text(fill(PAGE.read_text(), table(json.loads(options.output.read_text())["variants"])))
+        write_page(SUBJECTS)
         return
-    setting = {"steps": options.steps, "seeds": options.seeds}
-    kept = json.loads(options.output.read_text()) if options.output.exists() else {}
+    output = options.output or result_file(options.data)
+    setting = {"data": options.data, "steps": options.steps, "seeds": options.seeds}
+    kept = json.loads(output.read_text()) if output.exists() else {}
     done = kept["variants"] if {name: kept.get(name) for name in setting} == setting else {}
-    judge = make_judge()
+    subject = SUBJECTS[options.data](options.steps, options.path)
     for name in options.only or VARIANTS:
         if name in done:
             continue
-        done[name] = fit(VARIANTS[name], **setting, judge=judge)
-        means = {row: round(float(np.mean(values)), 4) for row, values in done[name].items()}
-        print(name, means, flush=True)
+        done[name] = fit(VARIANTS[name], subject, options.seeds)
+        print(name, {row: round(float(np.mean(values)), 4) for row, values in done[name].items()}, flush=True)
         ordered = {name: done[name] for name in VARIANTS if name in done}
-        command = f"python benchmarks/l1_and_diversity.py --steps {options.steps} --seeds {options.seeds}"
-        protocol = classifier_features(judge.classifier).protocol
-        write_result(options.output, command, {**setting, "features": protocol, "variants": ordered})
+        command = "python benchmarks/l1_and_diversity.py " + " ".join(
+            f"--{key} {value}" for key, value in setting.items()
+        )
+        write_result(output, command, {**setting, "protocol": subject.protocol, "variants": ordered})
 
 
 if __name__ == "__main__":

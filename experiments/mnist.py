@@ -1,8 +1,8 @@
 """DCGAN on MNIST, or Fashion-MNIST, with an L1-proximal generator.
 
 Run:      python -m l1jax.train --config mnist --data.path FOLDER_OF_IDX_FILES --workdir runs/mnist
-Measured: 1,500 of the 20,000 steps, 102 s on 2 busy CPU cores (JAX 0.10.2): most samples are digits, kernel distance on
-          pixels .02; zeros only begin (1.4 %)
+Measured: all 20,000 steps, 12 minutes on 1 CPU core (JAX 0.10.2), finite throughout: most samples are clean digits, kernel
+          distance on pixels .011; 4.2 % zeros
 """
 
 from l1jax.config import L1, Adversarial, Config, Dcgan, IdxData, Optimizer

@@ -1,8 +1,8 @@
 """Stacked MNIST, three random digits as the channels of one image (1,000 modes), with an L1-proximal generator.
 
 Run:      python -m l1jax.train --config stacked_mnist --data.path FOLDER_OF_IDX_FILES --workdir runs/stacked_mnist
-Measured: 4,000 of the 20,000 steps, 3 minutes on 2 busy CPU cores (JAX 0.10.2): coloured digits emerge, kernel distance
-          on pixels .007; zeros only begin (0.03 %)
+Measured: all 20,000 steps, 18 minutes on 1 busy CPU core (JAX 0.10.2), finite throughout: coloured digits, kernel
+          distance on pixels .003; 0.2 % zeros
 """
 
 from l1jax.config import L1, Adversarial, Config, Dcgan, Optimizer, StackedData
