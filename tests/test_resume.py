@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -97,10 +98,10 @@ def unfinished(workdir: Path) -> set[tuple[str, int]]:
     return found
 
 
-def save_begins(process: ForkServerProcess, workdir: Path, left: set[tuple[str, int]]) -> bool:
-    """Wait until a checkpoint is being written that was not `left` by an earlier run, or the process has ended."""
+def until(process: ForkServerProcess, happened: Callable[[], object]) -> bool:
+    """Wait until something has happened, or the process has ended."""
     while process.is_alive():
-        if unfinished(workdir) - left:
+        if happened():
             return True
         time.sleep(0.0005)
     return False
@@ -116,13 +117,16 @@ def rewind(workdir: Path) -> None:
 def test_kill_minus_nine_at_25_moments_changes_nothing(uninterrupted, tmp_path):
     workdir, choose = tmp_path / "run", random.Random(0)
     lives = during_saves = resumptions = 0
-    until_save = 0.0  # seconds from a start to its first save, so that half of the other kills come later than that
+    until_save = 0.0  # seconds from a start to its first save: half of the kills at any time come later than that
     while lives < KILLS:
         before, left, began = committed(workdir), unfinished(workdir), time.monotonic()
         process = start(workdir)
-        if lives % 2 == 0:
-            if save_begins(process, workdir, left):
+        if lives % 3 == 0:
+            if until(process, lambda left=left: unfinished(workdir) - left):
                 during_saves, until_save = during_saves + 1, time.monotonic() - began
+        elif lives % 3 == 1:
+            until(process, lambda before=before: committed(workdir) != before)  # else a slow machine might never resume
+            time.sleep(choose.uniform(0, 0.05))
         else:
             time.sleep(choose.uniform(0, 2 * until_save))
         process.kill()
