@@ -8,8 +8,9 @@ training does, many steps in one compiled call on images that stay on the device
 with the L1 penalty's proximal Adam on the generator. PyTorch runs the same networks (`peers.py`), eager and
 compiled, channels first and last; the best of these is compared. All take turns in one process, so that all
 see the same machine. Memory and start-up are measured in fresh processes: the peak of resident memory over
-that before the networks are built (on a GPU, the allocator's peak), and the seconds to the end of the first
-step with an empty and with a filled compilation cache, of l1jax and of the best peer.
+that before the networks are built (on a GPU, the allocator's peak), and, with an empty and with a filled compilation
+cache, the seconds to the end of the first call and how much longer than a later one that call took, which is what
+compiling the step costs, of l1jax and of the best peer.
 """
 
 import argparse
@@ -36,6 +37,7 @@ import l1jax
 from l1jax import config
 from l1jax.data.batches import resident_feed
 from l1jax.training import task as tasks
+from l1jax.training.compilation import jit_once
 from l1jax.training.parallel import make_runner
 from l1jax.transforms.learning_rate import with_learning_rate
 
@@ -103,7 +105,7 @@ def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool
     feed = resident_feed(images(case), 0, task.draws, batch)
     runner = make_runner(task, feed, jax.devices()[:1])
     key, resident = jax.random.key(0), runner.replicate(feed.resident)
-    current = {"state": runner.replicate(jax.jit(task.init)(key))}
+    current = {"state": runner.replicate(jit_once(task.init)(key))}
 
     def run() -> None:
         current["state"], metrics = runner.run(current["state"], resident, feed.chunk(0, case.steps), key)
@@ -154,13 +156,19 @@ def variants(case: Case, batch: int, dtype: str) -> dict[str, Callable[[], Calla
 
 
 def start(case: Case, batch: int, dtype: str, name: str) -> dict[str, float]:
-    """In this fresh process: seconds to the end of the first call, and the peak of memory over three."""
-    before, begin = _resident_mib("VmRSS"), time.perf_counter()
+    """In this fresh process: peak memory over three calls, seconds to the end of the first, and of its compiling."""
+    before, times = _resident_mib("VmRSS"), [time.perf_counter()]
     run = variants(case, batch, dtype)[name]()
-    run()
-    seconds = time.perf_counter() - begin
-    run(), run()
-    return {"first_call_seconds": seconds, "peak_mib": _peak_mib(name) or _resident_mib("VmHWM") - before}
+    times.append(time.perf_counter())
+    for _ in range(3):
+        run()
+        times.append(time.perf_counter())
+    first, _, later = np.diff(times)[1:]
+    return {
+        "peak_mib": _peak_mib(name) or _resident_mib("VmHWM") - before,
+        "first_call_seconds": times[2] - times[0],
+        "compile_seconds": first - later,
+    }
 
 
 def _resident_mib(field: str) -> float:
@@ -192,11 +200,8 @@ def in_fresh_process(name: str, variant: str, batch: int, dtype: str) -> dict[st
             json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout)
             for _ in range(2)
         ]
-    return {
-        "peak_mib": runs[0]["peak_mib"],
-        "first_call_seconds": runs[0]["first_call_seconds"],
-        "first_call_seconds_cached": runs[1]["first_call_seconds"],
-    }
+    cached = {f"{name}_cached": value for name, value in runs[1].items() if name != "peak_mib"}
+    return runs[0] | cached
 
 
 def measured(case: Case, batch: int, dtype: str, pairs: int, chosen: list[str] | None) -> dict:
@@ -225,6 +230,7 @@ def show(name: str, result: dict) -> None:
             print(f"  {variant:32s} {speed['median']:9.1f} images/s  {ratio['median']:5.2f} × ({spread})")
             if "peak_mib" in row:
                 seconds = f"{row['first_call_seconds']:.1f} s, cached {row['first_call_seconds_cached']:.1f} s"
+                seconds += f"; compiling {row['compile_seconds']:.1f} s, cached {row['compile_seconds_cached']:.1f} s"
                 print(f"  {'':32s} peak {row['peak_mib']:.0f} MiB, first call {seconds}")
     if "proximal_over_plain" in result:
         print(f"  proximal step over plain: {result['proximal_over_plain']['median']:.3f}", flush=True)

@@ -27,7 +27,7 @@ from rich.console import Console
 
 from l1jax import config as configuration
 from l1jax.config import Config, InputError, Optimizer, check, kinds, switch_kind
-from l1jax.training.compilation_cache import use_compilation_cache
+from l1jax.training.compilation import use_compilation_cache
 
 Options = TypeVar("Options")
 KIND_FIELDS = ("data", "model", "objective")

@@ -1,18 +1,15 @@
 """What training looks at now and then besides its metrics: whether the generator is well."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
 from l1jax.evaluation.health import alarms, dead_units, diversity, output_sparsity, saturation
 from l1jax.models import Generator, from_uint8
 from l1jax.models.summary import layers
+from l1jax.training.compilation import jit_once
 from l1jax.training.state import Metrics, State
-
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled once, run rarely
 
 
 def make_probe(
@@ -25,7 +22,7 @@ def make_probe(
     """
     rows = layers(generator.network.init)
 
-    @partial(jax.jit, compiler_options=QUICK if jax.default_backend() == "cpu" else None)
+    @jit_once
     def probe(
         state: State, real: Shaped[Array, "n h w c"], latents: Float[Array, "batch latent"], key: Key[Array, ""]
     ) -> Metrics:

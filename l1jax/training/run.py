@@ -19,6 +19,7 @@ from l1jax.data.examples import open_examples
 from l1jax.data.source import Source, take
 from l1jax.data.streaming import streaming_feed
 from l1jax.training.checkpoint import Checkpoints, open_checkpoints
+from l1jax.training.compilation import jit_once
 from l1jax.training.judge import EVALUATED, JUDGED
 from l1jax.training.log import open_log
 from l1jax.training.loop import NotFinite, Stopped, train
@@ -233,7 +234,7 @@ def start(job: Job) -> tuple[int, State]:
     example = job.runner.replicate(np.zeros(()))
     first, state = job.checkpoints.restore(
         jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=example.sharding), job.template)
-    ) or (0, jax.jit(job.task.init)(stream(job.experiment.seed, "parameters")))
+    ) or (0, jit_once(job.task.init)(stream(job.experiment.seed, "parameters")))
     if rollback and first <= rollback.step:
         state = set_learning_rate_scale(state, rollback.learning_rate_scale)
     return first, job.runner.replicate(state)

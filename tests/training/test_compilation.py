@@ -4,9 +4,11 @@ import os
 import zlib
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from l1jax.training.compilation_cache import tidy, use_compilation_cache
+from l1jax.training.compilation import jit_once, tidy, use_compilation_cache
 
 SETTINGS = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", "jax_persistent_cache_min_compile_time_secs")
 
@@ -62,3 +64,10 @@ def test_it_is_not_used_where_it_should_not_be(tmp_path, monkeypatch, settings, 
         (tmp_path / "l1jax").write_text("")
     use_compilation_cache()
     assert jax.config.jax_compilation_cache_dir == chosen
+
+
+def test_what_runs_once_is_computed_all_the_same():
+    x = np.linspace(-2, 2, 12).reshape(3, 4)
+    found = jit_once(lambda x: {"product": x @ x.T, "tanh": jnp.tanh(x)})(x)
+    np.testing.assert_allclose(found["product"], x @ x.T, atol=1e-6)
+    np.testing.assert_allclose(found["tanh"], np.tanh(x), atol=1e-6)

@@ -1,4 +1,4 @@
-"""Compiled programs kept for the next start, where nothing about them can hurt a run.
+"""Compiled programs: kept for the next start, where that cannot hurt a run; made quickly where they run once.
 
 JAX checks what it reads (a damaged entry is compiled anew) and works without what it cannot write. What
 it leaves to us: entries that a kill cut short, which it would never replace, entries of a processor
@@ -9,13 +9,20 @@ import hashlib
 import os
 import platform
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
 LIMIT = 64 * 2**20  # bytes; a small GAN's programs take half a mebibyte
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 ZSTANDARD = b"\x28\xb5\x2f\xfd"  # how entries begin where JAX finds that library instead of zlib
+
+
+def jit_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` for what runs once or rarely: on CPUs without optimisation, which takes longer than running."""
+    return jax.jit(function, compiler_options=QUICK if jax.default_backend() == "cpu" else None)
 
 
 def use_compilation_cache() -> None:
