@@ -1,6 +1,5 @@
 """Training all seeds of an experiment in one compiled program, each with batches of its own."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -38,14 +37,19 @@ def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int) -> An
 
         return jax.lax.scan(body, state, length=CHUNK)[0]
 
-    mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))  # the step's collectives need their axis
-    in_turn = partial(jax.lax.map, lambda own: steps(*own))
-    every = (lambda *own: in_turn(own)) if jax.default_backend() == "cpu" else jax.vmap(steps)
-    mapped = jax.shard_map(every, mesh=mesh, in_specs=(P(), P()), out_specs=P())
+    def in_turn(*own: PyTree) -> PyTree:
+        return jax.lax.map(lambda one: steps(*one), own)
+
+    every = in_turn if jax.default_backend() == "cpu" else jax.vmap(steps)
+    mapped = jax.shard_map(every, mesh=_mesh(), in_specs=(P(), P()), out_specs=P())
     return jax.jit(mapped, donate_argnums=0)
 
 
 def start(task: Task, seeds: int) -> PyTree:
     """The states that training starts from, placed as it leaves them."""
-    mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
-    return jax.device_put(jax.jit(jax.vmap(task.init))(keys(seeds, "parameters")), NamedSharding(mesh, P()))
+    return jax.device_put(jax.jit(jax.vmap(task.init))(keys(seeds, "parameters")), NamedSharding(_mesh(), P()))
+
+
+def _mesh() -> Mesh:
+    """One device, with the axis that the step's collectives need."""
+    return Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
