@@ -1,6 +1,6 @@
 """Inception-v3's features against torch-fidelity's: seconds per 1,000 images, in turn on the same device.
 
-    python benchmarks/inception.py --output benchmarks/results/inception-cpu.json
+    python benchmarks/inception.py --side 64 --output benchmarks/results/inception-64-cpu.json
 
 Both read the same random weights from files (which cost as much as the public ones) and give the last pool's features
 and the logits of uint8 images, resizing included. torch-fidelity's network runs without gradients on all cores.

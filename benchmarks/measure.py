@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "torch", "jaxopt", "scikit-learn")
+PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "torch", "jaxopt", "scikit-learn", "torch-fidelity")
 
 
 def alternate(functions: Mapping[str, Callable[[], Any]], pairs: int, warmup: int = 3) -> dict[str, np.ndarray]:
