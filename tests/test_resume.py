@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,7 +44,10 @@ def environment(tmp_path_factory):
 
 
 def start(workdir: Path, *arguments: str) -> ForkServerProcess:
-    arguments = ("--workdir", str(workdir), *FLAGS, *arguments)
+    return launch(workdir, "--workdir", str(workdir), *FLAGS, *arguments)
+
+
+def launch(workdir: Path, *arguments: str) -> ForkServerProcess:
     process = multiprocessing.get_context("forkserver").Process(target=live, args=(arguments, f"{workdir}.out"))
     process.start()
     return process
@@ -159,8 +161,9 @@ def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, nu
     assert 0 < step < 300
     assert f"saved at step {step}" in output
     command = next(line for line in output.splitlines() if line.startswith("  ") and "-m l1jax.train" in line)
-    again = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=300, check=True)
-    assert f"from step {step}" in again.stdout
+    status, again = end(launch(workdir, *shlex.split(command.partition("-m l1jax.train")[2])), workdir)
+    assert status == 0, again
+    assert f"from step {step}" in again
     assert end_of(workdir)["digest"] == end_of(uninterrupted)["digest"]
 
 
