@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
-from l1jax.evaluation.tiles import Features, Rows, pieces, rows_of, same_features, squared_distances
+from l1jax.evaluation.tiles import Features, Rows, pieces, rows_of, same_features, squared_distances, squared_norms
+
+ROUNDING = 1e-12  # of |x|² + |y|² − 2x·y, beside |x|²
 
 
 class ManifoldScores(NamedTuple):
@@ -41,10 +43,21 @@ def precision_recall_density_coverage(real: Features, generated: Features, k: in
     Source: Kynkäänniemi et al., NeurIPS 2019, section 3 (precision, recall); Naeem et al., ICML 2020, section 3
     (density, coverage).
     """
+    return manifold_and_novelty(real, generated, k)[0]
+
+
+def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> tuple[ManifoldScores, float]:
+    """The same scores, and from the same distances how new the generated points are.
+
+    Novelty is the median distance from a generated point to the nearest real one over that from a real one to the
+    nearest other: near 1 for new points, 0 for copies. Distances below a millionth of a point's norm count as 0.
+    """
     _check(k)
     real, generated = rows_of(real, "real", least=k + 1), rows_of(generated, "generated", least=k + 1)
     same_features(real.shape[1], generated.shape[1], "`real` and `generated`")
-    real_radii, generated_radii = _squared_radii(real, k), _squared_radii(generated, k)
+    real_nearest, generated_nearest = _nearest_squared(real, k), _nearest_squared(generated, k)
+    real_radii, generated_radii = real_nearest.max(axis=1), generated_nearest.max(axis=1)
+    to_real = np.full(len(generated), np.inf)
     precise, balls = np.zeros(len(generated), bool), 0
     recalled, covered = np.zeros((2, len(real)), bool)
     for rows, columns, squared in squared_distances(real, generated):
@@ -53,8 +66,12 @@ def precision_recall_density_coverage(real: Features, generated: Features, k: in
         covered[rows] |= in_real.any(axis=1)
         balls += np.count_nonzero(in_real)
         recalled[rows] |= (squared < generated_radii[columns]).any(axis=1)
+        to_real[columns] = np.minimum(to_real[columns], squared.min(axis=0))
     density = balls / (k * len(generated))
-    return ManifoldScores(float(precise.mean()), float(recalled.mean()), float(density), float(covered.mean()))
+    scores = ManifoldScores(float(precise.mean()), float(recalled.mean()), float(density), float(covered.mean()))
+    among_real = np.partition(real_nearest, 1, axis=1)[:, 1]  # the nearest of all is the point itself
+    new, usual = _median_distance(to_real, generated), _median_distance(among_real, real)
+    return scores, new / max(usual, 1e-12)
 
 
 def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> Neighbours:
@@ -92,8 +109,8 @@ def _check(k: int) -> None:
         raise ValueError(f"`k` (={k}) must be at least 1.")
 
 
-def _squared_radii(x: Rows, k: int) -> Float64[np.ndarray, " n"]:
-    """Squared distance of every point to its k-th neighbour; the (k+1)-th smallest, counting itself."""
+def _nearest_squared(x: Rows, k: int) -> Float64[np.ndarray, "n neighbours"]:
+    """Squared distances of every point to the k + 1 nearest, itself among them, in any order."""
     nearest = np.full((len(x), k + 1), np.inf)
 
     def keep(rows: slice, squared: Float64[np.ndarray, "rows columns"]) -> None:
@@ -104,7 +121,12 @@ def _squared_radii(x: Rows, k: int) -> Float64[np.ndarray, " n"]:
         keep(rows, squared)
         if rows != columns:
             keep(columns, squared.T)
-    return nearest.max(axis=1)
+    return nearest
+
+
+def _median_distance(squared: Float64[np.ndarray, " n"], x: Rows) -> float:
+    """Of the points x, which lie as far as this from others; what may be a rounding counts as 0."""
+    return float(np.median(np.sqrt(np.where(squared < ROUNDING * squared_norms(x), 0, squared))))
 
 
 def _distances(x: Rows, y: Rows, indices: Int[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:

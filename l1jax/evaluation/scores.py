@@ -1,13 +1,12 @@
 """The numbers that a set of generated images is judged by, on any features."""
 
 import numpy as np
-from jaxtyping import Array, Float
 
 from l1jax.evaluation.features import Extracted
 from l1jax.evaluation.frechet import frechet_distance
 from l1jax.evaluation.inception_score import inception_score
 from l1jax.evaluation.kernel import kernel_distance
-from l1jax.evaluation.manifold import nearest_neighbours, precision_recall_density_coverage
+from l1jax.evaluation.manifold import manifold_and_novelty
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 ALL_PAIRS = 2_000  # rows up to which the kernel distance is taken over all pairs
@@ -29,14 +28,8 @@ def feature_scores(real: Extracted, generated: Extracted, seed: int = 0) -> dict
     few = max(len(a), len(b)) <= ALL_PAIRS
     kernel = kernel_distance(a, b) if few else kernel_distance(a, b, 100, min(1_000, len(a), len(b)), seed).mean
     scores = {"frechet_distance": frechet_distance(a, b), "kernel_distance": float(kernel)}
-    scores |= precision_recall_density_coverage(a, b, NEIGHBOURS)._asdict()
-    scores["novelty"] = novelty(a, b)
+    manifold, novelty = manifold_and_novelty(a, b, NEIGHBOURS)
+    scores |= {**manifold._asdict(), "novelty": novelty}
     if generated.logits is not None:
         scores["inception_score"] = inception_score(np.asarray(generated.logits), splits=1).mean
     return {name: float(value) for name, value in scores.items()}
-
-
-def novelty(real: Float[Array | np.ndarray, "n d"], generated: Float[Array | np.ndarray, "m d"]) -> float:
-    """Median distance from a generated example to the nearest real one, over that between nearest real ones."""
-    among_real = np.median(np.asarray(nearest_neighbours(real, real, k=2).distances)[:, 1])
-    return float(np.median(nearest_neighbours(generated, real, k=1).distances) / max(among_real, 1e-12))
