@@ -95,12 +95,15 @@ def build_schedule(schedule: config.Schedule, updates_per_step: int = 1) -> opta
     return factor
 
 
-def build_optimizer(optimizer: config.Optimizer, updates_per_step: int = 1) -> optax.GradientTransformation:
+def build_optimizer(
+    optimizer: config.Optimizer, updates_per_step: int = 1, max_sparsity: float = 1.0
+) -> optax.GradientTransformation:
     """The optimiser with its penalty acting the way `method` says.
 
     Args:
         optimizer: what to build.
         updates_per_step: how often it is updated per training step, in which schedules count.
+        max_sparsity: the share of zeros above which the strength falls, whatever else moves it; 1 for no limit.
 
     Raises:
         InputError: if algorithm, method, penalty and schedules do not go together.
@@ -111,7 +114,7 @@ def build_optimizer(optimizer: config.Optimizer, updates_per_step: int = 1) -> o
         penalty = by_path({o.penalised: build_penalty(o.penalty)})
     except ValueError as error:
         raise config.InputError(str(error)) from error
-    scale = _build_scale(o, updates_per_step)
+    scale = _build_scale(o, updates_per_step, max_sparsity)
 
     def make(rate: Float[Array, ""]) -> optax.GradientTransformation:
         tx = penalised(rate)
@@ -168,7 +171,7 @@ def _check_optimizer(o: config.Optimizer) -> None:
         refuse("debias_after", o.debias_after, "0 but for metric or plain with a strength, and not rmda or ramda")
 
 
-def _build_scale(o: config.Optimizer, updates_per_step: int) -> Scale:
+def _build_scale(o: config.Optimizer, updates_per_step: int, max_sparsity: float) -> Scale:
     """What moves the strength: a schedule, the sparsity tracker, the weights of reweighted L1."""
     scheduled = o.strength_schedule != config.Schedule()
     factor = build_schedule(o.strength_schedule, updates_per_step) if scheduled else lambda count: 1.0
@@ -177,6 +180,8 @@ def _build_scale(o: config.Optimizer, updates_per_step: int) -> Scale:
         parts.append(track_sparsity(lambda count: o.sparsity_target * factor(count), o.sparsity_horizon))
     elif scheduled:
         parts.append(optax.scale_by_schedule(factor))
+    if max_sparsity < 1:
+        parts.append(track_sparsity(max_sparsity, o.sparsity_horizon, bounds=(1e-6, 1.0)))
     if isinstance(o.penalty, config.ReweightedL1):
         parts.append(reweight(o.penalty.every, o.penalty.eps))
     if o.debias_after:

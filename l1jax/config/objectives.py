@@ -43,6 +43,8 @@ class Balance:
     """Steps between two measurements; each costs a pass of the generator and two of the discriminator."""
     horizon: int = field(default=1_000, metadata=bounds(1))
     """Steps in which the strength changes tenfold while the ratio is out of bounds."""
+    max_sparsity: float = field(default=0.5, metadata=bounds(0, 1))
+    """Share of zeros at which the strength stops rising: a discriminator of nothing but zeros never trains again."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from l1jax.objectives.consistency import Anchors, init_anchors
 
@@ -19,6 +19,7 @@ class Balancer(NamedTuple):
     high: float = 0.55
     every: int = 10  # steps from one measurement to the next
     horizon: int = 1_000  # steps in which the scale changes tenfold while the ratio is out of bounds
+    max_sparsity: float = 1.0  # share of the discriminator's zeros that its optimiser holds it to
 
 
 class BalanceState(NamedTuple):
@@ -63,13 +64,16 @@ def balance_ratio(before: Float[Array, ""], after: Float[Array, ""], real: Float
     return jnp.where(gap > 0, jnp.clip((after - before) / jnp.where(gap > 0, gap, 1), 0, 1), 1)
 
 
-def move_balance(balancer: Balancer, state: BalanceState, ratio: Float[Array, ""]) -> BalanceState:
+def move_balance(
+    balancer: Balancer, state: BalanceState, ratio: Float[Array, ""], limited: Bool[Array, ""] | bool = False
+) -> BalanceState:
     """Average the ratio and move the scale by a constant factor if the average is out of bounds.
 
-    Below `low` the discriminator is too strong: its strength rises, and with it its zeros.
+    Below `low` the discriminator is too strong: its strength rises, and with it its zeros, but not where it is
+    `limited`, as it has as many as it may have.
     """
     measurements = max(balancer.horizon / balancer.every, 1)
     ratio = state.ratio + min(SMOOTHING / measurements, 1) * (ratio - state.ratio)
-    side = (ratio < balancer.low).astype(float) - (ratio > balancer.high).astype(float)
+    side = ((ratio < balancer.low) & jnp.logical_not(limited)).astype(float) - (ratio > balancer.high).astype(float)
     log_scale = state.log_scale + side * math.log(10) / measurements
     return BalanceState(ratio, jnp.clip(log_scale, *map(math.log, BOUNDS)))

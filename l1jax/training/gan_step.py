@@ -263,7 +263,8 @@ def update_balance(
             return jnp.mean(after), jnp.mean(judge(game, adversaries, "real", part.real, part, key))
 
         after, real = mean_over_devices(in_parts(of_part, examples, key, game.accumulate))
-        return move_balance(balancer, balance, balance_ratio(judged["generator/logit"], after, real))
+        limited = optax.tree.get(network.opt_state, "log_scale", 0.0) < 0  # its optimiser holds the zeros back
+        return move_balance(balancer, balance, balance_ratio(judged["generator/logit"], after, real), limited)
 
     balance = jax.lax.cond(state.step % balancer.every == 0, measure, lambda: balance)
     return network._replace(opt_state=set_scale(network.opt_state, jnp.exp(balance.log_scale))), balance

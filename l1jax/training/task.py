@@ -91,9 +91,9 @@ def _gan_task(
             "`objective.balance` moves the discriminator's strength: give `discriminator.penalty` a positive strength, "
             "and no `sparsity_target`, which moves it too."
         )
-    generator_tx = build_optimizer(experiment.generator)
-    discriminator_tx = build_optimizer(discriminator, objective.n_critic)
     balancer = Balancer(**vars(balance)) if balance else None
+    generator_tx = build_optimizer(experiment.generator)
+    discriminator_tx = build_optimizer(discriminator, objective.n_critic, balance.max_sparsity if balance else 1.0)
     controllers = partial(init_controllers, lecam=objective.lecam > 0, adaptive=bool(ada), balance=balancer)
     step = gan_step(
         gan,

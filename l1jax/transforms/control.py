@@ -66,7 +66,8 @@ def track_sparsity(
             schedule of the number of updates so far.
         horizon: about how many updates the approach may take; at least ten times what the zeros
             need to follow a change of strength. Longer is calmer.
-        bounds: the smallest and the largest factor.
+        bounds: the smallest and the largest factor. With a largest of 1, `target` is a limit: the
+            strength falls where it would give more zeros, and is left alone where it gives fewer.
 
     Raises:
         ValueError: if `target` is outside [0, 1), `horizon` below 200, or `bounds` not positive and rising.
@@ -106,6 +107,7 @@ def track_sparsity(
         trend = state.trend + learnt
         move = trend + GAIN / horizon * missing - DAMPING * gained
         log_scale = jnp.clip(state.log_scale + move, math.log(bounds[0]), math.log(bounds[1]))
+        trend = jnp.where(log_scale == state.log_scale + move, trend, 0)  # nothing is learnt at a bound
         updates = jax.tree.map(lambda s: s * jnp.exp(log_scale), updates)
         return updates, state._replace(
             count=optax.safe_increment(state.count), log_scale=log_scale, trend=trend, zeros=state.zeros + gained

@@ -1,5 +1,7 @@
 """The strength in the state: schedules, paths, and the controllers that move it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,6 +153,28 @@ def test_track_sparsity_follows_a_schedule_down_as_well_as_up():
     assert abs(zeros[1499] - 0.8) < 0.01
     assert abs(zeros[-1] - 0.4) < 0.01
     assert zeros[1600:].min() > 0.38
+
+
+def test_track_sparsity_that_may_not_raise_the_strength_is_a_limit():
+    # Below the limit, for long and by little, it leaves the strength alone and learns nothing that would delay it later.
+    wide = jnp.asarray(np.random.default_rng(0).laplace(size=1000), jnp.float32)
+    least = float(jnp.quantile(jnp.abs(wide), 0.78))
+    tx = l1jax.proximal_sgd(0.2, l1jax.l1(least), scale=l1jax.track_sparsity(0.8, 300, bounds=(1e-6, 1.0)))
+
+    def step(targets, carry, _):
+        params, state = carry
+        updates, state = tx.update(params - targets, state, params)
+        params = params + updates
+        return (params, state), (jnp.mean(params == 0), l1jax.strength(state))
+
+    carry, (zeros, strengths) = jax.lax.scan(partial(step, wide), (wide, tx.init(wide)), length=3000)
+    assert abs(zeros[-1] - 0.78) < 2e-3
+    np.testing.assert_allclose(strengths[500:], least, rtol=1e-6)
+    narrow = wide * least / jnp.quantile(jnp.abs(wide), 0.82)
+    _, (zeros, strengths) = jax.lax.scan(partial(step, narrow), carry, length=900)
+    assert zeros[:100].max() > 0.805
+    assert np.all(np.abs(zeros[300:] - 0.8) < 0.005)
+    np.testing.assert_allclose(strengths[-1], np.quantile(np.abs(narrow), 0.8), rtol=0.02)
 
 
 def autoencoder():
