@@ -156,7 +156,7 @@ def test_track_sparsity_follows_a_schedule_down_as_well_as_up():
 
 
 def test_track_sparsity_that_may_not_raise_the_strength_is_a_limit():
-    # Below the limit, for long and by little, it leaves the strength alone and learns nothing that would delay it later.
+    # For long a little below the limit it leaves the strength alone, and learns nothing that would delay it later.
     wide = jnp.asarray(np.random.default_rng(0).laplace(size=1000), jnp.float32)
     least = float(jnp.quantile(jnp.abs(wide), 0.78))
     tx = l1jax.proximal_sgd(0.2, l1jax.l1(least), scale=l1jax.track_sparsity(0.8, 300, bounds=(1e-6, 1.0)))
