@@ -30,7 +30,9 @@ COLUMNS = {  # score: its head, and digits behind the point
 FAMILIES = {  # what a variant's name begins with: its colour
     "dense": "black",
     "L1": "tab:blue",
-    "elastic net": "tab:cyan",
+    "L½": "deepskyblue",
+    "L0": "tab:pink",
+    "elastic net": "tab:olive",
     "group": "tab:purple",
     "L2": "tab:grey",
     "magnitude": "tab:orange",

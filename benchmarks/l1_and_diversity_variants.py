@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import optax
 
 import l1jax
-from l1jax.config import L1, L2, Adversarial, Balance, Config, Dcgan, ElasticNet, GroupL1, MlpGan, Schedule
+from l1jax.config import L0, L1, L2, Adversarial, Balance, Config, Dcgan, ElasticNet, GroupL1, LHalf, MlpGan, Schedule
 
 KERNELS = r"(^|/)kernel$"
 
@@ -101,6 +101,10 @@ VARIANTS = {
     "L1, metric prox, 95 %": generator(penalty=L1(START), sparsity_target=0.95),
     "L1, metric prox, 80 %, slowly, debiased": debiased(0.8, L1(START)),
     "L1, metric prox, 95 %, slowly, debiased": debiased(0.95, L1(START)),
+    "L½, metric prox, 80 %, slowly, debiased": debiased(0.8, LHalf(START)),
+    "L½, metric prox, 95 %, slowly, debiased": debiased(0.95, LHalf(START)),
+    "L0, metric prox, 80 %, slowly, debiased": debiased(0.8, L0(START)),
+    "L0, metric prox, 95 %, slowly, debiased": debiased(0.95, L0(START)),
     "L1, plain prox, 80 %": generator(penalty=L1(START), sparsity_target=0.8, method="plain"),
     "L1, subgradient, 1e-4": generator(penalty=L1(1e-4), method="subgradient"),
     "elastic net, metric prox, 80 %": generator(penalty=ElasticNet(START, 1e-4), sparsity_target=0.8),
