@@ -91,7 +91,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str:
-    """The commit, with `+` if tracked files differ from it; `unknown` outside a repository."""
+    """The commit, with `+` if tracked files differ from it; outside a repository what L1JAX_COMMIT says."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]
@@ -100,7 +100,7 @@ def _commit() -> str:
     try:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("L1JAX_COMMIT", "unknown")
 
 
 COMMIT = _commit()  # read as the program starts: a long run ends with the commit it was started from

@@ -130,6 +130,7 @@ class VaeTrainer:
         dtype: torch.dtype = torch.float32,
         compiled: bool = False,
         channels_last: bool = False,
+        graphs: bool = False,
         ema_decay: float = 0.999,
     ):
         self.encoder, self.decoder = (n.to(device) for n in networks)
@@ -138,7 +139,9 @@ class VaeTrainer:
         self.optimizers = [adam(n.parameters()) for n in networks]
         self.ema_decay = ema_decay
         self.autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
-        self.loss = torch.compile(self._loss) if compiled else self._loss
+        self.graphs = graphs
+        mode = "reduce-overhead" if graphs else None  # which captures CUDA graphs
+        self.loss = torch.compile(self._loss, mode=mode) if compiled else self._loss
 
     def _loss(self, images: Tensor) -> Tensor:
         grey = images.flatten(1).float() / 255
@@ -151,6 +154,8 @@ class VaeTrainer:
 
     def step(self, images: Tensor) -> tuple[Tensor, ...]:
         """One update of both networks."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # what earlier steps returned may be written over
         with self.autocast():
             loss = self.loss(images)
         for optimizer in self.optimizers:
@@ -186,6 +191,7 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
         compiled: bool = False,
         channels_last: bool = False,
+        graphs: bool = False,
         ema_decay: float = 0.999,
     ):
         layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -196,7 +202,9 @@ class Trainer:
         self.image_range, self.latent_size, self.device, self.layout = image_range, latent_size, device, layout
         self.ema_decay = ema_decay
         self.autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
-        wrap: Callable = partial(torch.compile, mode=None) if compiled else (lambda f: f)
+        self.graphs = graphs
+        mode = "reduce-overhead" if graphs else None  # which captures CUDA graphs
+        wrap: Callable = partial(torch.compile, mode=mode) if compiled else (lambda f: f)
         self.generate, self.d_loss, self.g_loss = map(wrap, (self._generate, self._d_loss, self._g_loss))
 
     def _generate(self, latents: Tensor) -> Tensor:
@@ -213,6 +221,8 @@ class Trainer:
     def step(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """One update of both networks; images are uint8, channels first."""
         g_adam, d_adam = self.optimizers
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # what earlier steps returned may be written over
         with self.autocast():
             fake = self.generate(torch.randn(len(images), self.latent_size, device=self.device))
             d_loss = self.d_loss(images, fake.detach())

@@ -74,8 +74,8 @@ def images(case: Case) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (IMAGES, *case.image_shape), np.uint8)
 
 
-def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool = False) -> Callable[[], None]:
-    """Some steps of l1jax's training."""
+def make_experiment(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool = False) -> config.Config:
+    """What l1jax trains: the case's network in this precision, with or without the L1 penalty."""
     model = replace(case.model, **({"dtype": dtype} if dtype != "float32" else {}))
     model = replace(model, checkpointing=True) if checkpointing else model
     adam = config.Optimizer(learning_rate=2e-4, b1=0.5, b2=0.999)
@@ -85,8 +85,12 @@ def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool
         if isinstance(model, config.Vae)
         else {"discriminator": adam}
     )
-    experiment = config.Config(model=model, generator=penalised, batch_size=batch, **other)
-    task = make_task(experiment, case.image_shape)
+    return config.Config(model=model, generator=penalised, batch_size=batch, **other)
+
+
+def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool = False) -> Callable[[], None]:
+    """Some steps of l1jax's training."""
+    task = make_task(make_experiment(case, batch, dtype, proximal, checkpointing), case.image_shape)
     feed = resident_feed(images(case), 0, task.draws, batch)
     runner = make_runner(task, feed, jax.devices()[:1])
     key, resident = jax.random.key(0), runner.replicate(feed.resident)

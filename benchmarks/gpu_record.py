@@ -1,0 +1,114 @@
+"""What one part of `gpu.py` finds: written to its file after every item, within a deadline."""
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from measure import write_result
+
+
+class Record(NamedTuple):
+    """The results of one part, and how much time is left for more.
+
+    path: the JSON file that is written again after every item.
+    command: how the benchmark was started; kept with the results.
+    deadline: when the part is stopped, on the clock of `time.monotonic`.
+    smoke: whether sizes are tiny, to try the program and not the machine.
+    items: what was found so far, by name.
+    """
+
+    path: Path
+    command: str
+    deadline: float
+    smoke: bool
+    items: dict[str, Any]
+
+    def seconds_left(self) -> float:
+        """Seconds until this part is stopped."""
+        return self.deadline - time.monotonic()
+
+    def keep(self, name: str, value: Any) -> None:
+        """Add an item and write the file, first under another name, so that a kill leaves a whole one."""
+        self.items[name] = value
+        print(f"  {name}: {_in_a_line(value)}", flush=True)
+        draft = self.path.with_suffix(".tmp")
+        write_result(draft, self.command, {"items": self.items})
+        draft.replace(self.path)
+
+    def attempt(self, name: str, function: Callable[[], Any], needs: float = 0.0) -> Any:
+        """Keep what a function returns, or that it raised, or that there was no time for it.
+
+        Args:
+            name: of the item.
+            function: measures it.
+            needs: seconds without which it is not begun.
+
+        Returns:
+            What the function returned; None if it raised or was not begun.
+        """
+        if self.seconds_left() < needs and not self.smoke:
+            found = f"needs {needs:.0f} s, {max(self.seconds_left(), 0):.0f} s were left"
+            self.keep(name, {"not_reached": found})
+            return None
+        try:
+            value = function()
+        except Exception as error:
+            traceback.print_exc()
+            message = str(error).strip() or "no message"
+            self.keep(name, {"raised": f"{type(error).__name__}: {message.splitlines()[0][:300]}"})
+            return None
+        self.keep(name, value)
+        return value
+
+
+def within(error: float, limit: float) -> dict[str, Any]:
+    """A relative error beside the most that it may be."""
+    return {"relative_error": error, "limit": limit, "passed": bool(error <= limit)}
+
+
+def aimed(ratio: dict[str, float], *, at_least: float = 0.0, at_most: float = math.inf) -> dict[str, Any]:
+    """Quartiles of a ratio beside what its median is to reach; to miss it is no failure, but is reported."""
+    reached = at_least <= ratio["median"] <= at_most
+    aim = {"at_least": at_least} if at_least else {"at_most": at_most}
+    return {**ratio, **aim, "reached": bool(reached)}
+
+
+def failures(found: Any, path: str = "") -> Iterator[str]:
+    """Each item that raised or did not pass, with the reason."""
+    if not isinstance(found, dict):
+        return
+    if "raised" in found:
+        yield f"{path} raised {found['raised']}"
+    if found.get("passed") is False:
+        yield f"{path} did not pass: {_in_a_line(found)}"
+    for name, value in found.items():
+        yield from failures(value, f"{path}/{name}" if path else name)
+
+
+def missed(found: Any, path: str = "") -> Iterator[str]:
+    """Each ratio that is short of its aim."""
+    if not isinstance(found, dict):
+        return
+    if found.get("reached") is False:
+        yield f"{path}: {_in_a_line(found)}"
+    for name, value in found.items():
+        yield from missed(value, f"{path}/{name}" if path else name)
+
+
+def not_reached(found: Any, path: str = "") -> Iterator[str]:
+    """Each item for which there was no time."""
+    if not isinstance(found, dict):
+        return
+    if "not_reached" in found:
+        yield path
+    for name, value in found.items():
+        yield from not_reached(value, f"{path}/{name}" if path else name)
+
+
+def _in_a_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_a_line(part)}" for name, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
