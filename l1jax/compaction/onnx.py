@@ -19,7 +19,7 @@ from l1jax.compaction.onnx_operators import Equation, Graph, Operand, lower, ref
 from l1jax.compaction.stablehlo import as_program, program, program_inputs
 from l1jax.config import InputError
 from l1jax.models import Generator
-from l1jax.models.layers import convolutions_as
+from l1jax.models.layers import library_convolutions
 
 ONNX = "model.onnx"
 OPSET, IR_VERSION = 18, 9  # of 2022: what all that run ONNX read
@@ -33,7 +33,7 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
     """
     onnx = package("onnx")
     inputs = program_inputs(generator)
-    with convolutions_as("library"):
+    with library_convolutions():
         traced = jax.make_jaxpr(program(generator, params, statistics))(*inputs)
     graph, names = Graph("latents"), ["latents", "label"][: len(inputs)]
     (images,) = _lowered(graph, traced, names)

@@ -15,7 +15,6 @@ from jaxtyping import PyTree
 
 from l1jax.config import InputError
 from l1jax.models import Generator, Network
-from l1jax.models.layers import convolutions_as
 
 STABLEHLO = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -24,8 +23,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def export_stablehlo(generator: Generator, params: PyTree, statistics: PyTree) -> bytes:
     """Serialise the network with its weights; `jax.export.deserialize` reads it."""
     generate = jax.jit(program(generator, params, statistics))
-    with convolutions_as("portable"):
-        exported = jax.export.export(generate, platforms=PLATFORMS)(*program_inputs(generator))
+    exported = jax.export.export(generate, platforms=PLATFORMS)(*program_inputs(generator))
     return bytes(exported.serialize())
 
 

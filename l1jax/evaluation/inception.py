@@ -49,8 +49,9 @@ class Convolution(nn.Module):
         """
         kernel = self.param("kernel", nn.initializers.zeros, (*self.size, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        convolve = _convolve_on_cpu if jax.default_backend() == "cpu" else _convolve
-        y = convolve(x, kernel, self.stride, self.padding)
+        how = {"stride": self.stride, "padding": self.padding}
+        on_cpu = partial(_convolve_on_cpu, **how)
+        y = jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=partial(_convolve, **how))
         return jax.nn.relu((_mean(y) if self.mean else y) + bias)
 
 

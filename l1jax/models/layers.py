@@ -1,85 +1,59 @@
-"""Convolutions in the form that the backend runs best, with SAME padding and square kernels.
+"""Convolutions in the form that each platform runs best, with SAME padding and square kernels.
 
-On a GPU that is the library's. On a CPU XLA's gradients of strided convolutions are slow, and every convolution
-is a bilinear algorithm here, whose products are matrix products over channels. Summed against weights of its
-outputs such a form is trilinear: its derivatives are the same products with the matrices transposed, so
-convolution, transposed convolution and the kernel's gradient are each other's derivatives, of any order.
+On a GPU or TPU that is the library's. On a CPU XLA's gradients of strided convolutions are slow,
+and every convolution is a bilinear algorithm there, whose products are matrix products over
+channels. The platform is that which a program is lowered for, whichever machine traces it.
+
+A convolution summed against weights of its outputs is trilinear in image, kernel and weights:
+convolution, transposed convolution and the kernel's gradient are each other's derivatives, of any
+order. So no derivative is ever taken through the choice of the form.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial, reduce
-from typing import Any, Literal
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.linen.dtypes import promote_dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from l1jax.models.bilinear import WINOGRAD, Geometry, Phases, shifted
+from l1jax.models import products
+from l1jax.models.bilinear import WINOGRAD, Geometry, shifted
+from l1jax.models.products import Images, Kernel
 
-Images = Float[Array, "batch _height _width _channels"]
-Kernel = Float[Array, "size size _inputs _outputs"]
-Grid = list[list[Any]]  # an array for each pixel of a tile, or for each product; None for zeros
-Size = Any  # of the batch: an integer, or JAX's symbol for one
-Matrices = list[Float[Array, "_rows _columns"]]
+SMALLEST = 32  # channels from which on tiles of 2×2 are used: the sums around the products cost per channel
+NHWC = ("NHWC", "HWIO", "NHWC")
 
-SMALLEST = 32  # channels from which on tiles of 2×2 are used: the sums in front and behind cost per channel
-
-
-# "backend": what suits where it is traced; for programs that are exported "portable": each platform's own, chosen where
-# it runs; or "library": one convolution of the backend's library each.
-Form = Literal["backend", "portable", "library"]
-_form: ContextVar[Form] = ContextVar("_form", default="backend")
+_library_only: ContextVar[bool] = ContextVar("_library_only", default=False)
 
 
 @contextmanager
-def convolutions_as(form: Form) -> Iterator[None]:
-    """Trace convolutions in this form while the context lasts."""
-    token = _form.set(form)
+def library_convolutions() -> Iterator[None]:
+    """Trace each convolution as one of XLA's, for every platform, while the context lasts."""
+    token = _library_only.set(True)
     try:
         yield
     finally:
-        _form.reset(token)
+        _library_only.reset(token)
 
 
 def convolve(x: Images, kernel: Kernel, stride: int) -> Images:
     """SAME convolution: y[n] = Σ_t kernel[t]·x[stride·n + t − low], `low` half the padding."""
-
-    def own(x: Images, kernel: Kernel) -> Images:
-        return _convolve(_geometry(x.shape[1], x.shape[2], kernel, stride), *_alike(x, kernel))
-
-    def library(x: Images, kernel: Kernel) -> Images:
-        return jax.lax.conv_general_dilated(
-            x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-
-    return _in_form(own, library, x, kernel)
+    if _library_only.get():
+        return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=NHWC)
+    return _convolve(_geometry(x.shape[1], x.shape[2], kernel, stride), *_alike(x, kernel))
 
 
 def convolve_transposed(x: Images, kernel: Kernel, stride: int) -> Images:
     """SAME transposed convolution, as `jax.lax.conv_transpose`; output is stride × as large."""
-
-    def own(x: Images, kernel: Kernel) -> Images:
-        # The gradient, with respect to its image, of the convolution with the same kernel mirrored.
-        mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        geometry = _geometry(x.shape[1] * stride, x.shape[2] * stride, mirrored, stride)
-        return _spread(geometry, *_alike(x, mirrored))
-
-    def library(x: Images, kernel: Kernel) -> Images:
+    if _library_only.get():
         return jax.lax.conv_transpose(x, kernel, (stride, stride), "SAME")
-
-    return _in_form(own, library, x, kernel)
-
-
-def _in_form(own: Callable[..., Images], library: Callable[..., Images], x: Images, kernel: Kernel) -> Images:
-    form = _form.get()
-    if form == "portable":
-        return jax.lax.platform_dependent(x, kernel, cpu=own, default=library)
-    return (own if form == "backend" and jax.default_backend() == "cpu" else library)(x, kernel)
+    # The gradient, with respect to its image, of the convolution with the same kernel mirrored.
+    mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    geometry = _geometry(x.shape[1] * stride, x.shape[2] * stride, mirrored, stride)
+    return _spread(geometry, *_alike(x, mirrored))
 
 
 def _geometry(height: int, width: int, kernel: Kernel, stride: int) -> Geometry:
@@ -98,24 +72,79 @@ def _alike(x: Array, kernel: Array) -> tuple[Array, Array]:
     return x, jax.lax.pcast(kernel, tuple(axes_x - axes_kernel), to="varying")
 
 
+def _library_convolution(g: Geometry, x: Images, kernel: Kernel) -> Images:
+    strides = (g.stride, g.stride)
+    return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=NHWC)
+
+
+def _library_image_gradient(g: Geometry, y: Images, kernel: Kernel) -> Images:
+    """The weights `y`, zeros between them, convolved with the mirrored kernel."""
+
+    def padding(length: int) -> tuple[int, int]:
+        outputs, _, low = g.along(length)
+        return g.size - 1 - low, length - 1 - (outputs - 1) * g.stride + low
+
+    return jax.lax.conv_general_dilated(
+        y,
+        jnp.flip(kernel, (0, 1)),
+        (1, 1),
+        [padding(g.height), padding(g.width)],
+        lhs_dilation=(g.stride, g.stride),
+        dimension_numbers=("NHWC", "HWOI", "NHWC"),
+    )
+
+
+def _library_kernel_gradient(g: Geometry, x: Images, y: Images) -> Kernel:
+    """Images convolved with the weights `y`, zeros between them, summed over the batch."""
+
+    def padding(length: int) -> tuple[int, int]:
+        outputs, _, low = g.along(length)
+        return low, g.size - low + (outputs - 1) * g.stride - length
+
+    return jax.lax.conv_general_dilated(
+        x,
+        y,
+        (1, 1),
+        [padding(g.height), padding(g.width)],
+        rhs_dilation=(g.stride, g.stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+    )
+
+
+# `jit` traces the forms once for each geometry and shapes, and never again.
+@partial(jax.jit, static_argnums=0)
+def _convolution(g: Geometry, x: Images, kernel: Kernel) -> Images:
+    own = partial(products.convolution, g)
+    return jax.lax.platform_dependent(x, kernel, cpu=own, default=partial(_library_convolution, g))
+
+
+@partial(jax.jit, static_argnums=0)
+def _image_gradient(g: Geometry, y: Images, kernel: Kernel) -> Images:
+    own = partial(products.image_gradient, g)
+    return jax.lax.platform_dependent(y, kernel, cpu=own, default=partial(_library_image_gradient, g))
+
+
+@partial(jax.jit, static_argnums=0)
+def _kernel_gradient(g: Geometry, x: Images, y: Images) -> Kernel:
+    own = partial(products.kernel_gradient, g)
+    return jax.lax.platform_dependent(x, y, cpu=own, default=partial(_library_kernel_gradient, g))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolve(geometry: Geometry, x: Images, kernel: Kernel) -> Images:
-    products = [v @ u for v, u in zip(_of_images(geometry, x), _of_kernel(geometry, kernel), strict=True)]
-    return _to_outputs(geometry, products, x.shape[0])
+    return _convolution(geometry, x, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _spread(geometry: Geometry, y: Images, kernel: Kernel) -> Images:
     """The gradient of Σ y·_convolve(x, kernel) with respect to x."""
-    products = [m @ u.T for m, u in zip(_of_outputs(geometry, y), _of_kernel(geometry, kernel), strict=True)]
-    return _to_images(geometry, products, y.shape[0])
+    return _image_gradient(geometry, y, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _correlate(geometry: Geometry, x: Images, y: Images) -> Kernel:
     """The gradient of Σ y·_convolve(x, kernel) with respect to the kernel."""
-    products = [v.T @ m for v, m in zip(_of_images(geometry, x), _of_outputs(geometry, y), strict=True)]
-    return _to_kernel(geometry, products)
+    return _kernel_gradient(geometry, x, y)
 
 
 _convolve.defvjp(
@@ -128,172 +157,8 @@ _spread.defvjp(
 )
 _correlate.defvjp(
     lambda geometry, x, y: (_correlate(geometry, x, y), (x, y)),
-    lambda geometry, seen, kernel: (_spread(geometry, seen[1], kernel), _convolve(geometry, seen[0], kernel)),
+    lambda geometry, seen, kernel: (
+        _spread(geometry, seen[1], kernel),
+        _convolve(geometry, seen[0], kernel),
+    ),
 )
-
-
-def _of_images(g: Geometry, x: Images) -> Matrices:
-    """B d: per product a matrix, tiles × channels of blocks."""
-    (_, rows, top), (_, columns, left) = g.along(g.height), g.along(g.width)
-    seen, s, channels = g.tile + g.taps - 1, g.stride, x.shape[-1]
-    height, width = ((g.tile * tiles + g.taps - 1) * s for tiles in (rows, columns))
-    pads = ((0, 0), (top, height - top - g.height), (left, width - left - g.width), (0, 0))
-    x = jax.lax.optimization_barrier(jnp.pad(x, pads))
-    x = x.reshape(x.shape[0], height, width // s, s * channels)
-
-    def block(row: int, q: Phases, i: int, j: int) -> Array:
-        """Pixels of one row of all blocks i, j of tiles."""
-        first, step = i * s + row, g.tile * s
-        own = slice(q.start * channels, q.stop * channels)
-        return x[:, first : first + (rows - 1) * step + 1 : step, j : j + (columns - 1) * g.tile + 1 : g.tile, own]
-
-    def combined(row: int, p: Phases, q: Phases) -> Grid:
-        return _combine(p.inputs, [[block(row, q, i, j) for j in range(seen)] for i in range(seen)], q.inputs)
-
-    grids = [combined(row, p, q) for p in g.phases for row in range(p.start, p.stop) for q in g.phases]
-    products = [_concatenated(parts) for parts in zip(*map(_flat, grids), strict=True)]
-    return _joined(g, [product.reshape(-1, product.shape[-1]) for product in products], -1)
-
-
-def _to_images(g: Geometry, products: Matrices, batch: Size) -> Images:
-    """`_of_images` transposed."""
-    (_, rows, top), (_, columns, left) = g.along(g.height), g.along(g.width)
-    s, tile = g.stride, g.tile
-    by_phase = _split(g, [p.reshape(batch, rows, columns, -1) for p in products], -1)
-
-    def overlapped(parts: Sequence[Array | None], axis: int) -> Array:
-        """Blocks of neighbouring tiles summed, and in their order."""
-        reach = -(-len(parts) // tile)
-
-        def placed(part: Array, q: int) -> Array:
-            return jnp.pad(part, [(q, reach - 1 - q) if a == axis else (0, 0) for a in range(part.ndim)])
-
-        sums = [
-            _sum([placed(part, q) for q, part in enumerate(parts[e::tile]) if part is not None]) for e in range(tile)
-        ]
-        return jnp.stack(sums, axis + 1).reshape(*sums[0].shape[:axis], -1, *sums[0].shape[axis + 1 :])
-
-    def blocks(p: Phases, q: Phases) -> Array:
-        """batch × rows of blocks × row phases × columns of blocks × (column phases, channels)."""
-        grid = _combine(_transposed(p.inputs), by_phase[p, q], _transposed(q.inputs))
-        whole = overlapped([overlapped(row, 2) if row[0] is not None else None for row in grid], 1)
-        return whole.reshape(*whole.shape[:3], p.count, -1).swapaxes(2, 3)
-
-    phases = [jnp.concatenate([blocks(p, q) for q in g.phases], -1) for p in g.phases]
-    x = jnp.concatenate(phases, 2)
-    x = x.reshape(batch, x.shape[1] * s, x.shape[3] * s, -1)
-    return x[:, top : top + g.height, left : left + g.width]
-
-
-def _of_kernel(g: Geometry, kernel: Kernel) -> Matrices:
-    """G k: per product a matrix, channels of blocks × outputs."""
-    missing, s = g.taps * g.stride - g.size, g.stride
-    kernel = jnp.pad(kernel, ((0, missing), (0, missing), (0, 0), (0, 0)))
-    kernel = kernel.reshape(g.taps, s, g.taps, s, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
-
-    def combined(p: Phases, q: Phases) -> Grid:
-        own = kernel[:, :, p.start : p.stop, q.start : q.stop].reshape(g.taps, g.taps, -1, kernel.shape[-1])
-        return _combine(p.kernel, [list(row) for row in own], q.kernel)
-
-    grids = [_flat(combined(p, q)) for p in g.phases for q in g.phases]
-    return _joined(g, [_concatenated(parts, 0) for parts in zip(*grids, strict=True)], 0)
-
-
-def _to_kernel(g: Geometry, products: Matrices) -> Kernel:
-    """`_of_kernel` transposed."""
-    by_phase, s = _split(g, products, 0), g.stride
-
-    def taps(p: Phases, q: Phases) -> Array:
-        """taps × taps × row phases × column phases × inputs × outputs."""
-        grid = _combine(_transposed(p.kernel), by_phase[p, q], _transposed(q.kernel))
-        zeros = jnp.zeros_like(grid[0][0])
-        own = jnp.stack([jnp.stack([zeros if tap is None else tap for tap in row]) for row in grid])
-        return own.reshape(g.taps, g.taps, p.count, q.count, -1, own.shape[-1])
-
-    phases = [jnp.concatenate([taps(p, q) for q in g.phases], 3) for p in g.phases]
-    kernel = jnp.concatenate(phases, 2).transpose(0, 2, 1, 3, 4, 5)
-    return kernel.reshape(g.taps * s, g.taps * s, *kernel.shape[4:])[: g.size, : g.size]
-
-
-def _of_outputs(g: Geometry, y: Images) -> Matrices:
-    """A y: per product a matrix, tiles × outputs."""
-    (height, rows, _), (width, columns, _) = g.along(g.height), g.along(g.width)
-    y = jnp.pad(y, ((0, 0), (0, rows * g.tile - height), (0, columns * g.tile - width), (0, 0)))
-    tiles = [[y[:, i :: g.tile, j :: g.tile] for j in range(g.tile)] for i in range(g.tile)]
-    products = [p.reshape(-1, y.shape[-1]) for p in _flat(_combine(g.algorithm.outputs, tiles, g.algorithm.outputs))]
-    return products[:1] if g.tile == 1 else products
-
-
-def _to_outputs(g: Geometry, products: Matrices, batch: Size) -> Images:
-    """`_of_outputs` transposed."""
-    (height, rows, _), (width, columns, _) = g.along(g.height), g.along(g.width)
-    if g.tile == 1:
-        return products[0].reshape(batch, height, width, -1)
-    grid = _square([p.reshape(batch, rows, columns, -1) for p in products])
-    outputs = _transposed(g.algorithm.outputs)
-    tiles = _combine(outputs, grid, outputs)
-    y = jnp.stack([jnp.stack(row, 3) for row in tiles], 2)
-    return y.reshape(batch, rows * g.tile, columns * g.tile, -1)[:, :height, :width]
-
-
-def _joined(g: Geometry, matrices: Matrices, axis: int) -> Matrices:
-    """Products that are only summed are one product of longer matrices."""
-    return [jnp.concatenate(matrices, axis)] if g.tile == 1 else matrices
-
-
-def _split(g: Geometry, products: Sequence[Array], axis: int) -> dict[tuple[Phases, Phases], Grid]:
-    """By phases their parts of each product, None where they have none; what `_joined` and concatenation put together.
-
-    The axis leads with phases, their channels inside.
-    """
-    side = len(g.algorithm.outputs)
-    parts = [[g.parts(i, j) for j in range(side)] for i in range(side)]
-    counts = [p.count * q.count for own in _flat(parts) for p, q in own]
-    length = sum(product.shape[axis] for product in products) // sum(counts)  # channels
-    if g.tile == 1:
-        pieces = jnp.split(products[0], np.cumsum(np.array(counts) * length)[:-1], axis)
-    else:
-        pieces = []
-        for product, own in zip(products, _flat(parts), strict=True):
-            ends = np.cumsum([p.count * q.count * length for p, q in own])[:-1]
-            pieces += jnp.split(product, ends, axis)
-    grids: dict[tuple[Phases, Phases], Grid] = {
-        (p, q): [[None] * side for _ in range(side)] for p in g.phases for q in g.phases
-    }
-    places = [(pq, i, j) for i in range(side) for j in range(side) for pq in parts[i][j]]
-    for piece, (pq, i, j) in zip(pieces, places, strict=True):
-        grids[pq][i][j] = piece
-    return grids
-
-
-def _combine(left: Sequence[Sequence[float]], grid: Grid, right: Sequence[Sequence[float]]) -> Grid:
-    """left · grid · rightᵀ, None where it is zero."""
-    half = [_mixed(left, column) for column in zip(*grid, strict=True)]
-    return [_mixed(right, row) for row in zip(*half, strict=True)]
-
-
-def _mixed(matrix: Sequence[Sequence[float]], arrays: Sequence[Array | None]) -> list[Array | None]:
-    """matrix · arrays, zeros left out."""
-    rows = [[a if c == 1 else c * a for c, a in zip(row, arrays, strict=True) if c and a is not None] for row in matrix]
-    return [_sum(terms) if terms else None for terms in rows]
-
-
-def _sum(terms: Sequence[Array]) -> Array:
-    return reduce(jnp.add, terms)
-
-
-def _concatenated(arrays: Sequence[Array | None], axis: int = -1) -> Array:
-    return jnp.concatenate([array for array in arrays if array is not None], axis)
-
-
-def _flat(grid: Sequence[Sequence[Any]]) -> list[Any]:
-    return [entry for row in grid for entry in row]
-
-
-def _square(entries: Sequence[Array]) -> Grid:
-    side = math.isqrt(len(entries))
-    return [list(entries[i : i + side]) for i in range(0, len(entries), side)]
-
-
-def _transposed(matrix: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
-    return list(zip(*matrix, strict=True))

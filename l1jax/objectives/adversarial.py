@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Logits = Float[Array, " batch"]
+Logits = Float[Array, " logits"]  # one per image, or per pack of images
 Loss = Float[Array, ""]
 
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Key, PyTree
 
-from l1jax.data.batches import Feed
+from l1jax.data.batches import Batch, Feed
 from l1jax.models.gan import AXIS
 from l1jax.penalties import sparsity
 from l1jax.training.state import Metrics, NetworkState, State, Task
@@ -19,6 +19,8 @@ from l1jax.transforms.learning_rate import learning_rate
 
 BATCH_AXIS = 2  # a chunk leads with steps, draws, batch
 
+# Some kernels of GPUs add in an order that differs from run to run, and a resumed run would too.
+REPRODUCIBLE = {"xla_gpu_exclude_nondeterministic_ops": True}
 
 Run = Callable[[State, PyTree, PyTree, Key[Array, ""]], tuple[State, Metrics]]
 
@@ -54,24 +56,11 @@ def make_runner(
         parallel: `jit(shard_map)`, or `pmap` as older code bases know it.
     """
     mesh = Mesh(np.asarray(devices), (AXIS,))
-    replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(*[None] * BATCH_AXIS, AXIS))
-
-    def steps(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
-        def body(state: State, item: PyTree) -> tuple[State, Metrics]:
-            return task.step(state, feed.take(resident, item), jax.random.fold_in(key, state.step))
-
-        state, metrics = jax.lax.scan(body, state, chunk)
-        return state, {**summarise(metrics), **describe(task, state)}
+    replicated = NamedSharding(mesh, P())
+    split = NamedSharding(mesh, P(*[None] * BATCH_AXIS, AXIS))
+    mapped = mapped_steps(task, feed.take, devices, parallel)
 
     if parallel == "pmap":
-        mapped = jax.pmap(
-            steps,
-            axis_name=AXIS,
-            in_axes=(None, None, BATCH_AXIS, None),
-            out_axes=(None, None),
-            devices=list(devices),
-            donate_argnums=0,
-        )
 
         def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
             return mapped(state, resident, jax.tree.map(lambda leaf: _by_device(leaf, len(devices)), chunk), key)
@@ -80,10 +69,6 @@ def make_runner(
             return chunk  # `pmap` does it in its call
 
     else:
-        mapped = jax.jit(
-            jax.shard_map(steps, mesh=mesh, in_specs=(P(), P(), split.spec, P()), out_specs=(P(), P())),
-            donate_argnums=0,
-        )
 
         def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
             return mapped(state, resident, jax.device_put(chunk, split), key)
@@ -92,6 +77,49 @@ def make_runner(
             return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), chunk)
 
     return Runner(lambda tree: jax.device_put(tree, replicated), put, run)
+
+
+def mapped_steps(
+    task: Task,
+    take: Callable[[PyTree, PyTree], Batch],
+    devices: Sequence[Any],
+    parallel: Literal["shard_map", "pmap"] = "shard_map",
+) -> Any:
+    """The function of `Runner.run` as JAX compiles it, with `trace` and `lower`.
+
+    With `pmap` a chunk's batch is split into devices × local batch. `pmap` takes no options for the
+    compiler: on GPUs give it XLA_FLAGS=--xla_gpu_exclude_nondeterministic_ops=true instead.
+
+    Args:
+        task: what to train.
+        take: (resident data, one step's slice of a chunk) → its batch.
+        devices: one or more; their number must divide the batch size.
+        parallel: `jit(shard_map)` or `pmap`.
+    """
+
+    def steps(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
+        def body(state: State, item: PyTree) -> tuple[State, Metrics]:
+            return task.step(state, take(resident, item), jax.random.fold_in(key, state.step))
+
+        state, metrics = jax.lax.scan(body, state, chunk)
+        return state, {**summarise(metrics), **describe(task, state)}
+
+    if parallel == "pmap":
+        return jax.pmap(
+            steps,
+            axis_name=AXIS,
+            in_axes=(None, None, BATCH_AXIS, None),
+            out_axes=(None, None),
+            devices=list(devices),
+            donate_argnums=0,
+        )
+    mesh = Mesh(np.asarray(devices), (AXIS,))
+    in_specs = (P(), P(), P(*[None] * BATCH_AXIS, AXIS), P())
+    return jax.jit(
+        jax.shard_map(steps, mesh=mesh, in_specs=in_specs, out_specs=(P(), P())),
+        donate_argnums=0,
+        compiler_options=REPRODUCIBLE if devices[0].platform == "gpu" else None,
+    )
 
 
 def summarise(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:

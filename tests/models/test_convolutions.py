@@ -10,6 +10,8 @@ from flax import linen as nn
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from l1jax.models import layers
+from l1jax.models.bilinear import Geometry, shifted
 from l1jax.models.layers import convolve, convolve_transposed
 from l1jax.models.linear import Conv, ConvTranspose
 
@@ -131,12 +133,14 @@ def test_seeds_in_one_program_are_each_on_its_own():
     equal(found, jnp.stack([gradient(library, kernel) for kernel in kernels]), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("module", [Conv(5, 4, 2), ConvTranspose(5, 4, 2)])
-def test_another_backend_gets_the_librarys_convolution_with_the_same_outputs(module, monkeypatch):
-    x = jnp.asarray(draw(1, 2, 8, 8, 3), jnp.float32)
-    params = module.init(jax.random.key(0), x)
-    on_cpu = module.apply(params, x)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    text = jax.jit(module.apply).lower(params, x).as_text()
-    assert "convolution" in text
-    np.testing.assert_allclose(module.apply(params, x), on_cpu, atol=1e-5)
+@pytest.mark.parametrize(("size", "stride", "side"), CASES)
+@pytest.mark.usefixtures("x64")
+def test_other_platforms_forms_are_the_librarys_derivatives(size, stride, side):
+    """As explicit convolutions; a CPU can run them, too."""
+    geometry = Geometry(side, side, size, stride, shifted(-(-size // stride)))
+    x, kernel = draw(0, 2, side, side, 3), draw(1, size, size, 3, 5)
+    y, pullback = jax.vjp(partial(library, stride=stride), x, kernel)
+    weights = jnp.cos(y)
+    ours = [layers._library_image_gradient(geometry, weights, kernel)]
+    ours += [layers._library_kernel_gradient(geometry, x, weights)]
+    equal([layers._library_convolution(geometry, x, kernel), *ours], [y, *pullback(weights)], atol=1e-12)

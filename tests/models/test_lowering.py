@@ -1,0 +1,149 @@
+"""Programs that are traced on a CPU have, on a GPU or TPU, nothing that was meant for the CPU.
+
+Nothing is compiled here: JAX lowers a training step for platforms that this machine lacks.
+"""
+
+import dataclasses
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from l1jax.build import image_shape
+from l1jax.command_line import experiments_folder, load_experiment
+from l1jax.data.batches import resident_feed
+from l1jax.evaluation.inception import Inception
+from l1jax.models.layers import convolve, convolve_transposed, library_convolutions
+from l1jax.training.parallel import mapped_steps
+from l1jax.training.task import make_task
+
+EXPERIMENTS = sorted(path.stem for path in experiments_folder().glob("*.py"))
+DENSE = ("dense_generator", "digits", "gaussians", "vae_digits", "vae_mnist", "wgan_gp")
+STEPS, BATCH = 2, 4
+FORMS = ("_convolution", "_image_gradient", "_kernel_gradient")  # what differs from platform to platform
+HOST = "callback|infeed|outfeed"
+
+
+def dtypes(name):
+    model = load_experiment(name).model
+    return ("float32", "bfloat16") if hasattr(model, "dtype") else ("float32",)
+
+
+def traced(name, dtype):
+    """The program that trains this experiment, a few steps of small batches in one call; and its state."""
+    experiment = load_experiment(name)
+    model = experiment.model
+    if dtype != "float32":
+        model = dataclasses.replace(model, dtype=dtype)
+    experiment = dataclasses.replace(experiment, model=model, batch_size=BATCH)
+    shape = image_shape(experiment.data)
+    task = make_task(experiment, shape)
+    points = task.generator.image_range is None
+    feed = resident_feed(np.zeros((8, *shape), np.float32 if points else np.uint8), 0, task.draws, BATCH)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(task.init, key)
+    program = mapped_steps(task, feed.take, jax.devices()[:1])
+    return program.trace(state, feed.resident, feed.chunk(0, STEPS), key), state
+
+
+def lowered(program, *platforms):
+    return program.lower(lowering_platforms=platforms).as_text()
+
+
+def functions(text):
+    """Name → lines of each function of a module."""
+    parts = re.split(r"(?m)^  func\.func ", text)[1:]
+    return {re.search(r"@(\w+)", part)[1]: part for part in parts}
+
+
+def operands(text, operation):
+    """(element types, shapes) of both operands, for each occurrence of an operation."""
+    found = re.findall(rf"stablehlo\.{operation}\W.* : \(tensor<(.*)>, tensor<(.*)>\) ->", text)
+    parts = [[operand.rpartition("x")[::2] for operand in pair] for pair in found]
+    return [(tuple(kind for _, kind in pair), tuple(shape for shape, _ in pair)) for pair in parts]
+
+
+def in_forms(name):
+    return re.sub(r"_\d+$", "", name) in FORMS
+
+
+def of_logits(shapes):
+    """Whether a product is with one column, as logits are; and vectors times a matrix are singular values."""
+    return any("1" in shape.split("x") or "x" not in shape for shape in shapes)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in EXPERIMENTS for dtype in dtypes(name)])
+def test_a_training_step_is_lowered_for_accelerators_as_they_need_it(name, dtype):
+    program, state = traced(name, dtype)
+    for platform in ("cuda", "tpu"):
+        text = lowered(program, platform)
+        found = functions(text)
+        forms = [name for name in found if in_forms(name)]
+        assert bool(forms) == (name not in DENSE)
+        for form in forms:
+            assert found[form].count("stablehlo.convolution") == 1, form
+            assert "dot_general" not in found[form], form
+        assert text.count("stablehlo.convolution") == len(forms)
+        assert "f64" not in text
+        assert not [call for call in re.findall(r"custom_call @(\w+)", text) if re.search(HOST, call)]
+        donated = re.findall(r"tf\.aliasing_output|jax\.buffer_donor", found["main"])
+        assert len(donated) == len(jax.tree.leaves(state))
+        if dtype == "bfloat16":
+            assert {types for types, _ in operands(text, "convolution")} <= {("bf16", "bf16")}
+            single = [shapes for types, shapes in operands(text, "dot_general") if "f32" in types]
+            assert all(of_logits(shapes) for shapes in single), single
+    if dtype == "float32":
+        on_cpu = lowered(program, "cpu")
+        assert "stablehlo.convolution" not in on_cpu
+        assert any(in_forms(name) for name in functions(on_cpu)) == bool(forms)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("order", [("cpu", "cuda"), ("cuda", "cpu")])
+def test_what_is_traced_and_run_on_one_platform_is_lowered_for_another_in_its_own_form(transposed, order):
+    convolution = convolve_transposed if transposed else convolve
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((4, 4, 3, 5))
+
+    @jax.jit
+    def squared_gradient(x, kernel):
+        """With second derivatives, as a gradient penalty has them."""
+
+        def loss(x):
+            return jnp.sum(convolution(x, kernel, 2) ** 2)
+
+        return jax.grad(lambda kernel: jnp.sum(jax.grad(loss)(x) * kernel.sum()))(kernel)
+
+    squared_gradient(x, kernel)
+    program = squared_gradient.trace(x, kernel)
+    for platform in order:
+        text = lowered(program, platform)
+        assert ("stablehlo.convolution" in text) == (platform == "cuda")
+        assert ("stablehlo.dot_general" in text) == (platform == "cpu")
+
+
+def test_an_accelerator_runs_as_many_convolutions_as_with_the_librarys_own_derivatives():
+    """One for each layer, its image's and its kernel's gradient."""
+    x, kernels = jnp.ones((2, 8, 8, 3)), [jnp.ones((4, 4, 3, 5)), jnp.ones((4, 4, 5, 7))]
+
+    def loss(x, kernels):
+        return jnp.sum(convolve_transposed(convolve(x, kernels[0], 2), kernels[1], 2) ** 2)
+
+    def counted():
+        gradients = jax.jit(partial(jax.grad(loss, (0, 1))))
+        return lowered(gradients.trace(x, kernels), "cuda").count("stablehlo.convolution")
+
+    own = counted()
+    with library_convolutions():
+        assert own == counted() == 6
+
+
+def test_inception_has_each_platforms_form():
+    variables = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, 299, 299, 3)))
+    images = jax.ShapeDtypeStruct((2, 299, 299, 3), jnp.float32)
+    program = jax.jit(Inception().apply).trace(variables, images)
+    convolutions = sum(leaf.ndim == 4 for leaf in jax.tree.leaves(variables))
+    assert lowered(program, "cuda").count("stablehlo.convolution") == convolutions
+    assert 0 < lowered(program, "cpu").count("stablehlo.convolution") < convolutions
