@@ -109,7 +109,7 @@ def run_parts(options: argparse.Namespace, output: Path) -> int:
                 "seconds": round(time.monotonic() - began, 1),
                 "limit": round(limit, 1),
                 "failures": list(failures(items)),
-                "short_of_aim": list(missed(items)),
+                "short_of_aim": [] if options.smoke else list(missed(items)),
                 "not_reached": list(not_reached(items)),
             }
             write_summary(output, options, summary)

@@ -1,6 +1,7 @@
 """Is it right? Convolutions, a step of every experiment, zeros, transformations, mappings, and a run that resumes."""
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ from l1jax.command_line import experiments_folder, load_experiment
 from l1jax.config import Config
 from l1jax.data.batches import Batch, resident_feed
 from l1jax.models.gan import AXIS
-from l1jax.models.layers import convolve, convolve_transposed
+from l1jax.models.layers import convolve, convolve_transposed, library_convolutions
 from l1jax.training.compilation import QUICK
 from l1jax.training.parallel import make_runner
 from l1jax.training.state import NetworkState, Task
@@ -40,8 +41,18 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the one list of all
 LIMITS = {"float32": 1e-5, "bfloat16": 2e-2}
 COMPILERS = 8  # programs that are compiled at once
 BATCH = 4
-STARTS = 4
-SMOKE_EXPERIMENTS = ("digits", "faces", "vae_digits")
+STARTS = 3
+SMOKE_EXPERIMENTS = ("digits", "mnist")
+# The fields that say how wide a network is, and what is taken for a width of 0, the model's own choice.
+WIDTHS = {
+    "channels": 0,
+    "generator_width": 64,
+    "discriminator_width": 64,
+    "generator_hidden": (),
+    "discriminator_hidden": (),
+    "discriminator_channels": (),
+    "hidden": (),
+}
 
 
 def measure(record: Record, options: argparse.Namespace) -> None:
@@ -52,7 +63,7 @@ def measure(record: Record, options: argparse.Namespace) -> None:
         each_experiment(record)
         record.attempt("exact zeros after 200 proximal steps", exact_zeros)
         record.attempt("transformations", partial(transformations, record.smoke))
-        record.attempt("pmap against shard_map", mappings)
+        record.attempt("pmap against shard_map", partial(mappings, record.smoke))
         record.attempt("killed and resumed", resumed.result)
 
 
@@ -83,7 +94,7 @@ LAYERS = [
 
 def convolutions(smoke: bool) -> dict[str, Any]:
     """The largest error of outputs, both gradients and second derivatives, relative to the largest entry."""
-    layers = LAYERS[3:6:2] if smoke else LAYERS
+    layers = [Layer(4, 2, 8, 3, 4)] if smoke else LAYERS
     jobs = [
         (layer, transposed, dtype, precision)
         for layer in layers
@@ -104,6 +115,11 @@ def convolutions(smoke: bool) -> dict[str, Any]:
     return found
 
 
+def compile_for(device: jax.Device, function: Callable[..., Any], **options: Any) -> Any:
+    """`jax.jit`, on a CPU without optimisation: it takes longer there than the few calls of a check."""
+    return jax.jit(function, compiler_options=QUICK if device.platform == "cpu" else None, **options)
+
+
 def convolution_error(layer: Layer, transposed: bool, dtype: str, precision: str) -> float:
     """Compare the device's results with those of `exact_convolution`."""
     rng = np.random.default_rng(0)
@@ -118,7 +134,8 @@ def convolution_error(layer: Layer, transposed: bool, dtype: str, precision: str
     )
     arrays = [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
     with jax.default_matmul_precision(precision):
-        found = jax.jit(partial(convolution_results, transposed, layer.stride))(*arrays)
+        results = compile_for(jax.devices()[0], partial(convolution_results, transposed, layer.stride))
+        found = results(*arrays)
     wide = [np.asarray(array.astype(jnp.float32), np.float64) for array in arrays]
     expected = exact_convolution(transposed, layer.stride, *wide)
     pairs = zip(map(np.asarray, found), expected, strict=True)
@@ -240,7 +257,7 @@ def step_errors(name: str, smoke: bool) -> dict[str, Any]:
     """
     experiment = shrunk(load_experiment(name), smoke)
     cpu, device = jax.devices("cpu")[0], jax.devices()[0]
-    step_on_cpu, step_on_device = Step(experiment, cpu), Step(experiment, device)
+    step_on_cpu, step_on_device = Step(experiment, cpu, reference=True), Step(experiment, device)
     of_device, of_last_bit = [], []
     for seed in range(1 if smoke else STARTS):
         expected = step_on_cpu(seed)
@@ -249,7 +266,8 @@ def step_errors(name: str, smoke: bool) -> dict[str, Any]:
     found = {"float32": beside_rounding(least(of_device), least(of_last_bit), LIMITS["float32"])}
     if hasattr(experiment.model, "dtype"):
         half = replace(experiment, model=replace(experiment.model, dtype="bfloat16"))
-        on_device, on_cpu = (errors(Step(half, where)(seed), expected) for where in (device, cpu))
+        on_device = errors(Step(half, device)(seed), expected)
+        on_cpu = errors(Step(half, cpu, reference=True)(seed), expected)
         found["bfloat16"] = beside_rounding(on_device, on_cpu, LIMITS["bfloat16"])
     return found
 
@@ -270,36 +288,43 @@ def errors(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
 
 
 def shrunk(experiment: Config, smoke: bool) -> Config:
-    """Small batches, so that the CPU takes seconds; narrow networks too where only the program is tried.
+    """Small batches and networks a quarter as wide, for the CPU's sake: layers, strides and losses stay what they are.
 
     With an `eps` of 1 Adam moves by the gradient's size and not by its sign alone, which rounding may turn: the
     generator's gradient is taken after the discriminator's update.
     """
+    divisor = 16 if smoke else 4
+    widths = {name: value for name, value in vars(experiment.model).items() if name in WIDTHS}
+    narrow = {name: divided(value or WIDTHS[name], divisor) for name, value in widths.items()}
     smooth = {
         name: replace(getattr(experiment, name), eps=1.0)
         for name in ("generator", "discriminator", "encoder")
         if getattr(experiment, name) is not None
     }
-    experiment = replace(experiment, batch_size=BATCH, **smooth)
-    if not smoke:
-        return experiment
-    narrow = {"channels": 8, "generator_hidden": (16,), "discriminator_hidden": (16,), "hidden": (16,)}
-    model = vars(experiment.model)
-    fields = {field: value for field, value in narrow.items() if type(model.get(field)) is type(value)}
-    return replace(experiment, model=replace(experiment.model, **fields))
+    return replace(experiment, batch_size=BATCH, model=replace(experiment.model, **narrow), **smooth)
+
+
+def divided(width: Any, divisor: int) -> Any:
+    """A width, or each of several."""
+    if isinstance(width, tuple):
+        return tuple(divided(each, divisor) for each in width)
+    return max(width // divisor, 1)
 
 
 class Step:
-    """An experiment's step, compiled for one device: seed → what it makes of the state that the seed draws."""
+    """An experiment's step, compiled for one device: seed → what it makes of the state that the seed draws.
 
-    def __init__(self, experiment: Config, device: jax.Device):
+    As a reference it has XLA's own convolutions, so that ours are compared with others.
+    """
+
+    def __init__(self, experiment: Config, device: jax.Device, reference: bool = False):
         self.experiment = experiment
+        self.convolutions = library_convolutions if reference else contextlib.nullcontext
         self.task = make_task(experiment, image_shape(experiment.data))
         mesh = Mesh(np.asarray([device]), (AXIS,))
         self.on_device = NamedSharding(mesh, P())
-        options = QUICK if device.platform == "cpu" else None  # it runs once or twice
         mapped = jax.shard_map(self.task.step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=P())
-        self.program = jax.jit(mapped, compiler_options=options)
+        self.program = compile_for(device, mapped)
 
     def __call__(self, seed: int, last_bit: bool = False) -> dict[str, Any]:
         """Gradients, batch statistics and losses; from a state with other last bits if that is asked."""
@@ -308,7 +333,7 @@ class Step:
             state = jax.tree.map(lambda x: np.nextafter(x, 2 * x) if x.dtype == np.float32 else x, state)
         batch = random_batch(self.task, self.experiment, seed)
         arguments = jax.device_put((state, batch, stream(seed, "training")), self.on_device)
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("highest"), self.convolutions():
             state, metrics = self.program(*arguments)
         networks = {name: own for name, own in state._asdict().items() if isinstance(own, NetworkState)}
         parts: dict[str, Any] = {f"{name} gradients": first_moments(own.opt_state) for name, own in networks.items()}
@@ -395,7 +420,7 @@ def transformations(smoke: bool) -> dict[str, Any]:
     """Two steps of every transformation, on the device and on the CPU: types kept, compiled once, equal, same zeros."""
     from transformations import CASES
 
-    names = list(CASES)[:: 6 if smoke else 1]
+    names = list(CASES)[:: 9 if smoke else 1]
     jobs = [(name, dtype) for name in names for dtype in LIMITS]
     with ThreadPoolExecutor(COMPILERS) as pool:
         found = list(pool.map(lambda job: transformation(*job), jobs))
@@ -411,7 +436,7 @@ def transformation(name: str, dtype: str) -> dict[str, Any]:
             tx = CASES[name].make()
             params = tree(0, dtype)
             state = tx.init(params)
-            update = jax.jit(lambda g, s, p: _applied(tx, g, s, p), donate_argnums=(1, 2))
+            update = compile_for(device, partial(_applied, tx), donate_argnums=(1, 2))
             for seed in (1, 2):
                 params, state = update(tree(seed, dtype), state, params)
             return jax.device_get(params), update._cache_size()
@@ -430,9 +455,10 @@ def _applied(tx: optax.GradientTransformation, grads: Any, state: Any, params: A
     return optax.apply_updates(params, updates), state
 
 
-def mappings() -> dict[str, Any]:
+def mappings(smoke: bool) -> dict[str, Any]:
     """Five steps of the digits' GAN under `pmap` and under `jit(shard_map)`."""
-    experiment = replace(load_experiment("digits"), batch_size=64)
+    experiment = load_experiment("digits")
+    experiment = shrunk(experiment, smoke) if smoke else experiment
     shape = image_shape(experiment.data)
     task = make_task(experiment, shape)
     images = np.random.default_rng(0).integers(0, 256, (256, *shape), np.uint8)

@@ -29,7 +29,6 @@ from typing import NamedTuple
 import jax
 import measure
 import numpy as np
-import peers
 
 from l1jax import config
 from l1jax.data.batches import resident_feed
@@ -42,15 +41,19 @@ STRENGTH = 1e-4
 
 
 class Case(NamedTuple):
-    """A network for images of a size, the batch it is measured at, and PyTorch's."""
+    """A network for images of a size, the batch it is measured at, and PyTorch's.
+
+    The peer and its trainer are named, as `peers.py` names them, so that this file can be read without PyTorch.
+    """
 
     model: config.Model
     image_shape: tuple[int, int, int]
     batch: int
-    peer: Callable
+    peer: str
     peer_range: tuple[float, float] = (-1.0, 1.0)
     steps: int = 4  # per turn
-    trainer: Callable = peers.Trainer
+    trainer: str = "Trainer"
+    peer_options: dict[str, int] = {}  # noqa: RUF012  of the peer's networks
 
 
 DENSE = config.MlpGan(
@@ -61,11 +64,11 @@ DENSE = config.MlpGan(
     output="sigmoid",
 )
 CASES = {
-    "dcgan64": Case(config.Dcgan(), (64, 64, 3), 64, peers.dcgan),
-    "dcgan28": Case(config.Dcgan(), (28, 28, 1), 64, peers.dcgan, steps=40),
-    "mlp_gan": Case(DENSE, (64, 64, 3), 128, peers.mlp_gan, (0.0, 1.0), steps=2),
-    "sn_resnet32": Case(config.SnResnet(latent_size=100), (32, 32, 3), 32, peers.sn_resnet, steps=1),
-    "vae": Case(config.Vae(), (28, 28, 1), 128, peers.vae, steps=100, trainer=peers.VaeTrainer),
+    "dcgan64": Case(config.Dcgan(), (64, 64, 3), 64, "dcgan"),
+    "dcgan28": Case(config.Dcgan(), (28, 28, 1), 64, "dcgan", steps=40),
+    "mlp_gan": Case(DENSE, (64, 64, 3), 128, "mlp_gan", (0.0, 1.0), steps=2),
+    "sn_resnet32": Case(config.SnResnet(latent_size=100), (32, 32, 3), 32, "sn_resnet", steps=1),
+    "vae": Case(config.Vae(), (28, 28, 1), 128, "vae", steps=100, trainer="VaeTrainer"),
 }
 
 
@@ -103,8 +106,11 @@ def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool
     return run
 
 
-def theirs(case: Case, batch: int, dtype: str, compiled: bool, channels_last: bool) -> Callable[[], None]:
-    """As many steps of PyTorch's."""
+def theirs(
+    case: Case, batch: int, dtype: str, compiled: bool, channels_last: bool, graphs: bool = False
+) -> Callable[[], None]:
+    """As many steps of PyTorch's; compiled ones in CUDA graphs if that is asked."""
+    import peers
     import torch
 
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
@@ -113,14 +119,15 @@ def theirs(case: Case, batch: int, dtype: str, compiled: bool, channels_last: bo
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     size, _, channels = case.image_shape
-    networks = case.peer(size, channels)
-    trainer = case.trainer(
+    networks = getattr(peers, case.peer)(size, channels, **case.peer_options)
+    trainer = getattr(peers, case.trainer)(
         networks,
         case.peer_range,
         device=device,
         dtype=getattr(torch, dtype),
         compiled=compiled,
         channels_last=channels_last,
+        graphs=graphs,
     )
     resident = torch.from_numpy(images(case)).permute(0, 3, 1, 2).to(device)
 

@@ -49,3 +49,11 @@ def test_the_kept_result_says_where_it_comes_from(tmp_path):
     assert environment["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
     assert environment["devices"] == jax.device_count()
     assert environment["commit"].rstrip("+") == (head.stdout.strip()[:12] or "unknown")
+
+
+def test_a_checkout_without_git_has_the_commit_that_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "__file__", str(tmp_path / "measure.py"))
+    monkeypatch.delenv("L1JAX_COMMIT", raising=False)
+    assert measure._commit() == "unknown"
+    monkeypatch.setenv("L1JAX_COMMIT", "0123abcd")
+    assert measure._commit() == "0123abcd"
