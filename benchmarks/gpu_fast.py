@@ -1,6 +1,7 @@
 """How fast is a training step: images per second beside PyTorch, and as a share of what the chip can do?"""
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -212,7 +213,7 @@ def floors(job: Job, case: training.Case, ceilings: dict[str, Any] | None, compa
     lowered = jax.jit(mapped, donate_argnums=0).lower(state, Batch(image, indices, indices), key)
     compiled = lowered.compile()
     flops = lowered.cost_analysis()["flops"]  # before fusion: every convolution by its definition
-    bytes_accessed = compiled.cost_analysis()["bytes accessed"]
+    bytes_accessed = compiled.cost_analysis().get("bytes accessed", math.nan)
     memory = compiled.memory_analysis()
     taken = memory.temp_size_in_bytes + memory.argument_size_in_bytes
     found: dict[str, Any] = {

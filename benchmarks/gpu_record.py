@@ -33,7 +33,7 @@ class Record(NamedTuple):
     def keep(self, name: str, value: Any) -> None:
         """Add an item and write the file, first under another name, so that a kill leaves a whole one."""
         self.items[name] = value
-        print(f"  {name}: {_in_a_line(value)}", flush=True)
+        print(f"  {name}, {self.seconds_left():.0f} s left: {_in_a_line(value)}", flush=True)
         draft = self.path.with_suffix(".tmp")
         write_result(draft, self.command, {"items": self.items})
         draft.replace(self.path)
