@@ -111,9 +111,9 @@ def run_parts(options: argparse.Namespace, output: Path) -> int:
                 "status": status,
                 "seconds": round(time.monotonic() - began, 1),
                 "limit": round(limit, 1),
-                "failures": list(failures(items)),
-                "short_of_aim": [] if options.smoke else list(missed(items)),
-                "not_reached": list(not_reached(items)),
+                "failures": failures(items),
+                "short_of_aim": [] if options.smoke else missed(items),
+                "not_reached": not_reached(items),
             }
             write_summary(output, options, summary)
             print(f"   {status} after {summary[name]['seconds']} s", flush=True)

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from measure import write_result
 
+LIMITS = {"float32": 1e-5, "bfloat16": 2e-2}  # of relative errors
+MARGIN = 5.0  # seconds before the limit, at which what is not finished is left
+
 
 class Record(NamedTuple):
     """The results of one part, and how much time is left for more.
@@ -76,36 +79,29 @@ def aimed(ratio: dict[str, float], *, at_least: float = 0.0, at_most: float = ma
     return {**ratio, **aim, "reached": bool(reached)}
 
 
-def failures(found: Any, path: str = "") -> Iterator[str]:
+def failures(items: Any) -> list[str]:
     """Each item that raised or did not pass, with the reason."""
-    if not isinstance(found, dict):
-        return
-    if "raised" in found:
-        yield f"{path} raised {found['raised']}"
-    if found.get("passed") is False:
-        yield f"{path} did not pass: {_in_a_line(found)}"
-    for name, value in found.items():
-        yield from failures(value, f"{path}/{name}" if path else name)
+    raised = [f"{path} raised {found['raised']}" for path, found in _dicts(items) if "raised" in found]
+    wrong = [(path, found) for path, found in _dicts(items) if found.get("passed") is False]
+    return raised + [f"{path} did not pass: {_in_a_line(found)}" for path, found in wrong]
 
 
-def missed(found: Any, path: str = "") -> Iterator[str]:
+def missed(items: Any) -> list[str]:
     """Each ratio that is short of its aim."""
-    if not isinstance(found, dict):
-        return
-    if found.get("reached") is False:
-        yield f"{path}: {_in_a_line(found)}"
-    for name, value in found.items():
-        yield from missed(value, f"{path}/{name}" if path else name)
+    return [f"{path}: {_in_a_line(found)}" for path, found in _dicts(items) if found.get("reached") is False]
 
 
-def not_reached(found: Any, path: str = "") -> Iterator[str]:
+def not_reached(items: Any) -> list[str]:
     """Each item for which there was no time."""
-    if not isinstance(found, dict):
-        return
-    if "not_reached" in found:
-        yield path
-    for name, value in found.items():
-        yield from not_reached(value, f"{path}/{name}" if path else name)
+    return [path for path, found in _dicts(items) if "not_reached" in found]
+
+
+def _dicts(found: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dictionary in a tree of them, with its path."""
+    if isinstance(found, dict):
+        yield path, found
+        for name, value in found.items():
+            yield from _dicts(value, f"{path}/{name}" if path else name)
 
 
 def _in_a_line(value: Any) -> str:

@@ -130,7 +130,7 @@ def test_the_time_that_a_part_leaves_goes_to_those_behind_it(tmp_path, monkeypat
 @pytest.mark.parametrize(("size", "stride", "side"), [(1, 1, 4), (3, 1, 5), (4, 2, 8), (5, 2, 7), (3, 4, 8)])
 def test_the_exact_convolutions_are_the_librarys(transposed, size, stride, side, x64):
     """In float64, outputs, gradients and second derivatives."""
-    import gpu_right
+    import gpu_convolutions
     import jax
     import jax.numpy as jnp
 
@@ -156,19 +156,19 @@ def test_the_exact_convolutions_are_the_librarys(transposed, size, stride, side,
 
     y, pullback = jax.vjp(lambda x, kernel: function(x, kernel, stride), *map(jnp.asarray, arrays[:2]))
     expected = (y, *pullback(jnp.asarray(arrays[2])), *jax.grad(half_squared_gradient, (0, 1))(*arrays[1:]))
-    found = gpu_right.exact_convolution(transposed, stride, *arrays)
+    found = gpu_convolutions.exact_convolution(transposed, stride, *arrays)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.usefixtures("benchmarks")
 def test_a_wrong_convolution_is_found(monkeypatch):
-    import gpu_right
+    import gpu_convolutions
 
-    right = gpu_right.convolve
-    monkeypatch.setattr(gpu_right, "convolve", lambda x, kernel, stride: right(x, kernel * 1.001, stride))
-    layer = gpu_right.Layer(3, 1, 5, 2, 2)
-    assert gpu_right.convolution_error(layer, False, "float32", "highest") > 1e-4
+    right = gpu_convolutions.convolve
+    monkeypatch.setattr(gpu_convolutions, "convolve", lambda x, kernel, stride: right(x, kernel * 1.001, stride))
+    layer = gpu_convolutions.Layer(5, 2, 2, kernel=3, stride=1)
+    assert gpu_convolutions.convolution_error(layer, False, "float32", "highest") > 1e-4
 
 
 @pytest.mark.usefixtures("benchmarks")
