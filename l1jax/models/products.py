@@ -43,54 +43,56 @@ def kernel_gradient(g: Geometry, x: Images, y: Images) -> Kernel:
 
 def _of_images(g: Geometry, x: Images) -> Matrices:
     """B d: per product a matrix, tiles × channels of blocks."""
-    (_, rows, top), (_, columns, left) = g.along(g.height), g.along(g.width)
-    seen, s, channels = g.tile + g.taps - 1, g.stride, x.shape[-1]
-    height, width = ((g.tile * tiles + g.taps - 1) * s for tiles in (rows, columns))
-    pads = ((0, 0), (top, height - top - g.height), (left, width - left - g.width), (0, 0))
-    x = jax.lax.optimization_barrier(jnp.pad(x, pads))
-    x = x.reshape(x.shape[0], height, width // s, s * channels)
+    _, rows, top = g.along(g.height)
+    _, columns, left = g.along(g.width)
+    batch, s, channels = x.shape[0], g.stride, x.shape[-1]
+    seen = g.tile + g.taps - 1  # blocks of a tile, in each dimension
+    height, width = (g.tile * tiles + g.taps - 1 for tiles in (rows, columns))
+    after = (s * height - top - g.height, s * width - left - g.width)
+    x = jnp.pad(x, ((0, 0), (top, after[0]), (left, after[1]), (0, 0)))
+    x = x.reshape(batch, height, s, width, s, channels)
 
-    def block(row: int, q: Phases, i: int, j: int) -> Array:
-        """Pixels of one row of all blocks i, j of tiles."""
-        first, step = i * s + row, g.tile * s
-        own = slice(q.start * channels, q.stop * channels)
-        return x[:, first : first + (rows - 1) * step + 1 : step, j : j + (columns - 1) * g.tile + 1 : g.tile, own]
+    def combined(p: Phases, q: Phases) -> Grid:
+        """Sums of blocks, of which each pixel of all tiles is a slice."""
+        own = x[:, :, p.start : p.stop, :, q.start : q.stop].swapaxes(2, 3)
+        own = jax.lax.optimization_barrier(own.reshape(batch, height, width, -1))
+        across = [own[:, :, j : j + (columns - 1) * g.tile + 1 : g.tile] for j in range(seen)]
+        down = [slice(i, i + (rows - 1) * g.tile + 1, g.tile) for i in range(seen)]
+        return _combine(p.inputs, [[part[:, along] for part in across] for along in down], q.inputs)
 
-    def combined(row: int, p: Phases, q: Phases) -> Grid:
-        return _combine(p.inputs, [[block(row, q, i, j) for j in range(seen)] for i in range(seen)], q.inputs)
-
-    grids = [combined(row, p, q) for p in g.phases for row in range(p.start, p.stop) for q in g.phases]
-    products = [_concatenated(parts) for parts in zip(*map(_flat, grids), strict=True)]
+    grids = [_flat(combined(p, q)) for p in g.phases for q in g.phases]
+    products = [_concatenated(parts) for parts in zip(*grids, strict=True)]
     return _joined(g, [product.reshape(-1, product.shape[-1]) for product in products], -1)
 
 
 def _to_images(g: Geometry, products: Matrices, batch: Size) -> Images:
     """`_of_images` transposed."""
-    (_, rows, top), (_, columns, left) = g.along(g.height), g.along(g.width)
-    s, tile = g.stride, g.tile
+    _, rows, top = g.along(g.height)
+    _, columns, left = g.along(g.width)
     by_phase = _split(g, [p.reshape(batch, rows, columns, -1) for p in products], -1)
 
     def overlapped(parts: Sequence[Array | None], axis: int) -> Array:
         """Blocks of neighbouring tiles summed, and in their order."""
-        reach = -(-len(parts) // tile)
+        reach = -(-len(parts) // g.tile)
 
         def placed(part: Array, q: int) -> Array:
             return jnp.pad(part, [(q, reach - 1 - q) if a == axis else (0, 0) for a in range(part.ndim)])
 
         sums = [
-            _sum([placed(part, q) for q, part in enumerate(parts[e::tile]) if part is not None]) for e in range(tile)
+            _sum([placed(part, q) for q, part in enumerate(parts[e :: g.tile]) if part is not None])
+            for e in range(g.tile)
         ]
         return jnp.stack(sums, axis + 1).reshape(*sums[0].shape[:axis], -1, *sums[0].shape[axis + 1 :])
 
     def blocks(p: Phases, q: Phases) -> Array:
-        """batch × rows of blocks × row phases × columns of blocks × (column phases, channels)."""
+        """batch × rows of blocks × columns of blocks × row phases × column phases × channels."""
         grid = _combine(_transposed(p.inputs), by_phase[p, q], _transposed(q.inputs))
         whole = overlapped([overlapped(row, 2) if row[0] is not None else None for row in grid], 1)
-        return whole.reshape(*whole.shape[:3], p.count, -1).swapaxes(2, 3)
+        return whole.reshape(*whole.shape[:3], p.count, q.count, -1)
 
-    phases = [jnp.concatenate([blocks(p, q) for q in g.phases], -1) for p in g.phases]
-    x = jnp.concatenate(phases, 2)
-    x = x.reshape(batch, x.shape[1] * s, x.shape[3] * s, -1)
+    x = jnp.concatenate([jnp.concatenate([blocks(p, q) for q in g.phases], 4) for p in g.phases], 3)
+    x = x.swapaxes(2, 3)
+    x = x.reshape(batch, x.shape[1] * g.stride, x.shape[3] * g.stride, -1)
     return x[:, top : top + g.height, left : left + g.width]
 
 

@@ -15,7 +15,7 @@ from l1jax.models.bilinear import Geometry, shifted
 from l1jax.models.layers import convolve, convolve_transposed
 from l1jax.models.linear import Conv, ConvTranspose
 
-CASES = [(1, 1, 4), (3, 1, 7), (4, 1, 8), (1, 2, 7), (3, 2, 7), (4, 2, 8), (5, 2, 7), (5, 2, 8), (3, 4, 8)]
+CASES = [(1, 1, 4), (3, 1, 7), (4, 1, 8), (1, 2, 7), (3, 2, 7), (4, 2, 8), (5, 2, 7), (5, 2, 8), (3, 4, 8), (5, 3, 7)]
 TILED = [(4, 2, 8), (4, 2, 6), (3, 1, 5), (5, 2, 7)]  # with enough channels for tiles of 2×2
 PAIRS = [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)]
 
