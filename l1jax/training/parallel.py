@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from l1jax.data.batches import Batch, Feed
 from l1jax.models.gan import AXIS
 from l1jax.penalties import sparsity
+from l1jax.training.compilation import release_freed_memory
 from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import solution, strength
 from l1jax.transforms.learning_rate import learning_rate
@@ -69,9 +70,17 @@ def make_runner(
             return chunk  # `pmap` does it in its call
 
     else:
+        compiled = set()
 
         def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
-            return mapped(state, resident, jax.device_put(chunk, split), key)
+            arguments = (state, resident, jax.device_put(chunk, split), key)
+            steps = jax.tree.leaves(chunk)[0].shape[0]
+            if steps not in compiled:  # before it runs, so that its memory comes not on top of the compiler's
+                release_freed_memory()
+                mapped.lower(*arguments).compile()  # the call below finds it
+                release_freed_memory()
+                compiled.add(steps)
+            return mapped(*arguments)
 
         def put(chunk: PyTree) -> PyTree:
             return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), chunk)

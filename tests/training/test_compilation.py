@@ -1,14 +1,16 @@
 """Compiled programs are kept where that is safe, and nowhere else."""
 
 import os
+import platform
 import zlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.training.compilation import jit_once, tidy, use_compilation_cache
+from l1jax.training.compilation import jit_once, release_freed_memory, tidy, use_compilation_cache
 
 SETTINGS = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", "jax_persistent_cache_min_compile_time_secs")
 
@@ -71,3 +73,18 @@ def test_what_runs_once_is_computed_all_the_same():
     found = jit_once(lambda x: {"product": x @ x.T, "tanh": jnp.tanh(x)})(x)
     np.testing.assert_allclose(found["product"], x @ x.T, atol=1e-6)
     np.testing.assert_allclose(found["tanh"], np.tanh(x), atol=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own count of memory")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone keeps it")
+def test_memory_that_was_freed_between_blocks_in_use_goes_back():
+    def resident():
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+    blocks = [bytearray(b"x" * 60_000) for _ in range(4_000)]  # below what glibc takes from the system one by one
+    blocks = blocks[::50]  # those in between are free, but cannot be given back from the end
+    before = resident()
+    release_freed_memory()
+    assert resident() < before - 100
+    assert len(blocks) == 80
