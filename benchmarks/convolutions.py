@@ -1,6 +1,7 @@
 """Every form of a convolution, layer by layer: what `l1jax.models.layers` is chosen by.
 
     python benchmarks/convolutions.py [--batch 64] [--rounds 7] [--output FILE]
+    python benchmarks/convolutions.py --smoke
 
 For the layers of DCGAN-64, the dense GAN and SN-ResNet-32, the forward pass and the pass with both gradients: XLA's
 convolution, shifted blocks (each tap a product), the tiled form (fewer products), and PyTorch's in channels-last, in
@@ -8,6 +9,7 @@ turn in one process. GFLOP/s count the multiplications of the definition, so tha
 """
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,7 @@ LAYERS = [
     Layer(16, 128, 128, 3, 1),
     Layer(8, 128, 128, 3, 1),
 ]
+SMOKE = [Layer(8, 3, 8, 4, 2), Layer(8, 32, 32, 5, 2), Layer(8, 32, 32, 3, 1)]
 
 
 def xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -123,7 +126,9 @@ def measure_layer(layer: Layer, batch: int, rounds: int) -> dict[str, dict]:
     passes = {}
     for name, gradients in (("forward", False), ("with gradients", True)):
         calls = {form: ours(function, layer, arrays, gradients) for form, function in FORMS.items()}
-        seconds = alternate(calls | {"PyTorch": pytorch(layer, arrays, gradients)}, rounds, warmup=1)
+        if importlib.util.find_spec("torch"):
+            calls["PyTorch"] = pytorch(layer, arrays, gradients)
+        seconds = alternate(calls, rounds, warmup=1)
         flops = layer.flops(batch) * (3 if gradients else 1)
         passes[name] = {
             form: {"ms": quartiles(1e3 * own), "gflops": float(flops / np.median(own) / 1e9)}
@@ -137,13 +142,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=RESULTS / f"convolutions-{jax.default_backend()}.json")
+    parser.add_argument("--smoke", action="store_true", help="tiny layers, one round; keeps nothing")
     options = parser.parse_args(arguments)
+    if not importlib.util.find_spec("torch"):
+        print("torch is not installed: it is left out", flush=True)
+    batch, rounds = (2, 1) if options.smoke else (options.batch, options.rounds)
     found = {}
-    for layer in LAYERS:
-        found[layer.name()] = measure_layer(layer, options.batch, options.rounds)
+    for layer in SMOKE if options.smoke else LAYERS:
+        found[layer.name()] = measure_layer(layer, batch, rounds)
         for name, forms in found[layer.name()].items():
             texts = (f"{form} {own['ms']['median']:.1f} ms ({own['gflops']:.0f})" for form, own in forms.items())
             print(f"{layer.name()}, {name}: {', '.join(texts)}", flush=True)
+    if options.smoke:
+        return
     command = "python benchmarks/convolutions.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
     write_result(options.output, command.strip(), {"batch": options.batch, "layers": found})
 

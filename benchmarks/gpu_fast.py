@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -53,11 +52,7 @@ JOBS = [
     *(Job(name, 512, "float32") for name in ("sn_resnet32", "vae", "mlp_gan", "dcgan28")),
     *(Job(name, 64, "bfloat16") for name in ("sn_resnet32", "vae", "mlp_gan", "dcgan28")),
 ]
-SMOKE_JOBS = [Job("vae", 4, "bfloat16"), Job("dcgan64", 4, "float32")]
-SMOKE_CASES = {
-    "dcgan64": training.Case(config.Dcgan(channels=4), (16, 16, 3), 4, "dcgan", peer_options={"channels": 4}),
-    "vae": training.CASES["vae"],
-}
+SMOKE_JOBS = [Job("vae", 4, "bfloat16"), Job("dcgan", 4, "float32")]
 
 
 class Runs(NamedTuple):
@@ -72,7 +67,7 @@ def measure(record: Record, options: argparse.Namespace) -> None:
     ceilings = record.attempt("ceilings", partial(measure_ceilings, record.smoke))
     jobs = [job for job in JOBS if job.name in (options.cases or training.CASES)]
     jobs = SMOKE_JOBS if record.smoke else jobs
-    if find_spec("torch") is None:
+    if not training.has_torch():
         record.keep("torch", "not installed: no comparison")
     main = jobs[: 1 if record.smoke else 2]
     runs: dict[Job, Runs] = {}
@@ -87,7 +82,7 @@ def measure(record: Record, options: argparse.Namespace) -> None:
         if job in runs:
             floor = partial(floors, job, runs[job].case, ceilings, record.items.get(job.label(), {}))
             record.attempt(f"{job.label()}, floors", floor, needs=30)
-            if find_spec("torch") is not None:
+            if training.has_torch():
                 compile_torch = partial(compare_compiled, job, runs[job], record.smoke)
                 record.attempt(f"{job.label()}, {COMPILED}", compile_torch, needs=60)
     if jobs and jobs[0] in runs:
@@ -138,10 +133,10 @@ def best_seconds(call: Callable[[], Any], rounds: int = 6) -> float:
 
 def prepare(job: Job, smoke: bool) -> Runs:
     """Compile l1jax's turns, plain and proximal, and build PyTorch's eager one."""
-    case = SMOKE_CASES[job.name] if smoke else training.CASES[job.name]
+    case = training.SMOKE[job.name] if smoke else training.CASES[job.name]
     case = case._replace(steps=2 if smoke else max(IMAGES_PER_TURN // job.batch, 1))
     wanted = ["l1jax", "l1jax proximal"]
-    if find_spec("torch") is not None:
+    if training.has_torch():
         wanted.append(EAGER)
     available = training.variants(case, job.batch, job.dtype)
     return Runs(case, {name: available[name]() for name in wanted})
@@ -166,7 +161,7 @@ def peak_mib() -> dict[str, float]:
     statistics = jax.devices()[0].memory_stats()
     if statistics:
         found["l1jax"] = statistics["peak_bytes_in_use"] / 2**20
-    if find_spec("torch") is not None:
+    if training.has_torch():
         import torch
 
         if torch.cuda.is_available():

@@ -2,6 +2,7 @@
 
     python benchmarks/training.py --startup --output benchmarks/results
     python benchmarks/training.py --cases dcgan64 --batch 512 --dtype bfloat16
+    python benchmarks/training.py --smoke
 
 A step is one update of both networks with Adam, batch norm and the generator's average. l1jax runs it as
 training does, many steps in one compiled call on images that stay on the device, once with Adam and once
@@ -10,10 +11,12 @@ compiled, channels first and last; the best of these is compared. All take turns
 see the same machine. Memory and start-up are measured in fresh processes: the peak of resident memory over
 that before the networks are built (on a GPU, the allocator's peak), and, with an empty and with a filled compilation
 cache, the seconds to the end of the first call and how much longer than a later one that call took, which is what
-compiling the step costs, of l1jax and of the best peer.
+compiling the step costs, of l1jax and of the best peer. `--smoke` runs all of this on tiny networks, in about a minute,
+and keeps nothing. Without PyTorch l1jax is measured alone.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import shlex
@@ -53,7 +56,6 @@ class Case(NamedTuple):
     peer_range: tuple[float, float] = (-1.0, 1.0)
     steps: int = 4  # per turn
     trainer: str = "Trainer"
-    peer_options: dict[str, int] = {}  # noqa: RUF012  of the peer's networks
 
 
 DENSE = config.MlpGan(
@@ -69,6 +71,11 @@ CASES = {
     "mlp_gan": Case(DENSE, (64, 64, 3), 128, "mlp_gan", (0.0, 1.0), steps=2),
     "sn_resnet32": Case(config.SnResnet(latent_size=100), (32, 32, 3), 32, "sn_resnet", steps=1),
     "vae": Case(config.Vae(), (28, 28, 1), 128, "vae", steps=100, trainer="VaeTrainer"),
+}
+
+SMOKE = {
+    "dcgan": Case(config.Dcgan(), (8, 8, 3), 4, "dcgan", steps=1),
+    "vae": Case(config.Vae(), (8, 8, 1), 4, "vae", steps=1, trainer="VaeTrainer"),
 }
 
 
@@ -119,7 +126,7 @@ def theirs(
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     size, _, channels = case.image_shape
-    networks = getattr(peers, case.peer)(size, channels, **case.peer_options)
+    networks = getattr(peers, case.peer)(size, channels)
     trainer = getattr(peers, case.trainer)(
         networks,
         case.peer_range,
@@ -139,10 +146,15 @@ def theirs(
     return run
 
 
+def has_torch() -> bool:
+    """Whether the peer is installed."""
+    return importlib.util.find_spec("torch") is not None
+
+
 def variants(case: Case, batch: int, dtype: str) -> dict[str, Callable[[], Callable[[], None]]]:
     """What is measured, by name."""
     found = {"l1jax": lambda: ours(case, batch, dtype, False), "l1jax proximal": lambda: ours(case, batch, dtype, True)}
-    for compiled in (False, True):
+    for compiled in (False, True) if has_torch() else ():
         for last in (False, True):
             name = f"torch {'compiled' if compiled else 'eager'}{' channels-last' if last else ''}"
             found[name] = lambda compiled=compiled, last=last: theirs(case, batch, dtype, compiled, last)
@@ -183,9 +195,10 @@ def _peak_mib(name: str) -> float | None:
     return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
 
 
-def in_fresh_process(name: str, variant: str, batch: int, dtype: str) -> dict[str, float]:
+def in_fresh_process(name: str, variant: str, batch: int, dtype: str, smoke: bool = False) -> dict[str, float]:
     """Start-up with an empty and with a filled cache of compiled programs, and the peak of memory."""
     command = [sys.executable, __file__, "--cases", name, "--batch", str(batch), "--dtype", dtype, "--start", variant]
+    command += ["--smoke"] if smoke else []
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": f"{cache}/jax",
@@ -234,7 +247,7 @@ def show(name: str, result: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=[*CASES, *SMOKE], help="all by default")
     parser.add_argument("--batch", type=int, help="instead of each case's own")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--variants", nargs="+", help="some only, such as l1jax 'torch compiled channels-last'")
@@ -242,23 +255,29 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8, help="turns of each")
     parser.add_argument("--output", type=Path, help="folder for the results, a JSON file for each case")
     parser.add_argument("--startup", action="store_true", help="memory and start-up too, in fresh processes")
+    parser.add_argument("--smoke", action="store_true", help="everything on tiny networks; keeps nothing")
     parser.add_argument("--start", help=argparse.SUPPRESS)  # a variant, in a fresh process
     options = parser.parse_args()
+    cases = SMOKE if options.smoke else CASES
+    names = options.cases or list(cases)
     if options.start:
-        case = CASES[options.cases[0]]
+        case = cases[names[0]]
         print(json.dumps(start(case, options.batch or case.batch, options.dtype, options.start)))
         return
+    if not has_torch():
+        print("torch is not installed: l1jax is measured alone", flush=True)
     command = shlex.join(["python", "benchmarks/training.py", *sys.argv[1:]])
-    for name in options.cases:
-        case = CASES[name]._replace(steps=options.steps or CASES[name].steps)
+    for name in names:
+        case = cases[name]._replace(steps=options.steps or cases[name].steps)
         batch = options.batch or case.batch
-        result = measured(case, batch, options.dtype, options.pairs, options.variants)
-        if options.startup:
+        pairs = 1 if options.smoke else options.pairs
+        result = measured(case, batch, options.dtype, pairs, options.variants)
+        if options.startup or (options.smoke and name == names[0]):
             for variant in {"l1jax": 0, "l1jax checkpointing": 0, result["best_peer"]: 0}:
                 if variant in result:
-                    result[variant] |= in_fresh_process(name, variant, batch, options.dtype)
+                    result[variant] |= in_fresh_process(name, variant, batch, options.dtype, options.smoke)
         show(name, result)
-        if options.output:
+        if options.output and not options.smoke:
             path = options.output / f"training-{jax.default_backend()}-{name}-{batch}-{options.dtype}.json"
             print(f"written to {measure.write_result(path, command, {'case': name, **result})}", flush=True)
 
