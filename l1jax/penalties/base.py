@@ -122,7 +122,7 @@ def distances(penalty: Any, x: Array, grad: Array) -> Array:
 def prox_of_leaf(penalty: Any, x: Array, step: ArrayLike) -> Array:
     """The prox of one array, without its checks and the pass over the signs of zeros."""
     prox = getattr(type(penalty), "leaf_prox", None)
-    return penalty.prox(x, step) if prox is None else _at_leaf(prox, penalty, x, step)
+    return penalty.prox(x, step) if prox is None else of_leaf(prox, penalty, x, step)
 
 
 def leaf_penalties(penalty: Penalty, tree: PyTree) -> list[Penalty | None]:
@@ -256,13 +256,13 @@ def _leafwise(function: Any, penalty: Any, x: PyTree, **rest: PyTree) -> PyTree:
         for name, other in zip(rest, others, strict=True):
             remedy = "give one number, or one per entry"
             check_broadcasts(name, other, jnp.shape(leaf), path_name(path) or "the array", remedy)
-        return _at_leaf(function, leaf_penalty, leaf, *others)
+        return of_leaf(function, leaf_penalty, leaf, *others)
 
     columns = (along(name, other, x) for name, other in rest.items())
     return treedef.unflatten([at_leaf(*row) for row in zip(leaf_penalties(penalty, x), leaves, *columns, strict=True)])
 
 
-def _at_leaf(function: Any, penalty: Any, leaf: ArrayLike, *others: ArrayLike) -> Array:
+def of_leaf(function: Any, penalty: Any, leaf: ArrayLike, *others: ArrayLike) -> Array:
     """The function of (penalty, leaf, …), computed in the leaf's dtype or float32 if that is wider."""
     dtype = jnp.promote_types(jnp.result_type(leaf), jnp.float32)
     own = jax.tree.map(lambda number: jnp.asarray(number, dtype), penalty)

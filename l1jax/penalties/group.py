@@ -20,16 +20,20 @@ def group_norm(x: Array, axes: tuple[int, ...]) -> Array:
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), square)
 
 
-def group_prox(x: Array, threshold: Array, axes: tuple[int, ...], same: Array | None = None) -> Array:
+def group_shrinkage(x: Array, threshold: Array, axes: tuple[int, ...]) -> Array:
+    """(1 − τ/‖x‖)₊ of each group, the axes kept at length 1, for one τ per group; exactly 0 where ‖x‖ ≤ τ."""
+    size = group_norm(x, axes)
+    return jnp.where(size <= threshold, 0, 1 - threshold / jnp.where(size == 0, 1, size))
+
+
+def group_prox(x: Array, threshold: Array, axes: tuple[int, ...]) -> Array:
     """Prox of Σ_g λ_g‖x_g‖ in the layout of its groups, given the thresholds τᵢ = λ_g·stepᵢ.
 
     One τ per group (a scalar, or length 1 along `axes`): (1 − τ/‖x‖)₊ x. In a diagonal metric:
-    0 iff Σ(xᵢ/τᵢ)² ≤ 1, else xᵢρ/(ρ + τᵢ), where ρ is the norm of the result. With one τ, `same` is
-    x once more, for the norm: a compiler that would keep x between the two passes computes it twice.
+    0 iff Σ(xᵢ/τᵢ)² ≤ 1, else xᵢρ/(ρ + τᵢ), where ρ is the norm of the result.
     """
     if threshold.ndim == 0 or all(threshold.shape[axis] == 1 for axis in axes):
-        size = group_norm(x if same is None else same, axes)
-        return jnp.where(size <= threshold, 0, 1 - threshold / jnp.where(size == 0, 1, size)) * x
+        return group_shrinkage(x, threshold, axes) * x
 
     edge = jnp.sum(jnp.where(x == 0, 0, jnp.square(x / threshold)), axis=axes, keepdims=True)  # ‖Dx‖²/λ²
     zero = edge <= 1
@@ -113,13 +117,14 @@ class GroupL1:
 
     def prox(self, x: Array, step: Array) -> Array:
         """`group_prox` with the thresholds step·λ√n_g."""
-        return self.prox_of_same(x, x, step)
-
-    def prox_of_same(self, x: Array, same: Array, step: Array) -> Array:
-        """`prox` of x, with the norms of `same`, which is x computed once more."""
         shape, axes = layout(self.axis, x.shape)
         threshold = lay_out(step, x.shape, shape) * group_weight(self.strength, shape, axes)
-        return group_prox(x.reshape(shape), threshold, axes, same.reshape(shape)).reshape(x.shape)
+        return group_prox(x.reshape(shape), threshold, axes).reshape(x.shape)
+
+    def shrinkage(self, x: Array, step: Array) -> Array:
+        """What `prox` multiplies each group by, where the groups are whole axes and each has one step."""
+        _, axes = layout(self.axis, x.shape)
+        return group_shrinkage(x, step * group_weight(self.strength, x.shape, axes), axes)
 
     def subgradient(self, x: Array) -> Array:
         """λ√n_g x_g/‖x_g‖, 0 where the group is 0."""

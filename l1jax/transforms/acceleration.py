@@ -69,7 +69,7 @@ def accelerated(
         step = at(learning_rate, state.count)
         penalties, strengths = strength.update(state.strength, state.solution)  # whose zeros count
         descent = jax.tree.map(lambda g: (-step * wide(g)).astype(g.dtype), updates)
-        moved = prox_updates(penalties, descent, params, jax.tree.map(lambda _: step, updates))
+        moved = prox_updates(penalties, descent, params, step)
         solution = jax.tree.map(lambda y, u: (wide(y) + wide(u)).astype(y.dtype), params, moved)
         change = jax.tree.map(lambda new, old: wide(new) - wide(old), solution, state.solution)
         uphill = sum(-jnp.sum(u * c) for u, c in zip(jax.tree.leaves(moved), jax.tree.leaves(change), strict=True))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from l1jax.penalties import Penalty, check_number, convex_part, path_name, selected
 from l1jax.penalties.base import prox_of_leaf
@@ -73,22 +73,19 @@ def prox_leaves(penalties: list[Penalty | None], points: PyTree, steps: PyTree) 
     return treedef.unflatten([penalty.prox(x, step) if penalty else x for penalty, x, step in columns])
 
 
-def prox_updates(
-    penalties: list[Penalty | None], updates: PyTree, params: PyTree, steps: PyTree, same: PyTree = None
-) -> PyTree:
-    """prox(p + u, step) − p for the leaves that have a penalty, u for the others; `same` is p + u once more."""
+def prox_update(penalty: Penalty | None, u: Array, p: Array, step: ArrayLike) -> Array:
+    """prox(p + u, step) − p of one leaf, u where it has no penalty."""
+    if penalty is None:
+        return u
+    moved = prox_of_leaf(penalty, wide(p) + wide(u), step)
+    return (moved - wide(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
 
-    def move(penalty: Penalty | None, u: Array, p: Array, step: Any, again: Array | None) -> Array:
-        if penalty is None:
-            return u
-        x, twice = wide(p) + wide(u), getattr(penalty, "prox_of_same", None)
-        moved = prox_of_leaf(penalty, x, step) if again is None or twice is None else twice(x, again, step)
-        return (moved - wide(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
 
+def prox_updates(penalties: list[Penalty | None], updates: PyTree, params: PyTree, step: ArrayLike) -> PyTree:
+    """`prox_update` of every leaf, with one step."""
     leaves, treedef = jax.tree.flatten(updates)
-    again = [None] * len(leaves) if same is None else jax.tree.leaves(same)
-    columns = (penalties, leaves, jax.tree.leaves(params), jax.tree.leaves(steps), again)
-    return treedef.unflatten([move(*row) for row in zip(*columns, strict=True)])
+    columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
+    return treedef.unflatten([prox_update(penalty, u, p, step) for penalty, u, p in columns])
 
 
 def linearise_concave(

@@ -5,21 +5,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike
 
 from l1jax.penalties import Penalty, known
-from l1jax.penalties.groups import Groups
 from l1jax.transforms import preconditioners
-from l1jax.transforms.leaves import at, check_rate
+from l1jax.transforms.leaves import at, check_rate, wide
 from l1jax.transforms.proximal import (
     Inner,
+    InnerStep,
     LeafGroups,
-    group_means,
-    laid_out,
-    map_leaves,
+    pool,
     preconditioned_proximal,
     proximal,
     proximal_in_metric,
+    root_mean_square,
 )
 from l1jax.transforms.strengths import Scale
 
@@ -107,31 +106,23 @@ def proximal_adam(
     [0.7, 0.0]
     """
     check_rate(learning_rate)
-    by_moments, by_rate = optax.scale_by_adam(b1, b2, eps, eps_root), optax.scale_by_learning_rate(learning_rate)
+    by_moments = optax.scale_by_adam(b1, b2, eps, eps_root)
+    by_rate = optax.scale_by_learning_rate(learning_rate)
     denominator = preconditioners.adam(b2, eps, eps_root)
 
     def init(params: optax.Params) -> optax.OptState:
         return by_moments.init(params), by_rate.init(params)  # as optax.adam
 
-    def multiply(group: Groups | None, m: Array, factor: Array) -> Array:
-        return (laid_out(group, m) * factor).reshape(m.shape).astype(m.dtype)
+    def step(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array) -> InnerStep:
+        moments: Any = by_moments.update(grads, state[0])[1]
+        _, rate_state = by_rate.update(grads, state[1])
+        pooled = denominator(moments._replace(nu=pool(groups, jax.tree.leaves(moments.nu))))
+        corrected_rate = rate / (1 - jnp.asarray(b1, float) ** moments.count)
+        # Times a reciprocal that the prox has too, so that the compiled step divides once.
+        factors = [-corrected_rate * (1 / wide(d)) for d in pooled]
+        return InnerStep(jax.tree.leaves(moments.mu), factors, pooled, (moments, rate_state))
 
-    def update(grads: optax.Updates, state: Any, params: Any) -> tuple[Any, Any]:
-        return state[1], (by_moments.update(grads, state[0])[1], by_rate.update(grads, state[1])[1])
-
-    def metric(moved: Any, groups: LeafGroups) -> PyTree:
-        moments = moved[1][0]
-        return denominator(moments._replace(nu=group_means(groups, moments.nu)))
-
-    def direction(moved: Any, pooled: PyTree, groups: LeafGroups) -> optax.Updates:
-        rate, (moments, _) = moved
-        mean = optax.tree.bias_correction(moments.mu, b1, moments.count)
-        # As optax, but times a reciprocal: the prox has the same, so that the compiled step divides once.
-        factors, _ = by_rate.update(jax.tree.map(lambda d: 1 / d, pooled), rate)
-        return map_leaves(multiply, groups, mean, factors)
-
-    inner = Inner(init, update, metric, direction, twice=True)
-    return proximal_in_metric(inner, penalty, learning_rate, scale, per_group)
+    return proximal_in_metric(Inner(init, step), penalty, learning_rate, scale, per_group)
 
 
 def proximal_rmsprop(
@@ -187,6 +178,8 @@ def proximal_rmsprop(
         optax.scale_by_learning_rate(learning_rate),
     )
     metric = preconditioners.rmsprop(decay, eps, eps_in_sqrt, centered, bias_correction)
+    if momentum is None:
+        return proximal_in_metric(_divided(inner, metric), penalty, learning_rate, scale, per_group)
     step = _with_momentum(learning_rate, momentum, nesterov)
     return preconditioned_proximal(inner, metric, penalty, step, scale=scale, per_group=per_group)
 
@@ -227,7 +220,18 @@ def proximal_adagrad(
     check_rate(learning_rate)
     inner = optax.adagrad(learning_rate, initial_accumulator_value, eps)
     metric = preconditioners.adagrad(eps)
-    return preconditioned_proximal(inner, metric, penalty, learning_rate, scale=scale, per_group=per_group)
+    return proximal_in_metric(_divided(inner, metric), penalty, learning_rate, scale, per_group)
+
+
+def _divided(inner: optax.GradientTransformation, preconditioner: preconditioners.Preconditioner) -> Inner:
+    """An optimiser whose step is −learning_rate·gradient/denominator: what it divides need not be worked out."""
+
+    def step(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array) -> InnerStep:
+        _, state = inner.update(grads, state, params)
+        pooled = pool(groups, jax.tree.leaves(preconditioner(state)), root_mean_square)
+        return InnerStep(jax.tree.leaves(grads), [-rate * (1 / wide(d)) for d in pooled], pooled, state)
+
+    return Inner(inner.init, step)
 
 
 def _with_momentum(

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, ArrayLike, Int
 
-from l1jax.penalties import Penalty, in_layout
+from l1jax.penalties import GroupL1, Penalty, in_layout
+from l1jax.penalties.base import of_leaf, prox_of_leaf
 from l1jax.penalties.groups import Groups, layout
-from l1jax.transforms.leaves import at, check_rate, linearise_concave, matched, prox_updates, wide
+from l1jax.transforms.leaves import at, check_rate, linearise_concave, matched, prox_update, prox_updates, wide
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
@@ -75,7 +76,7 @@ def proximal(
         params = matched(params, updates, "the prox is taken at params + updates")
         step = at(learning_rate, state.count)
         penalties, strengths = strength.update(state.strength, params)
-        updates = prox_updates(penalties, updates, params, jax.tree.map(lambda _: step, updates))
+        updates = prox_updates(penalties, updates, params, step)
         return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths)
 
     return optax.GradientTransformation(init, update)
@@ -136,44 +137,49 @@ def preconditioned_proximal(
         jax.eval_shape(preconditioner, state)  # refuses the state of another optimiser
         return state
 
-    def metric(moved: Any, groups: LeafGroups) -> PyTree:
-        return group_means(groups, preconditioner(moved[1]), _root_mean_square)
+    def step(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array) -> InnerStep:
+        updates, state = inner.update(grads, state, params)
+        denominators = jax.tree.leaves(preconditioner(state))
+        if not any(groups):
+            return InnerStep(jax.tree.leaves(updates), [1.0] * len(groups), denominators, state)
+        # Behind the barrier the mean is computed from the state, not from denominators kept for it.
+        again = jax.tree.leaves(preconditioner(jax.lax.optimization_barrier(state)))
+        pooled = pool(groups, again, root_mean_square)
 
-    def direction(moved: Any, pooled: PyTree, groups: LeafGroups) -> optax.Updates:
-        updates, state = moved
+        def rescale(group: Groups | None, d: Array, common: Array) -> ArrayLike:
+            return 1.0 if group is None else laid_out(group, wide(d)) / common
 
-        def rescale(group: Groups | None, u: Array, d: Array, common: Array) -> Array:
-            if group is None:
-                return u
-            return (laid_out(group, wide(u)) * (laid_out(group, wide(d)) / common)).reshape(u.shape).astype(u.dtype)
+        factors = [rescale(*leaf) for leaf in zip(groups, denominators, pooled, strict=True)]
+        return InnerStep(jax.tree.leaves(updates), factors, pooled, state)
 
-        return map_leaves(rescale, groups, updates, preconditioner(state), pooled)
+    return proximal_in_metric(Inner(init, step), penalty, learning_rate, scale, per_group)
 
-    return proximal_in_metric(Inner(init, inner.update, metric, direction), penalty, learning_rate, scale, per_group)
+
+class InnerStep(NamedTuple):
+    """The step direction·factor of an optimiser in the metric denominator/learning_rate.
+
+    The lists have an entry per leaf. Where a leaf has groups, its factor and its denominator are in
+    the layout of the groups, and the denominator is of length 1 along their axes.
+    """
+
+    directions: list[Array]
+    factors: list[ArrayLike]
+    denominators: list[Array]
+    state: optax.OptState
 
 
 class Inner(NamedTuple):
-    """An optimiser in three parts. `groups` says of each leaf over which groups d is one number; None: over none.
-
-    init: params → state.
-    update: (grads, state, params) → (whatever `metric` and `direction` need besides, state).
-    metric: (what `update` returned, groups) → d, in the groups' layout and of length 1 along their axes.
-    direction: (what `update` returned, d, groups) → updates.
-    twice: whether to compute the direction once more for the norms of groups, as is cheap for plain products of the
-        state: kept between two passes it would be new memory at every step, whose page faults on CPUs cost more.
-    """
+    """An optimiser whose denominator may be one number per group."""
 
     init: Callable[[optax.Params], optax.OptState]
-    update: Callable[[optax.Updates, Any, Any], tuple[PyTree, Any]]
-    metric: Callable[[Any, LeafGroups], PyTree]
-    direction: Callable[[Any, PyTree, LeafGroups], optax.Updates]
-    twice: bool = False
+    step: Callable[[optax.Updates, Any, Any, LeafGroups, Array], InnerStep]
+    """Of the gradients, the state, the parameters, each leaf's groups, and the learning rate."""
 
 
 def proximal_in_metric(
     inner: Inner, penalty: Penalty, learning_rate: optax.ScalarOrSchedule, scale: Scale, per_group: bool
 ) -> optax.GradientTransformation:
-    """Let the prox in the metric d/learning_rate follow an optimiser.
+    """Let the prox in the metric denominator/learning_rate follow an optimiser.
 
     Args:
         inner: the optimiser.
@@ -195,28 +201,16 @@ def proximal_in_metric(
         penalties, strengths = strength.update(state.strength, params)
         penalties, updates = linearise_concave(penalties, updates, params)
         groups = [getattr(p, "axis", None) if per_group else None for p in penalties]
-        moved = inner.update(updates, state.inner, params)
-        metric = inner.metric(moved, groups)
-        updates, same = inner.direction(moved, metric, groups), None
-        if per_group and inner.twice:
-            moved_too, metric_too, params_too = jax.lax.optimization_barrier((moved, metric, params))
-            same = jax.tree.map(
-                lambda p, u: wide(p) + wide(u), params_too, inner.direction(moved_too, metric_too, groups)
-            )
         rate = at(learning_rate, state.count)
-        steps = jax.tree.map(lambda d: rate * (1 / wide(d)), metric)
-        updates = _prox_in_layout(groups, penalties, updates, params, steps, same)
+        step = inner.step(updates, state.inner, params, groups, rate)
+        steps = [rate * (1 / wide(d)) for d in step.denominators]
+        leaves, treedef = jax.tree.flatten(params)
+        columns = (penalties, groups, step.directions, step.factors, leaves, steps)
+        moved = treedef.unflatten([_prox_update(*leaf) for leaf in zip(*columns, strict=True)])
         count = optax.safe_increment(state.count)
-        return updates, state._replace(count=count, strength=strengths, inner=moved[1])
+        return moved, state._replace(count=count, strength=strengths, inner=step.state)
 
     return optax.GradientTransformation(init_all, update)
-
-
-def map_leaves(f: Callable[..., Array], groups: LeafGroups, tree: PyTree, *rest: PyTree) -> PyTree:
-    """f(groups, leaf, …) of each leaf."""
-    leaves, treedef = jax.tree.flatten(tree)
-    columns = (groups, leaves, *(jax.tree.leaves(other) for other in rest))
-    return treedef.unflatten([f(*row) for row in zip(*columns, strict=True)])
 
 
 def laid_out(groups: Groups | None, x: Array) -> Array:
@@ -224,38 +218,41 @@ def laid_out(groups: Groups | None, x: Array) -> Array:
     return x if groups is None else x.reshape(layout(groups, x.shape)[0])
 
 
-def group_means(groups: LeafGroups, tree: PyTree, mean: Callable[..., Array] = jnp.mean) -> PyTree:
+def pool(groups: LeafGroups, leaves: list[Array], mean: Callable[..., Array] = jnp.mean) -> list[Array]:
     """The mean of each group, in the groups' layout and of length 1 along their axes; other leaves as they are."""
 
-    def pool(group: Groups | None, leaf: Array) -> Array:
+    def pool_leaf(group: Groups | None, leaf: Array) -> Array:
         if group is None:
             return leaf
         shape, axes = layout(group, leaf.shape)
         return mean(wide(leaf).reshape(shape), axes, keepdims=True)
 
-    return map_leaves(pool, groups, tree)
+    return [pool_leaf(group, leaf) for group, leaf in zip(groups, leaves, strict=True)]
 
 
-def _root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+def root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """√(mean of d²) over these axes."""
     return jnp.sqrt(jnp.mean(jnp.square(d), axes, keepdims=keepdims))
 
 
-def _prox_in_layout(
-    groups: LeafGroups,
-    penalties: list[Penalty | None],
-    updates: PyTree,
-    params: PyTree,
-    steps: PyTree,
-    same: PyTree,
-) -> PyTree:
-    """`prox_updates` with each leaf in the layout of its groups."""
-    leaves, treedef = jax.tree.flatten(updates)
-    points = [laid_out(group, p) for group, p in zip(groups, jax.tree.leaves(params), strict=True)]
-    moves = [laid_out(group, u) for group, u in zip(groups, leaves, strict=True)]
-    again = None if same is None else [laid_out(g, x) for g, x in zip(groups, jax.tree.leaves(same), strict=True)]
-    laid = [
-        in_layout(penalty, u.shape) if penalty is not None and group is not None else penalty
-        for group, penalty, u in zip(groups, penalties, leaves, strict=True)
-    ]
-    moved = prox_updates(laid, moves, points, jax.tree.leaves(steps), again)
-    return treedef.unflatten([new.reshape(u.shape) for new, u in zip(moved, leaves, strict=True)])
+def _prox_update(
+    penalty: Penalty | None, group: Groups | None, direction: Array, factor: ArrayLike, p: Array, step: Array
+) -> Array:
+    """prox(p + direction·factor, step) − p of one leaf; the step alone where it has no penalty."""
+    if penalty is None or group is None:
+        return prox_update(penalty, (direction * factor).astype(direction.dtype), p, step)
+
+    def point(direction: Array, factor: ArrayLike, p: Array) -> Array:
+        return wide(p) + wide(direction) * factor
+
+    inputs = laid_out(group, direction), factor, laid_out(group, p)
+    x = point(*inputs)
+    penalty = in_layout(penalty, p.shape)
+    if isinstance(penalty, GroupL1) and jnp.shape(factor) == step.shape:
+        # XLA would keep x between the pass that takes the norms and the one that shrinks, on CPUs
+        # in new memory at every step. Behind a barrier x is another value, computed once more.
+        again = point(*jax.lax.optimization_barrier(inputs))
+        new = of_leaf(GroupL1.shrinkage, penalty, again, step) * x
+    else:
+        new = prox_of_leaf(penalty, x, step)
+    return (new - inputs[2]).reshape(p.shape).astype(direction.dtype)

@@ -272,6 +272,42 @@ def test_one_step_size_per_group_of_a_sum_and_of_blocks(name):
     agree(iterates(in_rows(tx)), expected)
 
 
+GROUPED = {
+    "rmsprop": lambda penalty: l1jax.proximal_rmsprop(rate, penalty, 0.8, 1e-6, per_group=True),
+    "adagrad": lambda penalty: l1jax.proximal_adagrad(rate, penalty, 0.2, 1e-6, per_group=True),
+    "amsgrad": lambda penalty: l1jax.preconditioned_proximal(
+        optax.amsgrad(rate, 0.8, 0.9, 1e-6),
+        l1jax.preconditioners.amsgrad(1e-6),
+        penalty,
+        rate,
+        per_group=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_one_step_size_per_group_behind_other_optimisers(name):
+    w, m, v, largest, expected = START.reshape(3, 4), 0.0, 0.0, 0.0, []
+    total = 0.2
+    for k, target in enumerate(TARGETS):
+        g = (CURVATURE * (w.ravel() - target)).reshape(3, 4)
+        if name == "rmsprop":
+            v = 0.8 * v + 0.2 * g**2
+            direction, d = g, np.sqrt(v + 1e-6)
+        elif name == "adagrad":
+            total = total + g**2
+            direction, d = g, np.sqrt(total + 1e-6)
+        else:
+            m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2
+            largest = np.maximum(largest, v / (1 - 0.9 ** (k + 1)))
+            direction, d = m / (1 - 0.8 ** (k + 1)), np.sqrt(largest) + 1e-6
+        step = rate(k) / np.sqrt(np.mean(d**2, axis=1, keepdims=True))
+        z = w - step * direction
+        w = np.stack([group_prox(z[i], step[i], 1.5) for i in range(3)])
+        expected.append(w.ravel())
+    agree(iterates(in_rows(GROUPED[name](l1jax.group_l1(1.5, 1)))), expected)
+
+
 def test_one_step_size_per_block_needs_no_inner_iteration():
     def sums(axis):
         tx, params = l1jax.proximal_adam(0.1, l1jax.group_l1(1.0, axis), per_group=True), jnp.ones((4, 6))
