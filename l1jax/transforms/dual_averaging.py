@@ -253,9 +253,9 @@ def _dual_averaging(
         )
         penalties = strength.penalties(jax.tree.map(lambda x: x / state.weight_sum, state.scale_sum), params)
         penalties = [penalty and convex_part(penalty) for penalty in penalties]
-        precision = jax.tree.broadcast(metric(state, k), params)
-        minimum = jax.tree.map(lambda w, v, p: wide(w) - v / p, state.start, state.gradient_sum, precision)
-        minimum = prox_leaves(penalties, minimum, jax.tree.map(lambda p: state.weight_sum / p, precision))
+        inverse = jax.tree.map(lambda p: 1 / p, jax.tree.broadcast(metric(state, k), params))
+        minimum = jax.tree.map(lambda w, v, p: wide(w) - v * p, state.start, state.gradient_sum, inverse)
+        minimum = prox_leaves(penalties, minimum, jax.tree.map(lambda p: state.weight_sum * p, inverse))
         updates = jax.tree.map(lambda g, w, p: (c * (w - wide(p))).astype(g.dtype), updates, minimum, params)
         solution = jax.tree.map(lambda w, p: w.astype(p.dtype), minimum, params)
         return updates, state._replace(count=optax.safe_increment(state.count), solution=solution)
@@ -264,10 +264,25 @@ def _dual_averaging(
 
 
 def _cube_root(u: Array) -> Array:
-    """∛u for u ≥ 0, to the last digits by one step of Newton's; `jnp.cbrt` takes several times longer on CPUs."""
-    root = jnp.exp(jnp.log(u) / 3)
-    newton = root + (u / jnp.square(root) - root) / 3
-    return jnp.where((root > 0) & jnp.isfinite(root), newton, root)
+    """∛u for u ≥ 0, to the last digits; `jnp.cbrt` takes many times longer on CPUs.
+
+    The bits of a number, read as an integer, are about linear in its logarithm, so that y = 1/∛u costs
+    a subtraction, to 4 %. With e = 1 − uy³ it is y(1 − e)^(−1/3), whose series to e² leaves e³.
+
+    Source: Lomont, Fast inverse square root (2003), for another root.
+    """
+    double = u.dtype == jnp.float64
+    integer = jnp.int64 if double else jnp.int32
+    magic = 0x553EF0FF289DD796 if double else 0x54A232A0
+    third = (jax.lax.bitcast_convert_type(u, integer).astype(u.dtype) * (1 / 3)).astype(integer)
+    inverse = jax.lax.bitcast_convert_type(jnp.asarray(magic, integer) - third, u.dtype)
+    for _ in range(2 if double else 1):
+        error = 1 - u * inverse * inverse * inverse
+        inverse = inverse + inverse * error * (1 / 3 + error * (2 / 9))
+    root = u * inverse * inverse
+    error = 1 - root * inverse
+    better = root + root * error * (2 / 3 + error * (5 / 9))
+    return jnp.where(jnp.isfinite(root), better, root)
 
 
 def _check_momentum(momentum: ArrayLike | optax.Schedule) -> None:
