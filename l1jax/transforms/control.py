@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from l1jax.penalties import known, sparsity
+from l1jax.penalties import known
 from l1jax.transforms.leaves import at, required
 
 # Of `track_sparsity`: e-folds of strength per horizon and missing share of zeros; e-folds taken back per
@@ -94,12 +94,13 @@ def track_sparsity(
 
     def init(params: optax.Params) -> TrackSparsityState:
         none = jnp.zeros([], float)
-        return TrackSparsityState(jnp.zeros([], jnp.int32), none, jnp.copy(none), sparsity(params).total)
+        return TrackSparsityState(jnp.zeros([], jnp.int32), none, jnp.copy(none), _share_of_zeros(params))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, TrackSparsityState]:
-        zeros, wanted = sparsity(required(params, "their zeros are counted")).total, at(target, state.count)
+        zeros = _share_of_zeros(required(params, "their zeros are counted"))
+        wanted = at(target, state.count)
         missing, gained = wanted - zeros, SMOOTHING / horizon * (zeros - state.zeros)
         near = jnp.abs(wanted - state.zeros - gained) < jnp.minimum(0.03, 0.3 * (1 - wanted))
         near &= jnp.abs(missing) * sum(map(jnp.size, jax.tree.leaves(params))) > 0.5  # of an entry: else it has arrived
@@ -164,3 +165,14 @@ def reweight(every: int, eps: float = 0.1) -> optax.GradientTransformation:
         return updates, state._replace(count=optax.safe_increment(state.count), weights=weights)
 
     return optax.GradientTransformation(init, update)
+
+
+def _share_of_zeros(params: PyTree) -> Float[Array, ""]:
+    """`sparsity(params).total`, in one pass over the parameters.
+
+    XLA:CPU adds up the results of arithmetic as it computes them, but those of comparisons it would keep first, in new
+    memory at every update; so this adds up |sign|.
+    """
+    leaves = jax.tree.leaves(params)
+    zeros = [leaf.size - jnp.sum(jnp.abs(jnp.sign(leaf)), dtype=float) for leaf in leaves]
+    return jnp.asarray(sum(zeros) / max(sum(leaf.size for leaf in leaves), 1), float)
