@@ -1,12 +1,15 @@
-"""What each transformation costs per step, relative to `optax.adam`.
+"""What each transformation costs per step, relative to the plain optimiser that it extends.
 
 Run:  python benchmarks/transforms.py [--tree dcgan64|dense100m] [--pairs 30] [--output FILE]
+      python benchmarks/transforms.py --smoke   # every row once on a tiny tree, nothing kept
 
-Timed is update + `apply_updates`, jitted, parameters and state donated, alternating with `optax.adam` on the same
-gradients. Trees: the generator of `l1jax.models.dcgan((64, 64, 3))`, and 100 million parameters in dense layers.
-Channels are scaled by 10^U(-3, 0), so that groups at every distance from zero are among them, and four draws of
-gradients take turns. Peers: jaxopt's prox operators after `optax.adam`, and PyTorch's Adam with a loop of softshrink.
-For DCGAN-64 also whole GAN training steps, batch 64, against those of Adam alone.
+Timed is update + `apply_updates`, jitted, parameters and state donated, alternating with the row's
+plain optimiser (`optax.adam` where a row names no other) on the same gradients. Trees: the generator
+of `l1jax.models.dcgan((64, 64, 3))`, and 100 million parameters in dense layers. Channels are scaled
+by 10^U(-3, 0), so that groups at every distance from zero are among them, and four draws of gradients
+take turns. Peers: jaxopt's prox operators after `optax.adam`, and PyTorch's Adam with a loop of
+softshrink; a peer that is not installed is named as missing. For DCGAN-64 also whole GAN training
+steps, batch 64, against those of Adam alone.
 
 "Leaf by leaf" is the same program compiled with XLA:CPU's other scheduler. The default one lets the scratch of all
 leaves live at once; whatever exceeds 32 MB is new memory at every call, and its page faults outweigh the arithmetic.
@@ -16,7 +19,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,13 +42,27 @@ from l1jax.penalties import path_name
 from l1jax.training.gan_step import gan_step, init_gan
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads must not spin beside XLA's
-RATE, STRENGTH, DRAWS, BATCH = 2e-4, 1e-4, 4, 64
-IMAGE = (64, 64, 3)
+RATE, STRENGTH, DRAWS = 2e-4, 1e-4, 4
 KERNEL = r"(^|/)kernel$"
 ONE_STEP = "proximal_adam, group_l1, one step per group"
 FULL = "proximal_adam, group_l1, full metric"
+TRAINED = ("optax.adam (against itself)", "proximal_adam, l1", ONE_STEP, FULL)
+BASELINES = {
+    "optax.adam": optax.adam(RATE),
+    "optax.amsgrad": optax.amsgrad(RATE),
+    "optax.rmsprop": optax.rmsprop(RATE),
+    "optax.adagrad": optax.adagrad(RATE),
+}
 LEAF_BY_LEAF = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 Params = Any
+
+
+class Size(NamedTuple):
+    """Of the GAN whose whole training steps are timed."""
+
+    image: tuple[int, int, int]  # height, width, channels
+    channels: int  # of the layer next to the image
+    batch: int
 
 
 class Row(NamedTuple):
@@ -61,7 +78,7 @@ def transformations() -> dict[str, optax.GradientTransformation]:
     group = l1jax.by_path({KERNEL: l1jax.group_l1(STRENGTH, l1jax.output_channels())})
     metric = partial(l1jax.proximal_adam, RATE)
     return {
-        "optax.adam (against itself)": optax.adam(RATE),
+        "optax.adam (against itself)": BASELINES["optax.adam"],
         "proximal_adam, l1": metric(l1),
         "proximal_adam, elastic_net": metric(l1jax.elastic_net(STRENGTH, STRENGTH)),
         "proximal_adam, mcp": metric(l1jax.mcp(STRENGTH, 3.0)),
@@ -75,17 +92,29 @@ def transformations() -> dict[str, optax.GradientTransformation]:
     }
 
 
+def per_group() -> dict[str, tuple[str, optax.GradientTransformation]]:
+    """One step per group behind other optimisers than Adam: name → (baseline, transformation)."""
+    group = l1jax.by_path({KERNEL: l1jax.group_l1(STRENGTH, l1jax.output_channels())})
+    amsgrad = l1jax.preconditioned_proximal(
+        BASELINES["optax.amsgrad"], l1jax.preconditioners.amsgrad(), group, RATE, per_group=True
+    )
+    rmsprop = l1jax.proximal_rmsprop(RATE, group, per_group=True)
+    adagrad = l1jax.proximal_adagrad(RATE, group, per_group=True)
+    return {
+        "preconditioned_proximal(amsgrad), group_l1, one step per group": ("optax.amsgrad", amsgrad),
+        "proximal_rmsprop, group_l1, one step per group": ("optax.rmsprop", rmsprop),
+        "proximal_adagrad, group_l1, one step per group": ("optax.adagrad", adagrad),
+    }
+
+
 def make_tree(name: str) -> tuple[Params, list[Params]]:
     """Parameters, and gradients to take turns; float32."""
     if name == "dcgan64":
-        params, _ = dcgan(IMAGE).generator.network.init(jax.random.key(0))
+        params, _ = dcgan((64, 64, 3)).generator.network.init(jax.random.key(0))
+    elif name == "dense100m":
+        params = dense([(1024, 2048), (2048, 1024)] * 24)
     else:
-        shapes = [(1024, 2048), (2048, 1024)] * 24
-        keys = jax.random.split(jax.random.key(0), len(shapes))
-        params = {
-            f"dense_{i}": {"kernel": 0.02 * jax.random.normal(key, shape), "bias": jnp.zeros(shape[-1])}
-            for i, (key, shape) in enumerate(zip(keys, shapes, strict=True))
-        }
+        params = dense([(8, 16), (16, 8)])
     keys = iter(jax.random.split(jax.random.key(1), 2 + DRAWS))
 
     def spread(key: jax.Array, p: jax.Array) -> jax.Array:
@@ -96,6 +125,15 @@ def make_tree(name: str) -> tuple[Params, list[Params]]:
 
     params = over_leaves(spread, next(keys), params)
     return params, [over_leaves(draw, next(keys), params) for _ in range(DRAWS)]
+
+
+def dense(shapes: list[tuple[int, int]]) -> Params:
+    """The parameters of dense layers."""
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    return {
+        f"dense_{i}": {"kernel": 0.02 * jax.random.normal(key, shape), "bias": jnp.zeros(shape[-1])}
+        for i, (key, shape) in enumerate(zip(keys, shapes, strict=True))
+    }
 
 
 def over_leaves(f: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, tree: Params) -> Params:
@@ -194,29 +232,71 @@ def torch_step(threshold: float | None, variant: str, params: Params, grads: lis
     return run
 
 
-def rows() -> dict[str, Callable[[Params, list[Params]], Row]]:
-    """Name and builder of every row, l1jax first, then the peers."""
+def rows() -> dict[str, tuple[str, Callable[[Params, list[Params]], Row]]]:
+    """Name → (baseline, builder) of every row, l1jax first, then the peers."""
     ours = transformations()
-    found = {name: partial(optax_row, tx) for name, tx in ours.items()}
+    found = {name: ("optax.adam", partial(optax_row, tx)) for name, tx in ours.items()}
+    for name, (baseline, tx) in per_group().items():
+        found[name] = baseline, partial(optax_row, tx)
     if jax.default_backend() == "cpu":
         for name in (ONE_STEP, FULL):
-            found[f"{name}, leaf by leaf"] = partial(optax_row, ours[name], options=LEAF_BY_LEAF)
-    found["adam → jaxopt prox_lasso"] = partial(jaxopt_row, False)
-    found["adam → jaxopt prox_group_lasso, vmapped"] = partial(jaxopt_row, True)
-    found["torch.optim.Adam"] = partial(torch_row, None)
-    found["torch.optim.Adam → softshrink"] = partial(torch_row, RATE * STRENGTH)
-    return found
+            builder = partial(optax_row, ours[name], options=LEAF_BY_LEAF)
+            found[f"{name}, leaf by leaf"] = "optax.adam", builder
+    peers = {
+        "adam → jaxopt prox_lasso": partial(jaxopt_row, False),
+        "adam → jaxopt prox_group_lasso, vmapped": partial(jaxopt_row, True),
+        "torch.optim.Adam": partial(torch_row, None),
+        "torch.optim.Adam → softshrink": partial(torch_row, RATE * STRENGTH),
+    }
+    return found | {name: ("optax.adam", builder) for name, builder in peers.items()}
 
 
-def training_step(tx: optax.GradientTransformation) -> Callable[[], None]:
-    """One DCGAN-64 step of generator and discriminator, with `tx` for the generator."""
-    gan, discriminator_tx = dcgan(IMAGE), optax.adam(RATE)
+def measure_updates(tree: str, pairs: int, pattern: str) -> dict[str, Any]:
+    """All rows of one tree whose names match, each against its baseline in turn.
+
+    A row of a peer that is not installed is {"missing": the peer's name}.
+    """
+    params, grads = make_tree(tree)
+    baselines: dict[str, Row] = {}
+    found: dict[str, Any] = {}
+    for name, (baseline, build) in rows().items():
+        if not re.search(pattern, name):
+            continue
+        try:
+            row = build(params, grads)
+        except ImportError as error:
+            found[name] = {"missing": error.name or str(error)}
+            continue
+        if baseline not in baselines:
+            baselines[baseline] = optax_row(BASELINES[baseline], params, grads)
+        found[name] = against(baselines[baseline], row, pairs) | {"baseline": baseline}
+        print(f"{name}: {found[name]['ratio']['median']:.3f}", file=sys.stderr)
+    size = sum(p.size for p in jax.tree.leaves(params))
+    return {"tree": tree, "parameters": size, "pairs": pairs, "rows": found}
+
+
+def against(baseline: Row, row: Row, pairs: int) -> dict[str, Any]:
+    """Time and bytes of a row, relative to its baseline."""
+    seconds = alternate({"baseline": baseline.run, "row": row.run}, pairs)
+    return {
+        "ratio": ratio(seconds["row"], seconds["baseline"]),
+        "bytes_ratio": row.bytes and baseline.bytes and row.bytes / baseline.bytes,
+        "scratch_bytes": row.scratch,
+        "milliseconds": quartiles(1e3 * seconds["row"]),
+    }
+
+
+def training_step(tx: optax.GradientTransformation, size: Size) -> Callable[[], None]:
+    """One DCGAN step of generator and discriminator, with `tx` for the generator."""
+    gan, discriminator_tx = dcgan(size.image, channels=size.channels), optax.adam(RATE)
     step = gan_step(gan, non_saturating, tx, discriminator_tx)
     mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P()))
+    in_specs = P(), P(None, AXIS), P()
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=in_specs, out_specs=(P(), P()))
     program = jax.jit(mapped, donate_argnums=0)
-    key, nothing = jax.random.key(2), jnp.zeros((1, BATCH), jnp.int32)
-    images = jax.random.randint(key, (1, BATCH, *IMAGE), 0, 256).astype(jnp.uint8)
+    key = jax.random.key(2)
+    nothing = jnp.zeros((1, size.batch), jnp.int32)
+    images = jax.random.randint(key, (1, size.batch, *size.image), 0, 256).astype(jnp.uint8)
     batch = Batch(image=images, index=nothing, label=nothing)
     carried = [init_gan(gan, tx, discriminator_tx, key)]
 
@@ -227,55 +307,38 @@ def training_step(tx: optax.GradientTransformation) -> Callable[[], None]:
     return run
 
 
-def measure_updates(tree: str, pairs: int, pattern: str) -> dict[str, Any]:
-    """All rows of one tree, each against `optax.adam` in turn."""
-    params, grads = make_tree(tree)
-    baseline = optax_row(optax.adam(RATE), params, grads)
-    found: dict[str, Any] = {}
-    for name, build in rows().items():
-        if not re.search(pattern, name):
-            continue
-        try:
-            row = build(params, grads)
-        except Exception as error:
-            found[name] = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-            continue
-        seconds = alternate({"adam": baseline.run, "row": row.run}, pairs)
-        found[name] = {
-            "ratio": ratio(seconds["row"], seconds["adam"]),
-            "bytes_ratio": row.bytes and row.bytes / baseline.bytes,
-            "scratch_bytes": row.scratch,
-            "milliseconds": quartiles(1e3 * seconds["row"]),
-        }
-        print(f"{name}: {found[name]['ratio']['median']:.3f}", file=sys.stderr)
-    return {"tree": tree, "parameters": sum(p.size for p in jax.tree.leaves(params)), "pairs": pairs, "rows": found}
-
-
-def measure_training(pairs: int) -> dict[str, Any]:
-    """Whole training steps, ratio to those with `optax.adam`."""
-    names = ("optax.adam (against itself)", "proximal_adam, l1", ONE_STEP, FULL)
-    runs = {"adam": training_step(optax.adam(RATE))} | {n: training_step(transformations()[n]) for n in names}
+def measure_training(names: Sequence[str], pairs: int, size: Size) -> dict[str, Any]:
+    """Whole training steps with these transformations, ratio to those with `optax.adam`."""
+    ours = transformations()
+    runs = {"adam": training_step(optax.adam(RATE), size)}
+    runs |= {name: training_step(ours[name], size) for name in names}
     seconds = alternate(runs, pairs)
     return {
-        name: {"ratio": ratio(seconds[name], seconds["adam"]), "milliseconds": quartiles(1e3 * seconds[name])}
+        name: {
+            "ratio": ratio(seconds[name], seconds["adam"]),
+            "milliseconds": quartiles(1e3 * seconds[name]),
+        }
         for name in names
     }
 
 
 def show(result: dict[str, Any]) -> None:
-    columns = ("× adam", "quartiles", "bytes ×", "scratch MB", "ms")
+    columns = ("× baseline", "quartiles", "bytes ×", "scratch MB", "ms")
     headings = [f"{result['tree']}, {result['parameters']:,} parameters: update + apply_updates"]
-    headings += ["DCGAN-64: whole training step"] * ("training" in result)
+    headings += ["DCGAN: whole training step"] * ("training" in result)
     for heading, found in zip(headings, (result["rows"], result.get("training", {})), strict=False):
         table = Table(heading)
         for column in columns:
             table.add_column(column, justify="right")
         for name, row in found.items():
-            table.add_row(name, *([row["error"]] if "error" in row else cells(row)))
+            table.add_row(name, *cells(row))
         Console(width=140).print(table)
 
 
 def cells(row: dict[str, Any]) -> Iterator[str]:
+    if "missing" in row:
+        yield f"{row['missing']} is not installed"
+        return
     yield f"{row['ratio']['median']:.3f}"
     yield f"{row['ratio']['low']:.3f}–{row['ratio']['high']:.3f}"
     yield f"{row['bytes_ratio']:.3f}" if row.get("bytes_ratio") else ""
@@ -290,12 +353,20 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="regular expression: only these rows")
     parser.add_argument("--training-pairs", type=int, default=10, help="rounds of whole training steps, dcgan64 only")
     parser.add_argument("--output", help="where to keep the result; default benchmarks/results/transforms-….json")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes: whether every row runs")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        result = measure_updates("tiny", 1, arguments.rows)
+        training = measure_training(TRAINED[1:2], 1, Size((8, 8, 3), 4, 2))
+        show(result | {"training": training})
+        return
     result = measure_updates(arguments.tree, arguments.pairs, arguments.rows)
     if arguments.tree == "dcgan64" and arguments.training_pairs:
-        result["training"] = measure_training(arguments.training_pairs)
+        size = Size((64, 64, 3), 64, 64)
+        result["training"] = measure_training(TRAINED, arguments.training_pairs, size)
     show(result)
-    output = arguments.output or RESULTS / f"transforms-{jax.default_backend()}-{arguments.tree}.json"
+    kept = RESULTS / f"transforms-{jax.default_backend()}-{arguments.tree}.json"
+    output = arguments.output or kept
     print(write_result(output, f"python {' '.join(sys.argv)}", result))
 
 
