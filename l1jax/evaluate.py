@@ -21,6 +21,7 @@ from l1jax.compaction.opened import Opened, open_generator
 from l1jax.config import InputError
 from l1jax.data.batches import order
 from l1jax.data.cache import cache_folder
+from l1jax.data.classes import describe_classes
 from l1jax.data.examples import open_examples
 from l1jax.data.mixtures import MIXTURES
 from l1jax.data.source import Source, take
@@ -104,6 +105,11 @@ def main(arguments: Sequence[str]) -> int:
         chosen = order(0, 0, count, source.length)
         real = take(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # at random, but read in order
         labels = None if source.labels is None else source.labels[chosen]
+    if training.question and not opened.generator.classes:
+        say(f"the images are compared without their classes, which are in doubt: {training.question}")
+        training, source = (part._replace(labels=None, classes=()) for part in (training, source))
+    elif training.labels is not None:
+        say(describe_classes(training))
     sampler = make_sampler(opened.generator)
     samples = [Samples(opened, sampler, seed, count) for seed in range(options.seeds)]
     with console.status("looking at the images"):

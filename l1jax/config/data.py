@@ -30,6 +30,10 @@ class ImageData:
     """Use only what lies in this folder of the folder or archive, such as train; empty for everything."""
     on_error: Literal["stop", "skip"] = "stop"
     """About images that cannot be used: stop at the first, or look for all of them first and leave them out."""
+    labels: Literal["auto", "folders", "innermost", "none"] = "auto"
+    """Which folders are classes: the first, the innermost, none; auto: the first, if nothing speaks against it."""
+    most_pixels: int = field(default=2**26, metadata=bounds(1, 2**40))
+    """Images of more pixels cannot be used; decoding one takes up to 12 bytes of memory for each pixel."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class TfdsData:
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
     on_error: Literal["stop", "skip"] = "stop"
     """About images that cannot be used: stop at the first, or look for all of them first and leave them out."""
+    most_pixels: int = field(default=2**26, metadata=bounds(1, 2**40))
+    """Images of more pixels cannot be used; decoding one takes up to 12 bytes of memory for each pixel."""
 
 
 Data = DigitsData | ImageData | ArrayData | IdxData | StackedData | MixtureData | TfdsData

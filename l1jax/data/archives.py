@@ -1,20 +1,28 @@
 """Encoded image files of a folder, a tar or a zip, by name; nothing is ever extracted to disk."""
 
 import hashlib
-import json
 import os
+import stat
 import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from l1jax.config import InputError
-from l1jax.data.images import SUFFIXES, reason
-from l1jax.data.tars import COMPRESSED, LARGEST, Opened, clean, is_image, leads_out, open_tar
+from l1jax.data.faults import Fault
+from l1jax.data.folders import open_folder
+from l1jax.data.formats import is_hidden, sort_of
+from l1jax.data.images import reason
+from l1jax.data.members import clean, images_among, leads_out
+from l1jax.data.recognition import refuse_address, what_to_give
+from l1jax.data.tars import COMPRESSED, LARGEST, Opened, moments, open_tar
 
 _WANTED = "give --data.path FOLDER_OR_ARCHIVE, a folder of images, a tar (.gz, .xz, .bz2) or a zip"
+_ENCRYPTED = 1  # bit of a zip member's flags
+_LONGEST_LINK = 2**16  # bytes of a link's target
 
 
 class Files(NamedTuple):
@@ -26,8 +34,8 @@ class Files(NamedTuple):
     """Bytes."""
     opened: Opened
     """Reads them."""
-    faults: tuple[tuple[str, str], ...]
-    """Names of image files that are left out, and why; of two of one name, the later remains."""
+    faults: tuple[Fault, ...]
+    """What is left out, and why; of two files of one name, the later remains."""
     stamp: str
     """Changes when a file or the archive is written to, even if names and sizes stay."""
 
@@ -39,14 +47,17 @@ class Files(NamedTuple):
 def open_files(path: str) -> Files:
     """List the image files of a folder (recursively), a tar (plain, .gz, .xz, .bz2) or a zip.
 
-    Image files are told by their suffix, upper or lower case; hidden files and folders are skipped,
-    links are followed. The order is that of the whole names, folders included, so a folder and its
-    archive list the same. Of a compressed tar the encoded images are kept in memory, for it can only
-    be read from the start; a plain tar, a zip and a folder are read from disk at each call. An
-    archive's end is checked, so one that was cut short is not taken for a smaller one.
+    Image files are told by their suffix, upper or lower case, any that the installed Pillow reads;
+    hidden files and folders are skipped, links are followed. The order is that of the whole names,
+    folders included, so a folder and its archive list the same; a backslash in a name counts as a
+    slash. Of a compressed tar the encoded images are kept in memory, for it can only be read from the
+    start; a plain tar, a zip and a folder are read from disk at each call. An archive's end is
+    checked, so one that was cut short is not taken for a smaller one.
 
-    What cannot be an image is left out and told as a fault: a file of 0 bytes or over 256 MiB, a
-    name that leads out of the archive, the earlier of two files of one name.
+    What cannot be an image is left out and told as a fault: a file of 0 bytes or over 256 MiB, a name
+    that leads out of the archive, the earlier of two files of one name, a link that leads nowhere, a
+    folder that cannot be listed, an image of a format that Pillow does not read, an archive within,
+    the work directory of a run.
 
     Raises:
         InputError: if `path` is empty, missing, unreadable, of another kind, damaged, without images, or
@@ -54,6 +65,7 @@ def open_files(path: str) -> Files:
     """
     if not path:
         raise InputError(f"`data.path` is empty: {_WANTED}.")
+    refuse_address(path)
     place = os.path.expanduser(path)
     try:
         opener = _opener(place)
@@ -63,15 +75,18 @@ def open_files(path: str) -> Files:
     except Exception as error:  # whatever damaged bytes lead `tarfile`, `zipfile` and their decompressors to
         raise _refusal(path, error) from error
     if opened is None:
-        raise InputError(f"`data.path` (={path!r}) is neither a folder nor a tar nor a zip; {_WANTED}.")
-    if not opened.sizes and not opened.faults:
-        raise InputError(f"`data.path` (={path!r}) holds no images ({' '.join(SUFFIXES)}, not hidden); {_WANTED}.")
-    empty = [(name, "it has 0 bytes") for name, size in opened.sizes.items() if not size]
+        remedy = what_to_give(place, "image") or _WANTED
+        raise InputError(f"`data.path` (={path!r}) is neither a folder nor a tar nor a zip of images; {remedy}.")
+    if not opened.sizes and not any(fault.stops for fault in opened.faults):
+        raise _nothing(path, place, opened.faults)
+    empty = [Fault(name, "it has 0 bytes") for name, size in opened.sizes.items() if not size]
     large = [
-        (name, f"its {n:,} bytes are over the limit of {LARGEST:,}") for name, n in opened.sizes.items() if n > LARGEST
+        Fault(name, f"its {size:,} bytes are over the limit of {LARGEST:,}")
+        for name, size in opened.sizes.items()
+        if size > LARGEST
     ]
-    names = tuple(sorted(opened.sizes.keys() - {name for name, _ in empty + large}))
-    stamp = hashlib.sha256(json.dumps(opened.times).encode()).hexdigest()
+    names = tuple(sorted(opened.sizes.keys() - {fault.name for fault in empty + large}))
+    stamp = hashlib.sha256(np.array(opened.times, np.int64).tobytes()).hexdigest()
     faults = tuple(sorted(opened.faults + empty + large))
     return Files(names, tuple(opened.sizes[name] for name in names), opened, faults, stamp)
 
@@ -79,8 +94,8 @@ def open_files(path: str) -> Files:
 def _opener(path: str) -> Callable[[str], Opened] | None:
     os.stat(path)  # says why, where isdir and isfile say no
     if os.path.isdir(path):
-        return _open_folder
-    if not os.path.isfile(path):
+        return open_folder
+    if not os.path.isfile(path) or what_to_give(path, "image"):
         return None
     with open(path, "rb") as file:
         head = file.read(6)
@@ -89,48 +104,56 @@ def _opener(path: str) -> Callable[[str], Opened] | None:
     return _open_zip if head.startswith(b"PK") or zipfile.is_zipfile(path) else None
 
 
-def _open_folder(path: str) -> Opened:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    sizes, times, seen = {}, {}, set()
-    for folder, folders, files in os.walk(path, onerror=refuse, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back up, or to a folder that has been listed
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in map(Path(folder).joinpath, filter(is_image, files)):
-            name, status = file.relative_to(path).as_posix(), file.stat()
-            sizes[name], times[name] = status.st_size, status.st_mtime_ns
-
-    def read(name: str) -> bytes:
-        with open(os.path.join(path, name), "rb", buffering=0) as file:
-            return file.read()
-
-    return Opened(sizes, read, [times[name] for name in sorted(times)], [])
-
-
 def _open_zip(path: str) -> Opened:
     archive, lock = zipfile.ZipFile(path), threading.Lock()
-    images: dict[str, zipfile.ZipInfo] = {}
-    faults = []
+    members: dict[str, zipfile.ZipInfo] = {}
+    links: dict[str, str] = {}
+    faults: list[Fault] = []
     for member in archive.infolist():
         name = clean(member.filename)
+        is_image = sort_of(name) == "image"
         if leads_out(name):
-            faults.append((name, "its name leads out of the archive"))
-        elif is_image(name) and not member.is_dir():
-            if name in images:
-                faults.append((name, "another of its name comes later"))
-            images[name] = member
+            if is_image:
+                faults.append(Fault(name, "its name leads out of the archive"))
+            continue
+        if member.is_dir() or member.filename.endswith("\\"):
+            continue
+        if is_image and not is_hidden(name) and (name in members or name in links):
+            faults.append(Fault(name, "another of its name comes later"))
+        members.pop(name, None)
+        links.pop(name, None)
+        if stat.S_ISLNK(member.external_attr >> 16) and member.file_size <= _LONGEST_LINK:
+            links[name] = archive.read(member).decode(errors="replace").replace("\\", "/")
+        else:
+            members[name] = member
+    images, left_out = images_among(members, links)
+    locked = [name for name, member in images.items() if member.flag_bits & _ENCRYPTED]
+    for name in locked:
+        del images[name]
+    why = "it is encrypted; unpack it with its password and give the folder"
+    faults += [Fault(name, why) for name in locked]
 
     def read(name: str) -> bytes:
         with lock:
             return archive.read(images[name])
 
-    times = [os.stat(path).st_mtime_ns]
-    return Opened({name: member.file_size for name, member in images.items()}, read, times, faults)
+    sizes = {name: member.file_size for name, member in images.items()}
+    return Opened(sizes, read, [moments(os.stat(path))], faults + left_out)
+
+
+def _nothing(path: str, place: str, faults: list[Fault]) -> InputError:
+    """The refusal of a folder or archive without images."""
+    archives = sorted(fault.name for fault in faults if fault.what == "archive")
+    if archives:
+        named = ", ".join(map(repr, archives[:3])) + (", …" if len(archives) > 3 else "")
+        return InputError(
+            f"`data.path` (={path!r}) holds no images but {len(archives):,} archives ({named}): unpack them, or give "
+            "one that holds the images as --data.path."
+        )
+    remedy = what_to_give(place, "image")
+    if remedy:
+        return InputError(f"`data.path` (={path!r}) holds no images; {remedy}.")
+    return InputError(f"`data.path` (={path!r}) holds no images (such as .png, .jpg or .webp, not hidden); {_WANTED}.")
 
 
 def _refusal(path: str, error: Exception) -> InputError:
@@ -140,6 +163,8 @@ def _refusal(path: str, error: Exception) -> InputError:
             f"`data.path` (={path!r}) cannot be read{which} ({error.strerror}): check the path and its permissions, "
             f"or {_WANTED}."
         )
+    if os.path.isdir(os.path.expanduser(path)):
+        return InputError(f"`data.path` (={path!r}) cannot be listed ({reason(error)}): remove such links.")
     return InputError(
         f"`data.path` (={path!r}) must be a whole archive, and is damaged or incomplete ({reason(error)}); "
         "copy or download it again."

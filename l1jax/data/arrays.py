@@ -11,10 +11,13 @@ from numpy.lib import format as npy
 
 from l1jax import config
 from l1jax.config import InputError
+from l1jax.data.classes import whole_labels
 from l1jax.data.images import reason
+from l1jax.data.recognition import refuse_address, what_to_give
 from l1jax.data.source import Source, digest, fingerprint, of_arrays
 from l1jax.data.tars import growth_limit
 
+_MOST_CHANNELS = 4  # the last axis of an image with channels, and the width of none
 _READ_AT_MOST = 2**30  # bytes that go into the fingerprint; of more, evenly spaced images do
 
 
@@ -28,31 +31,63 @@ def open_arrays(data: config.ArrayData) -> Source:
     origin = f"`data.path` (={data.path!r})"
     if not data.path:
         raise InputError("`data.path` is empty: give --data.path FILE, a .npz with images and labels, or a .npy.")
+    refuse_address(data.path)
+    path = Path(data.path).expanduser()
+    remedy = what_to_give(str(path), "array")
+    if remedy:
+        raise InputError(f"{origin} must be a .npz or .npy file; {remedy}.")
     try:
-        images, labels = _read(Path(data.path).expanduser(), data, origin)
+        images, labels = _read(path, data, origin)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # whatever damaged bytes lead `zipfile` and NumPy to
         raise InputError(
-            f"{origin} must be a whole .npz or .npy file without objects, and cannot be read ({_reason(error)}): "
+            f"{origin} must be a whole .npz or .npy file without objects, and cannot be read ({reason(error)}): "
             "check the path, or save it again."
         ) from error
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)):
+    if not _are_images(images):
         raise InputError(
             f"{origin} must hold images as uint8 [number, height, width] or with 1 or 3 channels last, and "
-            f"`data.images` (={data.images!r}) is {images.dtype} of shape {images.shape}: convert it."
+            f"`data.images` (={data.images!r}) is {images.dtype} of shape {images.shape}: {_conversion(images)}."
         )
     if not images.size:
         raise InputError(f"{origin} must hold at least one image, and its images are of shape {images.shape}.")
-    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or labels.min() < 0):
-        raise InputError(
-            f"{origin} must hold a whole number from 0 on for each of its {len(images)} images, and `data.labels` "
-            f"(={data.labels!r}) is {labels.dtype} of shape {labels.shape}: correct it, or give --data.labels ''."
-        )
+    if labels is not None:
+        labels = whole_labels(labels, len(images), origin, f"`data.labels` (={data.labels!r})")
     some = images[:: -(-images.nbytes // _READ_AT_MOST)]
     content = digest(some) if labels is None else digest(some, labels.astype(np.int64))
     identity = fingerprint("array", list(images.shape), content, data.image_size, data.channels)
     return of_arrays(images, labels, data.image_size, data.channels, identity)
+
+
+def _are_images(images: np.ndarray) -> bool:
+    """Whether an array is of images, and of several: [16, 16, 3] is rather one in colour than 16 narrow ones."""
+    if images.dtype != np.uint8:
+        return False
+    return (images.ndim == 3 and images.shape[2] > _MOST_CHANNELS) or (images.ndim == 4 and images.shape[3] in (1, 3))
+
+
+def _conversion(images: np.ndarray) -> str:
+    """How to make images of an array that holds none as it is."""
+    shape = images.shape
+    if images.dtype != np.uint8:
+        if images.dtype.kind == "f":
+            return "convert it, as by `(255 * images).round().astype(numpy.uint8)` if it goes from 0 to 1"
+        if images.dtype.kind == "b":
+            return "convert it, as by `255 * images.astype(numpy.uint8)`"
+        return "convert it, as by `images.astype(numpy.uint8)` if it goes from 0 to 255"
+    if len(shape) == 2:
+        return "it looks like one grey image; save `images[None]` for that, or `images.reshape(-1, height, width)`"
+    if len(shape) == 3:
+        return (
+            f"it looks like one image with {shape[2]} channels; save `images[None]` for that, or `images[..., None]` "
+            f"for {shape[0]} grey images {shape[2]} pixels wide"
+        )
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return "it looks like channels first; save `numpy.moveaxis(images, 1, -1)`"
+    if len(shape) == 4 and shape[3] == 4:
+        return "it looks like colours with transparency; save `images[..., :3]`"
+    return "convert it"
 
 
 def _read(path: Path, data: config.ArrayData, origin: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -65,6 +100,11 @@ def _read(path: Path, data: config.ArrayData, origin: str) -> tuple[np.ndarray, 
             raise InputError(
                 f"`data.images` (={data.images!r}) must name an array of {data.path!r}, which has {', '.join(names)}: "
                 "give one of them, such as --data.images NAME."
+            )
+        if data.labels not in ("", "labels", *names):
+            raise InputError(
+                f"`data.labels` (={data.labels!r}) must name an array of {data.path!r}, which has {', '.join(names)}: "
+                "give one of them, or --data.labels '' for images without classes."
             )
         limit = growth_limit(os.path.getsize(path))
         labels = _array(archive, data.labels, limit) if data.labels in names else None
@@ -84,7 +124,3 @@ def _array(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
     if min(shape, default=0) < 0 or math.prod(shape) != values.size:
         raise ValueError(f"{name!r} does not hold as many values as its header says")
     return values.reshape(shape, order="F" if fortran else "C")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or reason(error)

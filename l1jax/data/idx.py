@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from l1jax import config
 from l1jax.config import InputError
+from l1jax.data.recognition import refuse_address, what_to_give
 from l1jax.data.source import Source, digest, fingerprint, of_arrays
 
 SPLITS = {"train": "train", "test": "t10k"}  # as the file names call them
@@ -24,7 +25,7 @@ def open_idx(data: config.IdxData) -> Source:
     """
     images, labels = read_labelled(data.path, data.split)
     identity = fingerprint("idx", digest(images, labels), data.image_size)
-    return of_arrays(images, labels, data.image_size, 1, identity)
+    return of_arrays(images, labels.astype(np.int32), data.image_size, 1, identity)
 
 
 def open_stacked(data: config.StackedData) -> Source:
@@ -94,7 +95,23 @@ def read_labelled(folder: str, split: str) -> tuple[UInt8[np.ndarray, "n height 
 
 
 def _find(folder: str, name: str) -> Path:
-    for candidate in (Path(folder).expanduser() / name, Path(folder).expanduser() / f"{name}.gz"):
-        if candidate.is_file():
-            return candidate
-    raise InputError(f"`data.path` (={folder!r}) must be a folder with {name} or {name}.gz: give --data.path FOLDER.")
+    """A file of MNIST in a folder, under its own name or with a dot for the dash, as some copies have it."""
+    refuse_address(folder)
+    place = Path(folder).expanduser()
+    for spelling in (name, name.replace("-idx", ".idx")):
+        for candidate in (place / spelling, place / f"{spelling}.gz"):
+            if candidate.is_file():
+                return candidate
+    hint = _instead(place, name) if folder else "give --data.path FOLDER"
+    raise InputError(f"`data.path` (={folder!r}) must be a folder with {name} or {name}.gz: {hint}.")
+
+
+def _instead(place: Path, name: str) -> str:
+    """What to give for a path that is no folder with the files of MNIST."""
+    if place.is_file() and "-ubyte" in place.name:
+        return f"it is one of these files; give the folder that they are in, --data.path {place.parent}"
+    below = sorted(path.parent for path in place.glob("*/*-ubyte*") if path.is_file())
+    if below:
+        return f"such files are in {str(below[0])!r}; put them all into one folder and give that as --data.path"
+    remedy = what_to_give(str(place), "idx") if place.exists() else ""
+    return remedy or "give --data.path FOLDER"

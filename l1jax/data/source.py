@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, Integer, Shaped, UInt8
+from jaxtyping import Float32, Int, Int32, Shaped, UInt8
 from PIL import Image
 
 from l1jax import config
 from l1jax.config import InputError
-from l1jax.data.images import preprocess, reason
+from l1jax.data.faults import unusable
+from l1jax.data.images import PIXELS, preprocess, reason
 
 THREADS = 8  # that read and decode at a time; decoding releases the GIL
 Pixels = UInt8[np.ndarray, "height width channels"]
@@ -42,6 +43,10 @@ class Source(NamedTuple):
     """Opens the same source in another process; it can be pickled."""
     skipped: tuple[str, ...] = ()
     """Sentences on what was left out because it could not be used."""
+    classes: tuple[str, ...] = ()
+    """The classes' names in the order of the labels; empty where they have none."""
+    question: str = ""
+    """What must be settled before anything is trained, where it is not clear what the labels are."""
 
 
 def take(source: Source, index: Int[np.ndarray, " n"]) -> Shaped[np.ndarray, "n height width channels"]:
@@ -92,7 +97,7 @@ def digest(*arrays: np.ndarray) -> str:
 
 def of_arrays(
     images: UInt8[np.ndarray, "n ..."],
-    labels: Integer[np.ndarray, " n"] | None,
+    labels: Int32[np.ndarray, " n"] | None,
     side: int,
     channels: int,
     identity: str,
@@ -115,7 +120,7 @@ def of_arrays(
         shape,
         example,
         identity,
-        None if labels is None else labels.astype(np.int32),
+        labels,
         content=lambda i: np.asarray(images[i]).tobytes(),
         gather=gather if as_they_are else None,
     )
@@ -126,7 +131,7 @@ def of_images(
     origin: str,
     length: int,
     read: Callable[[int], Any],
-    decode: Callable[[Any], Image.Image],
+    decode: Callable[[Any, str], Image.Image],
     name_of: Callable[[int], str],
     identity: list[Any],
 ) -> Source:
@@ -137,7 +142,7 @@ def of_images(
         origin: the field that they come from, with its value.
         length: how many there are.
         read: the encoded image, or the array, at an index.
-        decode: makes a Pillow image of that.
+        decode: makes a Pillow image of that and of the example's name.
         name_of: what a message calls an example.
         identity: what the fingerprint is made of besides the preprocessing.
     """
@@ -151,19 +156,14 @@ def of_images(
             raise unusable(origin, name_of(i), reason(error)) from error
 
     def example(i: int) -> Pixels:
-        return checked(i, lambda encoded: preprocess(decode(encoded), *arguments, name_of(i)))
+        name = name_of(i)
+        return checked(i, lambda encoded: preprocess(decode(encoded, name), *arguments, name))
 
     def content(i: int) -> bytes:
         return checked(i, lambda encoded: encoded if isinstance(encoded, bytes) else np.asarray(encoded).tobytes())
 
+    if data.most_pixels > PIXELS and Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, data.most_pixels)
     arguments = (data.image_size, data.channels, data.crop)
     shape = (data.image_size, data.image_size, data.channels)
     return Source(length, shape, example, fingerprint(identity, *arguments), content=content)
-
-
-def unusable(origin: str, name: str, why: str) -> InputError:
-    """The refusal of one image."""
-    return InputError(
-        f"{origin} holds the image {name!r}, which cannot be used ({why}); mend or remove it, or leave such images out "
-        "with --data.on-error skip."
-    )

@@ -10,8 +10,10 @@ from PIL import Image
 
 from l1jax import config
 from l1jax.config import InputError
+from l1jax.data.classes import whole_labels
 from l1jax.data.images import decode, reason
 from l1jax.data.source import THREADS, Source, fingerprint, of_images
+from l1jax.data.tars import moments
 
 _FOLDER = "use a folder: --data image --data.path FOLDER"
 
@@ -47,8 +49,10 @@ def open_tfds(data: config.TfdsData) -> Source:
             f"read by index: in another `data.data_dir`, {_preparation(data)}."
         ) from error
 
-    def as_image(image: Any) -> Image.Image:
-        return decode(image) if encoded else Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+    def as_image(image: Any, name: str) -> Image.Image:
+        if encoded:
+            return decode(image, name, data.most_pixels)
+        return Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
 
     identity = [builder.info.full_name, data.split, count]
     source = of_images(
@@ -61,7 +65,9 @@ def open_tfds(data: config.TfdsData) -> Source:
         identity,
     )
     labels = _labels(records, count, builder, origin) if data.labels else None
-    return source._replace(stamp=_stamp(builder), labels=labels)
+    named = builder.info.features["label"] if labels is not None else None
+    classes = tuple(getattr(named, "names", None) or ())
+    return source._replace(stamp=_stamp(builder), labels=labels, classes=classes)
 
 
 def _prepared_builder(tfds: Any, data: config.TfdsData, origin: str) -> Any:
@@ -109,10 +115,11 @@ def _labels(records: Any, count: int, builder: Any, origin: str) -> Int32[np.nda
             "--no-data.labels."
         )
     with ThreadPoolExecutor(THREADS) as pool:
-        return np.fromiter(pool.map(lambda i: records[i]["label"], range(count)), np.int32, count)
+        found = list(pool.map(lambda i: records[i]["label"], range(count)))
+    return whole_labels(found, count, origin, "its feature `label`")
 
 
 def _stamp(builder: Any) -> str:
     """When the prepared files were written."""
     files = sorted(Path(builder.data_path).iterdir())
-    return fingerprint([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+    return fingerprint([(file.name, file.stat().st_size, *moments(file.stat())) for file in files])

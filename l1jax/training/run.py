@@ -15,9 +15,11 @@ from rich.console import Console
 from l1jax.build import image_shape
 from l1jax.config import Config, InputError
 from l1jax.data.batches import Feed, Host, load, order, resident_feed
+from l1jax.data.classes import class_counts, describe_classes
 from l1jax.data.examples import open_examples
 from l1jax.data.source import Source, take
 from l1jax.data.streaming import streaming_feed
+from l1jax.files import write_json
 from l1jax.training.checkpoint import Checkpoints, open_checkpoints
 from l1jax.training.compilation import jit_once
 from l1jax.training.judge import EVALUATED, JUDGED
@@ -65,6 +67,8 @@ def run_experiment(
     source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
     for sentence in source.skipped[:SKIPPED]:
         say(f"left out: {sentence}")
+    if (workdir / "config.json").exists() and not overwrite:  # the run was begun, so its question was settled
+        source = source._replace(question="")
     check_labels(task.generator.classes, source)
     feed, reference = open_feed(experiment, task, source, held_out, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
@@ -78,10 +82,14 @@ def run_experiment(
             say(f"resuming {workdir} from step {first:,}")
         elif ran_before:
             say(f"{workdir} has no good checkpoint: starting from step 0")
+        classes = describe_classes(source)
+        if classes:
+            say(classes)
         size = " × ".join(map(str, source.image_shape))
         say(f"{source.length:,} images of {size} on {len(devices)} × {devices[0].device_kind}, into {workdir}")
         try:
             with closing(checkpoints):
+                write_classes(workdir, source)
                 stopped = train_and_roll_back(job, first, state)
         except OSError as error:
             raise InputError(
@@ -177,20 +185,35 @@ def check_batch(experiment: Config, devices: int) -> None:
 
 
 def check_labels(classes: int, source: Source) -> None:
-    """Refuse data whose labels are not those of a class-conditional model.
+    """Refuse data whose labels are in doubt, or are not those of a class-conditional model.
 
     Raises:
-        InputError: if there are none, or others than 0 to classes − 1.
+        InputError: if it is not clear what the labels are, or the model has classes and there are no
+            labels, or others than 0 to classes − 1.
     """
+    if source.question:
+        raise InputError(source.question)
     if not classes:
         return
     if source.labels is None:
         raise InputError(f"`model.classes` (={classes}) must be 0 for these images, which have no labels.")
-    if source.labels.min() < 0 or source.labels.max() >= classes:
+    first, last = int(source.labels.min()), int(source.labels.max())
+    if last >= classes:
+        from_one = " (they seem to be numbered from 1: save them less 1 to have no empty class 0)" if first == 1 else ""
         raise InputError(
-            f"`model.classes` (={classes}) must be at least {source.labels.max() + 1}: the labels of these images go "
-            f"from {source.labels.min()} to {source.labels.max()}."
+            f"`model.classes` (={classes}) must be at least {last + 1}: the labels of these images go from {first} to "
+            f"{last}{from_one}."
         )
+
+
+def write_classes(workdir: Path, source: Source) -> None:
+    """Keep the classes' labels, names and counts in `classes.json`; there is none where there are no labels."""
+    path = workdir / "classes.json"
+    counts = class_counts(source)
+    if counts:
+        write_json(path, [count._asdict() for count in counts])
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_shapes(task: Task, seed: int) -> State:
