@@ -79,9 +79,10 @@ def _conversion(images: np.ndarray) -> str:
     if len(shape) == 2:
         return "it looks like one grey image; save `images[None]` for that, or `images.reshape(-1, height, width)`"
     if len(shape) == 3:
+        channels = "1 channel" if shape[2] == 1 else f"{shape[2]} channels"
         return (
-            f"it looks like one image with {shape[2]} channels; save `images[None]` for that, or `images[..., None]` "
-            f"for {shape[0]} grey images {shape[2]} pixels wide"
+            f"it looks like one image with {channels}; save `images[None]` for that, or `images[..., None]` for "
+            f"{shape[0]} grey images of {shape[1]}×{shape[2]} pixels"
         )
     if len(shape) == 4 and shape[1] in (1, 3):
         return "it looks like channels first; save `numpy.moveaxis(images, 1, -1)`"

@@ -64,8 +64,8 @@ def unusable(origin: str, name: str, why: str) -> InputError:
 def nothing_left(origin: str, faults: list[Fault]) -> InputError:
     """The refusal of data of which nothing can be used."""
     first = faults[0]
-    others = f" like {len(faults) - 1:,} others" if len(faults) > 1 else ""
+    others = f", nor can {len(faults) - 1:,} more" if len(faults) > 1 else ""
     return InputError(
-        f"{origin} holds no image that can be used: the {first.what} {first.name!r}{others} cannot be used "
-        f"({first.why}); mend it, or give --data.path FOLDER_OR_ARCHIVE with images."
+        f"{origin} holds the {first.what} {first.name!r}, which cannot be used ({first.why}){others}, and no image "
+        "that can be: mend it, or give --data.path FOLDER_OR_ARCHIVE with images."
     )

@@ -152,7 +152,7 @@ def test_a_damaged_file_is_one_sentence_with_its_name(tmp_path, content):
 def test_paths_that_cannot_be_opened_and_bombs(tmp_path, monkeypatch):
     refusal(lambda: open_arrays(""), "`data.path` is empty", "--data.path FILE")
     refusal(lambda: open_arrays(tmp_path / "gone.npz"), "gone.npz", "No such file")
-    refusal(lambda: open_arrays(tmp_path), "`data.path`", "Is a directory")
+    refusal(lambda: open_arrays(tmp_path), "`data.path`", "looks like a folder")
     monkeypatch.setattr("l1jax.data.tars.LARGEST", 1000)
     (tmp_path / "bomb.npz").write_bytes(npz(npy(np.zeros((2**18, 4, 4), np.uint8))))
     refusal(lambda: open_arrays(tmp_path / "bomb.npz"), "bomb.npz", "grows beyond", "numpy.savez")

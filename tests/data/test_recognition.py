@@ -1,0 +1,180 @@
+"""What is said where a path is given to the wrong kind of data."""
+
+import gzip
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from image_files import COLOUR, FILES, encode, open_images, refusal, write_folder, zip_bytes
+
+from l1jax.config import ArrayData, IdxData, ImageData, StackedData
+from l1jax.data.sources import open_source
+from l1jax.train import main
+
+STACK = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
+
+
+def idx(array):
+    return struct.pack(f">HBB{array.ndim}i", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def arrays(**values):
+    buffer = io.BytesIO()
+    np.savez(buffer, **values)
+    return buffer.getvalue()
+
+
+def one_array(values):
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+IDX = {"train-images-idx3-ubyte": idx(STACK), "train-labels-idx1-ubyte": idx(np.arange(7, dtype=np.uint8))}
+
+ARCHIVES = {"a.zip": b"", "b/c.tar.gz": b"", "d.7z": b"", "e.rar": b""}
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "words"),
+    [
+        ({"good.npz": arrays(images=STACK)}, "good.npz", ["looks like NumPy's file", "--data array"]),
+        ({"good": arrays(images=STACK)}, "good", ["looks like NumPy's file", "--data array"]),
+        ({"good.npy": one_array(STACK)}, "good.npy", ["looks like NumPy's file", "--data array"]),
+        ({"good": one_array(STACK)}, "good", ["looks like NumPy's file", "--data array"]),
+        ({"a/good.npz": arrays(images=STACK)}, "a", ["--data array --data.path", "a/good.npz"]),
+        (IDX, "train-images-idx3-ubyte", ["MNIST's files", "--data idx", "folder"]),
+        ({"train-images.idx3-ubyte.gz": gzip.compress(b"")}, "train-images.idx3-ubyte.gz", ["--data idx"]),
+        (IDX, "", ["MNIST's files", "--data idx"]),
+        ({"cat.png": FILES["B.PNG"]}, "cat.png", ["a single image", "give the folder"]),
+        ({"cat.jfif": encode(COLOUR, "JPEG")}, "cat.jfif", ["a single image"]),
+        ({"x.7z": b"7z"}, "x.7z", ["a .7z archive", "unpack it"]),
+        ({"x.parquet": b"PAR1"}, "x.parquet", ["a .parquet file", "a .npz"]),
+        (ARCHIVES, "", ["4 archives ('a.zip', 'b/c.tar.gz', 'd.7z', …)", "unpack"]),
+        ({"a/features.json": b"", "a/dataset_info.json": b""}, "a", ["--data tfds"]),
+        ({"a/notes.txt": b""}, "a", ["holds no images (such as .png"]),
+    ],
+)  # fmt: skip
+def test_images_wanted_and_something_else_given(tmp_path, files, path, words):
+    write_folder(tmp_path, files)
+    refusal(lambda: open_images(tmp_path / path if path else tmp_path), "`data.path`", *words)
+
+
+def test_a_zip_of_arrays_is_one_of_images_where_it_holds_one(tmp_path):
+    (tmp_path / "a.zip").write_bytes(zip_bytes({"x.npy": b"", "1.png": FILES["B.PNG"]}))
+    assert open_images(tmp_path / "a.zip").length == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "words"),
+    [
+        ({"a/1.png": FILES["B.PNG"]}, "a", ["looks like a folder", "--data image"]),
+        ({"a/x.npz": b"", "a/y.npy": b""}, "a", ["folder with NumPy's files", "--data.path", "a/x.npz"]),
+        (IDX, "", ["a folder of MNIST's files", "--data idx"]),
+        (IDX, "train-images-idx3-ubyte", ["MNIST's files", "--data idx"]),
+        ({"a.zip": zip_bytes()}, "a.zip", ["looks like an archive", "--data image"]),
+        ({"archive": zip_bytes()}, "archive", ["looks like an archive", "--data image"]),
+        ({"1.png": FILES["B.PNG"]}, "1.png", ["a single image", "--data image"]),
+        ({"x.h5": b"?"}, "x.h5", ["a .h5 file", "numpy.savez"]),
+    ],
+)
+def test_an_array_wanted_and_something_else_given(tmp_path, files, path, words):
+    write_folder(tmp_path, files)
+    place = str(tmp_path / path if path else tmp_path)
+    refusal(lambda: open_source(ArrayData(place)), "`data.path`", "must be a .npz or .npy file", *words)
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "words"),
+    [
+        (IDX, "train-images-idx3-ubyte", ["it is one of these files", "the folder that they are in"]),
+        ({f"{name}/{name}": content for name, content in IDX.items()}, "", ["into one folder"]),
+        ({"a/1.png": FILES["B.PNG"]}, "a", ["looks like a folder", "--data image"]),
+        ({"a.npz": arrays(images=STACK)}, "a.npz", ["NumPy's file", "--data array"]),
+        ({}, "gone", ["give --data.path FOLDER"]),
+    ],
+)
+@pytest.mark.parametrize("kind", [IdxData, StackedData])
+def test_mnist_wanted_and_something_else_given(tmp_path, kind, files, path, words):
+    write_folder(tmp_path, files)
+    place = str(tmp_path / path if path else tmp_path)
+    refusal(lambda: open_source(kind(place)), "`data.path`", "must be a folder with train-images-idx3-ubyte", *words)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_mnists_files_may_have_a_dot_for_the_dash(tmp_path, suffix):
+    packed = gzip.compress if suffix else bytes
+    files = {name.replace("-idx", ".idx") + suffix: packed(content) for name, content in IDX.items()}
+    write_folder(tmp_path, files)
+    source = open_source(IdxData(str(tmp_path)))
+    assert source.labels.tolist() == list(range(7))
+    np.testing.assert_array_equal(source.example(3)[..., 0], STACK[3])
+
+
+@pytest.mark.parametrize("kind", [ImageData, ArrayData, IdxData, StackedData])
+@pytest.mark.parametrize("address", ["https://x.org/a.zip", "s3://b/a", "gs://b/a", "hf://datasets/a/b", "hdfs:/a"])
+def test_an_address_is_told_from_a_path(kind, address):
+    refusal(lambda: open_source(kind(address)), f"`data.path` (={address!r})", "address on a network", "download")
+
+
+def lock(content):
+    """A zip whose members say that they are encrypted."""
+    content = bytearray(content)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + flags] |= 1
+            at = content.find(mark, at + 4)
+    return bytes(content)
+
+
+def test_an_encrypted_zip_is_told(tmp_path):
+    (tmp_path / "a.zip").write_bytes(lock(zip_bytes(compression=zipfile.ZIP_STORED)))
+    message = refusal(lambda: open_images(tmp_path / "a.zip"), "a.zip", "it is encrypted", "its password")
+    assert "on-error" not in message
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((16, 16, 3), np.uint8), ["one image with 3 channels", "`images[None]`", "16 grey images of"]),
+        (np.zeros((16, 16, 1), np.uint8), ["one image with 1 channel;", "`images[None]`"]),
+        (np.zeros((16, 16, 4), np.uint8), ["one image with 4 channels"]),
+        (np.zeros((16, 16), np.uint8), ["one grey image", "`images[None]`"]),
+        (np.zeros((2, 3, 16, 16), np.uint8), ["channels first", "`numpy.moveaxis(images, 1, -1)`"]),
+        (np.zeros((2, 16, 16, 4), np.uint8), ["transparency", "`images[..., :3]`"]),
+        (np.zeros((2, 16, 16, 3), np.float32), ["float32", "255 * images"]),
+        (np.zeros((2, 16, 16), bool), ["bool", "`255 * images.astype(numpy.uint8)`"]),
+        (np.zeros((2, 16, 16), np.int64), ["int64", "`images.astype(numpy.uint8)`"]),
+    ],
+)  # fmt: skip
+def test_arrays_that_are_no_images_say_how_to_make_them(tmp_path, images, words):
+    np.save(tmp_path / "a.npy", images)
+    np.savez(tmp_path / "a.npz", images=images)
+    for name in ("a.npy", "a.npz"):
+        refusal(lambda name=name: open_source(ArrayData(str(tmp_path / name))), "`data.images`", *words)
+
+
+def test_what_the_remedies_say_works(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    np.save(tmp_path / "a.npy", image[None])
+    source = open_source(ArrayData(str(tmp_path / "a.npy"), 16))
+    assert source.length == 1
+    np.testing.assert_array_equal(source.example(0), image)
+    np.save(tmp_path / "a.npy", image[..., None])
+    assert open_source(ArrayData(str(tmp_path / "a.npy"), 3, 1)).length == 16
+
+
+@pytest.mark.parametrize("name", ["lables", "label"])
+def test_a_mistyped_name_of_the_labels_is_told(tmp_path, name):
+    np.savez(tmp_path / "a.npz", images=STACK, labels=np.arange(7))
+    path = str(tmp_path / "a.npz")
+    refusal(lambda: open_source(ArrayData(path, 28, 1, labels=name)), f"`data.labels` (={name!r})", "images, labels")
+    np.savez(tmp_path / "a.npz", images=STACK)
+    assert open_source(ArrayData(path, 28, 1)).labels is None  # by default they may be missing
+    refusal(
+        lambda: main(["--data", "image", "--data.path", "x", "--data.labels", "lables", "--workdir", "run"]),
+        "lables", "folders", "innermost", "none",
+    )  # fmt: skip

@@ -1,0 +1,66 @@
+"""What a training run says of its images' folders, and what it refuses before it trains."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_files import encode, refusal, write_folder
+
+from l1jax import evaluate, train
+from l1jax.training import run
+
+pytestmark = pytest.mark.usefixtures("one_device")
+
+TINY = (
+    "--model.generator-hidden 8 --model.discriminator-hidden 8 --model.latent-size 4 --batch-size 8 --log-every 2 "
+    "--sample-every 2 --checkpoint-every 2 --no-cache --data image --data.image-size 8 --data.channels 1"
+).split()
+
+
+def images(*folders, each=8):
+    return {
+        f"{folder}/{i}.png": encode(np.full((8, 8), 20 * i + place, np.uint8))
+        for place, folder in enumerate(folders)
+        for i in range(each)
+    }
+
+
+def trained(steps, path, workdir, *more):
+    return train.main([*TINY, f"--steps={steps}", f"--data.path={path}", f"--workdir={workdir}", *more])
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("folders", [("train", "test"), ("00000", "01000")])
+def test_what_may_be_no_classes_is_refused_before_anything_is_written(folders):
+    write_folder(Path("d"), images(*folders))
+    refusal(lambda: trained(2, "d", "run"), "`data.path` (='d')", folders[0], "--data.labels none")
+    assert not Path("run").exists()
+
+
+def test_a_run_inside_its_own_data_folder_goes_on_and_says_its_classes(monkeypatch, capsys):
+    """Also one that was begun before its question was asked."""
+    write_folder(Path(), images("train", "test"))
+    with monkeypatch.context() as before:
+        before.setattr(run, "check_labels", lambda *_: None)
+        assert trained(2, ".", "runs/a") == 0
+    said = capsys.readouterr().out
+    assert "2 classes, with their counts of images: 0 test 8, 1 train 8" in said
+    assert "16 images of 8 × 8 × 1" in said
+    assert Path("runs/a/samples/step_000002.png").exists()
+    assert json.loads(Path("runs/a/classes.json").read_text()) == [
+        {"label": 0, "name": "test", "count": 8}, {"label": 1, "name": "train", "count": 8}
+    ]  # fmt: skip
+    assert trained(4, ".", "runs/a") == 0
+    said = capsys.readouterr().out
+    assert "resuming runs/a from step 2" in said
+    assert "16 images of 8 × 8 × 1" in said
+    assert "the work directory 'runs/a'" in said
+    assert evaluate.main(["--workdir=runs/a", "--seeds=1", "--samples=16"]) == 0
+    assert "classes, which are in doubt" in capsys.readouterr().out
+    views = json.loads(Path("runs/a/evaluation.json").read_text())["features"]
+    assert "classifier" not in views  # of train against test
