@@ -88,3 +88,96 @@ def test_the_command_line(tmp_path):
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     assert "prepared images/1.0.0 in tfds/images/1.0.0: train (6)" in ended.stdout
+
+
+def prepare(tmp_path, capsys, *arguments):
+    """The exit status of the command, and what it said."""
+    status = main([*map(str, arguments), "--data-dir", str(tmp_path / "tfds")])
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path, capsys):
+    first = write_folder(tmp_path / "a/images", {"1.png": FILES["B.PNG"]})
+    second = write_folder(tmp_path / "b/images", {"1.png": FILES["a0.png"]})
+    assert prepare(tmp_path, capsys, first)[0] == 0
+    status, said = prepare(tmp_path, capsys, second)
+    assert status == 2
+    for words in ("`--name` (='images')", "was made of other images", "tfds/images/1.0.0", "give another --name"):
+        assert words in said
+    assert prepare(tmp_path, capsys, first)[0] == 0  # the same again
+    assert prepare(tmp_path, capsys, pack(tmp_path / "images.zip", "zip", {"x/1.png": FILES["B.PNG"]}))[0] == 0
+    assert prepare(tmp_path, capsys, second, "--name", "others")[0] == 0
+    source = open_source(TfdsData("others:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4))
+    np.testing.assert_array_equal(source.example(0), PIXELS["a0.png"])
+
+
+def test_other_labels_of_the_same_images_are_another_set(tmp_path, capsys):
+    path = write_folder(tmp_path / "images", CLASSES)
+    assert prepare(tmp_path, capsys, path)[0] == 0
+    status, said = prepare(tmp_path, capsys, path, "--labels", "none")
+    assert status == 2
+    assert "made of other images" in said
+
+
+def test_a_set_that_does_not_say_what_it_was_made_of_is_not_trusted(tmp_path, capsys):
+    path = write_folder(tmp_path / "images", {"1.png": FILES["B.PNG"]})
+    assert prepare(tmp_path, capsys, path)[0] == 0
+    for content in ("{}", "[]", "{", None):
+        file = tmp_path / "tfds/images/1.0.0/metadata.json"
+        file.unlink() if content is None else file.write_text(content)
+        status, said = prepare(tmp_path, capsys, path)
+        assert status == 2
+        assert "does not say which images" in said
+
+
+NESTED = {f"{split}/{name}": content for split in ("train", "test") for name, content in CLASSES.items()}
+
+
+def test_folders_that_may_be_no_classes_are_asked_about(tmp_path, capsys):
+    path = write_folder(tmp_path / "images", NESTED)
+    status, said = prepare(tmp_path, capsys, path)
+    assert status == 2
+    assert "--labels innermost" in said
+    assert "--subfolder train" in said
+    assert "--data." not in said  # this command has other flags
+    status, said = prepare(tmp_path, capsys, path, "--subfolder", "train")
+    assert "train (6)" in said
+    source = open_source(TfdsData("images:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4, labels=True))
+    assert source.classes == ("a", "b")
+    assert [int(source.example(i)[0, 0, 0]) % 10 for i in range(6)] == source.labels.tolist()
+
+
+def test_what_cannot_be_used_is_left_out_where_that_is_asked_for(tmp_path, capsys):
+    path = write_folder(tmp_path / "images", {"1.png": FILES["B.PNG"], "2.png": b"", "3.png": b"no image"})
+    assert prepare(tmp_path, capsys, path)[0] == 2
+    status, said = prepare(tmp_path, capsys, path, "--on-error", "skip")
+    assert status == 0
+    assert "train (1)" in said
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("./imagse", "the nearest there is 'images'"),
+        ("imagse/", "the nearest there is 'images'"),
+        ("~/imagse", "looks like a path, and nothing is there"),
+        ("images/cta", "the nearest there is 'images/cat'"),
+        ("images.zip", "looks like a path"),
+        ("nowhere\\images", "looks like a path"),
+        ("https://x.org/images.zip", "an address on a network"),
+        ("gs://bucket/images", "an address on a network"),
+    ],
+)
+def test_a_mistyped_path_is_told_from_a_name(tmp_path, monkeypatch, capsys, what, words):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "images", {"cat/1.png": FILES["B.PNG"], "dog/1.png": FILES["B.PNG"]})
+    status, said = prepare(tmp_path, capsys, what)
+    assert status == 2
+    assert f"`NAME_OR_FOLDER` (={what!r})" in said
+    assert words in said
+
+
+def test_the_folder_that_one_is_in_can_be_prepared(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(write_folder(tmp_path / "images", {"1.png": FILES["B.PNG"]}))
+    assert "prepared images/1.0.0" in prepare(tmp_path, capsys, ".")[1]
