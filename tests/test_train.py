@@ -125,7 +125,7 @@ def test_images_that_cannot_be_used_are_left_out_and_counted_at_the_end(tmp_path
     run(tmp_path / "run", "--data.on-error", "skip", flags=flags)
     output = capsys.readouterr().out
     assert "left out: `data.path`" in output
-    assert output.index("step 12/12") < output.index("1 images could not be used and were left out; the first:")
+    assert output.index("step 12/12") < output.index("1 left out in all; the first:")
     assert "20 images of 8 × 8 × 1" in output
 
 

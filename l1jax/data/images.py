@@ -18,6 +18,7 @@ LARGE = 2**22  # pixels beyond which images are decoded one at a time
 PIXELS = 2**26  # of an image, so that it and what is made of it stay below a gibibyte
 SIDE = 2**16  # pixels; each row costs memory besides its pixels
 _MEMORY = {"WEBP": 2, "AVIF": 2, "JPEG2000": 4}  # times that of others, which these decoders take
+_CONTAINERS = ("ICO", "ICNS", "BLP")  # which hold an image of another format
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of a TIFF
 _WHITE_IS_ZERO = 0
@@ -57,6 +58,19 @@ def _decode_any(encoded: bytes, name: str, most: int) -> Image.Image:
         raise ValueError(
             f"its {pixels:,} pixels are over the limit; --data.most-pixels {pixels} would allow them"
         ) from error
+    _refuse_large(image, most)
+    if image.format == "PNG":
+        _mend_transparency(image, encoded)
+    if image.format in _CONTAINERS:  # the size within is seen when it is decoded
+        with _one_at_a_time:
+            image.load()
+        _refuse_large(image, most)
+    elif image.width * image.height <= LARGE:
+        image.load()
+    return image
+
+
+def _refuse_large(image: Image.Image, most: int) -> None:
     share = _MEMORY.get(image.format or "", 1)
     side = SIDE * max(most, PIXELS) // PIXELS
     if image.width * image.height > most // share or max(image.size) > side:
@@ -64,11 +78,6 @@ def _decode_any(encoded: bytes, name: str, most: int) -> Image.Image:
             f"its {image.width}×{image.height} pixels are over the limit of {most // share:,} in all and {side:,} on "
             f"a side; --data.most-pixels {_enough(image.size, share)} would allow them"
         )
-    if image.format == "PNG":
-        _mend_transparency(image, encoded)
-    if image.width * image.height <= LARGE:
-        image.load()
-    return image
 
 
 def _enough(size: tuple[int, int], share: int) -> int:

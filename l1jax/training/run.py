@@ -99,7 +99,7 @@ def run_experiment(
         finally:
             feed.close()
     if source.skipped:
-        say(f"{len(source.skipped):,} images could not be used and were left out; the first: {source.skipped[0]}")
+        say(f"{len(source.skipped):,} left out in all; the first: {source.skipped[0]}")
     return Outcome(first, stopped)
 
 

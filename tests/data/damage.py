@@ -31,12 +31,32 @@ MODES = {
     "WEBP": ("RGB", "RGBA"),
     "GIF": ("P", "L"),
     "TIFF": ("L", "RGB", "CMYK", "I;16", "F"),
+    "AVIF": ("RGB", "RGBA"),
+    "BLP": ("P",),
+    "DDS": ("L", "RGBA"),
+    "ICNS": ("RGB", "RGBA"),
+    "ICO": ("RGB", "RGBA"),
+    "IM": ("L", "P", "I;16"),
+    "JPEG2000": ("L", "RGBA", "I;16"),
+    "MSP": ("1",),
+    "PCX": ("1", "P", "RGB"),
+    "PPM": ("1", "L", "RGB", "I;16"),
+    "QOI": ("RGB", "RGBA"),
+    "SGI": ("L", "RGB"),
+    "TGA": ("L", "P", "RGBA"),
+    "XBM": ("1",),
 }
+USUAL = 6  # formats, the first of these, of most images
+SUFFIXES = (
+    ".png", ".jpg", ".gif", ".tif", ".webp", ".bmp", ".avif", ".blp", ".cur", ".dcx", ".dds", ".fits", ".fli", ".ftc",
+    ".gbr", ".icns", ".ico", ".im", ".jp2", ".msp", ".pcd", ".pcx", ".pgm", ".psd", ".qoi", ".ras", ".sgi", ".tga",
+    ".xbm", ".xpm",
+)  # fmt: skip
 
 
 def image_bytes(rng):
     """A whole image of any format and kind, sometimes animated."""
-    kind = rng.choice(list(MODES))
+    kind = rng.choice(list(MODES)[:USUAL] if rng.random() < 0.8 else list(MODES))
     mode = rng.choice(MODES[kind])
     height, width = (int(n) for n in rng.integers(1, 90, 2))
     if mode == "I;16":
@@ -173,7 +193,7 @@ def case(seed, folder):
     options = {"image_size": int(rng.integers(1, 40)), "channels": int(rng.choice([1, 3])), "on_error": skip}
     if kind == 0:
         for i, (_, content) in enumerate(damaged):
-            suffix = (".png", ".jpg", ".gif", ".tif", ".webp", ".bmp")[rng.integers(6)]
+            suffix = SUFFIXES[rng.integers(len(SUFFIXES))]
             (folder / f"{i}{suffix}").write_bytes(content)
         return ImageData(str(folder), crop=int(rng.choice([0, 0, 30])), **options)
     file = folder / "data"

@@ -188,3 +188,10 @@ def test_the_limit_that_is_proposed_is_enough():
     with pytest.raises(ValueError, match=r"--data\.most-pixels"):
         decode(buffer.getvalue(), "", most - 1024)
     assert decode(buffer.getvalue(), "", most).size == (70_000, 3)
+
+
+def test_an_icon_that_holds_a_larger_image_than_it_says_is_refused():
+    inner = encode(np.zeros((300, 300), np.uint8))
+    header = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22)
+    with pytest.warns(UserWarning, match="expected size"), pytest.raises(ValueError, match="300×300 pixels are over"):
+        decode(header + inner, "x.ico", 1000)

@@ -140,3 +140,42 @@ def test_tfds_bad_examples_are_named(tfds_dir):
     source = open_tfds(folder, "l1jax_encoded")
     refusal(lambda: source.example(i), "`data.name` (='l1jax_encoded')", f"'train, example {i}'", "remove")
     refusal(lambda: open_tfds(folder, "l1jax_encoded", crop=7).example(0 if i else 1), "`data.crop` (=7)", "8×6")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([2**32, 2**32 + 1, 7], ["4294967297", "2,147,483,647"]),
+        ([-1, -1, -1], ["-1", "from 0 on"]),  # as the test splits of some sets have
+        ([0.5, 1.0, 2.0], ["float64"]),
+        (["cat", "dog", "cat"], ["return_inverse"]),
+        ([3, 1, 2], []),
+    ],
+)
+def test_tfds_labels_that_do_not_fit_are_refused(tmp_path, values, words):
+    import tensorflow_datasets as tfds
+
+    dtypes = {int: np.int64, float: np.float64}
+    kind = tfds.features.Text() if isinstance(values[0], str) else tfds.features.Scalar(dtypes[type(values[0])])
+
+    class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": kind}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for i, value in enumerate(values):
+                yield i, {"image": encode(np.full((4, 4, 3), i, np.uint8)), "label": value}
+
+    Written.name = "l1jax_labels"
+    Written(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    if words:
+        refusal(lambda: open_tfds(tmp_path, "l1jax_labels", labels=True), "`data.name`", "`label`", *words)
+    else:
+        source = open_tfds(tmp_path, "l1jax_labels", labels=True)
+        assert {int(source.example(i)[0, 0, 0]): int(source.labels[i]) for i in range(3)} == {0: 3, 1: 1, 2: 2}
