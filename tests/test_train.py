@@ -196,7 +196,7 @@ def test_celeba_trains_from_a_folder(tmp_path):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"] | {"path": ""} == {
         "kind": "ImageData", "path": "", "image_size": 16, "channels": 3, "crop": 178, "subfolder": "",
-        "on_error": "stop",
+        "on_error": "stop", "labels": "auto", "most_pixels": 2**26,
     }  # fmt: skip
 
 

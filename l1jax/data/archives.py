@@ -50,18 +50,18 @@ def open_files(path: str) -> Files:
     Image files are told by their suffix, upper or lower case, any that the installed Pillow reads;
     hidden files and folders are skipped, links are followed. The order is that of the whole names,
     folders included, so a folder and its archive list the same; a backslash in a name counts as a
-    slash. Of a compressed tar the encoded images are kept in memory, for it can only be read from the
-    start; a plain tar, a zip and a folder are read from disk at each call. An archive's end is
+    slash. Of a compressed tar the encoded images are kept in memory, for it can only be read from
+    the start; a plain tar, a zip and a folder are read from disk at each call. An archive's end is
     checked, so one that was cut short is not taken for a smaller one.
 
-    What cannot be an image is left out and told as a fault: a file of 0 bytes or over 256 MiB, a name
-    that leads out of the archive, the earlier of two files of one name, a link that leads nowhere, a
-    folder that cannot be listed, an image of a format that Pillow does not read, an archive within,
-    the work directory of a run.
+    What cannot be an image is left out and told as a fault: a file of 0 bytes or over 256 MiB, a
+    name that leads out of the archive, the earlier of two files of one name, a link that leads
+    nowhere, a folder that cannot be listed, an image of a format that Pillow does not read, an
+    archive within, the work directory of a run.
 
     Raises:
-        InputError: if `path` is empty, missing, unreadable, of another kind, damaged, without images, or
-            a tar that grows beyond all measure.
+        InputError: if `path` is empty, missing, unreadable, of another kind, damaged, without
+            images, or a tar that grows beyond all measure.
     """
     if not path:
         raise InputError(f"`data.path` is empty: {_WANTED}.")
@@ -72,7 +72,7 @@ def open_files(path: str) -> Files:
         opened = opener(place) if opener else None
     except MemoryError:
         raise
-    except Exception as error:  # whatever damaged bytes lead `tarfile`, `zipfile` and their decompressors to
+    except Exception as error:  # whatever damaged bytes lead the decompressors to
         raise _refusal(path, error) from error
     if opened is None:
         remedy = what_to_give(place, "image") or _WANTED
@@ -147,8 +147,8 @@ def _nothing(path: str, place: str, faults: list[Fault]) -> InputError:
     if archives:
         named = ", ".join(map(repr, archives[:3])) + (", …" if len(archives) > 3 else "")
         return InputError(
-            f"`data.path` (={path!r}) holds no images but {len(archives):,} archives ({named}): unpack them, or give "
-            "one that holds the images as --data.path."
+            f"`data.path` (={path!r}) holds no images but {len(archives):,} archives ({named}): "
+            "unpack them, or give one that holds the images as --data.path."
         )
     remedy = what_to_give(place, "image")
     if remedy:
@@ -160,12 +160,12 @@ def _refusal(path: str, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno is not None:
         which = f" at {error.filename!r}" if error.filename not in (None, path) else ""
         return InputError(
-            f"`data.path` (={path!r}) cannot be read{which} ({error.strerror}): check the path and its permissions, "
-            f"or {_WANTED}."
+            f"`data.path` (={path!r}) cannot be read{which} ({error.strerror}): check the path and "
+            f"its permissions, or {_WANTED}."
         )
     if os.path.isdir(os.path.expanduser(path)):
         return InputError(f"`data.path` (={path!r}) cannot be listed ({reason(error)}): remove such links.")
     return InputError(
-        f"`data.path` (={path!r}) must be a whole archive, and is damaged or incomplete ({reason(error)}); "
-        "copy or download it again."
+        f"`data.path` (={path!r}) must be a whole archive, and is damaged or incomplete "
+        f"({reason(error)}); copy or download it again."
     )

@@ -51,8 +51,8 @@ def from_folders(names: Sequence[str], how: str, on_error: str, origin: str) -> 
         return FolderClasses(None)
     if not classes:
         raise InputError(
-            f"`data.labels` (={how}) must be auto or none for {origin}, whose images lie in no class folders: give "
-            "--data.labels none."
+            f"`data.labels` (={how}) must be auto or none for {origin}, whose images lie in no "
+            "class folders: give --data.labels none."
         )
     if strays and (on_error == "stop" or 2 * len(strays) >= len(names)):
         beside = _beside(names, strays, classes, origin)
@@ -70,12 +70,18 @@ def _folder(name: str, *, innermost: bool) -> str:
     return "" if len(parts) == 1 else parts[-2]
 
 
-def _beside(names: Sequence[str], strays: Sequence[int], classes: Sequence[str], origin: str) -> str:
+def _beside(
+    names: Sequence[str],
+    strays: Sequence[int],
+    classes: Sequence[str],
+    origin: str,
+) -> str:
     count = "1 image" if len(strays) == 1 else f"{len(strays):,} images"
     skip = ", leave it out with --data.on-error skip" if 2 * len(strays) < len(names) else ""
     return (
-        f"{origin} holds {count} beside {len(classes):,} class folders, {names[strays[0]]!r} to begin with, without "
-        f"a class: move or remove it{skip}, or give --data.labels none for images without classes."
+        f"{origin} holds {count} beside {len(classes):,} class folders, {names[strays[0]]!r} to "
+        f"begin with, without a class: move or remove it{skip}, or give --data.labels none for "
+        "images without classes."
     )
 
 
@@ -87,19 +93,21 @@ def _doubt(names: Sequence[str], classes: Sequence[str], origin: str) -> str:
         found = sorted(splits + perhaps)
         first = next((name for name in found if "train" in name.lower()), found[0])
         deeper = any(name.count("/") > 1 for name in names)
-        innermost = ", --data.labels innermost if the folders within are the classes" if deeper else ""
+        within = ", --data.labels innermost if the folders within are the classes"
+        innermost = within if deeper else ""
         return (
-            f"{origin} holds the folders {', '.join(found)}, which look like parts of a data set and not like classes: "
-            f"give --data.subfolder {first} for one of them, --data.labels none for all images without "
-            f"classes{innermost}, or --data.labels folders if they are classes."
+            f"{origin} holds the folders {', '.join(found)}, which look like parts of a data set "
+            f"and not like classes: give --data.subfolder {first} for one of them, --data.labels "
+            f"none for all images without classes{innermost}, or --data.labels folders if they are "
+            "classes."
         )
     if len(classes) > 1 and all(name.isdecimal() and name.isascii() for name in classes):
         apart = math.gcd(*map(int, classes))
         if apart >= 10:
             return (
-                f"{origin} holds the folders {classes[0]}, {classes[1]}, … whose numbers are {apart} apart, as folders "
-                "that only keep files few have: give --data.labels none for images without classes, or --data.labels "
-                "folders if they are classes."
+                f"{origin} holds the folders {classes[0]}, {classes[1]}, … whose numbers are "
+                f"{apart} apart, as folders that only keep files few have: give --data.labels none "
+                "for images without classes, or --data.labels folders if they are classes."
             )
     return ""
 
@@ -119,14 +127,15 @@ def whole_labels(labels: Any, length: int, origin: str, field: str) -> Int32[np.
     found = np.asarray(labels)
     if found.shape != (length,) or found.dtype.kind not in "iu":
         raise InputError(
-            f"{origin} must hold a whole number from 0 on for each of its {length:,} images, and {field} is "
-            f"{found.dtype} of shape {found.shape}: {_remedy(found, length)}."
+            f"{origin} must hold a whole number from 0 on for each of its {length:,} images, and "
+            f"{field} is {found.dtype} of shape {found.shape}: {_remedy(found, length)}."
         )
     for extreme in (found.min(), found.max()) if length else ():
         if not 0 <= int(extreme) <= LARGEST_LABEL:
             raise InputError(
-                f"{origin} must hold labels from 0 on and of at most {LARGEST_LABEL:,}, and {field} has {extreme}: "
-                "number the classes from 0, as `numpy.unique(labels, return_inverse=True)[1]` does."
+                f"{origin} must hold labels from 0 on and of at most {LARGEST_LABEL:,}, and "
+                f"{field} has {extreme}: number the classes from 0, as `numpy.unique(labels, "
+                "return_inverse=True)[1]` does."
             )
     return found.astype(np.int32)
 
@@ -154,14 +163,16 @@ class ClassCount(NamedTuple):
 
 
 def class_counts(source: Source) -> list[ClassCount]:
-    """The classes that a source's labels name, in their order; those with a name and no example too."""
+    """The classes of a source in the order of their labels; also the named ones without examples."""
     if source.labels is None:
         return []
     present, counts = np.unique(source.labels, return_counts=True)
     number = dict(zip(present.tolist(), counts.tolist(), strict=True))
     found = sorted(number.keys() | set(range(len(source.classes))))
     names = dict(enumerate(source.classes))
-    return [ClassCount(label, names.get(label, str(label)), number.get(label, 0)) for label in found]
+    return [
+        ClassCount(label, names.get(label, str(label)), number.get(label, 0)) for label in found
+    ]  # fmt: skip
 
 
 def describe_classes(source: Source) -> str:
@@ -173,6 +184,8 @@ def describe_classes(source: Source) -> str:
         f"{name} {count:,}" if name == str(label) else f"{label} {name} {count:,}"
         for label, name, count in counts[:_SHOWN]
     )
-    more = f", … to {counts[-1].label} {counts[-1].name} {counts[-1].count:,}" if len(counts) > _SHOWN else ""
+    last = counts[-1]
+    to_the_last = f", … to {last.label} {last.name} {last.count:,}"
+    more = to_the_last if len(counts) > _SHOWN else ""
     noun = "class" if len(counts) == 1 else "classes"
     return f"{len(counts):,} {noun}, with their counts of images: {listed}{more}"

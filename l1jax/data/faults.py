@@ -45,14 +45,14 @@ def sentence(origin: str, fault: Fault) -> str:
     """
     if fault.what == "archive":
         return (
-            f"{origin} holds the archive {fault.name!r}, which is not looked into; unpack it, or give "
-            "it as --data.path."
+            f"{origin} holds the archive {fault.name!r}, which is not looked into; unpack it, or "
+            "give it as --data.path."
         )
     if fault.what == "work directory":
         return f"{origin} holds the work directory {fault.name!r}, whose images are a run's and no data."
     return (
-        f"{origin} holds the {fault.what} {fault.name!r}, which cannot be used ({fault.why}); mend or remove it, or "
-        f"leave such {fault.what}s out with --data.on-error skip."
+        f"{origin} holds the {fault.what} {fault.name!r}, which cannot be used ({fault.why}); mend "
+        f"or remove it, or leave such {fault.what}s out with --data.on-error skip."
     )
 
 
@@ -66,6 +66,7 @@ def nothing_left(origin: str, faults: list[Fault]) -> InputError:
     first = faults[0]
     others = f", nor can {len(faults) - 1:,} more" if len(faults) > 1 else ""
     return InputError(
-        f"{origin} holds the {first.what} {first.name!r}, which cannot be used ({first.why}){others}, and no image "
-        "that can be: mend it, or give --data.path FOLDER_OR_ARCHIVE with images."
+        f"{origin} holds the {first.what} {first.name!r}, which cannot be used "
+        f"({first.why}){others}, and no image that can be: mend it, or give --data.path "
+        "FOLDER_OR_ARCHIVE with images."
     )

@@ -30,12 +30,13 @@ class Listing(NamedTuple):
 def open_images(data: config.ImageData) -> Source:
     """Images of a folder or an archive; class folders are labels, as `data.labels` says.
 
-    Its fingerprint: names below the folder that all share, sizes in bytes, some contents, the preprocessing.
-    So it is the same whether an archive was packed from within a folder or from above it; the order
-    is the same in any case. Times and the path do not count.
+    Its fingerprint: names below the folder that all share, sizes in bytes, some contents, the
+    preprocessing. So it is the same whether an archive was packed from within a folder or from above
+    it; the order is the same in any case. Times and the path do not count.
 
     Raises:
-        InputError: if they cannot be listed, or, unless `data.on_error` is skip, one is seen to be unusable.
+        InputError: if they cannot be listed, or, unless `data.on_error` is skip, one is seen to be
+            unusable.
     """
     return source_of(list_images(data), data)
 
@@ -109,8 +110,9 @@ def _below(files: Files, data: config.ImageData) -> Files:
     if not kept:
         found = sorted({name.split("/")[0] for name in from_shared_folder(files.names) if "/" in name})
         raise InputError(
-            f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` (={data.path!r}), "
-            f"which has {', '.join(found[:8]) or 'none'}; correct it, or leave it empty for all images."
+            f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` "
+            f"(={data.path!r}), which has {', '.join(found[:8]) or 'none'}; correct it, or leave "
+            "it empty for all images."
         )
     return _chosen(files, kept)
 

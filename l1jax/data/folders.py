@@ -13,9 +13,9 @@ from l1jax.data.tars import Opened, moments
 def open_folder(path: str) -> Opened:
     """List the images of a folder.
 
-    Links are followed; one back to a folder that it lies in ends there, and several to one folder each
-    show its images. What cannot be read or leads nowhere is a fault, and a work directory is none of
-    the data.
+    Links are followed; one back to a folder that it lies in ends there, and several to one folder
+    each show its images. What cannot be read or leads nowhere is a fault, and a work directory is
+    none of the data.
 
     Raises:
         OSError: if the folder itself cannot be listed.
@@ -39,7 +39,8 @@ def open_folder(path: str) -> Opened:
             continue
         visits[identity] += 1
         if visits[identity] > MOST_VISITS:
-            raise ValueError(f"links lead to the folder {prefix[:-1]!r} from over {MOST_VISITS:,} places")
+            folder = prefix[:-1]
+            raise ValueError(f"links lead to the folder {folder!r} from over {MOST_VISITS:,} places")
         if is_workdir(entries):
             faults.append(Fault(prefix[:-1] or ".", "it is a run's", "work directory"))
             if prefix:
@@ -85,7 +86,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _look_at(entry: os.DirEntry[str], name: str, sort: Sort, faults: list[Fault]) -> os.stat_result | None:
+def _look_at(
+    entry: os.DirEntry[str],
+    name: str,
+    sort: Sort,
+    faults: list[Fault],
+) -> os.stat_result | None:
     """What the system says of an image; None, and perhaps a fault, for anything else."""
     try:
         status = entry.stat()
@@ -101,8 +107,12 @@ def _look_at(entry: os.DirEntry[str], name: str, sort: Sort, faults: list[Fault]
     return None
 
 
-def _rename(found: dict[str, os.stat_result], renamed: dict[str, str], faults: list[Fault]) -> dict[str, str]:
-    """Give files with a backslash in their names the names that they have in an archive; returns the originals."""
+def _rename(
+    found: dict[str, os.stat_result],
+    renamed: dict[str, str],
+    faults: list[Fault],
+) -> dict[str, str]:
+    """Give files with a backslash in their names those of an archive; returns the originals."""
     originals = {}
     for original in sorted(renamed):
         name = renamed[original]

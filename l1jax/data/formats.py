@@ -1,32 +1,34 @@
-"""Which files are images, and which only look like images or archives: told by the names' suffixes."""
+"""Which files are images or only look like images or archives, told by the names' suffixes."""
 
 from functools import cache
 from typing import Literal
 
 from PIL import Image, features
 
-# Formats that Pillow tells by the content, so a file may have another's suffix, as on the web it often has.
+# Formats that Pillow tells by the content. On the web a file often has another's suffix.
 BY_CONTENT = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "AVIF", "JPEG2000")
 
-# Formats that Pillow opens and that are no images here: it starts a program for EPS, reads WMF on one
-# system alone, and knows of the others no more than that they are there.
+# Formats that Pillow opens and that are no images here: it starts a program for EPS, reads WMF on
+# one system alone, and knows of the others no more than that they are there.
 _NEVER = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC"}
 _OPENED_AS = {"MPO": "JPEG"}  # formats whose files another one's plug-in opens
-_LIBRARIES = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # that Pillow may be built without
+_LIBRARIES = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # perhaps missing
 
 _OTHER_IMAGES = frozenset((
     ".ai", ".arw", ".avif", ".avifs", ".cr2", ".cr3", ".dng", ".emf", ".eps", ".exr", ".hdr",
     ".heic", ".heif", ".hif", ".j2c", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".nef",
     ".orf", ".ps", ".psb", ".raf", ".rw2", ".svg", ".svgz", ".webp", ".wmf", ".xcf",
 ))  # fmt: skip
-_ARCHIVES = frozenset([".7z", ".bz2", ".gz", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst"])
+_ARCHIVES = frozenset((
+    ".7z", ".bz2", ".gz", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst",
+))  # fmt: skip
 
 Sort = Literal["image", "other image", "archive", ""]
 
 
 @cache
 def image_suffixes() -> dict[str, str]:
-    """The suffixes of the images that the installed Pillow reads, in lower case, each with its format."""
+    """The suffixes of images that the installed Pillow reads, in lower case, with their formats."""
     Image.init()
     found = {}
     for suffix, name in Image.EXTENSION.items():
@@ -46,7 +48,7 @@ def suffix_of(name: str) -> str:
 
 
 def sort_of(name: str) -> Sort:
-    """What a file seems to be by its suffix: an image, an image that cannot be read here, an archive, or none."""
+    """What a file seems to be by its suffix: an image, one that is not read here, an archive."""
     suffix = name[name.rfind(".") :].lower()  # of a name without a dot its last letter
     if suffix in image_suffixes():
         return "image"
@@ -62,6 +64,6 @@ def is_hidden(name: str) -> bool:
 
 
 def formats_of(name: str) -> tuple[str, ...]:
-    """The formats that a file of this name may have: those told by the content, and its suffix's own."""
+    """The formats that a file may have: those told by the content, and its suffix's own."""
     own = image_suffixes().get(suffix_of(name))
     return BY_CONTENT if own is None or own in BY_CONTENT else (*BY_CONTENT, own)

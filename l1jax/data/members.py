@@ -8,7 +8,7 @@ from typing import TypeVar
 from l1jax.data.faults import Fault, by_suffix
 from l1jax.data.formats import is_hidden, sort_of, suffix_of
 
-# What a run or a selection writes; a folder with the first and one of the others is a work directory.
+# What a run writes; a folder with the first and one of the others is a work directory.
 RUN = ("config.json", "checkpoints", "samples")
 SELECTION = "selection.json"
 OWN = frozenset((*RUN, SELECTION, "damaged", "tensorboard", "path", "path.png", "samples.png"))
@@ -20,7 +20,7 @@ Member = TypeVar("Member")
 
 
 def clean(name: str) -> str:
-    """A member's name as a relative path; some programs of Windows put a backslash between folders."""
+    """A member's name as a relative path; some programs put a backslash between folders."""
     return posixpath.normpath(name.replace("\\", "/")).lstrip("/")
 
 
@@ -35,12 +35,15 @@ def is_workdir(names: Container[str]) -> bool:
     return SELECTION in names or (config in names and any(folder in names for folder in folders))
 
 
-def images_among(files: Mapping[str, Member], links: Mapping[str, str]) -> tuple[dict[str, Member], list[Fault]]:
+def images_among(
+    files: Mapping[str, Member],
+    links: Mapping[str, str],
+) -> tuple[dict[str, Member], list[Fault]]:
     """The images of an archive by name, and what is left out; hidden files are neither.
 
     Args:
         files: the ordinary files by cleaned name, whatever they are.
-        links: where each link leads from its own folder, or from the archive's top if it begins with "/".
+        links: where each link leads from its own folder, or from the top if it begins with "/".
 
     Raises:
         ValueError: if links lead to one folder from too many places.
@@ -75,8 +78,9 @@ def _workdirs(files: Iterable[str]) -> set[str]:
 
 
 def _is_a_runs(name: str, workdirs: set[str]) -> bool:
-    """Whether a file is a run's: any file below a work directory, but the run's own alone at the top."""
-    return any(folder in workdirs and (bool(folder) or entry in OWN) for folder, entry in _folders(name))
+    """Whether a file is a run's: any below a work directory, but only what it wrote at the top."""
+    places = _folders(name)
+    return any(folder in workdirs and (folder or entry in OWN) for folder, entry in places)
 
 
 def _folders(name: str) -> Iterator[tuple[str, str]]:
@@ -88,7 +92,10 @@ def _folders(name: str) -> Iterator[tuple[str, str]]:
         folder = f"{folder}/{entry}" if folder else entry
 
 
-def _follow(files: Mapping[str, Member], links: Mapping[str, str]) -> tuple[dict[str, Member], list[Fault]]:
+def _follow(
+    files: Mapping[str, Member],
+    links: Mapping[str, str],
+) -> tuple[dict[str, Member], list[Fault]]:
     """All files that are seen when links are followed, by the names that they are seen under."""
     entries: dict[str, set[str]] = defaultdict(set)
     for name in (*files, *links):
@@ -136,7 +143,7 @@ def _resolve(
     links: Mapping[str, str],
     entries: Mapping[str, set[str]],
 ) -> str | None:
-    """The file or folder that a name leads to; None where it leads nowhere or out of the archive."""
+    """The file or folder that a name leads to; None where there is none in the archive."""
     place, parts, followed = "", name.split("/")[::-1], 0
     while parts:
         part = parts.pop()

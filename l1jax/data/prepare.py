@@ -98,8 +98,8 @@ def _refuse_other(folder: Path, name: str, identity: str) -> None:
     if found != identity:
         made_of = "was made of other images" if found else "does not say which images it was made of"
         raise InputError(
-            f"`--name` (={name!r}) is the name of a set in {str(folder)!r} that {made_of}: give another --name, or "
-            "delete that folder and run the same command again."
+            f"`--name` (={name!r}) is the name of a set in {str(folder)!r} that {made_of}: give "
+            "another --name, or delete that folder and run the same command again."
         )
 
 
@@ -125,8 +125,9 @@ def prepare_known(name: str, data_dir: str) -> Any:
         missing = (error.name or "").split(".")[0]
         package = "l1jax[tfds]" if missing in ("", "tensorflow") else missing
         raise InputError(
-            f"{name!r} cannot be prepared by TFDS without {missing or 'TensorFlow'}: run `pip install '{package}'` and "
-            f"the same command again (training needs none of it), or {folder}."
+            f"{name!r} cannot be prepared by TFDS without {missing or 'TensorFlow'}: run `pip "
+            f"install '{package}'` and the same command again (training needs none of it), or "
+            f"{folder}."
         ) from error
     except (OSError, ValueError, AssertionError, RuntimeError, tfds.download.DownloadError) as error:
         raise InputError(f"{name!r} could not be prepared ({reason(error)}): try again, or {folder}.") from error

@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from l1jax.config import InputError
 from l1jax.data.formats import image_suffixes, suffix_of
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of a scheme and a host; a Windows drive has one letter
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a drive of Windows has one letter
+_TABLES = frozenset((
+    ".arrow", ".h5", ".hdf5", ".lmdb", ".mat", ".parquet", ".pickle", ".pkl", ".pt", ".tfrecord",
+))  # fmt: skip
 _IDX = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 
 
@@ -20,13 +23,13 @@ def refuse_address(path: str, field: str = "data.path") -> None:
     """
     if _ADDRESS.match(path):
         raise InputError(
-            f"`{field}` (={path!r}) is an address on a network, which is not read: download it and give the path of "
-            "the file or folder on this machine."
+            f"`{field}` (={path!r}) is an address on a network, which is not read: download it and "
+            "give the path of the file or folder on this machine."
         )
 
 
 def what_to_give(path: str, kind: str) -> str:
-    """Say what a path looks like and which --data it is for; empty where it is for `kind` or nothing is known.
+    """Say what a path looks like and which --data reads it; empty where that is `kind` or unknown.
 
     Args:
         path: of a file or folder that is there.
@@ -55,9 +58,9 @@ def _look(path: str) -> tuple[str, str]:
         return "a single image: give the folder that it is in, with --data image", "folder"
     if suffix in (".7z", ".rar", ".zst"):
         return f"a {suffix} archive, which is not read: unpack it, or pack it as a zip", "none"
-    if suffix in (".parquet", ".arrow", ".h5", ".hdf5", ".mat", ".tfrecord", ".pkl", ".pickle", ".pt", ".lmdb"):
+    if suffix in _TABLES:
         return (
-            f"a {suffix} file, which is not read: write its images into a folder or, with numpy.savez, a .npz"
+            f"a {suffix} file, which is not read: write its images into a folder, or a .npz with numpy.savez"
         ), "none"
     return "", ""
 
@@ -76,7 +79,8 @@ def _look_into(path: str) -> tuple[str, str]:
         return f"a folder with NumPy's files: give --data array --data.path {whole}", "file"
     records = [name for name in names if ".array_record" in name or name == "dataset_info.json"]
     if records:
-        return "a set that TFDS has prepared: give --data tfds --data.name NAME --data.data-dir FOLDER", "tfds"
+        flags = "--data tfds --data.name NAME --data.data-dir FOLDER"
+        return f"a set that TFDS has prepared: give {flags}", "tfds"
     return "a folder: give --data image if images are in it", "image"
 
 
