@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from l1jax.compaction import layers
+from l1jax.compaction import axes, layers
 from l1jax.compaction.graph import Graph, Masks, Node, Tree, along_axes, collapsed, full, outer
-from l1jax.compaction.operations import ELEMENTWISE, REDUCTIONS
+from l1jax.compaction.operations import ELEMENTWISE, REDUCTIONS, wide
 
 
 class Fact(NamedTuple):
     """Which entries of one example are known, and their values; axes of length 1 stand for all indices."""
 
     known: np.ndarray
-    value: np.ndarray  # float64; 0 where it is not known
+    value: np.ndarray  # float64, or of the node's own type if that is no float; 0 where it is not known
 
     def whole(self, shape: tuple[int, ...]) -> "Fact":
         """With all indices of each axis."""
@@ -29,7 +29,7 @@ class Fact(NamedTuple):
 
 def fact(known: np.ndarray, value: np.ndarray) -> Fact:
     """A fact in its shortest form."""
-    return Fact(collapsed(known), collapsed(np.where(known, value, 0)))
+    return Fact(collapsed(known), collapsed(np.where(known, value, np.zeros((), value.dtype))))
 
 
 def facts(graph: Graph) -> list[Fact]:
@@ -79,6 +79,8 @@ def computed(node: Node, live: Masks, graph: Graph) -> Masks:
         return full(node.shape)
     if node.op in layers.LAYERS:
         return (*full(node.shape[:-1]), live[-1])
+    if node.op in axes.WINDOWS:
+        return axes.filled(node, live)
     if node.op == "reshape":
         shape = graph.nodes[node.inputs[0]].shape
         while True:
@@ -122,12 +124,17 @@ def wants(node: Node, kept: Masks, graph: Graph, known: list[Fact]) -> list[Mask
         case "pad":
             low = node.options["low"]
             return [tuple(mask[a : a + n] for mask, a, n in zip(kept, low, shapes[0], strict=True))]
+        case "matmul":
+            matrix = known[node.inputs[1]].whole(shapes[1]).value
+            return axes.factors(node, kept, matrix)
     if node.op in ELEMENTWISE:
         return [_broadcast(kept, shape) for shape in shapes]
+    if node.op in axes.WINDOWS:
+        return [axes.filled(node, kept, shapes[0])]
     if node.op in REDUCTIONS:
         inner = iter(kept)
-        axes = node.options["axes"]
-        return [tuple(np.ones(n, bool) if a in axes else next(inner) for a, n in enumerate(shapes[0]))]
+        over = node.options["axes"]
+        return [tuple(np.ones(n, bool) if a in over else next(inner) for a, n in enumerate(shapes[0]))]
     others = [full(shape) for shape in shapes[1:]]
     if node.op in layers.LINEAR:
         read = layers.connections(node, graph.params[node.name])[:, kept[-1]].any(1)
@@ -147,12 +154,14 @@ def _broadcast(kept: Masks, shape: tuple[int, ...]) -> Masks:
 def _forward(node: Node, graph: Graph, inputs: list[Fact]) -> Fact:
     """What is known of a node."""
     shapes, options = [graph.nodes[i].shape for i in node.inputs], node.options
-    nothing = Fact(np.zeros((1,) * len(node.shape), bool), np.zeros((1,) * len(node.shape)))
+    one = (1,) * len(node.shape)
+    nothing = Fact(np.zeros(one, bool), np.zeros(one, wide(node.dtype)))
     match node.op:
         case "input":
             return nothing
         case "constant":
-            value = np.asarray(options["value"] if "value" in options else graph.params[node.name], np.float64)
+            value = np.asarray(options["value"] if "value" in options else graph.params[node.name])
+            value = value.astype(wide(node.dtype))
             return fact(np.ones(value.shape, bool), value)
         case "reshape":
             known, value = (array.reshape(node.shape) for array in inputs[0].whole(shapes[0]))
@@ -178,11 +187,18 @@ def _forward(node: Node, graph: Graph, inputs: list[Fact]) -> Fact:
             return fact(
                 np.pad(known, around, constant_values=True), np.pad(value, around, constant_values=options["value"])
             )
+        case "matmul":
+            return fact(*axes.product(node, *inputs[0].whole(shapes[0]), inputs[1].whole(shapes[1]).value))
     if node.op in ELEMENTWISE:
         return _elementwise(node, inputs, len(node.shape))
+    if node.op in axes.WINDOWS:
+        return fact(*axes.pooled(node, *inputs[0].whole(shapes[0])))
     if node.op in REDUCTIONS:
         known, value = inputs[0].whole(shapes[0])
-        return fact(np.asarray(known.all(options["axes"])), REDUCTIONS[node.op](np, value, **options))
+        reduced = np.asarray(REDUCTIONS[node.op](np, value, **options)).astype(wide(node.dtype))
+        return fact(np.asarray(known.all(options["axes"])), reduced)
+    if node.op in layers.LOOKUP:
+        return _lookup(node, graph)
     if node.op in layers.LINEAR:
         return _linear(node, graph, inputs[0], shapes[0])
     if node.op in layers.DIAGONAL:
@@ -193,24 +209,20 @@ def _forward(node: Node, graph: Graph, inputs: list[Fact]) -> Fact:
 def _elementwise(node: Node, inputs: list[Fact], rank: int) -> Fact:
     """Known where all operands are, or one factor is a known zero."""
     inputs = [f if f.known.ndim == rank else Fact(*(a.reshape((1,) * rank) for a in f)) for f in inputs]
-    values: list[Any] = [f.value for f in inputs]
-    options = dict(node.options)
-    if node.op in ("select_n", "not"):
-        values[0] = values[0].astype(bool)
-    if node.op in ("and", "or"):
-        values = [v.astype(bool) for v in values]
-    if node.op == "convert_element_type" and np.dtype(_numpy(options["dtype"])).kind == "f":
-        options["dtype"] = "float64"
-    value = np.asarray(ELEMENTWISE[node.op](np, *values, **options), np.float64)
-    known = np.logical_and.reduce(np.broadcast_arrays(*(f.known for f in inputs)))
+    values = [f.value for f in inputs]
+    value = np.asarray(ELEMENTWISE[node.op](np, *values, **node.options)).astype(wide(node.dtype))
+    known = np.asarray(np.logical_and.reduce(np.broadcast_arrays(*(f.known for f in inputs))))
     if node.op == "mul":
         zero = [f.known & (f.value == 0) for f in inputs]
-        known = known | zero[0] | zero[1]
+        known = np.asarray(known | zero[0] | zero[1])
     return fact(known, value)
 
 
-def _numpy(dtype: str) -> str:
-    return "float32" if dtype == "bfloat16" else dtype
+def _lookup(node: Node, graph: Graph) -> Fact:
+    """A channel is known if all rows of the table have the same in it."""
+    table = np.asarray(graph.params[node.name]["embedding"], np.float64)
+    shape = (1,) * (len(node.shape) - 1) + node.shape[-1:]
+    return fact((table == table[0]).all(0).reshape(shape), table[0].reshape(shape))
 
 
 def _linear(node: Node, graph: Graph, x: Fact, shape: tuple[int, ...]) -> Fact:
@@ -269,6 +281,8 @@ def affine(node: Node, params: Tree, statistics: Tree) -> tuple[np.ndarray, np.n
 def evaluate(node: Node, params: Tree, x: np.ndarray, bias: bool = True) -> np.ndarray:
     """A layer's output of one example, in float64."""
     options = {**node.options, "dtype": None}
+    if "preferred_element_type" in options:
+        options["preferred_element_type"] = None
     if not bias:
         options["use_bias"] = False
     with jax.enable_x64(True):

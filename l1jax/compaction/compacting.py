@@ -13,6 +13,7 @@ from l1jax.compaction.graph import Graph, to_layout
 from l1jax.compaction.network import Compacted, layout_network, nested
 from l1jax.compaction.shrink import shrink
 from l1jax.compaction.trace import trace
+from l1jax.compaction.verification import verify
 from l1jax.models import Gan, Generator, Vae
 
 
@@ -56,7 +57,7 @@ def compact(model: Generator | Gan | Vae, params: PyTree, statistics: PyTree, *,
 
     inputs = [jax.ShapeDtypeStruct((generator.latent_size,), jnp.result_type(float))]
     inputs += [jax.ShapeDtypeStruct((), jnp.int32)] if generator.classes else []
-    graph = _compacted(trace(apply, {"params": params, "batch_stats": statistics}, inputs), fold_norms)
+    graph = _rounded(*_compacted(trace(apply, {"params": params, "batch_stats": statistics}, inputs), fold_norms))
     layout = to_layout(graph.nodes)
     smaller = layout_network(layout, generator.latent_size, generator.classes)
     return Compact(
@@ -65,19 +66,23 @@ def compact(model: Generator | Gan | Vae, params: PyTree, statistics: PyTree, *,
 
 
 def compact_linen(
-    module: nn.Module, variables: PyTree, *inputs: Any, fold_norms: bool = True, **options: Any
+    module: Any, variables: PyTree, *inputs: Any, fold_norms: bool = True, **options: Any
 ) -> tuple[Compacted, dict[str, Any]]:
     """Compact any Linen module of the usual layers.
 
-    Dense layers, convolutions, batch norms and l1jax's own layers are cut; layer and group norms are kept
-    whole, with all that they read. Between them, whatever works entry by entry or moves entries without
-    mixing them: activations, sums, products, reshapes, transpositions, concatenation, padding, slices,
-    repetition.
+    Dense layers, convolutions, embeddings, batch norms and l1jax's own layers are cut; layer and group norms are
+    kept whole, with all that they read. Between them, whatever works entry by entry, moves entries or mixes them
+    along other axes than the channels': activations, sums, products, reshapes, transpositions, concatenation,
+    padding, slices, flips, repetition, pooling, resizing.
+
+    The result is compared with the original on random inputs of several scales, and returned only if it computes
+    the same. A layer that is called more than once, each time with other dead channels, becomes several.
 
     Args:
-        module: applied as module.apply(variables, *inputs, **options), to be in inference there.
+        module: of flax.linen; applied as module.apply(variables, *inputs, **options), to be in inference there.
         variables: concrete; the collections "params" and "batch_stats".
-        inputs: an example of each, with a batch axis in front; only shapes and types matter.
+        inputs: an example of each, with a batch axis in front. The random inputs of the comparison are of its size,
+            and integers are taken from it; `jax.ShapeDtypeStruct` is an example of ones.
         fold_norms: whether batch norms become part of the layers in front of them.
         options: other arguments, such as train=False.
 
@@ -85,31 +90,67 @@ def compact_linen(
         A module, to be called as module(input, train, *other inputs), and its variables.
 
     Raises:
-        ValueError: as `compact` does.
+        ValueError: as `compact` does, or if `module` is none of flax.linen.
+        Different: if the result computes something else, which would be a mistake here.
     """
-    graph = trace(
-        lambda *xs: module.apply(variables, *xs, **options),
-        variables,
-        [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in inputs],
-    )
-    graph = _compacted(graph, fold_norms)
-    smaller = {"params": graph.params, "batch_stats": graph.statistics}
-    return Compacted(graph.nodes), {name: tree for name, tree in smaller.items() if tree}
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"`module` (={type(module).__name__}) must be a module of flax.linen; networks of flax.nnx and others are "
+            "not known here."
+        )
+
+    def apply(own: PyTree, *xs: Any) -> Any:
+        return module.apply(own, *xs, **options)
+
+    shapes = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in inputs]
+    graph = trace(lambda *xs: apply(variables, *xs), variables, shapes, any_batch=True)
+    exact, dtypes = _compacted(graph, fold_norms)
+    rounded = _rounded(exact, dtypes)
+    verify(apply, variables, graph, exact, rounded, inputs)
+    smaller = {"params": rounded.params, "batch_stats": rounded.statistics}
+    return Compacted(rounded.nodes, rounded.structure), {name: tree for name, tree in smaller.items() if tree}
 
 
-def _compacted(graph: Graph, fold_norms: bool) -> Graph:
-    """Shrunk, its parameters in the types that they had."""
+def _compacted(graph: Graph, fold_norms: bool) -> tuple[Graph, dict[str, Any]]:
+    """Shrunk, with the types that the parameters had."""
     dtypes = {name: _types(graph.params[name]) for name in graph.params}
     smaller = shrink(fold(graph) if fold_norms else graph)
     if not fold_norms:
         smaller = _absorb(graph, smaller)
+    return _shared(smaller), dtypes
+
+
+def _shared(graph: Graph) -> Graph:
+    """Calls of one layer that are still the same share its parameters again."""
+    nodes, params, statistics = list(graph.nodes), dict(graph.params), dict(graph.statistics)
+    first = {node.name: node for node in nodes if node.name not in graph.copies}
+    for i, node in enumerate(nodes):
+        original = first.get(graph.copies.get(node.name, ""))
+        if original is None or (original.op, original.options) != (node.op, node.options):
+            continue
+        pairs = [(tree.get(original.name, {}), tree.get(node.name, {})) for tree in (params, statistics)]
+        if all(_equal(*pair) for pair in pairs):
+            nodes[i] = node._replace(name=original.name)
+            params.pop(node.name, None)
+            statistics.pop(node.name, None)
+    return graph._replace(nodes=nodes, params=params, statistics=statistics)
+
+
+def _equal(tree: Any, other: Any) -> bool:
+    same = jax.tree.structure(tree) == jax.tree.structure(other)
+    leaves = zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=False)
+    return same and all(np.array_equal(a, b) for a, b in leaves)
+
+
+def _rounded(smaller: Graph, dtypes: dict[str, Any]) -> Graph:
+    """Its parameters in the types that they had."""
 
     def cast(name: str, tree: Any) -> Any:
         dtype = dtypes.get(name, np.dtype(np.float32) if not dtypes else max(dtypes.values(), key=lambda d: d.itemsize))
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
 
     params = {name: cast(name, tree) for name, tree in smaller.params.items()}
-    return Graph(smaller.nodes, params, jax.tree.map(jnp.asarray, smaller.statistics))
+    return smaller._replace(params=params, statistics=jax.tree.map(jnp.asarray, smaller.statistics))
 
 
 def _types(tree: Any) -> Any:
@@ -131,4 +172,4 @@ def _absorb(before: Graph, graph: Graph) -> Graph:
             params[layer.name] = own
             statistics[node.name] = {**moments, "mean": (moments["mean"] - bias).astype(moments["mean"].dtype)}
             nodes[source] = layer._replace(options={**layer.options, "use_bias": False})
-    return Graph(nodes, params, statistics)
+    return graph._replace(nodes=nodes, params=params, statistics=statistics)

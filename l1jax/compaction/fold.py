@@ -11,7 +11,7 @@ from l1jax.compaction.graph import Graph, Node, collapsed
 
 def fold(graph: Graph) -> Graph:
     """Fold every batch norm in inference; class-conditional ones stay."""
-    graph = Graph(list(graph.nodes), dict(graph.params), dict(graph.statistics))
+    graph = graph._replace(nodes=list(graph.nodes), params=dict(graph.params), statistics=dict(graph.statistics))
     for i, node in enumerate(graph.nodes):
         if node.op == "batch_norm":
             _fold(graph, i, node)

@@ -35,6 +35,9 @@ class Graph(NamedTuple):
     nodes: list[Node]
     params: dict[str, Any]  # by the nodes' names: of a layer a tree, of a constant an array
     statistics: dict[str, Tree]
+    copies: Mapping[str, str] = MappingProxyType({})  # names of layers' later calls → those of their first ones
+    structure: Any = None  # of the outputs, a PyTreeDef; None for one array
+    places: tuple[str, ...] = ()  # of each node: the modules around it, for messages
 
     def consumers(self, index: int) -> list[int]:
         """The nodes that read this one."""
@@ -53,6 +56,21 @@ def from_layout(layout: Mapping[str, Any]) -> list[Node]:
         Node(**{**row, "inputs": tuple(row["inputs"]), "shape": tuple(row["shape"])})  # JSON has no tuples
         for row in layout["nodes"]
     ]
+
+
+def cleaned(graph: Graph) -> Graph:
+    """Without the nodes that nobody reads; inputs stay."""
+    read = {len(graph.nodes) - 1}
+    for i, node in reversed(list(enumerate(graph.nodes))):
+        if i in read:
+            read.update(node.inputs)
+    order = [i for i, node in enumerate(graph.nodes) if i in read or node.op == "input"]
+    place = {old: new for new, old in enumerate(order)}
+    places = tuple(graph.places[i] for i in order if graph.places)
+    nodes = [graph.nodes[i]._replace(inputs=tuple(place[j] for j in graph.nodes[i].inputs)) for i in order]
+    names = {node.name for node in nodes}
+    params, statistics = ({k: v for k, v in tree.items() if k in names} for tree in graph[1:3])
+    return graph._replace(nodes=nodes, params=params, statistics=statistics, places=places)
 
 
 def full(shape: Sequence[int]) -> Masks:
@@ -83,11 +101,12 @@ def collapsed(array: np.ndarray) -> np.ndarray:
     """The array with one index on each axis along which it is constant, but for rounding."""
     for axis in range(array.ndim):
         first = array.take([0], axis) if array.shape[axis] else array
-        if array.dtype == bool:
-            same = bool((array == first).all())
-        else:
-            same = bool(np.all(np.abs(array - first) <= 1e-13 * np.abs(array).max(initial=0)))
-        array = first if same else array
+        same = array == first
+        if array.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):  # infinite ones are the same or not, and have no difference
+                size = np.abs(np.where(np.isfinite(array), array, 0)).max(axis, keepdims=True, initial=0)
+                same |= np.abs(array - first) <= 1e-13 * size
+        array = first if same.all() else array
     return array
 
 

@@ -47,89 +47,65 @@ class Kind(NamedTuple):
 
     module: type[nn.Module]
     fields: tuple[str, ...]  # those that matter, besides the number of features
-    required: Mapping[str, Any] = {}  # what other fields must be
+    params: tuple[str, ...] = ("kernel", "bias")
+    statistics: tuple[str, ...] = ()
+    required: Mapping[str, Any] = {}  # what fields that have no default must be
+    arrays: tuple[str, ...] = ()  # arguments that are arrays, besides the first one
 
 
+NORM = ("epsilon", "use_bias", "use_scale", "use_fast_variance", "dtype")
+NORM_PARAMS = ("scale", "bias")
 # `linear`: each output is a sum over inputs, the same with fewer of them, plus a bias.
 LINEAR = {
-    "dense": Kind(Dense, ("use_bias", "dtype"), {"spectral_norm": False}),
-    "conv": Kind(
-        Conv,
-        ("kernel_size", "stride", "use_bias", "transposed", "resampling", "groups", "dtype"),
-        {"spectral_norm": False},
-    ),
-    "linen_dense": Kind(nn.Dense, ("use_bias", "dtype")),
+    "dense": Kind(Dense, ("use_bias", "dtype")),
+    "conv": Kind(Conv, ("kernel_size", "stride", "use_bias", "transposed", "resampling", "groups", "dtype")),
+    "linen_dense": Kind(nn.Dense, ("use_bias", "dtype", "precision")),
     "linen_conv": Kind(
         nn.Conv,
         (
             *("kernel_size", "strides", "padding", "input_dilation", "kernel_dilation"),
-            *("feature_group_count", "use_bias", "dtype"),
+            *("feature_group_count", "use_bias", "dtype", "precision"),
         ),
-        {"mask": None},
     ),
     "linen_conv_transpose": Kind(
         nn.ConvTranspose,
-        ("kernel_size", "strides", "padding", "kernel_dilation", "use_bias", "dtype"),
-        {"mask": None, "transpose_kernel": False},
+        (
+            *("kernel_size", "strides", "padding", "kernel_dilation", "use_bias"),
+            *("dtype", "precision", "preferred_element_type"),
+        ),
     ),
 }
 # Each output channel reads the input channel of its own index.
 DIAGONAL = {
-    "batch_norm": Kind(
-        nn.BatchNorm,
-        ("momentum", "epsilon", "use_bias", "use_scale", "axis_name", "dtype"),
-        {"axis": -1, "axis_index_groups": None},
+    "batch_norm": Kind(nn.BatchNorm, ("momentum", "axis_name", *NORM), NORM_PARAMS, ("mean", "var")),
+    "conditional_batch_norm": Kind(
+        ConditionalBatchNorm, ("classes", "dtype"), NORM_PARAMS, ("moments",), arrays=("label",)
     ),
-    "conditional_batch_norm": Kind(ConditionalBatchNorm, ("classes", "dtype")),
-    "basis": Kind(Basis, ("size", "transposed", "dtype"), {"transposed": True}),
-    "affine": Kind(Affine, ("dtype",)),
+    "basis": Kind(Basis, ("size", "transposed", "dtype"), ("kernel",), required={"transposed": True}),
+    "affine": Kind(Affine, ("dtype",), NORM_PARAMS),
 }
 # Each output reads all inputs: nothing goes.
 MIXING = {
-    "layer_norm": Kind(
-        nn.LayerNorm,
-        ("epsilon", "use_bias", "use_scale", "dtype"),
-        {"reduction_axes": -1, "feature_axes": -1, "axis_name": None},
-    ),
-    "group_norm": Kind(
-        nn.GroupNorm,
-        ("num_groups", "group_size", "epsilon", "use_bias", "use_scale", "dtype"),
-        {"reduction_axes": None, "axis_name": None},
-    ),
+    "layer_norm": Kind(nn.LayerNorm, NORM, NORM_PARAMS),
+    "group_norm": Kind(nn.GroupNorm, ("num_groups", "group_size", *NORM), NORM_PARAMS),
 }
-TAKE = {"take": Kind(Take, ("axis", "indices"))}
-LAYERS = {**LINEAR, **DIAGONAL, **MIXING}
+# Each output channel is a column of a table, of which integers choose the rows.
+LOOKUP = {"embed": Kind(nn.Embed, ("num_embeddings", "dtype"), ("embedding",))}
+TAKE = {"take": Kind(Take, ("axis", "indices"), ())}
+LAYERS = {**LINEAR, **DIAGONAL, **MIXING, **LOOKUP}
 MODULES = {op: kind.module for op, kind in {**LAYERS, **TAKE}.items()}
 BY_TYPE = {kind.module: (op, kind) for op, kind in {**LAYERS, **TAKE}.items()}
-
-
-def describe(module: nn.Module) -> tuple[str, dict[str, Any]] | None:
-    """The name of a layer's kind and its options as plain values; None if it is not a layer of the table.
-
-    Raises:
-        ValueError: if it is one with options that cannot be made again.
-    """
-    if type(module) not in BY_TYPE:
-        return None
-    op, kind = BY_TYPE[type(module)]
-    name = "/".join(module.path)
-    for field, value in kind.required.items():
-        if getattr(module, field) != value:
-            raise ValueError(
-                f"`{name}` cannot be compacted with `{field}` (={getattr(module, field)!r}): it must be {value!r}."
-            )
-    options = {field: getattr(module, field) for field in kind.fields}
-    if options.get("dtype") is not None:
-        options["dtype"] = jnp.dtype(options["dtype"]).name
-    return op, options
 
 
 def build(node: Node, train: bool) -> nn.Module:
     """The layer's module, to be called in the compact method of another one."""
     options: dict[str, Any] = {**node.options, "name": node.name or None}
-    if options.get("dtype") is not None:
-        options["dtype"] = jnp.dtype(options["dtype"])
-    if node.op in LINEAR:
+    for field in ("dtype", "preferred_element_type"):
+        if options.get(field) is not None:
+            options[field] = jnp.dtype(options[field])
+    if isinstance(options.get("precision"), list):  # JSON has no tuples
+        options["precision"] = tuple(options["precision"])
+    if node.op in LINEAR or node.op in LOOKUP:
         options["features"] = node.shape[-1]
     if node.op == "batch_norm":
         options["use_running_average"] = not train
@@ -164,3 +140,26 @@ def scaled_channels(node: Node, params: Tree) -> np.ndarray:
         return np.ones(node.shape[-1], bool)
     scale = np.asarray(params["scale"])
     return np.any(scale.reshape(-1, scale.shape[-1]) != 0, axis=0)
+
+
+def sees_no_border(node: Node) -> bool:
+    """Whether every output of a linear layer reads its whole kernel, nowhere a zero that pads or enlarges."""
+    options = node.options
+    if node.op in ("dense", "linen_dense"):
+        return True
+    sizes = np.ravel(options["kernel_size"])
+    pointwise = bool(np.all(sizes == 1))
+    padding = options.get("padding", "SAME")
+    if node.op == "conv":
+        return pointwise and (not options["transposed"] or options["stride"] == 1)
+    if node.op == "linen_conv_transpose":
+        return pointwise and _ones(options["strides"]) and padding in ("SAME", "VALID")
+    if not _ones(options["input_dilation"]):
+        return False
+    if isinstance(padding, str):
+        return padding in ("VALID", "CIRCULAR", "REFLECT") or pointwise
+    return not np.any(padding)
+
+
+def _ones(values: Any) -> bool:
+    return values is None or bool(np.all(np.ravel(values) == 1))

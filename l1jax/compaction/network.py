@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, PyTree, Shaped
 
-from l1jax.compaction import layers
+from l1jax.compaction import axes, layers
 from l1jax.compaction.graph import Node, from_layout
 from l1jax.compaction.operations import ELEMENTWISE, REDUCTIONS
 from l1jax.models.gan import Network, network
@@ -21,21 +22,26 @@ class Compacted(nn.Module):
     """
 
     nodes: Sequence[Node]
+    structure: Any = None  # of the outputs, a PyTreeDef; None for one array
 
     @nn.compact
-    def __call__(
-        self, x: Shaped[Array, "batch ..."], train: bool = False, *others: Shaped[Array, "batch ..."]
-    ) -> Shaped[Array, "batch ..."]:
-        """Run the table; the last row is the output."""
+    def __call__(self, x: Shaped[Array, "batch ..."], train: bool = False, *others: Shaped[Array, "batch ..."]) -> Any:
+        """Run the table; the last row is the output, or has all of them."""
         values: list[Any] = []
+        modules: dict[str, nn.Module] = {}
         for node in self.nodes:
             read = [values[i] for i in node.inputs]
             if node.op == "input":
                 value = (x, *others)[node.options["index"]]
             elif node.op == "constant":
                 value = self._constant(node)
+            elif node.op == "tuple":
+                value = jax.tree.unflatten(self.structure, read)
             elif node.op in layers.MODULES:
-                value = layers.build(node, train)(*_layer_inputs(node, read, train))
+                module = modules.get(node.name) or layers.build(node, train)
+                if node.name:
+                    modules[node.name] = module  # shared by all of its calls
+                value = module(*_layer_inputs(node, read, train))
             else:
                 value = operate(node, read, x.shape[0])
             values.append(value)
@@ -47,7 +53,7 @@ class Compacted(nn.Module):
             value = self.param(node.name, nn.initializers.zeros, tuple(node.shape))
         else:
             value = jnp.asarray(np.array(node.options["value"]))
-        exact = node.dtype.startswith("float") and value.dtype == jnp.float64
+        exact = jnp.issubdtype(jnp.dtype(node.dtype), jnp.floating) and value.dtype == jnp.float64
         value = value if exact and node.name else value.astype(node.dtype)
         return value[None] if node.shape else value
 
@@ -77,8 +83,13 @@ def operate(node: Node, read: list[Any], batch: Any) -> Any:
         case "pad":
             around = [(0, 0), *zip(options["low"], options["high"], strict=True)]
             return jnp.pad(read[0], around, constant_values=options["value"])
+        case "matmul":
+            return axes.multiplied(node, *read)
+    if node.op in axes.WINDOWS:
+        return axes.windowed(node, read[0])
     if node.op in REDUCTIONS:
-        return REDUCTIONS[node.op](jnp, read[0], tuple(1 + a for a in options["axes"]))
+        reduced = REDUCTIONS[node.op](jnp, read[0], tuple(1 + a for a in options["axes"]))
+        return reduced if jnp.issubdtype(reduced.dtype, jnp.floating) else reduced.astype(node.dtype)
     return ELEMENTWISE[node.op](jnp, *read, **options)
 
 

@@ -10,15 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from l1jax.compaction.compacting import Compact
+from l1jax.compaction.verification import Different
 from l1jax.models import Generator
 from l1jax.models.summary import layers
 
 TOLERANCE = 1e-5  # of float32 sums taken in another order
 ROUNDS = 15
-
-
-class Different(ValueError):
-    """A compact generator makes other images."""
 
 
 class Cost(NamedTuple):

@@ -8,8 +8,8 @@ import numpy as np
 
 from l1jax.compaction import layers
 from l1jax.compaction.analysis import evaluate, facts, kept_entries, known_channels, wants
-from l1jax.compaction.graph import Graph, Masks, Node, collapsed, counts, full
-from l1jax.compaction.operations import ELEMENTWISE
+from l1jax.compaction.graph import Graph, Masks, Node, cleaned, collapsed, counts, full
+from l1jax.compaction.operations import ELEMENTWISE, wide
 
 
 def shrink(graph: Graph) -> Graph:
@@ -42,8 +42,10 @@ class _Shrinker:
             elif all(mask.any() for mask in self.kept[i]):
                 self.made[i] = self.node(i, node)
         last = len(self.graph.nodes) - 1
-        output = self.operand(last, full(self.graph.nodes[last].shape))
-        return cleaned(Graph([*self.nodes, _identity(self.nodes, output)], self.params, self.statistics))
+        if self.graph.nodes[last].op != "tuple":
+            output = self.operand(last, full(self.graph.nodes[last].shape))
+            self.nodes.append(_identity(self.nodes, output))
+        return cleaned(self.graph._replace(nodes=self.nodes, params=self.params, statistics=self.statistics, places=()))
 
     def add(self, node: Node) -> int:
         """Add a node; the choice of indices from a choice is one choice."""
@@ -118,23 +120,34 @@ class _Shrinker:
         """Known values of an old node, as a constant."""
         node = self.graph.nodes[i]
         value = np.broadcast_to(self.facts[i].value, node.shape)[np.ix_(*want)] if want else self.facts[i].value
-        name = node.name if node.op == "constant" and node.name else f"constant_{len(self.nodes)}"
-        return self.constant(value, node.dtype, name, broadcast)
+        return self.constant(value, node.dtype, node.name if node.op == "constant" else "", broadcast)
 
-    def constant(self, value: np.ndarray, dtype: str, name: str, broadcast: bool = False) -> int:
+    def constant(self, value: np.ndarray, dtype: str, name: str = "", broadcast: bool = False) -> int:
+        """Add a constant, as parameters of this name if it is more than one number."""
         shape, value = value.shape, collapsed(value)
-        if dtype in ("float32", "bfloat16", "float16", "float64") and value.size > 1:
+        if wide(dtype) == np.float64 and value.size > 1:
+            name = self.unused(name, value)
             self.params[name] = value
             node = Node("constant", (), value.shape, dtype, name)
         else:
-            plain = value.astype(np.float64 if "float" in dtype else dtype)
+            plain = value.astype(wide(dtype))
             plain = plain.reshape(()) if plain.size == 1 else plain
             node = Node("constant", (), plain.shape, dtype, options={"value": plain.tolist()})
         index = self.add(node)
-        if broadcast or node.shape == shape == ():
+        if broadcast:
             return index
         dims = tuple(range(len(node.shape)))
         return self.add(Node("broadcast_in_dim", (index,), shape, dtype, options={"dims": dims}))
+
+    def unused(self, name: str, value: np.ndarray) -> str:
+        """A name for a constant, that of the network unless something else has it."""
+        count, found = len(self.nodes), name
+        while not found or (found in self.params and not np.array_equal(self.params[found], value, equal_nan=True)):
+            found = f"{name or 'constant'}_{count}"
+            count += 1
+            if found in self.graph.params:
+                found = ""
+        return found
 
     def channelwise(self, i: int, node: Node) -> int:
         """A norm and the like, of fewer channels."""
@@ -144,7 +157,7 @@ class _Shrinker:
             reads = [(*reads[0][:-1], mask), *reads[1:]]
 
         def cut(leaf: Any) -> Any:
-            return np.asarray(leaf)[..., mask] if node.op in layers.DIAGONAL else leaf
+            return leaf if node.op in layers.MIXING else np.asarray(leaf)[..., mask]
 
         self.params[node.name] = jax.tree.map(cut, self.graph.params[node.name])
         if node.name in self.graph.statistics:
@@ -167,8 +180,9 @@ class _Shrinker:
                 row = constant_row(node, kernel, one.reshape(-1))
             else:
                 offset = evaluate(node, params, constants, bias=False)[..., outputs]
-        if row is not None and all(n == 1 for n in kernel.shape[:-2]) and not node.options.get("padding"):
-            bias, row = (0 if bias is None else bias) + row.reshape(-1), None
+        if row is not None and layers.sees_no_border(node):
+            bias = (0 if bias is None else bias) + row.sum(tuple(range(row.ndim - 1)))
+            row = None
         index = self.operand(source, (*full(shape[:-1]), read & ~known))
         index = self.smaller(i, node, index, np.flatnonzero(read & ~known), kernel, row, bias)
         if offset is None:
@@ -234,7 +248,7 @@ class _Shrinker:
         """One more channel, which is 1."""
         node = self.nodes[index]
         axis = len(node.shape) - 1
-        one = self.constant(np.ones((*node.shape[:-1], 1)), node.dtype, "")
+        one = self.constant(np.ones((*node.shape[:-1], 1)), node.dtype)
         shape = (*node.shape[:-1], node.shape[-1] + 1)
         return self.add(Node("concatenate", (index, one), shape, node.dtype, options={"axis": axis}))
 
@@ -249,20 +263,6 @@ def constant_row(node: Node, kernel: np.ndarray, value: np.ndarray) -> np.ndarra
     ]
     row = np.concatenate(parts, -1)[..., None, :]
     return row if row.any() else None
-
-
-def cleaned(graph: Graph) -> Graph:
-    """Without the nodes that nobody reads; inputs stay."""
-    read = {len(graph.nodes) - 1}
-    for i, node in reversed(list(enumerate(graph.nodes))):
-        if i in read:
-            read.update(node.inputs)
-    order = [i for i, node in enumerate(graph.nodes) if i in read or node.op == "input"]
-    place = {old: new for new, old in enumerate(order)}
-    nodes = [graph.nodes[i]._replace(inputs=tuple(place[j] for j in graph.nodes[i].inputs)) for i in order]
-    names = {node.name for node in nodes}
-    params, statistics = ({k: v for k, v in tree.items() if k in names} for tree in graph[1:])
-    return Graph(nodes, params, statistics)
 
 
 def _identity(nodes: Sequence[Node], index: int) -> Node:

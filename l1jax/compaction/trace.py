@@ -7,75 +7,118 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.core import ShapedArray
-from jax.extend.core import Literal, Primitive
+from jax.extend.core import Literal
 from jaxtyping import PyTree
 
-from l1jax.compaction.graph import Graph, Node
-from l1jax.compaction.layers import describe
-from l1jax.compaction.operations import ELEMENTWISE, REDUCTIONS
+from l1jax.compaction import layers
+from l1jax.compaction.calls import LAYER, Call, check_rank, record, refusal
+from l1jax.compaction.graph import Graph, Node, cleaned
+from l1jax.compaction.movements import MOVEMENTS, MOVING_BATCH, Moved
+from l1jax.compaction.operations import ELEMENTWISE, NOT_OF_INTEGERS, REDUCTIONS
 
-BATCH = 509  # examples while tracing: an axis of this length, in front, is that of the batch
-LAYER = Primitive("l1jax_layer")  # stands for a layer, whose own operations nobody reads then
-LAYER.def_abstract_eval(lambda *_, shape, dtype, **__: ShapedArray(shape, dtype))
+PRIMES = (509, 503, 499, 491, 487, 479, 467, 463, 461, 457, 449, 443, 439, 433, 431, 421, 419, 409, 401, 397)
 INLINED = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat", "remat2"}
-SKIPPED = {"copy", "copy_p", "stop_gradient", "optimization_barrier", "pvary", "pcast"}
+SKIPPED = {"copy", "copy_p", "stop_gradient", "optimization_barrier", "pvary", "pcast", "sharding_constraint"}
 
 
-def trace(apply: Callable[..., Any], variables: Mapping[str, PyTree], inputs: Sequence[Any]) -> Graph:
+def trace(
+    apply: Callable[..., Any],
+    variables: Mapping[str, PyTree],
+    inputs: Sequence[Any],
+    *,
+    any_batch: bool = False,
+) -> Graph:
     """Tabulate what a network does in inference.
 
     Args:
         apply: inputs → outputs, with a batch axis in front of each; applies Linen modules to `variables`.
         variables: concrete, the collections "params" and "batch_stats".
         inputs: for each a `ShapeDtypeStruct` of one example.
+        any_batch: whether to make sure that the table is the same for another number of examples.
 
     Raises:
         ValueError: if there is an operation whose dependencies between channels are not known, or a
             layer with unusual options, naming it.
     """
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    taken = {size for leaf in jax.tree.leaves((variables, list(inputs))) for size in np.shape(leaf)}
+    sizes = [prime for prime in PRIMES if prime not in taken]  # no axis but the batch's is that long
+    graph = _traced(apply, inputs, sizes[0])
+    if any_batch:
+        _refuse_other(graph, _traced(apply, inputs, sizes[1]))
+    return graph
 
-    def record(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        with jax.named_scope(context.module.name or type(context.module).__name__):
-            output = call(*args, **kwargs)
-        kind = describe(context.module) if context.method_name == "__call__" else None
-        if kind is None:
-            return output
-        name = "/".join(context.module.path)
-        arrays = [a for a in (*args, *kwargs.values()) if hasattr(a, "shape")]
-        found[name] = kind
-        return LAYER.bind(*arrays, shape=output.shape, dtype=output.dtype, layer=name)
 
-    examples = [jax.ShapeDtypeStruct((BATCH, *x.shape), x.dtype) for x in inputs]
-    with nn.intercept_methods(record):
-        jaxpr = jax.make_jaxpr(lambda *xs: apply(*xs))(*examples)  # a new function, which JAX has not traced yet
-    if len(jaxpr.out_avals) != 1:
-        raise ValueError(f"the network must have one output, not {len(jaxpr.out_avals)}.")
-    table = _Table(found, variables)
+def _traced(apply: Callable[..., Any], inputs: Sequence[Any], batch: int) -> Graph:
+    """The table, traced with that many examples: an axis of this length, in front, is that of the batch."""
+
+    def program(*examples: Any) -> Any:
+        # What is jitted is traced as if it were not: kept programs would lack the layers' primitive, or keep it.
+        with jax.disable_jit(), nn.intercept_methods(record):
+            return apply(*examples)
+
+    examples = [jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for x in inputs]
+    jaxpr, shapes = jax.make_jaxpr(program, return_shape=True)(*examples)
+    table = Table(batch)
     given = [table.add("input", (), x.shape[1:], x.dtype, options={"index": i}) for i, x in enumerate(examples)]
-    (output,) = table.run(jaxpr.jaxpr, jaxpr.consts, given)
-    if not isinstance(output, int):
+    outputs = table.run(jaxpr.jaxpr, jaxpr.consts, given)
+    if not any(isinstance(output, int) for output in outputs):
         raise ValueError("the network's output must depend on its input.")
-    if output != len(table.nodes) - 1:
-        node = table.nodes[output]
-        table.add("reshape", (output,), node.shape, node.dtype)
-    return Graph(table.nodes, table.params, table.statistics)
+    structure = jax.tree.structure(shapes)
+    structure = None if jax.tree_util.treedef_is_leaf(structure) else structure
+    table.finish(outputs, jaxpr.jaxpr.outvars, structure is None)
+    places = tuple(table.places)
+    return cleaned(Graph(table.nodes, table.params, table.statistics, table.copies, structure, places))
 
 
-class _Table:
-    """Nodes as they are found. A value is the index of a node, or an array that has no batch axis."""
+def _refuse_other(graph: Graph, again: Graph) -> None:
+    """Refuse a network that was traced to another table with another number of examples."""
+    for node, other, place in zip(graph.nodes, again.nodes, graph.places, strict=False):
+        same = node == other
+        if same and node.op == "constant" and node.name:
+            same = np.array_equal(graph.params[node.name], again.params[node.name], equal_nan=True)
+        if not same:
+            what = "a number" if node.op == "constant" else f"`{node.op}`"
+            inside = f" in `{place}`" if place else ""
+            raise ValueError(f"{what}{inside} cannot be compacted: it depends on the number of examples in the batch.")
+    if len(graph.nodes) != len(again.nodes):
+        raise ValueError("the network cannot be compacted: what it does depends on the number of examples.")
 
-    def __init__(self, found: Mapping[str, tuple[str, dict[str, Any]]], variables: Mapping[str, PyTree]) -> None:
-        self.found, self.variables = found, variables
+
+class Table:
+    """Nodes as they are found.
+
+    A value is the index of a node, a `Moved` one, or an array that has no batch axis.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
         self.nodes: list[Node] = []
+        self.places: list[str] = []  # of each node: the modules around it
+        self.place = ""
         self.params: dict[str, Any] = {}
         self.statistics: dict[str, Any] = {}
+        self.copies: dict[str, str] = {}
         self.scope: list[str] = []  # where the function that is inlined is called
 
     def add(self, op: str, inputs: Sequence[int], shape: Sequence[int], dtype: Any, name: str = "", **more: Any) -> int:
+        """Add a node."""
         self.nodes.append(Node(op, tuple(inputs), tuple(map(int, shape)), jnp.dtype(dtype).name, name, **more))
+        self.places.append(self.place)
         return len(self.nodes) - 1
+
+    def finish(self, outputs: Sequence[Any], atoms: Sequence[Any], single: bool) -> None:
+        """Make the output the last node: that of a single array, or a tuple of several."""
+        self.place = ""
+        found = []
+        for output, atom in zip(outputs, atoms, strict=True):
+            if atom.aval.ndim == 0 or isinstance(output, Moved) or atom.aval.shape[0] != self.batch:
+                raise ValueError(f"the network's outputs must have the batch's axis in front, not {atom.aval.shape}.")
+            found.append(self.whole(output, atom))
+        if not single:
+            self.add("tuple", found, (), jnp.float32)
+        elif found[0] != len(self.nodes) - 1:
+            node = self.nodes[found[0]]
+            self.add("reshape", found, node.shape, node.dtype)
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
         """Add what a jaxpr's outputs need; its outputs."""
@@ -94,6 +137,7 @@ class _Table:
     def equation(self, equation: Any, args: list[Any]) -> list[Any]:
         """Add one equation; its outputs."""
         op, params = equation.primitive.name, equation.params
+        self.place = _path([*self.scope, str(equation.source_info.name_stack)])
         if op in SKIPPED:
             return args
         if op in INLINED:
@@ -103,49 +147,92 @@ class _Table:
             self.scope.pop()
             return outputs
         out = equation.outvars[0].aval
-        batched = out.ndim > 0 and out.shape[0] == BATCH
-        if not batched and not any(isinstance(arg, int) for arg in args):
-            if op == "convert_element_type" and out.dtype == jnp.bfloat16:
-                return args  # the table keeps the number that was written, and rounds when it runs
-            bound = equation.primitive.bind(*args, **params)
-            return list(bound) if equation.primitive.multiple_results else [bound]
-        if not batched:
-            raise self.refused(equation, "mixes the examples of a batch")
-        if op == "l1jax_layer":
-            return [self.layer(params["layer"], args, out)]
-        if op in ELEMENTWISE and (op != "select_n" or equation.invars[0].aval.dtype == bool):
+        batched = out.ndim > 0 and out.shape[0] == self.batch
+        if not batched and not any(isinstance(arg, int | Moved) for arg in args):
+            return self.computed(equation, args, out)
+        if op in MOVING_BATCH:
+            return [MOVING_BATCH[op](self, equation, args, out)]
+        if not batched or any(isinstance(arg, Moved) for arg in args):
+            raise self.refused(equation, "mixes the examples of a batch, or moves their axis")
+        if op == LAYER.name:
+            check_rank(params["call"], equation.invars[0].aval.ndim)
+            return [self.layer(params["call"], args, out)]
+        if op in ELEMENTWISE:
             return [self.elementwise(op, equation, args, out)]
-        handler = getattr(self, f"_{op}", None)
         if op in REDUCTIONS:
-            handler = self._reduce
-        if handler is None:
+            return [self.reduction(op, equation, args, out)]
+        if op not in MOVEMENTS:
             raise self.refused(equation, "is not among the operations whose dependencies between channels are known")
-        return handler(equation, args, out)
+        return MOVEMENTS[op](self, equation, args, out)
 
     def refused(self, equation: Any, why: str) -> ValueError:
-        where = "/".join(filter(None, [*self.scope, str(equation.source_info.name_stack)]))
-        inside = f" in `{where}`" if where else ""
+        """What to say of an operation that is not taken in."""
+        inside = f" in `{self.place}`" if self.place else ""
         return ValueError(f"`{equation.primitive.name}`{inside} cannot be compacted: it {why}.")
 
-    def layer(self, name: str, args: list[Any], out: Any) -> int:
-        """Add a layer with its parameters."""
-        (op, options), key = self.found[name], name or "layer"
-        if key in self.params:
-            raise ValueError(f"`{name}` cannot be compacted: it is called more than once.")
-        if not all(isinstance(arg, int) for arg in args):
-            raise ValueError(f"`{name}` cannot be compacted: it must be called on the batch alone.")
-        if op == "take":
-            return self.add(op, args, out.shape[1:], out.dtype, options=options)
-        own = {}
-        for collection in ("params", "batch_stats"):
-            tree = self.variables.get(collection, {})
-            for part in name.split("/") if name else []:
-                tree = tree.get(part, {})
-            own[collection] = jax.tree.map(np.asarray, dict(tree))
+    def computed(self, equation: Any, args: list[Any], out: Any) -> list[Any]:
+        """What does not depend on the batch."""
+        if equation.primitive.name == LAYER.name:
+            return [self.constant_layer(equation.params["call"], args)]
+        if equation.primitive.name == "convert_element_type" and out.dtype == jnp.bfloat16:
+            return args  # the table keeps the number that was written, and rounds when it runs
+        bound = equation.primitive.bind(*args, **equation.params)
+        return list(bound) if equation.primitive.multiple_results else [bound]
+
+    def variables(self, call: Call, args: list[Any]) -> dict[str, Any]:
+        """What a layer computes with."""
+        leaves = args[call.inputs :]
+        if any(isinstance(leaf, int | Moved) for leaf in leaves):
+            raise refusal(call.name, "computes with parameters that depend on the network's input")
+        return jax.tree.unflatten(call.variables, [np.asarray(leaf) for leaf in leaves])
+
+    def constant_layer(self, call: Call, args: list[Any]) -> Any:
+        """The output of a layer that is called on constants."""
+        shape = np.shape(args[0])[:-1]
+        own = self.variables(call, args)
+        features = max((np.shape(leaf)[-1] for leaf in jax.tree.leaves(own["params"])), default=0)
+        node = Node(call.op, (), (*shape, features), "float32", options=call.options)
+        if call.axis is not None and call.axis != len(shape):
+            raise refusal(call.name, "is called on constants, with its channels on another axis than the last")
+        return layers.build(node, train=False).apply(own, *args[: call.inputs])
+
+    def layer(self, call: Call, args: list[Any], out: Any) -> int:
+        """Add a layer with its parameters; at a second call under another name."""
+        inputs = args[: call.inputs]
+        if not all(isinstance(arg, int) for arg in inputs):
+            raise refusal(call.name, "must be called on the batch alone")
+        if call.op == "take":
+            return self.add(call.op, inputs, out.shape[1:], out.dtype, options=call.options)
+        own = self.variables(call, args)
+        first = call.name or "layer"
+        key, count = first, 1
+        while key in self.params:
+            count += 1
+            key = f"{first}_call_{count}"
+        if key != first:
+            self.copies[key] = first
         self.params[key] = own["params"]
         if own["batch_stats"]:
             self.statistics[key] = own["batch_stats"]
-        return self.add(op, args, out.shape[1:], out.dtype, key, options=options)
+        if call.axis is None or call.axis == out.ndim - 1:
+            return self.add(call.op, inputs, out.shape[1:], out.dtype, key, options=call.options)
+        order = [*range(out.ndim - 1)]
+        order.append(order.pop(call.axis - 1))
+        inside = self.transposed(inputs[0], order)
+        index = self.add(call.op, (inside,), self.nodes[inside].shape, out.dtype, key, options=call.options)
+        return self.transposed(index, np.argsort(order).tolist())
+
+    def transposed(self, index: int, order: Sequence[int]) -> int:
+        """Add a transposition; one of a transposition is one."""
+        node = self.nodes[index]
+        if node.op == "transpose":
+            order = [node.options["order"][axis] for axis in order]
+            (index,) = node.inputs
+            node = self.nodes[index]
+        if list(order) == list(range(len(order))):
+            return index
+        shape = [node.shape[axis] for axis in order]
+        return self.add("transpose", (index,), shape, node.dtype, options={"order": tuple(map(int, order))})
 
     def constant(self, array: Any, dtype: Any) -> int:
         """Add an array that has no batch axis: numbers in the table where it is one or they are not to be trained."""
@@ -158,114 +245,64 @@ class _Table:
         return self.add("constant", (), array.shape, dtype, name, options=options)
 
     def elementwise(self, op: str, equation: Any, args: list[Any], out: Any) -> int:
+        """Add an operation that works entry by entry."""
+        kinds = [atom.aval.dtype for atom in equation.invars]
+        if not all(_is_number(kind) for kind in kinds):
+            raise self.refused(equation, f"computes with {', '.join(map(str, kinds))}")
+        if op == "select_n" and kinds[0] != jnp.dtype(bool):
+            raise self.refused(equation, "chooses by numbers, and is known of booleans only")
+        if op in NOT_OF_INTEGERS and any(jnp.issubdtype(kind, jnp.integer) for kind in kinds):
+            raise self.refused(equation, "is not known of integers")
+
         def operand(arg: Any, dtype: Any) -> int:
             if isinstance(arg, int):
                 return arg
-            return self.constant(arg if np.ndim(arg) == 0 else arg[0], dtype)  # of a batch axis of length 1
+            return self.constant(arg if np.ndim(arg) == 0 else self.of_one(arg), dtype)
 
         params = equation.params
-        options = {"y": int(params["y"])} if op == "integer_pow" else {}
+        options: dict[str, Any] = {}
+        if op == "integer_pow":
+            options = {"y": int(params["y"])}
+        if op == "round":
+            options = {"rounding_method": int(params["rounding_method"])}
         if op == "convert_element_type":
             options = {"dtype": jnp.dtype(params["new_dtype"]).name}
-        inputs = [operand(arg, atom.aval.dtype) for arg, atom in zip(args, equation.invars, strict=True)]
+        inputs = [operand(arg, dtype) for arg, dtype in zip(args, kinds, strict=True)]
         return self.add(op, inputs, out.shape[1:], out.dtype, options=options)
+
+    def reduction(self, op: str, equation: Any, args: list[Any], out: Any) -> int:
+        """Add a sum over axes, or the like."""
+        axes = tuple(int(a) - 1 for a in equation.params["axes"])
+        if min(axes, default=0) < 0:
+            raise self.refused(equation, "mixes the examples of a batch")
+        if op in ("reduce_and", "reduce_or") and equation.invars[0].aval.dtype != bool:
+            raise self.refused(equation, "is known of booleans only")
+        return self.add(op, args, out.shape[1:], out.dtype, options={"axes": axes})
+
+    def of_one(self, array: Any) -> np.ndarray:
+        """A constant of which each example has the same, on a batch axis of its own."""
+        array = np.asarray(array)
+        if not np.array_equal(array, np.broadcast_to(array[:1], array.shape), equal_nan=array.dtype.kind == "f"):
+            raise ValueError(f"a constant in `{self.place}` cannot be compacted: it differs between examples.")
+        return array[0]
 
     def whole(self, arg: Any, operand: Any) -> int:
         """A node of an operand that may be an array with a batch axis of its own."""
         if isinstance(arg, int):
             return arg
-        dtype, array = operand.aval.dtype, np.asarray(arg)[0]
+        dtype, array = operand.aval.dtype, self.of_one(arg)
         options = {"dims": tuple(range(array.ndim))}
         return self.add("broadcast_in_dim", (self.constant(array, dtype),), array.shape, dtype, options=options)
 
-    def _reshape(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        if not isinstance(args[0], int) or self.shape_of(equation)[0] != BATCH:
-            raise self.refused(equation, "moves the batch axis")
-        return [self.add("reshape", args, out.shape[1:], out.dtype)]
 
-    _squeeze = _expand_dims = _reshape
+def _path(scopes: Sequence[str]) -> str:
+    """The modules around an operation, each once where two in a row have the same name."""
+    parts = "/".join(filter(None, scopes)).split("/")
+    return "/".join(part for part, before in zip(parts, ["", *parts], strict=False) if part != before)
 
-    def _broadcast_in_dim(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        dims, arg = equation.params["broadcast_dimensions"], args[0]
-        if isinstance(arg, int):
-            if dims[0] != 0:
-                raise self.refused(equation, "moves the batch axis")
-            kept = [d - 1 for d in dims[1:]]
-        else:
-            array = np.asarray(arg)
-            if 0 in dims:  # an axis of length 1 becomes the batch's
-                array, dims = array.squeeze(dims.index(0)), tuple(d for d in dims if d)
-            arg, kept = self.constant(array, out.dtype), [d - 1 for d in dims]
-        return [self.add("broadcast_in_dim", (arg,), out.shape[1:], out.dtype, options={"dims": tuple(kept)})]
 
-    def _transpose(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        order = equation.params["permutation"]
-        if order[0] != 0:
-            raise self.refused(equation, "moves the batch axis")
-        options = {"order": tuple(int(a) - 1 for a in order[1:])}
-        return [self.add("transpose", args, out.shape[1:], out.dtype, options=options)]
-
-    def _concatenate(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        axis = equation.params["dimension"] - 1
-        if axis < 0:
-            raise self.refused(equation, "changes the batch axis")
-        parts = [self.whole(arg, atom) for arg, atom in zip(args, equation.invars, strict=True)]
-        return [self.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
-
-    def _stack(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        axis = equation.params["axis"] - 1
-        if axis < 0:
-            raise self.refused(equation, "changes the batch axis")
-        shape = list(out.shape[1:])
-        shape[axis] = 1
-        nodes = [self.whole(arg, atom) for arg, atom in zip(args, equation.invars, strict=True)]
-        parts = [self.add("reshape", (i,), shape, out.dtype) for i in nodes]
-        return [self.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
-
-    def taken(self, index: int, axis: int, indices: Sequence[int]) -> int:
-        """Add the choice of some indices of an axis."""
-        node = self.nodes[index]
-        shape = list(node.shape)
-        if list(indices) == list(range(shape[axis])):
-            return index
-        shape[axis] = len(indices)
-        return self.add("take", (index,), shape, node.dtype, options={"axis": axis, "indices": tuple(indices)})
-
-    def _slice(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        starts, limits = equation.params["start_indices"], equation.params["limit_indices"]
-        strides = equation.params["strides"] or (1,) * len(starts)
-        index = args[0]
-        if starts[0] or strides[0] != 1 or limits[0] != BATCH:
-            raise self.refused(equation, "changes the batch axis")
-        for axis, chosen in enumerate(map(range, starts[1:], limits[1:], strides[1:])):
-            index = self.taken(index, axis, chosen)
-        return [index]
-
-    def _split(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        axis, ends = equation.params["axis"] - 1, np.cumsum(equation.params["sizes"])
-        if axis < 0:
-            raise self.refused(equation, "changes the batch axis")
-        sizes = equation.params["sizes"]
-        return [
-            self.taken(args[0], axis, range(end - size, end)) for size, end in zip(sizes, ends.tolist(), strict=True)
-        ]
-
-    def _pad(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        config = equation.params["padding_config"]
-        if any(config[0]) or any(c[2] or min(c) < 0 for c in config) or isinstance(args[1], int):
-            raise self.refused(equation, "pads other than around an image with a constant")
-        around = {"low": tuple(int(c[0]) for c in config[1:]), "high": tuple(int(c[1]) for c in config[1:])}
-        options = {**around, "value": float(args[1])}
-        return [self.add("pad", args[:1], out.shape[1:], out.dtype, options=options)]
-
-    def _reduce(self, equation: Any, args: list[Any], out: Any) -> list[int]:
-        axes = tuple(int(a) - 1 for a in equation.params["axes"])
-        if min(axes, default=0) < 0:
-            raise self.refused(equation, "mixes the examples of a batch")
-        return [self.add(equation.primitive.name, args, out.shape[1:], out.dtype, options={"axes": axes})]
-
-    def shape_of(self, equation: Any) -> tuple[int, ...]:
-        return equation.invars[0].aval.shape
+def _is_number(dtype: Any) -> bool:
+    return dtype == jnp.dtype(bool) or jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
 
 
 def _needed(jaxpr: Any) -> list[Any]:

@@ -128,13 +128,6 @@ class Inner(nn.Module):
         return jnp.sort(nn.Dense(3)(x), axis=-1)
 
 
-class Shared(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        layer = nn.Dense(x.shape[-1], name="twice")
-        return layer(layer(x))
-
-
 class Spectral(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -152,8 +145,7 @@ class AcrossBatch(nn.Module):
     [
         (Attention(), (2, 3, 4), "`dot_general`"),
         (Mixed(), (2, 3), r"`sort` in `.*inner.*` cannot be compacted: it is not among"),
-        (Shared(), (2, 3), "`twice` cannot be compacted: it is called more than once"),
-        (Spectral(), (2, 3), r"`normalised` cannot be compacted with `spectral_norm` \(=True\)"),
+        (Spectral(), (2, 3), r"`normalised` cannot be compacted with `spectral_norm` \(=True\): it must be False"),
         (AcrossBatch(), (2, 3), "mixes the examples of a batch"),
     ],
 )
