@@ -5,7 +5,6 @@ The folder, in the Hugging Face layout, holds the weights, their configuration a
 """
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.onnx import ONNX, export_onnx, open_onnx
 from l1jax.compaction.opened import Opened, open_generator
 from l1jax.compaction.probe import differences, probe
+from l1jax.compaction.reading import read_json
 from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.config import InputError
 
@@ -98,8 +98,8 @@ def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[
     if options.licence:
         found["licence"] = options.licence
     try:
-        evaluation = json.loads((workdir / "evaluation.json").read_text()) if workdir else None
-    except (OSError, ValueError):
+        evaluation = read_json(workdir / "evaluation.json") if workdir else None
+    except InputError:  # none was written, or it is no longer one
         evaluation = None
     if isinstance(evaluation, dict) and evaluation.get("step") == opened.step:
         found["evaluation"] = evaluation

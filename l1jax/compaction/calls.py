@@ -61,7 +61,7 @@ ad.primitive_jvps[LAYER] = _differentiated
 
 def record(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
     """Call a method, and put the primitive in the place of what a known layer computes; a Linen interceptor."""
-    module = context.module
+    module: Any = context.module
     with jax.named_scope(module.name or type(module).__name__):
         output = call(*args, **kwargs)
     if type(module) not in BY_TYPE or context.method_name != "__call__":

@@ -6,7 +6,6 @@ README.md           a model card
 model.stablehlo, model.onnx   if asked for: the network with its weights, for other programs
 """
 
-import hashlib
 import json
 import math
 import os
@@ -27,6 +26,7 @@ from l1jax.compaction.encoding import Loss, Values, decode, encode, losses
 from l1jax.compaction.layout import rebuild
 from l1jax.compaction.onnx import ONNX, open_onnx
 from l1jax.compaction.probe import probe
+from l1jax.compaction.reading import check_file, read_bytes, read_json, sha256
 from l1jax.compaction.stablehlo import STABLEHLO, open_stablehlo
 from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
@@ -38,6 +38,10 @@ from l1jax.reporting.model_card import model_card
 FORMAT = 1  # raised when an older l1jax could no longer read the folder
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 PROGRAMS = {STABLEHLO: open_stablehlo, ONNX: open_onnx}
+LAYERS, ROWS = 1_000, 10_000  # of a configuration, of a layout
+NUMBER_BYTES, PROGRAM_BYTES = 4, 16  # at most, of each number of the weights; programs repeat some
+STEPS = 2**63 - 1
+MARGIN = 64 * 2**20  # bytes of everything else
 
 
 class Exported(NamedTuple):
@@ -112,7 +116,7 @@ def write_model(
             },
             "layout": compact.layout,
             "experiment": to_json(experiment),
-            "files": {path.name: _sha256(path.read_bytes()) for path in sorted(partial.iterdir())},
+            "files": {path.name: sha256(path) for path in sorted(partial.iterdir())},
             "notes": notes,
         }
         (partial / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
@@ -182,17 +186,20 @@ def read_model(path: Path) -> Exported:
     if file.name not in (WEIGHTS, *PROGRAMS):
         known = ", ".join((WEIGHTS, *PROGRAMS))
         raise InputError(f"`--model` (={path}) must be a folder made by python -m l1jax.export, or its {known}.")
-    described = _read_config(file.parent / CONFIG)
-    content = _read(file)
-    expected = described["files"].get(file.name)
-    if expected != _sha256(content):
-        problem = "is damaged or another model's" if expected else "is not listed"
-        raise InputError(f"`{file}` {problem}: its sha256 is not that of {CONFIG}; export it anew.")
     where = file.parent / CONFIG
+    described = _read_config(where)
+    _check_depth(described, where)
     experiment = _experiment(described["experiment"], where)
     generator, shapes = _network(experiment, described, where)
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    most = MARGIN + (PROGRAM_BYTES if file.name in PROGRAMS else NUMBER_BYTES) * numbers
+    check_file(file, most)
+    expected = described["files"].get(file.name)
+    if expected != sha256(file):
+        problem = "is damaged or another model's" if expected else "is not listed"
+        raise InputError(f"`{file}` {problem}: its sha256 is not that of {CONFIG}; export it anew.")
     if file.name in PROGRAMS:
-        generator, params, statistics = PROGRAMS[file.name](generator, content, file), {}, {}
+        generator, params, statistics = PROGRAMS[file.name](generator, read_bytes(file, most), file), {}, {}
     else:
         try:
             tensors = decode(*load_tensors(file), shapes)
@@ -241,6 +248,25 @@ def _network(
     return generator, {name: leaf.shape for name, leaf in _named(params, statistics)}
 
 
+def _check_depth(described: dict[str, Any], where: Path) -> None:
+    """Refuse more layers than anyone has, before they are read or built.
+
+    Raises:
+        InputError: if there are more.
+    """
+    rows, model = described["layout"].get("nodes"), described["experiment"].get("model")
+    counts = {"layout.nodes": len(rows) if isinstance(rows, list) else 0}
+    for field, value in model.items() if isinstance(model, dict) else ():
+        if isinstance(value, list):
+            counts[f"experiment.model.{field}"] = len(value)
+        elif field == "blocks" and isinstance(value, int):
+            counts[f"experiment.model.{field}"] = value
+    for field, count in counts.items():
+        most = ROWS if field == "layout.nodes" else LAYERS
+        if count > most:
+            raise InputError(f"`{field}` of `{where}` has {count:,} layers, and may have at most {most:,}.")
+
+
 def _experiment(values: Any, where: Path) -> Config:
     try:
         return from_json(values)
@@ -252,11 +278,7 @@ def _experiment(values: Any, where: Path) -> Config:
 
 def _read_config(path: Path) -> dict[str, Any]:
     """The configuration's values, each of the right type."""
-    content = _read(path)
-    try:
-        described = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"`{path}` is no JSON ({str(error).splitlines()[0]}): export the model anew.") from error
+    described = read_json(path)
     if not isinstance(described, dict) or described.get("library_name") != "l1jax":
         raise InputError(f"`{path}` is not that of a model exported by l1jax.")
     if described.get("format") != FORMAT or described["format"] is True:
@@ -269,21 +291,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         if type(described.get(name)) is not kind:
             shown = repr(described.get(name, "missing"))[:40]
             raise InputError(f"`{name}` (={shown}) of `{path}` must be of type {kind.__name__}.")
+    if not 0 <= described["step"] <= STEPS:
+        raise InputError(f"`step` (={described['step']}) of `{path}` must be from 0 to {STEPS}.")
     shape = described["generator"].get("image_shape")
     sides = isinstance(shape, list) and len(shape) == 3 and all(type(side) is int and side > 0 for side in shape)
     if not sides or math.prod(shape) > 2**31:
         raise InputError(f"`generator.image_shape` (={repr(shape)[:40]}) of `{path}` must be three sides of an image.")
     return described
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"`{path}` is missing: give the folder that python -m l1jax.export made, whole.") from error
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}.") from error
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 
 import jax
@@ -13,8 +14,11 @@ from safetensors.numpy import load_file, save_file
 from l1jax.compaction import folder as folder_module
 from l1jax.compaction.folder import is_model, read_model, write_model
 from l1jax.compaction.onnx import export_onnx
+from l1jax.compaction.opened import Opened
 from l1jax.compaction.stablehlo import export_stablehlo
 from l1jax.config import InputError
+from l1jax.export import ExportOptions, notes
+from l1jax.training.state import Average
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,121 @@ def test_damage_is_told_in_one_sentence(copied, damage):
     with pytest.raises(InputError, match=words) as caught:
         read_model(copied)
     assert "\n" not in str(caught.value)
+
+
+def other_file(make):
+    """What stands in a file's place."""
+
+    def act(folder, name):
+        (folder / name).unlink()
+        make(folder / name)
+
+    return act
+
+
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(20 * 10**9)
+
+
+HOSTILE = {
+    "a pipe": (other_file(os.mkfifo), "must be a file, and is a folder, a pipe or a device"),
+    "a device": (other_file(lambda path: path.symlink_to("/dev/zero")), "must be a file, and is a folder, a pipe"),
+    "a folder": (other_file(lambda path: path.mkdir()), "must be a file, and is a folder, a pipe or a device"),
+    "20 GB of nothing": (other_file(sparse), r"\(=20,000,000,000 bytes\) must have at most [\d,]+ bytes"),
+}
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.stablehlo", "model.onnx"])
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_what_is_no_file_or_too_large_is_not_opened(copied, name, hostile):
+    act, words = HOSTILE[hostile]
+    act(copied, name)
+    path = copied / (name if name.startswith("model") else "model.safetensors")
+    said = f"{name}` .*{words}"
+    if name != "config.json" and hostile == "a folder":  # which has no configuration in it
+        said = "config.json` is missing|must be a folder made by"
+    with pytest.raises(InputError, match=said) as caught:
+        read_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def text_of(folder, change):
+    """Change the text of config.json."""
+    text = (folder / "config.json").read_text()
+    changed = change(text)
+    assert changed != text
+    (folder / "config.json").write_text(changed)
+
+
+ABSURD = {
+    "nested in the notes": (
+        lambda f: text_of(f, lambda text: text.replace('"mit"', "[" * 100_000 + "]" * 100_000)),
+        "config.json` is no JSON of ours: it is nested deeper than 100 levels",
+    ),
+    "nested less": (
+        lambda f: text_of(f, lambda text: text.replace('"mit"', '{"a":' * 300 + "1" + "}" * 300)),
+        "config.json` is no JSON of ours: it is nested deeper than 100 levels",
+    ),
+    "a number too large": (
+        lambda f: text_of(f, lambda text: text.replace('"latent_size": 6', '"latent_size": 1e400', 1)),
+        r"config.json` is no JSON \(the number 1e400 is too large\)",
+    ),
+    "a number too small": (
+        lambda f: text_of(f, lambda text: text.replace('"mit"', "-1e999")),
+        r"config.json` is no JSON \(the number -1e999 is too large\)",
+    ),
+    "a long number": (
+        lambda f: text_of(f, lambda text: text.replace('"step": 7', '"step": ' + "7" * 10_000)),
+        "config.json` is no JSON",
+    ),
+    "a step of no training": (lambda f: edit(f, step=10**30), r"`step` \(=10+\) of .* must be from 0 to"),
+    "many layers": (
+        lambda f: edit(f, experiment__model__generator_hidden=[8] * 100_000),
+        r"`experiment.model.generator_hidden` of .* has 100,000 layers, and may have at most 1,000",
+    ),
+    "many rows": (
+        lambda f: edit(f, layout={"nodes": [{"op": "input"}] * 100_000}),
+        r"`layout.nodes` of .* has 100,000 layers, and may have at most 10,000",
+    ),
+}
+
+
+@pytest.mark.parametrize("absurd", ABSURD)
+def test_an_absurd_configuration_is_told_in_one_sentence(copied, absurd):
+    act, words = ABSURD[absurd]
+    act(copied)
+    with pytest.raises(InputError, match=words) as caught:
+        read_model(copied)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_many_blocks_are_refused_before_they_are_built(tmp_path):
+    compact, own = generator("r3gan"), experiment("r3gan")
+    write_model(tmp_path / "model", compact, own, 7, {})
+    edit(tmp_path / "model", experiment__model__blocks=10**6)
+    with pytest.raises(InputError, match=r"`experiment.model.blocks` of .* has 1,000,000 layers"):
+        read_model(tmp_path / "model")
+
+
+def test_infinity_comes_back(tmp_path):
+    """As paddings and limits of a layout, and metrics among the notes, may be."""
+    notes = {"limits": [float("inf"), -float("inf")]}
+    write_model(tmp_path / "model", generator("mlp"), experiment("mlp"), 7, notes)
+    assert read_model(tmp_path / "model").notes == notes
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000 + "]" * 100_000, '{"step": 1e400}', None])
+def test_an_evaluation_that_is_none_is_left_out(tmp_path, content):
+    if content is None:
+        os.mkfifo(tmp_path / "evaluation.json")
+    else:
+        (tmp_path / "evaluation.json").write_text(content)
+    compact = generator("mlp")
+    average = Average(compact.params, compact.statistics)
+    opened = Opened(experiment("mlp"), compact.generator, average, 7, {})
+    assert "evaluation" not in notes(opened, tmp_path, ExportOptions())
 
 
 def test_foreign_safetensors_are_refused(copied, tmp_path):
