@@ -20,7 +20,15 @@ from jax.interpreters import ad, batching
 from l1jax.compaction.layers import BY_TYPE, LINEAR, Kind
 
 # Fields that change nothing in inference, or are looked at elsewhere.
-IRRELEVANT = ("parent", "name", "features", "param_dtype", "use_running_average", "axis", "transpose_kernel")
+IRRELEVANT = (
+    "parent",
+    "name",
+    "features",
+    "param_dtype",
+    "use_running_average",
+    "axis",
+    "transpose_kernel",
+)
 PLAIN = (bool, int, float, str, tuple, type(None))
 TYPES = ("dtype", "preferred_element_type")
 DIRECTIONS = ("train", "use_running_average")  # arguments that say whether this is inference
@@ -151,7 +159,10 @@ def _inputs(module: Any, kind: Kind, name: str, args: Any, kwargs: Any) -> list[
         average = module.use_running_average if average is None else average
         train = not isinstance(average, bool | np.bool_) or not average
     if not isinstance(train, bool | np.bool_) or train:
-        raise refusal(name, "is in training; pass the argument that says that this is inference, such as train=False")
+        raise refusal(
+            name,
+            "is in training; pass the argument that says that this is inference, such as train=False",
+        )
     return inputs
 
 

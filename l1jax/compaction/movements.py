@@ -177,7 +177,10 @@ def _pad(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
     config = equation.params["padding_config"]
     if any(config[0]) or any(c[2] or min(c) < 0 for c in config) or isinstance(args[1], int):
         raise table.refused(equation, "pads other than around an image with a constant")
-    around = {"low": tuple(int(c[0]) for c in config[1:]), "high": tuple(int(c[1]) for c in config[1:])}
+    around = {
+        "low": tuple(int(c[0]) for c in config[1:]),
+        "high": tuple(int(c[1]) for c in config[1:]),
+    }
     options = {**around, "value": np.asarray(args[1]).item()}
     return [table.add("pad", args[:1], out.shape[1:], out.dtype, options=options)]
 

@@ -21,7 +21,12 @@ from l1jax.compaction.graph import Graph, Node
 from l1jax.compaction.network import Compacted
 
 EXAMPLES = 8  # of each scale
-SCALES = ((0, 1), (0, 1e-3), (0, 1e3), (1e3, 1))  # mean and deviation, in units of the example's root mean square
+SCALES = (
+    (0, 1),
+    (0, 1e-3),
+    (0, 1e3),
+    (1e3, 1),
+)  # mean and deviation, in units of the example's root mean square
 WILD = 100  # size of integers that no example has
 TOLERANCE = 1e-5  # of float32 sums taken in another order
 COARSE = 2e-2  # where layers compute in 16 bits
@@ -86,7 +91,10 @@ def verify(
 
 
 def _computed(
-    apply: Callable[..., PyTree], variables: PyTree, graphs: tuple[Graph, Graph, Graph], groups: Sequence[Group]
+    apply: Callable[..., PyTree],
+    variables: PyTree,
+    graphs: tuple[Graph, Graph, Graph],
+    groups: Sequence[Group],
 ) -> list[Outputs]:
     """Every output of all forms for the inputs of all groups."""
     graph, exact, returned = graphs
@@ -106,7 +114,10 @@ def _computed(
             try:
                 more = jax.tree.map(_wide, variables)
                 original_wide = _leaves(jax.jit(lambda *xs: apply(more, *xs))(*widened))
-            except (TypeError, ValueError):  # types that are written down in the network and fit no other ones
+            except (
+                TypeError,
+                ValueError,
+            ):  # types that are written down in the network and fit no other ones
                 original_wide = original
     columns = original, original_wide, table, table_wide, exact_wide, smaller
     return [Outputs(*arrays) for arrays in zip(*columns, strict=True)]
@@ -165,7 +176,11 @@ def _judge(which: str, outputs: Outputs, floor: float) -> int:
     checks = (
         ("its table", error["table"], max(floor, ROUNDING * error["rounding"])),
         ("what is left of it", error["smaller"], EXACT),
-        ("what is left of it, rounded,", error["returned"], max(TOLERANCE, REORDERED * error["bits"])),
+        (
+            "what is left of it, rounded,",
+            error["returned"],
+            max(TOLERANCE, REORDERED * error["bits"]),
+        ),
     )
     for what, found, most in checks:
         if not found <= most:
@@ -208,7 +223,14 @@ def _computes_in_16_bits(graph: Graph) -> bool:
 def _in_float64(graph: Graph) -> Graph:
     """The same table computing in float64 throughout."""
     nodes = [
-        Node(node.op, node.inputs, node.shape, _wider(node.dtype), node.name, _wider_options(node.options))
+        Node(
+            node.op,
+            node.inputs,
+            node.shape,
+            _wider(node.dtype),
+            node.name,
+            _wider_options(node.options),
+        )
         for node in graph.nodes
     ]
     params, statistics = (jax.tree.map(_wide, tree) for tree in (graph.params, graph.statistics))

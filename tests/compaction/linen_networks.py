@@ -44,7 +44,12 @@ def original_and_compact(function, *inputs, dead=(), **options):
     variables = trained(module, inputs, dead)
     smaller, left = compact_linen(module, variables, *inputs, **options)
     first, *others = inputs
-    return module.apply(variables, *inputs), smaller.apply(left, first, False, *others), left, smaller.nodes
+    return (
+        module.apply(variables, *inputs),
+        smaller.apply(left, first, False, *others),
+        left,
+        smaller.nodes,
+    )
 
 
 def vectors(count=4, size=5, dtype=np.float64):

@@ -60,10 +60,17 @@ BETWEEN = {
 @pytest.mark.parametrize("name", BETWEEN)
 def test_dead_channels_go_through(name):
     wanted, found, left, _ = original_and_compact(
-        lambda x: nn.Conv(2, (1, 1), name="last")(BETWEEN[name](convolved(x))), pictures(), dead=["wide"]
+        lambda x: nn.Conv(2, (1, 1), name="last")(BETWEEN[name](convolved(x))),
+        pictures(),
+        dead=["wide"],
     )
     assert relative_error(found, wanted) < 1e-11
-    assert left["params"]["wide"]["kernel"].shape == (3, 3, 3, 3)  # of the six outputs three are dead
+    assert left["params"]["wide"]["kernel"].shape == (
+        3,
+        3,
+        3,
+        3,
+    )  # of the six outputs three are dead
 
 
 def test_a_norm_of_channels_in_front_is_taken_in_by_the_layer_in_front():
@@ -104,7 +111,10 @@ LAST = {
     "one of mirrored images": (layer(nn.Conv, kernel_size=(3, 3), padding="REFLECT"), True),
     "one with explicit zeros": (layer(nn.Conv, kernel_size=(1, 1), padding=1), False),
     "a padded one": (layer(nn.Conv, kernel_size=(3, 3)), False),
-    "one of an enlarged image": (layer(nn.Conv, kernel_size=(1, 1), input_dilation=2, padding=0), False),
+    "one of an enlarged image": (
+        layer(nn.Conv, kernel_size=(1, 1), input_dilation=2, padding=0),
+        False,
+    ),
     "a dilated one": (layer(nn.Conv, kernel_size=(2, 2), kernel_dilation=2, padding="VALID"), True),
     "a grouped one": (layer(nn.Conv, kernel_size=(1, 1), feature_group_count=2), True),
     "a transposed 1×1 convolution": (layer(nn.ConvTranspose, kernel_size=(1, 1)), True),
@@ -128,7 +138,9 @@ def test_an_own_convolution_that_enlarges_carries_its_constants():
     from l1jax.models.linear import Conv
 
     wanted, found, _, _ = original_and_compact(
-        lambda x: Conv(2, 1, stride=2, transposed=True, name="last")(convolved(x) + 1), pictures(), dead=["wide"]
+        lambda x: Conv(2, 1, stride=2, transposed=True, name="last")(convolved(x) + 1),
+        pictures(),
+        dead=["wide"],
     )
     assert relative_error(found, wanted) < 1e-11
 
@@ -140,7 +152,10 @@ def test_embeddings_lose_the_channels_that_are_constant_or_not_read():
     table, kernel = (np.array(variables["params"][k][n]) for k, n in (("table", "embedding"), ("last", "kernel")))
     table[:, 1] = 0.5
     kernel[4] = 0
-    variables["params"] = {"table": {"embedding": table}, "last": {**variables["params"]["last"], "kernel": kernel}}
+    variables["params"] = {
+        "table": {"embedding": table},
+        "last": {**variables["params"]["last"], "kernel": kernel},
+    }
     smaller, left = compact_linen(module, variables, ids)
     np.testing.assert_allclose(smaller.apply(left, ids), module.apply(variables, ids), rtol=1e-5)
     assert left["params"]["table"]["embedding"].shape == (5, 4)
@@ -157,8 +172,14 @@ def test_a_shared_layer_is_called_again(outputs):
     assert relative_error(found, wanted) < 1e-11
     calls = [node for node in nodes if node.name.startswith("shared")]
     assert len(calls) == 3
-    assert left["params"]["shared"]["kernel"].shape == (5, 2)  # the first call reads all of the input
-    assert left["params"]["shared_call_2"]["kernel"].shape == (2, 2)  # and the others what is left of it
+    assert left["params"]["shared"]["kernel"].shape == (
+        5,
+        2,
+    )  # the first call reads all of the input
+    assert left["params"]["shared_call_2"]["kernel"].shape == (
+        2,
+        2,
+    )  # and the others what is left of it
 
 
 def test_a_shared_layer_without_dead_channels_stays_shared():
@@ -216,7 +237,10 @@ def test_integers_stay_what_they_are(name, known):
 def test_a_network_that_divides_by_the_number_of_examples_is_refused():
     module, x = Network(lambda x: nn.Dense(2, name="last")(x) / x.shape[0]), vectors()
     variables = module.init(jax.random.key(0), x)
-    with pytest.raises(ValueError, match="a number in `Network` cannot be compacted: it depends on the number of ex"):
+    with pytest.raises(
+        ValueError,
+        match="a number in `Network` cannot be compacted: it depends on the number of ex",
+    ):
         compact_linen(module, variables, x)
 
 

@@ -20,14 +20,27 @@ BINARY = {
     "shift_left": lax.shift_left, "shift_right_arithmetic": lax.shift_right_arithmetic,
     "shift_right_logical": lax.shift_right_logical, "sub": lax.sub, "xor": lax.bitwise_xor,
 }  # fmt: skip
-UNARY = {"abs": lax.abs, "neg": lax.neg, "not": lax.bitwise_not, "sign": lax.sign, "square": lax.square}
+UNARY = {
+    "abs": lax.abs,
+    "neg": lax.neg,
+    "not": lax.bitwise_not,
+    "sign": lax.sign,
+    "square": lax.square,
+}
 OF_FLOATS = {
     **{name: getattr(lax, name) for name in ("abs", "ceil", "cos", "erf", "erfc", "exp2", "floor", "neg", "sign")},
     **{name: getattr(lax, name) for name in ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cosh")},
     **{name: getattr(lax, name) for name in ("erf_inv", "exp", "expm1", "is_finite", "log", "log1p", "logistic")},
     **{name: getattr(lax, name) for name in ("rsqrt", "sin", "sinh", "sqrt", "square", "tan", "tanh")},
 }
-MOVED = {"add": lax.add, "atan2": lax.atan2, "div": lax.div, "max": lax.max, "pow": lax.pow, "rem": lax.rem}
+MOVED = {
+    "add": lax.add,
+    "atan2": lax.atan2,
+    "div": lax.div,
+    "max": lax.max,
+    "pow": lax.pow,
+    "rem": lax.rem,
+}
 
 
 def both(name, *operands, **options):

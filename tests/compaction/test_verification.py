@@ -28,7 +28,10 @@ def test_a_right_one_is_returned():
 
 
 def another_bias(graph):
-    params = {**graph.params, "last": {**graph.params["last"], "bias": graph.params["last"]["bias"] + 1e-3}}
+    params = {
+        **graph.params,
+        "last": {**graph.params["last"], "bias": graph.params["last"]["bias"] + 1e-3},
+    }
     return graph._replace(params=params)
 
 
@@ -38,9 +41,24 @@ def fewer_bits(graph):
 
 
 FAULTS = {
-    "too much is removed": (compacting, "shrink", lambda own: lambda graph: another_bias(own(graph)), "what is left"),
-    "norms are folded wrongly": (compacting, "fold", lambda own: lambda graph: another_bias(own(graph)), "what is"),
-    "parameters lose bits": (compacting, "_rounded", lambda own: lambda *a: fewer_bits(own(*a)), "rounded,"),
+    "too much is removed": (
+        compacting,
+        "shrink",
+        lambda own: lambda graph: another_bias(own(graph)),
+        "what is left",
+    ),
+    "norms are folded wrongly": (
+        compacting,
+        "fold",
+        lambda own: lambda graph: another_bias(own(graph)),
+        "what is",
+    ),
+    "parameters lose bits": (
+        compacting,
+        "_rounded",
+        lambda own: lambda *a: fewer_bits(own(*a)),
+        "rounded,",
+    ),
     "a field is forgotten": (
         calls,
         "_options",
