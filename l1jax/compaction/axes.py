@@ -1,4 +1,4 @@
-"""Operations that mix entries along some axes and leave the others alone: poolings, and constant matrices."""
+"""Operations that mix entries along some axes alone: poolings, and products with a matrix."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +17,11 @@ WINDOWS: dict[str, Any] = {
 
 
 def mixed(node: Node) -> list[bool]:
-    """Of a pooling: which axes of an example it mixes; along the others each entry is computed from its own."""
+    """Of a pooling: which axes of an example it mixes; the others it leaves as they are."""
     names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
     columns = zip(*(node.options[name] for name in names), strict=True)
-    return [(size, stride, *padding, dilation) != (1, 1, 0, 0, 1) for size, stride, padding, dilation, _ in columns]
+    alone = (1, 1, 0, 0, 1)  # size of the window, stride, padding, dilation of what it reads
+    return [(size, stride, *padding, base) != alone for size, stride, padding, base, _ in columns]
 
 
 def filled(node: Node, masks: Masks, shape: Sequence[int] | None = None) -> Masks:
@@ -56,10 +57,10 @@ def pooled(node: Node, known: np.ndarray, value: np.ndarray) -> tuple[np.ndarray
     everywhere = known.all(over, keepdims=True)
     if not everywhere.any():
         return np.broadcast_to(everywhere, node.shape), np.zeros(node.shape, value.dtype)
+    given = np.where(everywhere, value, np.zeros((), value.dtype))
     with jax.enable_x64(True):
-        found = np.asarray(windowed(node, jnp.asarray(np.where(everywhere, value, np.zeros((), value.dtype)))[None]))[0]
-    rows = tuple(n if m else k for n, k, m in zip(node.shape, everywhere.shape, mixed(node), strict=True))
-    return np.broadcast_to(everywhere, rows), found
+        found = np.asarray(windowed(node, jnp.asarray(given)[None]))[0]
+    return np.broadcast_to(everywhere, node.shape), found
 
 
 def multiplied(node: Node, x: Any, matrix: Any) -> Any:
@@ -69,18 +70,29 @@ def multiplied(node: Node, x: Any, matrix: Any) -> Any:
     weights = matrix[0]
     if precision is not None:
         precision = tuple(precision)
-    y = jnp.tensordot(x, weights, axes=((axis,), (0,)), precision=precision, preferred_element_type=kind)
+    y = jnp.tensordot(
+        x,
+        weights,
+        axes=((axis,), (0,)),
+        precision=precision,
+        preferred_element_type=kind,
+    )
     return jnp.moveaxis(y, -1, axis)
 
 
 def factors(node: Node, kept: Masks, matrix: np.ndarray) -> list[Masks]:
-    """What a product reads of its operands: the rows of the matrix that are not zero in these columns."""
+    """What a product reads: the rows of the matrix that are not zero in these columns."""
     axis = node.options["axis"]
     rows = np.any(matrix[:, kept[axis]] != 0, axis=1)
     return [(*kept[:axis], rows, *kept[axis + 1 :]), (rows, kept[axis])]
 
 
-def product(node: Node, known: np.ndarray, value: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def product(
+    node: Node,
+    known: np.ndarray,
+    value: np.ndarray,
+    matrix: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """What is known of a product: where everything that has a weight is."""
     axis = node.options["axis"]
     connected = (matrix != 0).astype(np.float64)

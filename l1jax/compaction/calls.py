@@ -1,7 +1,8 @@
-"""What each layer of a network is called with and computes with, written down while the network is traced.
+"""What each layer of a network is called with and computes with, seen while it is traced.
 
-A layer's own operations are replaced by one primitive, whose operands are its inputs and the parameters that it
-really computes with: under `nn.WeightNorm` and other wrappers these are not those at its path.
+A layer's own operations are replaced by one primitive, whose operands are its inputs and the
+parameters that it really computes with: under `nn.WeightNorm` and other wrappers these are not
+those at its path.
 """
 
 import dataclasses
@@ -67,8 +68,13 @@ batching.primitive_batchers[LAYER] = _mapped
 ad.primitive_jvps[LAYER] = _differentiated
 
 
-def record(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-    """Call a method, and put the primitive in the place of what a known layer computes; a Linen interceptor."""
+def record(
+    call: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    context: nn.module.InterceptorContext,
+) -> Any:
+    """Put the primitive in the place of what a known layer computes; a Linen interceptor."""
     module: Any = context.module
     with jax.named_scope(module.name or type(module).__name__):
         output = call(*args, **kwargs)
@@ -82,7 +88,7 @@ def record(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.
     axis = None
     if op == "batch_norm":
         axis = _axis(module, name, inputs[0])
-    if op == "linen_conv_transpose" and module.transpose_kernel:  # the same layer, its kernel stored otherwise
+    if op == "linen_conv_transpose" and module.transpose_kernel:  # its kernel is stored otherwise
         if options["padding"] == "CIRCULAR":  # which Flax aligns in another way then
             raise refusal(name, "has `transpose_kernel` (=True) with `padding` (='CIRCULAR')")
         kernel = variables["params"]["kernel"]
@@ -94,7 +100,7 @@ def record(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.
 
 
 def _options(module: Any, kind: Kind, name: str) -> dict[str, Any]:
-    """The fields that matter, as plain values; all others have their defaults, or do not matter in inference.
+    """The fields that matter, as plain values; all others have their defaults or change nothing.
 
     Raises:
         ValueError: if a field that is not known is set.
@@ -105,8 +111,10 @@ def _options(module: Any, kind: Kind, name: str) -> dict[str, Any]:
             continue
         value, wanted = getattr(module, field.name), kind.required.get(field.name, field.default)
         if not _same(value, wanted):
-            must = f"must be {wanted!r}" if isinstance(wanted, PLAIN) else "must be left at its default"
-            raise ValueError(f"`{name}` cannot be compacted with `{field.name}` (={value!r}): it {must}.")
+            plain = isinstance(wanted, PLAIN)
+            must = f"must be {wanted!r}" if plain else "must be left at its default"
+            given = f"`{field.name}` (={value!r})"
+            raise ValueError(f"`{name}` cannot be compacted with {given}: it {must}.")
     options = {}
     for field in kind.fields:
         value = getattr(module, field)
@@ -131,7 +139,8 @@ def _precision(value: Any, name: str) -> Any:
         return value.name.lower()
     if isinstance(value, tuple):
         return tuple(_precision(part, name) for part in value)
-    raise ValueError(f"`{name}` cannot be compacted with `precision` (={value!r}): it must be a string or None.")
+    given = f"`precision` (={value!r})"
+    raise ValueError(f"`{name}` cannot be compacted with {given}: it must be a string or None.")
 
 
 def _plain(value: Any) -> Any:
@@ -152,7 +161,7 @@ def _inputs(module: Any, kind: Kind, name: str, args: Any, kwargs: Any) -> list[
         if argument in kind.arrays:
             inputs.append(value)
         elif argument not in DIRECTIONS and value is not signature.parameters[argument].default:
-            raise ValueError(f"`{name}` cannot be compacted: it is called with `{argument}`, which is not known here.")
+            raise refusal(name, f"is called with `{argument}`, which is not known here")
     train = given.get("train", False)
     average = given.get("use_running_average")
     if isinstance(module, nn.BatchNorm):
@@ -161,7 +170,7 @@ def _inputs(module: Any, kind: Kind, name: str, args: Any, kwargs: Any) -> list[
     if not isinstance(train, bool | np.bool_) or train:
         raise refusal(
             name,
-            "is in training; pass the argument that says that this is inference, such as train=False",
+            "is in training; pass the argument that says otherwise, such as train=False",
         )
     return inputs
 
@@ -178,7 +187,8 @@ def _variables(module: Any, kind: Kind, name: str) -> dict[str, Any]:
         found[collection] = {key: own[key] for key in wanted if key in own}
     boxed = jax.tree.leaves(found, is_leaf=lambda leaf: isinstance(leaf, nn.meta.AxisMetadata))
     if any(isinstance(leaf, nn.meta.AxisMetadata) for leaf in boxed):
-        raise refusal(name, "has variables with partitioning; pass flax.linen.meta.unbox(variables)")
+        why = "has variables with partitioning; pass flax.linen.meta.unbox(variables)"
+        raise refusal(name, why)
     return jax.tree.map(jnp.asarray, found)
 
 
@@ -201,4 +211,5 @@ def check_rank(call: Call, rank: int) -> None:
     if call.op in LINEAR and "kernel_size" in call.options:
         needed += 2 if call.op == "conv" else len(np.ravel(call.options["kernel_size"]))
     if rank < needed:
-        raise refusal(call.name, f"is called on {rank} axes, the batch's among them, and needs {needed}")
+        why = f"is called on {rank} axes, the batch's among them, and needs {needed}"
+        raise refusal(call.name, why)

@@ -58,7 +58,10 @@ NORM_PARAMS = ("scale", "bias")
 # `linear`: each output is a sum over inputs, the same with fewer of them, plus a bias.
 LINEAR = {
     "dense": Kind(Dense, ("use_bias", "dtype")),
-    "conv": Kind(Conv, ("kernel_size", "stride", "use_bias", "transposed", "resampling", "groups", "dtype")),
+    "conv": Kind(
+        Conv,
+        ("kernel_size", "stride", "use_bias", "transposed", "resampling", "groups", "dtype"),
+    ),
     "linen_dense": Kind(nn.Dense, ("use_bias", "dtype", "precision")),
     "linen_conv": Kind(
         nn.Conv,
@@ -77,11 +80,21 @@ LINEAR = {
 }
 # Each output channel reads the input channel of its own index.
 DIAGONAL = {
-    "batch_norm": Kind(nn.BatchNorm, ("momentum", "axis_name", *NORM), NORM_PARAMS, ("mean", "var")),
+    "batch_norm": Kind(
+        nn.BatchNorm,
+        ("momentum", "axis_name", *NORM),
+        NORM_PARAMS,
+        statistics=("mean", "var"),
+    ),
     "conditional_batch_norm": Kind(
         ConditionalBatchNorm, ("classes", "dtype"), NORM_PARAMS, ("moments",), arrays=("label",)
     ),
-    "basis": Kind(Basis, ("size", "transposed", "dtype"), ("kernel",), required={"transposed": True}),
+    "basis": Kind(
+        Basis,
+        ("size", "transposed", "dtype"),
+        ("kernel",),
+        required={"transposed": True},
+    ),
     "affine": Kind(Affine, ("dtype",), NORM_PARAMS),
 }
 # Each output reads all inputs: nothing goes.
@@ -143,7 +156,7 @@ def scaled_channels(node: Node, params: Tree) -> np.ndarray:
 
 
 def sees_no_border(node: Node) -> bool:
-    """Whether every output of a linear layer reads its whole kernel, nowhere a zero that pads or enlarges."""
+    """Whether every output reads the whole kernel, nowhere a zero that pads or enlarges."""
     options = node.options
     if node.op in ("dense", "linen_dense"):
         return True

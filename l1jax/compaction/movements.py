@@ -31,7 +31,8 @@ def _broadcast_in_dim(table: Any, equation: Any, args: list[Any], out: Any) -> l
         if 0 in dims:  # an axis of length 1 becomes the batch's
             array, dims = array.squeeze(dims.index(0)), tuple(d for d in dims if d)
         arg, kept = table.constant(array, out.dtype), [d - 1 for d in dims]
-    return [table.add("broadcast_in_dim", (arg,), out.shape[1:], out.dtype, options={"dims": tuple(kept)})]
+    options = {"dims": tuple(kept)}
+    return [table.add("broadcast_in_dim", (arg,), out.shape[1:], out.dtype, options=options)]
 
 
 def _transpose(table: Any, equation: Any, args: list[Any], out: Any) -> int | Moved:
@@ -131,7 +132,8 @@ def _dynamic_slice(table: Any, equation: Any, args: list[Any], out: Any) -> list
         raise table.refused(equation, "starts at a place that depends on the input")
     if sizes[0] != table.batch:
         raise table.refused(equation, "changes the batch axis")
-    for axis, (start, size, length) in enumerate(zip(starts[1:], sizes[1:], shape[1:], strict=True)):
+    columns = zip(starts[1:], sizes[1:], shape[1:], strict=True)
+    for axis, (start, size, length) in enumerate(columns):
         first = int(np.clip(start, 0, length - size))
         index = _taken(table, index, axis, range(first, first + size))
     return [index]
@@ -146,8 +148,10 @@ def _gather(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
     (axis, *others) = numbers.start_index_map
     sizes = tuple(1 if a == axis else size for a, size in enumerate(shape))
     kept = tuple(a for a in range(len(shape)) if a != axis)
-    single = not others and axis and np.ndim(places) == 2 and tuple(numbers.collapsed_slice_dims) == (axis,)
-    if not single or tuple(equation.params["slice_sizes"]) != sizes or tuple(numbers.offset_dims) != kept:
+    single = not others and axis > 0 and np.ndim(places) == 2
+    entries = tuple(equation.params["slice_sizes"]) == sizes
+    placed = (tuple(numbers.collapsed_slice_dims), tuple(numbers.offset_dims)) == ((axis,), kept)
+    if not (single and entries and placed):
         raise table.refused(equation, "takes entries along other than one axis")
     indices = np.asarray(places)[:, 0]
     if np.any((indices < 0) | (indices >= shape[axis])):
@@ -185,6 +189,11 @@ def _pad(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
     return [table.add("pad", args[:1], out.shape[1:], out.dtype, options=options)]
 
 
+def _integers(value: Any) -> Any:
+    """As plain values, in tuples as deep as they are."""
+    return tuple(map(_integers, value)) if isinstance(value, tuple | list) else int(value)
+
+
 def _window(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
     """A pooling: the largest entry of each window, or their sum."""
     params = equation.params
@@ -192,8 +201,7 @@ def _window(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
     front, inside = zip(*((params[name][0], params[name][1:]) for name in names), strict=True)
     if front != (1, 1, (0, 0), 1, 1):
         raise table.refused(equation, "mixes the examples of a batch")
-    plain = [tuple((int(v[0]), int(v[1])) if isinstance(v, tuple) else int(v) for v in values) for values in inside]
-    options = dict(zip(names, plain, strict=True))
+    options = {name: _integers(values) for name, values in zip(names, inside, strict=True)}
     return [table.add(equation.primitive.name, args, out.shape[1:], out.dtype, options=options)]
 
 

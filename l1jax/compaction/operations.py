@@ -1,7 +1,7 @@
 """Operations without parameters: what they compute, on NumPy's arrays and on JAX's.
 
-They have JAX's names for its primitives and its meaning, of integers and booleans too: an integer division
-truncates, `not` of an integer flips its bits.
+They have JAX's names for its primitives and its meaning, of integers and booleans too: an integer
+division truncates, `not` of an integer flips its bits.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def _remainder(xp: Any, x: Any, y: Any) -> Any:
 
 
 def _converted(xp: Any, x: Any, dtype: str) -> Any:
-    """In another type; of what an integer type cannot hold its nearest number, and 0 of no number."""
+    """In another type; of what an integer type cannot hold its nearest one, and 0 of no number."""
     if xp is not np:
         return x.astype(dtype)
     wanted = jnp.dtype(dtype)
@@ -65,7 +65,7 @@ def _shift_left(xp: Any, x: Any, y: Any) -> Any:
 
 
 def _shift_right(xp: Any, x: Any, y: Any, logical: bool) -> Any:
-    """With zeros, or with the first bit, whatever the sign of the type; by more than all bits, all of them go."""
+    """With zeros, or with the first bit, which unsigned types have too."""
     if xp is not np:
         primitive = jax.lax.shift_right_logical if logical else jax.lax.shift_right_arithmetic
         return _on_equal_shapes(primitive, x, y)
@@ -163,6 +163,6 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def wide(dtype: str) -> Any:
-    """The NumPy type that known values are kept in: float64 for floats; integers and booleans stay what they are."""
+    """The NumPy type of known values: float64 for floats, their own for integers and booleans."""
     own = jnp.dtype(dtype)
     return np.dtype(np.float64) if jnp.issubdtype(own, jnp.floating) else own

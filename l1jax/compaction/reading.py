@@ -1,4 +1,4 @@
-"""Files that someone else may have made, read with a limit: no pipe, device or endless file stops the program."""
+"""Files that someone else may have made, read with a limit: no pipe, device or endless file."""
 
 import hashlib
 import json
@@ -34,8 +34,8 @@ def check_file(path: Path, most: int) -> None:
         raise InputError(f"`{path}` must be a file, and is a folder, a pipe or a device: {REMEDY}.")
     if found.st_size > most:
         raise InputError(
-            f"`{path}` (={found.st_size:,} bytes) must have at most {most:,} bytes, which is more than such a model "
-            f"takes: {REMEDY}."
+            f"`{path}` (={found.st_size:,} bytes) must have at most {most:,} bytes, which is more "
+            f"than such a model takes: {REMEDY}."
         )
 
 
@@ -70,19 +70,20 @@ def read_json(path: Path, most: int = JSON_BYTES) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: as `read_bytes` does, or if it is no JSON, nested deeper than 100 levels, or has a number that
-            is too large for a float.
+        InputError: as `read_bytes` does, or if it is no JSON, nested deeper than 100 levels, or has
+            a number that is too large for a float.
     """
     content = read_bytes(path, most)
+    too_deep = f"`{path}` is no JSON of ours: it is nested deeper than {DEPTH} levels."
     try:
         value = json.loads(content.decode(), parse_float=_finite)
     except RecursionError as error:
-        raise InputError(f"`{path}` is no JSON of ours: it is nested deeper than {DEPTH} levels.") from error
+        raise InputError(too_deep) from error
     except ValueError as error:
         why = str(error).splitlines()[0]
         raise InputError(f"`{path}` is no JSON ({why}): export the model anew.") from error
     if _deeper(value, DEPTH):
-        raise InputError(f"`{path}` is no JSON of ours: it is nested deeper than {DEPTH} levels.")
+        raise InputError(too_deep)
     return value
 
 

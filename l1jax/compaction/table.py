@@ -61,7 +61,8 @@ class Table:
         **more: Any,
     ) -> int:
         """Add a node."""
-        self.nodes.append(Node(op, tuple(inputs), tuple(map(int, shape)), jnp.dtype(dtype).name, name, **more))
+        sizes = tuple(map(int, shape))
+        self.nodes.append(Node(op, tuple(inputs), sizes, jnp.dtype(dtype).name, name, **more))
         self.places.append(self.place)
         return len(self.nodes) - 1
 
@@ -71,7 +72,8 @@ class Table:
         found = []
         for output, atom in zip(outputs, atoms, strict=True):
             if atom.aval.ndim == 0 or isinstance(output, Moved) or atom.aval.shape[0] != self.batch:
-                raise ValueError(f"the network's outputs must have the batch's axis in front, not {atom.aval.shape}.")
+                shape = atom.aval.shape
+                raise ValueError(f"the network's outputs must have the batch in front, not {shape}.")
             found.append(self.whole(output, atom))
         if not single:
             self.add("tuple", found, (), jnp.float32)
@@ -100,7 +102,8 @@ class Table:
         if op in SKIPPED:
             return args
         if op in INLINED:
-            inner = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
+            keys = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+            inner = next(params[key] for key in keys if key in params)
             self.scope.append(str(equation.source_info.name_stack))
             outputs = self.run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), args)
             self.scope.pop()
@@ -132,7 +135,8 @@ class Table:
         inside = f" in `{self.place}`" if self.place else ""
         around = _layer_inside(equation)
         layer = f" around the layer `{around}`" if around else ""
-        return ValueError(f"`{equation.primitive.name}`{inside}{layer} cannot be compacted: it {why}.")
+        what = f"`{equation.primitive.name}`{inside}{layer}"
+        return ValueError(f"{what} cannot be compacted: it {why}.")
 
     def computed(self, equation: Any, args: list[Any], out: Any) -> list[Any]:
         """What does not depend on the batch."""
@@ -157,7 +161,8 @@ class Table:
         features = max((np.shape(leaf)[-1] for leaf in jax.tree.leaves(own["params"])), default=0)
         node = Node(call.op, (), (*shape, features), "float32", options=call.options)
         if call.axis is not None and call.axis != len(shape):
-            raise refusal(call.name, "is called on constants, with its channels on another axis than the last")
+            why = "is called on constants, with its channels on another axis than the last"
+            raise refusal(call.name, why)
         return layers.build(node, train=False).apply(own, *args[: call.inputs])
 
     def layer(self, call: Call, args: list[Any], out: Any) -> int:
@@ -183,7 +188,8 @@ class Table:
         order = [*range(out.ndim - 1)]
         order.append(order.pop(call.axis - 1))
         inside = self.transposed(inputs[0], order)
-        index = self.add(call.op, (inside,), self.nodes[inside].shape, out.dtype, key, options=call.options)
+        shape = self.nodes[inside].shape
+        index = self.add(call.op, (inside,), shape, out.dtype, key, options=call.options)
         return self.transposed(index, np.argsort(order).tolist())
 
     def transposed(self, index: int, order: Sequence[int]) -> int:
@@ -196,10 +202,11 @@ class Table:
         if list(order) == list(range(len(order))):
             return index
         shape = [node.shape[axis] for axis in order]
-        return self.add("transpose", (index,), shape, node.dtype, options={"order": tuple(map(int, order))})
+        options = {"order": tuple(map(int, order))}
+        return self.add("transpose", (index,), shape, node.dtype, options=options)
 
     def constant(self, array: Any, dtype: Any) -> int:
-        """Add an array that has no batch axis: numbers in the table where it is one or they are not to be trained."""
+        """Add an array without a batch axis: in the table if it is one number or of integers."""
         array = np.asarray(array)
         exact = array.dtype.kind in "biu" or array.ndim == 0
         name = "" if exact else f"constant_{len(self.nodes)}"
@@ -246,8 +253,10 @@ class Table:
     def of_one(self, array: Any) -> np.ndarray:
         """A constant of which each example has the same, on a batch axis of its own."""
         array = np.asarray(array)
-        if not np.array_equal(array, np.broadcast_to(array[:1], array.shape), equal_nan=array.dtype.kind == "f"):
-            raise ValueError(f"a constant in `{self.place}` cannot be compacted: it differs between examples.")
+        first = np.broadcast_to(array[:1], array.shape)
+        if not np.array_equal(array, first, equal_nan=array.dtype.kind == "f"):
+            why = "it differs between the examples of a batch"
+            raise ValueError(f"a constant in `{self.place}` cannot be compacted: {why}.")
         return array[0]
 
     def whole(self, arg: Any, operand: Any) -> int:
@@ -256,11 +265,12 @@ class Table:
             return arg
         dtype, array = operand.aval.dtype, self.of_one(arg)
         options = {"dims": tuple(range(array.ndim))}
-        return self.add("broadcast_in_dim", (self.constant(array, dtype),), array.shape, dtype, options=options)
+        index = self.constant(array, dtype)
+        return self.add("broadcast_in_dim", (index,), array.shape, dtype, options=options)
 
 
 def _layer_inside(equation: Any) -> str:
-    """The name of a layer that is called in an operation's own program, such as that of a loop; "" if none is."""
+    """The name of a layer in an operation's own program, such as a loop's; "" if there is none."""
     for value in equation.params.values():
         for part in value if isinstance(value, tuple | list) else (value,):
             program = getattr(part, "jaxpr", part)
@@ -275,11 +285,13 @@ def _layer_inside(equation: Any) -> str:
 def _path(scopes: Sequence[str]) -> str:
     """The modules around an operation, each once where two in a row have the same name."""
     parts = "/".join(filter(None, scopes)).split("/")
-    return "/".join(part for part, before in zip(parts, ["", *parts], strict=False) if part != before)
+    pairs = zip(parts, ["", *parts], strict=False)
+    return "/".join(part for part, before in pairs if part != before)
 
 
 def _is_number(dtype: Any) -> bool:
-    return dtype == jnp.dtype(bool) or jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    return dtype == jnp.dtype(bool) or real
 
 
 def _needed(jaxpr: Any) -> list[Any]:

@@ -12,29 +12,12 @@ from jaxtyping import PyTree
 
 from l1jax.compaction.calls import record
 from l1jax.compaction.graph import Graph, cleaned
+from l1jax.compaction.table import Table
 
-PRIMES = (
-    509,
-    503,
-    499,
-    491,
-    487,
-    479,
-    467,
-    463,
-    461,
-    457,
-    449,
-    443,
-    439,
-    433,
-    431,
-    421,
-    419,
-    409,
-    401,
-    397,
-)
+# Numbers of examples to trace with, of which one is taken that no axis has.
+# fmt: off
+PRIMES = (509, 503, 499, 491, 487, 479, 467, 463, 461, 457, 449, 443, 439, 433, 431, 421, 419, 409)
+# fmt: on
 TRACES = itertools.count()
 
 
@@ -48,7 +31,8 @@ def trace(
     """Tabulate what a network does in inference.
 
     Args:
-        apply: inputs → outputs, with a batch axis in front of each; applies Linen modules to `variables`.
+        apply: inputs → outputs, with a batch axis in front of each; applies Linen modules to
+            `variables`.
         variables: concrete, the collections "params" and "batch_stats".
         inputs: for each a `ShapeDtypeStruct` of one example.
         any_batch: whether to make sure that the table is the same for another number of examples.
@@ -58,7 +42,10 @@ def trace(
             layer with unusual options, naming it.
     """
     taken = {size for leaf in jax.tree.leaves((variables, list(inputs))) for size in np.shape(leaf)}
-    sizes = [prime for prime in PRIMES if prime not in taken]  # no axis but the batch's is that long
+    sizes = [prime for prime in PRIMES if prime not in taken]
+    if len(sizes) < 2:
+        lengths = ", ".join(map(str, PRIMES))
+        raise ValueError(f"the network must have axes of other lengths than all of {lengths}.")
     graph = _traced(apply, inputs, sizes[0])
     if any_batch:
         _refuse_other(graph, _traced(apply, inputs, sizes[1]))
@@ -66,7 +53,7 @@ def trace(
 
 
 def _traced(apply: Callable[..., Any], inputs: Sequence[Any], batch: int) -> Graph:
-    """The table, traced with that many examples: an axis of this length, in front, is that of the batch."""
+    """The table, traced with that many examples: an axis of this length is that of the batch."""
 
     def program(*examples: Any) -> Any:
         # Tagged, so that JAX uses no program that it kept of another trace, which would lack the
@@ -77,7 +64,9 @@ def _traced(apply: Callable[..., Any], inputs: Sequence[Any], batch: int) -> Gra
     examples = [jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for x in inputs]
     jaxpr, shapes = jax.make_jaxpr(program, return_shape=True)(*examples)
     table = Table(batch)
-    given = [table.add("input", (), x.shape[1:], x.dtype, options={"index": i}) for i, x in enumerate(examples)]
+    given = []
+    for i, x in enumerate(examples):
+        given.append(table.add("input", (), x.shape[1:], x.dtype, options={"index": i}))
     outputs = table.run(jaxpr.jaxpr, jaxpr.consts, given)
     if not any(isinstance(output, int) for output in outputs):
         raise ValueError("the network's output must depend on its input.")
@@ -85,7 +74,8 @@ def _traced(apply: Callable[..., Any], inputs: Sequence[Any], batch: int) -> Gra
     structure = None if jax.tree_util.treedef_is_leaf(structure) else structure
     table.finish(outputs, jaxpr.jaxpr.outvars, structure is None)
     places = tuple(table.places)
-    return cleaned(Graph(table.nodes, table.params, table.statistics, table.copies, structure, places))
+    graph = Graph(table.nodes, table.params, table.statistics, table.copies, structure, places)
+    return cleaned(graph)
 
 
 def _refuse_other(graph: Graph, again: Graph) -> None:
@@ -97,6 +87,8 @@ def _refuse_other(graph: Graph, again: Graph) -> None:
         if not same:
             what = "a number" if node.op == "constant" else f"`{node.op}`"
             inside = f" in `{place}`" if place else ""
-            raise ValueError(f"{what}{inside} cannot be compacted: it depends on the number of examples in the batch.")
+            why = "it depends on the number of examples in the batch"
+            raise ValueError(f"{what}{inside} cannot be compacted: {why}.")
     if len(graph.nodes) != len(again.nodes):
-        raise ValueError("the network cannot be compacted: what it does depends on the number of examples.")
+        why = "what it does depends on the number of examples in the batch"
+        raise ValueError(f"the network cannot be compacted: {why}.")

@@ -1,12 +1,12 @@
 """A compacted network against the original, in numbers, before anyone gets it.
 
-Three comparisons on random inputs of several scales, each of which would show another kind of mistake:
+Three comparisons on random inputs of several scales, each of which shows another kind of mistake:
 
 the original and its table, in the same precision: whether the table says what the network does
 the table and the smaller one, in float64: whether what was removed was dead
-the original and the smaller one as it is returned: whether rounding does more in it than in the original
+the table in float64 and the smaller one as it is returned: whether it rounds more than the original
 
-How much rounding does in the original is the difference between itself as it is and itself in float64.
+How much the original rounds is its difference from itself in float64.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ COARSE = 2e-2  # where layers compute in 16 bits
 EXACT = 1e-7  # of float64
 ROUNDING = 2  # times that of the original: the table, operation by operation
 REORDERED = 8  # times that of the original: sums in another order, layers that took in norms
-SHARE = 0.99  # of the entries, where rounding can move single ones past a jump, such as that of `round`
+SHARE = 0.99  # of the entries: rounding can move single ones past a jump, such as that of `round`
 
 
 class Different(ValueError):
@@ -87,7 +87,8 @@ def verify(
             rows = slice(index * EXAMPLES, (index + 1) * EXAMPLES)
             judged += _judge(group.name, Outputs(*(array[rows] for array in leaf)), floor)
     if not judged:
-        raise Different("the network gives no finite number on random inputs: nothing can be compared.")
+        why = "it gives no finite number on random inputs, so that nothing can be compared"
+        raise Different(f"the network cannot be compacted: {why}.")
 
 
 def _computed(
@@ -98,7 +99,9 @@ def _computed(
 ) -> list[Outputs]:
     """Every output of all forms for the inputs of all groups."""
     graph, exact, returned = graphs
-    joined = [np.concatenate(parts) for parts in zip(*(group.inputs for group in groups), strict=True)]
+    columns = zip(*(group.inputs for group in groups), strict=True)
+    joined = [np.concatenate(parts) for parts in columns]
+    given = [jnp.asarray(part) for part in joined]
 
     def natural(*xs: Any) -> Any:
         return apply(variables, *xs), _run(graph, xs), _run(returned, xs)
@@ -106,8 +109,8 @@ def _computed(
     def wide(*xs: Any) -> Any:
         return tuple(_run(_in_float64(table), xs) for table in (graph, exact))
 
-    with jax.default_matmul_precision("highest"):  # GPUs would round to fewer bits, differently in each shape
-        original, table, smaller = map(_leaves, jax.jit(natural)(*(jnp.asarray(part) for part in joined)))
+    with jax.default_matmul_precision("highest"):  # GPUs would round to fewer bits
+        original, table, smaller = map(_leaves, jax.jit(natural)(*given))
         with jax.enable_x64(True):
             widened = [_wide(part) for part in joined]
             table_wide, exact_wide = map(_leaves, jax.jit(wide)(*widened))
@@ -119,12 +122,12 @@ def _computed(
                 ValueError,
             ):  # types that are written down in the network and fit no other ones
                 original_wide = original
-    columns = original, original_wide, table, table_wide, exact_wide, smaller
-    return [Outputs(*arrays) for arrays in zip(*columns, strict=True)]
+    forms = (original, original_wide, table, table_wide, exact_wide, smaller)
+    return [Outputs(*arrays) for arrays in zip(*forms, strict=True)]
 
 
 def random_inputs(inputs: Sequence[Any]) -> list[Group]:
-    """Inputs of every scale: floats like the example's and other ones, integers that it has, and any integers."""
+    """Inputs of every scale: floats, integers that the examples have, and any integers."""
     random = np.random.default_rng(0)
     groups = []
     for mean, deviation in SCALES:
@@ -136,7 +139,13 @@ def random_inputs(inputs: Sequence[Any]) -> list[Group]:
     return groups
 
 
-def _drawn(random: np.random.Generator, x: Any, mean: float, deviation: float, wild: bool) -> np.ndarray:
+def _drawn(
+    random: np.random.Generator,
+    x: Any,
+    mean: float,
+    deviation: float,
+    wild: bool,
+) -> np.ndarray:
     shape = (EXAMPLES, *x.shape[1:])
     values = np.zeros(0) if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x)
     given = values.size > 0
@@ -185,15 +194,15 @@ def _judge(which: str, outputs: Outputs, floor: float) -> int:
     for what, found, most in checks:
         if not found <= most:
             raise Different(
-                f"the network cannot be compacted: {what} computes something else. On random inputs {which}, outputs "
-                f"differ by {found:.3g} of the largest, and may by {most:.3g}. Nothing is returned; please report "
-                "the network."
+                f"the network cannot be compacted: {what} computes something else. On random "
+                f"inputs {which}, outputs differ by {found:.3g} of the largest, and may by {most:.3g}. "
+                "Nothing is returned; please report the network."
             )
     return int(finite.sum())
 
 
 def _error(found: np.ndarray, wanted: np.ndarray, share: float) -> float:
-    """The largest difference of that share of the entries; infinite where something is not a number."""
+    """The largest difference of that share of the entries; infinite where there is no number."""
     difference = np.abs(found - wanted)
     difference = np.where(np.isfinite(difference), difference, np.inf)
     return float(np.quantile(difference, share, method="lower"))
@@ -211,13 +220,15 @@ def _leaves(outputs: Any) -> list[np.ndarray]:
 
 def _wide(leaf: Any) -> Any:
     array = np.asarray(leaf)
-    return jnp.asarray(array, np.float64) if jnp.issubdtype(array.dtype, jnp.floating) else jnp.asarray(array)
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    return jnp.asarray(array, np.float64) if floating else jnp.asarray(array)
 
 
 def _computes_in_16_bits(graph: Graph) -> bool:
-    types = {node.options.get("dtype") for node in graph.nodes} | {node.dtype for node in graph.nodes}
-    floats = [jnp.dtype(dtype) for dtype in types if dtype is not None]
-    return any(jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4 for dtype in floats)
+    types = {node.dtype for node in graph.nodes}
+    types |= {node.options["dtype"] for node in graph.nodes if node.options.get("dtype")}
+    found = [jnp.dtype(dtype) for dtype in types]
+    return any(jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4 for dtype in found)
 
 
 def _in_float64(graph: Graph) -> Graph:
