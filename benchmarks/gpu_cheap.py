@@ -1,6 +1,7 @@
 """What does a transformation cost beside Adam, on parameters that fill the chip's memory bandwidth?"""
 
 import argparse
+import re
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ AIMS = {
 
 def measure(record: Record, options: argparse.Namespace) -> None:
     """Row by row, so that a slow compilation costs one row."""
-    tree = "dcgan64" if record.smoke else "dense100m"
+    tree = "tiny" if record.smoke else "dense100m"
     pairs = 1 if record.smoke else 20
     names = [*AIMS, "ramda, l1", transforms.FULL, "optax.adam (against itself)", "torch.optim.Adam"]
     for name in names[:2] if record.smoke else names:
@@ -25,7 +26,7 @@ def measure(record: Record, options: argparse.Namespace) -> None:
 
 def one_row(name: str, tree: str, pairs: int) -> dict[str, Any]:
     """One transformation, alternating with Adam."""
-    rows = transforms.measure_updates(tree, pairs, f"^{transforms.re.escape(name)}$")["rows"]
+    rows = transforms.measure_updates(tree, pairs, f"^{re.escape(name)}$")["rows"]
     row = rows[name]
     if "ratio" in row and name in AIMS:
         row["ratio"] = aimed(row["ratio"], at_most=AIMS[name])
