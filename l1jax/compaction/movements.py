@@ -169,6 +169,17 @@ def _rev(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
     return [index]
 
 
+def _tile(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
+    """An array several times, one after the other."""
+    (index,), repeats = args, equation.params["reps"]
+    if len(repeats) != equation.invars[0].aval.ndim or repeats[0] != 1:
+        raise table.refused(equation, "repeats the examples of a batch")
+    for axis, count in enumerate(repeats[1:]):
+        size = table.nodes[index].shape[axis]
+        index = _taken(table, index, axis, [*range(size)] * count)
+    return [index]
+
+
 def _split(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
     axis, ends = equation.params["axis"] - 1, np.cumsum(equation.params["sizes"])
     if axis < 0:
@@ -222,6 +233,7 @@ MOVEMENTS: dict[str, Callable[[Any, Any, list[Any], Any], list[int]]] = {
     "split": _split,
     "squeeze": _reshape,
     "stack": _stack,
+    "tile": _tile,
 }
 # It may be elsewhere, before or after.
 MOVING_BATCH: dict[str, Callable[[Any, Any, list[Any], Any], int | Moved]] = {

@@ -1,5 +1,7 @@
 """Dead channels go through whatever leaves channels apart, and the outputs stay those of the network in float64."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,9 @@ from linen_networks import Network, original_and_compact, pictures, trained, vec
 from sparse_networks import relative_error
 
 from l1jax.compaction.compacting import compact_linen
+from l1jax.compaction.graph import from_layout, to_layout
+from l1jax.compaction.network import Compacted
+from l1jax.models.linear import Conv
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -47,6 +52,9 @@ BETWEEN = {
     "rounding away from zero": lambda x: lax.round(3 * x),
     "dynamic slice": lambda x: lax.dynamic_slice_in_dim(x, 1, 3, axis=1),
     "chosen rows": lambda x: jnp.take(x, np.array([3, 0, 0]), axis=1),
+    "repeated rows": lambda x: jnp.repeat(x, 2, axis=1),
+    "repeated images": lambda x: jnp.tile(x, (1, 2, 1, 1)),
+    "repeated channels": lambda x: jnp.tile(x, (1, 1, 1, 2)),
     "channels in front": lambda x: jnp.swapaxes(nn.max_pool(x, (2, 2)).transpose(0, 3, 1, 2), 1, 3),
     "batch elsewhere": lambda x: (x.transpose(1, 0, 2, 3)).transpose(1, 0, 2, 3),
     "batch norm of another axis": lambda x: nn.BatchNorm(True, axis=1, name="norm")(x),
@@ -118,6 +126,14 @@ LAST = {
     "a dilated one": (layer(nn.Conv, kernel_size=(2, 2), kernel_dilation=2, padding="VALID"), True),
     "a grouped one": (layer(nn.Conv, kernel_size=(1, 1), feature_group_count=2), True),
     "a transposed 1×1 convolution": (layer(nn.ConvTranspose, kernel_size=(1, 1)), True),
+    "one of some precision": (
+        layer(nn.Conv, kernel_size=(1, 1), precision=(lax.Precision.HIGH, lax.Precision.HIGHEST)),
+        True,
+    ),
+    "one whose sums have a type": (
+        layer(nn.ConvTranspose, kernel_size=(1, 1), preferred_element_type=jnp.float64),
+        True,
+    ),
     "one that enlarges": (layer(nn.ConvTranspose, kernel_size=(1, 1), strides=(2, 2)), False),
 }
 
@@ -134,9 +150,22 @@ def test_constants_become_a_bias_where_no_zeros_come_between(name):
         assert inputs == (3 if folded else 4)  # or one channel of ones
 
 
-def test_an_own_convolution_that_enlarges_carries_its_constants():
-    from l1jax.models.linear import Conv
+def test_a_table_comes_back_from_json():
+    def function(x):
+        y = nn.max_pool(convolved(x), (2, 2), padding="SAME")
+        y = jax.image.resize(y, (x.shape[0], 5, 4, 6), "bilinear")[:, ::-1]
+        y = nn.Conv(2, (1, 1), precision=(lax.Precision.HIGH, lax.Precision.HIGHEST), name="last")(y)
+        return jnp.round(y), nn.gelu(y, approximate=False)
 
+    module, x = Network(function), pictures()
+    variables = trained(module, [x], ["wide"])
+    smaller, left = compact_linen(module, variables, x)
+    again = Compacted(from_layout(json.loads(json.dumps(to_layout(smaller.nodes)))), smaller.structure)
+    for found, wanted in zip(again.apply(left, x), module.apply(variables, x), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+
+
+def test_an_own_convolution_that_enlarges_carries_its_constants():
     wanted, found, _, _ = original_and_compact(
         lambda x: Conv(2, 1, stride=2, transposed=True, name="last")(convolved(x) + 1),
         pictures(),
