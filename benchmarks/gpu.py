@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line; refuses what would be found out minutes later."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all parts together")
+    parser.add_argument("--minutes", type=float, help="for all parts together: 8, or 20 for a smoke test")
     parser.add_argument("--output", help="folder for the results; needed but for --smoke")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="some only")
     parser.add_argument("--faces", type=Path, help="64×64 faces, a folder or archive; without it `good` has no faces")
@@ -82,6 +82,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # in the process of one part
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)  # that part's limit
     options = parser.parse_args(arguments)
+    if options.minutes is None:
+        options.minutes = 20.0 if options.smoke else 8.0  # a busy machine may try the program too
     if not options.output and not options.smoke:
         parser.error("--output must name a folder for the results; only --smoke needs none.")
     if options.minutes <= 0:
