@@ -1,6 +1,7 @@
 """Sampling speed and quality of compact generators, beside magnitude pruning of channels.
 
 Run:      python benchmarks/compact.py --dense RUN … --sparse RUN … [--magnitude RUN …] [--torch-pruning RUN …]
+          python benchmarks/compact.py --smoke   # runs of a few steps, which it makes; keeps nothing
 
 Each dense run stands beside the sparse one of the same place: the same experiment and seed, without and with a
 group penalty. Of each pair these generators are called in turn: the dense one as trained, the same with its
@@ -15,6 +16,7 @@ Quality is the kernel distance to real images, held-out ones where the run has t
 import argparse
 import copy
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from l1jax.evaluation.classifier import classifier_features
 from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.kernel import kernel_distance
 from l1jax.models.summary import layers
+from l1jax.train import main as train
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import Average
 from l1jax.training.task import stream
@@ -93,10 +96,10 @@ def pruned(model: Compact, share: float) -> Compact:
     return compact(model.generator, params, model.statistics)
 
 
-def share_for(prune: Callable[[float], Compact], most: int) -> float:
+def share_for(prune: Callable[[float], Compact], most: int, bisections: int) -> float:
     """The share of channels that has to go for at most so many FLOPs."""
     low, high = 0.0, 1.0
-    for _ in range(10):
+    for _ in range(bisections):
         middle = (low + high) / 2
         low, high = (low, middle) if flops(prune(middle)) <= most else (middle, high)
     return high
@@ -147,7 +150,8 @@ def compare(dense: Path, sparse: Path, others: Mapping[str, Path], options: argp
         "compact": smaller,
         **dict(zip(others, rest, strict=True)),
     }
-    models["magnitude at the end"] = pruned(folded, share_for(lambda share: pruned(folded, share), flops(smaller)))
+    share = share_for(lambda share: pruned(folded, share), flops(smaller), options.bisections)
+    models["magnitude at the end"] = pruned(folded, share)
     proof = prove(originals[1], smaller, jax.random.key(0), batch=options.batch, rounds=1)
 
     def call(model: Compact) -> Any:
@@ -190,17 +194,65 @@ def table(pairs: list[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+BISECTIONS = 10  # for the share of the channels that is pruned
+EXPERIMENT = """
+from dataclasses import replace
+from l1jax.command_line import load_experiment
+from l1jax.config import Adversarial, Dcgan, GroupL1
+
+def get_config():
+    digits = load_experiment("digits")
+    generator = replace(digits.generator, penalty=GroupL1(0.0))
+    model = Dcgan(latent_size=4, channels=2)
+    return replace(digits, model=model, objective=Adversarial(), generator=generator)
+"""
+
+
+def few_steps(folder: Path) -> tuple[Path, Path]:
+    """The work directories of a dense run and of one with a group penalty, DCGANs of a few channels."""
+    config = folder / "experiment.py"
+    config.write_text(EXPERIMENT)
+    for name, strength in (("dense", "1e-9"), ("sparse", "1e-3")):
+        train([*few_flags(config, folder / name, 2), "--generator.penalty.strength", strength])
+    return folder / "dense", folder / "sparse"
+
+
+def few_flags(config: Path, workdir: Path, steps: int) -> list[str]:
+    """Flags of a run of few steps, whose generator's zeros stay zero after the second."""
+    flags = {
+        "--config": config,
+        "--workdir": workdir,
+        "--steps": steps,
+        "--log-every": 2,
+        "--sample-every": 2,
+        "--checkpoint-every": 2,
+        "--generator.debias-after": 2,
+    }
+    return [str(part) for pair in flags.items() for part in pair]
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dense", type=Path, nargs="+", required=True, help="work directories of dense runs")
-    parser.add_argument("--sparse", type=Path, nargs="+", required=True, help="those with a group penalty, in order")
+    parser.add_argument("--dense", type=Path, nargs="+", default=[], help="work directories of dense runs")
+    parser.add_argument("--sparse", type=Path, nargs="+", default=[], help="those with a group penalty, in order")
     parser.add_argument("--magnitude", type=Path, nargs="+", default=[], help="those of the dense ones pruned so")
     parser.add_argument("--torch-pruning", type=Path, nargs="+", default=[], help="those pruned by Torch-Pruning")
     parser.add_argument("--samples", type=int, default=5_000, help="images that are compared with real ones")
     parser.add_argument("--batch", type=int, default=128, help="images of a call that is timed, at most 128")
     parser.add_argument("--rounds", type=int, default=41)
+    parser.set_defaults(bisections=BISECTIONS)
     parser.add_argument("--output", type=Path, default=RESULTS / f"compaction-{jax.default_backend()}.json")
+    parser.add_argument("--smoke", action="store_true", help="runs of a few steps; keeps nothing")
     options = parser.parse_args(arguments)
+    if options.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            dense, sparse = few_steps(Path(folder))
+            options.batch, options.rounds, options.samples = 4, 1, 16
+            options.bisections = 1
+            print(table([compare(dense, sparse, {"magnitude": dense}, options)]))
+        return
+    if not options.dense or not options.sparse:
+        parser.error("`--dense` and `--sparse` must each name a work directory, unless `--smoke` is given.")
     pruned_by = {"magnitude": options.magnitude, "Torch-Pruning": options.torch_pruning}
     lengths = {len(runs) for runs in (options.dense, options.sparse, *pruned_by.values()) if runs}
     if len(lengths) > 1:

@@ -1,6 +1,7 @@
 """Which Gaussians a dense and a sparse generator reach: PacGAN's protocol, all seeds in one compiled program.
 
-Run:  python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 2e-5] [--seeds 10] [--steps N]
+    python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 2e-5] [--seeds 10] [--steps N]
+    python benchmarks/gaussians.py --smoke   # a few steps of two seeds; keeps nothing
 
 Trains `experiments/gaussians.py` on 100,000 points and judges 2,500 from the averaged generator: modes reached, share
 of points within three standard deviations of a mean, reverse divergence of the modes' shares (Lin et al., "PacGAN",
@@ -49,18 +50,21 @@ def judge(task: Task, mixture: Mixture, state: GanState, key: Key[Array, ""]) ->
     return mode_coverage(points.reshape(SAMPLES, 2), jnp.asarray(mixture.means), mixture.deviation), zeros
 
 
-def fit(experiment: Config, seeds: int) -> dict[str, Any]:
-    """Train all seeds of one setting; mean and standard deviation of what they reach, and the curve to there."""
+def fit(experiment: Config, seeds: int, chunk: int) -> dict[str, Any]:
+    """Train all seeds of one setting; mean and standard deviation of what they reach, and the curve to there.
+
+    The seeds are judged every `chunk` steps, which are one compiled call.
+    """
     assert isinstance(experiment.data, MixtureData)
     mixture = MIXTURES[experiment.data.shape]()
     points, _ = draw(mixture, POINTS, experiment.data.draw_seed)
     task = make_task(experiment, (1, 1, 2))
-    train = trainer(task, jnp.asarray(points).reshape(-1, 1, 1, 2), experiment.batch_size)
+    train = trainer(task, jnp.asarray(points).reshape(-1, 1, 1, 2), experiment.batch_size, chunk)
     judged = jax.jit(jax.vmap(lambda state, key: judge(task, mixture, state, key)))
 
     state = start(task, seeds)
     curve, begin = [], time.perf_counter()
-    for step in range(CHUNK, experiment.steps + 1, CHUNK):
+    for step in range(chunk, experiment.steps + 1, chunk):
         state = train(state, keys(seeds, "training"))
         coverage, zeros = judged(state, keys(seeds, "samples"))
         values = {**coverage._asdict(), "zeros": zeros}
@@ -77,7 +81,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, help=f"a multiple of {CHUNK}; default: {EXPERIMENT.steps:,}")
     parser.add_argument("--output", type=Path, default=RESULTS / f"gaussians-{jax.default_backend()}.json")
+    parser.add_argument("--smoke", action="store_true", help="a few steps of two seeds; keeps nothing")
     options = parser.parse_args(arguments)
+    chunk = CHUNK
+    if options.smoke:
+        chunk, options.steps, options.seeds = 2, 4, 2
+        options.mixture = ["ring"]
     experiment = dataclasses.replace(EXPERIMENT, steps=options.steps or EXPERIMENT.steps)
     results: dict[str, Any] = {}
     for shape in options.mixture or MIXTURES:
@@ -86,7 +95,9 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{shape}, strength {strength:g}, {options.seeds} seeds", flush=True)
             penalised = dataclasses.replace(experiment.generator, penalty=L1(strength))
             setting = dataclasses.replace(experiment, data=MixtureData(shape), generator=penalised)
-            results[shape]["strengths"][f"{strength:g}"] = fit(setting, options.seeds)
+            results[shape]["strengths"][f"{strength:g}"] = fit(setting, options.seeds, chunk)
+    if options.smoke:
+        return
     command = "python benchmarks/gaussians.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
     write_result(options.output, command, {"seeds": options.seeds, "steps": experiment.steps, "mixtures": results})
 

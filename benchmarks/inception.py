@@ -1,6 +1,7 @@
 """Inception-v3's features against torch-fidelity's: seconds per 1,000 images, in turn on the same device.
 
     python benchmarks/inception.py --side 64 --output benchmarks/results/inception-64-cpu.json
+    python benchmarks/inception.py --smoke   # two images, one round; keeps nothing
 
 Both read the same random weights from files (which cost as much as the public ones) and give the last pool's features
 and the logits of uint8 images, resizing included. torch-fidelity's network runs without gradients on all cores.
@@ -61,7 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--pairs", type=int, default=7, help="turns of each")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--smoke", action="store_true", help="two images, one round; keeps nothing")
     options = parser.parse_args(arguments)
+    if options.smoke:
+        options.images, options.batch, options.pairs = 2, 2, 1
     images = np.random.default_rng(1).integers(0, 256, (options.images, options.side, options.side, 3), np.uint8)
     torch.set_num_threads(measure.environment()["cores"])
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         median, low, high = (result[name]["speed_against_torch_fidelity"][key] for key in ("median", "low", "high"))
         rate = result[name]["seconds_per_1000_images"]["median"]
         print(f"{name:32} {rate:6.1f} s for 1,000 images   {median:.2f} × ({low:.2f}–{high:.2f})")
-    if options.output:
+    if options.output and not options.smoke:
         command = shlex.join(["python", "benchmarks/inception.py", *(arguments or sys.argv[1:])])
         print(f"written to {measure.write_result(options.output, command, result)}")
 

@@ -1,6 +1,7 @@
 """Batches of JPEGs streamed by l1jax and by a PyTorch DataLoader: images per second on the host.
 
     python benchmarks/input.py --path faces64.tar.xz --output benchmarks/results/input-cpu.json
+    python benchmarks/input.py --smoke   # on a few images that it makes; keeps nothing
 
 The images lie in a folder of files, and each is decoded to its pixels as bytes, in shuffled batches; nothing is
 augmented, resized or put on a device. The DataLoader's data set opens each file with Pillow and hands on a tensor of
@@ -46,6 +47,14 @@ class Folder(torch.utils.data.Dataset):
         return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
+def few_images(folder: Path) -> None:
+    """Sixteen small JPEGs of noise."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(16):
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{i}.jpg")
+
+
 def unpack(path: str, folder: Path) -> None:
     """The images as files of a folder."""
     files = open_files(path)
@@ -82,17 +91,26 @@ def streams(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="archive or folder of JPEGs")
+    parser.add_argument("--path", help="archive or folder of JPEGs")
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--turn", type=int, default=50, help="batches per turn")
     parser.add_argument("--pairs", type=int, default=10, help="turns of each")
     parser.add_argument("--output", type=Path, help="JSON file for the result")
+    parser.add_argument("--smoke", action="store_true", help="a few images; keeps nothing")
     options = parser.parse_args()
+    if not options.path and not options.smoke:
+        parser.error("`--path` must name an archive or a folder of JPEGs, unless `--smoke` is given.")
+    if options.smoke:
+        options.side, options.channels, options.batch = 8, 1, 4
+        options.turn = options.pairs = 1
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as closing:
         folder, cache = Path(temporary, "images"), Path(temporary, "cache")
-        unpack(options.path, folder)
+        if options.smoke:
+            few_images(folder)
+        else:
+            unpack(options.path, folder)
         peers = streams(folder, cache, options.side, options.channels, options.batch, options.turn, closing)
         seconds = measure.alternate(peers, options.pairs, warmup=2)
     best = min((name for name in seconds if name.startswith("torch")), key=lambda name: np.median(seconds[name]))
@@ -110,7 +128,7 @@ def main() -> None:
         speed, ratio = result[name]["images_per_second"], result[name]["speed_against_best_peer"]
         spread = f"{ratio['low']:.2f}–{ratio['high']:.2f}"
         print(f"{name:32s} {speed['median']:10,.0f} images/s  {ratio['median']:6.2f} × ({spread})")
-    if options.output:
+    if options.output and not options.smoke:
         arguments = ["--path", Path(options.path).name, "--turn", str(options.turn), "--pairs", str(options.pairs)]
         command = shlex.join(["python", "benchmarks/input.py", *arguments])
         print(f"written to {measure.write_result(options.output, command, result)}")

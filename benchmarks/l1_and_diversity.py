@@ -3,6 +3,7 @@
     python benchmarks/l1_and_diversity.py --data digits [--steps N] [--seeds N] [--only NAME …]
     python benchmarks/l1_and_diversity.py --data mnist --path IMAGES  # or faces; grid and ring need no path
     python benchmarks/l1_and_diversity.py --page                      # fills the page alone
+    python benchmarks/l1_and_diversity.py --smoke                     # a few steps; keeps nothing
 
 A run that was stopped goes on with the variants that are missing.
 
@@ -47,6 +48,10 @@ from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import GanState, Task
 
 JUDGED = 5_000  # images, where there are so many
+SMOKE = {
+    "ring": ("dense, stopped early", "RigL, 80 %", "L1, metric prox, 80 %, balanced"),
+    "digits": ("dense",),
+}
 
 
 class Subject(NamedTuple):
@@ -132,8 +137,8 @@ def points(shape: str, steps: int) -> Subject:
     return Subject(changed, examples.reshape(-1, 1, 1, 2), judge, "reverse_kl", "2,500 points of each seed")
 
 
-def fit(variant: Variant, subject: Subject, seeds: int) -> dict[str, list[float]]:
-    """Train all seeds of a variant; every score of each seed."""
+def fit(variant: Variant, subject: Subject, seeds: int, chunk: int) -> dict[str, list[float]]:
+    """Train all seeds of a variant, `chunk` steps in a compiled call; every score of each seed."""
     experiment, build = variant.change(subject.experiment), tasks.build_optimizer
 
     def building(optimizer: Optimizer, *rest: Any) -> optax.GradientTransformation:
@@ -142,16 +147,26 @@ def fit(variant: Variant, subject: Subject, seeds: int) -> dict[str, list[float]
 
     with mock.patch.object(tasks, "build_optimizer", building):
         task = tasks.make_task(experiment, subject.examples.shape[1:])
-    train, states = trainer(task, jnp.asarray(subject.examples), experiment.batch_size), start(task, seeds)
+    examples = jnp.asarray(subject.examples)
+    train = trainer(task, examples, experiment.batch_size, chunk)
+    states = start(task, seeds)
     judge = subject.judge(task)
     looks: list[list[dict[str, float]]] = []
-    for step in range(CHUNK, experiment.steps + 1, CHUNK):
+    for step in range(chunk, experiment.steps + 1, chunk):
         states = train(states, keys(seeds, "training"))
         if variant.early or step == experiment.steps:
             each = [jax.tree.map(lambda leaf, seed=seed: leaf[seed], states) for seed in range(seeds)]
             looks.append([judge(state, seed) for seed, state in enumerate(each)])
     best = [min(own, key=lambda scores: scores[subject.criterion]) for own in zip(*looks, strict=True)]
     return {name: [own[name] for own in best] for name in best[0]}
+
+
+def smoke() -> None:
+    """A few steps of some variants on points, and of the dense network on images."""
+    for data, names in SMOKE.items():
+        subject = subject_of(data, "", steps=4)
+        for name in names:
+            print(data, name, fit(VARIANTS[name], subject, seeds=2, chunk=2))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -163,7 +178,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help="these variants alone")
     parser.add_argument("--output", type=Path, help="default: a file of each data in the results' folder")
     parser.add_argument("--page", action="store_true", help="fill the page's tables and plot from the kept results")
+    parser.add_argument("--smoke", action="store_true", help="a few steps; keeps nothing")
     options = parser.parse_args(arguments)
+    if options.smoke:
+        smoke()
+        return
     if options.page:
         write_page(SUBJECTS)
         return
@@ -177,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.only or VARIANTS:
         if name in done:
             continue
-        done[name] = fit(VARIANTS[name], subject, options.seeds)
+        done[name] = fit(VARIANTS[name], subject, options.seeds, CHUNK)
         print(name, {row: round(float(np.mean(values)), 4) for row, values in done[name].items()}, flush=True)
         ordered = {name: done[name] for name in VARIANTS if name in done}
         flags = [f"--{key} {value}" for key, value in setting.items()] + ["--path IMAGES"] * bool(options.path)

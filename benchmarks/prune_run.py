@@ -2,6 +2,7 @@
 
 Run:      python benchmarks/prune_run.py --run DENSE --step N --like SPARSE --by magnitude --output PRUNED
           python -m l1jax.train --workdir PRUNED …   (with the flags of the dense run)
+          python benchmarks/prune_run.py --smoke     # prunes a run of a few steps, trains on; keeps nothing
 
 As many channels go as it takes to get to the FLOPs of the sparse run's compact generator: by "magnitude" as in
 `compact.py`, or those that "torch-pruning" takes from the same network in PyTorch (`pip install torch-pruning`; its
@@ -10,8 +11,10 @@ average, and stay so: the dense run has `--generator.debias-after N`, which keep
 """
 
 import argparse
+import importlib.util
 import json
 import shutil
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import jax
 import numpy as np
 import peers
 import torch
-from compact import as_trained, flops, share_for, weakest
+from compact import BISECTIONS, as_trained, few_flags, few_steps, flops, share_for, train, weakest
 
 from l1jax.compaction.compacting import Compact, compact
 from l1jax.training.checkpoint import open_checkpoints
@@ -71,34 +74,65 @@ def silence(params: Any, dead: Dead) -> Any:
     return jax.tree.map(lambda leaf, new: jax.device_put(new.astype(leaf.dtype)), params, {**params, **changed})
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True, help="work directory of the dense run")
-    parser.add_argument("--step", type=int, required=True, help="its checkpoint that is pruned")
-    parser.add_argument("--like", type=Path, required=True, help="work directory of the sparse run")
-    parser.add_argument("--by", choices=BY, default="magnitude")
-    parser.add_argument("--output", type=Path, required=True, help="work directory of the pruned run; must be new")
-    options = parser.parse_args(arguments)
-    run, sparse = open_trained(options.run, options.step, print), as_trained(open_trained(options.like, None, print))
-    model, most = as_trained(run), flops(compact(*sparse[:3]))
+def prune_run(dense: Path, step: int, like: Path, by: str, output: Path, bisections: int = BISECTIONS) -> None:
+    """Prune the dense run's checkpoint of this step to the FLOPs of the other run, as a run of its own."""
+    run = open_trained(dense, step, print)
+    sparse = as_trained(open_trained(like, None, print))
+    model = as_trained(run)
+    most = flops(compact(*sparse[:3]))
 
     def prune(share: float) -> Compact:
-        dead = BY[options.by](model, share)
+        dead = BY[by](model, share)
         return compact(model.generator, silence(model.params, dead), model.statistics)
 
-    dead = BY[options.by](model, share_for(prune, most))
-    generator, average = run.state.generator, run.state.average
+    dead = BY[by](model, share_for(prune, most, bisections))
+    generator = run.state.generator
+    average = run.state.average
     state = run.state._replace(
         generator=generator._replace(params=silence(generator.params, dead)),
         average=average._replace(params=silence(average.params, dead)),
     )
-    (options.output / "checkpoints").mkdir(parents=True)
-    shutil.copy(options.run / "config.json", options.output)
-    meta = json.loads((options.run / "checkpoints" / str(run.step) / "meta" / "metadata").read_text())
-    checkpoints = open_checkpoints(options.output, run.experiment, meta["fingerprint"], print)
+    (output / "checkpoints").mkdir(parents=True)
+    shutil.copy(dense / "config.json", output)
+    metadata = dense / "checkpoints" / str(run.step) / "meta" / "metadata"
+    fingerprint = json.loads(metadata.read_text())["fingerprint"]
+    checkpoints = open_checkpoints(output, run.experiment, fingerprint, print)
     checkpoints.save(run.step, state, np.inf)
     checkpoints.close()
     print({name: f"{own.sum()} of {len(own)} channels" for name, own in dead.items()})
+
+
+def smoke() -> None:
+    """Prune a run of two steps in each way that is installed, and train on for two more."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        dense, sparse = few_steps(folder)
+        for by in BY:
+            if by == "torch-pruning" and not importlib.util.find_spec("torch_pruning"):
+                print("torch-pruning is not installed")
+                continue
+            prune_run(dense, 2, sparse, by, folder / by, bisections=1)
+            flags = few_flags(folder / "experiment.py", folder / by, steps=4)
+            assert train([*flags, "--generator.penalty.strength", "1e-9"]) == 0, "the run must go on"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, help="work directory of the dense run")
+    parser.add_argument("--step", type=int, help="its checkpoint that is pruned")
+    parser.add_argument("--like", type=Path, help="work directory of the sparse run")
+    parser.add_argument("--by", choices=BY, default="magnitude")
+    parser.add_argument("--output", type=Path, help="work directory of the pruned run; must be new")
+    parser.add_argument("--smoke", action="store_true", help="a run of a few steps; keeps nothing")
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        smoke()
+        return
+    needed = ("run", "step", "like", "output")
+    missing = [f"--{name}" for name in needed if getattr(options, name) is None]
+    if missing:
+        parser.error(f"{', '.join(missing)} must be given, unless `--smoke` is.")
+    prune_run(options.run, options.step, options.like, options.by, options.output)
 
 
 if __name__ == "__main__":

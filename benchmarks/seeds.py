@@ -22,8 +22,8 @@ def keys(seeds: int, name: str) -> Key[Array, " seeds"]:
     return jnp.stack([stream(seed, name) for seed in range(seeds)])
 
 
-def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int) -> Any:
-    """(states, keys) → states, `CHUNK` steps of every seed; the states are donated.
+def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int, length: int) -> Any:
+    """(states, keys) → states, `length` steps of every seed; the states are donated.
 
     On a CPU one seed after the other, for wider arrays gain nothing there and masks renewed now and then would be
     renewed at every step; elsewhere side by side.
@@ -35,7 +35,7 @@ def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int) -> An
             index = jax.random.randint(jax.random.fold_in(own, 0), (task.draws, batch_size), 0, len(images))
             return task.step(state, Batch(images[index], index, jnp.zeros_like(index)), own)[0], None
 
-        return jax.lax.scan(body, state, length=CHUNK)[0]
+        return jax.lax.scan(body, state, length=length)[0]
 
     def in_turn(*own: PyTree) -> PyTree:
         return jax.lax.map(lambda one: steps(*one), own)

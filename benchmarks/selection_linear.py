@@ -1,6 +1,7 @@
 """Choose the strength of linear models as scikit-learn does, in turn with it, and find supports that are known.
 
-python benchmarks/selection_linear.py     # benchmarks/results/selection_linear-cpu.json, some minutes on 2 cores
+python benchmarks/selection_linear.py           # benchmarks/results/selection_linear-cpu.json, some minutes on 2 cores
+python benchmarks/selection_linear.py --smoke   # small problems, once each; keeps nothing
 """
 
 import argparse
@@ -28,10 +29,10 @@ def wide(rows: int, features: int) -> tuple[np.ndarray, np.ndarray]:
     return x, 3 * x[:, :5].sum(axis=1) + rng.normal(size=rows)
 
 
-def threes_and_eights() -> tuple[np.ndarray, np.ndarray]:
-    """355 of scikit-learn's digits, which five folds divide."""
+def threes_and_eights(count: int = 355) -> tuple[np.ndarray, np.ndarray]:
+    """Some of scikit-learn's digits, a number which five folds divide."""
     x, y = load_digits(return_X_y=True)
-    rows = np.flatnonzero((y == 3) | (y == 8))[:355]
+    rows = np.flatnonzero((y == 3) | (y == 8))[:count]
     return x[rows] / 16, (y[rows] == 8).astype(int)
 
 
@@ -116,8 +117,13 @@ def supports(draws: int = 100) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=5)
-    turns = parser.parse_args().turns
+    parser.add_argument("--smoke", action="store_true", help="small problems, once each; keeps nothing")
+    options = parser.parse_args()
+    turns = options.turns
     warnings.simplefilter("error")
+    if options.smoke:
+        print(lasso(*wide(20, 30), 1, eps=1e-1), logistic(*threes_and_eights(50), 1), supports(draws=1))
+        return
     result = {
         "diabetes, 442 × 10": lasso(*load_diabetes(return_X_y=True), turns),
         "normal, 60 × 200": lasso(*wide(60, 200), turns),

@@ -1,6 +1,7 @@
 """A path of strengths in one program against a run for each: wall time and processor time of the commands.
 
     python benchmarks/strength_path.py --output benchmarks/results/strength_path-cpu.json [--steps 400] [--rounds 3]
+    python benchmarks/strength_path.py --smoke   # two strengths, a few steps; keeps nothing
 
 `python -m l1jax.select` trains all strengths together, judges them and draws its plots; beside it
 `python -m l1jax.train` runs once for each strength, on the same images, for the same steps. The two take turns, each
@@ -93,7 +94,11 @@ def main() -> None:
     parser.add_argument("--strengths", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--configs", nargs="+", default=list(RANGES))
+    parser.add_argument("--smoke", action="store_true", help="two strengths, a few steps; keeps nothing")
     options = parser.parse_args()
+    if options.smoke:
+        options.configs, options.steps = ["digits"], [4]
+        options.strengths, options.rounds = 2, 1
     found = []
     for config in options.configs:
         for steps in options.steps:
@@ -103,7 +108,7 @@ def main() -> None:
                 f"{config}, {steps} steps: {wall:.2f} of the wall time, {processor:.2f} of the processor time",
                 flush=True,
             )
-    if options.output:
+    if options.output and not options.smoke:
         measure.write_result(options.output, shlex.join(["python", *sys.argv]), {"paths": found})
 
 

@@ -1,6 +1,7 @@
 """Group lasso on MNIST: proximal SGD, proximal Adam, RMDA and RAMDA side by side.
 
 Run:      python benchmarks/structured_sparsity.py --data FOLDER [--problem logistic] [--problem cnn]
+          python benchmarks/structured_sparsity.py --smoke   # images of noise; keeps nothing
 
 FOLDER holds the four IDX files of MNIST, gzipped or not. Two problems: logistic regression with one
 group per pixel, and a network of two convolutions and a dense layer with one group per output
@@ -14,7 +15,9 @@ import argparse
 import math
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterable
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -183,7 +186,8 @@ def fit_path(problem: Problem, method: str, epochs: int, train: Split, test: Spl
 
 def tune(problem: Problem, method: str, epochs: int, train: Split) -> tuple[float, list[float]]:
     """The multiple of the learning rate with the lowest loss + penalty on held-out images, and those of all."""
-    kept, held = [tuple(a[part] for a in train) for part in (slice(HELD_OUT, None), slice(HELD_OUT))]
+    held_out = min(HELD_OUT, len(train[0]) // 2)
+    kept, held = [tuple(a[part] for a in train) for part in (slice(held_out, None), slice(held_out))]
     runs = jnp.full(len(MULTIPLES), problem.tuned_at), jnp.array(MULTIPLES)
     fits = fit_path(problem, method, epochs, kept, held, 0, runs)
     objectives = np.nan_to_num(np.asarray(fits.test_loss + fits.penalty, float), nan=np.inf)
@@ -250,20 +254,29 @@ def summary(fits: Fit, epochs: int, exact: Any) -> dict[str, Any]:
     return {name: mean_sd(values) for name, values in record.items()}
 
 
-def compare(name: str, train: Any, test: Any, epochs: int, seeds: int) -> dict[str, Any]:
-    """Tune, train and summarise every method on one problem."""
-    problem = PROBLEMS[name]
+def compare(
+    name: str,
+    problem: Problem,
+    data: tuple[Split, Split],
+    epochs: int,
+    seeds: int,
+    optimum_steps: int,
+    methods: Iterable[str],
+) -> dict[str, Any]:
+    """Tune, train and summarise these methods on one problem, whose data are training and test images."""
+    train, test = data
     strengths = jnp.array(problem.strengths)
     result: dict[str, Any] = {"epochs": epochs, "strengths": problem.strengths, "tuned_at": problem.tuned_at}
     exact: Any = [None] * len(strengths)
     if name == "logistic":
-        solved = jax.tree.map(np.asarray, optimum(OPTIMUM_STEPS, train, test, strengths))
+        solved = jax.tree.map(np.asarray, optimum(optimum_steps, train, test, strengths))
         exact = solved.zeros
         shares = solved._replace(zeros=exact.mean(1))._asdict()
         result["optimum"] = {"zero_groups": shares.pop("zeros").tolist(), **jax.tree.map(np.ndarray.tolist, shares)}
         print(f"{name}: optimum {result['optimum']}", flush=True)
     result["methods"] = {}
-    for method, rate in LEARNING_RATES.items():
+    for method in methods:
+        rate = LEARNING_RATES[method]
         begin = time.perf_counter()
         multiple, tried = tune(problem, method, epochs, train)
         runs = strengths, jnp.full_like(strengths, multiple)
@@ -283,6 +296,26 @@ def compare(name: str, train: Any, test: Any, epochs: int, seeds: int) -> dict[s
     return result
 
 
+def smoke() -> None:
+    """Both problems on images of noise, the network with one method, for the fewest epochs; prints the tables."""
+    rng = np.random.default_rng(0)
+
+    def noise(count: int) -> Split:
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = rng.integers(0, 10, count, np.uint8)
+        return jnp.asarray(images), jnp.asarray(labels)
+
+    data = noise(2_000), noise(1_000)
+    results = {}
+    for name, problem in PROBLEMS.items():
+        small = problem._replace(strengths=problem.strengths[:2])
+        methods = LEARNING_RATES if name == "logistic" else ["RAMDA"]
+        results[name] = compare(name, small, data, STAGES, seeds=1, optimum_steps=2, methods=methods)
+    print(table(results))
+    with tempfile.TemporaryDirectory() as folder:
+        plot(results, Path(folder, "plot.png"))
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data/mnist"), help="folder with the four IDX files")
@@ -291,12 +324,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULTS / f"structured_sparsity-{jax.default_backend()}.json")
     parser.add_argument("--plot", type=Path, help="where to draw accuracy against zero groups, such as plot.png")
+    parser.add_argument("--smoke", action="store_true", help="images of noise; keeps nothing")
     options = parser.parse_args(arguments)
+    if options.smoke:
+        smoke()
+        return
     if options.epochs is not None and options.epochs < STAGES:
         parser.error(f"`--epochs` (={options.epochs}) must be at least {STAGES}, one for each stage.")
     train, test = (tuple(map(jnp.asarray, read_labelled(str(options.data), split))) for split in ("train", "test"))
     results = {
-        name: compare(name, train, test, options.epochs or PROBLEMS[name].epochs, options.seeds)
+        name: compare(
+            name,
+            PROBLEMS[name],
+            (train, test),
+            options.epochs or PROBLEMS[name].epochs,
+            options.seeds,
+            OPTIMUM_STEPS,
+            LEARNING_RATES,
+        )
         for name in options.problem or PROBLEMS
     }
     command = "python benchmarks/structured_sparsity.py " + " ".join(arguments or sys.argv[1:])

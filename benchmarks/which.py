@@ -1,14 +1,15 @@
 """Measure every figure of docs/which.md: what each way of using a penalty converges to, with and without noise.
 
-python benchmarks/which.py          # benchmarks/results/which-cpu.json and the page, some minutes on 2 cores
-python benchmarks/which.py --page   # the page's tables alone, from that file and those of benchmarks/transforms.py
+python benchmarks/which.py           # benchmarks/results/which-cpu.json and the page, some minutes on 2 cores
+python benchmarks/which.py --page    # the page's tables alone, from that file and those of benchmarks/transforms.py
+python benchmarks/which.py --smoke   # a few steps of each; keeps nothing
 """
 
 import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +25,15 @@ from l1jax.penalties import scaled
 RESULT = RESULTS / "which-cpu.json"
 COSTS = [RESULTS / f"transforms-cpu-{tree}.json" for tree in ("dcgan64", "dense100m")]
 PAGE = Path(__file__).parent.parent / "docs" / "which.md"
-STEPS = 20_000  # of the deterministic problems
-NOISY_STEPS = 10_000
-SEEDS = 3
+
+
+class Steps(NamedTuple):
+    """How long and how often the problems are solved."""
+
+    full: int = 20_000  # steps of the deterministic problems
+    noisy: int = 10_000
+    seeds: int = 3  # of the noisy ones, of which the median is kept
+    bisections: int = 10  # for the strength with which the plain prox has the optimum's number of zeros
 
 
 def descend(tx: optax.GradientTransformation, loss: Callable[..., Any], params: Any, keys: Any) -> tuple[Any, Any, Any]:
@@ -67,10 +74,10 @@ def ill_conditioned_lasso() -> tuple[Any, Any, float, float, np.ndarray]:
     return loss, objective, strength, float(np.linalg.norm(x, 2) ** 2 / 200), optimum
 
 
-def fixed_points() -> list[dict[str, Any]]:
+def fixed_points(steps: Steps) -> list[dict[str, Any]]:
     """Where each method ends on the ill-conditioned lasso, full gradients, learning rates decayed."""
     loss, objective, strength, curvature, optimum = ill_conditioned_lasso()
-    penalty, rate = l1jax.l1(strength), optax.exponential_decay(0.1, STEPS, 1e-5)
+    penalty, rate = l1jax.l1(strength), optax.exponential_decay(0.1, steps.full, 1e-5)
     methods = {
         "`chain(add_subgradient, adam)`": optax.chain(l1jax.add_subgradient(penalty), optax.adam(rate)),
         "`chain(adam, proximal)`": optax.chain(optax.adam(rate), l1jax.proximal(penalty, rate)),
@@ -82,7 +89,7 @@ def fixed_points() -> list[dict[str, Any]]:
     }
     rows = []
     for name, tx in methods.items():
-        params, state, _ = descend(tx, loss, jnp.zeros(100), jnp.zeros(STEPS))
+        params, state, _ = descend(tx, loss, jnp.zeros(100), jnp.zeros(steps.full))
         found = np.asarray(l1jax.solution(state, params))
         rows.append(
             {
@@ -97,7 +104,7 @@ def fixed_points() -> list[dict[str, Any]]:
     return rows
 
 
-def momentum() -> list[dict[str, Any]]:
+def momentum(steps: Steps) -> list[dict[str, Any]]:
     """Which strength is in force at the end, read off the gradient: |g| = λ where w ≠ 0."""
     loss, _, strength, curvature, _ = ill_conditioned_lasso()
     penalty, rate = l1jax.l1(strength), 0.1 / curvature
@@ -108,7 +115,7 @@ def momentum() -> list[dict[str, Any]]:
     }
     rows = []
     for name, tx in methods.items():
-        found, *_ = descend(tx, loss, jnp.zeros(100), jnp.zeros(10 * STEPS))
+        found, *_ = descend(tx, loss, jnp.zeros(100), jnp.zeros(10 * steps.full))
         gradient = np.abs(np.asarray(jax.grad(loss)(found)))[np.asarray(found) != 0]
         rows.append(
             {"method": name, "in_force": float(np.median(gradient)) / strength, "zeros": int(jnp.sum(found == 0))}
@@ -130,18 +137,18 @@ def digits() -> tuple[Any, Any]:
     return loss, {"kernel": jnp.zeros((64, 10)), "bias": jnp.zeros(10)}
 
 
-def noise() -> list[dict[str, Any]]:
+def noise(steps: Steps) -> list[dict[str, Any]]:
     """Which zeros each method ends with, and how often they flip, under gradients of 32 examples."""
     loss, start = digits()
     strength = 3e-3
     penalty = l1jax.by_path({"kernel": l1jax.l1(strength)})
-    best, state, _ = descend(l1jax.accelerated(0.3, penalty), lambda p, _: loss(p), start, jnp.zeros(STEPS))
+    best, state, _ = descend(l1jax.accelerated(0.3, penalty), lambda p, _: loss(p), start, jnp.zeros(steps.full))
     best = l1jax.solution(state, best)
     least = float(loss(best) + penalty.value(best))
     zeros = np.asarray(best["kernel"] == 0)
 
     def measure(tx: optax.GradientTransformation, seed: int) -> dict[str, float]:
-        params, state, flips = descend(tx, loss, start, jax.random.split(jax.random.key(seed), NOISY_STEPS))
+        params, state, flips = descend(tx, loss, start, jax.random.split(jax.random.key(seed), steps.noisy))
         found = l1jax.solution(state, params)
         return {
             "zeros": float(jnp.mean(found["kernel"] == 0)),
@@ -150,20 +157,20 @@ def noise() -> list[dict[str, Any]]:
             "excess": (float(loss(found) + penalty.value(found)) - least) / least,
         }
 
-    rate, rising = optax.cosine_decay_schedule(1e-2, NOISY_STEPS), l1jax.rising_momentum
+    rate, rising = optax.cosine_decay_schedule(1e-2, steps.noisy), l1jax.rising_momentum
 
     def plain(factor: float) -> optax.GradientTransformation:
         return optax.chain(optax.adam(rate), l1jax.proximal(scaled(penalty, factor), rate))
 
     low, high = 1.0, 1e3  # the strength with which the plain prox has the optimum's number of zeros
-    for _ in range(10):
+    for _ in range(steps.bisections):
         factor = float(np.sqrt(low * high))
         low, high = (factor, high) if measure(plain(factor), 0)["zeros"] < zeros.mean() else (low, factor)
     methods = {
         "`chain(adam, proximal)`": plain(1.0),
         f"`chain(adam, proximal)`, {factor:.0f} λ": plain(factor),
         "`proximal_sgd`, constant rate": l1jax.proximal_sgd(0.3, penalty),
-        "`proximal_sgd`": l1jax.proximal_sgd(optax.cosine_decay_schedule(0.3, NOISY_STEPS), penalty),
+        "`proximal_sgd`": l1jax.proximal_sgd(optax.cosine_decay_schedule(0.3, steps.noisy), penalty),
         "`proximal_adam`, constant rate": l1jax.proximal_adam(1e-2, penalty),
         "`proximal_adam`": l1jax.proximal_adam(rate, penalty),
         "`regularized_dual_averaging`": l1jax.regularized_dual_averaging(10.0, penalty),
@@ -172,16 +179,16 @@ def noise() -> list[dict[str, Any]]:
     }
     rows = [{"method": "the optimum", "zeros": float(zeros.mean()), "wrong": 0.0, "flips": 0.0, "excess": 0.0}]
     for name, tx in methods.items():
-        runs = [measure(tx, seed) for seed in range(SEEDS)]
+        runs = [measure(tx, seed) for seed in range(steps.seeds)]
         rows.append({"method": name} | {key: float(np.median([run[key] for run in runs])) for key in runs[0]})
     return rows
 
 
-def half_precision() -> list[dict[str, Any]]:
+def half_precision(steps: Steps) -> list[dict[str, Any]]:
     """Zeros after the same training with parameters in float32 and in bfloat16."""
     loss, start = digits()
-    penalty, keys = l1jax.by_path({"kernel": l1jax.l1(3e-3)}), jax.random.split(jax.random.key(0), NOISY_STEPS)
-    tx = l1jax.proximal_adam(optax.cosine_decay_schedule(1e-2, NOISY_STEPS), penalty)
+    penalty, keys = l1jax.by_path({"kernel": l1jax.l1(3e-3)}), jax.random.split(jax.random.key(0), steps.noisy)
+    tx = l1jax.proximal_adam(optax.cosine_decay_schedule(1e-2, steps.noisy), penalty)
     rows = []
     for name in ("float32", "bfloat16"):
         params, *_ = descend(tx, loss, optax.tree.cast(start, name), keys)
@@ -193,6 +200,13 @@ def half_precision() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def measured(steps: Steps) -> dict[str, Any]:
+    """All of the page's figures but the costs."""
+    with jax.enable_x64(True):
+        exact = {"fixed points": fixed_points(steps), "momentum": momentum(steps)}
+    return exact | {"noise": noise(steps), "half precision": half_precision(steps)}
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -267,10 +281,14 @@ def fill(page: str, record: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="fill the page's tables from the kept result")
-    if not parser.parse_args().page:
-        with jax.enable_x64(True):
-            record = {"fixed points": fixed_points(), "momentum": momentum()}
-        record |= {"noise": noise(), "half precision": half_precision()}
+    parser.add_argument("--smoke", action="store_true", help="a few steps of each; keeps nothing")
+    options = parser.parse_args()
+    if options.smoke:
+        record = measured(Steps(4, 4, seeds=1, bisections=1))
+        print(fill(PAGE.read_text(), record))
+        return
+    if not options.page:
+        record = measured(Steps())
         write_result(RESULT, "python benchmarks/which.py", record)
     PAGE.write_text(fill(PAGE.read_text(), json.loads(RESULT.read_text())))
 
