@@ -17,6 +17,7 @@ from l1jax.penalties.groups import layout
 from l1jax.penalties.sparsity import path_name
 
 PenaltyClass = TypeVar("PenaltyClass", bound=type)
+_ONE_STRENGTH = "give one number; what entries weigh beside it goes to `weighted_l1`, and several strengths to `vmap`"
 Number: TypeAlias = Any  # a number or an array; under a tree transformation, whatever that puts in its place
 
 
@@ -62,7 +63,11 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
 
     @functools.wraps(value)
     def tree_value(self: Any, x: PyTree) -> Float[Array, ""]:
-        return total(_leafwise(value, self, x))
+        values = _leafwise(value, self, x)
+        for leaf in jax.tree.leaves(values):
+            if leaf.ndim:
+                raise ValueError(f"`strength` of shape {leaf.shape} must be one number; {_ONE_STRENGTH}.")
+        return total(values)
 
     @functools.wraps(prox)
     def tree_prox(self: Any, x: PyTree, step: PyTree) -> PyTree:
@@ -179,8 +184,14 @@ def absolute(x: Array) -> Array:
     return x * jnp.sign(x)
 
 
-def check_number(name: str, number: Any, above: float = 0.0, strict: bool = False, remedy: str = "") -> None:
-    """Refuse concrete numbers that are not finite and at least (`strict`: greater than) `above`; tracers pass."""
+def check_number(
+    name: str, number: Any, above: float = 0.0, strict: bool = False, remedy: str = "", below: float = math.inf
+) -> None:
+    """Refuse concrete numbers that are not finite and at least (`strict`: greater than) `above`; tracers pass.
+
+    They are looked at in float32, in which they act: 1e39 is infinite there, 1e-50 is 0, and 0.999999999 is 1. Numbers
+    that may be 0 may be as small as they like, which is the same to every digit of the result.
+    """
     if isinstance(number, Tracer):
         return
     if not known(number):
@@ -188,11 +199,25 @@ def check_number(name: str, number: Any, above: float = 0.0, strict: bool = Fals
     numbers = np.asarray(number)
     if numbers.dtype.kind not in "fiub" and not jnp.issubdtype(numbers.dtype, jnp.floating):
         raise ValueError(f"`{name}` (of dtype {numbers.dtype}) must be real numbers.")
-    right = (numbers > above) if strict else (numbers >= above)
-    if not np.all(right & (numbers < math.inf)):
+
+    def fits(x: Any) -> Any:
+        return (x > above if strict else x >= above) & (x < below)
+
+    right = fits(_in_float32(numbers)) & fits(numbers)  # both: −1e-50 is 0 in float32, and negative
+    if not np.all(right):
+        wrong = numbers[~right].flat[0]
         bound = f"greater than {above:g}" if strict else f"at least {above:g}"
-        shown = number if numbers.ndim == 0 else numbers[~(right & (numbers < math.inf))].flat[0]
-        raise ValueError(f"`{name}` (={shown}) must be finite and {bound}{remedy and '; '}{remedy}.")
+        required = f"finite and {bound}" if below == math.inf else f"{bound} and below {below:g}"
+        where = " in float32" if fits(wrong) else ""
+        shown = number if numbers.ndim == 0 else wrong
+        raise ValueError(f"`{name}` (={shown}) must be {required}{where}{remedy and '; '}{remedy}.")
+
+
+def _in_float32(numbers: np.ndarray) -> np.ndarray:
+    """The numbers rounded to float32; what is below its smallest normal number is 0, as processors have it."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = numbers.astype(np.float32)
+    return np.where(np.abs(rounded) < np.finfo(np.float32).tiny, np.float32(0), rounded)
 
 
 def known(number: Any) -> TypeGuard[float]:
@@ -237,7 +262,12 @@ def check_shape(penalty: Any, shape: tuple[int, ...], path: str) -> None:
         shape, path = tuple(1 if axis in axes else n for axis, n in enumerate(laid_out)), f"the groups of {path}"
     for name, strength in vars(penalty).items():
         if name.endswith("strength"):
-            check_broadcasts(name, strength, shape, path, "give one number; under `vmap` it may be an array")
+            check_broadcasts(name, strength, shape, path, _ONE_STRENGTH)
+
+
+def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf holds numbers of floating point, real or complex: no integers, booleans, keys or float0."""
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 def check_broadcasts(name: str, array: ArrayLike, shape: tuple[int, ...], path: str, remedy: str) -> None:

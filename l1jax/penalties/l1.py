@@ -25,9 +25,10 @@ def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float
     >>> l1jax.soft_threshold(jnp.array([-3.0, 0.5, 2.0]), 1.0)
     Array([-2.,  0.,  1.], dtype=float32)
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    dtype = jnp.result_type(x)
+    wide = jnp.asarray(x, jnp.promote_types(dtype, jnp.float32))
     shrunk = wide - jnp.copysign(threshold, wide)
-    return jnp.where(jnp.abs(wide) <= threshold, 0, shrunk).astype(x.dtype)
+    return jnp.where(jnp.abs(wide) <= threshold, 0, shrunk).astype(dtype)
 
 
 def l1_distance(x: Array, grad: Array, strength: Array) -> Array:

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from l1jax.penalties import Penalty
+from l1jax.transforms.floats import on_floats
 from l1jax.transforms.leaves import at, check_rate, copied, matched, prox_updates, wide
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
@@ -84,4 +85,4 @@ def accelerated(
             solution=solution,
         )
 
-    return optax.GradientTransformation(init, update)
+    return on_floats(optax.GradientTransformation(init, update), strength.check)
