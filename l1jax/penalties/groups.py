@@ -85,6 +85,9 @@ def kernel_blocks(shape: tuple[int, ...]) -> Blocks:
     Axes in front of them are 1 long in a block, so `(16, 16)` cuts every spatial position of a Conv
     kernel into blocks of its own, and `(-1, -1, 16, 16)` makes no difference between positions.
 
+    On a mesh of explicit axes each device should have whole blocks, or one block all devices: then nothing
+    but sums is exchanged. Otherwise every device computes with the whole of that axis.
+
     Args:
         shape: the lengths of a block, each ≥ 1 or −1; they must divide the kernel's.
 

@@ -10,14 +10,14 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from l1jax.penalties.base import Number, absolute, along, check_broadcasts, check_number, check_strength, on_trees
 
 
-def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float[Array, "*shape"]:
+def soft_threshold(x: ArrayLike, threshold: ArrayLike) -> Float[Array, "..."]:
     """Shrink towards zero by `threshold`: sign(x)·(|x| − threshold)₊, the prox of threshold·|x|.
 
     A compare and a select, the cheapest form, which gives exact +0.0 and never −0.0. Half-precision
     entries are computed in float32 and rounded once.
 
     Args:
-        x: an array of floating point.
+        x: an array or a number of floating point.
         threshold: at least 0, one number or an array that broadcasts to x.
 
     Source: Donoho and Johnstone, Biometrika 81 (1994).

@@ -41,8 +41,8 @@ def accelerated(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`.
 
     Source: Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009), section 4; restart: O'Donoghue and
     Candès, Found. Comput. Math. 15 (2015), section 3.2.

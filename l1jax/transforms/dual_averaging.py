@@ -44,8 +44,8 @@ def regularized_dual_averaging(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`.
 
     Source: Xiao, Dual averaging methods for regularized stochastic learning and online optimization,
     JMLR 11 (2010), algorithm 1 and section 3.1, centred at the start W⁰.
@@ -95,8 +95,9 @@ def rmda(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`; for a momentum outside (0, 1] and for restarts that do not rise.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`; for a momentum outside (0, 1] and
+            for restarts that do not rise.
 
     Source: Huang and Lee, Training structured neural networks through manifold identification and
     variance reduction, ICLR 2022, algorithm 1.

@@ -218,7 +218,7 @@ def _part(state: optax.OptState, kind: str, *fields: str) -> Any:
     if len(found) != 1:
         raise ValueError(
             f"`state` (={type(state).__name__}) must hold exactly one part with the fields {list(fields)}, not "
-            f"{len(found)}: give `inner` and `preconditioner` of the same optimiser{_hint(state)}."
+            f"{len(found)}: give `inner` and `preconditioner` of the same optimiser{'' if found else _hint(state)}."
         )
     return found[0][0]
 

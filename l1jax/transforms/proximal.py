@@ -54,8 +54,8 @@ def proximal(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`.
 
     Source: Parikh and Boyd, Proximal Algorithms (2014), section 4.2.
 
@@ -120,9 +120,10 @@ def preconditioned_proximal(
 
     Raises:
         ValueError: if `penalty` is none or `learning_rate` negative or not finite; from `init` if a
-            `by_path` pattern does not fit the parameters, if the type of the inner state shows that the
-            preconditioner is another optimiser's (`l1jax.preconditioners` says what it cannot show), or if
-            it has no denominator for some leaf; from `update` without `params`.
+            `by_path` pattern does not fit the parameters, a penalised leaf is not of floating point, the
+            type of the inner state shows that the preconditioner is another optimiser's (what it cannot
+            show is listed in `l1jax.preconditioners`), or that has no denominator for some leaf; from
+            `update` without `params`.
 
     Source: Yun, Lozano, Yang: Adaptive proximal gradient methods, NeurIPS 2021, algorithm 1.
 

@@ -30,8 +30,8 @@ def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientT
         scale: moves the strength: a schedule, or a transformation such as `reweight`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`.
 
     Source: Shor, Minimization Methods for Non-Differentiable Functions (1985), chapter 2.
 
