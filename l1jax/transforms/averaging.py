@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Int, PyTree
 
 from l1jax.penalties import check_number
 from l1jax.penalties.base import is_inexact
+from l1jax.transforms.floats import is_number
 from l1jax.transforms.leaves import at, copied, required, wide
 
 
@@ -86,6 +87,4 @@ def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
 
 def _moved(p: Any, u: Any) -> Any:
     """The parameter after the update; one that is not of floating point may have a gradient of float0."""
-    if jnp.result_type(u) == jax.dtypes.float0:
-        return p
-    return optax.apply_updates(p, u)
+    return optax.apply_updates(p, u) if is_number(u) else p

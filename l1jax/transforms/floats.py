@@ -45,11 +45,16 @@ def on_floats(
 
 def as_array(leaf: Any) -> Any:
     """A number or an array of NumPy or Python as a JAX array; anything else as it is."""
-    is_number = isinstance(leaf, int | float | complex | np.ndarray | np.generic)
-    if not is_number or jnp.result_type(leaf) == jax.dtypes.float0:
+    if not isinstance(leaf, int | float | complex | np.ndarray | np.generic) or not is_number(leaf):
         return leaf
     array = jnp.asarray(leaf)
     return array.astype(array.dtype)  # no weak type, which a state restored from a checkpoint never has
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether a leaf holds numbers or booleans: no keys and no float0."""
+    dtype = jnp.result_type(leaf)
+    return jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
 
 
 def _seen(tree: PyTree, params: PyTree) -> PyTree:
@@ -92,5 +97,4 @@ def _like(u: Array, given: Any) -> Array:
 
 def _no_update(p: Any, given: Any) -> Any:
     """Zero, in the dtype of a parameter that is a number."""
-    is_key = jnp.issubdtype(jnp.result_type(p), jax.dtypes.extended)
-    return given if is_key else jnp.zeros(jnp.shape(p), jnp.result_type(p))
+    return jnp.zeros(jnp.shape(p), jnp.result_type(p)) if is_number(p) else given

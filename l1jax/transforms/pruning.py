@@ -154,7 +154,7 @@ def mask_leaves(params: PyTree, pattern: str) -> PyTree:
     return jax.tree.map(lambda p, chosen: jnp.ones_like(p, bool) if chosen else None, params, floating(params, pattern))
 
 
-def zero_outside(mask: Array | None, u: Array, p: Array) -> Array:
+def zero_outside(mask: Array | None, u: Any, p: Any) -> Any:
     """The update that leaves exact zeros outside the mask."""
     return u if mask is None else jnp.where(mask, u, -jnp.asarray(p, jnp.result_type(u)))
 
