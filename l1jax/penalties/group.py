@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, absolute, check_strength, distances, on_trees
+from l1jax.penalties.base import Number, absolute, distances, on_trees
 from l1jax.penalties.groups import Groups, as_groups, from_layout, lay_out, layout, to_layout
 from l1jax.penalties.l1 import L1, soft_threshold
+from l1jax.penalties.numbers import check_strength
 
 
 def group_norm(x: Array, axes: tuple[int, ...]) -> Array:

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, on_trees
 from l1jax.penalties.concave import mcp_prox
 from l1jax.penalties.group import GroupL1, group_distance, group_norm, group_prox, group_weight
 from l1jax.penalties.groups import Groups, as_groups, from_layout, lay_out, layout, to_layout
+from l1jax.penalties.numbers import check_number, check_strength
 
 
 @on_trees

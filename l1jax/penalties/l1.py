@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax.penalties.base import Number, absolute, along, check_broadcasts, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, along, check_broadcasts, on_trees
+from l1jax.penalties.numbers import check_number, check_strength
 
 
 def soft_threshold(x: ArrayLike, threshold: ArrayLike) -> Float[Array, "..."]:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, on_trees
 from l1jax.penalties.groups import Groups, Whole
+from l1jax.penalties.numbers import check_number, check_strength
 
 
 def water_level(v: Array, weights: Array, volume: Array, base: Array | float = 0.0) -> Array:

@@ -25,14 +25,14 @@ from jaxtyping import Array, ArrayLike, PyTree
 Preconditioner = Callable[[optax.OptState], PyTree]
 
 _FOR_TYPE = {  # of optax's states: what reads the metric from them
-    "ScaleByAdamState": "adam() or, for optax.yogi, yogi()",
-    "ScaleByAmsgradState": "amsgrad()",
-    "ScaleByBeliefState": "adabelief()",
-    "ScaleByRmsState": "rmsprop()",
-    "ScaleByRmsWithCountState": "rmsprop(bias_correction=True)",
-    "ScaleByRStdDevState": "rmsprop(centered=True)",
-    "ScaleByRStdDevWithCountState": "rmsprop(centered=True, bias_correction=True)",
-    "ScaleByRssState": "adagrad()",
+    "ScaleByAdamState": "`preconditioners.adam()`, or `preconditioners.yogi()` after `optax.yogi`",
+    "ScaleByAmsgradState": "`preconditioners.amsgrad()`",
+    "ScaleByBeliefState": "`preconditioners.adabelief()`",
+    "ScaleByRmsState": "`preconditioners.rmsprop()`",
+    "ScaleByRmsWithCountState": "`preconditioners.rmsprop(bias_correction=True)`",
+    "ScaleByRStdDevState": "`preconditioners.rmsprop(centered=True)`",
+    "ScaleByRStdDevWithCountState": "`preconditioners.rmsprop(centered=True, bias_correction=True)`",
+    "ScaleByRssState": "`preconditioners.adagrad()`",
 }
 _TRANSPARENT = (  # optax's wrappers that hand on the update of what they wrap, or none at all
     "ApplyIfFiniteState",
@@ -204,17 +204,14 @@ def _part(state: optax.OptState, kind: str, *fields: str) -> Any:
     found = _parts(state, fields, [])
     for part, wrappers in found:
         name = type(part).__name__
-        if _is_optax(part) and name != kind:
-            remedy = f"give `preconditioners.{_FOR_TYPE[name]}`" if name in _FOR_TYPE else "there is none for it"
-            raise ValueError(
-                f"`state` holds {name}, but this preconditioner is for optax's {kind}, as `preconditioners."
-                f"{_FOR_TYPE[kind]}`; {remedy}."
-            )
         if wrappers:
             raise ValueError(
                 f"`state` holds {name} inside {wrappers[0]}, which makes another update of it than its optimiser; "
                 "there is no preconditioner for it: use the optimiser that it wraps."
             )
+        if _is_optax(part) and name != kind:
+            remedy = f"give {_FOR_TYPE[name]}" if name in _FOR_TYPE else "there is none for it"
+            raise ValueError(f"`state` holds {name}, but this preconditioner is for {kind}; {remedy}.")
     if len(found) != 1:
         raise ValueError(
             f"`state` (={type(state).__name__}) must hold exactly one part with the fields {list(fields)}, not "
@@ -240,7 +237,7 @@ def _hint(state: optax.OptState) -> str:
         return type(node).__name__ in _FOR_TYPE
 
     names = {type(node).__name__ for node in jax.tree.leaves(state, is_leaf=is_known) if is_known(node)}
-    return "".join(f", such as `preconditioners.{_FOR_TYPE[name]}` for {name}" for name in sorted(names))
+    return "".join(f", such as {_FOR_TYPE[name]} for {name}" for name in sorted(names))
 
 
 def _is_optax(node: Any) -> bool:

@@ -194,7 +194,7 @@ def _masked(
         mask = jax.lax.cond(
             renew,
             lambda: map_masked(
-                lambda m, _, p, u: choose(optax.apply_updates(p, u), m, state.count),
+                lambda m, _, p, u: choose(jnp.asarray(optax.apply_updates(p, u)), m, state.count),
                 state.mask,
                 state.mask,
                 params,

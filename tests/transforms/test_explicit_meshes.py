@@ -14,9 +14,9 @@ import l1jax
 BLOCKS = l1jax.kernel_blocks((2, 2))
 ADAM = {
     "blocks": (l1jax.group_l1(0.4, BLOCKS), False),
-    "one step per block": (l1jax.group_l1(0.4, BLOCKS), True),
-    "entries and blocks": (l1jax.sum_of(l1jax.l1(0.1), l1jax.group_l1(0.4, BLOCKS), l1jax.l2(0.1)), True),
-    "group MCP": (l1jax.group_mcp(0.4, 3.0, BLOCKS), True),
+    "one step per block": (l1jax.group_l1(2.0, BLOCKS), True),
+    "entries and blocks": (l1jax.sum_of(l1jax.l1(0.1), l1jax.group_l1(2.0, BLOCKS), l1jax.l2(0.1)), True),
+    "group MCP": (l1jax.group_mcp(2.0, 3.0, BLOCKS), True),
     "maximum norm": (l1jax.linf(9.0), False),
     "L1 ball": (l1jax.l1_ball(20.0), False),
 }
@@ -56,6 +56,7 @@ def test_same_zeros_as_on_one_device_and_no_kernel_is_gathered(name):
         np.testing.assert_array_equal(leaf == 0, expected[key] == 0)
         assert leaf.sharding.is_equivalent_to(shardings[key], 2)
     assert any(jnp.any(leaf == 0) for leaf in found.values()) or name == "maximum norm"
+    assert all(jnp.any(leaf != 0) for leaf in found.values())
     for leaf in jax.tree.leaves((state, new)):
         if leaf.ndim == 2:
             assert leaf.sharding.is_equivalent_to(shardings["rows" if leaf.shape[0] == 32 else "columns"], 2)

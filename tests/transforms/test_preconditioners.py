@@ -97,9 +97,9 @@ def test_metric_is_found_inside_wrappers(name):
         (optax.novograd(1.0), preconditioners.adam(), "holds ScaleByNovogradState, .* there is none for it"),
         (optax.sm3(1.0), preconditioners.rmsprop(), "holds ScaleBySM3State, .* there is none for it"),
         (optax.adabelief(1.0), preconditioners.adam(), r"holds ScaleByBeliefState, .* `preconditioners.adabelief\(\)`"),
-        (optax.adam(1.0), preconditioners.adabelief(), r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)"),
+        (optax.adam(1.0), preconditioners.adabelief(), r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)`"),
         (optax.amsgrad(1.0), preconditioners.adam(), r"holds ScaleByAmsgradState, .* `preconditioners.amsgrad\(\)`"),
-        (optax.adam(1.0), preconditioners.rmsprop(), r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)"),
+        (optax.adam(1.0), preconditioners.rmsprop(), r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)`"),
         (
             optax.rmsprop(1.0, centered=True),
             preconditioners.rmsprop(),
@@ -113,7 +113,7 @@ def test_metric_is_found_inside_wrappers(name):
         (
             optax.contrib.schedule_free_adamw(1.0),
             preconditioners.adam(),
-            "holds ScaleBy.*State inside ScheduleFreeState|holds ScaleByRmsState, but",
+            "holds ScaleByRmsWithCountState inside ScheduleFreeState, which makes another update",
         ),
         (
             optax.contrib.schedule_free(optax.adam(1.0), 1.0),
@@ -136,7 +136,7 @@ def test_leaves_that_another_optimiser_moves_are_named():
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
     for inner in (optax.contrib.muon(0.1), optax.masked(optax.adam(0.1), {"kernel": False, "bias": True})):
         tx = l1jax.preconditioned_proximal(inner, preconditioners.adam(), l1jax.l1(0.1), 0.1)
-        with pytest.raises(ValueError, match=r"no denominator for each entry of \['kernel'\]: `inner` moves .* muon"):
+        with pytest.raises(ValueError, match=r"no denominator for each entry of \['kernel'\]: `inner` moves .*muon"):
             tx.init(params)
 
 
