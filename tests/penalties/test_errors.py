@@ -241,7 +241,8 @@ def test_by_path_leaves_the_others_free_whatever_their_dtype():
     np.testing.assert_allclose(penalty.distance(FLOATS, grads), 0.25 * np.sqrt(6), rtol=1e-6)  # the bias's gradient
     assert penalty.value({}) == 0
     grads = jax.grad(lambda params: jnp.sum(params["params"]["hidden"]["bias"]), allow_int=True)(PARAMS)
-    np.testing.assert_allclose(penalty.distance(PARAMS, grads), np.sqrt(6), rtol=1e-6)  # the counter has no gradient
+    expected = np.sqrt(6 + 24 / 16)  # 1 at each bias, ¼ at each entry of the kernel; the counter has no gradient
+    np.testing.assert_allclose(penalty.distance(PARAMS, grads), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("part", [l1jax.l1(1.0), l1jax.group_l1(1.0, 0), l1jax.linf(1.0)])
