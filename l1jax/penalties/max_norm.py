@@ -13,6 +13,7 @@ from l1jax.penalties.groups import Groups, Whole
 from l1jax.penalties.numbers import check_number, check_strength
 
 
+@jax.jit  # compiled once for each shape where it is called outside any other program
 def water_level(v: Array, weights: Array, volume: Array, base: Array | float = 0.0) -> Array:
     """The level θ at which Σ wᵢ(vᵢ − θ)₊ = volume + base·θ, for weights ≥ 0 that are not all zero.
 

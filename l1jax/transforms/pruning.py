@@ -1,5 +1,6 @@
 """Baselines to compare L1 with: magnitude pruning and N:M masks, without any hook in the train loop."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -108,6 +109,7 @@ def n_of_m(
     return _masked(choose, every, begin, pattern)
 
 
+@functools.partial(jax.jit, static_argnames="axes")
 def largest(
     score: Float[Array, "*shape"], count: Int[Array, ""], axes: tuple[int, ...] | None = None
 ) -> Bool[Array, "*shape"]:

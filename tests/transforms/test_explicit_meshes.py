@@ -43,12 +43,12 @@ def test_same_zeros_as_on_one_device_and_no_kernel_is_gathered(name):
             params = optax.apply_updates(params, updates)
         return params, state
 
-    expected, _ = jax.jit(run)(PARAMS, tx.init(PARAMS), grads)
+    expected, _ = jax.jit(run)(PARAMS, jax.jit(tx.init)(PARAMS), grads)
     mesh = jax.make_mesh((8,), ("model",), axis_types=(AxisType.Explicit,))
     shardings = {key: NamedSharding(mesh, spec) for key, spec in SPECS.items()}
     with jax.set_mesh(mesh):
         params = jax.device_put(PARAMS, shardings)
-        state = tx.init(params)
+        state = jax.jit(tx.init)(params)
         program = jax.jit(run).lower(params, state, [jax.device_put(g, shardings) for g in grads]).compile()
         found, new = program(params, state, [jax.device_put(g, shardings) for g in grads])
     for key, leaf in found.items():
