@@ -103,6 +103,13 @@ def test_every_dataclass_and_field_is_documented():
         ("generator.eps", float("inf"), "`generator.eps` (=inf) must be finite"),
         ("generator.eps", 10**400, "`generator.eps` (=inf) must be finite"),
         ("generator.penalty.strength", -1e-9, "`generator.penalty.strength` (=-1e-09) must be finite, at least 0"),
+        (
+            "generator.penalty.strength",
+            1e39,
+            "`generator.penalty.strength` (=1e+39) must be finite, at least 0 in float",
+        ),
+        ("generator.learning_rate", 1e300, "`generator.learning_rate` (=1e+300) must be finite, at least 0 in float32"),
+        ("generator.b2", 1 - 1e-9, "`generator.b2` (=0.999999999) must be finite, at least 0 and below 1 in float32"),
         ("generator.penalty", 1e-4, "`generator.penalty` (=0.0001) must be of type L1"),
         ("discriminator.penalised", "(", "`discriminator.penalised` (='(') must be a regular expression: missing )"),
     ],

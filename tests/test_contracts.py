@@ -55,6 +55,59 @@ def test_keeps_tree_shapes_and_dtypes_and_compiles_once_with_donated_arguments(n
     assert step._cache_size() == 1
 
 
+OPTAX_FIRST = {"add_subgradient", "proximal"}  # a link of a chain, whose other link is optax's and refuses float0
+
+
+@every_case
+def test_other_leaves_stay_and_numpy_and_python_numbers_are_arrays(name):
+    tx = CASES[name].make()
+    others = {"step": jnp.int32(3), "flag": jnp.array(True), "seed": jnp.uint32(7)}
+    no_gradient = jax.tree.map(jnp.zeros_like, others)
+    if CASES[name].penalised and name not in OPTAX_FIRST:  # float0
+        no_gradient = jax.grad(lambda params: jnp.zeros([]), allow_int=True)(others)
+    params = jax.tree.map(np.asarray, tree(0)) | others | {"number": 1.5, "scalar": np.float64(-0.5)}
+    grads = [
+        jax.tree.map(np.asarray, tree(seed)) | no_gradient | {"number": 0.5, "scalar": np.float64(0.25)}
+        for seed in (1, 2)
+    ]
+    found, state = steps(tx, params, grads)
+    for key, value in others.items():
+        assert found[key] == value
+        assert found[key].dtype == value.dtype
+    assert jnp.isfinite(found["number"])
+    assert found["number"] != 1.5
+    assert found["scalar"] != -0.5
+    if name != "accelerated":  # whose momentum depends on all leaves
+        same({key: found[key] for key in ("dense", "norm")}, alone(name)[0])
+    answer = l1jax.solution(state, found)
+    assert answer["step"] == 3
+    if name != "proximal":  # whose optax.adam has moments of a weak type for a Python number
+        assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "proximal"])  # optax.adam's divides by zero
+def test_float16_is_computed_in_float32(name):
+    half = tree(0, jnp.float16)
+    grads = jax.tree.map(lambda g: (1e-4 * g).astype(jnp.float16), tree(1))
+    found, _ = steps(CASES[name].make(), half, [grads])
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (half, grads))
+    expected, _ = steps(CASES[name].make(), wide[0], [wide[1]])
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == jnp.float16
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+@every_case
+def test_leaves_without_entries_or_axes_and_trees_without_leaves(name):
+    empty = {"dense": {"kernel": jnp.zeros((0, 4)), "bias": jnp.ones(())}, "none": None}
+    for params in (empty, {}, {"none": None}):
+        found, _ = steps(CASES[name].make(), params, [params, params])
+        assert jax.tree.structure(found) == jax.tree.structure(params)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+            assert a.shape == b.shape
+            assert jnp.all(jnp.isfinite(a))
+
+
 @every_case
 def test_init_works_on_shapes_alone(name):
     tx, params = CASES[name].make(), tree(0)
@@ -180,10 +233,7 @@ def test_eight_devices_agree_with_one(name):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a == 0, b == 0), eight[0][0], one[0][0])
 
 
-SORTING = {"magnitude_pruning", "n_of_m", "rigl"}  # of whole leaves, which explicit meshes leave to the user
-
-
-@pytest.mark.parametrize("name", [name for name in CASES if name not in SORTING])
+@every_case
 def test_keeps_the_sharding_of_the_parameters(name):
     mesh = jax.make_mesh((8,), ("model",), axis_types=(AxisType.Explicit,))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import struct
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -113,10 +114,7 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
         value = float(value) if abs(value) < 2**1023 else math.inf
     _require(type(value) is hint, path, value, f"of type {hint.__name__}")
     if "bounds" in metadata:
-        low, high, strict = metadata["bounds"]
-        inside = (hint is int or math.isfinite(value)) and low <= value and (value < high if strict else value <= high)
-        upper = f" and {'below' if strict else 'at most'} {high}" if high < math.inf else ""
-        _require(inside, path, value, f"finite, at least {low}{upper}" if hint is float else f"at least {low}{upper}")
+        _require_bounds(hint, value, path, *metadata["bounds"])
     if metadata.get("regex"):
         try:
             re.compile(str(value))
@@ -148,6 +146,25 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
 def _require(holds: bool, path: str, value: Any, requirement: str) -> None:
     if not holds:
         raise InputError(f"`{path}` (={value!r}) must be {requirement}.")
+
+
+def _require_bounds(hint: Any, value: Any, path: str, low: float, high: float, strict: bool) -> None:
+    """Require low ≤ value ≤ high, or value < high; numbers that are not whole act in float32, so there too."""
+
+    def inside(number: Any) -> bool:
+        below = number < high if strict else number <= high
+        return low <= number and below and (hint is int or math.isfinite(number))
+
+    upper = f" and {'below' if strict else 'at most'} {high}" if high < math.inf else ""
+    requirement = f"finite, at least {low}{upper}" if hint is float else f"at least {low}{upper}"
+    _require(inside(value), path, value, requirement)
+    if hint is float:
+        try:
+            rounded = struct.unpack("f", struct.pack("f", value))[0]
+        except OverflowError:
+            rounded = math.inf
+        too_large = not math.isfinite(rounded) or (strict and rounded >= high)
+        _require(not too_large, path, value, f"{requirement} in float32")
 
 
 def _dot(path: str, name: str) -> str:

@@ -1,6 +1,6 @@
 """What to penalise: value, proximal operator, subgradient and distance to optimality of each penalty."""
 
-from l1jax.penalties.base import Penalty, check_number, check_penalty, convex_part, known, leaf_penalties, scaled
+from l1jax.penalties.base import Penalty, check_penalty, convex_part, leaf_penalties, scaled
 from l1jax.penalties.by_path import ByPath, by_path
 from l1jax.penalties.concave import LogSum, Mcp, Scad, log_sum, mcp, scad
 from l1jax.penalties.group import GroupL1, SparseGroupL1, group_l1, sparse_group_l1
@@ -22,6 +22,7 @@ from l1jax.penalties.l1 import (
 )
 from l1jax.penalties.largest_strength import first_strength, largest_strength
 from l1jax.penalties.max_norm import L1Ball, Linf, l1_ball, linf
+from l1jax.penalties.numbers import check_number, known
 from l1jax.penalties.sparsity import Sparsity, path_name, selected, sparsity
 from l1jax.penalties.sum_of import SumOf, in_layout, sum_of
 from l1jax.penalties.zero_groups import zero_groups

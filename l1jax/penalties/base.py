@@ -3,20 +3,18 @@
 import dataclasses
 import functools
 import inspect
-import math
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from l1jax.penalties.groups import layout
 from l1jax.penalties.sparsity import path_name
 
 PenaltyClass = TypeVar("PenaltyClass", bound=type)
+_ONE_STRENGTH = "give one number; what entries weigh beside it goes to `weighted_l1`, and several strengths to `vmap`"
 Number: TypeAlias = Any  # a number or an array; under a tree transformation, whatever that puts in its place
 
 
@@ -62,7 +60,11 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
 
     @functools.wraps(value)
     def tree_value(self: Any, x: PyTree) -> Float[Array, ""]:
-        return total(_leafwise(value, self, x))
+        values = _leafwise(value, self, x)
+        for leaf in jax.tree.leaves(values):
+            if leaf.ndim:
+                raise ValueError(f"`strength` of shape {leaf.shape} must be one number; {_ONE_STRENGTH}.")
+        return total(values)
 
     @functools.wraps(prox)
     def tree_prox(self: Any, x: PyTree, step: PyTree) -> PyTree:
@@ -179,37 +181,6 @@ def absolute(x: Array) -> Array:
     return x * jnp.sign(x)
 
 
-def check_number(name: str, number: Any, above: float = 0.0, strict: bool = False, remedy: str = "") -> None:
-    """Refuse concrete numbers that are not finite and at least (`strict`: greater than) `above`; tracers pass."""
-    if isinstance(number, Tracer):
-        return
-    if not known(number):
-        raise ValueError(f"`{name}` (={number!r}) must be a number or an array of numbers.")
-    numbers = np.asarray(number)
-    if numbers.dtype.kind not in "fiub" and not jnp.issubdtype(numbers.dtype, jnp.floating):
-        raise ValueError(f"`{name}` (of dtype {numbers.dtype}) must be real numbers.")
-    right = (numbers > above) if strict else (numbers >= above)
-    if not np.all(right & (numbers < math.inf)):
-        bound = f"greater than {above:g}" if strict else f"at least {above:g}"
-        shown = number if numbers.ndim == 0 else numbers[~(right & (numbers < math.inf))].flat[0]
-        raise ValueError(f"`{name}` (={shown}) must be finite and {bound}{remedy and '; '}{remedy}.")
-
-
-def known(number: Any) -> TypeGuard[float]:
-    """Whether it is one concrete number, which can be checked: no schedule and no tracer."""
-    return isinstance(number, int | float | np.generic | np.ndarray | Array) and not isinstance(number, Tracer)
-
-
-def check_strength(name: str, strength: Any) -> None:
-    """Refuse a concrete strength that is not finite and non-negative; tracers pass."""
-    if callable(strength):
-        raise ValueError(
-            f"`{name}` (={strength!r}) must be a number; give a schedule to the transformation, as `scale=`, and the "
-            "number that it multiplies here."
-        )
-    check_number(name, strength, remedy="0 switches the penalty off")
-
-
 def check_penalty(name: str, penalty: Any) -> None:
     """Refuse what has not the four functions of a penalty."""
     if not isinstance(penalty, Penalty):
@@ -237,7 +208,12 @@ def check_shape(penalty: Any, shape: tuple[int, ...], path: str) -> None:
         shape, path = tuple(1 if axis in axes else n for axis, n in enumerate(laid_out)), f"the groups of {path}"
     for name, strength in vars(penalty).items():
         if name.endswith("strength"):
-            check_broadcasts(name, strength, shape, path, "give one number; under `vmap` it may be an array")
+            check_broadcasts(name, strength, shape, path, _ONE_STRENGTH)
+
+
+def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf holds numbers of floating point, real or complex: no integers, booleans, keys or float0."""
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 def check_broadcasts(name: str, array: ArrayLike, shape: tuple[int, ...], path: str, remedy: str) -> None:

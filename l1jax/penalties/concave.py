@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, on_trees
 from l1jax.penalties.l1 import L1, l1_distance
+from l1jax.penalties.numbers import check_number, check_strength
 
 
 def mcp_prox(size: Array, step: Array, strength: Array, gamma: Array) -> Array:

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, absolute, check_strength, distances, on_trees
-from l1jax.penalties.groups import Groups, as_groups, lay_out, layout
+from l1jax.penalties.base import Number, absolute, distances, on_trees
+from l1jax.penalties.groups import Groups, as_groups, from_layout, lay_out, layout, to_layout
 from l1jax.penalties.l1 import L1, soft_threshold
+from l1jax.penalties.numbers import check_strength
 
 
 def group_norm(x: Array, axes: tuple[int, ...]) -> Array:
@@ -113,13 +114,13 @@ class GroupL1:
     def value(self, x: Array) -> Array:
         """λ Σ_g √n_g ‖x_g‖."""
         shape, axes = layout(self.axis, x.shape)
-        return jnp.sum(group_weight(self.strength, shape, axes) * group_norm(x.reshape(shape), axes))
+        return jnp.sum(group_weight(self.strength, shape, axes) * group_norm(to_layout(x, shape), axes))
 
     def prox(self, x: Array, step: Array) -> Array:
         """`group_prox` with the thresholds step·λ√n_g."""
         shape, axes = layout(self.axis, x.shape)
         threshold = lay_out(step, x.shape, shape) * group_weight(self.strength, shape, axes)
-        return group_prox(x.reshape(shape), threshold, axes).reshape(x.shape)
+        return from_layout(group_prox(to_layout(x, shape), threshold, axes), x)
 
     def shrinkage(self, x: Array, step: Array) -> Array:
         """What `prox` multiplies each group by, where the groups are whole axes and each has one step."""
@@ -129,10 +130,10 @@ class GroupL1:
     def subgradient(self, x: Array) -> Array:
         """λ√n_g x_g/‖x_g‖, 0 where the group is 0."""
         shape, axes = layout(self.axis, x.shape)
-        y = x.reshape(shape)
+        y = to_layout(x, shape)
         size = group_norm(y, axes)
         weight = group_weight(self.strength, shape, axes)
-        return (weight * y / jnp.where(size == 0, 1, size)).reshape(x.shape)
+        return from_layout(weight * y / jnp.where(size == 0, 1, size), x)
 
     def distance(self, x: Array, grad: Array) -> Array:
         """‖g + λ_g x/‖x‖‖ where the group is not 0, (‖g‖ − λ_g)₊ where it is."""
@@ -146,10 +147,10 @@ class GroupL1:
         shape, axes = layout(self.axis, x.shape)
 
         def laid_out(g: Array) -> Array:
-            return distance(g.reshape(x.shape)).reshape(shape)
+            return to_layout(distance(from_layout(g, x)), shape)
 
         weight = group_weight(self.strength, shape, axes)
-        return group_distance(laid_out, x.reshape(shape), grad.reshape(shape), weight, axes)
+        return group_distance(laid_out, to_layout(x, shape), to_layout(grad, shape), weight, axes)
 
 
 @on_trees

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, on_trees
 from l1jax.penalties.concave import mcp_prox
 from l1jax.penalties.group import GroupL1, group_distance, group_norm, group_prox, group_weight
-from l1jax.penalties.groups import Groups, as_groups, lay_out, layout
+from l1jax.penalties.groups import Groups, as_groups, from_layout, lay_out, layout, to_layout
+from l1jax.penalties.numbers import check_number, check_strength
 
 
 @on_trees
@@ -25,7 +26,7 @@ class GroupMcp:
         """Σ_g λ_g‖x_g‖ − ‖x_g‖²/2γ where ‖x_g‖ ≤ γλ_g, ½γλ_g² beyond; λ_g = λ√n_g."""
         shape, axes = layout(self.axis, x.shape)
         weight = group_weight(self.strength, shape, axes)
-        size = jnp.minimum(group_norm(x.reshape(shape), axes), self.gamma * weight)
+        size = jnp.minimum(group_norm(to_layout(x, shape), axes), self.gamma * weight)
         return jnp.sum(size * (weight - size / (2 * self.gamma)))
 
     def prox(self, x: Array, step: Array) -> Array:
@@ -35,12 +36,12 @@ class GroupMcp:
         steps t/(1 − t/γ). Steps that differ within a group and reach γ are refused.
         """
         shape, axes = layout(self.axis, x.shape)
-        y, t = x.reshape(shape), lay_out(step, x.shape, shape)
+        y, t = to_layout(x, shape), lay_out(step, x.shape, shape)
         weight = group_weight(self.strength, shape, axes)
         size = group_norm(y, axes)
         if t.ndim == 0 or all(t.shape[axis] == 1 for axis in axes):
             radial = mcp_prox(size, t, weight, self.gamma) / jnp.where(size == 0, 1, size)
-            return (y * radial).reshape(x.shape)
+            return from_layout(y * radial, x)
 
         t = jnp.broadcast_to(t, shape)
         most = jnp.max(t, axis=axes, keepdims=True, initial=0)
@@ -52,21 +53,21 @@ class GroupMcp:
         metric = group_prox(y / stretch, weight * t / stretch, axes)
         metric = jnp.where(size >= self.gamma * weight, y, metric)
         jump = jnp.where(size <= weight * jnp.sqrt(self.gamma * most), 0, y)
-        return jnp.where(mixed, jnp.nan, jnp.where(convex, metric, jump)).reshape(x.shape)
+        return from_layout(jnp.where(mixed, jnp.nan, jnp.where(convex, metric, jump)), x)
 
     def subgradient(self, x: Array) -> Array:
         """(λ_g − ‖x_g‖/γ)₊ x_g/‖x_g‖, 0 where the group is 0."""
         shape, axes = layout(self.axis, x.shape)
-        y = x.reshape(shape)
+        y = to_layout(x, shape)
         size = group_norm(y, axes)
-        return (self._slope(size, shape, axes) * y / jnp.where(size == 0, 1, size)).reshape(x.shape)
+        return from_layout(self._slope(size, shape, axes) * y / jnp.where(size == 0, 1, size), x)
 
     def distance(self, x: Array, grad: Array) -> Array:
         """‖g + (λ_g − ‖x‖/γ)₊ x/‖x‖‖ where the group is not 0, (‖g‖ − λ_g)₊ where it is."""
         shape, axes = layout(self.axis, x.shape)
-        y = x.reshape(shape)
+        y = to_layout(x, shape)
         slope = self._slope(group_norm(y, axes), shape, axes)
-        return group_distance(jnp.abs, y, grad.reshape(shape), slope, axes)
+        return group_distance(jnp.abs, y, to_layout(grad, shape), slope, axes)
 
     def convex_part(self) -> GroupL1:
         """Σ_g λ_g‖x_g‖: the rest is −½‖x_g‖²/γ, and from γλ_g on ½γλ_g² − λ_g‖x_g‖."""

@@ -1,10 +1,13 @@
 """Groups of a parameter's entries: by axes, or by the names that a Flax kernel's axes have."""
 
+import math
 import operator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 
@@ -81,6 +84,9 @@ def kernel_blocks(shape: tuple[int, ...]) -> Blocks:
 
     Axes in front of them are 1 long in a block, so `(16, 16)` cuts every spatial position of a Conv
     kernel into blocks of its own, and `(-1, -1, 16, 16)` makes no difference between positions.
+
+    On a mesh of explicit axes each device should have whole blocks, or one block all devices: then nothing
+    but sums is exchanged. Otherwise every device computes with the whole of that axis.
 
     Args:
         shape: the lengths of a block, each ≥ 1 or −1; they must divide the kernel's.
@@ -164,10 +170,50 @@ def layout(groups: Groups, shape: tuple[int, ...], path: str = "the array") -> t
     return tuple(n for pair in pairs for n in pair), tuple(range(1, 2 * len(shape), 2))
 
 
+def to_layout(x: Array, shape: tuple[int, ...]) -> Array:
+    """An array in the layout of its groups. On an explicit mesh, axes that are cut keep their devices.
+
+    Where devices would have parts of a block, they all get that axis as a whole.
+    """
+    if x.shape == shape or not _on_explicit_mesh(x):
+        return x.reshape(shape)
+    sharding = jax.typeof(x).sharding
+    before: list[Any] = []
+    after: list[Any] = []
+    for axes, (count, length) in zip(sharding.spec, zip(shape[::2], shape[1::2], strict=True), strict=True):
+        devices = _devices(sharding.mesh, axes)
+        whole_blocks = count % devices == 0
+        part_of_one = count == 1 and length % devices == 0
+        before.append(axes if whole_blocks or part_of_one else None)
+        after += [axes if whole_blocks else None, axes if part_of_one and not whole_blocks else None]
+    x = jax.sharding.reshard(x, NamedSharding(sharding.mesh, PartitionSpec(*before)))
+    return jnp.reshape(x, shape, out_sharding=NamedSharding(sharding.mesh, PartitionSpec(*after)))
+
+
+def from_layout(y: Array, like: Array) -> Array:
+    """An array in the layout of its groups, back in the shape of `like`, and on its devices."""
+    if y.shape == like.shape or not _on_explicit_mesh(like):
+        return y.reshape(like.shape)
+    sharding = jax.typeof(like).sharding
+    inner = [count or length for count, length in zip(*[iter(jax.typeof(y).sharding.spec)] * 2, strict=True)]
+    y = jnp.reshape(y, like.shape, out_sharding=NamedSharding(sharding.mesh, PartitionSpec(*inner)))
+    return jax.sharding.reshard(y, sharding)
+
+
+def _on_explicit_mesh(x: Array) -> bool:
+    return bool(jax.typeof(x).sharding.mesh.explicit_axes)
+
+
+def _devices(mesh: Any, axes: Any) -> int:
+    """Over how many devices these axes of a mesh spread an axis of an array."""
+    names = axes if isinstance(axes, tuple) else (axes,)
+    return math.prod(mesh.shape[name] for name in names if name is not None)
+
+
 def lay_out(array: Array, shape: tuple[int, ...], laid_out: tuple[int, ...]) -> Array:
     """An array that broadcasts to `shape` in its layout; length-1 axes stay so where axes are not cut."""
     if array.size == 1:
         return array.reshape(())
     if shape == laid_out:
         return array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-    return jnp.broadcast_to(array, shape).reshape(laid_out)
+    return to_layout(jnp.broadcast_to(array, shape), laid_out)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, check_strength, on_trees
+from l1jax.penalties.base import Number, on_trees
+from l1jax.penalties.numbers import check_strength
 
 
 @on_trees

@@ -7,17 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax.penalties.base import Number, absolute, along, check_broadcasts, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, along, check_broadcasts, on_trees
+from l1jax.penalties.numbers import check_number, check_strength
 
 
-def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float[Array, "*shape"]:
+def soft_threshold(x: ArrayLike, threshold: ArrayLike) -> Float[Array, "..."]:
     """Shrink towards zero by `threshold`: sign(x)·(|x| − threshold)₊, the prox of threshold·|x|.
 
     A compare and a select, the cheapest form, which gives exact +0.0 and never −0.0. Half-precision
     entries are computed in float32 and rounded once.
 
     Args:
-        x: an array of floating point.
+        x: an array or a number of floating point.
         threshold: at least 0, one number or an array that broadcasts to x.
 
     Source: Donoho and Johnstone, Biometrika 81 (1994).
@@ -25,9 +26,10 @@ def soft_threshold(x: Float[Array, "*shape"], threshold: float | Array) -> Float
     >>> l1jax.soft_threshold(jnp.array([-3.0, 0.5, 2.0]), 1.0)
     Array([-2.,  0.,  1.], dtype=float32)
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    dtype = jnp.result_type(x)
+    wide = jnp.asarray(x, jnp.promote_types(dtype, jnp.float32))
     shrunk = wide - jnp.copysign(threshold, wide)
-    return jnp.where(jnp.abs(wide) <= threshold, 0, shrunk).astype(x.dtype)
+    return jnp.where(jnp.abs(wide) <= threshold, 0, shrunk).astype(dtype)
 
 
 def l1_distance(x: Array, grad: Array, strength: Array) -> Array:

@@ -8,23 +8,43 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties.base import Number, absolute, check_number, check_strength, on_trees
+from l1jax.penalties.base import Number, absolute, on_trees
 from l1jax.penalties.groups import Groups, Whole
+from l1jax.penalties.numbers import check_number, check_strength
 
 
+@jax.jit  # compiled once for each shape where it is called outside any other program
 def water_level(v: Array, weights: Array, volume: Array, base: Array | float = 0.0) -> Array:
     """The level θ at which Σ wᵢ(vᵢ − θ)₊ = volume + base·θ, for weights ≥ 0 that are not all zero.
 
-    With v sorted from the largest, (Σ_{i≤k} wᵢvᵢ − volume)/(base + Σ_{i≤k} wᵢ) grows until k reaches
-    the last entry above θ and falls after it: θ is its largest value, and no search is needed.
+    θ is the largest value of (Σ_{i∈S} wᵢvᵢ − volume)/(base + Σ_{i∈S} wᵢ) over sets S of entries, and its set
+    is that of the entries above it. Dinkelbach's iteration takes the set above the last value: it rises,
+    faster than linearly, until the set no longer changes. It sums and does not sort, so that an array
+    spread over devices stays where it is.
+
+    Source: Dinkelbach, Management Science 13 (1967); for the simplex: Michelot, J. Optim. Theory Appl. 50 (1986).
     """
-    key, weights = jax.lax.sort((-jnp.ravel(v), jnp.ravel(weights)), num_keys=1)
-    mass = base + jnp.cumsum(weights)
-    height = jnp.cumsum(jnp.where(weights > 0, -key * weights, 0)) - volume
-    mass_below = jnp.asarray(base, mass.dtype)
-    start = jnp.where(mass_below > 0, -volume / jnp.where(mass_below > 0, mass_below, 1), -jnp.inf)
-    heights = jnp.where(mass > 0, height / jnp.where(mass > 0, mass, 1), -jnp.inf)
-    return jnp.maximum(start, jnp.max(heights, initial=-jnp.inf))
+
+    def mean_above(level: Array, v: Array, weights: Array, volume: Array, base: Array | float) -> Array:
+        above = (v > level) & (weights > 0)
+        mass = base + jnp.sum(jnp.where(above, weights, 0))
+        height = jnp.sum(jnp.where(above, v, 0) * weights) - volume
+        return jnp.where(mass > 0, height / jnp.where(mass > 0, mass, 1), -jnp.inf)
+
+    held = jax.lax.stop_gradient((v, weights, volume, base))
+
+    def rises(levels: tuple[Array, Array, Array]) -> Array:
+        _, level, following = levels
+        return following > level
+
+    def climb(levels: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        _, level, following = levels
+        return level, following, mean_above(following, *held)
+
+    level = mean_above(jnp.asarray(-jnp.inf, v.dtype), *held)
+    lowest = jnp.where(level > 0, -jnp.inf, -jnp.inf).astype(v.dtype)  # under `shard_map` as varying as the level
+    last, _, _ = jax.lax.while_loop(rises, climb, (lowest, level, mean_above(level, *held)))
+    return mean_above(last, v, weights, volume, base)  # once more, for its derivative
 
 
 @on_trees
@@ -103,7 +123,7 @@ def linf(strength: ArrayLike) -> Linf:
     """Penalise λ max|xᵢ| of each leaf: the largest entries are clipped to one common size.
 
     A fixed point has the gradient 0 at the smaller entries, and at those of the largest size parts
-    of −λ that add up to it; ‖g‖₁ ≤ λ where x = 0. The prox sorts the leaf.
+    of −λ that add up to it; ‖g‖₁ ≤ λ where x = 0.
 
     Args:
         strength: λ ≥ 0.
@@ -124,8 +144,8 @@ def l1_ball(radius: ArrayLike) -> L1Ball:
     """Keep ‖x‖₁ ≤ radius for each leaf: the lasso's zeros, their number set by a budget.
 
     The prox projects, in the metric of the step. A fixed point is a minimiser over the ball: gradient
-    0 inside; on it, −θ sign(x) where x ≠ 0 and at most θ where x = 0, for a θ ≥ 0. The prox sorts the
-    leaf. A strength scale, as of `scaled`, does not change the radius.
+    0 inside; on it, −θ sign(x) where x ≠ 0 and at most θ where x = 0, for a θ ≥ 0. A strength scale, as
+    of `scaled`, does not change the radius.
 
     Args:
         radius: r ≥ 0, in units of x.

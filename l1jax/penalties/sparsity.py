@@ -26,6 +26,12 @@ def path_name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/").removeprefix("params/")
 
 
+def some(paths: list[str]) -> str:
+    """A list of paths for an error: the first few, and how many more there are."""
+    more = len(paths) - 10
+    return f"{paths[:10]} and {more} more" if more > 0 else str(paths)
+
+
 def selected(tree: PyTree, pattern: str) -> PyTree:
     """A tree of booleans: whether the pattern is found in the leaf's path; "" selects every leaf.
 
@@ -39,7 +45,9 @@ def selected(tree: PyTree, pattern: str) -> PyTree:
     found = jax.tree_util.tree_map_with_path(lambda path, _: search(path_name(path)) is not None, tree)
     paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
     if paths and not any(jax.tree.leaves(found)):
-        raise ValueError(f"`pattern` (={pattern!r}) must match at least one parameter path; the paths are {paths}.")
+        raise ValueError(
+            f"`pattern` (={pattern!r}) must match at least one parameter path; the paths are {some(paths)}."
+        )
     return found
 
 

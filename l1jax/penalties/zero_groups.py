@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
 from l1jax.penalties.base import Penalty, leaf_penalties
-from l1jax.penalties.groups import layout
+from l1jax.penalties.groups import layout, to_layout
 from l1jax.penalties.sparsity import path_name
 
 
@@ -36,4 +36,4 @@ def _zero(leaf: Array, penalty: Any) -> Array:
     if groups is None:
         return leaf == 0
     shape, axes = layout(groups, leaf.shape)
-    return jnp.all(leaf.reshape(shape) == 0, axis=axes)
+    return jnp.all(to_layout(leaf, shape) == 0, axis=axes)

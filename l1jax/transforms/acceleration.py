@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from l1jax.penalties import Penalty
+from l1jax.transforms.floats import on_floats
 from l1jax.transforms.leaves import at, check_rate, copied, matched, prox_updates, wide
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
@@ -40,8 +41,8 @@ def accelerated(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`.
 
     Source: Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009), section 4; restart: O'Donoghue and
     Candès, Found. Comput. Math. 15 (2015), section 3.2.
@@ -84,4 +85,4 @@ def accelerated(
             solution=solution,
         )
 
-    return optax.GradientTransformation(init, update)
+    return on_floats(optax.GradientTransformation(init, update), strength.check)

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
-from l1jax.penalties import known
-from l1jax.transforms.leaves import at, copied, required
+from l1jax.penalties import check_number
+from l1jax.penalties.base import is_inexact
+from l1jax.transforms.floats import is_number
+from l1jax.transforms.leaves import at, copied, required, wide
 
 
 class SparseEmaState(NamedTuple):
@@ -40,8 +42,8 @@ def sparse_ema(decay: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     >>> state[-1].average.tolist()  # ¾·4 + ¼·2; 0, where the plain average has ¾
     [3.5, 0.0]
     """
-    if known(decay) and not 0 <= decay < 1:
-        raise ValueError(f"`decay` (={decay}) must be at least 0 and below 1, such as 0.999.")
+    if not callable(decay):
+        check_number("decay", decay, below=1, remedy="such as 0.999")
 
     def init(params: optax.Params) -> SparseEmaState:
         return SparseEmaState(jnp.zeros([], jnp.int32), copied(params))
@@ -49,7 +51,7 @@ def sparse_ema(decay: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, SparseEmaState]:
-        moved = optax.apply_updates(required(params, "the average follows them"), updates)
+        moved = jax.tree.map(_moved, required(params, "the average follows them"), updates)
         average = sparse_average(state.average, moved, at(decay, state.count))
         return updates, state._replace(count=optax.safe_increment(state.count), average=average)
 
@@ -60,7 +62,8 @@ def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
     """Move an exponential average towards `params`, keeping every zero of `params` exactly zero.
 
     avg ← 0 where p = 0; p where avg = 0 (an entry that comes back starts afresh, not from its
-    zero); decay·avg + (1 − decay)·p elsewhere. Integer leaves, which have no average, are p.
+    zero); decay·avg + (1 − decay)·p elsewhere. Leaves that are not of floating point have no average and
+    are p.
 
     Args:
         average: the average so far; `params` at the start.
@@ -72,10 +75,16 @@ def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
     [3.0, 0.0, 3.0]
     """
 
-    def move(a: Array, p: Array) -> Array:
-        if not jnp.issubdtype(jnp.result_type(a), jnp.inexact):
+    def move(a: Any, p: Any) -> Any:
+        if not is_inexact(a):
             return p
-        mixed = a + (1 - decay) * (p - a)
-        return jnp.where((p == 0) | (a == 0), p, mixed).astype(a.dtype)
+        old, new = wide(jnp.asarray(a)), wide(jnp.asarray(p))
+        mixed = old + (1 - decay) * (new - old)
+        return jnp.where((new == 0) | (old == 0), new, mixed).astype(jnp.result_type(a))
 
     return jax.tree.map(move, average, params)
+
+
+def _moved(p: Any, u: Any) -> Any:
+    """The parameter after the update; one that is not of floating point may have a gradient of float0."""
+    return optax.apply_updates(p, u) if is_number(u) else p

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from l1jax.penalties import known
+from l1jax.penalties import check_number, known
 from l1jax.transforms.leaves import at, required
 
 # Of `track_sparsity`: e-folds of strength per horizon and missing share of zeros; e-folds taken back per
@@ -89,6 +90,7 @@ def track_sparsity(
         raise ValueError(f"`target` (={target}) must be a share of zeros of at least 0 and below 1.")
     if not 200 <= horizon < math.inf:
         raise ValueError(f"`horizon` (={horizon}) must be finite and at least 200 updates: a faster loop oscillates.")
+    check_number("bounds", np.asarray(bounds), strict=True, remedy="such as (1e-6, 1e6)")
     if not 0 < bounds[0] < bounds[1]:
         raise ValueError(f"`bounds` (={bounds}) must be positive and rise, such as (1e-6, 1e6).")
 
@@ -146,8 +148,7 @@ def reweight(every: int, eps: float = 0.1) -> optax.GradientTransformation:
     """
     if every < 1:
         raise ValueError(f"`every` (={every}) must be at least 1 update.")
-    if known(eps) and not 0 < eps < math.inf:
-        raise ValueError(f"`eps` (={eps}) must be positive and finite, in units of the parameters, such as 0.1.")
+    check_number("eps", eps, strict=True, remedy="it is in units of the parameters, such as 0.1")
 
     def init(params: optax.Params) -> ReweightState:
         weights = jax.tree.map(lambda p: jnp.ones_like(p, float), params)
@@ -159,7 +160,7 @@ def reweight(every: int, eps: float = 0.1) -> optax.GradientTransformation:
         params = required(params, "the weights follow their size")
         renew = (state.count % every == 0) & (state.count > 0)
         weights = jax.tree.map(
-            lambda w, p: jnp.where(renew, eps / (jnp.abs(p).astype(w.dtype) + eps), w), state.weights, params
+            lambda w, p: jnp.where(renew, eps / (jnp.abs(jnp.asarray(p, w.dtype)) + eps), w), state.weights, params
         )
         updates = jax.tree.map(lambda scale, w: scale * w, jax.tree.broadcast(updates, weights), weights)
         return updates, state._replace(count=optax.safe_increment(state.count), weights=weights)
@@ -174,5 +175,5 @@ def _share_of_zeros(params: PyTree) -> Float[Array, ""]:
     memory at every update; so this adds up |sign|.
     """
     leaves = jax.tree.leaves(params)
-    zeros = [leaf.size - jnp.sum(jnp.abs(jnp.sign(leaf)), dtype=float) for leaf in leaves]
-    return jnp.asarray(sum(zeros) / max(sum(leaf.size for leaf in leaves), 1), float)
+    zeros = [jnp.size(leaf) - jnp.sum(jnp.abs(jnp.sign(leaf)), dtype=float) for leaf in leaves]
+    return jnp.asarray(sum(zeros) / max(sum(jnp.size(leaf) for leaf in leaves), 1), float)

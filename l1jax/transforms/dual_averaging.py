@@ -1,15 +1,16 @@
 """Dual averaging: sums of gradients instead of the last one, which identifies the sparse structure."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from l1jax.penalties import Penalty, convex_part, known
+from l1jax.penalties import Penalty, check_number, convex_part, known
+from l1jax.transforms.floats import on_floats
 from l1jax.transforms.leaves import at, check_rate, copied, linearise_concave, matched, prox_leaves, wide
 from l1jax.transforms.strengths import Scale, Strength, StrengthState, moved_by
 
@@ -43,8 +44,8 @@ def regularized_dual_averaging(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`.
 
     Source: Xiao, Dual averaging methods for regularized stochastic learning and online optimization,
     JMLR 11 (2010), algorithm 1 and section 3.1, centred at the start W⁰.
@@ -94,8 +95,9 @@ def rmda(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`; for a momentum outside (0, 1] and for restarts that do not rise.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`; for a momentum outside (0, 1] and
+            for restarts that do not rise.
 
     Source: Huang and Lee, Training structured neural networks through manifold identification and
     variance reduction, ICLR 2022, algorithm 1.
@@ -154,8 +156,8 @@ def ramda(
     [1.25]
     """
 
-    if known(eps) and not 0 < eps < math.inf:
-        raise ValueError(f"`eps` (={eps}) must be positive and finite: P = eps where the gradient is still 0.")
+    if not callable(eps):
+        check_number("eps", eps, strict=True, remedy="P = eps where the gradient is still 0")
 
     def weight(count: Array, k: Array) -> Array:
         return at(learning_rate, count) * jnp.sqrt(k)
@@ -260,7 +262,7 @@ def _dual_averaging(
         solution = jax.tree.map(lambda w, p: w.astype(p.dtype), minimum, params)
         return updates, state._replace(count=optax.safe_increment(state.count), solution=solution)
 
-    return optax.GradientTransformation(init, update)
+    return on_floats(optax.GradientTransformation(init, update), strength.check)
 
 
 def _cube_root(u: Array) -> Array:
@@ -286,5 +288,5 @@ def _cube_root(u: Array) -> Array:
 
 
 def _check_momentum(momentum: ArrayLike | optax.Schedule) -> None:
-    if known(momentum) and not 0 < momentum <= 1:
+    if known(momentum) and not (np.float32(momentum) > 0 and momentum <= 1):  # 1e-50 is 0 in float32
         raise ValueError(f"`momentum` (={momentum}) must be above 0 and at most 1, which averages nothing.")

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from l1jax.penalties import Penalty, check_number, convex_part, path_name, selected
 from l1jax.penalties.base import prox_of_leaf
+from l1jax.transforms.floats import as_array
 
 
 def required(params: optax.Params | None, reason: str) -> Any:
@@ -58,7 +59,7 @@ def check_rate(learning_rate: Any) -> None:
 
 def copied(params: PyTree) -> PyTree:
     """The same in buffers of its own: a state may be donated together with the parameters that it starts from."""
-    return jax.tree.map(lambda p: jnp.array(p, copy=True), params)
+    return jax.tree.map(lambda p: jnp.array(as_array(p), copy=True), params)
 
 
 def wide(x: Array) -> Array:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike
 
-from l1jax.penalties import Penalty, known
+from l1jax.penalties import Penalty, check_number, leaf_penalties
 from l1jax.transforms import preconditioners
+from l1jax.transforms.floats import on_floats
 from l1jax.transforms.leaves import at, check_rate, wide
 from l1jax.transforms.proximal import (
     Inner,
@@ -62,7 +63,8 @@ def proximal_sgd(
     """
     check_rate(learning_rate)
     inner = optax.sgd(learning_rate, momentum, nesterov)
-    return optax.chain(inner, proximal(penalty, _with_momentum(learning_rate, momentum, nesterov), scale=scale))
+    prox = proximal(penalty, _with_momentum(learning_rate, momentum, nesterov), scale=scale)
+    return on_floats(optax.chain(inner, prox), lambda params: leaf_penalties(penalty, params))
 
 
 def proximal_adam(
@@ -93,7 +95,7 @@ def proximal_adam(
             `preconditioned_proximal`.
 
     Raises:
-        ValueError: as `preconditioned_proximal`.
+        ValueError: as `preconditioned_proximal`, and for a decay outside [0, 1).
 
     Source: Kingma and Ba, ICLR 2015; Yun, Lozano, Yang, NeurIPS 2021.
 
@@ -106,6 +108,10 @@ def proximal_adam(
     [0.7, 0.0]
     """
     check_rate(learning_rate)
+    check_number("b1", b1, below=1)
+    check_number("b2", b2, below=1)
+    check_number("eps", eps)
+    check_number("eps_root", eps_root)
     by_moments = optax.scale_by_adam(b1, b2, eps, eps_root)
     by_rate = optax.scale_by_learning_rate(learning_rate)
     denominator = preconditioners.adam(b2, eps, eps_root)
@@ -159,7 +165,7 @@ def proximal_rmsprop(
         per_group: take one step size per group; see `preconditioned_proximal`.
 
     Raises:
-        ValueError: as `preconditioned_proximal`, and for a momentum outside [0, 1).
+        ValueError: as `preconditioned_proximal`, and for a decay or a momentum outside [0, 1).
 
     Source: Hinton, Neural networks for machine learning, lecture 6e (2012); Yun, Lozano, Yang,
     NeurIPS 2021.
@@ -171,6 +177,8 @@ def proximal_rmsprop(
     [1.6]
     """
     check_rate(learning_rate)
+    check_number("decay", decay, below=1)
+    check_number("eps", eps)
     scale_by = optax.scale_by_stddev if centered else optax.scale_by_rms
     inner = optax.chain(
         scale_by(decay, eps, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction),
@@ -218,6 +226,8 @@ def proximal_adagrad(
     [1.7]
     """
     check_rate(learning_rate)
+    check_number("initial_accumulator_value", initial_accumulator_value)
+    check_number("eps", eps)
     inner = optax.adagrad(learning_rate, initial_accumulator_value, eps)
     metric = preconditioners.adagrad(eps)
     return proximal_in_metric(_divided(inner, metric), penalty, learning_rate, scale, per_group)
@@ -240,8 +250,7 @@ def _with_momentum(
     """The learning rate times the sum of the weights that optax's momentum gave to gradients so far."""
     if momentum is None:
         return learning_rate
-    if known(momentum) and not 0 <= momentum < 1:
-        raise ValueError(f"`momentum` (={momentum}) must be at least 0 and below 1; None switches it off.")
+    check_number("momentum", momentum, below=1, remedy="None switches it off")
 
     def step(count: ArrayLike) -> Array:
         decay = jnp.asarray(momentum, float)

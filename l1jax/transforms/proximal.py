@@ -6,11 +6,13 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Int
+from jaxtyping import Array, ArrayLike, Int, PyTree
 
-from l1jax.penalties import GroupL1, Penalty, in_layout
+from l1jax.penalties import GroupL1, Penalty, in_layout, path_name
 from l1jax.penalties.base import of_leaf, prox_of_leaf
-from l1jax.penalties.groups import Groups, layout
+from l1jax.penalties.groups import Groups, from_layout, layout, to_layout
+from l1jax.penalties.sparsity import some
+from l1jax.transforms.floats import on_floats
 from l1jax.transforms.leaves import at, check_rate, linearise_concave, matched, prox_update, prox_updates, wide
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
@@ -52,8 +54,8 @@ def proximal(
         scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`.
 
     Source: Parikh and Boyd, Proximal Algorithms (2014), section 4.2.
 
@@ -79,7 +81,7 @@ def proximal(
         updates = prox_updates(penalties, updates, params, step)
         return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths)
 
-    return optax.GradientTransformation(init, update)
+    return on_floats(optax.GradientTransformation(init, update), strength.check, moves=False)
 
 
 def preconditioned_proximal(
@@ -118,8 +120,10 @@ def preconditioned_proximal(
 
     Raises:
         ValueError: if `penalty` is none or `learning_rate` negative or not finite; from `init` if a
-            `by_path` pattern does not fit the parameters, or the preconditioner is another optimiser's;
-            from `update` without `params`.
+            `by_path` pattern does not fit the parameters, a penalised leaf is not of floating point, the
+            type of the inner state shows that the preconditioner is another optimiser's (what it cannot
+            show is listed in `l1jax.preconditioners`), or that has no denominator for some leaf; from
+            `update` without `params`.
 
     Source: Yun, Lozano, Yang: Adaptive proximal gradient methods, NeurIPS 2021, algorithm 1.
 
@@ -134,7 +138,7 @@ def preconditioned_proximal(
 
     def init(params: optax.Params) -> optax.OptState:
         state = inner.init(params)
-        jax.eval_shape(preconditioner, state)  # refuses the state of another optimiser
+        _check_denominators(jax.eval_shape(preconditioner, state), params)  # refuses another optimiser's state
         return state
 
     def step(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array) -> InnerStep:
@@ -153,6 +157,19 @@ def preconditioned_proximal(
         return InnerStep(jax.tree.leaves(updates), factors, pooled, state)
 
     return proximal_in_metric(Inner(init, step), penalty, learning_rate, scale, per_group)
+
+
+def _check_denominators(denominators: PyTree, params: PyTree) -> None:
+    """Refuse a metric that has not a number for each parameter."""
+    found = {path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(denominators)}
+    leaves = [(path_name(path), jnp.shape(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+    missing = [path or "the array" for path, shape in leaves if found.get(path) != shape]
+    if missing:
+        raise ValueError(
+            f"`preconditioner` has no denominator for each entry of {some(missing)}: `inner` moves these leaves by "
+            "another optimiser, as `optax.contrib.muon` does with matrices, or not at all; put "
+            "`preconditioned_proximal` inside `optax.partition` or `masked`, around one optimiser."
+        )
 
 
 class InnerStep(NamedTuple):
@@ -210,12 +227,12 @@ def proximal_in_metric(
         count = optax.safe_increment(state.count)
         return moved, state._replace(count=count, strength=strengths, inner=step.state)
 
-    return optax.GradientTransformation(init_all, update)
+    return on_floats(optax.GradientTransformation(init_all, update), strength.check)
 
 
 def laid_out(groups: Groups | None, x: Array) -> Array:
     """The array in the layout of its groups, if it has any."""
-    return x if groups is None else x.reshape(layout(groups, x.shape)[0])
+    return x if groups is None else to_layout(x, layout(groups, x.shape)[0])
 
 
 def pool(groups: LeafGroups, leaves: list[Array], mean: Callable[..., Array] = jnp.mean) -> list[Array]:
@@ -225,7 +242,7 @@ def pool(groups: LeafGroups, leaves: list[Array], mean: Callable[..., Array] = j
         if group is None:
             return leaf
         shape, axes = layout(group, leaf.shape)
-        return mean(wide(leaf).reshape(shape), axes, keepdims=True)
+        return mean(to_layout(wide(leaf), shape), axes, keepdims=True)
 
     return [pool_leaf(group, leaf) for group, leaf in zip(groups, leaves, strict=True)]
 
@@ -255,4 +272,4 @@ def _prox_update(
         new = of_leaf(GroupL1.shrinkage, penalty, again, step) * x
     else:
         new = prox_of_leaf(penalty, x, step)
-    return (new - inputs[2]).reshape(p.shape).astype(direction.dtype)
+    return from_layout(new - inputs[2], p).astype(direction.dtype)

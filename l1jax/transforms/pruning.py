@@ -1,5 +1,6 @@
 """Baselines to compare L1 with: magnitude pruning and N:M masks, without any hook in the train loop."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from l1jax.penalties import known, selected
-from l1jax.transforms.leaves import floating, required
+from l1jax.penalties.groups import Blocks, from_layout, layout, to_layout
+from l1jax.transforms.floats import as_array
+from l1jax.transforms.leaves import floating, required, wide
 
 
 class PruningState(NamedTuple):
@@ -31,7 +34,7 @@ def magnitude_pruning(
     Args:
         schedule: share of zeros per leaf, in [0, 1], of the number of updates so far. Zhu and Gupta's
             cubic one is `optax.polynomial_schedule(0.0, final, power=3, transition_steps=…)`.
-        every: updates between two changes of the mask (each sorts every leaf).
+        every: updates between two changes of the mask (each counts every leaf's entries 64 times).
         pattern: regular expression, searched in the leaf's path: which leaves are pruned.
 
     Raises:
@@ -97,19 +100,55 @@ def n_of_m(
                 f"`axis` (={axis}) of a leaf of shape {moved.shape} must be a multiple of `m` (={m}); leave the leaf "
                 "out by `pattern`."
             )
-        score = jnp.moveaxis(jnp.abs(moved), axis, -1)
-        blocks = score.reshape(*score.shape[:-1], -1, m)
-        ranks = jnp.argsort(jnp.argsort(blocks, axis=-1, descending=True), axis=-1)
-        return jnp.moveaxis((ranks < n).reshape(score.shape), -1, axis)
+        block = [1] * moved.ndim
+        block[axis] = m
+        shape, axes = layout(Blocks(tuple(block)), moved.shape)
+        blocks = to_layout(jnp.abs(moved), shape)
+        return from_layout(largest(blocks, jnp.asarray(n), axes), moved)
 
     return _masked(choose, every, begin, pattern)
 
 
-def largest(score: Float[Array, "*shape"], count: Int[Array, ""]) -> Bool[Array, "*shape"]:
-    """Mark exactly `count` entries of the highest score; among equals, the first."""
-    order = jnp.argsort(score.ravel(), descending=True)
-    ranks = jnp.zeros(score.size, jnp.int32).at[order].set(jnp.arange(score.size, dtype=jnp.int32))
-    return (ranks < count).reshape(score.shape)
+@functools.partial(jax.jit, static_argnames="axes")
+def largest(
+    score: Float[Array, "*shape"], count: Int[Array, ""], axes: tuple[int, ...] | None = None
+) -> Bool[Array, "*shape"]:
+    """Mark exactly `count` entries of the highest score, which is −1 or at least 0; among equals, the first.
+
+    With `axes`, so many in each group of entries that extends over them.
+
+    The bits of such numbers, read as integers, are in their order. A search by bisection finds the score of
+    the last one and, among those that have it, the place of the last: 64 sums, and no sort, so that an array
+    spread over devices stays where it is.
+    """
+    bits = 64 if score.dtype == jnp.float64 else 32
+    signed, unsigned = (jnp.int64, jnp.uint64) if bits == 64 else (jnp.int32, jnp.uint32)
+    key = jax.lax.bitcast_convert_type(wide(score), signed).astype(unsigned) ^ jnp.asarray(1 << (bits - 1), unsigned)
+    place = jnp.zeros(score.shape, jnp.uint32)
+    for axis, length in enumerate(score.shape):
+        along = jnp.arange(length, dtype=jnp.uint32).reshape([-1 if a == axis else 1 for a in range(score.ndim)])
+        place = place * length + along
+
+    def number(chosen: Array) -> Array:
+        return jnp.sum(chosen, axes, dtype=jnp.int32, keepdims=True)
+
+    zero = number(key != key)
+    last = _bisect(lambda x: number(key >= x) >= count, bits, zero.astype(unsigned))
+    tied = key == last
+    missing = count - number(key > last)
+    end = _bisect(lambda x: number(tied & (place < x)) <= missing, 32, zero.astype(jnp.uint32))
+    return (key > last) | (tied & (place < end))
+
+
+def _bisect(holds: Callable[[Array], Array], bits: int, zero: Array) -> Array:
+    """The largest unsigned integers for which a condition holds that holds from `zero` up to some number."""
+    one = jnp.ones([], zero.dtype)
+
+    def narrow(i: Array, found: Array) -> Array:
+        candidate = found | (one << (bits - 1 - i).astype(zero.dtype))
+        return jnp.where(holds(candidate), candidate, found)
+
+    return jax.lax.fori_loop(0, bits, narrow, zero)
 
 
 def mask_leaves(params: PyTree, pattern: str) -> PyTree:
@@ -117,9 +156,9 @@ def mask_leaves(params: PyTree, pattern: str) -> PyTree:
     return jax.tree.map(lambda p, chosen: jnp.ones_like(p, bool) if chosen else None, params, floating(params, pattern))
 
 
-def zero_outside(mask: Array | None, u: Array, p: Array) -> Array:
+def zero_outside(mask: Array | None, u: Any, p: Any) -> Any:
     """The update that leaves exact zeros outside the mask."""
-    return u if mask is None else jnp.where(mask, u, -p.astype(u.dtype))
+    return u if mask is None else jnp.where(mask, u, -jnp.asarray(p, jnp.result_type(u)))
 
 
 def map_masked(f: Callable[..., Any], mask: PyTree, tree: PyTree, *rest: PyTree) -> PyTree:
@@ -142,7 +181,7 @@ def _masked(
     selected((), pattern)  # refuse what is no regular expression
 
     def init(params: optax.Params) -> PruningState:
-        params = jax.tree.map(jnp.asarray, params)
+        params = jax.tree.map(as_array, params)
         mask = mask_leaves(params, pattern)
         jax.eval_shape(
             lambda: map_masked(lambda m, _, p: choose(jnp.zeros(p.shape), m, jnp.zeros([])), mask, mask, params)
@@ -152,11 +191,17 @@ def _masked(
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, PruningState]:
-        moved = optax.apply_updates(required(params, "the entries to prune are chosen at params + updates"), updates)
+        params = required(params, "the entries to prune are chosen at params + updates")
         renew = (state.count >= begin) & ((state.count - begin) % every == 0)
         mask = jax.lax.cond(
             renew,
-            lambda: map_masked(lambda m, _, p: choose(p, m, state.count), state.mask, state.mask, moved),
+            lambda: map_masked(
+                lambda m, _, p, u: choose(jnp.asarray(optax.apply_updates(p, u)), m, state.count),
+                state.mask,
+                state.mask,
+                params,
+                updates,
+            ),
             lambda: state.mask,
         )
         return map_masked(zero_outside, mask, updates, params), state._replace(

@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from l1jax.penalties import Groups, group_axes, path_name, selected
 from l1jax.penalties.groups import Blocks, as_groups
-from l1jax.transforms.leaves import floating
+from l1jax.transforms.floats import as_array
+from l1jax.transforms.leaves import floating, wide
 
 
 class Factors(NamedTuple):
@@ -62,7 +63,7 @@ def hadamard(pattern: str = "", depth: int = 2) -> Reparametrisation:
     """
 
     def factors(w: Array, path: str) -> Factors:
-        root = jnp.abs(w) ** (1 / depth)
+        root = (jnp.abs(wide(w)) ** (1 / depth)).astype(w.dtype)
         return Factors(jnp.sign(w) * root, (root,) * (depth - 1))
 
     return _reparametrisation(factors, pattern, depth)
@@ -102,10 +103,11 @@ def d_gating(axis: Groups | list[int], pattern: str = "", depth: int = 2) -> Rep
         raise ValueError(f"`axis` (={groups}) must name whole axes, which a gate broadcasts over.")
 
     def factors(w: Array, path: str) -> Factors:
-        norm = jnp.sqrt(jnp.sum(jnp.square(w), group_axes(groups, w.shape, path), keepdims=True))
+        norm = jnp.sqrt(jnp.sum(jnp.square(wide(w)), group_axes(groups, w.shape, path), keepdims=True))
         gate = norm ** (1 / depth)
         others = gate ** (depth - 1)
-        return Factors(w / jnp.where(norm == 0, 1, others), (gate,) * (depth - 1))
+        weight = wide(w) / jnp.where(norm == 0, 1, others)
+        return Factors(weight.astype(w.dtype), (gate.astype(w.dtype),) * (depth - 1))
 
     return _reparametrisation(factors, pattern, depth)
 
@@ -117,7 +119,7 @@ def _reparametrisation(factors: Callable[[Array, str], Factors], pattern: str, d
 
     def split(params: PyTree) -> PyTree:
         return jax.tree_util.tree_map_with_path(
-            lambda path, w, chosen: factors(w, path_name(path) or "the array") if chosen else w,
+            lambda path, w, chosen: factors(as_array(w), path_name(path) or "the array") if chosen else w,
             params,
             floating(params, pattern),
         )
@@ -126,14 +128,14 @@ def _reparametrisation(factors: Callable[[Array, str], Factors], pattern: str, d
         def product(leaf: Any) -> Any:
             if not isinstance(leaf, Factors):
                 return leaf
-            w = functools.reduce(operator.mul, leaf.gates, leaf.weight)
-            return jnp.where(jnp.abs(w) <= threshold, jnp.zeros_like(w), w)
+            w = functools.reduce(operator.mul, map(wide, leaf.gates), wide(leaf.weight))
+            return jnp.where(jnp.abs(w) <= threshold, jnp.zeros_like(w), w).astype(leaf.weight.dtype)
 
         return jax.tree.map(product, tree, is_leaf=_is_factors)
 
     def ridge(tree: PyTree) -> Float[Array, ""]:
         found = [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_factors) if _is_factors(leaf)]
-        return jnp.asarray(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(found)) / depth, float)
+        return jnp.asarray(sum(jnp.sum(jnp.square(wide(x))) for x in jax.tree.leaves(found)) / depth, float)
 
     return Reparametrisation(split, merge, ridge)
 

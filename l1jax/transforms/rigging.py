@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from l1jax.transforms.leaves import matched
+from l1jax.transforms.floats import on_floats
+from l1jax.transforms.leaves import floating, matched
 from l1jax.transforms.pruning import largest, map_masked, mask_leaves, zero_outside
 
 DENSITIES = ("uniform", "erdos_renyi", "erdos_renyi_kernel")
@@ -82,7 +83,7 @@ def rigl(
         keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
         shares = _shares([leaf.shape for leaf in leaves], sparsity, densities)
         masks = [
-            largest(jax.random.uniform(key, leaf.shape), jnp.asarray(round(share * leaf.size)))
+            leaf & largest(jax.random.uniform(key, leaf.shape), jnp.asarray(round(share * leaf.size)))
             for key, leaf, share in zip(keys, leaves, shares, strict=False)
         ]
         return RiglState(jnp.zeros([], jnp.int32), treedef.unflatten(masks), inner.init(params))
@@ -113,7 +114,7 @@ def rigl(
         updates = map_masked(zero_outside, alive, inner_updates, params)
         return updates, state._replace(count=optax.safe_increment(state.count), mask=mask, inner=inner_state)
 
-    return optax.GradientTransformation(init, update)
+    return on_floats(optax.GradientTransformation(init, update), lambda params: floating(params, pattern))
 
 
 def _shares(shapes: list[tuple[int, ...]], sparsity: float, densities: str) -> list[float]:

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from l1jax.penalties import path_name
+from l1jax.penalties.sparsity import some
 from l1jax.transforms.acceleration import AcceleratedState
 from l1jax.transforms.dual_averaging import DualAveragingState
 
@@ -17,7 +18,8 @@ def solution(opt_state: optax.OptState, params: PyTree) -> PyTree:
 
     For `accelerated`, `regularized_dual_averaging`, `rmda` and `ramda`, however deeply wrapped, this
     is what to evaluate and to ship; for every other transformation it is `params`. Leaves that
-    `optax.masked` or `partition` keeps from them come from `params`.
+    `optax.masked` or `partition` keeps from them, and those that are not of floating point, come from
+    `params`.
 
     Args:
         opt_state: the state of any chain.
@@ -43,10 +45,12 @@ def _replaced(params: PyTree, found: dict[Any, Array]) -> PyTree:
     paths = dict(jax.tree_util.tree_leaves_with_path(params))
     if any(path not in paths or jnp.shape(paths[path]) != x.shape for path, x in found.items()):
         raise ValueError(
-            f"`params` (leaves {[path_name(path) for path in paths]}) must be those of `opt_state`, which has a "
-            f"solution of {[path_name(path) for path in found]}."
+            f"`params` (leaves {some([path_name(path) for path in paths])}) must be those of `opt_state`, which has a "
+            f"solution of {some([path_name(path) for path in found])}."
         )
-    return jax.tree_util.tree_map_with_path(lambda path, p: found[path].astype(p.dtype) if path in found else p, params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, p: found[path].astype(jnp.result_type(p)) if path in found else p, params
+    )
 
 
 def _has_solution(node: Any) -> bool:

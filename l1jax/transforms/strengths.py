@@ -37,6 +37,10 @@ class Strength(NamedTuple):
         penalised = _penalised(self.penalty, params)
         return StrengthState(jnp.ones([], float), self.control.init(penalised), _strengths(self.penalty, 1.0))
 
+    def check(self, params: PyTree) -> None:
+        """Refuse parameters that the penalty does not fit."""
+        leaf_penalties(self.penalty, params)
+
     def update(self, state: StrengthState, params: PyTree) -> tuple[list[Penalty | None], StrengthState]:
         """The penalty of each leaf with the strength of this update, None for free leaves."""
         scale, state = self.move(state, params)

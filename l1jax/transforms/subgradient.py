@@ -4,9 +4,11 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jaxtyping import Array
 
 from l1jax.penalties import Penalty
-from l1jax.transforms.leaves import matched
+from l1jax.transforms.floats import on_floats
+from l1jax.transforms.leaves import matched, wide
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
 
@@ -28,8 +30,8 @@ def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientT
         scale: moves the strength: a schedule, or a transformation such as `reweight`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters; from `update`
-            without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
+            is not of floating point; from `update` without `params`.
 
     Source: Shor, Minimization Methods for Non-Differentiable Functions (1985), chapter 2.
 
@@ -51,7 +53,14 @@ def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientT
         penalties, strengths = strength.update(state.strength, params)
         leaves, treedef = jax.tree.flatten(updates)
         columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
-        added = [u + penalty.subgradient(p).astype(u.dtype) if penalty else u for penalty, u, p in columns]
+        added = [_add(penalty, u, p) for penalty, u, p in columns]
         return treedef.unflatten(added), AddSubgradientState(strengths)
 
-    return optax.GradientTransformation(init, update)
+    return on_floats(optax.GradientTransformation(init, update), strength.check, moves=False)
+
+
+def _add(penalty: Penalty | None, u: Array, p: Array) -> Array:
+    """The sum of one leaf, rounded once; u where it has no penalty."""
+    if penalty is None:
+        return u
+    return (wide(u) + penalty.subgradient(wide(p))).astype(u.dtype)

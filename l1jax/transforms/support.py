@@ -5,8 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from l1jax.penalties import check_number, selected
+from l1jax.penalties.base import is_inexact
 from l1jax.transforms.leaves import matched
 
 
@@ -20,7 +22,8 @@ def freeze_support(pattern: str = "", start: int = 0) -> optax.GradientTransform
 
     Args:
         pattern: regular expression, searched in the leaf's path; by default every leaf, so biases
-            that are still at their initial zero stay there too.
+            that are still at their initial zero stay there too. Leaves that are not of floating point
+            are left alone.
         start: update, counted from 0, from which zeros stay; before it nothing is changed.
 
     Raises:
@@ -48,7 +51,7 @@ def freeze_support(pattern: str = "", start: int = 0) -> optax.GradientTransform
         params = matched(params, updates, "their zeros are the ones to keep")
         begun = state.count >= start if start else True
         updates = jax.tree.map(
-            lambda u, p, frozen: jnp.where(begun & (p == 0), jnp.zeros_like(u), u) if frozen else u,
+            lambda u, p, frozen: _frozen(u, p, begun) if frozen else u,
             updates,
             params,
             selected(params, pattern),
@@ -56,3 +59,8 @@ def freeze_support(pattern: str = "", start: int = 0) -> optax.GradientTransform
         return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count)) if start else state
 
     return optax.GradientTransformation(init, update)
+
+
+def _frozen(u: Any, p: Any, begun: bool | Array) -> Any:
+    """0 where p = 0, if p is of floating point."""
+    return jnp.where(begun & (jnp.asarray(p) == 0), jnp.zeros_like(u), u) if is_inexact(p) else u

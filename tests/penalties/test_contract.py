@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from catalogue import ALL, BALL, CONVEX, DISTANCE, EACH_KIND, PROX, VALUE, ids
+from catalogue import ALL, BALL, CONVEX, DISTANCE, EACH_KIND, GROUPED, PROX, VALUE, WEIGHTED, ids
 from flax import nnx
 
 import l1jax
@@ -207,6 +207,31 @@ def test_leaves_without_entries_are_no_trouble(case):
         for y in (penalty.prox(x, 1.0), penalty.prox(x, x), penalty.subgradient(x)):
             assert y.shape == shape
         assert penalty.value(x) == penalty.distance(x, x) == 0
+
+
+@pytest.mark.parametrize("case", [case for case in EACH_KIND if case not in (WEIGHTED, *GROUPED)], ids=ids)
+def test_a_number_is_an_array_of_one_entry(case):
+    penalty, one = make(case), jnp.array([2.0])
+    for number in (2.0, np.float64(2.0)):
+        prox, subgradient = penalty.prox(number, 0.5), penalty.subgradient(number)
+        assert (prox.shape, prox.dtype, subgradient.shape) == ((), jnp.float32, ())
+        np.testing.assert_allclose(prox, penalty.prox(one, 0.5)[0], rtol=1e-6)
+        np.testing.assert_allclose(subgradient, penalty.subgradient(one)[0], rtol=1e-6)
+        np.testing.assert_allclose(penalty.value(number), penalty.value(one), rtol=1e-6)
+        np.testing.assert_allclose(penalty.distance(number, -0.25), penalty.distance(one, one * -0.125), rtol=1e-6)
+
+
+def test_sparsity_and_soft_threshold_of_python_numbers():
+    assert l1jax.sparsity({"zero": 0.0, "one": np.float64(1.0), "row": np.zeros(2)}).total == 0.75
+    assert l1jax.soft_threshold(np.float32(2.0), 0.5) == 1.5
+
+
+@pytest.mark.parametrize("penalty", [l1jax.group_l1(1e-4, 0), l1jax.linf(1e-4), l1jax.mcp(1e-4, 3.0)])
+def test_small_float16_entries_do_not_vanish_in_their_squares(penalty):
+    x = np.array([3e-4, -2e-4, 1e-4], np.float16)  # whose squares are below float16's range
+    expected = PROX(penalty, x.astype(np.float32), 1.0)
+    np.testing.assert_array_equal(PROX(penalty, x, 1.0), expected.astype(jnp.float16))
+    assert np.any(expected != 0)
 
 
 def test_one_pattern_serves_boxed_parameters_too():

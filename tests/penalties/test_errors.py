@@ -7,6 +7,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import l1jax
@@ -37,6 +38,15 @@ def test_strength_must_be_finite_and_not_negative(name, strength):
 
 
 @pytest.mark.parametrize("name", STRENGTHS)
+def test_strength_must_be_finite_in_float32(name):
+    for strength in (1e39, np.float64(1e300), np.array([0.1, 3.5e38])):
+        with pytest.raises(ValueError, match=r"^`strength` \(=.*e\+3.*\) must be finite and at least 0 in float32"):
+            STRENGTHS[name](strength)
+    STRENGTHS[name](3.4e38)
+    STRENGTHS[name](1e-50)  # 0 in float32, and no different from it
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
 def test_good_and_traced_strengths_pass(name):
     for strength in (0, 0.0, 1, 0.5, np.float32(1), np.float64(1), jnp.array(0.5), jnp.array([0.1, 0.2])):
         STRENGTHS[name](strength)
@@ -55,6 +65,14 @@ def test_good_and_traced_strengths_pass(name):
         (lambda: l1jax.scad(1.0, 2.0), "`a` (=2.0) must be finite and greater than 2; 3.7 is usual"),
         (lambda: l1jax.scad(1.0, math.nan), "`a` (=nan) must be finite and greater than 2"),
         (lambda: l1jax.log_sum(1.0, 0.0), "`eps` (=0.0) must be finite and greater than 0"),
+        (lambda: l1jax.mcp(1.0, 1e-50), "`gamma` (=1e-50) must be finite and greater than 0 in float32; 3 is usual"),
+        (lambda: l1jax.group_mcp(1.0, 1e39, 0), "`gamma` (=1e+39) must be finite and greater than 0 in float32"),
+        (lambda: l1jax.scad(1.0, 2.00000001), "`a` (=2.00000001) must be finite and greater than 2 in float32"),
+        (lambda: l1jax.log_sum(1.0, 1e-40), "`eps` (=1e-40) must be finite and greater than 0 in float32"),
+        (lambda: l1jax.l1_ball(1e39), "`radius` (=1e+39) must be finite and at least 0 in float32"),
+        (lambda: l1jax.elastic_net(1.0, 1e39), "`l2_strength` (=1e+39) must be finite and at least 0 in float32"),
+        (lambda: l1jax.weighted_l1(1.0, [1.0, 1e39]), "`weights` (=1e+39) must be finite and at least 0 in float32"),
+        (lambda: l1jax.l1(-1e-50), "`strength` (=-1e-50) must be finite and at least 0; 0 switches"),
         (lambda: l1jax.l1_ball(-1.0), "`radius` (=-1.0) must be finite and at least 0"),
         (
             lambda: l1jax.weighted_l1(1.0, {"w": np.array([1.0, -2.0])}),
@@ -117,7 +135,12 @@ FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
             jnp.ones(()),
             "`axis` (=0) must name axes, but there are none in the array of shape ()",
         ),
-        (l1jax.l1(np.ones(2)), BIAS, "`strength` of shape (2,) must broadcast to the array of shape (6,); give one"),
+        (
+            l1jax.l1(np.ones(2)),
+            BIAS,
+            "`strength` of shape (2,) must broadcast to the array of shape (6,); give one "
+            "number; what entries weigh beside it goes to `weighted_l1`, and several strengths to `vmap`.",
+        ),
         (
             l1jax.group_l1(np.ones(4), 0),
             KERNEL,
@@ -148,6 +171,12 @@ FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
             "`by_path` patterns ['scale$'] must match",
         ),
         (
+            l1jax.by_path({"ke": l1jax.l1(1.0), "kernal": l1jax.l2(1.0)}),
+            FLOATS,
+            "`by_path` patterns ['kernal'] must each match at least one parameter path; the paths are ['hidden/bias', "
+            "'hidden/kernel']. Correct them, or give `allow_unmatched=True` if they are for other trees.",
+        ),
+        (
             l1jax.by_path({"ke": l1jax.l1(1.0), "hid": l1jax.l2(1.0)}),
             FLOATS,
             "`by_path` patterns ['ke', 'hid'] all match",
@@ -166,6 +195,40 @@ def test_leaves_that_do_not_fit(penalty, params, message):
             function(params)
 
 
+def test_an_array_of_strengths_has_no_value_and_the_error_names_the_weighted_norm():
+    for penalty in (l1jax.l1(np.ones(6)), l1jax.l2(np.ones(6)), l1jax.by_path({"": l1jax.l1(np.ones(6))})):
+        with pytest.raises(ValueError, match=r"`strength` of shape \(6,\) must be one number; .* to `weighted_l1`"):
+            penalty.value(BIAS)
+
+
+def test_patterns_of_by_path_may_match_nothing_where_that_is_allowed_or_a_part_of_the_tree_is_hidden():
+    both = {"kernel": l1jax.l1(0.25), "scale$": l1jax.l2(1.0)}
+    allowed = l1jax.by_path(both, allow_unmatched=True)
+    assert allowed.value(FLOATS) == 6
+    assert jax.tree.structure(allowed) != jax.tree.structure(l1jax.by_path(both))
+    with pytest.raises(ValueError, match=r"\['scale\$'\] must each match"):
+        l1jax.by_path(both).value(FLOATS)
+    with pytest.raises(ValueError, match=r"must match at least one"):
+        l1jax.by_path({"scale$": l1jax.l2(1.0)}, allow_unmatched=True).value(FLOATS)
+    hidden = {"hidden": {"kernel": KERNEL, "bias": optax.MaskedNode()}, "norm": optax.MaskedNode()}
+    assert l1jax.by_path(both).value(hidden) == 6  # `norm` may stand for norm/scale
+    assert l1jax.by_path(both).value({"kernel": KERNEL, "scale": None}) == 6
+    tx = optax.partition(
+        {"sparse": l1jax.proximal_sgd(0.1, l1jax.by_path(both)), "rest": optax.sgd(0.1)},
+        {"hidden": {"kernel": "sparse", "bias": "rest"}, "norm": "rest"},
+    )
+    tx.init({"hidden": {"kernel": KERNEL, "bias": BIAS}, "norm": {"scale": BIAS}})
+    with pytest.raises(ValueError, match=r"\['scale\$'\] must each match"):
+        l1jax.proximal_sgd(0.1, l1jax.by_path(both)).init(FLOATS)
+
+
+def test_an_error_lists_a_few_paths_and_counts_the_others():
+    many = {f"layer_{i:02}": jnp.ones(2) for i in range(30)}
+    for call in (lambda: l1jax.sparsity(many, "x"), lambda: l1jax.by_path({"x": l1jax.l1(1.0)}).value(many)):
+        with pytest.raises(ValueError, match=r"the paths are \['layer_00', .* 'layer_09'\] and 20 more\."):
+            call()
+
+
 def test_by_path_leaves_the_others_free_whatever_their_dtype():
     penalty = l1jax.by_path({r"(^|/)kernel$": l1jax.l1(0.25)})
     y = penalty.prox(PARAMS, 1.0)["params"]["hidden"]
@@ -177,6 +240,9 @@ def test_by_path_leaves_the_others_free_whatever_their_dtype():
     grads = jax.tree.map(lambda leaf: jnp.full(leaf.shape, -0.25), FLOATS)
     np.testing.assert_allclose(penalty.distance(FLOATS, grads), 0.25 * np.sqrt(6), rtol=1e-6)  # the bias's gradient
     assert penalty.value({}) == 0
+    grads = jax.grad(lambda params: jnp.sum(params["params"]["hidden"]["bias"]), allow_int=True)(PARAMS)
+    expected = np.sqrt(6 + 24 / 16)  # 1 at each bias, ¼ at each entry of the kernel; the counter has no gradient
+    np.testing.assert_allclose(penalty.distance(PARAMS, grads), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("part", [l1jax.l1(1.0), l1jax.group_l1(1.0, 0), l1jax.linf(1.0)])

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+import l1jax
 from l1jax import preconditioners
 
 GRADIENTS = np.random.default_rng(1).normal(size=(7, 9)) * np.logspace(-3, 1, 9)
@@ -71,12 +72,84 @@ def test_metric_is_found_in_a_chain():
     np.testing.assert_allclose(preconditioners.adam()(state), 0.5, rtol=1e-4)
 
 
+WRAPPED = {
+    "inject_hyperparams": optax.inject_hyperparams(optax.adam)(learning_rate=RATE),
+    "masked": optax.masked(optax.adam(RATE), {"kernel": True}),
+    "partition": optax.partition({"all": optax.adam(RATE)}, "all"),
+    "MultiSteps": optax.MultiSteps(optax.adam(RATE), 1).gradient_transformation(),
+    "apply_if_finite": optax.apply_if_finite(optax.chain(optax.clip(9.0), optax.adam(RATE)), 2),
+    "conditionally_mask": optax.conditionally_mask(optax.adam(RATE), lambda step: step < 9),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_metric_is_found_inside_wrappers(name):
+    tx, params = WRAPPED[name], {"kernel": jnp.zeros(2)}
+    _, state = tx.update({"kernel": jnp.full(2, 0.5)}, tx.init(params), params)
+    np.testing.assert_allclose(preconditioners.adam()(state)["kernel"], 0.5, rtol=1e-4)
+    l1jax.preconditioned_proximal(tx, preconditioners.adam(), l1jax.l1(0.1), RATE).init(params)
+
+
+@pytest.mark.parametrize(
+    ("tx", "preconditioner", "message"),
+    [
+        (optax.contrib.ademamix(1.0), preconditioners.adam(), "holds ScaleByAdemamixState, .* there is none for it"),
+        (optax.novograd(1.0), preconditioners.adam(), "holds ScaleByNovogradState, .* there is none for it"),
+        (optax.sm3(1.0), preconditioners.rmsprop(), "holds ScaleBySM3State, .* there is none for it"),
+        (optax.adabelief(1.0), preconditioners.adam(), r"holds ScaleByBeliefState, .* `preconditioners.adabelief\(\)`"),
+        (optax.adam(1.0), preconditioners.adabelief(), r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)`"),
+        (optax.amsgrad(1.0), preconditioners.adam(), r"holds ScaleByAmsgradState, .* `preconditioners.amsgrad\(\)`"),
+        (optax.adam(1.0), preconditioners.rmsprop(), r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)`"),
+        (
+            optax.rmsprop(1.0, centered=True),
+            preconditioners.rmsprop(),
+            r"holds ScaleByRStdDevState, .* give `preconditioners.rmsprop\(centered=True\)`",
+        ),
+        (
+            optax.rmsprop(1.0, bias_correction=True),
+            preconditioners.rmsprop(),
+            r"holds ScaleByRmsWithCountState, .* give `preconditioners.rmsprop\(bias_correction=True\)`",
+        ),
+        (
+            optax.contrib.schedule_free_adamw(1.0),
+            preconditioners.adam(),
+            "holds ScaleByRmsWithCountState inside ScheduleFreeState, which makes another update",
+        ),
+        (
+            optax.contrib.schedule_free(optax.adam(1.0), 1.0),
+            preconditioners.adam(),
+            "holds ScaleByAdamState inside ScheduleFreeState, which makes another update",
+        ),
+        (
+            optax.contrib.mechanize(optax.adam(1.0)),
+            preconditioners.adam(),
+            "holds ScaleByAdamState inside MechanicState, which makes another update",
+        ),
+    ],
+)
+def test_the_type_of_another_optimisers_state_is_named_with_the_preconditioner_for_it(tx, preconditioner, message):
+    with pytest.raises(ValueError, match=message):
+        l1jax.preconditioned_proximal(tx, preconditioner, l1jax.l1(0.1), 1.0).init(jnp.zeros(2))
+
+
+def test_leaves_that_another_optimiser_moves_are_named():
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    for inner in (optax.contrib.muon(0.1), optax.masked(optax.adam(0.1), {"kernel": False, "bias": True})):
+        tx = l1jax.preconditioned_proximal(inner, preconditioners.adam(), l1jax.l1(0.1), 0.1)
+        with pytest.raises(ValueError, match=r"no denominator for each entry of \['kernel'\]: `inner` moves .*muon"):
+            tx.init(params)
+
+
 @pytest.mark.parametrize(
     ("tx", "preconditioner", "found"),
     [
         (optax.sgd(1.0), preconditioners.adam(), "not 0"),
-        (optax.rmsprop(1.0), preconditioners.adam(), "not 0"),
-        (optax.adam(1.0), preconditioners.amsgrad(), "not 0"),
+        (
+            optax.rmsprop(1.0),
+            preconditioners.adam(),
+            r"not 0.* `preconditioners.rmsprop\(\)` for ScaleByRmsState",
+        ),
+        (optax.adam(1.0), preconditioners.amsgrad(), r"not 0.* such as `preconditioners.adam\(\)"),
         (optax.adam(1.0), preconditioners.adagrad(), "not 0"),
         (optax.chain(optax.adam(1.0), optax.adam(1.0)), preconditioners.adam(), "not 2"),
     ],

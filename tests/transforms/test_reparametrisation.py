@@ -12,6 +12,18 @@ import l1jax
 RNG = np.random.default_rng(0)
 
 
+def test_float16_and_numbers_of_numpy_and_python_keep_their_entries():
+    small = np.array([[2e-4], [-1e-4]], np.float16)  # whose squares are below float16's range
+    for pair in (l1jax.hadamard(), l1jax.d_gating(0)):
+        factors = pair.split({"w": small, "large": np.full((2, 1), 300, np.float16)})
+        assert pair.ridge(factors) < 1300  # 2·300, or the norm √2·300, and little more: finite
+        merged = pair.merge(factors)
+        assert merged["w"].dtype == jnp.float16
+        np.testing.assert_allclose(merged["w"], small, rtol=3e-3)
+        np.testing.assert_allclose(merged["large"], 300, rtol=3e-3)
+    assert jnp.allclose(l1jax.hadamard().merge(l1jax.hadamard().split({"w": 4.0}))["w"], 4.0)
+
+
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_split_and_merge_invert_each_other(depth):
     params = {"kernel": jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32).at[:, 1].set(0.0), "bias": jnp.ones(3)}

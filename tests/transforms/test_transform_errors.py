@@ -2,7 +2,9 @@
 
 import inspect
 import math
+import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -87,13 +89,13 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
         (lambda: l1jax.rising_momentum(2.0), r"`momentum` \(=2.0\) must be"),
         (lambda: l1jax.ramda(0.1, PENALTY, restarts=(5, 5)), r"`restarts` \(=\(5, 5\)\) must be positive and rise"),
         (lambda: l1jax.rmda(0.1, PENALTY, restarts=(0, 5)), r"`restarts` \(=\(0, 5\)\) must be positive"),
-        (lambda: l1jax.ramda(0.1, PENALTY, eps=0.0), r"`eps` \(=0.0\) must be positive"),
+        (lambda: l1jax.ramda(0.1, PENALTY, eps=0.0), r"`eps` \(=0.0\) must be finite and greater than 0"),
         (lambda: l1jax.track_sparsity(1.0), r"`target` \(=1.0\) must be a share of zeros"),
         (lambda: l1jax.track_sparsity(-0.1), r"`target` \(=-0.1\) must be"),
         (lambda: l1jax.track_sparsity(0.5, horizon=10), r"`horizon` \(=10\) must be finite and at least 200"),
-        (lambda: l1jax.track_sparsity(0.5, bounds=(0.0, 1.0)), r"`bounds` \(=\(0.0, 1.0\)\) must be positive"),
+        (lambda: l1jax.track_sparsity(0.5, bounds=(0.0, 1.0)), r"`bounds` \(=0.0\) must be finite and greater than 0"),
         (lambda: l1jax.reweight(0), r"`every` \(=0\) must be at least 1"),
-        (lambda: l1jax.reweight(5, eps=0.0), r"`eps` \(=0.0\) must be positive"),
+        (lambda: l1jax.reweight(5, eps=0.0), r"`eps` \(=0.0\) must be finite and greater than 0"),
         (lambda: l1jax.sparse_ema(1.0), r"`decay` \(=1.0\) must be at least 0 and below 1"),
         (lambda: l1jax.magnitude_pruning(1.5), r"`schedule` \(=1.5\) must be a share of zeros"),
         (lambda: l1jax.magnitude_pruning(0.5, every=0), r"`every` \(=0\) must be at least 1"),
@@ -128,6 +130,24 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
             ),
             r"exactly one part with the fields .*not 0: give `inner` and `preconditioner` of the same",
         ),
+        (
+            lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=1 - 1e-9),
+            r"`momentum` .* at least 0 and below 1 in float32",
+        ),
+        (lambda: l1jax.proximal_adam(0.1, PENALTY, b2=1.0), r"`b2` \(=1.0\) must be at least 0 and below 1"),
+        (lambda: l1jax.proximal_adam(0.1, PENALTY, b1=-0.5), r"`b1` \(=-0.5\) must be at least 0 and below 1"),
+        (lambda: l1jax.proximal_adam(0.1, PENALTY, eps=1e39), r"`eps` \(=1e\+39\) must be finite .* in float32"),
+        (lambda: l1jax.proximal_rmsprop(0.1, PENALTY, decay=1.0), r"`decay` \(=1.0\) must be at least 0 and below 1"),
+        (lambda: l1jax.proximal_adagrad(0.1, PENALTY, -1.0), r"`initial_accumulator_value` \(=-1.0\) must be"),
+        (lambda: l1jax.sparse_ema(1 - 1e-9), r"`decay` .* at least 0 and below 1 in float32"),
+        (
+            lambda: l1jax.ramda(0.1, PENALTY, eps=1e-50),
+            r"`eps` \(=1e-50\) must be finite and greater than 0 in float32",
+        ),
+        (lambda: l1jax.rmda(0.1, PENALTY, momentum=1e-50), r"`momentum` \(=1e-50\) must be above 0"),
+        (lambda: l1jax.reweight(5, eps=1e39), r"`eps` \(=1e\+39\) must be finite and greater than 0 in float32"),
+        (lambda: l1jax.track_sparsity(0.5, bounds=(1e-6, 1e39)), r"`bounds` \(=1e\+39\) must be finite"),
+        (lambda: l1jax.proximal_sgd(0.1, PENALTY, scale=1e39), r"`scale` \(=1e\+39\) must be finite .* in float32"),
         (lambda: l1jax.hadamard(depth=1), r"`depth` \(=1\) must be at least 2"),
         (lambda: l1jax.d_gating(0, "("), r"`pattern` \(='\('\) must be a regular expression"),
         (lambda: l1jax.hadamard("kernels").split(PARAMS), r"`pattern` \(='kernels'\) must match"),
@@ -155,8 +175,9 @@ RATED = {
 
 @pytest.mark.parametrize("name", RATED)
 def test_learning_rate_must_be_finite_and_not_negative(name):
-    for rate in (-0.1, math.nan):
-        with pytest.raises(ValueError, match=rf"`learning_rate` \(={rate}\) must be finite and at least 0"):
+    for rate in (-0.1, math.nan, 1e39):
+        shown = re.escape(str(rate))
+        with pytest.raises(ValueError, match=rf"`learning_rate` \(={shown}\) must be finite and at least 0"):
             RATED[name](rate, PENALTY)
 
 
@@ -180,6 +201,33 @@ def test_updates_that_are_not_like_the_parameters(name):
     ):
         with pytest.raises(ValueError, match=message):
             tx.update(updates, state, params)
+
+
+@pytest.mark.parametrize("name", [*RATED, "add_subgradient"])
+def test_penalty_that_reaches_an_integer_leaf_names_its_path(name):
+    make = RATED.get(name, lambda rate, penalty: l1jax.add_subgradient(penalty))
+    params = {"kernel": jnp.ones(2), "step": jnp.int32(3)}
+    with pytest.raises(ValueError, match=r"^step has dtype int32, but a penalised leaf must be of floating point; "):
+        make(0.1, PENALTY).init(params)
+
+
+def test_keys_among_the_parameters_are_left_alone():
+    params = {"kernel": jnp.ones(2), "key": jax.random.key(0)}
+    no_gradient = np.zeros((), jax.dtypes.float0)
+    for make in RATED.values():
+        tx = make(0.1, l1jax.by_path({"kernel": PENALTY}))
+        if make is not RATED["proximal"]:
+            updates, _ = tx.update({"kernel": jnp.ones(2), "key": no_gradient}, tx.init(params), params)
+            assert updates["key"] is no_gradient
+
+
+def test_proximal_adam_leaves_an_integer_leaf_as_optax_adam_does():
+    params, grads = {"k": jnp.ones(2), "step": jnp.int32(3)}, {"k": jnp.ones(2), "step": jnp.int32(0)}
+    for tx in (optax.adam(0.1), l1jax.proximal_adam(0.1, l1jax.by_path({"k": PENALTY}))):
+        updates, _ = jax.jit(tx.update)(grads, tx.init(params), params)
+        moved = optax.apply_updates(params, updates)["step"]
+        assert moved == 3
+        assert moved.dtype == jnp.int32
 
 
 @pytest.mark.parametrize("name", ["magnitude_pruning", "n_of_m", "rigl"])
