@@ -109,7 +109,18 @@ def frechet_infinity(
     """Extrapolate the Fréchet distance to infinitely many generated samples.
 
     The distance's bias falls like 1/N: a line through the distances of random subsets of `generated` against 1/N
-    is read at 0. TODO
+    is read at 0. That holds of subsets of clearly more rows than features; smaller ones put the end of
+    the line below the truth. Measured on 64 independent normal features of the very distribution of `real`,
+    where the truth is 0 and which therefore is the hardest case, the mean and the deviation of one value:
+
+    - 640 rows, ten for each feature, in subsets from 320 on: −0.06 ± 0.07, the plain distance being 1.74;
+      with 16 features −0.01 ± 0.10 and 0.53;
+    - the same rows in subsets from 160 on: −0.13 ± 0.08; from 64 on: −0.63 ± 0.11;
+    - 320 rows, five for each feature, in subsets from 32 on: −2.04 ± 0.17, the plain distance being 3.53.
+
+    So subsets have at least five rows for each feature, and the sample ten: what is left of the bias is about 3 %
+    of the plain distance, downwards, and half of that with 25 rows for each feature. The bias that `real`'s own
+    size causes remains, the same for every generator.
 
     Args:
         real: features of the real sample, or their moments.

@@ -1,9 +1,10 @@
 """Functions whose enclosed arrays are arguments: XLA would fold and embed constants, for seconds if they are large."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
-from jaxtyping import Array, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree, Shaped
 
 
 def open_closure(function: Callable[..., PyTree], *examples: PyTree) -> tuple[Callable[..., PyTree], list[Array]]:
@@ -20,8 +21,8 @@ def open_closure(function: Callable[..., PyTree], *examples: PyTree) -> tuple[Ca
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*examples)
     structure = jax.tree.structure(shapes)
 
-    def opened(enclosed: list[Array], *arguments: PyTree) -> PyTree:
+    def opened(enclosed: Sequence[Shaped[Array, "..."]], *arguments: PyTree) -> PyTree:
         results = jax.core.eval_jaxpr(closed.jaxpr, enclosed, *jax.tree.leaves(arguments))
         return jax.tree.unflatten(structure, results)
 
-    return opened, closed.consts
+    return opened, [jnp.asarray(constant) for constant in closed.consts]

@@ -14,6 +14,7 @@ from l1jax.penalties import Penalty, by_path, first_strength, l1, largest_streng
 from l1jax.selection.examples import Examples, read_examples
 from l1jax.selection.solver import FamilyName
 
+ROUNDING = 1e-12  # by which the strongest strength is above what the gradient says, so that all solvers agree
 FORM = "write `low:high:count`, such as 1e-6:1e-3:8, or a list, such as 1e-5,1e-4,1e-3"
 
 
@@ -86,7 +87,7 @@ def linear_strengths(
     family: FamilyName = "squared",
     intercept: bool = True,
 ) -> Float64[np.ndarray, " count"]:
-    """Strengths at equal ratios up to the smallest at which a linear model has no coefficient left.
+    """Strengths at equal ratios up to the smallest at which a linear model has no coefficient left, to 12 digits.
 
     Args:
         features: x, as for `fit_path`.
@@ -118,7 +119,7 @@ def linear_strengths(
             return linear @ params["slopes"]
 
         strongest = largest_strength(loss, {"slopes": jnp.zeros_like(linear)}, by_path({"^slopes$": penalty}))
-    strongest = float(np.ldexp(strongest / first_strength(penalty), exponent))
+    strongest = float(np.ldexp(strongest / first_strength(penalty), exponent)) * (1 + ROUNDING)
     return strength_grid(strongest * eps, strongest, count)
 
 
