@@ -215,6 +215,16 @@ def test_constant_columns_have_no_coefficient_and_leave_the_others_alone():
     np.testing.assert_array_equal(weighted.coefficients[:, 3], 0)
 
 
+def test_the_strongest_strength_leaves_no_coefficient():
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(30, 3)) * 10.0 ** rng.integers(-4, 5), rng.normal(size=30) + rng.normal()
+        strongest = linear_strengths(x, y, count=2)[-1]
+        path = fit_path(x, y, [(1 - 1e-6) * strongest, strongest])
+        np.testing.assert_array_equal(path.coefficients[1], 0)
+        assert np.any(path.coefficients[0])
+
+
 def test_a_constant_target_is_its_intercept():
     path = fit_path(X, np.full(30, 0.1), GRID)
     np.testing.assert_array_equal(path.coefficients, 0)
