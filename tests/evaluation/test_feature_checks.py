@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse
+from frames import DataFrame
 
 from l1jax.config import InputError
 from l1jax.evaluation import (
@@ -55,7 +55,7 @@ def test_whatever_is_plainly_a_matrix_has_the_matrixs_number(name):
     expected = METRICS[name](X)
     for given in (
         X.tolist(),
-        pd.DataFrame(X),
+        DataFrame(X),
         X.astype(object),
         X.astype(np.int8),
         X.astype(np.float16),

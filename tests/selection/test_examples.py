@@ -2,9 +2,9 @@
 
 import jax
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse
+from frames import DataFrame, Series
 from sklearn.linear_model import Lasso, LassoCV, LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold
 
@@ -37,9 +37,9 @@ FOLD = np.arange(30) % 3
     ("features", "target"),
     [
         (X.tolist(), Y.tolist()),
-        (pd.DataFrame(X, columns=list("abc"), index=range(7, 37)), pd.Series(Y, index=range(7, 37))),
+        (DataFrame(X, columns=list("abc"), index=range(7, 37)), Series(Y, index=range(7, 37))),
         (X.astype(object), Y[:, None]),
-        (X.astype(np.float32), pd.DataFrame({"y": Y})),
+        (X.astype(np.float32), DataFrame({"y": Y})),
     ],
 )
 def test_lists_frames_and_columns_are_the_arrays_that_they_hold(features, target):
@@ -57,8 +57,8 @@ def test_lists_frames_and_columns_are_the_arrays_that_they_hold(features, target
         (HALF == 1, [False, True]),
         (HALF.astype(np.float16), [0.0, 1.0]),
         (np.where(HALF, "yes", "no"), ["no", "yes"]),
-        (pd.Series(np.where(HALF, "yes", "no")), ["no", "yes"]),
-        (pd.Series(np.where(HALF, "yes", "no"), dtype="category"), ["no", "yes"]),
+        (Series(np.where(HALF, "yes", "no")), ["no", "yes"]),
+        (Series(np.where(HALF, "yes", "no"), dtype="category"), ["no", "yes"]),
         (np.where(HALF, "yes", "no").astype(object)[:, None], ["no", "yes"]),
         ((2 * HALF - 1).tolist(), [-1, 1]),
         ((2 * HALF - 1).astype(object), [-1, 1]),
@@ -134,7 +134,7 @@ def test_weights_are_shares_whatever_their_size():
     examples = read_examples(X, Y, "squared")
     np.testing.assert_array_equal(read_weights(np.full(30, 1e308), examples), np.ones(30))
     np.testing.assert_array_equal(read_weights((FOLD * 4).tolist(), examples), FOLD / 2)
-    np.testing.assert_array_equal(read_weights(pd.Series(FOLD), examples), FOLD / 2)
+    np.testing.assert_array_equal(read_weights(Series(FOLD), examples), FOLD / 2)
 
 
 @pytest.mark.parametrize(
@@ -286,12 +286,12 @@ def test_classes_of_several_types_have_no_order():
 
 
 def test_hashes_are_of_values_and_not_of_addresses_or_padding():
-    frame = pd.DataFrame({"a": [1.5, 2.5], "b": ["x", "yy"]})
+    frame = DataFrame({"a": [1.5, 2.5], "b": ["x", "yy"]})
     again = [[float("1.5"), "".join(["x"])], [float("2.5"), "".join(["y", "y"])]]  # equal, elsewhere in memory
     np.testing.assert_array_equal(row_hashes(frame), row_hashes(np.array(again, object)))
     np.testing.assert_array_equal(row_hashes(np.array(["a", "bb"])), row_hashes(np.array(["a", "bbb", "bb"]))[[0, 2]])
     np.testing.assert_array_equal(row_hashes(X.tolist()), row_hashes(X))
-    np.testing.assert_array_equal(row_hashes(pd.DataFrame(X)), row_hashes(X))
+    np.testing.assert_array_equal(row_hashes(DataFrame(X)), row_hashes(X))
     assert len(set(row_hashes([[0.0], [-0.0]]))) == 1
     others = {"sparse": scipy.sparse.csr_array(X), "a float": 3.0, "numbers and text": np.array([[object()]])}
     for says, rows in others.items():
@@ -304,7 +304,7 @@ def test_folds_of_words_are_those_of_their_numbers():
     words = np.array(["c", "a", "b"])[FOLD]
     numbers = np.array([2, 0, 1])[FOLD]
     expected = stratified_folds(numbers, hashes, 3)
-    for labels in (words, words.tolist(), pd.Series(words), numbers[:, None]):
+    for labels in (words, words.tolist(), Series(words), numbers[:, None]):
         np.testing.assert_array_equal(stratified_folds(labels, hashes.tolist(), 3), expected)
     with pytest.raises(InputError, match=r"of the rarest class \(=rare\)"):
         stratified_folds(["often"] * 28 + ["rare"] * 2, hashes, 3)
