@@ -3,9 +3,9 @@
 from numbers import Real
 from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Bool, Float64, Num, Shaped
 
 from l1jax.config import InputError
@@ -22,7 +22,7 @@ def as_array(values: TableLike, name: str) -> Shaped[np.ndarray, "..."]:
         InputError: if it is traced by JAX or sparse, some of its entries are masked, or its rows
             differ in length.
     """
-    if isinstance(values, jax.core.Tracer):
+    if isinstance(values, Tracer):
         raise InputError(
             f"`{name}` (of shape {values.shape}, traced by JAX) must be concrete: call this function "
             "outside of `jit`, `vmap` and `grad`."

@@ -67,17 +67,16 @@ def multiscale_ssim(a: Images, b: Images, peak: ArrayLike = 255.0) -> Float[Arra
 
 def _images(images: Images, name: str, peak: ArrayLike) -> Shaped[Array | np.ndarray, "_ _ _ _"]:
     """Images with values from 0 to `peak`; what JAX traces is only looked at from outside."""
-    traced = isinstance(images, Tracer)
-    found = images if traced else as_numbers(images, name)
+    found = images if isinstance(images, Tracer) else as_numbers(images, name)
     if found.ndim != 4 or not all(found.shape[1:]):
         remedy = f"; `{name}[..., None]` adds the channel of grey ones" if found.ndim == 3 else ""
         raise InputError(f"`{name}` (of shape {found.shape}) must be images × height × width × channels{remedy}.")
-    if traced or isinstance(peak, Tracer):
+    if isinstance(found, Tracer) or isinstance(peak, Tracer):
         return found
-    if not 0 < peak < np.inf:
+    if not 0 < np.max(peak) < np.inf:
         raise InputError(f"`peak` (={peak}) must be greater than 0: the largest value that a pixel can have.")
     check_finite(found, name)
-    if found.size and (found.min() < 0 or found.max() > (1 + ROUNDING) * peak):
+    if found.size and (found.min() < 0 or found.max() > (1 + ROUNDING) * np.max(peak)):
         raise InputError(
             f"`{name}` (from {found.min():.4g} to {found.max():.4g}) must be from 0 to `peak` (={peak}): "
             "shift and scale it, or give the `peak` that it has."

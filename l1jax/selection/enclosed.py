@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.core import eval_jaxpr
 from jaxtyping import Array, PyTree, Shaped
 
 
@@ -22,7 +23,7 @@ def open_closure(function: Callable[..., PyTree], *examples: PyTree) -> tuple[Ca
     structure = jax.tree.structure(shapes)
 
     def opened(enclosed: Sequence[Shaped[Array, "..."]], *arguments: PyTree) -> PyTree:
-        results = jax.core.eval_jaxpr(closed.jaxpr, enclosed, *jax.tree.leaves(arguments))
+        results = eval_jaxpr(closed.jaxpr, enclosed, *jax.tree.leaves(arguments))
         return jax.tree.unflatten(structure, results)
 
     return opened, [jnp.asarray(constant) for constant in closed.consts]

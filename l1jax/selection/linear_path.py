@@ -117,8 +117,11 @@ def fit_examples(
 
 def of_fold(path: LinearPath, fold: int) -> LinearPath:
     """One fold's path, of a path of several."""
-    parts = (part[fold] for part in (path.coefficients, path.intercepts, path.distances))
-    return LinearPath(path.strengths, *parts, path.classes)
+    return path._replace(
+        coefficients=path.coefficients[fold],
+        intercepts=path.intercepts[fold],
+        distances=path.distances[fold],
+    )
 
 
 @functools.cache
