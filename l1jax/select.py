@@ -1,6 +1,7 @@
 """Choose the strength of a penalty: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`."""
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -20,7 +21,7 @@ from l1jax.data.source import Source
 from l1jax.files import write_json
 from l1jax.reporting import save_image
 from l1jax.reporting.path import path_samples, plot_path, point_title, show_path
-from l1jax.selection.choosing import CRITERIA, Rule, check_criterion
+from l1jax.selection.choosing import CRITERIA, Rule, check_criterion, check_worse
 from l1jax.selection.describing import describe
 from l1jax.selection.experiments import debiased, with_strength
 from l1jax.selection.judging import FEATURES
@@ -45,11 +46,11 @@ class SelectOptions(ExperimentOptions):
     criterion: Literal[("default", *CRITERIA)] = "default"  # type: ignore[valid-type]
     """What to choose by; by default a VAE's bound on held-out images, a GAN's kernel distance to them."""
     rule: Literal["one-standard-error", "minimum"] = "one-standard-error"
-    """The strongest within one standard error of the best, or the best; information criteria take the best."""
+    """The strongest within one standard error of the best, or the best; one fold and information criteria take it."""
     zeros: float = 0.0
     """Instead of a rule: the weakest strength with this share of zeros, such as 0.9."""
     worse: float = 0.0
-    """Instead of a rule: the strongest whose score is at most this share worse than the dense model's."""
+    """Instead of a rule: the strongest whose Fréchet distance, recall or coverage is this share worse than dense."""
     precision: float = 1.2
     """With --zeros or --worse: ratio of neighbouring strengths down to which more are trained around the target."""
     folds: int = 3
@@ -88,6 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     plan, place = make_plan(options), Place(workdir, console, say)
     experiment = options.experiment
     task = make_task(with_strength(experiment, options.network, 1.0), image_shape(experiment.data))
+    make_task(refitted(options, 1.0), image_shape(experiment.data))  # what it refuses is refused before the path
     check_shapes(task, experiment.seed)
     check_batch(experiment, len(find_devices()))
     source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
@@ -126,19 +128,24 @@ def make_plan(options: SelectOptions) -> Plan:
     """
     check_options(options)
     experiment = options.experiment
+    dense = options.dense
     if options.strengths.startswith("auto"):
         if not re.fullmatch(r"auto:([2-9]|\d{2,})", options.strengths):
             raise InputError(
                 f"`--strengths` (={options.strengths}) must be auto:count, such as auto:8, low:high:count, or a list."
             )
     else:
-        parse_strengths(options.strengths)
+        dense |= parse_strengths(options.strengths)[0] == 0
     model = build_model(experiment.model, image_shape(experiment.data))
+    criterion = check_criterion(options.criterion, model)
+    if options.worse:
+        named = criterion if options.criterion == criterion else f"{criterion}, the default of this model"
+        check_worse(options.worse, criterion, named, dense=bool(dense), halvings=options.halvings)
     return Plan(
         experiment,
         options.network,
         options.strengths,
-        Rule(check_criterion(options.criterion, model), options.rule, options.zeros, options.worse),
+        Rule(criterion, options.rule, options.zeros, options.worse),
         options.precision,
         options.folds,
         options.path_steps or experiment.steps,
@@ -152,19 +159,23 @@ def make_plan(options: SelectOptions) -> Plan:
 
 def write(workdir: Path, result: dict[str, Any], walked: Walked) -> None:
     """Write the numbers, the plots and the images."""
+    write_json(workdir / "path.json", result)
     save_image(plot_path(result), workdir / "path.png")
     samples = np.stack([point.judged[0].samples for point in walked.points])
     titles = [point_title(row) for row in result["points"]]
     save_image(path_samples(samples, titles, walked.choices.chosen.index), workdir / "samples.png")
-    write_json(workdir / "path.json", result)
+
+
+def refitted(options: SelectOptions, strength: float) -> Config:
+    """The experiment at this strength, and the steps that debias it; without the penalty there is nothing to debias."""
+    chosen = with_strength(options.experiment, options.network, strength)
+    return debiased(chosen, options.network, options.debias_steps) if strength else chosen
 
 
 def refit(options: SelectOptions, strength: float, place: Place) -> int:
     """Train on all data with the chosen strength, as an ordinary run; each strength ever chosen has its own."""
     workdir, say = place.workdir / f"refit-{strength:.4g}", place.say
-    chosen = with_strength(options.experiment, options.network, strength)
-    if strength:
-        chosen = debiased(chosen, options.network, options.debias_steps)
+    chosen = refitted(options, strength)
     try:
         _, stopped = run_experiment(chosen, workdir, place.console, say, resume=True, overwrite=False)
     except NotFinite as error:
@@ -192,17 +203,18 @@ def check_options(options: SelectOptions) -> None:
         refuse("folds", options.folds, "at least 1: each in turn is held out from training on the others")
     if not 0 <= options.zeros < 1:
         refuse("zeros", options.zeros, "at least 0 and below 1: a share of the entries")
-    if options.worse < 0:
-        refuse("worse", options.worse, "at least 0: 0.05 is 5 % worse")
+    if not 0 <= options.worse < math.inf:
+        refuse("worse", options.worse, "at least 0 and finite: 0.05 is 5 % worse")
     if options.worse and options.zeros:
         refuse("worse", options.worse, "0 where --zeros is the target")
-    if options.worse and options.criterion in ("kernel_distance", "log_likelihood", "default"):
-        refuse("worse", options.worse, "0 but with --criterion frechet_distance, recall or coverage: other scores have "
-               "no zero that a share could be taken from")  # fmt: skip
-    if options.precision <= 1:
-        refuse("precision", options.precision, "greater than 1: a ratio of strengths")
-    if options.path_steps < 0 or options.debias_steps < 0:
-        refuse("path-steps", options.path_steps, "at least 0, and so must --debias-steps")
+    if not 1 < options.precision < math.inf:
+        refuse("precision", options.precision, "greater than 1 and finite: a ratio of strengths")
+    if options.path_steps < 0:
+        refuse("path-steps", options.path_steps, "at least 0; 0 stands for the experiment's own")
+    if options.debias_steps < 0:
+        refuse("debias-steps", options.debias_steps, "at least 0")
+    if options.debias_steps and not options.refit:
+        refuse("debias-steps", options.debias_steps, "0 with --no-refit: they are steps of the refitted run")
     if options.halvings and options.how != "together":
         refuse("halvings", options.halvings, "0 but with --how together")
     if options.halvings < 0:
@@ -256,6 +268,12 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
             raise InputError(f"{path} cannot be read ({error}): give another --workdir, or --overwrite.") from error
         refuse_other_experiment(experiment, plan.experiment, workdir)
         changed = [f"{name} was {before.get(name)}" for name, value in settings.items() if before.get(name) != value]
+        if before.get("information") != settings["information"]:
+            raise InputError(
+                f"`--criterion` (={plan.rule.criterion}) needs runs that {workdir} does not have: information criteria "
+                "judge runs on all data, and the other criteria runs on folds, by the images that each leaves out. "
+                "Give another --workdir, or --overwrite to delete that path and start over."
+            )
         if changed:
             raise InputError(
                 f"{workdir} belongs to another path ({'; '.join(changed)}): give another --workdir, the same settings, "

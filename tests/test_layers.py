@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "l1jax"
 LAYERS = [
     {"config", "files"},
-    {"penalties"},
+    {"penalties", "arrays"},
     {"models", "objectives", "data", "transforms"},
     {"build", "build_optimizer", "evaluation", "reporting"},
     {"training"},

@@ -1,17 +1,23 @@
 """How alike generated images are to each other, by multi-scale structural similarity."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+
+from l1jax.arrays import TableLike, as_numbers, as_vector, check_finite
+from l1jax.config import InputError
+from l1jax.evaluation.tiles import check_whole
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
 WINDOW, DEVIATION = 11, 1.5  # of the Gaussian, pixels
 CHUNK = 2**20  # pixels compared at once
+ROUNDING = 1e-3  # by which a value may be above the peak
 
-Images = Shaped[Array | np.ndarray, "_ _ _ _"]  # image, height, width, channel
+Images: TypeAlias = TableLike  # image, height, width, channel; what is none is refused in words
 
 
 class PairSimilarity(NamedTuple):
@@ -37,15 +43,18 @@ def multiscale_ssim(a: Images, b: Images, peak: ArrayLike = 255.0) -> Float[Arra
         peak: the largest possible value.
 
     Raises:
-        ValueError: if the shapes differ.
+        InputError: if they are no images of one shape, or values are not finite or not from 0 to `peak`;
+            under `jit` only the shapes can be checked.
 
     Source: Wang, Simoncelli, Bovik, "Multi-scale structural similarity", 2003, equations 2 to 7.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"`a` and `b` (of shapes {a.shape} and {b.shape}) must have one shape.")
-    dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
-    x, y = (jnp.asarray(images, dtype) / peak for images in (a, b))
-    scales = sum(min(a.shape[1:3]) >> scale >= WINDOW for scale in range(len(WEIGHTS))) or 1
+    first, second = _images(a, "a", peak), _images(b, "b", peak)
+    if first.shape != second.shape:
+        raise InputError(f"`a` and `b` (of shapes {first.shape} and {second.shape}) must have one shape.")
+    first, second = jnp.asarray(first), jnp.asarray(second)
+    dtype = jnp.promote_types(jnp.promote_types(first.dtype, second.dtype), jnp.float32)
+    x, y = (images.astype(dtype) / peak for images in (first, second))
+    scales = sum(min(x.shape[1:3]) >> scale >= WINDOW for scale in range(len(WEIGHTS))) or 1
     similarity = jnp.ones((), dtype)
     for scale, weight in enumerate(np.divide(WEIGHTS[:scales], sum(WEIGHTS[:scales]))):
         luminance, contrast_structure = _compare(x, y)
@@ -56,10 +65,29 @@ def multiscale_ssim(a: Images, b: Images, peak: ArrayLike = 255.0) -> Float[Arra
     return jnp.mean(similarity, axis=-1)
 
 
+def _images(images: Images, name: str, peak: ArrayLike) -> Shaped[Array | np.ndarray, "_ _ _ _"]:
+    """Images with values from 0 to `peak`; what JAX traces is only looked at from outside."""
+    found = images if isinstance(images, Tracer) else as_numbers(images, name)
+    if found.ndim != 4 or not all(found.shape[1:]):
+        remedy = f"; `{name}[..., None]` adds the channel of grey ones" if found.ndim == 3 else ""
+        raise InputError(f"`{name}` (of shape {found.shape}) must be images × height × width × channels{remedy}.")
+    if isinstance(found, Tracer) or isinstance(peak, Tracer):
+        return found
+    if not 0 < np.max(peak) < np.inf:
+        raise InputError(f"`peak` (={peak}) must be greater than 0: the largest value that a pixel can have.")
+    check_finite(found, name)
+    if found.size and (found.min() < 0 or found.max() > (1 + ROUNDING) * np.max(peak)):
+        raise InputError(
+            f"`{name}` (from {found.min():.4g} to {found.max():.4g}) must be from 0 to `peak` (={peak}): "
+            "shift and scale it, or give the `peak` that it has."
+        )
+    return found
+
+
 def pair_similarity(
     images: Images,
     pairs: int = 100,
-    labels: Int[Array | np.ndarray, " n"] | None = None,
+    labels: TableLike = None,
     seed: int = 0,
     peak: float = 255.0,
 ) -> PairSimilarity:
@@ -73,20 +101,23 @@ def pair_similarity(
         peak: the largest possible value.
 
     Raises:
-        ValueError: if there are fewer than two pairs, or no class has two images.
+        InputError: if they are no images, there are fewer than two pairs, no class has two images, or
+            there is not one label for each image.
 
     Source: Odena, Olah, Shlens, ICML 2017, section 4.2.
     """
-    if pairs < 2:
-        raise ValueError(f"`pairs` (={pairs}) must be at least 2.")
-    classes = np.zeros(len(images), int) if labels is None else np.asarray(labels)
+    check_whole(pairs, "pairs", least=2)
+    images = np.asarray(_images(images, "images", peak))
+    classes = np.zeros(len(images), int) if labels is None else as_vector(labels, "labels")
+    if len(classes) != len(images):
+        raise InputError(f"`labels` (of {len(classes)} images) must have one for each of the {len(images)}.")
     groups = [group for group in (np.flatnonzero(classes == c) for c in np.unique(classes)) if len(group) > 1]
     if not groups:
-        raise ValueError(f"`images` ({len(images)} of {len(set(classes.tolist()))} classes) must have two of a class.")
+        raise InputError(f"`images` ({len(images)} of {len(set(classes.tolist()))} classes) must have two of a class.")
     rng = np.random.default_rng(seed)
     drawn = [_pairs_of(group, pairs, rng) for group in groups]
     first, second = np.concatenate(drawn, axis=1)
-    values = _in_chunks(np.asarray(images), first, second, peak).reshape(len(groups), pairs)
+    values = _in_chunks(images, first, second, peak).reshape(len(groups), pairs)
     variances = np.var(values, axis=1, ddof=1) / pairs
     return PairSimilarity(float(values.mean()), float(np.sqrt(variances.sum()) / len(groups)))
 

@@ -4,7 +4,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
+
+from l1jax.arrays import TableLike, as_matrix
+from l1jax.config import InputError
+from l1jax.evaluation.tiles import Rows, check_whole
 
 
 class InceptionScore(NamedTuple):
@@ -14,7 +17,7 @@ class InceptionScore(NamedTuple):
     deviation: float  # of the splits from their mean, divided by their number
 
 
-def inception_score(logits: Float[Array | np.ndarray, "n classes"], splits: int = 10) -> InceptionScore:
+def inception_score(logits: TableLike, splits: int = 10) -> InceptionScore:
     """Score how sure the classes of single images are, and how varied those of all.
 
     exp of the mean KL(p(y|x) ‖ p(y)), p(y) the mean over the images of a split, in float64 on the host. Any number
@@ -26,24 +29,25 @@ def inception_score(logits: Float[Array | np.ndarray, "n classes"], splits: int 
         splits: parts of nearly equal size.
 
     Raises:
-        ValueError: if there are fewer images than splits, or a row of logits has no softmax.
+        InputError: if the logits are no matrix of numbers, there are fewer images than splits, or a row
+            of logits has no softmax.
 
     Source: Salimans et al., NeurIPS 2016, section 4.
     """
-    rows = np.asarray(logits)
-    if not 1 <= splits <= len(rows):
-        raise ValueError(f"`splits` (={splits}) must be between 1 and the number of images (={len(rows)}).")
+    rows = as_matrix(logits, "logits")
+    if not 1 <= check_whole(splits, "splits", least=0) <= len(rows):
+        raise InputError(f"`splits` (={splits}) must be between 1 and the number of images (={len(rows)}).")
     edges = [i * len(rows) // splits for i in range(splits + 1)]
     scores = [np.exp(_information(rows[start:end])) for start, end in pairwise(edges)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
 
 
-def _information(logits: Float[np.ndarray, "n classes"]) -> float:
+def _information(logits: Rows) -> float:
     """Mean KL of the images' classes from their mixture."""
     logits = logits.astype(np.float64)
     largest = np.max(logits, axis=1, keepdims=True)
     if not np.isfinite(largest).all():
-        raise ValueError(
+        raise InputError(
             f"`logits` ({np.sum(~np.isfinite(largest))} images with NaN, +∞ or nothing but −∞) must be finite or −∞."
         )
     logits -= largest

@@ -7,7 +7,18 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from l1jax.evaluation.tiles import Features, Rows, products, same_features, squared_norms
+from l1jax.config import InputError
+from l1jax.evaluation.tiles import (
+    Features,
+    Rows,
+    as_floating,
+    check_whole,
+    products,
+    rows_of,
+    rows_or_traced,
+    same_features,
+    squared_norms,
+)
 
 
 class KernelDistance(NamedTuple):
@@ -30,7 +41,8 @@ def kernel_distance(
 
     The unbiased estimate: 0 on average for two samples of one distribution, so it may be slightly negative.
     On Inception features it is the KID; it can be taken on any features. In float64 on the host, a tile of
-    pairs at a time; of arrays that JAX traces (under `jit`, `vmap`, `grad`) at once and in their own precision.
+    pairs at a time; of arrays that JAX traces (under `jit`, `vmap`, `grad`) at once and in their own
+    precision, where NaN and infinity cannot be refused and make the result not finite.
 
     Args:
         a: features of one sample, a row each; at least two rows.
@@ -44,27 +56,28 @@ def kernel_distance(
         The estimate over all pairs, or the mean over subsets and its standard error.
 
     Raises:
-        ValueError: if a sample has fewer than two rows, or fewer than `subset_size` where that is asked for.
+        InputError: if a sample is no matrix of finite numbers, has fewer than two rows, or fewer than
+            `subset_size` where that is asked for, or the distance is beyond float64.
 
     Source: Bińkowski et al., ICLR 2018, section 4.
     """
-    n, m = len(a), len(b)
-    if n < 2 or m < 2:
-        raise ValueError(f"`a` and `b` (of {n} and {m} rows) must have at least two rows each.")
-    same_features(a.shape[1], b.shape[1])
     if subsets is not None:
-        return _over_subsets(np.asarray(a), np.asarray(b), subsets, subset_size, seed)
-    if isinstance(a, Tracer) or isinstance(b, Tracer):
-        return _traced(jnp.asarray(a), jnp.asarray(b))
-    return _unbiased(np.asarray(a), np.asarray(b))
+        x, y = rows_of(a, "a", least=2), rows_of(b, "b", least=2)
+        same_features(x.shape[1], y.shape[1])
+        return _over_subsets(x, y, subsets, subset_size, seed)
+    x, y = rows_or_traced(a, "a", least=2), rows_or_traced(b, "b", least=2)
+    same_features(x.shape[1], y.shape[1])
+    if isinstance(x, Tracer) or isinstance(y, Tracer):
+        return _traced(as_floating(x), as_floating(y))
+    return _unbiased(np.asarray(x), np.asarray(y))
 
 
 def _over_subsets(a: Rows, b: Rows, subsets: int, size: int, seed: int) -> KernelDistance:
-    if subsets < 2:
-        raise ValueError(f"`subsets` (={subsets}) must be at least 2, or None for all pairs.")
-    if not 2 <= size <= min(len(a), len(b)):
-        raise ValueError(
-            f"`subset_size` (={size}) must be between 2 and the rows of the smaller sample "
+    check_whole(subsets, "subsets", least=2)
+    check_whole(size, "subset_size", least=2)
+    if size > min(len(a), len(b)):
+        raise InputError(
+            f"`subset_size` (={size}) must be at most the rows of the smaller sample "
             f"(={min(len(a), len(b))}); draw more samples or take smaller subsets."
         )
     rng = np.random.default_rng(seed)
@@ -74,8 +87,15 @@ def _over_subsets(a: Rows, b: Rows, subsets: int, size: int, seed: int) -> Kerne
 
 def _unbiased(a: Rows, b: Rows) -> float:
     n, m = len(a), len(b)
-    with np.errstate(over="ignore", invalid="ignore"):  # features that are not finite have no finite distance
-        return _within(a) / (n * (n - 1)) + _within(b) / (m * (m - 1)) - 2 * _between(a, b) / (n * m)
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        distance = _within(a) / (n * (n - 1)) + _within(b) / (m * (m - 1)) - 2 * _between(a, b) / (n * m)
+    if not np.isfinite(distance):
+        largest = max(np.abs(x.astype(np.float64)).max() for x in (a, b))
+        raise InputError(
+            f"`a` and `b` (with entries up to {largest:.1e}) must be small enough for the sixth powers of "
+            "their entries to be finite: divide both by one number."
+        )
+    return distance
 
 
 def _within(x: Rows) -> float:

@@ -5,7 +5,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
-from l1jax.evaluation.tiles import Features, Rows, pieces, rows_of, same_features, squared_distances, squared_norms
+from l1jax.evaluation.tiles import (
+    Features,
+    Rows,
+    check_whole,
+    pieces,
+    rows_of,
+    same_features,
+    squared_distances,
+    squared_norms,
+)
 
 ROUNDING = 1e-12  # of |x|² + |y|² − 2x·y, beside |x|²
 
@@ -38,7 +47,7 @@ def precision_recall_density_coverage(real: Features, generated: Features, k: in
         k: which neighbour a ball reaches to.
 
     Raises:
-        ValueError: if a sample has not more than k rows or is not finite.
+        InputError: if a sample has not more than k rows or is not finite.
 
     Source: Kynkäänniemi et al., NeurIPS 2019, section 3 (precision, recall); Naeem et al., ICML 2020, section 3
     (density, coverage).
@@ -52,7 +61,7 @@ def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> tup
     Novelty is the median distance from a generated point to the nearest real one over that from a real one to the
     nearest other: near 1 for new points, 0 for copies. Distances below a millionth of a point's norm count as 0.
     """
-    _check(k)
+    check_whole(k, "k", least=1)
     real, generated = rows_of(real, "real", least=k + 1), rows_of(generated, "generated", least=k + 1)
     same_features(real.shape[1], generated.shape[1], "`real` and `generated`")
     real_nearest, generated_nearest = _nearest_squared(real, k), _nearest_squared(generated, k)
@@ -85,9 +94,9 @@ def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> N
         k: how many.
 
     Raises:
-        ValueError: if there are fewer than k training points, or some features are not finite.
+        InputError: if there are fewer than k training points, or some features are not finite.
     """
-    _check(k)
+    check_whole(k, "k", least=1)
     generated, training = rows_of(generated, "generated", least=1), rows_of(training, "training", least=k)
     same_features(generated.shape[1], training.shape[1], "`generated` and `training`")
     nearest = np.full((len(generated), k), np.inf)
@@ -102,11 +111,6 @@ def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> N
         nearest[:, j] = _distances(generated, training, indices[:, j])
     order = np.argsort(nearest, axis=1, kind="stable")
     return Neighbours(np.take_along_axis(nearest, order, axis=1), np.take_along_axis(indices, order, axis=1))
-
-
-def _check(k: int) -> None:
-    if k < 1:
-        raise ValueError(f"`k` (={k}) must be at least 1.")
 
 
 def _nearest_squared(x: Rows, k: int) -> Float64[np.ndarray, "n neighbours"]:

@@ -7,6 +7,7 @@ from l1jax.evaluation.frechet import frechet_distance
 from l1jax.evaluation.inception_score import inception_score
 from l1jax.evaluation.kernel import kernel_distance
 from l1jax.evaluation.manifold import manifold_and_novelty
+from l1jax.evaluation.tiles import rows_of
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 ALL_PAIRS = 2_000  # rows up to which the kernel distance is taken over all pairs
@@ -22,9 +23,9 @@ def feature_scores(real: Extracted, generated: Extracted, seed: int = 0) -> dict
         nearest real one over that from a real one to the nearest other: far below 1 where real images are repeated.
 
     Raises:
-        ValueError: if there are too few rows; see the functions of those names.
+        InputError: if there are too few rows, or some are not finite; see the functions of those names.
     """
-    a, b = np.asarray(real.features), np.asarray(generated.features)
+    a, b = rows_of(real.features, "real"), rows_of(generated.features, "generated")
     few = max(len(a), len(b)) <= ALL_PAIRS
     kernel = kernel_distance(a, b) if few else kernel_distance(a, b, 100, min(1_000, len(a), len(b)), seed).mean
     scores = {"frechet_distance": frechet_distance(a, b), "kernel_distance": float(kernel)}

@@ -1,12 +1,19 @@
 """Inner products and distances of all pairs of rows in float64, a tile at a time."""
 
+import operator
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Float64, Num
 
-Features = Float[Array | np.ndarray, "_ _"]  # a row for each sample; two of them may differ in size
-Rows = Float[np.ndarray, "_ _"]  # the same, on the host
+from l1jax.arrays import TableLike, as_matrix, check_finite, check_matrix, check_squares
+from l1jax.config import InputError
+
+Features: TypeAlias = TableLike  # a row for each sample; what is no matrix is refused in words
+Rows = Num[np.ndarray, "_ _"] | Bool[np.ndarray, "_ _"]  # the same, on the host
 Tile = tuple[slice, slice, Float64[np.ndarray, "rows columns"]]
 
 ELEMENTS = 2**22  # of a tile of features, and at most as many products: 32 MiB of float64
@@ -18,29 +25,68 @@ def pieces(rows: int, features: int) -> list[slice]:
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
-def rows_of(features: Features, name: str, least: int) -> Rows:
-    """Take features to the host.
+def rows_of(features: Features, name: str, least: int = 1) -> Rows:
+    """Take features to the host: the one check that all metrics on features share.
 
     Raises:
-        ValueError: if there are fewer than `least` rows, or some features are not finite.
+        InputError: if they are no matrix of real numbers, have fewer than `least` rows, or some are not
+            finite.
     """
-    rows = np.asarray(features)
-    if len(rows) < least:
-        raise ValueError(f"`{name}` (of {len(rows)} rows) must have at least {least} rows; draw more samples.")
-    finite = [np.isfinite(rows[piece]).all(axis=1) for piece in pieces(*rows.shape)]
-    if bad := len(rows) - sum(int(piece.sum()) for piece in finite):
-        raise ValueError(f"`{name}` (of {len(rows)} rows, {bad} of them with NaN or infinity) must be finite.")
+    rows = as_matrix(features, name)
+    _check_least(len(rows), name, least)
+    check_finite(rows, name, "the model that made them diverged, or an image could not be read")
+    check_squares(rows, name)
     return rows
+
+
+def rows_or_traced(features: Features, name: str, least: int = 1) -> Rows | Array:
+    """The same; of an array that JAX traces, all that can be known of it: its shape.
+
+    Raises:
+        InputError: if they are no matrix of real numbers, have fewer than `least` rows, or some are not
+            finite.
+    """
+    if not isinstance(features, Tracer):
+        return rows_of(features, name, least)
+    check_matrix(features.shape, name)
+    _check_least(len(features), name, least)
+    return features
+
+
+def as_floating(rows: Rows | Array) -> Float[Array, "_ _"]:
+    """The same on the device, in their own precision; whole numbers and booleans as JAX's floats."""
+    array = jnp.asarray(rows)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def _check_least(rows: int, name: str, least: int) -> None:
+    if rows < least:
+        raise InputError(f"`{name}` (of {rows} rows) must have at least {least} rows; draw more samples.")
+
+
+def check_whole(value: Any, name: str, least: int) -> int:
+    """Refuse what is no whole number, or one that is too small.
+
+    Raises:
+        InputError: if it is.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"`{name}` (={value!r}) must be a whole number.") from None
+    if number < least:
+        raise InputError(f"`{name}` (={number}) must be at least {least}.")
+    return number
 
 
 def same_features(a: int, b: int, names: str = "`a` and `b`") -> None:
     """Refuse two sets of features that differ in their number.
 
     Raises:
-        ValueError: if they do.
+        InputError: if they do.
     """
     if a != b:
-        raise ValueError(f"{names} (of {a} and {b} features) must be features of the same function.")
+        raise InputError(f"{names} (of {a} and {b} features) must be features of the same function.")
 
 
 def products(x: Rows, y: Rows | None = None) -> Iterator[Tile]:

@@ -52,12 +52,25 @@ def show_path(path: Mapping[str, Any], console: Console) -> None:
         table.add_row(_strength(point["strength"]), *cells, " " + ", ".join(marks), style="green" * ("chosen" in marks))
     console.print(table)
     of = sum(count for _, count in points[0]["channels"].values())
-    chosen = f"strength {_strength(path['chosen']['strength'])}: {path['chosen']['reason']}"
-    if not path["chosen"]["strength"]:
-        chosen += ". No penalty does better by this score: for zeros at their price, ask for --zeros 0.9, for instance"
-    negated = f" (the score is the {path['criterion']} with its sign changed)" * (LABELS[path["criterion"]][-1] == "↑")
-    for line in (chosen + negated, f"alive: output channels that are not all zero, of {of:,.0f}", path["protocol"]):
+    for line in (_why(path), f"alive: output channels that are not all zero, of {of:,.0f}", path["protocol"]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _why(path: Mapping[str, Any]) -> str:
+    """What was chosen and why, and where no penalty was chosen, what else could be asked for."""
+    chosen, criterion = path["chosen"], path["criterion"]
+    about_zeros = chosen["rule"] == "enough zeros"
+    said = f"strength {_strength(chosen['strength'])}" if chosen["strength"] else "no penalty"
+    said += f": {chosen['reason']}"
+    if LABELS[criterion][-1] == "↑" and not about_zeros:
+        said += f" (the score is the {criterion} with its sign changed)"
+    if chosen["strength"] or about_zeros:
+        return said
+    others = [point for point in path["points"] if point["strength"] and point["trained"] >= path["steps"]]
+    if not any(point["scores"][criterion]["mean"] is not None for point in others):
+        return f"{said}. No run with a penalty has a score: lower its learning rate, or take weaker strengths"
+    well = "better" if chosen["rule"] == "minimum" else "well enough"
+    return f"{said}. No penalty does {well} by this score: for zeros at their price, ask for --zeros 0.9, for instance"
 
 
 def plot_path(path: Mapping[str, Any]) -> Image.Image:
@@ -113,7 +126,7 @@ def path_samples(
     width, height = (3.2, 3.2) if points else (0.75 * samples.shape[1] + 2, 0.85)
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
     grid = FigureCanvasAgg(figure).figure.subplots(rows, columns, squeeze=False)
-    reach = 1.05 * np.abs(samples).max() if points else 1
+    reach = 1.05 * np.abs(samples[np.isfinite(samples)]).max(initial=1e-6) if points else 1  # NaN where it diverged
     for i, axes in enumerate(grid.flat):
         axes.set_axis_off()
         if i >= len(samples):

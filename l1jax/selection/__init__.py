@@ -16,14 +16,8 @@ from l1jax.selection.criteria import (
     noise_variance,
 )
 from l1jax.selection.folds import Fold, make_folds, row_hashes, stratified_folds
-from l1jax.selection.linear import (
-    LinearPath,
-    LinearSelection,
-    cross_validate,
-    fit_path,
-    information_criterion,
-    predict,
-)
+from l1jax.selection.linear import LinearSelection, cross_validate, information_criterion
+from l1jax.selection.linear_path import LinearPath, fit_path, predict
 from l1jax.selection.path import Path, train_path
 from l1jax.selection.rules import (
     Choice,

@@ -1,5 +1,6 @@
 """From the judged points of a path to one strength."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -9,9 +10,23 @@ from jaxtyping import Float
 from l1jax.config import InputError
 from l1jax.models import Gan, Generator, Vae
 from l1jax.selection.judging import SIGNS
-from l1jax.selection.rules import Choice, Summary, enough_zeros, little_worse, minimum, one_standard_error, summarise
+from l1jax.selection.rules import (
+    Choice,
+    Summary,
+    enough_zeros,
+    little_worse,
+    minimum,
+    one_standard_error,
+    summarise,
+    without_more_beyond,
+)
 from l1jax.selection.search import INFORMATION, Point, Sizes, scores
 
+RATIOS = ("frechet_distance", "recall", "coverage")  # scores that are 0 where there is nothing
+KEPT = (
+    "All that was trained is kept: the same command with another rule or target chooses from it without training "
+    "again; other strengths need another --workdir."
+)
 CRITERIA = (*SIGNS, *INFORMATION)
 
 
@@ -50,6 +65,35 @@ def check_criterion(criterion: str, model: Gan | Generator | Vae) -> str:
     )
 
 
+def check_worse(worse: float, criterion: str, named: str, *, dense: bool, halvings: int) -> None:
+    """Refuse --worse where there is no share to be taken, or nothing to take it of.
+
+    Args:
+        worse: the share.
+        criterion: by which strengths are chosen.
+        named: how the user knows it.
+        dense: whether the path has a model without the penalty.
+        halvings: how often the worse half of the path is left behind.
+
+    Raises:
+        InputError: naming what to give instead.
+    """
+    if criterion not in RATIOS:
+        raise InputError(
+            f"`--worse` (={worse}) must be 0 where the criterion is {named}: such a score has no zero that a share "
+            f"could be taken from. Add --criterion {', '.join(RATIOS[:-1])} or {RATIOS[-1]}, or give --zeros instead."
+        )
+    if not dense:
+        raise InputError(
+            f"`--worse` (={worse}) must be 0 with --no-dense: it compares with the dense model, which is then not "
+            "trained. Leave out --no-dense, or let --strengths begin with 0."
+        )
+    if halvings:
+        raise InputError(
+            f"`--worse` (={worse}) must be 0 with --halvings: the dense model that it compares with may be left behind."
+        )
+
+
 def choose(points: Sequence[Point], rule: Rule, sizes: Sizes, steps: int) -> Choices:
     """Choose among the points that were trained to the end, in order of their strengths.
 
@@ -64,18 +108,33 @@ def choose(points: Sequence[Point], rule: Rule, sizes: Sizes, steps: int) -> Cho
     """
     strengths = np.array([point.strength for point in points])
     table = finished(points, scores(points, rule.criterion, sizes), steps)
-    summary = summarise(table)
     least = minimum(table, strengths)
     folds = table.shape[1] > 1
     sparser = one_standard_error(table, strengths) if folds and rule.criterion not in INFORMATION else None
-    if rule.zeros:
-        zeros = np.array([point.zeros for point in points])
-        chosen = enough_zeros(np.where(np.isfinite(summary.mean), zeros, np.nan), strengths, rule.zeros)
-    elif rule.worse:
-        chosen = little_worse(table, strengths, dense_score(points, summary), rule.worse)
+    if rule.zeros or rule.worse:
+        chosen = _nearest_to_target(points, table, strengths, rule)
     else:
         chosen = sparser if sparser is not None and rule.name == "one-standard-error" else least
-    return Choices(chosen, least, sparser)
+    all_zero = points[-1].zeros == 1
+    return Choices(without_more_beyond(chosen, all_zero), without_more_beyond(least, all_zero), sparser)
+
+
+def _nearest_to_target(
+    points: Sequence[Point],
+    table: Float[np.ndarray, "strengths folds"],
+    strengths: Float[np.ndarray, " strengths"],
+    rule: Rule,
+) -> Choice:
+    """The strength that has the zeros, or the score, that was asked for."""
+    summary = summarise(table)
+    zeros = np.array([point.zeros for point in points])
+    try:
+        if rule.worse:
+            return little_worse(table, strengths, dense_score(points, summary), rule.worse)
+        return enough_zeros(np.where(np.isfinite(summary.mean), zeros, np.nan), strengths, rule.zeros)
+    except InputError as error:
+        text = str(error)
+        raise InputError(text if KEPT in text else f"{text} {KEPT}") from None
 
 
 def finished(
@@ -90,9 +149,19 @@ def dense_score(points: Sequence[Point], summary: Summary) -> float:
     """The mean score without the penalty.
 
     Raises:
-        InputError: if the path has no such point.
+        InputError: if the path has no such point, or its score is none to take a share of.
     """
     found = [float(mean) for point, mean in zip(points, summary.mean, strict=True) if point.strength == 0]
     if not found:
         raise InputError("`--worse` compares with the dense model: train it too, without --no-dense.")
+    if not math.isfinite(found[0]):
+        raise InputError(
+            "`--worse` compares with the dense model, which has no finite score, for its training diverged: lower "
+            f"the learning rate, or give --zeros instead. {KEPT}"
+        )
+    if found[0] == 0:
+        raise InputError(
+            "`--worse` takes a share of the dense model's score, which is 0: train longer, or give --zeros or another "
+            f"--criterion instead. {KEPT}"
+        )
     return found[0]

@@ -1,6 +1,6 @@
 """Information criteria: how well a model fits its own examples, less what its freedom accounts for."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -8,9 +8,16 @@ from jaxtyping import Array, Float, Float64
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
+from l1jax.arrays import TableLike
 from l1jax.config import InputError
 from l1jax.penalties import Penalty
+from l1jax.selection.examples import read_examples
 
+NOISELESS = (
+    "`target` must have noise that the models leave, and one of them fits every example exactly, for it is constant or "
+    "a combination of `features`, so that its likelihood is infinite: give the noise's `variance`, stronger strengths, "
+    "or take cross-validation."
+)
 Numbers: TypeAlias = Float64[np.ndarray, "*models"] | np.float64
 
 
@@ -21,29 +28,70 @@ def gaussian_log_likelihood(squares: ArrayLike, examples: int, variance: ArrayLi
         squares: RSS, the sum of squared residuals, one or an array of them.
         examples: n.
         variance: σ² of the noise, the same for all models that are compared; by default each one's own RSS/n.
+
+    Raises:
+        InputError: if a variance is not greater than 0: a model without noise has an infinite likelihood.
     """
     rss = np.asarray(squares, np.float64)
+    if np.any(rss < 0):
+        raise InputError(f"`squares` (down to {np.nanmin(rss):g}) must be at least 0: sums of squares.")
     sigma2 = rss / examples if variance is None else np.asarray(variance, np.float64)
+    if variance is None and np.any(sigma2 == 0):
+        raise InputError(NOISELESS)
+    if variance is not None and not np.all((sigma2 > 0) & np.isfinite(sigma2)):
+        raise InputError(f"`variance` (={variance}) must be greater than 0 and finite.")
     return -examples / 2 * np.log(2 * np.pi * sigma2) - rss / (2 * sigma2)
 
 
-def noise_variance(
-    features: Float[np.ndarray, "examples features"], target: Float[np.ndarray, " examples"], intercept: bool = True
-) -> float:
+def noise_variance(features: TableLike, target: TableLike, intercept: bool = True) -> float:
     """RSS/(n − p − 1) of least squares without a penalty, the unbiased estimate of σ²; n − p without an intercept.
 
     Raises:
-        InputError: if no degree of freedom is left for the noise.
+        InputError: if no degree of freedom is left for the noise, or there is none but for rounding.
     """
-    left = len(features) - features.shape[1] - intercept
+    x, target, _ = read_examples(features, target, "squared")
+    left = len(x) - x.shape[1] - intercept
     if left < 1:
         raise InputError(
-            f"`features` (of shape {features.shape}) must have more rows than parameters to estimate the noise from: "
+            f"`features` (of shape {x.shape}) must have more rows than parameters to estimate the noise from: "
             "give its variance, let each model have its own, or take cross-validation."
         )
-    x = np.column_stack([features, np.ones(len(features))]) if intercept else features
-    residuals = target - x @ np.linalg.lstsq(x, target, rcond=None)[0]
-    return float(residuals @ residuals) / left
+    columns = np.column_stack([x, np.ones(len(x))]) if intercept else x
+    residuals = target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
+    squares = float(residuals @ residuals)
+    refuse_noiseless(squares, target)
+    return squares / left
+
+
+def refuse_noiseless(squares: ArrayLike, target: Float[np.ndarray, " examples"]) -> None:
+    """Refuse sums of squared residuals that are 0 but for rounding.
+
+    Raises:
+        InputError: if any of them is.
+    """
+    rounding = len(target) * np.finfo(np.float64).eps * np.abs(target).max(initial=0)
+    if np.any(np.asarray(squares) <= len(target) * rounding**2):
+        raise InputError(NOISELESS)
+
+
+def read_variance(
+    features: Float[np.ndarray, "examples features"],
+    target: Float[np.ndarray, " examples"],
+    intercept: bool,
+    variance: Any,
+) -> float:
+    """The variance that is asked for: a number, or that of "least squares".
+
+    Raises:
+        InputError: if it is neither, or cannot be estimated.
+    """
+    if isinstance(variance, str):
+        if variance != "least squares":
+            raise InputError(f"`variance` (={variance!r}) must be a number, 'least squares' or 'own'.")
+        return noise_variance(features, target, intercept)
+    if not 0 < variance < np.inf:
+        raise InputError(f"`variance` (={variance}) must be greater than 0 and finite.")
+    return float(variance)
 
 
 def aic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike) -> Numbers:
@@ -90,13 +138,22 @@ def ebic(
 
     Source: Chen and Chen, Biometrika 95 (2008), section 2.
     """
+    check_gamma(gamma)
+    df = np.asarray(degrees_of_freedom, np.float64)
+    models = gammaln(parameters + 1) - gammaln(df + 1) - gammaln(parameters - df + 1)
+    return bic(log_likelihood, df, examples) + 2 * gamma * models
+
+
+def check_gamma(gamma: float) -> None:
+    """Refuse γ of `ebic` outside [0, 1].
+
+    Raises:
+        InputError: if it is.
+    """
     if not 0 <= gamma <= 1:
         raise InputError(
             f"`gamma` (={gamma}) must be in [0, 1]; 0 is BIC, 1 is for many more parameters than examples."
         )
-    df = np.asarray(degrees_of_freedom, np.float64)
-    models = gammaln(parameters + 1) - gammaln(df + 1) - gammaln(parameters - df + 1)
-    return bic(log_likelihood, df, examples) + 2 * gamma * models
 
 
 def degrees_of_freedom(coefficients: ArrayLike, negligible: float = 1e-8) -> Numbers:

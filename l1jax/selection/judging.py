@@ -91,7 +91,7 @@ def make_judge(
         counted = count_zeros(params)
         penalised = params if network == "generator" else jax.device_get(getattr(state, network).params)
         generated = sampler(state.average, latents[: len(own)])
-        finite = all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
+        finite = all(np.all(np.isfinite(leaf)) for leaf in (*jax.tree.leaves(params), generated))
         scores = dict.fromkeys([name for name in SIGNS if name != "log_likelihood" or bound], math.nan)
         if finite:
             found = feature_scores(real[fold], _see(view, generated), seed) | likelihood(state, own)

@@ -1,38 +1,26 @@
-"""Exact paths of linear models, and the strength that cross-validation or an information criterion chooses on them.
+"""The strength of a linear model that cross-validation or an information criterion chooses on its exact path.
 
 Everything here computes in float64 whatever JAX's setting, and returns NumPy arrays.
 """
 
-import functools
-import warnings
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, Int
-from numpy.typing import ArrayLike
+from jaxtyping import Array, Float64
 
+from l1jax.arrays import TableLike
 from l1jax.config import InputError
-from l1jax.penalties import L0, L1, LHalf, NonnegativeL1, Penalty, SumOf, WeightedL1, convex_part, l1, scaled
+from l1jax.penalties import L1, NonnegativeL1, Penalty, WeightedL1, scaled
 from l1jax.selection import criteria
-from l1jax.selection.rules import Choice, minimum
-from l1jax.selection.solver import FAMILIES, FamilyName, solve_path
-from l1jax.selection.strengths import check_strengths
-
-NEGLIGIBLE = 1e-8  # what is at most this share of a path's largest coefficient is zero but for rounding
+from l1jax.selection.examples import read_examples, read_splits
+from l1jax.selection.linear_path import NEGLIGIBLE, LinearPath, Options, fit_examples, of_fold, predict
+from l1jax.selection.rules import Choice, minimum, without_more_beyond
+from l1jax.selection.solver import FAMILIES, FamilyName
 
 Criterion: TypeAlias = Literal["aic", "aicc", "bic", "ebic"]
-
-
-class LinearPath(NamedTuple):
-    """Linear models η = xβ + b, one for each strength; a leading axis over the folds where there are several."""
-
-    strengths: Float64[np.ndarray, " strengths"]
-    coefficients: Float64[np.ndarray, "*folds strengths features"]  # β
-    intercepts: Float64[np.ndarray, "*folds strengths"]  # b
-    distances: Float64[np.ndarray, "*folds strengths"]  # to optimality, shares of the gradient's norm at 0
 
 
 class LinearSelection(NamedTuple):
@@ -55,87 +43,11 @@ class LinearSelection(NamedTuple):
         return float(self.path.intercepts[self.choice.index])
 
 
-def fit_path(
-    features: ArrayLike,
-    target: Any,
-    strengths: ArrayLike,
-    penalty: Penalty | None = None,
-    *,
-    family: FamilyName = "squared",
-    weights: ArrayLike | None = None,
-    intercept: bool = True,
-    debias: bool = False,
-    tolerance: float = 1e-10,
-) -> LinearPath:
-    """Minimise mean ℓ(xβ + b, y) + strength·R(β) for each strength.
-
-    One compiled program for all strengths and folds, warm-started from strong to weak. It warns where the
-    tolerance is not reached.
-
-    Args:
-        features: x.
-        target: y; of the logistic family 0 or 1.
-        strengths: from weak to strong; they multiply the penalty's own, so with `l1(1.0)` they are λ.
-        penalty: R, convex; by default `l1(1.0)`. `elastic_net(ρ, 1 − ρ)` is scikit-learn's with `l1_ratio` ρ.
-        family: ℓ, "squared" (η − y)²/2 or "logistic" log(1 + exp η) − yη.
-        weights: of the examples in the mean, one row for each fold; by default all alike.
-        intercept: whether there is b, which is not penalised.
-        debias: fit the entries that are not zero once more without the penalty, the relaxed lasso.
-        tolerance: of the distance to optimality, as a share of the gradient's norm at 0.
-
-    Raises:
-        InputError: if the data or strengths cannot be used, or the penalty is not convex.
-
-    Source: Friedman, Hastie, Tibshirani, J. Stat. Softw. 33 (2010), for the path; debiasing: Meinshausen (2007).
-    """
-    grid, penalty = check_strengths(strengths), l1(1.0) if penalty is None else penalty
-    x, y = _checked(features, target, family)
-    _refuse_concave(penalty)
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
-    if w.shape[-1] != len(x) or not np.all(np.isfinite(w) & (w >= 0)) or not np.all(np.any(w > 0, axis=-1)):
-        raise InputError(f"`weights` (of shape {w.shape}) must be {len(x)} numbers of at least 0, not all 0, per fold.")
-    means = x.mean(axis=0) if intercept else np.zeros(x.shape[1])
-    with jax.enable_x64(True):
-        fit = _compiled(family, intercept, debias, tolerance)
-        solved = jax.tree.map(np.asarray, fit(x - means, y, np.atleast_2d(w), grid[::-1].copy(), penalty))
-    slopes, constants = (part[:, ::-1] for part in solved.coefficients)
-    path = LinearPath(grid, slopes, constants - slopes @ means, solved.distance[:, ::-1])
-    if not np.all(path.distances <= tolerance):
-        warnings.warn(
-            f"{np.mean(~(path.distances <= tolerance)):.1%} of the fits are further from their optimum than "
-            f"`tolerance` (={tolerance:g}), the worst by {np.max(path.distances):.1e}; leave out weak strengths.",
-            stacklevel=2,
-        )
-    return path if w.ndim > 1 else LinearPath(grid, *(part[0] for part in path[1:]))
-
-
-@functools.cache
-def _compiled(family: FamilyName, intercept: bool, debias: bool, tolerance: float) -> Callable[..., Any]:
-    def fit(x: Array, y: Array, weights: Array, strengths: Array, penalty: Any) -> Any:
-        fits = solve_path(x, y, weights, strengths, penalty, family, intercept, tolerance)
-        if not debias:
-            return fits
-        size, free = jnp.abs(fits.coefficients.slopes), jnp.zeros(1)
-
-        def again(support: Array) -> Any:
-            relaxed = solve_path(x * support, y, weights, free, l1(1.0), family, intercept, tolerance)
-            return jax.tree.map(lambda leaf: leaf[0], relaxed)
-
-        return jax.lax.map(again, size > NEGLIGIBLE * jnp.max(size))
-
-    return jax.jit(jax.vmap(fit, in_axes=(None, None, 0, None, None)))
-
-
-def predict(path: LinearPath, features: ArrayLike) -> Float64[np.ndarray, "..."]:
-    """The linear predictor η of each example under each model, the examples along the last axis."""
-    return path.coefficients @ np.asarray(features, np.float64).T + path.intercepts[..., None]
-
-
 def cross_validate(
-    features: ArrayLike,
-    target: Any,
-    strengths: ArrayLike,
-    fold: Int[np.ndarray, " examples"],
+    features: TableLike,
+    target: TableLike,
+    strengths: TableLike,
+    fold: Any,
     penalty: Penalty | None = None,
     *,
     rule: Callable[[Float64[np.ndarray, "strengths folds"], Float64[np.ndarray, " strengths"]], Choice] = minimum,
@@ -149,10 +61,11 @@ def cross_validate(
     The scores are means over the held-out examples: of (η − y)², or of the logistic loss in nats.
 
     Args:
-        features: x.
-        target: y.
+        features: x, as for `fit_path`.
+        target: y, as for `fit_path`.
         strengths: from weak to strong, as `linear_strengths` gives them.
-        fold: which fold each example belongs to, from 0 on, as `stratified_folds` gives it.
+        fold: which fold each example belongs to, from 0 on, as `stratified_folds` gives it; or a splitter
+            of scikit-learn, such as `KFold(5)`; or the pairs of training and held-out rows that one yields.
         penalty: as for `fit_path`.
         rule: `minimum` or `one_standard_error`.
         family: as for `fit_path`, as are `intercept`, `debias` and `tolerance`.
@@ -162,31 +75,26 @@ def cross_validate(
 
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning (2009), section 7.10.
     """
-    x, y = _checked(features, target, family)
-    held_out = np.asarray(fold) == np.arange(np.max(fold) + 1)[:, None]
-    if held_out.shape[1] != len(x) or len(held_out) < 2 or not np.all(held_out.any(axis=1)):
-        raise InputError(
-            f"`fold` (of shape {np.shape(fold)}, up to {np.max(fold)}) must give each of the {len(x)} examples one of "
-            "at least two folds, and every fold an example: take `stratified_folds`."
-        )
-    if family == "logistic" and any(len(np.unique(y[~held])) < 2 for held in held_out):
-        raise InputError(
-            "`fold` must leave both classes to train on in every fold: take `stratified_folds` with labels."
-        )
-    weights = np.vstack([~held_out, np.ones(len(x))])  # the last row fits all examples
-    options: Any = {"family": family, "intercept": intercept, "debias": debias}
-    path = fit_path(x, y, strengths, penalty, weights=weights, tolerance=tolerance, **options)
+    if not callable(rule):
+        raise InputError(f"`rule` (={rule!r}) must be a function, such as `minimum` or `one_standard_error`.")
+    examples = read_examples(features, target, family)
+    splits = read_splits(fold, examples)
+    x, y, _ = examples
+    weights = np.vstack([splits.training, np.ones(len(x))])  # the last row fits all examples
+    options = Options(family, intercept, debias, tolerance)
+    path = fit_examples(examples, strengths, penalty, weights, options)
     losses = _losses(family, predict(path, x)[:-1], y)  # folds, strengths, examples
-    scores = np.einsum("fsn,fn->sf", losses, held_out) / held_out.sum(axis=1)
-    whole = LinearPath(path.strengths, *(part[-1] for part in path[1:]))
-    df = _degrees_of_freedom(x, whole, penalty, **options)
-    return LinearSelection(whole.strengths, scores, df, rule(scores, whole.strengths), whole)
+    scores = np.einsum("fsn,fn->sf", losses, splits.held_out) / splits.held_out.sum(axis=1)
+    whole = of_fold(path, -1)
+    df = _degrees_of_freedom(x, whole, penalty, options)
+    choice = without_more_beyond(rule(scores, whole.strengths), not whole.coefficients[-1].any())
+    return LinearSelection(whole.strengths, scores, df, choice, whole)
 
 
 def information_criterion(
-    features: ArrayLike,
-    target: Any,
-    strengths: ArrayLike,
+    features: TableLike,
+    target: TableLike,
+    strengths: TableLike,
     criterion: Criterion = "bic",
     penalty: Penalty | None = None,
     *,
@@ -203,40 +111,44 @@ def information_criterion(
     would buy back with variables that do not.
 
     Args:
-        features: x.
-        target: y.
+        features: x, as for `fit_path`.
+        target: y, as for `fit_path`.
         strengths: from weak to strong.
         criterion: "aic", "aicc", "bic" or "ebic".
         penalty: as for `fit_path`.
-        variance: of the Gaussian noise: a number; that of least squares, for more examples than features;
-            or each model its own.
+        variance: of the Gaussian noise: a number greater than 0; that of least squares, for more
+            examples than features; or each model its own.
         gamma: of `ebic`.
         family: as for `fit_path`, as are `intercept`, `debias` and `tolerance`.
 
     Raises:
-        InputError: if the data or strengths cannot be used, or the variance cannot be estimated.
+        InputError: if the data or strengths cannot be used, the variance cannot be estimated, or a model
+            leaves no noise.
 
     Source: Zou, Hastie, Tibshirani, Ann. Stat. 35 (2007), section 4.
     """
-    x, y = _checked(features, target, family)
-    known = None if family == "logistic" or variance == "own" else variance
-    if known == "least squares":
-        known = criteria.noise_variance(x, y, intercept)
-    options: Any = {"family": family, "intercept": intercept, "debias": debias}
-    path = fit_path(x, y, strengths, penalty, tolerance=tolerance, **options)
+    if criterion not in get_args(Criterion):
+        raise InputError(f"`criterion` (={criterion!r}) must be one of {', '.join(get_args(Criterion))}.")
+    criteria.check_gamma(gamma)
+    examples = read_examples(features, target, family)
+    x, y, _ = examples
+    known = None if family == "logistic" or variance == "own" else criteria.read_variance(x, y, intercept, variance)
+    options = Options(family, intercept, debias, tolerance)
+    path = fit_examples(examples, strengths, penalty, np.ones(len(x)), options)
     losses = _losses(family, predict(path, x), y).sum(axis=1)
+    if variance == "own" and family == "squared":
+        criteria.refuse_noiseless(losses, y)
     likelihood = -losses if family == "logistic" else criteria.gaussian_log_likelihood(losses, len(x), known)
-    df = _degrees_of_freedom(x, path, penalty, **options)
+    df = _degrees_of_freedom(x, path, penalty, options)
     scores = {
         "aic": lambda: criteria.aic(likelihood, df),
         "aicc": lambda: criteria.aicc(likelihood, df, len(x)),
         "bic": lambda: criteria.bic(likelihood, df, len(x)),
         "ebic": lambda: criteria.ebic(likelihood, df, len(x), x.shape[1], gamma),
     }
-    if criterion not in scores:
-        raise InputError(f"`criterion` (={criterion!r}) must be one of {', '.join(scores)}.")
     table = np.asarray(scores[criterion]())[:, None]
-    return LinearSelection(path.strengths, table, df, minimum(table, path.strengths), path)
+    choice = without_more_beyond(minimum(table, path.strengths), not path.coefficients[-1].any())
+    return LinearSelection(path.strengths, table, df, choice, path)
 
 
 def _losses(family: FamilyName, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -250,43 +162,16 @@ def _in_float64(function: Callable[[Array, Array], Array], eta: np.ndarray, y: n
 
 
 def _degrees_of_freedom(
-    x: np.ndarray, path: LinearPath, penalty: Penalty | None, family: FamilyName, intercept: bool, debias: bool
+    x: np.ndarray, path: LinearPath, penalty: Penalty | None, options: Options
 ) -> Float64[np.ndarray, " strengths"]:
     """The number of non-zeros where the penalty does not bend, else the exact trace."""
-    if penalty is None or isinstance(penalty, L1 | WeightedL1 | NonnegativeL1) or debias:
+    if penalty is None or isinstance(penalty, L1 | WeightedL1 | NonnegativeL1) or options.debias:
         return np.asarray(criteria.degrees_of_freedom(path.coefficients, NEGLIGIBLE))
     etas, negligible = predict(path, x), NEGLIGIBLE * np.abs(path.coefficients).max()
-    rows = _in_float64(FAMILIES[family].curvature, etas, np.zeros(len(x)))
+    rows = _in_float64(FAMILIES[options.family].curvature, etas, np.zeros(len(x)))
     found = []
     for strength, slopes, weights in zip(path.strengths, path.coefficients, rows, strict=True):
-        centred = x - (weights @ x / weights.sum() if intercept else 0)
+        centred = x - (weights @ x / weights.sum() if options.intercept else 0)
         own = scaled(penalty, strength)
         found.append(criteria.exact_degrees_of_freedom(centred * np.sqrt(weights)[:, None], slopes, own, negligible))
     return np.asarray(found)
-
-
-def _checked(features: Any, target: Any, family: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both in float64; refuse what no linear model can be fitted to."""
-    x, y = np.asarray(features, np.float64), np.asarray(target, np.float64)
-    if family not in FAMILIES:
-        raise InputError(f"`family` (={family!r}) must be one of {', '.join(FAMILIES)}.")
-    if x.ndim != 2 or y.shape != x.shape[:1] or not x.size:
-        raise InputError(
-            f"`features` and `target` (of shapes {x.shape}, {y.shape}) must be a matrix and one number per row."
-        )
-    if not (np.all(np.isfinite(x)) and np.all(np.isfinite(y))):
-        raise InputError("`features` and `target` must be finite: leave out or fill in what is missing.")
-    if family == "logistic" and set(np.unique(y)) != {0.0, 1.0}:
-        raise InputError(
-            f"`target` (with values {np.unique(y)[:5]}) must be 0 and 1, both of them, in the logistic family."
-        )
-    return x, y
-
-
-def _refuse_concave(penalty: Any) -> None:
-    parts = penalty.parts if isinstance(penalty, SumOf) else (penalty,)
-    if convex_part(penalty) is not penalty or any(isinstance(part, L0 | LHalf) for part in parts):
-        raise InputError(
-            f"`penalty` (={type(penalty).__name__}) must be convex, such as l1, elastic_net or group_l1, for a path to "
-            "be exact; `l1jax.selection.train_path` trains any other."
-        )

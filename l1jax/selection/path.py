@@ -1,6 +1,7 @@
 """A path of strengths for any model that trains by an l1jax transformation: all at once, or one after another."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float64, Key, PyTree
 from numpy.typing import ArrayLike
 
 from l1jax.config import InputError
+from l1jax.selection.enclosed import open_closure
 from l1jax.selection.strengths import check_strengths
 from l1jax.transforms import set_scale
 
@@ -42,7 +44,8 @@ def train_path(
     """Train a model at every strength and in every fold, and score it there.
 
     Every strength meets the same start and the same randomness, so that scores differ by the strength alone;
-    folds differ in both. At equal randomness "vmap" and "independent" are the same computation; "warm" gives
+    folds differ in both. Arrays that the three functions enclose, such as the examples, are arguments of the
+    compiled programs. At equal randomness "vmap" and "independent" are the same computation; "warm" gives
     the same models where the problem is convex and `steps` suffice.
 
     Args:
@@ -92,36 +95,51 @@ def train_path(
         state, _ = jax.lax.scan(update, set_scale(state, strength), done + jnp.arange(steps))
         return state, score(state, fold)
 
+    one = jax.tree.map(lambda leaf: leaf[0], (folds, keys))
+    strength = jnp.asarray(grid[0])
     if how == "warm":
-        states, scores = _warm(start, jax.jit(jax.vmap(train, (0, None, 0, 0, None))), grid, folds, keys, steps, order)
+        begin, begun_with = open_closure(start, one[1])
+        fresh = jax.eval_shape(start, one[1])
+        go_on, gone_with = open_closure(train, fresh, strength, *one, jnp.zeros([], int))
+        states = jax.jit(jax.vmap(begin, (None, 0)))(begun_with, keys)
+        run = partial(jax.jit(jax.vmap(go_on, (None, 0, None, 0, 0, None))), gone_with)
+        states, scores = _warm(states, run, grid, folds, keys, steps, order)
     else:
 
         def once(strength: Array, fold: PyTree, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
             return train(start(key), strength, fold, key, jnp.zeros([], int))
 
-        states, scores = (_at_once if how == "vmap" else _one_by_one)(once, grid, folds, keys, devices)
+        opened = open_closure(once, strength, *one)
+        states, scores = (_at_once if how == "vmap" else _one_by_one)(*opened, grid, folds, keys, devices)
     return Path(grid, states, jax.tree.map(np.asarray, scores))
 
 
-Once = Callable[[Array, PyTree, Key[Array, ""]], tuple[PyTree, PyTree]]
+Once = Callable[..., PyTree]  # (enclosed arrays, strength, fold, key) → state and scores
 
 
-def _at_once(once: Once, grid: np.ndarray, folds: PyTree, keys: Array, devices: Sequence[Any] | None) -> Any:
+def _at_once(
+    once: Once, enclosed: list[Array], grid: np.ndarray, folds: PyTree, keys: Array, devices: Sequence[Any] | None
+) -> Any:
     """Every strength in one program; those that fill up the last device's share are dropped again."""
-    run = jax.vmap(jax.vmap(once, (None, 0, 0)), (0, None, None))
+    run = jax.vmap(jax.vmap(once, (None, None, 0, 0)), (None, 0, None, None))
     devices = list(devices or [])
     if len(devices) < 2:
-        return jax.jit(run)(jnp.asarray(grid), folds, keys)
+        return jax.jit(run)(enclosed, jnp.asarray(grid), folds, keys)
     filled = np.append(grid, np.full(-len(grid) % len(devices), grid[-1]))
-    # Devices have nothing to say to each other here, so there is nothing for the check of replication to find.
+    # No collectives, so the replication check is unnecessary.
     mapped = jax.shard_map(
-        run, mesh=Mesh(np.asarray(devices), (AXIS,)), in_specs=(P(AXIS), P(), P()), out_specs=P(AXIS), check_vma=False
+        run,
+        mesh=Mesh(np.asarray(devices), (AXIS,)),
+        in_specs=(P(), P(AXIS), P(), P()),
+        out_specs=P(AXIS),
+        check_vma=False,
     )
-    return jax.tree.map(lambda leaf: leaf[: len(grid)], jax.jit(mapped)(jnp.asarray(filled), folds, keys))
+    found = jax.jit(mapped)(enclosed, jnp.asarray(filled), folds, keys)
+    return jax.tree.map(lambda leaf: leaf[: len(grid)], found)
 
 
-def _one_by_one(once: Once, grid: np.ndarray, folds: PyTree, keys: Array, _: Any) -> Any:
-    run = jax.jit(once)
+def _one_by_one(once: Once, enclosed: list[Array], grid: np.ndarray, folds: PyTree, keys: Array, _: Any) -> Any:
+    run = partial(jax.jit(once), enclosed)
     rows = [
         [run(jnp.asarray(strength), jax.tree.map(lambda leaf, i=i: leaf[i], folds), keys[i]) for i in range(len(keys))]
         for strength in grid
@@ -129,8 +147,8 @@ def _one_by_one(once: Once, grid: np.ndarray, folds: PyTree, keys: Array, _: Any
     return _stack([_stack(row) for row in rows])
 
 
-def _warm(start: Any, run: Any, grid: np.ndarray, folds: PyTree, keys: Array, steps: int, order: str) -> Any:
-    state, found = jax.jit(jax.vmap(start))(keys), {}
+def _warm(state: Any, run: Any, grid: np.ndarray, folds: PyTree, keys: Array, steps: int, order: str) -> Any:
+    found = {}
     indices = range(len(grid)) if order == "dense_to_sparse" else reversed(range(len(grid)))
     for position, index in enumerate(indices):
         found[index] = run(state, jnp.asarray(grid[index]), folds, keys, jnp.asarray(position * steps))

@@ -13,6 +13,7 @@ from l1jax.config import Config, InputError
 from l1jax.data.batches import load
 from l1jax.data.source import Source
 from l1jax.data.splits import hashes
+from l1jax.evaluation.scores import NEIGHBOURS
 from l1jax.selection.choosing import Choices, Rule, choose, dense_score
 from l1jax.selection.experiments import tracking, with_strength
 from l1jax.selection.folds import stratified_folds
@@ -83,17 +84,27 @@ def divide(plan: Plan, source: Source, held_out: Source | None) -> Parts:
     """The folds; information criteria, which judge by the training data, have but one of everything.
 
     Raises:
-        InputError: if there are too few examples, or no held-out ones to judge by where there are no folds.
+        InputError: if there are too few examples, or too few held-out ones to judge by.
     """
     if plan.rule.criterion in INFORMATION:
-        return all_of(source)
-    if plan.folds == 1:
+        parts, flag = all_of(source), f"`data` (of {source.length} images)"
+    elif plan.folds == 1:
         if held_out is None:
             raise InputError("`--folds` (=1) must be at least 2, or --holdout a share of the images to judge by.")
-        return Parts([np.arange(source.length)], [source.length + np.arange(held_out.length)])
-    numbers = hashes(source, f"fold {plan.experiment.seed}")
-    fold, each = stratified_folds(source.labels, numbers, plan.folds), range(plan.folds)
-    return Parts([np.flatnonzero(fold != i) for i in each], [np.flatnonzero(fold == i) for i in each])
+        parts = Parts([np.arange(source.length)], [source.length + np.arange(held_out.length)])
+        flag = f"`--holdout` (={plan.experiment.holdout})"
+    else:
+        numbers = hashes(source, f"fold {plan.experiment.seed}")
+        fold, each = stratified_folds(source.labels, numbers, plan.folds), range(plan.folds)
+        parts = Parts([np.flatnonzero(fold != i) for i in each], [np.flatnonzero(fold == i) for i in each])
+        flag = f"`--folds` (={plan.folds})"
+    fewest = min(map(len, parts.held_out))
+    if fewest <= NEIGHBOURS:
+        raise InputError(
+            f"{flag} must leave at least {NEIGHBOURS + 1} images to judge each run by, and leaves {fewest}: precision "
+            f"and recall look at {NEIGHBOURS} neighbours of each."
+        )
+    return parts
 
 
 def open_course(plan: Plan, experiment: Config, data: Data, parts: Parts, place: Place, name: str = "") -> Course:

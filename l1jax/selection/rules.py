@@ -12,6 +12,8 @@ from l1jax.config import InputError
 from l1jax.selection.strengths import check_strengths
 
 Scores: TypeAlias = ArrayLike  # (strengths,) or (strengths, folds)
+BEYOND = "; it is the strongest of the path, and the least may lie beyond"
+NOTHING_LEFT = "; it is the strongest of the path, and all that it penalises is 0 there"
 
 
 class Choice(NamedTuple):
@@ -188,7 +190,8 @@ def _finite(scores: Scores) -> Summary:
     summary = summarise(scores)
     if not np.any(np.isfinite(summary.mean)):
         raise InputError(
-            "`scores` must be finite for at least one strength: every model diverged; lower the learning rate."
+            "`scores` must be finite for at least one strength, and none is: where training diverged, lower the "
+            "learning rate; where AICc is infinite, for models have as many parameters as there are examples, take BIC."
         )
     return summary
 
@@ -199,12 +202,22 @@ def _minimum(grid: Float64[np.ndarray, " strengths"], summary: Summary) -> Choic
     if _constant(mean):
         index = int(np.flatnonzero(np.isfinite(mean))[-1])
         reason = f"all scores are {mean[index]:.6g}: they do not tell the strengths apart, so the strongest is taken"
+    elif np.isfinite(mean).sum() == 1:
+        reason = f"the only score that is finite, {mean[index]:.6g}"
     else:
         reason = f"the least score, {mean[index]:.6g}"
-    edge = {0: "weakest", len(mean) - 1: "strongest"}.get(index)
-    if edge and not _constant(mean):
-        reason += f"; it is the {edge} of the path, and the least may lie beyond"
+        if index == 0 and grid[0] > 0:  # nothing is weaker than 0
+            reason += "; it is the weakest of the path, and the least may lie beyond"
+        if index == len(mean) - 1:
+            reason += BEYOND
     return Choice(index, float(grid[index]), "minimum", reason)
+
+
+def without_more_beyond(choice: Choice, all_zero: bool) -> Choice:
+    """The choice, which says so where the strongest has no coefficient left, so that nothing lies beyond it."""
+    if not all_zero or not choice.reason.endswith(BEYOND):
+        return choice
+    return choice._replace(reason=choice.reason.removesuffix(BEYOND) + NOTHING_LEFT)
 
 
 def _constant(mean: Float64[np.ndarray, " strengths"]) -> bool:

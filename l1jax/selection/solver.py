@@ -1,12 +1,14 @@
 """An accurate solver of penalised linear models: proximal gradients find the zeros, Newton's method the rest."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
+from l1jax.config import InputError
 from l1jax.penalties import Penalty, scaled
 
 FamilyName: TypeAlias = Literal["squared", "logistic"]
@@ -63,10 +65,10 @@ class Problem(NamedTuple):
 
 
 def solve_path(
-    features: Float[Array, "examples features"],
-    target: Float[Array, " examples"],
-    weights: Float[Array, " examples"],
-    strengths: Float[Array, " strengths"],
+    features: ArrayLike,
+    target: ArrayLike,
+    weights: ArrayLike,
+    strengths: ArrayLike,
     penalty: Any,
     family: FamilyName = "squared",
     intercept: bool = True,
@@ -74,8 +76,10 @@ def solve_path(
 ) -> Fit:
     """Minimise Σ wᵢ ℓ(xᵢβ + b, yᵢ)/Σ wᵢ + strength·R(β), each strength from the solution of the one before it.
 
-    Pure, to be compiled and mapped by `vmap`, over the weights for instance. Fast from strong to weak. Columns
-    far from 0, compared with how much they vary, cost digits: centre them before.
+    Pure, to be compiled and mapped by `vmap`, over the weights for instance: give it the arrays as arguments, for
+    XLA takes long to compile large ones that a compiled function encloses. Fast from strong to weak. Columns
+    far from 0, compared with how much they vary, cost digits: centre them before. It computes in the arrays'
+    precision, float32 at least. Of NaN or infinity the distance is not finite either; `fit_path` refuses them.
 
     Args:
         features: x.
@@ -89,7 +93,22 @@ def solve_path(
 
     Returns:
         The solutions, a leading axis over the strengths.
+
+    Raises:
+        InputError: if the family is unknown or the shapes do not go together.
     """
+    if family not in FAMILIES:
+        raise InputError(f"`family` (={family!r}) must be one of {', '.join(FAMILIES)}.")
+    given = [jnp.asarray(values) for values in (features, target, weights, strengths)]
+    dtype = functools.reduce(jnp.promote_types, (values.dtype for values in given), jnp.float32)
+    features, target, weights, strengths = (values.astype(dtype) for values in given)
+    if features.ndim != 2 or not features.size or not target.shape == weights.shape == features.shape[:1]:
+        raise InputError(
+            f"`features`, `target` and `weights` (of shapes {features.shape}, {target.shape}, {weights.shape}) must "
+            "be a matrix, and a number for each of its rows twice."
+        )
+    if strengths.ndim != 1:
+        raise InputError(f"`strengths` (of shape {strengths.shape}) must be a vector.")
     loss = FAMILIES[family]
     problem = _centred(features, target, weights / jnp.sum(weights), intercept, loss)
     zero = Coefficients(jnp.zeros_like(features[0]), jnp.zeros_like(target[0]))
@@ -107,8 +126,10 @@ def solve_path(
 def _centred(features: Array, target: Array, weights: Array, intercept: bool, loss: Family) -> Problem:
     one = 1.0 if intercept else 0.0
     means = one * (weights @ features)
-    variances = weights @ jnp.square(features) - jnp.square(means)
-    variances = jnp.where(variances > 1e-12 * jnp.max(variances), variances, 1)  # a constant column has no slope
+    squares = weights @ jnp.square(features)
+    variances = squares - jnp.square(means)
+    varies = variances > jnp.maximum(1e-12 * jnp.max(variances), 64 * jnp.finfo(squares.dtype).eps * squares)
+    variances = jnp.where(varies, variances, 1)  # a constant column has no slope
 
     def predict(at: Coefficients) -> Array:
         return features @ at.slopes + (one * at.intercept - means @ at.slopes)

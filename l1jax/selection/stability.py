@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, zero_groups
+from l1jax.selection.enclosed import open_closure
 
 
 def stability_selection(
@@ -24,6 +25,7 @@ def stability_selection(
 
     Args:
         fit: weights of the examples, 1 in the half and 0 elsewhere → parameters, a tree of arrays; pure JAX.
+            Arrays that it encloses, such as the examples, are arguments of the compiled program.
             It may draw a whole path of strengths: the share is then one for each.
         examples: how many there are.
         key: of the halves.
@@ -41,14 +43,16 @@ def stability_selection(
     if examples < 2 or resamples < 1:
         raise InputError(f"`examples` (={examples}) must be at least 2 and `resamples` (={resamples}) at least 1.")
 
-    def survived(key: Key[Array, ""]) -> PyTree:
+    fit_half, enclosed = open_closure(fit, jnp.zeros(examples, float))
+
+    def survived(enclosed: list[Array], key: Key[Array, ""]) -> PyTree:
         half = jax.random.permutation(key, examples) < examples // 2
-        params = fit(half.astype(float))
+        params = fit_half(enclosed, half.astype(float))
         if penalty is None:
             return jax.tree.map(lambda leaf: leaf != 0, params)
         return jax.tree.map(jnp.logical_not, zero_groups(params, penalty))
 
-    every = jax.jit(jax.vmap(survived))(jax.random.split(key, resamples))
+    every = jax.jit(jax.vmap(survived, (None, 0)))(enclosed, jax.random.split(key, resamples))
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=float), every)
 
 

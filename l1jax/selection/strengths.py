@@ -8,10 +8,13 @@ import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
+from l1jax.arrays import TableLike, as_numbers
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, by_path, first_strength, l1, largest_strength
-from l1jax.selection.solver import FAMILIES, FamilyName
+from l1jax.selection.examples import Examples, read_examples
+from l1jax.selection.solver import FamilyName
 
+ROUNDING = 1e-12  # by which the strongest strength is above what the gradient says, so that all solvers agree
 FORM = "write `low:high:count`, such as 1e-6:1e-3:8, or a list, such as 1e-5,1e-4,1e-3"
 
 
@@ -21,7 +24,7 @@ def check_strengths(strengths: ArrayLike) -> Float64[np.ndarray, " strengths"]:
     Raises:
         InputError: which of these it is.
     """
-    grid = np.asarray(strengths, np.float64)
+    grid = as_numbers(strengths, "strengths").astype(np.float64)
     if grid.ndim != 1 or grid.size < 2:
         raise InputError(f"`strengths` (={_shown(grid)}) must be at least two to choose from; {FORM}.")
     if not np.all(np.isfinite(grid) & (grid >= 0)):
@@ -43,7 +46,7 @@ def strength_grid(low: float, high: float, count: int) -> Float64[np.ndarray, " 
     """
     if not (np.isfinite(low) and low > 0 and np.isfinite(high) and high > 0):
         raise InputError(f"`strengths` (from {low:g} to {high:g}) must be finite and greater than 0; {FORM}.")
-    if count < 2:
+    if count < 2 or count != int(count):
         raise InputError(f"`strengths` (={low:g}:{high:g}:{count}) must be at least two to choose from; {FORM}.")
     if not low < high:
         raise InputError(f"`strengths` (={low:g}:{high:g}:{count}) must go from low to high: {high:g}:{low:g}:{count}.")
@@ -75,8 +78,8 @@ def parse_strengths(text: str) -> Float64[np.ndarray, " strengths"]:
 
 
 def linear_strengths(
-    features: ArrayLike,
-    target: Any,
+    features: TableLike,
+    target: TableLike,
     penalty: Penalty | None = None,
     *,
     count: int = 100,
@@ -84,11 +87,11 @@ def linear_strengths(
     family: FamilyName = "squared",
     intercept: bool = True,
 ) -> Float64[np.ndarray, " count"]:
-    """Strengths at equal ratios up to the smallest at which a linear model has no coefficient left.
+    """Strengths at equal ratios up to the smallest at which a linear model has no coefficient left, to 12 digits.
 
     Args:
-        features: x.
-        target: y; of the logistic family 0 or 1.
+        features: x, as for `fit_path`.
+        target: y; of the logistic family two classes.
         penalty: what the strengths multiply; by default `l1(1.0)`, so that they are λ.
         count: how many strengths.
         eps: the weakest as a share of the strongest.
@@ -96,23 +99,53 @@ def linear_strengths(
         intercept: whether the model has one, which is not penalised.
 
     Raises:
-        InputError: if there are fewer than two, or `eps` is not between 0 and 1.
+        InputError: if the data cannot be used, no strength is needed for there is nothing to explain,
+            there are fewer than two, or `eps` is not between 0 and 1.
         ValueError: if the penalty has no such strength; see `l1jax.largest_strength`.
 
     Source: Friedman, Hastie, Tibshirani, J. Stat. Softw. 33 (2010), section 2.5.
     """
     if not 0 < eps < 1:
         raise InputError(f"`eps` (={eps}) must be between 0 and 1: the weakest strength as a share of the strongest.")
+    examples = read_examples(features, target, family)
+    gradient = _gradient_at_zero(examples, intercept)
     penalty = l1(1.0) if penalty is None else penalty
+    _, exponent = np.frexp(np.abs(gradient).max())
+    unit = np.ldexp(gradient, -exponent)  # near 1, where no strength over- or underflows
     with jax.enable_x64(True):
-        x, y = jnp.asarray(features, jnp.float64), jnp.asarray(target, jnp.float64)
+        linear = jnp.asarray(unit)
 
-        def loss(params: dict[str, Any]) -> Any:
-            return jnp.mean(FAMILIES[family].loss(x @ params["slopes"] + params.get("intercept", 0.0), y))
+        def loss(params: dict[str, Any]) -> Any:  # any with this gradient: the strength depends on nothing else
+            return linear @ params["slopes"]
 
-        params = {"slopes": jnp.zeros(x.shape[1])} | ({"intercept": jnp.zeros(())} if intercept else {})
-        strongest = largest_strength(loss, params, by_path({"^slopes$": penalty})) / first_strength(penalty)
+        strongest = largest_strength(loss, {"slopes": jnp.zeros_like(linear)}, by_path({"^slopes$": penalty}))
+    strongest = float(np.ldexp(strongest / first_strength(penalty), exponent)) * (1 + ROUNDING)
     return strength_grid(strongest * eps, strongest, count)
+
+
+def _gradient_at_zero(examples: Examples, intercept: bool) -> Float64[np.ndarray, " features"]:
+    """Of the mean loss where β is 0 and the intercept the best: the residual is ȳ − y in both families.
+
+    Raises:
+        InputError: if there is none but for rounding.
+    """
+    x, y, classes = examples
+    constant = 0.0 if classes is None else 0.5
+    residual = (y.mean() if intercept else constant) - y
+    centred = x - x.mean(axis=0) if intercept else x
+    gradient = centred.T @ residual / len(y)
+    if np.ptp(y) == 0 and intercept:
+        raise InputError(
+            f"`target` (all {y[0]:g}) must vary for features to explain it: no coefficient is left at any strength."
+        )
+    centred_size, size = np.abs(centred).max(axis=0), np.abs(x).max(axis=0)
+    rounding = np.finfo(np.float64).eps * (size * np.abs(residual).max() + centred_size * np.abs(y).max())
+    if not np.any(np.abs(gradient) > 8 * rounding):
+        raise InputError(
+            f"`features` (of shape {x.shape}, uncorrelated with `target`) must explain some of it, and constant "
+            "columns cannot: no coefficient is left at any strength."
+        )
+    return gradient
 
 
 def _shown(grid: np.ndarray) -> str:

@@ -56,7 +56,7 @@ def make_evaluation(generator: Generator, real: Images, seed: int) -> Callable[[
 
 def pixel_kernel_distance(a: Images, b: Images) -> float:
     """Kernel distance of two sets of images on their pixels in [-1, 1], or of points; infinite where there is none."""
-    if min(len(a), len(b)) < 2:
+    if min(len(a), len(b)) < 2 or not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
         return math.inf
 
     def features(images: Images) -> Float[np.ndarray, "_n features"]:

@@ -138,6 +138,37 @@ def test_bad_samples_are_refused_by_name():
         merge(moments(good), moments(good[:, :2]))
 
 
+def drawn(draw, ratio, features=16, shift=0.0):
+    """A standard normal sample, `ratio` rows for each feature, shifted by so much in each."""
+    return shift + np.random.default_rng(1000 + draw).normal(size=(ratio * features, features))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_with_ten_rows_for_each_feature_it_is_the_distance_of_the_distributions(shift):
+    """N(shift, I) is 16·shift² from N(0, I); over draws the mean is that, far nearer than the plain distance's."""
+    exact = Moments(10**9, np.zeros(16), (10**9 - 1) * np.eye(16))
+    samples = [drawn(draw, 10, shift=shift) for draw in range(60)]
+    found = np.array([frechet_infinity(exact, sample).value for sample in samples])
+    plain = np.array([frechet_distance(exact, sample) for sample in samples])
+    truth, error = 16 * shift**2, found.std() / np.sqrt(60)
+    bias = np.mean(plain) - truth
+    assert bias > 4 * plain.std() / np.sqrt(60)
+    assert abs(found.mean() - truth) < bias / 8 + 4 * error
+
+
+@pytest.mark.parametrize(("rows", "features"), [(19, 1), (159, 16), (80, 16)])
+def test_fewer_rows_than_ten_for_each_feature_are_refused(rows, features):
+    sample = RNG.normal(size=(rows, features))
+    least = max(20, 10 * features)
+    with pytest.raises(ValueError, match=rf"`generated` \(of {rows} rows with {features} features\).*at least {least}"):
+        frechet_infinity(sample, sample)
+
+
+def test_small_subsets_that_are_asked_for_are_warned_of():
+    with pytest.warns(UserWarning, match=r"`sizes` \(from 79 on\) should be at least 80, 5 rows for each feature"):
+        frechet_infinity(drawn(0, 10), drawn(1, 10), [79, 120, 160])
+
+
 @pytest.mark.parametrize("sizes", [[3, 9], [3, 3, 9], [1, 5, 9], [3, 5, 10]])
 def test_sizes_without_a_line_are_refused(sizes):
     with pytest.raises(ValueError, match="`sizes`"):

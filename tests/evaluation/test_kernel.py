@@ -44,7 +44,7 @@ def test_it_grows_with_the_distance():
 
 @pytest.mark.parametrize(("n", "m"), [(1, 5), (5, 1), (0, 5)])
 def test_a_single_row_has_no_pairs(n, m):
-    with pytest.raises(ValueError, match=f"of {n} and {m} rows"):
+    with pytest.raises(ValueError, match=f"of {min(n, m)} rows. must have at least 2"):
         kernel_distance(jnp.zeros((n, 3)), jnp.zeros((m, 3)))
 
 
@@ -65,9 +65,9 @@ def test_what_jax_traces_has_the_same_value_and_a_gradient(x64):
     np.testing.assert_allclose(jnp.sum(jax.jit(jax.grad(kernel_distance))(a, b) * step), slope, rtol=1e-6)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
-def test_what_is_not_finite_has_no_finite_distance(value):
-    assert not np.isfinite(kernel_distance(np.full((5, 3), value), np.zeros((5, 3))))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_has_no_finite_distance_under_jit(value):
+    assert not np.isfinite(jax.jit(kernel_distance)(np.full((5, 3), value), np.zeros((5, 3))))
 
 
 def test_subsets_of_all_rows_are_the_estimate_over_all_pairs():

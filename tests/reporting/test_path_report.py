@@ -62,6 +62,28 @@ def test_where_nothing_beats_the_dense_model_there_is_a_way_on():
     assert "ask for --zeros 0.9" in said(path(0))
 
 
+def why(change, **others):
+    """The sentence on a path whose dense model is chosen, with a change in the choice."""
+    found = path(0) | others
+    found["chosen"] |= change
+    return next(line for line in said(found).splitlines() if line.startswith("no penalty: "))
+
+
+def test_no_penalty_is_told_as_the_rule_that_chose_it():
+    assert "No penalty does better by this score: for zeros" in why({})
+    assert "No penalty does well enough by this score" in why({"rule": "little worse than dense"})
+    assert "No penalty" not in why({"rule": "enough zeros", "reason": "the weakest with at least 0.00% zeros"})
+    points = path(0)["points"]
+    points[1]["scores"]["kernel_distance"] = score(None)
+    assert "No run with a penalty has a score: lower its learning rate" in why({}, points=points)
+
+
+def test_the_changed_sign_is_told_of_scores_and_not_of_zeros():
+    bound = {"criterion": "recall", "points": path(1, "recall")["points"]}
+    assert "recall with its sign changed" in why({}, **bound)
+    assert "sign changed" not in why({"rule": "enough zeros", "reason": "the weakest with enough zeros"}, **bound)
+
+
 @pytest.mark.parametrize("criterion", ["kernel_distance", "bic"])
 def test_the_plots_show_a_path_with_a_gap(criterion):
     picture = np.asarray(plot_path(path(1, criterion)).convert("L"))
@@ -78,3 +100,10 @@ def test_there_is_a_row_or_a_plot_for_each_strength(shape):
     assert np.mean(picture < 200) > 0.001
     one = np.asarray(path_samples(samples[:1], ["0"], 0).convert("L"))
     assert picture.size > 1.8 * one.size
+
+
+def test_points_of_a_run_that_diverged_leave_the_others_their_plots():
+    samples = np.random.default_rng(0).normal(size=(2, 60, 1, 1, 2)).astype(np.float32)
+    samples[1] = np.nan
+    assert np.mean(np.asarray(path_samples(samples, ["0", "1"], 0).convert("L")) < 200) > 0.001
+    path_samples(np.full_like(samples, np.inf), ["0", "1"], 0)

@@ -152,11 +152,11 @@ GRID = strength_grid(0.1, 1.0, 3)
     ("call", "says"),
     [
         (lambda: fit_path(X, Y, [0.1]), "`strengths`"),
-        (lambda: fit_path(X, Y[1:], GRID), "`features` and `target`"),
+        (lambda: fit_path(X, Y[1:], GRID), "`target` .*each of the 442 rows of `features`"),
         (lambda: fit_path(np.where(X > 0.1, np.nan, X), Y, GRID), "must be finite"),
         (lambda: fit_path(X, Y, GRID, l1jax.mcp(1.0, 3.0)), "must be convex"),
         (lambda: fit_path(X, Y, GRID, l1jax.sum_of(l1jax.l0(1.0), l1jax.l2(1.0))), "must be convex"),
-        (lambda: fit_path(X, Y, GRID, family="logistic"), "must be 0 and 1"),
+        (lambda: fit_path(X, Y, GRID, family="logistic"), "`target` .*must have two classes"),
         (lambda: fit_path(X, Y, GRID, weights=-np.ones(len(X))), "`weights`"),
         (lambda: cross_validate(X, Y, GRID, FOLD[1:]), "`fold`"),
         (lambda: cross_validate(X, Y, GRID, 2 * FOLD), "every fold an example"),

@@ -13,6 +13,7 @@ from l1jax.selection import (
     summarise,
     survivors,
 )
+from l1jax.selection.rules import without_more_beyond
 
 NAN, INF = np.nan, np.inf
 STRENGTHS = np.array([1e-4, 1e-3, 1e-2, 1e-1])
@@ -57,6 +58,31 @@ def test_the_least_score_at_an_end_of_the_path_is_said():
     assert "weakest of the path" in minimum([1, 2, 3, 4.0], STRENGTHS).reason
     assert "strongest of the path" in minimum([4, 3, 2, 1.0], STRENGTHS).reason
     assert "path" not in minimum(SCORES, STRENGTHS).reason
+
+
+@pytest.mark.parametrize("rule", [minimum, one_standard_error])
+def test_nothing_is_weaker_than_no_penalty(rule):
+    table = [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
+    assert rule(table, [0.0, 0.1, 0.2]).index == 0
+    assert "path" not in minimum(table, [0.0, 0.1, 0.2]).reason
+    assert "weakest of the path" in minimum(table, [0.05, 0.1, 0.2]).reason
+
+
+def test_the_only_finite_score_is_no_least():
+    for index in range(3):
+        choice = minimum([5.0 if i == index else NAN for i in range(3)], STRENGTHS[:3])
+        assert choice.index == index
+        assert choice.reason == "the only score that is finite, 5"
+
+
+def test_beyond_a_model_without_coefficients_lies_nothing():
+    choice = minimum([4, 3, 2, 1.0], STRENGTHS)
+    assert without_more_beyond(choice, False) == choice
+    assert without_more_beyond(choice, True)[:3] == choice[:3]
+    assert "all that it penalises is 0" in without_more_beyond(choice, True).reason
+    assert "may lie beyond" not in without_more_beyond(choice, True).reason
+    inner = minimum(SCORES, STRENGTHS)
+    assert without_more_beyond(inner, True) == inner
 
 
 def test_one_score_each_has_no_standard_error():

@@ -1,0 +1,238 @@
+"""What linear models are fitted to, as users give it: examples, their weights and their folds."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int, Shaped
+
+from l1jax.arrays import TableLike, as_array, as_float64, as_matrix, as_numbers, as_vector, check_squares
+from l1jax.config import InputError
+from l1jax.selection.solver import FAMILIES
+
+MISSING = "leave out or fill in what is missing"
+SMALLEST = 1e-150  # whose square is still far from 0 in float64
+
+
+class Examples(NamedTuple):
+    """What a linear model is fitted to."""
+
+    features: Float64[np.ndarray, "examples features"]  # x
+    target: Float64[np.ndarray, " examples"]  # y
+    classes: Shaped[np.ndarray, "2"] | None  # that y = 0 and y = 1 stand for; None but in the logistic family
+
+
+class Splits(NamedTuple):
+    """What each fold trains on and is judged by."""
+
+    training: Float64[np.ndarray, "folds examples"]  # weights
+    held_out: Float64[np.ndarray, "folds examples"]
+
+
+def read_examples(features: TableLike, target: TableLike, family: str) -> Examples:
+    """Read the examples in float64: arrays, lists, data frames; of two classes, the later in order is 1.
+
+    Raises:
+        InputError: naming the one that no linear model can be fitted to, and why.
+    """
+    if family not in FAMILIES:
+        raise InputError(f"`family` (={family!r}) must be one of {', '.join(FAMILIES)}.")
+    x = read_features(features)
+    values = as_vector(target, "target")
+    if len(values) != len(x):
+        raise InputError(
+            f"`target` (of {len(values)} values) must have one for each of the {len(x)} rows of `features`."
+        )
+    if not len(x):
+        raise InputError(f"`features` (of shape {x.shape}) must have at least one row to fit a model to.")
+    if family == "logistic":
+        classes, codes = read_classes(values, "target")
+        if len(classes) != 2:
+            shown = ", ".join(repr(value) for value in classes[:5].tolist())
+            remedy = (
+                "for one against the rest give `target == class`" if len(classes) > 2 else "nothing tells them apart"
+            )
+            raise InputError(
+                f"`target` (of {len(classes)} classes: {shown}) must have two classes in the logistic family; {remedy}."
+            )
+        return Examples(x, codes.astype(np.float64), classes)
+    if values.dtype.kind in "OSU" and any(isinstance(value, str | bytes) for value in values.tolist()):
+        raise InputError(
+            f"`target` (with {values.tolist()[0]!r}) must hold numbers in the squared family; of two classes take "
+            '`family="logistic"`.'
+        )
+    y = as_float64(values, "target", MISSING)
+    _check_range(y, "target")
+    return Examples(x, y, None)
+
+
+def read_features(features: TableLike) -> Float64[np.ndarray, "examples features"]:
+    """Read a matrix of finite numbers in float64.
+
+    Raises:
+        InputError: if it is none.
+    """
+    x = as_float64(as_matrix(features, "features"), "features", MISSING)
+    _check_range(x, "features")
+    return x
+
+
+def read_classes(
+    labels: Shaped[np.ndarray, " n"], name: str
+) -> tuple[Shaped[np.ndarray, " classes"], Int[np.ndarray, " n"]]:
+    """The classes in order, and which of them each label is, from 0 on: numbers, booleans or text.
+
+    Raises:
+        InputError: if labels are missing, fractions, or of types that have no common order.
+    """
+    if labels.dtype.kind not in "OSU":
+        numbers = as_float64(labels, name, MISSING)
+        fractions = numbers[numbers % 1 != 0]
+        if fractions.size:
+            raise InputError(
+                f"`{name}` (with {fractions[0]:g}) must be classes, and it has fractions: give whole numbers, "
+                "booleans or text."
+            )
+    elif not all(isinstance(value, str) for value in labels.tolist()):
+        if labels.dtype == object:
+            return read_classes(as_numbers(labels, name), name)
+        raise InputError(f"`{name}` (of dtype {labels.dtype}) must be text, not bytes: decode it first.")
+    classes, codes = np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)
+    return classes, codes
+
+
+def read_weights(weights: TableLike | None, examples: Examples) -> Float64[np.ndarray, "*folds examples"]:
+    """Read the weights of the examples, or rows of them; by default all alike.
+
+    Raises:
+        InputError: if they are not finite, negative, all 0, not one for each example, or leave but one
+            class.
+    """
+    count = len(examples.target)
+    if weights is None:
+        return np.ones(count)
+    w = as_float64(weights, "weights", "0 leaves an example out")
+    if w.shape == (count, 1) and count > 1:
+        w = w[:, 0]
+    if w.ndim not in (1, 2) or w.shape[-1] != count or not w.size:
+        raise InputError(
+            f"`weights` (of shape {w.shape}) must be {count} numbers, one for each row of `features`, or a "
+            "row of as many for each fold."
+        )
+    if np.any(w < 0) or not np.all(np.any(w > 0, axis=-1)):
+        raise InputError(f"`weights` (from {w.min():g} to {w.max():g}) must be at least 0, and not all 0 in a row.")
+    w = w / w.max(axis=-1, keepdims=True)
+    _check_classes(examples, w, "weights")
+    return w
+
+
+def read_splits(fold: Any, examples: Examples) -> Splits:
+    """Read the folds: a number for each example, a splitter of scikit-learn, or the pairs that one yields.
+
+    Raises:
+        InputError: if they are none of these, fewer than two, leave one empty, or but one class to train on.
+    """
+    count = len(examples.target)
+    plain = isinstance(fold, str | bytes | dict) or hasattr(fold, "__array__")
+    if hasattr(fold, "split") and not plain:
+        splits = _from_pairs(_split(fold, examples), count)
+    elif isinstance(fold, Iterable) and not plain:
+        entries = list(fold)
+        pairs = bool(entries) and all(isinstance(entry, tuple | list) and len(entry) == 2 for entry in entries)
+        splits = _from_pairs(entries, count) if pairs else _from_numbers(entries, count)
+    else:
+        splits = _from_numbers(fold, count)
+    _check_classes(examples, splits.training, "fold")
+    return splits
+
+
+def fold_numbers(fold: TableLike) -> Int[np.ndarray, " examples"]:
+    """Which fold each example belongs to: whole numbers from 0 on.
+
+    Raises:
+        InputError: if they are anything else, or a fold in between has no example.
+    """
+    if not as_array(fold, "fold").ndim:
+        raise InputError(
+            f"`fold` (={fold!r}) must be the fold of each example: take "
+            "`stratified_folds(None, row_hashes(features), 5)`."
+        )
+    numbers = as_float64(as_vector(fold, "fold"), "fold")
+    if not numbers.size or np.any(numbers % 1) or numbers.min() < 0:
+        raise InputError(f"`fold` (={_shown(numbers)}) must be the fold of each example, whole numbers from 0 on.")
+    found = np.unique(numbers)
+    if len(found) != found[-1] + 1:
+        raise InputError(
+            f"`fold` (={_shown(numbers)}) must number the folds from 0 on and give every fold an example: take "
+            "`stratified_folds`."
+        )
+    return numbers.astype(np.int64)
+
+
+def _from_numbers(fold: Any, count: int) -> Splits:
+    numbers = fold_numbers(fold)
+    if len(numbers) != count:
+        raise InputError(
+            f"`fold` (of {len(numbers)} numbers) must give each of the {count} rows of `features` its fold."
+        )
+    if numbers.max() < 1:
+        raise InputError("`fold` (all 0) must have at least two folds: take `stratified_folds`.")
+    held_out = numbers == np.arange(numbers.max() + 1)[:, None]
+    return Splits(np.where(held_out, 0.0, 1.0), np.where(held_out, 1.0, 0.0))
+
+
+def _split(splitter: Any, examples: Examples) -> list[Any]:
+    try:
+        return list(splitter.split(examples.features, examples.target))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`fold` (={splitter!r}) could not split the examples ({error}): give a splitter whose `split(features, "
+            "target)` yields pairs of rows, or the pairs."
+        ) from error
+
+
+def _from_pairs(pairs: list[Any], count: int) -> Splits:
+    """(training rows, held-out rows) of each fold; a row that is drawn twice counts twice."""
+    if len(pairs) < 2:
+        raise InputError(f"`fold` (of {len(pairs)} pairs of rows) must have at least two folds.")
+    training, held_out = (np.stack([_counts(pair[side], count) for pair in pairs]) for side in (0, 1))
+    if not (training.any(axis=1).all() and held_out.any(axis=1).all()):
+        raise InputError("`fold` must give every fold an example to train on, and one to be judged by.")
+    return Splits(training, held_out)
+
+
+def _counts(rows: Any, count: int) -> Float64[np.ndarray, " examples"]:
+    found = as_vector(rows, "fold")
+    if found.dtype == bool and len(found) == count:
+        return found.astype(np.float64)
+    numbers = as_float64(found, "fold")
+    if np.any(numbers % 1) or np.any(numbers < 0) or np.any(numbers >= count):
+        raise InputError(f"`fold` (with rows {_shown(numbers)}) must name rows of `features`, from 0 to {count - 1}.")
+    return np.bincount(numbers.astype(np.int64), minlength=count).astype(np.float64)
+
+
+def _check_classes(examples: Examples, weights: Float64[np.ndarray, "*folds examples"], name: str) -> None:
+    """Refuse folds whose training examples are all of one class, for which no logistic model is the best."""
+    if examples.classes is None:
+        return
+    used: Bool[np.ndarray, "*folds examples"] = weights > 0
+    one = examples.target == 1
+    if not np.all(np.any(used & one, axis=-1) & np.any(used & ~one, axis=-1)):
+        raise InputError(
+            f"`{name}` must leave both classes ({examples.classes[0]!s}, {examples.classes[1]!s}) to train on in every "
+            "fold: take `stratified_folds` with labels."
+        )
+
+
+def _check_range(values: Float64[np.ndarray, "..."], name: str) -> None:
+    check_squares(values, name)
+    largest = np.max(np.abs(values), initial=0)
+    if 0 < largest < SMALLEST:
+        raise InputError(
+            f"`{name}` (with entries up to {largest:.1e}) must not be so small that their squares are 0 in "
+            "float64: multiply by one number."
+        )
+
+
+def _shown(values: np.ndarray) -> str:
+    return np.array2string(values, threshold=6, edgeitems=3, separator=", ")

@@ -1,0 +1,105 @@
+"""What users give for numbers: the obvious is converted, the rest refused in one sentence with its name."""
+
+import fractions
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+from frames import DataFrame, Series
+
+from l1jax.arrays import as_float64, as_matrix, as_numbers, as_vector, check_squares
+from l1jax.config import InputError
+
+ROWS = [[1.0, 2.0], [3.0, 4.5]]
+
+
+class Known:
+    """A table that is known by its protocol alone, as polars' and torch's are."""
+
+    def __init__(self, content, columns=None):
+        self.content = content
+        self.columns = columns
+
+    def __array__(self, dtype=None, copy=None):
+        if isinstance(self.content, Exception):
+            raise self.content
+        return self.content
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ROWS,
+        [tuple(row) for row in ROWS],
+        [np.array(row) for row in ROWS],
+        np.array(ROWS, np.float16),
+        np.array(ROWS, object),
+        [[1, fractions.Fraction(2)], [3, 4.5]],
+        jnp.array(ROWS, jnp.bfloat16),
+        DataFrame(ROWS, columns=["a", "b"]),
+        DataFrame({"a": [1, 3], "b": [2.0, 4.5]}),
+        Known(np.array([[1, 2.0], [3, 4.5]], object)),  # as a data frame of several types
+        np.ma.masked_greater(ROWS, 9),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_the_obvious_is_converted(given):
+    found = as_float64(as_matrix(given, "features"), "features")
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, ROWS)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint64, np.float32])
+def test_numbers_keep_their_type_until_they_are_computed_with(dtype):
+    assert as_numbers(np.ones((2, 2), dtype), "x").dtype == dtype
+    np.testing.assert_array_equal(as_float64(np.ones((2, 2), dtype), "x"), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (scipy.sparse.csr_array(np.eye(1000)), r"a sparse csr_array of shape \(1000, 1000\).*toarray\(\)`.* 7\.6 MiB"),
+        ([[1.0], [1.0, 2.0]], "of type list.*lists of one length"),
+        ([["1.5", "2"]], r"of dtype <U3\) must hold real numbers.*astype\(float\)"),
+        (np.array([["a", 1]], object), r"with 'a', a str, at 0, 0"),
+        (DataFrame({"x": [1.0, 2.0], "colour": ["red", "blue"]}), "'red', a str, at row 0 of column 'colour'"),
+        (Known(np.array([[1, 2], [None, 2]], object), ("x", "y")), "None, a NoneType, at row 1 of column 'x'"),
+        (np.array([[1 + 1j]]), "dtype complex128"),
+        (np.array([["2020-01-01"]], "M8[D]"), "dtype datetime64"),
+        (np.array([[None, 1.0]]), "with None"),
+        (np.ma.masked_greater(ROWS, 3), "with 1 masked entries"),
+        ({1.0, 2.0}, "a set of dtype object"),
+        ((x for x in ROWS), "a generator of dtype object"),
+        (Known(RuntimeError("it requires grad")), r"of type Known.*\(it requires grad\)"),
+        ([1.0, 2.0], r"of shape \(2,\)\) must be a matrix.*`x.reshape\(-1, 1\)` is one number for each row"),
+        (np.ones((5, 3, 1, 1)), r"of shape \(5, 3, 1, 1\)\) must be a matrix.*`x.reshape\(5, -1\)` makes a row"),
+        (np.ones((5, 0)), r"of shape \(5, 0\).*nothing in it"),
+        (3.0, r"of shape \(\)\) must be a matrix"),
+    ],
+)
+def test_the_rest_is_refused_by_name(given, says):
+    with pytest.raises(InputError, match=rf"^`x` \(.*{says}"):
+        as_matrix(given, "x")
+
+
+def test_what_jax_traces_is_refused_where_it_cannot_be_looked_at():
+    with pytest.raises(InputError, match=r"`x` \(of shape \(2, 2\), traced by JAX\).*outside of `jit`"):
+        jax.jit(lambda x: as_matrix(x, "x"))(jnp.ones((2, 2)))
+
+
+def test_not_finite_rows_are_counted_and_large_numbers_told():
+    with pytest.raises(InputError, match=r"`x` \(of 3 rows, 2 of them with NaN or infinity\) must be finite: fill in"):
+        as_float64([[1.0, np.nan], [2.0, 3.0], [np.inf, np.nan]], "x", "fill in")
+    with pytest.raises(InputError, match=r"`x` \(with entries up to 3.0e\+200\)"):
+        check_squares(np.array([[1.0, -3e200]]), "x")
+    check_squares(np.zeros((0, 3)), "x")
+
+
+def test_a_column_is_a_vector_and_a_row_is_not():
+    np.testing.assert_array_equal(as_vector([[1], [2]], "y"), [1, 2])
+    np.testing.assert_array_equal(as_vector(Series(["b", "a"]), "y"), ["b", "a"])
+    for shape in ((1, 2), (2, 2), (), (2, 1, 1)):
+        with pytest.raises(InputError, match=r"`y` .*must be a vector"):
+            as_vector(np.zeros(shape), "y")
