@@ -115,6 +115,41 @@ def test_what_cannot_be_run_is_refused_by_name_value_and_requirement(name, value
     assert "\n" not in str(caught.value)
 
 
+class Unshowable:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+def itself():
+    """A list that holds itself."""
+    values = []
+    values.append(values)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        ("model.generator_hidden", itself, "`model.generator_hidden[0]` (=["),
+        ("model.generator_hidden", lambda: [8] * 100_000, "`model.generator_hidden` (=[8, 8, 8,"),
+        ("model", itself, "`model` (=["),
+        ("steps", lambda: 10**5000, "`steps` (=a value of type int) must be"),
+        ("steps", lambda: "many " * 10**6, "`steps` (='many many"),
+        ("steps", lambda: np.zeros((100, 100)), "`steps` (=array([[0., 0.,"),
+        ("steps", Unshowable, "`steps` (=a value of type Unshowable) must be of type int"),
+        ("generator.penalised", lambda: "(" * 10**6, "`generator.penalised` (='(((("),
+        ("generator.learning_rate", lambda: float("nan"), "`generator.learning_rate` (=nan) must be finite"),
+    ],
+)
+def test_absurd_values_are_one_short_sentence(name, make, words):
+    with pytest.raises(InputError) as caught:
+        check(holding(Config(data=ImageData("pictures")), name, make()))
+    assert str(caught.value).startswith(words)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -202,6 +237,8 @@ def test_what_changes_no_step_may_differ():
     )  # fmt: skip
     assert differences(Config(data=ImageData("here")), free) == []
     assert differences(Config(data=TfdsData("mnist")), Config(data=TfdsData("mnist", data_dir="there"))) == []
+    told = ImageData("here", labels="none", on_error="skip", most_pixels=10**6)  # the fingerprint tells if it matters
+    assert differences(Config(data=ImageData("here")), Config(data=told)) == []
 
 
 def test_free_fields_exist():
