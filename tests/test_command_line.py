@@ -227,7 +227,7 @@ def test_a_terminal_without_box_characters_changes_no_sentence(monkeypatch, tmp_
         ("(" * 1000, "SyntaxError: too many nested parentheses."),
         (SMALL + "def get_config(): return Config", "must return an l1jax.config.Config, not type."),
         (SMALL + CYCLE, "must be of type int."),
-        ("# \udcff", "SyntaxError: (unicode error) 'utf-8' codec can't decode byte 0xff in position 2"),
+        ("x = '\udcff'", "SyntaxError: "),
     ],
 )
 def test_a_broken_experiment_file_is_one_sentence_with_the_line(text, words, write):

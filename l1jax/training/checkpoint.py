@@ -197,6 +197,7 @@ def open_checkpoints(
         cleanup_tmp_directories=not read_only,
         create=not read_only,
         read_only=read_only,
+        lightweight_initialize=read_only,  # else Orbax opens files of damaged ones too
         async_options=ocp.options.AsyncOptions(post_finalization_callback=lambda: write_manifest(folder)),
     )
     try:

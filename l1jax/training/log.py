@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from l1jax.files import whole
 from l1jax.reading import check_file, parse_json
+from l1jax.training.events import open_events
 
 LARGEST, LONGEST = 16 * 2**30, 16 * 2**20  # bytes of all metrics, and of a line of them
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal
@@ -84,14 +85,15 @@ def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterato
     Raises:
         InputError: if `metrics.jsonl` is no file, or larger than any run writes.
     """
-    from tensorboardX import SummaryWriter  # imports torch where that is installed
-
     path = workdir / "metrics.jsonl"
     gone = first > 0 and not path.exists()
     unreadable = cut_metrics(path, first)
-    writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
     show = open_progress(console, first, steps, _summary)
-    with path.open("a", encoding="utf-8") as lines, closing(writer) as events, show as (update, say):
+    with (
+        path.open("a", encoding="utf-8") as lines,
+        show as (update, say),
+        open_events(workdir / "tensorboard", first, say) as write_events,
+    ):
         if gone:
             say(f"{path} is gone, and with it the metrics up to step {first:,}; going on without them.")
         if unreadable:
@@ -102,8 +104,7 @@ def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterato
             known = {name: finite.get(name) for name in values}  # JSON has no NaN
             lines.write(json.dumps({"step": step, **known}) + "\n")
             lines.flush()
-            for name, value in finite.items():  # TensorBoard draws no others, and tensorboardX warns of them
-                events.add_scalar(name, value, step)
+            write_events(step, finite)  # TensorBoard draws no others, and tensorboardX warns of them
             update(step, values)
 
         yield Log(metrics, say)

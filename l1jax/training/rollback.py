@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import PyTree
 
 from l1jax.config import Config, InputError
 from l1jax.files import write_json
 from l1jax.reading import Unreadable, read_json
-from l1jax.training.state import State
 from l1jax.transforms.learning_rate import learning_rate_scales
 
 FILE = "rollback.json"
@@ -63,13 +63,13 @@ def read_rollback(workdir: Path) -> Rollback | None:
     return Rollback(step, count, useless)
 
 
-def count_rollbacks(state: State) -> int:
+def count_rollbacks(state: PyTree) -> int:
     """How often the learning rates of a state have been lowered."""
     scales = [float(scale) for scale in learning_rate_scales(state)]
     return round(math.log(min(scales), FACTOR)) if scales and min(scales) > 0 else 0
 
 
-def refuse_other_run(workdir: Path, rollback: Rollback, step: int, state: State) -> None:
+def refuse_other_run(workdir: Path, rollback: Rollback, step: int, state: PyTree) -> None:
     """Refuse a note that does not go with the state that training is to go on from.
 
     A state saved after the rollback has its learning rate; an earlier one has that of the same or of an earlier one.

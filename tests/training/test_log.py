@@ -134,6 +134,32 @@ def test_tensorboard_is_given_what_it_can_draw_and_warns_of_nothing(tmp_path, ca
     assert b"lost" not in written
 
 
+def test_a_disk_that_is_full_for_events_alone_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
+    out = console()
+    with open_log(tmp_path, 0, 40, out) as log:
+        log.metrics(10, VALUES)
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("tensorboardX.event_file_writer.EventsWriter.flush", full)
+        for step in (20, 30, 40):
+            log.metrics(step, VALUES)
+    told = [line for line in out.file.getvalue().splitlines() if "No space" in line]
+    assert len(told) == 1
+    assert "from step 20 on it has no events" in told[0]
+    assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [10, 20, 30, 40]
+
+
+def test_logs_opened_within_a_second_keep_their_events_apart(tmp_path):
+    for first in (0, 10):
+        with open_log(tmp_path, first, 20, console()) as log:
+            log.metrics(first + 10, {f"from_{first}": 1.0})
+    written = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    assert b"from_0" in written
+    assert b"from_10" in written
+
+
 def test_tensorboard_gets_every_metric_even_if_training_fails(tmp_path):
     def fail():
         with open_log(tmp_path, 0, 40, console()) as log:

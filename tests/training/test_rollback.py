@@ -227,6 +227,7 @@ def test_a_run_whose_note_was_deleted_goes_on_counting(recovered, tmp_path, caps
     workdir = shutil.copytree(recovered, tmp_path / "run")
     count = read_rollback(workdir).count
     (workdir / "rollback.json").unlink()
-    assert run(workdir, "--steps", "52") == 0
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["generator/learning_rate"] == pytest.approx(1.2 * 0.5**count)
+    assert run(workdir, "--steps", "52") == 0  # in which it is too fast once more
+    assert read_rollback(workdir).count == count + 1
+    _, metrics, _ = end_of(workdir)
+    assert metrics[-1]["generator/learning_rate"] == pytest.approx(1.2 * 0.5 ** (count + 1))
