@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
+import jax
 import tyro
 from rich.console import Console
 
@@ -271,6 +272,16 @@ def _status(main: Callable[[Sequence[str]], int]) -> int:
     except KeyboardInterrupt:
         console.print("stopped at once; the last checkpoint is as it was.")
         return 130
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        console.print(
+            "error: there is not enough memory: give a smaller batch size, network or image size.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        hush()
+        return 1
     except BrokenPipeError:  # the reader of something else that we write went away
         return 141
 

@@ -293,6 +293,7 @@ def test_paths_expand_the_home_folder_and_are_not_empty(monkeypatch):
         (InputError("no [bold] :cat: here."), 2, "error: no [bold] :cat: here.\n"),
         (KeyboardInterrupt(), 130, "stopped at once; the last checkpoint is as it was.\n"),
         (BrokenPipeError(), 141, ""),
+        (MemoryError(), 1, "error: there is not enough memory: give a smaller batch size, network or image size.\n"),
         (None, 7, ""),
     ],
 )

@@ -84,6 +84,8 @@ def test_every_dataclass_and_field_is_documented():
         ("steps", 0, "`steps` (=0) must be at least 1"),
         ("steps", 2**31, "`steps` (=2147483648) must be at least 1 and at most 2147483647"),
         ("steps", 10**400, "`steps` (=1000"),
+        ("batch_size", 2**31, "`batch_size` (=2147483648) must be at least 1 and at most 2147483647"),
+        ("model.generator_hidden", (8, 10**12), "`model.generator_hidden[1]` (=1000000000000) must be at least 1 and"),
         ("seed", -1, "`seed` (=-1) must be at least 0 and below 4294967296"),
         ("seed", 2**32, "`seed` (=4294967296) must be"),
         ("ema_half_life", -1, "`ema_half_life` (=-1.0) must be finite, at least 0"),

@@ -24,6 +24,7 @@ def _reachable(kind: type) -> dict[str, type]:
 
 _KINDS = _reachable(Config)  # all that JSON can name
 _LEVELS = 10  # of dataclasses and tuples in each other; a configuration has half as many
+_LARGEST_INT = 2**31 - 1  # of fields without a bound of their own: what JAX counts with
 _MOST_ENTRIES = 1_000  # of a tuple, such as layers
 
 
@@ -120,6 +121,7 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
     _require(type(value) is hint, path, value, f"of type {hint.__name__}")
     if "bounds" in metadata:
         low, high, strict = metadata["bounds"]
+        high = min(high, _LARGEST_INT) if hint is int and high == math.inf else high
         inside = (hint is int or math.isfinite(value)) and low <= value and (value < high if strict else value <= high)
         upper = f" and {'below' if strict else 'at most'} {high}" if high < math.inf else ""
         _require(inside, path, value, f"finite, at least {low}{upper}" if hint is float else f"at least {low}{upper}")
