@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -23,22 +24,29 @@ def _reachable(kind: type) -> dict[str, type]:
 
 
 _KINDS = _reachable(Config)  # all that JSON can name
-_LEVELS = 10  # of dataclasses and tuples in each other; a configuration has half as many
+_REPR = reprlib.Repr()  # of anything at all: lists in lists would be as long as they like
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 400
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 40
 _LARGEST_INT = 2**31 - 1  # of fields without a bound of their own: what JAX counts with
 _MOST_ENTRIES = 1_000  # of a tuple, such as layers
 
 
-def to_json(config: Any, levels: int = _LEVELS) -> Any:
+def to_json(config: Any, within: tuple[Any, ...] = ()) -> Any:
     """Turn a configuration into plain JSON values, each dataclass tagged with its `kind`.
 
-    What is nested deeper than `levels`, as no configuration is, stays as it is.
+    What is in a tuple, or holds itself, stays as it is: no configuration has dataclasses there.
+
+    Args:
+        config: the whole, or a part.
+        within: dataclasses that it is a part of, from the outermost on.
     """
-    if levels and dataclasses.is_dataclass(config) and not isinstance(config, type):
-        values = {f.name: to_json(getattr(config, f.name, None), levels - 1) for f in dataclasses.fields(config)}
-        return {"kind": type(config).__name__, **values}
-    if levels and isinstance(config, tuple | list):
-        return [to_json(item, levels - 1) for item in config]
-    return config
+    if isinstance(config, tuple | list):
+        return list(config)
+    if not dataclasses.is_dataclass(config) or isinstance(config, type) or any(config is own for own in within):
+        return config
+    inner = (*within, config)
+    values = {f.name: to_json(getattr(config, f.name, None), inner) for f in dataclasses.fields(config)}
+    return {"kind": type(config).__name__, **values}
 
 
 def from_json(values: Any) -> Config:
@@ -161,7 +169,7 @@ def _require(holds: bool, path: str, value: Any, requirement: str) -> None:
 def _shown(value: Any) -> str:
     """Anything at all as part of a sentence."""
     try:
-        return _short(repr(value))
+        return _short(_REPR.repr(value))
     except Exception:  # a `__repr__` of someone else's, or more digits than Python prints
         return f"a value of type {type(value).__name__}"
 

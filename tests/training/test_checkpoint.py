@@ -254,7 +254,7 @@ def test_without_its_manifest_a_damaged_checkpoint_is_still_noticed(opened):
         (folder / "checkpoints" / str(step) / "files.sha256").unlink()
         (folder / "checkpoints" / str(step) / name).write_bytes(b"{")
     assert open_again(read_only=True).restore(template()) is None
-    assert [sentence.split("/")[-1][:12] for sentence in said[-2:]] == ["2 is damaged", "3 is damaged"]
+    assert ["checkpoints/2 is damaged" in said[-2], "checkpoints/3 is damaged" in said[-1]] == [True, True]
     checkpoints = open_again()
     assert checkpoints.restore(template()) is None
     assert {p.name for p in (folder / "damaged").iterdir()} == {"2", "3"}
