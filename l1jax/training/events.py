@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 Write = Callable[[int, Mapping[str, float]], None]
 
@@ -20,13 +21,14 @@ def open_events(folder: Path, first: int, say: Callable[[str], None]) -> Iterato
         OSError: if no event can be written at all.
     """
     from tensorboardX.event_file_writer import EventsWriter  # imports torch where that is installed
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto import event_pb2
     from tensorboardX.summary import scalar
 
+    messages: Any = event_pb2  # its classes are made at run time
     folder.mkdir(exist_ok=True)
     own = f".{os.getpid()}.{time.monotonic_ns()}"  # tensorboardX's names are the same within a second
     writer = EventsWriter(str(folder / "events"), own)
-    begun = Event(wall_time=time.time(), step=first + 1, session_log=SessionLog(status=SessionLog.START))
+    begun = messages.Event(wall_time=time.time(), step=first + 1, session_log={"status": messages.SessionLog.START})
     writer.write_event(begun)
     writer.flush()
     lost = False
@@ -35,7 +37,7 @@ def open_events(folder: Path, first: int, say: Callable[[str], None]) -> Iterato
         nonlocal lost
         if lost:
             return
-        event = Event(wall_time=time.time(), step=step)
+        event = messages.Event(wall_time=time.time(), step=step)
         for name, value in values.items():
             event.summary.value.extend(scalar(name, value).value)
         try:

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,7 +152,7 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
         caught[hangup] = signal.getsignal(hangup)
 
-    def restore(handlers: dict[int, Any]) -> None:
+    def restore(handlers: Mapping[Any, Any]) -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 

@@ -56,7 +56,8 @@ def read_rollback(workdir: Path) -> Rollback | None:
         raise _unusable(path, f"cannot be read (it {error.why})") from error
     if not isinstance(values, dict):
         raise _unusable(path, "holds no rollback")
-    step, count, useless = (values.get(name) for name in Rollback._fields)
+    found: list[Any] = [values.get(name) for name in Rollback._fields]
+    step, count, useless = found
     _check(path, "step", step, type(step) is int and 0 <= step < MOST_STEPS)
     _check(path, "count", count, type(count) is int and 1 <= count <= MOST_ROLLBACKS)
     _check(path, "useless", useless, useless is None or (type(useless) is int and step < useless < MOST_STEPS))
