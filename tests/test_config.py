@@ -138,7 +138,7 @@ def itself():
         ("steps", lambda: 10**5000, "`steps` (=a value of type int) must be"),
         ("steps", lambda: "many " * 10**6, "`steps` (='many many"),
         ("steps", lambda: np.zeros((100, 100)), "`steps` (=array([[0., 0.,"),
-        ("steps", Unshowable, "`steps` (=a value of type Unshowable) must be of type int"),
+        ("steps", Unshowable, "`steps` (=<Unshowable instance at "),
         ("generator.penalised", lambda: "(" * 10**6, "`generator.penalised` (='(((("),
         ("generator.learning_rate", lambda: float("nan"), "`generator.learning_rate` (=nan) must be finite"),
     ],

@@ -136,7 +136,7 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
     if metadata.get("regex"):
         try:
             re.compile(str(value))
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise InputError(f"`{path}` (={_shown(value)}) must be a regular expression: {error}.") from None
     return value
 

@@ -1,6 +1,7 @@
 """TensorBoard events, written as metrics come: no thread that could die of a full disk, and training wait for it."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,29 +21,30 @@ def open_events(folder: Path, first: int, say: Callable[[str], None]) -> Iterato
     Raises:
         OSError: if no event can be written at all.
     """
-    from tensorboardX.event_file_writer import EventsWriter  # imports torch where that is installed
-    from tensorboardX.proto import event_pb2
+    from tensorboardX.proto import event_pb2  # imports torch where that is installed
+    from tensorboardX.record_writer import RecordWriter
     from tensorboardX.summary import scalar
 
     messages: Any = event_pb2  # its classes are made at run time
     folder.mkdir(exist_ok=True)
-    own = f".{os.getpid()}.{time.monotonic_ns()}"  # tensorboardX's names are the same within a second
-    writer = EventsWriter(str(folder / "events"), own)
-    begun = messages.Event(wall_time=time.time(), step=first + 1, session_log={"status": messages.SessionLog.START})
-    writer.write_event(begun)
-    writer.flush()
+    own = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"  # each file its own name
+    writer = RecordWriter(str(folder / f"events.out.tfevents.{own}"))
+
+    def append(**content: Any) -> None:
+        writer.write(messages.Event(wall_time=time.time(), **content).SerializeToString())
+        writer.flush()
+
+    append(file_version="brain.Event:2")
+    append(step=first + 1, session_log={"status": messages.SessionLog.START})
     lost = False
 
     def write(step: int, values: Mapping[str, float]) -> None:
         nonlocal lost
         if lost:
             return
-        event = messages.Event(wall_time=time.time(), step=step)
-        for name, value in values.items():
-            event.summary.value.extend(scalar(name, value).value)
+        rows = [row for name, value in values.items() for row in scalar(name, value).value]
         try:
-            writer.write_event(event)
-            writer.flush()
+            append(step=step, summary={"value": rows})
         except OSError as error:
             lost = True
             say(f"{folder} could not be written ({error.strerror or error}): from step {step:,} on it has no events.")

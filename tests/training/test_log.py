@@ -142,7 +142,7 @@ def test_a_disk_that_is_full_for_events_alone_is_told_once_and_training_goes_on(
         def full(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("tensorboardX.event_file_writer.EventsWriter.flush", full)
+        monkeypatch.setattr("tensorboardX.record_writer.RecordWriter.flush", full)
         for step in (20, 30, 40):
             log.metrics(step, VALUES)
     told = [line for line in out.file.getvalue().splitlines() if "No space" in line]
