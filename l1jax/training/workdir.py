@@ -72,6 +72,12 @@ def check_workdir(directory: Path, experiment: Config, *, resume: bool, overwrit
     """
     if set("*?[") & set(str(directory.absolute())):  # Orbax looks its files up by a pattern that starts with the path
         raise InputError(f"`--workdir` (={directory.absolute()}) must not contain any of * ? [ in its path.")
+    try:
+        os.stat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # to be made, or told below
+    except OSError as error:  # too long a name, links in a circle
+        raise InputError(f"`--workdir` (={directory}) cannot be used: {error.strerror or error}.") from error
     existing = next(parent for parent in (directory, *directory.absolute().parents) if os.path.exists(parent))
     if not existing.is_dir():
         raise InputError(f"`--workdir` (={directory}) must be a directory, and {existing} is none.")

@@ -232,3 +232,9 @@ def test_a_partial_file_that_is_a_pipe_is_replaced(tmp_path):
     os.mkfifo(tmp_path / ".config.json.partial")
     write_config(tmp_path, Config(seed=3))
     assert read_config(tmp_path) == Config(seed=3)
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "run").symlink_to("run")
+    with pytest.raises(InputError, match="cannot be used: Too many levels of symbolic links"):
+        check(tmp_path / "run")
