@@ -3,9 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import difflib
-import importlib.machinery
-import importlib.util
 import io
 import logging
 import os
@@ -14,7 +11,6 @@ import shlex
 import shutil
 import sys
 import threading
-import traceback
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,12 +18,27 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
+import jax
 import tyro
 from rich.console import Console
 
-from l1jax import config as configuration
 from l1jax.config import Config, InputError, Optimizer, check, kinds, switch_kind
+from l1jax.experiment_file import experiments_folder, load_experiment, nearest
+from l1jax.output import lasting_output
 from l1jax.training.compilation import use_compilation_cache
+
+__all__ = [
+    "ExperimentOptions",
+    "command",
+    "experiments_folder",
+    "flags",
+    "given_path",
+    "load_experiment",
+    "parse",
+    "parse_experiment",
+    "run",
+    "typed_path",
+]
 
 Options = TypeVar("Options")
 KIND_FIELDS = ("data", "model", "objective")
@@ -49,54 +60,6 @@ class ExperimentOptions:
     """Kind of model; changes which --model.… flags there are."""
     objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
     """Kind of objective; changes which --objective.… flags there are."""
-
-
-class _FreshSource(importlib.machinery.SourceFileLoader):
-    """Loads a file as it is now, with no bytecode read or left beside it."""
-
-    def get_code(self, fullname: str) -> types.CodeType | None:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
-def experiments_folder() -> Path:
-    """Where the experiments that come with l1jax are: beside the package in a checkout, in it once installed."""
-    package = Path(__file__).parent
-    installed = package / "experiments"
-    return installed if installed.is_dir() else package.parent / "experiments"
-
-
-def load_experiment(name: str) -> Config:
-    """Run an experiment file's `get_config`.
-
-    Args:
-        name: path of a Python file, or the bare name of an experiment that comes with l1jax.
-
-    Raises:
-        InputError: if there is no such file, it does not run, or it gives no `Config`.
-    """
-    path, shipped = Path(os.path.abspath(os.path.expanduser(name))), experiments_folder() / f"{name}.py"
-    if not path.is_file() and shipped.is_file():  # a folder of that name is a data set, not an experiment
-        path = shipped
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in experiments_folder().glob("*.py")))
-        raise InputError(f"`--config` (={name}) must be a Python file with `get_config`, or one of: {known}.")
-    loader = _FreshSource(f"l1jax_experiment_{path.stem}", str(path))
-    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(loader.name, loader, origin=str(path)))
-    sys.modules[loader.name] = module  # dataclasses defined in the file look themselves up there
-    try:
-        loader.exec_module(module)
-        if not callable(getattr(module, "get_config", None)):
-            raise InputError(f"`--config` (={name}) must define `get_config() -> Config`.")
-        config = module.get_config()
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InputError(f"`--config` (={name}) fails{_where_and_why(error, path)}.") from error
-    if not isinstance(config, Config):
-        raise InputError(
-            f"`get_config` of `--config` (={name}) must return an l1jax.config.Config, not {type(config).__name__}."
-        )
-    return check(config)
 
 
 def parse(
@@ -123,7 +86,7 @@ def parse(
     for argument in arguments:
         flag = argument.split("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known and not flag.startswith("--tyro-"):
-            remedy = f"; give {elsewhere[flag]} to have it" if flag in elsewhere else _nearest(flag, known)
+            remedy = f"; give {elsewhere[flag]} to have it" if flag in elsewhere else nearest(flag, known)
             raise InputError(f"`{flag}` is not a flag here{remedy} (see {prog} --help).")
     given = {} if default is None else {"default": default}
     said = io.StringIO()
@@ -277,49 +240,55 @@ def given_path(flag: str, value: str | None) -> Path | None:
     return None if value is None else typed_path(flag, value)
 
 
-def run(main: Callable[[Sequence[str]], int]) -> None:
-    """Run a command: exit with its status, or with 2 and one sentence if the user's input is wrong."""
+def run(main: Callable[[Sequence[str]], int], goes_on: str = "") -> None:
+    """Run a command: exit with its status, or with 2 and one sentence if the user's input is wrong.
+
+    Standard output may be a pipe, a terminal or a file that goes away: the command goes on and finishes its files.
+
+    Args:
+        main: flags → exit status.
+        goes_on: said on standard error when that happens, of a command that then works for long.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without × shows a question mark
+    with lasting_output(goes_on) as output:
+        status = _status(main)
+        output.flush()
+    unwritten = output.lost is not None and not isinstance(output.lost, BrokenPipeError)
+    sys.exit(1 if unwritten and not goes_on and status == 0 else status)
+
+
+def _status(main: Callable[[Sequence[str]], int]) -> int:
+    """Run a command; its exit status, after one sentence if it cannot do what was asked."""
     console = Console(stderr=True, emoji=False)
     logging.getLogger("asyncio").disabled = True  # Orbax's reader and writer: a fault there is raised, and told, anyway
     use_compilation_cache()
     try:
-        status = main(sys.argv[1:])
+        return main(sys.argv[1:])
     except InputError as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         hush()
-        status = 2
+        return 2
     except KeyboardInterrupt:
         console.print("stopped at once; the last checkpoint is as it was.")
-        status = 130
-    except BrokenPipeError:  # the reader of our output went away
-        status = 141
-    sys.exit(status)
+        return 130
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        console.print(
+            "error: there is not enough memory: give a smaller batch size, network or image size.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        hush()
+        return 1
+    except BrokenPipeError:  # the reader of something else that we write went away
+        return 141
 
 
 def hush() -> None:
     """Keep other libraries' threads from adding, as the process ends, tracebacks of what was just said."""
     threading.excepthook = sys.unraisablehook = lambda _: None
-
-
-def _where_and_why(error: BaseException, path: Path) -> str:
-    """What went wrong in an experiment file, as ` at line 3: NameError: …`."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    text = str(error)
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        lines, text = [error.lineno], error.msg
-    line = f" at line {lines[-1]}" if lines and lines[-1] else ""
-    why = ": ".join([type(error).__name__, *text.splitlines()[:1]]).rstrip(".")
-    unknown = re.search(r"unexpected keyword argument '(\w+)'$", why)  # from 3.13 on, Python says which was meant
-    known = {f.name for kind in vars(configuration).values() if dataclasses.is_dataclass(kind) for f in fields(kind)}
-    return f"{line}: {why}{_nearest(unknown[1], sorted(known)) if unknown else ''}"
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    """Names that were perhaps meant: those that only miss what is before the dot, or else similar ones."""
-    near = [n for n in names if n.endswith(f".{name.lstrip('-')}")] or difflib.get_close_matches(name, names)
-    return f"; the nearest: {', '.join(near)}" if near else ""
 
 
 def _first_words(box: str) -> str:

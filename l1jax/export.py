@@ -24,9 +24,9 @@ from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.onnx import ONNX, export_onnx, open_onnx
 from l1jax.compaction.opened import Opened, open_generator
 from l1jax.compaction.probe import differences, probe
-from l1jax.compaction.reading import read_json
 from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.config import InputError
+from l1jax.reading import read_json
 
 Say = Callable[[str], None]
 TOLERANCE = 1e-4  # of a program's images, in the generator's range

@@ -18,6 +18,7 @@ def whole(path: Path, shared: bool = False) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
     try:
+        partial.unlink(missing_ok=True)  # what a kill left there, or a pipe, which would wait for a reader
         yield partial
         os.replace(partial, path)
     except BaseException:

@@ -70,4 +70,4 @@ def report(stopped: Stopped, first: int, experiment: Config, workdir: Path, argu
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "training goes on, and reports in its work directory")

@@ -29,6 +29,15 @@ def get_config():
     object.__setattr__(config, "steps", "3")  # past the type checks that tests have and users have not
     return config
 """
+CYCLE = """
+def get_config():
+    layers = []
+    layers.append(layers)
+    config = Config()
+    object.__setattr__(config, "model", MlpGan())
+    object.__setattr__(config.model, "generator_hidden", layers)
+    return config
+"""
 
 
 @pytest.fixture
@@ -37,7 +46,7 @@ def write(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def write(text, name="own.py"):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_bytes(text.encode(errors="surrogateescape"))
         return name
 
     return write
@@ -210,13 +219,23 @@ def test_a_terminal_without_box_characters_changes_no_sentence(monkeypatch, tmp_
         (SMALL + WRONG_TYPE, "`steps` (='3') must be of type int."),
         (SMALL + "def get_config(): return Config(stepz=3)", "at line 2: TypeError: "),
         ("\0", "source code string cannot contain null bytes."),
+        ("raise KeyboardInterrupt", "fails at line 1: KeyboardInterrupt."),
+        ("class Own(BaseException): pass\nraise Own('stop')", "fails at line 2: Own: stop."),
+        ("def get_config(): return get_config()", "fails at line 1: RecursionError: maximum recursion depth exceeded"),
+        ("class Own(Exception):\n    def __str__(self): return 1 / 0\nraise Own", "fails at line 3: Own."),
+        ("raise ValueError('long' * 10**6)", "fails at line 1: ValueError: longlong"),
+        ("(" * 1000, "SyntaxError: too many nested parentheses."),
+        (SMALL + "def get_config(): return Config", "must return an l1jax.config.Config, not type."),
+        (SMALL + CYCLE, "must be of type int."),
+        ("x = '\udcff'", "SyntaxError: "),
     ],
 )
 def test_a_broken_experiment_file_is_one_sentence_with_the_line(text, words, write):
     file = write(text)
     message = refusal("--config", file)
     assert words in message
-    assert file in message or words.startswith("`steps`")
+    assert file in message or words in ("`steps` (='3') must be of type int.", "must be of type int.")
+    assert len(message) < 500
 
 
 def test_an_unknown_field_in_a_file_names_the_nearest(write):
@@ -229,6 +248,15 @@ def test_a_missing_experiment_names_those_there_are(name, write):
     message = refusal(f"--config={name}")
     assert message.startswith(f"`--config` (={name}) must be a Python file with `get_config`, or one of: ")
     assert "digits" in message
+
+
+def test_an_experiment_file_without_end_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open("own.py", "wb") as file:
+        file.truncate(20 * 10**9)
+    assert "(=own.py) is no experiment file: it (=20,000,000,000 bytes) must have" in refusal("--config", "own.py")
+    message = refusal("--config", "x" * 300)
+    assert "must be a Python file" in message
 
 
 def test_a_folder_does_not_hide_an_experiment_of_its_name(tmp_path, monkeypatch):
@@ -265,6 +293,7 @@ def test_paths_expand_the_home_folder_and_are_not_empty(monkeypatch):
         (InputError("no [bold] :cat: here."), 2, "error: no [bold] :cat: here.\n"),
         (KeyboardInterrupt(), 130, "stopped at once; the last checkpoint is as it was.\n"),
         (BrokenPipeError(), 141, ""),
+        (MemoryError(), 1, "error: there is not enough memory: give a smaller batch size, network or image size.\n"),
         (None, 7, ""),
     ],
 )

@@ -84,6 +84,8 @@ def test_every_dataclass_and_field_is_documented():
         ("steps", 0, "`steps` (=0) must be at least 1"),
         ("steps", 2**31, "`steps` (=2147483648) must be at least 1 and at most 2147483647"),
         ("steps", 10**400, "`steps` (=1000"),
+        ("batch_size", 2**31, "`batch_size` (=2147483648) must be at least 1 and at most 2147483647"),
+        ("model.generator_hidden", (8, 10**12), "`model.generator_hidden[1]` (=1000000000000) must be at least 1 and"),
         ("seed", -1, "`seed` (=-1) must be at least 0 and below 4294967296"),
         ("seed", 2**32, "`seed` (=4294967296) must be"),
         ("ema_half_life", -1, "`ema_half_life` (=-1.0) must be finite, at least 0"),
@@ -120,6 +122,41 @@ def test_what_cannot_be_run_is_refused_by_name_value_and_requirement(name, value
     assert str(caught.value).startswith(words)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+class Unshowable:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+def itself():
+    """A list that holds itself."""
+    values = []
+    values.append(values)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        ("model.generator_hidden", itself, "`model.generator_hidden[0]` (=["),
+        ("model.generator_hidden", lambda: [8] * 100_000, "`model.generator_hidden` (=[8, 8, 8,"),
+        ("model", itself, "`model` (=["),
+        ("steps", lambda: 10**5000, "`steps` (=a value of type int) must be"),
+        ("steps", lambda: "many " * 10**6, "`steps` (='many many"),
+        ("steps", lambda: np.zeros((100, 100)), "`steps` (=array([[0., 0.,"),
+        ("steps", Unshowable, "`steps` (=<Unshowable instance at "),
+        ("generator.penalised", lambda: "(" * 10**6, "`generator.penalised` (='(((("),
+        ("generator.learning_rate", lambda: float("nan"), "`generator.learning_rate` (=nan) must be finite"),
+    ],
+)
+def test_absurd_values_are_one_short_sentence(name, make, words):
+    with pytest.raises(InputError) as caught:
+        check(holding(Config(data=ImageData("pictures")), name, make()))
+    assert str(caught.value).startswith(words)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -209,6 +246,8 @@ def test_what_changes_no_step_may_differ():
     )  # fmt: skip
     assert differences(Config(data=ImageData("here")), free) == []
     assert differences(Config(data=TfdsData("mnist")), Config(data=TfdsData("mnist", data_dir="there"))) == []
+    told = ImageData("here", labels="none", on_error="skip", most_pixels=10**6)  # the fingerprint tells if it matters
+    assert differences(Config(data=ImageData("here")), Config(data=told)) == []
 
 
 def test_free_fields_exist():

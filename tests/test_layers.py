@@ -8,8 +8,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "l1jax"
 LAYERS = [
-    {"config", "files"},
-    {"penalties", "arrays"},
+    {"config", "files", "output"},
+    {"reading"},
+    {"experiment_file", "penalties", "arrays"},
     {"models", "objectives", "data", "transforms"},
     {"build", "build_optimizer", "evaluation", "reporting"},
     {"training"},

@@ -147,7 +147,7 @@ def test_kill_minus_nine_at_25_moments_changes_nothing(uninterrupted, tmp_path):
     assert end_of(workdir) == end_of(uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, number):
     workdir = tmp_path / "run"
     process = start(workdir, "--checkpoint-every", "300")

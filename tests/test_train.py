@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import re
 import shutil
+import sys
 import tarfile
 
 import jax
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l1jax import sample, train
+from l1jax import command_line, sample, train
 from l1jax.config import InputError
 
 TINY = (
@@ -243,3 +245,68 @@ def test_what_the_disk_refuses_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("l1jax.training.loop.save_image", full)
     with pytest.raises(InputError, match=r"could not be written \(No space left on device\).*intact"):
         run(tmp_path / "run")
+
+
+DEAD = ["the generator are zero", "no longer depend on the latents"]
+FAR_TOO_STRONG = {
+    "generator": (["--generator.penalty.strength", "1e10"], DEAD),
+    "discriminator": (["--discriminator.penalty.strength", "1e10"], ["the discriminator are zero"]),
+    "rate": (["--generator.learning-rate", "1e10", "--generator.penalty.strength", "1"], DEAD),
+}
+
+
+@pytest.mark.parametrize("what", FAR_TOO_STRONG)
+def test_networks_of_nothing_but_zeros_are_told_at_the_next_line(what, tmp_path, capsys):
+    flags, words = FAR_TOO_STRONG[what]
+    run(tmp_path / "run", "--sample-every", "1000", "--steps", "4", *flags)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step 4: ")]
+    assert [[own in line for own in words].count(True) for line in told] == [1] * len(words)
+
+
+OTHER_TASKS = {
+    "vae": "--config vae_digits --batch-size 16 --model.latent-size 4 --model.hidden 8".split(),
+    "dense": "--config dense_generator --data digits --batch-size 16 --model.latent-size 4 --model.hidden 8".split(),
+}
+
+
+@pytest.mark.parametrize("task", OTHER_TASKS)
+def test_so_are_those_of_other_tasks(task, tmp_path, capsys):
+    arguments = [*OTHER_TASKS[task], "--workdir", str(tmp_path / "run"), "--steps", "2", "--log-every", "2"]
+    assert train.main([*arguments, "--generator.penalty.strength", "1e10", "--sample-every", "1000"]) == 0
+    output = capsys.readouterr().out
+    assert "step 2: all penalised parameters of the generator are zero" in output
+    assert "step 2: the generated images no longer depend on the latents" in output
+
+
+def test_a_run_of_a_relative_path_can_be_gone_on_with_and_looked_at_from_elsewhere(tmp_path, monkeypatch):
+    faces(tmp_path / "images", count=20, side=16)
+    faces(tmp_path / "others", count=18, side=16)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    flags = (*TINY, "--data", "image", "--data.image-size", "16", "--data.channels", "1", "--data.path")
+
+    def kept():
+        return json.loads((tmp_path / "run" / "config.json").read_text())["data"]["path"]
+
+    run("run", "images", flags=flags)
+    assert kept() == str(tmp_path / "images")
+    run("run", "images", "--steps", "13", flags=flags)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run("../run", "../images", "--steps", "14", "--data.on-error", "skip", flags=flags)
+    assert kept() == str(tmp_path / "images")
+    with pytest.raises(InputError, match="`data` has changed"):
+        run("../run", "../others", "--steps", "15", flags=flags)
+    assert kept() == str(tmp_path / "images")
+
+
+def test_a_reader_that_goes_away_ends_no_training(trained, tmp_path, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "argv", ["l1jax.train", "--workdir", str(tmp_path / "run"), *TINY])
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        with pytest.raises(SystemExit) as stopped:
+            command_line.run(train.main, "training goes on")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().err == "standard output is lost (Broken pipe); training goes on.\n"
+    assert digest(tmp_path / "run") == digest(trained)

@@ -26,13 +26,13 @@ from l1jax.compaction.encoding import Loss, Values, decode, encode, losses
 from l1jax.compaction.layout import rebuild
 from l1jax.compaction.onnx import ONNX, open_onnx
 from l1jax.compaction.probe import probe
-from l1jax.compaction.reading import check_file, read_bytes, read_json, sha256
 from l1jax.compaction.stablehlo import STABLEHLO, open_stablehlo
 from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models import Generator
 from l1jax.penalties.sparsity import path_name
+from l1jax.reading import check_file, read_bytes, read_json, sha256
 from l1jax.reporting.model_card import model_card
 
 FORMAT = 1  # raised when an older l1jax could no longer read the folder

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import reprlib
 import struct
 import types
 import typing
@@ -24,16 +25,29 @@ def _reachable(kind: type) -> dict[str, type]:
 
 
 _KINDS = _reachable(Config)  # all that JSON can name
+_REPR = reprlib.Repr()  # of anything at all: lists in lists would be as long as they like
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 400
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 40
+_LARGEST_INT = 2**31 - 1  # of fields without a bound of their own: what JAX counts with
+_MOST_ENTRIES = 1_000  # of a tuple, such as layers
 
 
-def to_json(config: Any) -> Any:
-    """Turn a configuration into plain JSON values, each dataclass tagged with its `kind`."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
-        return {"kind": type(config).__name__, **values}
+def to_json(config: Any, within: tuple[Any, ...] = ()) -> Any:
+    """Turn a configuration into plain JSON values, each dataclass tagged with its `kind`.
+
+    What is in a tuple, or holds itself, stays as it is: no configuration has dataclasses there.
+
+    Args:
+        config: the whole, or a part.
+        within: dataclasses that it is a part of, from the outermost on.
+    """
     if isinstance(config, tuple | list):
-        return [to_json(item) for item in config]
-    return config
+        return list(config)
+    if not dataclasses.is_dataclass(config) or isinstance(config, type) or any(config is own for own in within):
+        return config
+    inner = (*within, config)
+    values = {f.name: to_json(getattr(config, f.name, None), inner) for f in dataclasses.fields(config)}
+    return {"kind": type(config).__name__, **values}
 
 
 def from_json(values: Any) -> Config:
@@ -84,7 +98,7 @@ def differences(old: Config, new: Config, ignore: frozenset[str] = FREE_FIELDS) 
     names = [name for name in (a | b) if name not in ignore and a.get(name) != b.get(name)]
     other = tuple(name.removesuffix("kind") for name in names if name.endswith(".kind"))
     names = [name for name in names if not any(name.startswith(o) and name != f"{o}kind" for o in other)]
-    return [f"{name}: {a.get(name, 'absent')} → {b.get(name, 'absent')}" for name in names]
+    return [f"{name}: {_short(str(a.get(name, 'absent')))} → {_short(str(b.get(name, 'absent')))}" for name in names]
 
 
 def _hyphenate(name: str) -> str:
@@ -109,6 +123,7 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
         return value
     if origin is tuple:
         _require(isinstance(value, list), path, value, f"a tuple of {arguments[0].__name__}")
+        _require(len(value) <= _MOST_ENTRIES, path, value, f"a tuple of at most {_MOST_ENTRIES:,} entries")
         return tuple(_decode(arguments[0], item, f"{path}[{i}]", metadata) for i, item in enumerate(value))
     if hint is float and type(value) is int:
         value = float(value) if abs(value) < 2**1023 else math.inf
@@ -118,8 +133,8 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
     if metadata.get("regex"):
         try:
             re.compile(str(value))
-        except re.error as error:
-            raise InputError(f"`{path}` (={value!r}) must be a regular expression: {error}.") from None
+        except (re.error, RecursionError, OverflowError) as error:
+            raise InputError(f"`{path}` (={_shown(value)}) must be a regular expression: {error}.") from None
     return value
 
 
@@ -127,13 +142,13 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
     names = [choice.__name__ for choice in choices]
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in names:
-        shown = kind if isinstance(kind, str) else repr(value)
+        shown = _short(kind) if isinstance(kind, str) else _shown(value)
         raise InputError(f"`{path or 'config'}` (={shown}) must be of type {' or '.join(names)}.")
     cls = _KINDS[kind]
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     unknown = [name for name in value if name not in fields and name != "kind"]
     if unknown:
-        raise InputError(f"`{_dot(path, unknown[0])}` is not a field of {kind}; it has {_join(fields)}.")
+        raise InputError(f"`{_dot(path, _short(unknown[0]))}` is not a field of {kind}; it has {_join(fields)}.")
     return cls(
         **{
             name: _decode(hints[name], value[name], _dot(path, name), f.metadata)
@@ -145,11 +160,26 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
 
 def _require(holds: bool, path: str, value: Any, requirement: str) -> None:
     if not holds:
-        raise InputError(f"`{path}` (={value!r}) must be {requirement}.")
+        raise InputError(f"`{path}` (={_shown(value)}) must be {requirement}.")
+
+
+def _shown(value: Any) -> str:
+    """Anything at all as part of a sentence."""
+    try:
+        return _short(_REPR.repr(value))
+    except Exception:  # a `__repr__` of someone else's, or more digits than Python prints
+        return f"a value of type {type(value).__name__}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else line[:99] + "…"
 
 
 def _require_bounds(hint: Any, value: Any, path: str, low: float, high: float, strict: bool) -> None:
     """Require low ≤ value ≤ high, or value < high; numbers that are not whole act in float32, so there too."""
+    if hint is int and high == math.inf:
+        high = _LARGEST_INT
 
     def inside(number: Any) -> bool:
         below = number < high if strict else number <= high

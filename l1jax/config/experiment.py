@@ -62,8 +62,8 @@ class Config:
     """Keep decoded, resized images in L1JAX_CACHE_DIR, or else the user's cache folder, for the next pass and run."""
 
 
-# What may differ between a checkpoint and the run that resumes it: none of these changes a step.
-# (The images behind a path are compared by their fingerprint instead.)
+# What may differ between a checkpoint and the run that resumes it: none of these changes a step. (The images that a
+# path leads to, or that are left out, and class folders among them are compared by their fingerprint instead.)
 FREE_FIELDS = frozenset(
     [
         "steps",
@@ -79,5 +79,8 @@ FREE_FIELDS = frozenset(
         "cache",
         "data.path",
         "data.data_dir",
+        "data.labels",
+        "data.on_error",
+        "data.most_pixels",
     ]
 )

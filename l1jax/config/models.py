@@ -96,7 +96,7 @@ class R3gan:
     """Dimensions of the Gaussian latent."""
     channels: int = field(default=128, metadata=bounds(1))
     """Channels at sizes up to 8 times the smallest, half as many with each doubling beyond; the paper's: 768."""
-    blocks: int = field(default=1, metadata=bounds(1))
+    blocks: int = field(default=1, metadata=bounds(1, 1_000))
     """Residual blocks per image size, in each network; the paper's: 2."""
     group_size: int = field(default=16, metadata=bounds(1))
     """Channels of a group in the grouped convolutions; must divide twice the channels of each size."""

@@ -36,6 +36,8 @@ def open_arrays(data: config.ArrayData) -> Source:
     remedy = what_to_give(str(path), "array")
     if remedy:
         raise InputError(f"{origin} must be a .npz or .npy file; {remedy}.")
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise InputError(f"{origin} must be a .npz or .npy file, and is a folder, a pipe or a device; give a file.")
     try:
         images, labels = _read(path, data, origin)
     except (InputError, MemoryError):

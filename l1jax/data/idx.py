@@ -12,7 +12,9 @@ from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.recognition import refuse_address, what_to_give
 from l1jax.data.source import Source, digest, fingerprint, of_arrays
+from l1jax.reading import check_file
 
+LARGEST = 4 * 2**30  # bytes of a file
 SPLITS = {"train": "train", "test": "t10k"}  # as the file names call them
 _UNSIGNED_BYTES = b"\0\0\x08"
 
@@ -59,6 +61,7 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
         InputError: if the file cannot be read, or is not such a file, or is cut short or too long.
     """
     try:
+        check_file(path, LARGEST, "mend or replace it")
         content = path.read_bytes()
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (OSError, EOFError, zlib.error) as error:

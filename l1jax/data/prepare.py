@@ -22,6 +22,7 @@ from l1jax.data.formats import suffix_of
 from l1jax.data.images import reason
 from l1jax.data.recognition import refuse_address
 from l1jax.data.source import Source, digest, fingerprint
+from l1jax.output import lasting_output
 
 _MADE_OF = "l1jax_source"  # in a set's metadata: the fingerprint of the images that it was made of
 _SUFFIXES = frozenset([".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2"])
@@ -214,4 +215,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with lasting_output():
+        sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,9 @@ from jaxtyping import Array, Float, Key
 
 from l1jax.models.summary import Layer
 
+AT_ONCE = frozenset({"all zero", "constant images"})  # alarms of what no network starts with
+EVERY_LINE = frozenset({"constant logits"})  # alarms that need no look at images, and may be chance for one line
+NETWORKS = ("generator", "discriminator", "encoder")
 Images = Float[Array, "batch height width channels"]
 
 
@@ -77,6 +80,15 @@ def diversity(generated: Float[Array, "n ..."], real: Float[Array, "m ..."]) -> 
     return spread(generated) / jnp.maximum(spread(real), jnp.finfo(real.dtype).tiny)
 
 
+def spread(images: Images, image_range: tuple[float, float] | None) -> Float[Array, ""]:
+    """Largest difference of any entry between two of the images, as a share of the range; of points as it is.
+
+    Below 1/510, half a grey level of 8 bits, the images are all the same to the eye and to the file.
+    """
+    low, high = image_range or (0.0, 1.0)
+    return jnp.max(jnp.max(images, axis=0) - jnp.min(images, axis=0)) / (high - low)
+
+
 def alarms(values: Mapping[str, float]) -> dict[str, str]:
     """Say what looks wrong in the metrics of a run, and what to try.
 
@@ -92,6 +104,26 @@ def alarms(values: Mapping[str, float]) -> dict[str, str]:
         return found if isfinite(found) else nan
 
     raised = {}
+    for network in NETWORKS:
+        prefix = f"{network}/sparsity/"
+        zeros = [value(name) for name in values if name.startswith(prefix) and not name.endswith("/bias")]
+        if zeros and all(share == 1 for share in zeros):
+            raised["all zero"] = (
+                f"all penalised parameters of the {network} are zero: try a smaller "
+                f"--{network}.penalty.strength or --{network}.learning-rate, or a warm-up by "
+                f"--{network}.strength-schedule.warmup, in another --workdir."
+            )
+    if value("generator/spread") < 1 / 510:
+        raised["constant images"] = (
+            "the generated images no longer depend on the latents, all are the same: try a smaller "
+            "--generator.penalty.strength or --generator.learning-rate, in another --workdir."
+        )
+    apart = value("discriminator/real_logit") - value("discriminator/fake_logit")
+    if apart == 0:
+        raised["constant logits"] = (
+            "the discriminator gives every image the same logit, and the generator learns nothing from it: try a "
+            "smaller --discriminator.penalty.strength or --discriminator.learning-rate."
+        )
     if value("generator/diversity") < 0.1:
         raised["collapse"] = (
             f"the generated images differ {value('generator/diversity'):.2g} times as much as real ones, which looks "

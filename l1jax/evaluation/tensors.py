@@ -1,6 +1,7 @@
 """Files of named arrays that appear whole or not at all, and tell when they are damaged."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def load_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     Raises:
         InputError: if it cannot be read, is no such file, or does not hold what was written.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise InputError(f"{str(path)!r} cannot be read as safetensors (it is a folder, a pipe or a device).")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
+from l1jax.training.damage import brief, damage, is_step, looks_like_step, other_step, set_aside, write_manifest
 from l1jax.training.workdir import refuse_other_experiment
 
-MANIFEST = "files.sha256"
-UNGUARDED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}  # Orbax's last words, written after it
 absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax reports every save and every error; we say what matters
 
 
@@ -54,6 +52,7 @@ class Checkpoints:
             InputError: if an earlier save could not be written, or this one cannot.
         """
         meta = {
+            "step": step,
             "config": to_json(self.experiment),
             "fingerprint": self.fingerprint,
             "layout": layout(state),
@@ -83,8 +82,8 @@ class Checkpoints:
     def restore(self, template: PyTree, step: int | None = None) -> Restored | None:
         """Restore the newest good checkpoint, or that of `step`; None if there is none.
 
-        A damaged one (truncated, incomplete, bits flipped) is set aside under `damaged/` and the one
-        before it is tried, so that later saves take effect; nothing is moved when reading only.
+        A damaged one (truncated, incomplete, bits flipped), or one under another step's name, is set aside under
+        `damaged/` and the one before it is tried, so that later saves take effect; nothing is moved when reading only.
 
         Args:
             template: the state's tree of `ShapeDtypeStruct`s with shardings.
@@ -96,7 +95,8 @@ class Checkpoints:
         """
         if step in self.damaged:
             raise InputError(f"`--step` (={step}) must be a good checkpoint; that one is damaged.")
-        steps = sorted(set(self.manager.all_steps()) - self.damaged, reverse=True)
+        found = {own for own in self.manager.all_steps() if is_step(str(own))}
+        steps = sorted(found - self.damaged, reverse=True)
         if step is not None and step not in steps:
             raise InputError(f"`--step` (={step}) must be one of the checkpoints: {sorted(steps)}.")
         for candidate in steps if step is None else [step]:
@@ -108,11 +108,11 @@ class Checkpoints:
                 raise InputError(f"checkpoint {self._path(candidate)} must be readable: {error.strerror}.") from error
             except Exception as error:  # damaged files raise anything, a bare Exception too
                 if step is not None:
-                    raise InputError(f"checkpoint {self._path(candidate)} is damaged ({_brief(error)}).") from error
+                    raise InputError(f"checkpoint {self._path(candidate)} is damaged ({brief(error)}).") from error
                 if self.read_only:
-                    self.say(f"checkpoint {self._path(candidate)} is damaged ({_brief(error)}); trying an older one.")
+                    self.say(f"checkpoint {self._path(candidate)} is damaged ({brief(error)}); trying an older one.")
                 else:
-                    self.set_aside(candidate, f"is damaged ({_brief(error)})")
+                    self.set_aside(candidate, f"is damaged ({brief(error)})")
         return None
 
     def close(self) -> None:
@@ -137,6 +137,9 @@ class Checkpoints:
         state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
         if digest(state) != meta["digest"]:
             raise ValueError("its content differs from what was saved")
+        reason = other_step(int(getattr(state, "step", step)), step)  # the metadata of older checkpoints do not tell
+        if reason:
+            raise ValueError(reason)
         return state
 
     def _write(self, action: Callable[[], Any]) -> None:
@@ -144,7 +147,7 @@ class Checkpoints:
             action()
         except Exception as error:  # what the background thread met: full disk, permission, lost mount
             raise InputError(
-                f"a checkpoint could not be written to {self.workdir / 'checkpoints'} ({_brief(error)}): make room or "
+                f"a checkpoint could not be written to {self.workdir / 'checkpoints'} ({brief(error)}): make room or "
                 "permission there and run the same command again; earlier checkpoints are intact."
             ) from error
 
@@ -167,15 +170,22 @@ def open_checkpoints(
         fingerprint: of the images; checkpoints of others are refused. None where the images do not matter.
         say: called with a sentence when something is amiss.
         read_only: change nothing on disk.
+
+    Raises:
+        InputError: if the folder cannot be read, or damaged checkpoints may not be set aside.
     """
     keep = [
         policies.LatestN(experiment.keep_checkpoints),
         policies.BestN(get_metric_fn=_score, reverse=True, n=1),
     ]
     folder, bad = workdir / "checkpoints", set[int]()
-    for path in sorted(folder.iterdir()):
-        if path.name.isdigit() and (reason := damage(path)):
-            bad.add(int(path.name))
+    try:
+        candidates = sorted(path for path in folder.iterdir() if looks_like_step(path.name))
+    except OSError as error:
+        raise InputError(f"{folder} must be a folder that can be read: {error.strerror or error}.") from error
+    for path in candidates:
+        if reason := damage(path):
+            bad |= {int(path.name)} if is_step(path.name) else set()
             if read_only:
                 say(f"checkpoint {path} is damaged ({reason}).")
             else:
@@ -187,68 +197,18 @@ def open_checkpoints(
         cleanup_tmp_directories=not read_only,
         create=not read_only,
         read_only=read_only,
+        lightweight_initialize=read_only,  # else Orbax opens files of damaged ones too
         async_options=ocp.options.AsyncOptions(post_finalization_callback=lambda: write_manifest(folder)),
     )
     try:
         manager = ocp.CheckpointManager(folder.absolute(), options=options)
-    except ValueError as error:  # metrics that cannot be read, in a damaged checkpoint that we may not set aside
+    except Exception as error:  # what Orbax makes of files in a damaged checkpoint that we may not set aside
+        named = ", ".join(map(str, sorted(bad))) or brief(error)
         raise InputError(
-            f"{folder} cannot be read because of damaged checkpoints ({', '.join(map(str, sorted(bad)))}): the "
-            "training command sets them aside, or move them away by hand."
+            f"{folder} cannot be read because of damaged checkpoints ({named}): the training command sets them aside, "
+            "or move them away by hand."
         ) from error
     return Checkpoints(workdir, experiment, fingerprint, manager, say, read_only, frozenset(bad))
-
-
-def write_manifest(folder: Path) -> None:
-    """Write the sha256 of every file of the checkpoint being finished, as `sha256sum --check` reads it.
-
-    Orbax tells a cut or missing file by a shower of errors from its threads, and a flipped bit not at
-    all; with the manifest, which appears together with the checkpoint, both are known before it is asked.
-    """
-    for path in folder.glob("*.orbax-checkpoint-tmp*"):
-        lines = [f"{sha}  {name}\n" for name, sha in _hashes(path).items()]
-        (path / MANIFEST).write_text("".join(lines), encoding="utf-8")
-
-
-def damage(path: Path) -> str | None:
-    """What is wrong with the files of a checkpoint; None if they are as written, or it is gone by now."""
-    try:
-        written = (path / MANIFEST).read_text(encoding="utf-8").splitlines()
-        found = _hashes(path)
-    except (OSError, ValueError):
-        return _unreadable(path) if path.exists() else None
-    if not {"meta/metadata", "metrics/metrics"} <= {line[66:] for line in written}:
-        return f"{MANIFEST} is not whole"
-    names = [line[66:] for line in written if found.get(line[66:]) != line[:64]]
-    return f"{names[0]} is not as it was written" if names else None
-
-
-def _unreadable(path: Path) -> str | None:
-    """What cannot be read of a checkpoint without a manifest, apart from its arrays."""
-    for name in ("meta/metadata", "metrics/metrics"):
-        try:
-            json.loads((path / name).read_bytes())
-        except (OSError, ValueError):
-            return f"{name} cannot be read"
-    return None
-
-
-def _hashes(path: Path) -> dict[str, str]:
-    hashes = {}
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in UNGUARDED):
-        with file.open("rb") as opened:
-            hashes[str(file.relative_to(path))] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return hashes
-
-
-def set_aside(path: Path, reason: str, say: Callable[[str], None]) -> None:
-    """Move a checkpoint that is damaged or useless to the work directory's `damaged/`, and say so."""
-    target = path.parent.parent / "damaged" / path.name
-    while target.exists():
-        target = target.with_name(target.name + "_")
-    target.parent.mkdir(exist_ok=True)
-    shutil.move(path, target)
-    say(f"checkpoint {path} {reason}: moved to {target}; going on from an older one.")
 
 
 def layout(tree: PyTree) -> str:
@@ -268,9 +228,3 @@ def digest(tree: PyTree) -> str:
 
 def _score(metrics: dict[str, float]) -> float:
     return metrics["score"]
-
-
-def _brief(error: Exception) -> str:
-    """The first line of an error, shortened."""
-    line = (str(error) or type(error).__name__).strip().splitlines()[0]
-    return line if len(line) < 160 else line[:157] + "…"

@@ -2,17 +2,21 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from l1jax.files import whole
+from l1jax.reading import check_file, parse_json
+from l1jax.training.events import open_events
 
+LARGEST, LONGEST = 16 * 2**30, 16 * 2**20  # bytes of all metrics, and of a line of them
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 
 
@@ -27,38 +31,80 @@ class Log(NamedTuple):
     say: Callable[[str], None]
 
 
-def cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines of `metrics.jsonl` beyond `step`, and those that cannot be read, as a kill leaves one."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    with whole(path) as partial:
-        partial.write_bytes(b"".join(kept))
+def cut_metrics(path: Path, step: int) -> int:
+    """Drop the lines of `metrics.jsonl` beyond `step`, and those that cannot be read, as a kill leaves one.
+
+    Returns:
+        How many could not be read, but for a last one without its end.
+
+    Raises:
+        InputError: if it is no file, or larger than any run writes.
+    """
+    if not os.path.lexists(path):
+        return 0
+    check_file(path, LARGEST, "move it away, and run the same command again")
+    unreadable = 0
+    with whole(path) as partial, path.open("rb") as lines, partial.open("wb") as kept:
+        for line in iter(_line_reader(lines), b""):
+            own = _step_of(line)
+            if own is None:
+                unreadable += line.endswith(b"\n")
+            elif own <= step:
+                kept.write(line)
+    return unreadable
+
+
+def _line_reader(lines: BinaryIO) -> Callable[[], bytes]:
+    """Build () → the next line, empty at the end; of one that is longer than any of ours only the end."""
+
+    def read() -> bytes:
+        line = lines.readline(LONGEST)
+        while len(line) == LONGEST and not line.endswith(b"\n"):
+            line = b"\0" + lines.readline(LONGEST - 1)
+        return line
+
+    return read
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step that a line is of; None where it cannot be read."""
+    try:
+        values = parse_json(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    step = values.get("step") if isinstance(values, dict) else None
+    return step if type(step) is int else None
 
 
 @contextmanager
 def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterator[Log]:
-    """Report a run that goes from step `first` to `steps`; what was logged beyond `first` is cut."""
-    from tensorboardX import SummaryWriter  # imports torch where that is installed
+    """Report a run that goes from step `first` to `steps`; what was logged beyond `first` is cut.
 
+    Where metrics that were logged are gone or cannot be read, one sentence says so.
+
+    Raises:
+        InputError: if `metrics.jsonl` is no file, or larger than any run writes.
+    """
     path = workdir / "metrics.jsonl"
-    cut_metrics(path, first)
-    writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
+    gone = first > 0 and not path.exists()
+    unreadable = cut_metrics(path, first)
     show = open_progress(console, first, steps, _summary)
-    with path.open("a", encoding="utf-8") as lines, closing(writer) as events, show as (update, say):
+    with (
+        path.open("a", encoding="utf-8") as lines,
+        show as (update, say),
+        open_events(workdir / "tensorboard", first, say) as write_events,
+    ):
+        if gone:
+            say(f"{path} is gone, and with it the metrics up to step {first:,}; going on without them.")
+        if unreadable:
+            say(f"{path} is damaged: {unreadable:,} of its lines cannot be read and are left out; going on.")
 
         def metrics(step: int, values: dict[str, float]) -> None:
-            known = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
+            finite = {name: value for name, value in values.items() if math.isfinite(value)}
+            known = {name: finite.get(name) for name in values}  # JSON has no NaN
             lines.write(json.dumps({"step": step, **known}) + "\n")
             lines.flush()
-            for name, value in values.items():
-                events.add_scalar(name, value, step)
+            write_events(step, finite)  # TensorBoard draws no others, and tensorboardX warns of them
             update(step, values)
 
         yield Log(metrics, say)

@@ -3,10 +3,10 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +115,7 @@ def train(
                 save_grid(step, state)
                 found = jax.device_get(probe(state, jnp.asarray(reference), probed_latents, probe_key))
                 values |= {name: float(value) for name, value in found.items()}
-                watch(step, values)
+            watch(step, values)
             if evaluate and (last or step % experiment.evaluate_every == 0):
                 values |= evaluate(state.average)
             if saving := last or step % experiment.checkpoint_every == 0 or "evaluation/frechet_distance" in values:
@@ -126,9 +126,9 @@ def train(
                 checkpoints.save(step, state, values.get(score, math.inf))
                 saved = step
             count = following
-    if step != saved:
-        checkpoints.save(step, state, math.inf if evaluate else judge(state.average))
-    checkpoints.wait()
+        if step != saved:
+            checkpoints.save(step, state, math.inf if evaluate else judge(state.average))
+        checkpoints.wait()
     return Stopped(step, requests[0] if requests else None)
 
 
@@ -140,22 +140,34 @@ def chunk_length(experiment: Config, step: int) -> int:
 
 @contextmanager
 def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one is not caught."""
+    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them.
+
+    A second SIGINT or SIGTERM is not caught. Any number of SIGHUPs is: a terminal that closes sends several. Where
+    the parent ignores SIGHUP, as nohup does, it stays ignored.
+    """
     received: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    caught = dict(previous)
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        caught[hangup] = signal.getsignal(hangup)
 
-    def restore() -> None:
-        for number, handler in previous.items():
+    def restore(handlers: Mapping[Any, Any]) -> None:
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
     def receive(number: int, frame: object) -> None:
+        first = not received
         received.append(number)
-        restore()
-        say("stopping after the steps under way, then saving; once more to stop at once.")
+        if number != hangup:
+            restore(previous)
+        if first:
+            with suppress(RuntimeError):  # the signal came in the middle of a line
+                say("stopping after the steps under way, then saving; once more to stop at once.")
 
-    for number in previous:
+    for number in caught:
         signal.signal(number, receive)
     try:
         yield received
     finally:
-        restore()
+        restore(caught)

@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Key, PyTree
 
 from l1jax.data.batches import Batch, Feed
+from l1jax.evaluation.health import spread
+from l1jax.models import Generator
 from l1jax.models.gan import AXIS
 from l1jax.penalties import sparsity
 from l1jax.training.compilation import release_freed_memory
@@ -18,6 +20,7 @@ from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import solution, strength
 from l1jax.transforms.learning_rate import learning_rate
 
+FEW = 8  # images that tell whether the generator's output is constant
 BATCH_AXIS = 2  # a chunk leads with steps, draws, batch
 
 # Some kernels of GPUs add in an order that differs from run to run, and a resumed run would too.
@@ -140,8 +143,8 @@ def summarise(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
 
 
 def describe(task: Task, state: State) -> Metrics:
-    """Zeros per layer and in all, strength and learning rate in force, of each network in the state."""
-    metrics: Metrics = {}
+    """Zeros per layer and in all, strength and learning rate in force, of each network; the generator's spread."""
+    metrics: Metrics = {"generator/spread": output_spread(task.generator, state.generator)}
     for name, network in state._asdict().items():
         if isinstance(network, NetworkState):
             zeros = sparsity(solution(network.opt_state, network.params), task.penalised[name])
@@ -151,6 +154,14 @@ def describe(task: Task, state: State) -> Metrics:
             metrics |= {f"{name}/strength" + (f"/{i}" if i else ""): value for i, value in enumerate(strengths)}
             metrics[f"{name}/learning_rate"] = learning_rate(network.opt_state)
     return metrics
+
+
+def output_spread(generator: Generator, network: NetworkState) -> Float[Array, ""]:
+    """How far a few images of one class are apart, as `l1jax.evaluation.health.spread` tells it; 0 for a constant."""
+    latents = generator.latents(jax.random.key(0), FEW)
+    params, label = solution(network.opt_state, network.params), jnp.zeros(FEW, jnp.int32)
+    images, _ = generator.network.apply(params, network.statistics, latents, False, label)
+    return spread(images, generator.image_range)
 
 
 def _by_device(leaf: np.ndarray, devices: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
-from l1jax.evaluation.health import alarms, dead_units, diversity, output_sparsity, saturation
+from l1jax.evaluation.health import AT_ONCE, EVERY_LINE, alarms, dead_units, diversity, output_sparsity, saturation
 from l1jax.models import Generator, from_uint8
 from l1jax.models.summary import layers
 from l1jax.training.compilation import jit_once
@@ -45,17 +45,26 @@ def make_probe(
 
 
 def make_watch(say: Callable[[str], None]) -> Callable[[int, Mapping[str, float]], None]:
-    """Build (step, metrics) → None, which tells an alarm once it is raised twice in a row: networks start badly."""
+    """Build (step, metrics) → None, which tells alarms.
+
+    Those of `AT_ONCE` are told at the first line of metrics that raises them, those of `EVERY_LINE` at the second in a
+    row. The others are told once two looks at the generator in a row, which are lines with what `make_probe` finds,
+    have raised them: networks start badly.
+    """
     before, told = set[str](), set[str]()
+    of_lines = AT_ONCE | EVERY_LINE
 
     def watch(step: int, values: Mapping[str, float]) -> None:
         raised = alarms(values)
-        lasting = raised.keys() & before
+        looked = "generator/diversity" in values
+        seen = set(raised) if looked else raised.keys() & of_lines
+        unseen = set[str]() if looked else (before | told) - of_lines
+        lasting = seen & (before | AT_ONCE)
         for name in sorted(lasting - told):
             say(f"step {step:,}: {raised[name]}")
-        before.clear()
-        before.update(raised)
-        told.intersection_update(raised)
+        told.intersection_update(seen | unseen)
         told.update(lasting)
+        before.intersection_update(unseen)
+        before.update(seen)
 
     return watch

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,10 +26,17 @@ from l1jax.training.judge import EVALUATED, JUDGED
 from l1jax.training.log import open_log
 from l1jax.training.loop import NotFinite, Stopped, train
 from l1jax.training.parallel import Runner, make_runner
-from l1jax.training.rollback import plan_rollback, read_rollback, write_rollback
+from l1jax.training.rollback import (
+    Rollback,
+    count_rollbacks,
+    plan_rollback,
+    read_rollback,
+    refuse_other_run,
+    write_rollback,
+)
 from l1jax.training.state import State, Task
 from l1jax.training.task import make_task, stream
-from l1jax.training.workdir import check_workdir, open_workdir
+from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
 from l1jax.transforms.learning_rate import set_learning_rate_scale
 
 SKIPPED = 10  # images that were left out, of which each is told
@@ -73,22 +80,14 @@ def run_experiment(
     feed, reference = open_feed(experiment, task, source, held_out, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
 
+    before = None if overwrite else read_config(workdir)
     with open_workdir(workdir, experiment, overwrite=overwrite):
         ran_before = (workdir / "metrics.jsonl").exists()
-        checkpoints = open_checkpoints(workdir, experiment, source.fingerprint, say)
-        job = Job(experiment, task, runner, checkpoints, template, workdir, feed, reference, console, say)
-        first, state = start(job)
-        if first:
-            say(f"resuming {workdir} from step {first:,}")
-        elif ran_before:
-            say(f"{workdir} has no good checkpoint: starting from step 0")
-        classes = describe_classes(source)
-        if classes:
-            say(classes)
-        size = " × ".join(map(str, source.image_shape))
-        say(f"{source.length:,} images of {size} on {len(devices)} × {devices[0].device_kind}, into {workdir}")
         try:
-            with closing(checkpoints):
+            with closing(open_checkpoints(workdir, experiment, source.fingerprint, say)) as checkpoints:
+                job = Job(experiment, task, runner, checkpoints, template, workdir, feed, reference, console, say)
+                first, state = start_or_restore(job, before)
+                tell_start(job, first, ran_before, source, devices)
                 write_classes(workdir, source)
                 stopped = train_and_roll_back(job, first, state)
         except OSError as error:
@@ -118,6 +117,20 @@ class Job(NamedTuple):
     say: Callable[[str], None]
 
 
+def tell_start(job: Job, first: int, ran_before: bool, source: Source, devices: Sequence[Any]) -> None:
+    """Say where training begins, on what, and where it is kept."""
+    if first:
+        job.say(f"resuming {job.workdir} from step {first:,}")
+    elif ran_before:
+        job.say(f"{job.workdir} has no good checkpoint: starting from step 0")
+    classes = describe_classes(source)
+    if classes:
+        job.say(classes)
+    size = " × ".join(map(str, source.image_shape))
+    kind = f"{len(devices)} × {devices[0].device_kind}"
+    job.say(f"{source.length:,} images of {size} on {kind}, into {job.workdir}")
+
+
 def train_and_roll_back(job: Job, first: int, state: State) -> Stopped:
     """Train on from a state; where nothing is finite any more, go back with a smaller learning rate.
 
@@ -126,6 +139,7 @@ def train_and_roll_back(job: Job, first: int, state: State) -> Stopped:
     """
     resident, most = job.runner.replicate(job.feed.resident), job.experiment.rollbacks
     while True:
+        counted = count_rollbacks(state)  # the state itself is given away
         try:
             with open_log(job.workdir, first, job.experiment.steps, job.console) as log:
                 return train(
@@ -141,7 +155,8 @@ def train_and_roll_back(job: Job, first: int, state: State) -> Stopped:
                     log,
                 )
         except NotFinite as error:
-            rollback = plan_rollback(read_rollback(job.workdir), error.began, job.checkpoints.steps(), most)
+            last = read_rollback(job.workdir) or (Rollback(0, counted, None) if counted else None)
+            rollback = plan_rollback(last, error.began, job.checkpoints.steps(), most)
             if rollback is None:
                 raise
             write_rollback(job.workdir, rollback)
@@ -249,15 +264,30 @@ def open_feed(
     )
 
 
+def start_or_restore(job: Job, before: Config | None) -> tuple[int, State]:
+    """Start; where that is refused, `config.json` is what it was `before`, other paths of the data included."""
+    try:
+        return start(job)
+    except InputError:
+        if before is not None:
+            write_config(job.workdir, before)
+        raise
+
+
 def start(job: Job) -> tuple[int, State]:
     """The newest good checkpoint, or fresh networks, with the step that it stands at and the rollback heeded."""
     rollback = read_rollback(job.workdir)
-    if rollback and rollback.useless in job.checkpoints.steps():
-        job.checkpoints.set_aside(rollback.useless, "led to no finite step")
+    if rollback and rollback.useless is not None:
+        if rollback.useless in job.checkpoints.steps():
+            job.checkpoints.set_aside(rollback.useless, "led to no finite step")
+        rollback = rollback._replace(useless=None)  # the next checkpoint of that step is another
+        write_rollback(job.workdir, rollback)
     example = job.runner.replicate(np.zeros(()))
     first, state = job.checkpoints.restore(
         jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=example.sharding), job.template)
     ) or (0, jit_once(job.task.init)(stream(job.experiment.seed, "parameters")))
+    if rollback:
+        refuse_other_run(job.workdir, rollback, first, state)
     if rollback and first <= rollback.step:
         state = set_learning_rate_scale(state, rollback.learning_rate_scale)
     return first, job.runner.replicate(state)

@@ -69,5 +69,10 @@ def set_learning_rate_scale(tree: Any, scale: ArrayLike) -> Any:
     )
 
 
+def learning_rate_scales(tree: Any) -> list[Float[Array, ""]]:
+    """Read what multiplies the learning rate of each optimiser in a tree of states."""
+    return [node.scale for node in jax.tree.leaves(tree, is_leaf=_has_rate) if _has_rate(node)]
+
+
 def _has_rate(node: Any) -> bool:
     return isinstance(node, LearningRateState)

@@ -1,4 +1,5 @@
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -153,6 +154,8 @@ def test_paths_that_cannot_be_opened_and_bombs(tmp_path, monkeypatch):
     refusal(lambda: open_arrays(""), "`data.path` is empty", "--data.path FILE")
     refusal(lambda: open_arrays(tmp_path / "gone.npz"), "gone.npz", "No such file")
     refusal(lambda: open_arrays(tmp_path), "`data.path`", "looks like a folder")
+    os.mkfifo(tmp_path / "pipe.npz")
+    refusal(lambda: open_arrays(tmp_path / "pipe.npz"), "`data.path`", "is a folder, a pipe or a device")
     monkeypatch.setattr("l1jax.data.tars.LARGEST", 1000)
     (tmp_path / "bomb.npz").write_bytes(npz(npy(np.zeros((2**18, 4, 4), np.uint8))))
     refusal(lambda: open_arrays(tmp_path / "bomb.npz"), "bomb.npz", "grows beyond", "numpy.savez")

@@ -86,6 +86,13 @@ def test_a_damaged_file_is_one_sentence_with_its_name(folder, name, content, wor
     assert str(folder) in str(caught.value)
 
 
+def test_a_file_larger_than_any_set_of_digits_is_not_read(folder):
+    with (folder / "train-images-idx3-ubyte.gz").open("wb") as file:
+        file.truncate(20 * 10**9)
+    with pytest.raises(InputError, match="must have at most"):
+        open_source(IdxData(str(folder)))
+
+
 def test_stacking_wants_digits(folder):
     (folder / "train-labels-idx1-ubyte").write_bytes(idx(LABELS + 5))
     with pytest.raises(InputError, match="must hold the ten digits, and has a label 14"):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.evaluation.health import alarms, dead_units, diversity, output_sparsity, saturation
+from l1jax.evaluation.health import alarms, dead_units, diversity, output_sparsity, saturation, spread
 from l1jax.models import dcgan, mlp_gan
 from l1jax.models.summary import layers
 
@@ -55,6 +55,14 @@ def test_saturation_and_output_sparsity_count_entries():
     assert float(output_sparsity(images, (-1.0, 1.0))) == 2 / 8  # that round to 0 of 255
 
 
+def test_the_spread_is_the_largest_difference_of_an_entry():
+    images = jnp.array([[-1.0, 0.0, 0.5], [-1.0, 0.2, 0.5], [-1.0, -0.1, 0.75]]).reshape(3, 1, 3, 1)
+    assert float(spread(images, (-1.0, 1.0))) == pytest.approx(0.3 / 2)
+    assert float(spread(images, (0.0, 1.0))) == pytest.approx(0.3)
+    assert float(spread(images, None)) == pytest.approx(0.3)
+    assert float(spread(images[:1].repeat(3, axis=0), None)) == 0
+
+
 def test_diversity_is_the_ratio_of_mean_squared_distances():
     a, b = RNG.normal(size=(5, 2, 3, 1)).astype(np.float32), 3 * RNG.normal(size=(7, 2, 3, 1)).astype(np.float32)
 
@@ -73,6 +81,12 @@ WELL = {
     "discriminator/fake_logit": -3.0,
     "generator/gradient_norm": 0.1,
     "generator/dead/hidden_0": 0.9,
+    "generator/spread": 0.5,
+    "generator/sparsity/hidden_0/kernel": 1.0,
+    "generator/sparsity/image/kernel": 0.9,
+    "discriminator/sparsity/logit/kernel": 0.9,
+    "discriminator/sparsity/logit/bias": 1.0,
+    "encoder/sparsity/hidden_0/kernel": 0.9,
     "generator/output_sparsity": 0.5,
     "real/output_sparsity": 0.4,
     "generator/saturation": 0.6,
@@ -89,6 +103,12 @@ WELL = {
         ("vanishing gradient", {"generator/gradient_norm": 1e-9}, "--objective.loss"),
         ("dead layer", {"generator/dead/hidden_0": 1.0}, "--generator.penalty.strength"),
         ("saturated outputs", {"generator/saturation": 0.98}, "--generator.learning-rate"),
+        ("all zero", {"generator/sparsity/image/kernel": 1.0}, "--generator.penalty.strength"),
+        ("all zero", {"discriminator/sparsity/logit/kernel": 1.0}, "--discriminator.penalty.strength"),
+        ("all zero", {"encoder/sparsity/hidden_0/kernel": 1.0}, "--encoder.penalty.strength"),
+        ("constant images", {"generator/spread": 0.0}, "--generator.learning-rate"),
+        ("constant images", {"generator/spread": 1 / 511}, "--generator.penalty.strength"),
+        ("constant logits", {"discriminator/fake_logit": 3.0}, "--discriminator.penalty.strength"),
         ("sparse outputs", {"generator/output_sparsity": 0.8}, "smaller strength"),
     ],
 )

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import shutil
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -245,13 +248,13 @@ def test_adam_of_optax_itself_round_trips(opened):
 
 
 def test_without_its_manifest_a_damaged_checkpoint_is_still_noticed(opened):
-    open_again, folder, _ = opened
+    open_again, folder, said = opened
     save_steps(open_again(dataclasses.replace(EXPERIMENT, keep_checkpoints=3)), {2: 2.0, 3: 1.0})
     for step, name in ((3, "metrics/metrics"), (2, "meta/metadata")):
         (folder / "checkpoints" / str(step) / "files.sha256").unlink()
         (folder / "checkpoints" / str(step) / name).write_bytes(b"{")
-    with pytest.raises(InputError, match=r"damaged checkpoints \(2, 3\).*sets them aside"):
-        open_again(read_only=True)
+    assert open_again(read_only=True).restore(template()) is None
+    assert ["checkpoints/2 is damaged" in said[-2], "checkpoints/3 is damaged" in said[-1]] == [True, True]
     checkpoints = open_again()
     assert checkpoints.restore(template()) is None
     assert {p.name for p in (folder / "damaged").iterdir()} == {"2", "3"}
@@ -263,3 +266,106 @@ def test_closing_finishes_the_save_under_way(opened):
     checkpoints.save(1, state_at(1), 1.0)
     checkpoints.close()
     assert open_again().restore(template()).step == 1
+
+
+def copy(folder, source, target):
+    shutil.copytree(folder / str(source), folder / str(target))
+
+
+def rename(folder, source, target):
+    (folder / str(source)).rename(folder / str(target))
+
+
+def swap(folder, a, b):
+    rename(folder, a, "aside")
+    rename(folder, b, a)
+    rename(folder, "aside", b)
+
+
+# What was done to the checkpoints of steps 1 and 2, from which step training goes on, and what is set aside.
+OTHER_NAMES = {
+    "renamed ahead": (lambda folder: rename(folder, 2, 3), 1, {"3"}),
+    "copied ahead": (lambda folder: copy(folder, 1, 1_000_000), 2, {"1000000"}),
+    "copied between": (lambda folder: copy(folder, 2, 0), 2, {"0"}),
+    "swapped": (lambda folder: swap(folder, 1, 2), None, {"1", "2"}),
+    "a link": (lambda folder: (folder / "3").symlink_to(folder / "2"), 2, {"3"}),
+    "a superscript": (lambda folder: copy(folder, 2, "²"), 2, {"²"}),
+    "Arabic digits": (lambda folder: copy(folder, 2, "٣"), 2, {"٣"}),
+    "leading zeros": (lambda folder: copy(folder, 2, "0002"), 2, {"0002"}),
+    "a huge step": (lambda folder: copy(folder, 2, 10**23), 2, {str(10**23)}),
+    "a file": (lambda folder: (folder / "3").write_text("mine"), 2, {"3"}),
+    "a pipe": (lambda folder: os.mkfifo(folder / "3"), 2, {"3"}),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_NAMES)
+def test_a_checkpoint_under_another_name_is_set_aside(opened, what):
+    open_again, folder, said = opened
+    save_steps(open_again(), {1: 1.0, 2: 2.0})
+    act, step, aside = OTHER_NAMES[what]
+    act(folder / "checkpoints")
+    reading = open_again(read_only=True).restore(template())
+    assert (reading and reading.step) == step
+    del said[:]
+    checkpoints = open_again()
+    restored = checkpoints.restore(template())
+    assert (restored and restored.step) == step
+    assert restored is None or same_bits(restored.state, state_at(step))
+    assert {path.name for path in (folder / "damaged").iterdir()} == aside
+    assert len(said) == len(aside)
+    assert all(" is damaged (" in sentence and sentence.count("\n") == 0 for sentence in said)
+    later = (step or 0) + 1
+    save_steps(checkpoints, {later: 0.5})
+    assert open_again().restore(template()).step == later
+
+
+def test_a_checkpoint_whose_metadata_do_not_tell_its_step_is_known_by_its_state(opened):
+    class Own(NamedTuple):
+        step: jax.Array
+
+    open_again, folder, said = opened
+    checkpoints = open_again()
+    checkpoints.save(5, Own(jnp.asarray(4, jnp.int32)), 1.0)
+    checkpoints.wait()
+    assert open_again().restore(Own(template()["step"])) is None
+    assert "it holds the state of step 4" in said[-1]
+    assert (folder / "damaged" / "5").is_dir()
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+@pytest.mark.parametrize(
+    "name", ["files.sha256", "_CHECKPOINT_METADATA", "meta/metadata", "metrics/metrics", "state/x"]
+)
+def test_a_pipe_in_a_checkpoint_is_damage_and_no_wait(opened, name, manifest):
+    open_again, folder, said = opened
+    save_steps(open_again(), {1: 1.0, 2: 2.0})
+    path = folder / "checkpoints" / "2"
+    if not manifest:
+        (path / "files.sha256").unlink()
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    assert open_again(read_only=True).restore(template()).step == 1
+    assert open_again().restore(template()).step == 1
+    assert "2 is damaged" in said[-1]
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_taken_for_a_damaged_one(opened, monkeypatch):
+    open_again, folder, _ = opened
+    save_steps(open_again(), {1: 1.0})
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match="1 must be readable: Permission denied"):
+        open_again()
+    monkeypatch.undo()
+    assert not (folder / "damaged").exists()
+
+
+def test_checkpoints_that_are_no_folder(opened):
+    open_again, folder, _ = opened
+    (folder / "checkpoints").rmdir()
+    (folder / "checkpoints").write_text("")
+    with pytest.raises(InputError, match="checkpoints must be a folder that can be read: Not a directory"):
+        open_again()

@@ -1,10 +1,12 @@
 import io
 import json
 import math
+import os
 
 import pytest
 from rich.console import Console
 
+from l1jax.config import InputError
 from l1jax.training import log as module
 from l1jax.training.log import cut_metrics, open_log
 
@@ -50,14 +52,56 @@ def lines_of(*steps):
 def test_lines_beyond_the_step_are_cut(text, step, kept, tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(text.encode("latin-1"))
-    cut_metrics(path, step)
+    damaged = cut_metrics(path, step)
     assert path.read_text() == kept
+    assert damaged == text.count('{"loss": 1}') + sum(f"{mark}\n" in text for mark in ("[20]", "\0", "\xff"))
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_nothing_to_cut(tmp_path):
     cut_metrics(tmp_path / "metrics.jsonl", 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_longer_than_any_is_left_out_and_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST", 30)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(lines_of(10) + "0" * 70 + '{"step": 5}\n' + lines_of(20) + "0" * 100)
+    assert cut_metrics(path, 30) == 1
+    assert path.read_text() == lines_of(10, 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (lines_of(10) + "x\n\0\n" + lines_of(20), "is damaged: 2 of its lines cannot be read and are left out"),
+        (None, "is gone, and with it the metrics up to step 20"),
+        (lines_of(10, 20) + '{"step"', ""),  # which a kill leaves
+        (lines_of(10, 20), ""),
+    ],
+)
+def test_damaged_and_lost_metrics_are_told_and_training_goes_on(tmp_path, text, words):
+    if text is not None:
+        (tmp_path / "metrics.jsonl").write_text(text)
+    out = console()
+    with open_log(tmp_path, 20, 40, out) as log:
+        log.metrics(30, {"loss": 1.0})
+    said = [line for line in out.file.getvalue().splitlines() if "metrics.jsonl" in line]
+    assert len(said) == bool(words)
+    assert words in out.file.getvalue()
+    assert lines(tmp_path / "metrics.jsonl")[-1] == {"step": 30, "loss": 1.0}
+
+
+def test_metrics_that_are_no_file_or_too_large_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(lines_of(10))
+    monkeypatch.setattr(module, "LARGEST", 5)
+    with pytest.raises(InputError, match="must have at most 5 bytes"):
+        cut_metrics(path, 10)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="must be a file"):
+        cut_metrics(path, 10)
 
 
 def test_metrics_are_on_disk_at_once_and_go_on_after_a_resume(tmp_path):
@@ -79,6 +123,41 @@ def test_lines_are_strict_json(value, tmp_path):
 
     parsed = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refuse)
     assert parsed["kernel_distance"] is None
+
+
+def test_tensorboard_is_given_what_it_can_draw_and_warns_of_nothing(tmp_path, caplog):
+    with open_log(tmp_path, 0, 1, console()) as log:
+        log.metrics(1, {"lost": math.nan, "endless": math.inf, "finite": 2.0})
+    assert caplog.records == []
+    written = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    assert b"finite" in written
+    assert b"lost" not in written
+
+
+def test_a_disk_that_is_full_for_events_alone_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
+    out = console()
+    with open_log(tmp_path, 0, 40, out) as log:
+        log.metrics(10, VALUES)
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("tensorboardX.record_writer.RecordWriter.flush", full)
+        for step in (20, 30, 40):
+            log.metrics(step, VALUES)
+    told = [line for line in out.file.getvalue().splitlines() if "No space" in line]
+    assert len(told) == 1
+    assert "from step 20 on it has no events" in told[0]
+    assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [10, 20, 30, 40]
+
+
+def test_logs_opened_within_a_second_keep_their_events_apart(tmp_path):
+    for first in (0, 10):
+        with open_log(tmp_path, first, 20, console()) as log:
+            log.metrics(first + 10, {f"from_{first}": 1.0})
+    written = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    assert b"from_0" in written
+    assert b"from_10" in written
 
 
 def test_tensorboard_gets_every_metric_even_if_training_fails(tmp_path):

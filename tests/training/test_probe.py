@@ -39,3 +39,29 @@ def test_an_alarm_is_told_when_it_lasts_and_again_when_it_comes_back():
     for step, diversity in enumerate([0.01, 0.5, 0.01, 0.02, 0.03, 0.5, 0.02, 0.02]):
         watch(step, {"generator/diversity": diversity})
     assert [line.split(":")[0] for line in said] == ["step 3", "step 7"]
+
+
+def test_an_alarm_of_what_cannot_be_a_start_is_told_at_the_first_line_and_once():
+    said = []
+    watch = make_watch(said.append)
+    zeros = [0.5, 1.0, 1.0, 0.5, 1.0]
+    for step, share in enumerate(zeros):
+        watch(step, {"generator/sparsity/image/kernel": share})
+    assert [line.split(":")[0] for line in said] == ["step 1", "step 4"]
+
+
+def test_equal_logits_are_told_at_the_second_line_in_a_row():
+    said = []
+    watch = make_watch(said.append)
+    for step, apart in enumerate([0.0, 0.1, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0]):
+        watch(step, {"discriminator/real_logit": apart, "discriminator/fake_logit": 0.0})
+    assert [line.split(":")[0] for line in said] == ["step 3", "step 7"]
+
+
+def test_lines_between_two_looks_change_nothing_of_their_alarms():
+    said = []
+    watch = make_watch(said.append)
+    collapsed, line = {"generator/diversity": 0.01}, {"discriminator/accuracy": 1.0}
+    for step, values in enumerate([collapsed, line, line, collapsed, line, collapsed]):
+        watch(step, values)
+    assert [line.split(":")[0] for line in said] == ["step 3"]

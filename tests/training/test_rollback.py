@@ -1,13 +1,24 @@
 """Training that is no longer finite goes back to a good checkpoint, slower; a kill on the way changes nothing."""
 
 import json
+import shutil
 
+import jax.numpy as jnp
+import optax
 import pytest
 
 from l1jax import train
 from l1jax.config import InputError
 from l1jax.training import run as training
-from l1jax.training.rollback import Rollback, plan_rollback, read_rollback, write_rollback
+from l1jax.training.rollback import (
+    Rollback,
+    count_rollbacks,
+    plan_rollback,
+    read_rollback,
+    refuse_other_run,
+    write_rollback,
+)
+from l1jax.transforms.learning_rate import set_learning_rate_scale, with_learning_rate
 
 # Gradient descent on least squares has a largest stable step; the warm-up passes it after the first checkpoint.
 TOO_FAST = (
@@ -65,6 +76,70 @@ def test_a_note_is_read_as_it_was_written_and_a_damaged_one_is_told(tmp_path):
     (tmp_path / "rollback.json").write_text("{")
     with pytest.raises(InputError, match=r"rollback.json cannot be read"):
         read_rollback(tmp_path)
+
+
+NOTE = {"step": 4, "count": 1, "useless": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"count": 5000}, "`count` (=5000)"),
+        ({"count": 101}, "`count` (=101)"),  # of at most 100
+        ({"count": 0}, "`count` (=0)"),
+        ({"count": -1}, "`count` (=-1)"),
+        ({"count": 1.5}, "`count` (=1.5)"),
+        ({"count": "1"}, "`count` (='1')"),
+        ({"count": True}, "`count` (=True)"),
+        ({"count": float("nan")}, "`count` (=nan)"),
+        ({"count": None}, "`count` (=None)"),
+        ({"step": -4}, "`step` (=-4)"),
+        ({"step": 4.0}, "`step` (=4.0)"),
+        ({"step": 2**31}, "`step` (=2147483648)"),
+        ({"step": [4]}, "`step` (=[4])"),
+        ({"useless": 4}, "`useless` (=4)"),  # one is gone back from to an older one
+        ({"useless": "8"}, "`useless` (='8')"),
+        ({"useless": -8}, "`useless` (=-8)"),
+        ({"useless": float("inf")}, "`useless` (=inf)"),
+    ],
+)
+def test_a_note_that_no_run_has_written_is_refused(tmp_path, change, words):
+    (tmp_path / "rollback.json").write_text(json.dumps(NOTE | change))
+    with pytest.raises(InputError) as caught:
+        read_rollback(tmp_path)
+    assert f"rollback.json holds {words}, which no run has written: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '{"step": 4, "count": 1e400, "useless": null}', "[" * 100_000])
+def test_a_note_of_another_form_is_refused(tmp_path, text):
+    (tmp_path / "rollback.json").write_text(text)
+    with pytest.raises(InputError, match=r"rollback.json (holds no rollback|cannot be read)"):
+        read_rollback(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("step", "scale", "fits"),
+    [
+        (4, 1.0, True),  # killed before the first step with the lower rate
+        (4, 0.5, True),
+        (4, 0.25, True),
+        (4, 0.125, False),
+        (8, 0.25, True),
+        (8, 1.0, False),  # it would go on with the higher rate
+        (8, 0.125, False),
+    ],
+)
+def test_a_note_must_go_with_the_state(tmp_path, step, scale, fits):
+    tx = with_learning_rate(optax.sgd, 0.1)
+    state = set_learning_rate_scale({"generator": tx.init(jnp.ones(2))}, scale)
+    note = Rollback(4, 2, None)  # a quarter of the learning rate
+    if fits:
+        refuse_other_run(tmp_path, note, step, state)
+    else:
+        with pytest.raises(InputError, match=f"does not go with the checkpoint of step {step}"):
+            refuse_other_run(tmp_path, note, step, state)
+    assert count_rollbacks(state) == {1.0: 0, 0.5: 1, 0.25: 2, 0.125: 3}[scale]
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +201,33 @@ def test_a_run_that_cannot_be_saved_stops_after_as_many_rollbacks_as_it_may_have
     output = capsys.readouterr().out
     assert "had a finite loss and gradient. Try a smaller --generator.learning-rate" in output
     assert "going back" not in output
+
+
+def test_a_note_that_was_changed_stops_a_run_before_it_trains(recovered, tmp_path):
+    workdir = shutil.copytree(recovered, tmp_path / "run")
+    before = end_of(workdir)
+    note = read_rollback(workdir)
+    for count in (5000, note.count + 1):
+        (workdir / "rollback.json").write_text(json.dumps(note._asdict() | {"count": count}))
+        with pytest.raises(InputError, match=r"rollback.json .* it tells which learning rate"):
+            run(workdir, "--steps", "52")
+    write_rollback(workdir, note)
+    assert end_of(workdir) == before
+
+
+def test_a_checkpoint_that_was_made_again_after_a_rollback_is_not_set_aside(recovered, tmp_path, capsys):
+    workdir = shutil.copytree(recovered, tmp_path / "run")
+    write_rollback(workdir, read_rollback(workdir)._replace(useless=None))
+    assert run(workdir) == 0
+    assert read_rollback(workdir).useless is None
+    assert "led to no finite step" not in capsys.readouterr().out
+
+
+def test_a_run_whose_note_was_deleted_goes_on_counting(recovered, tmp_path, capsys):
+    workdir = shutil.copytree(recovered, tmp_path / "run")
+    count = read_rollback(workdir).count
+    (workdir / "rollback.json").unlink()
+    assert run(workdir, "--steps", "52") == 0  # in which it is too fast once more
+    assert read_rollback(workdir).count == count + 1
+    _, metrics, _ = end_of(workdir)
+    assert metrics[-1]["generator/learning_rate"] == pytest.approx(1.2 * 0.5 ** (count + 1))

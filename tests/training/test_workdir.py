@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from l1jax.config import Config, InputError
+from l1jax.config import Config, ImageData, InputError, TfdsData
 from l1jax.training import workdir as module
-from l1jax.training.workdir import OWN, check_workdir, open_workdir, read_config, write_config
+from l1jax.training.workdir import FILES, OWN, check_workdir, open_workdir, read_config, write_config
 
 
 def check(directory, experiment=None, resume=True, overwrite=False):
@@ -29,7 +29,8 @@ def test_config_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    write_config(tmp_path, Config())
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match="Permission denied"):
         read_config(tmp_path)
 
@@ -177,3 +178,63 @@ def test_a_directory_that_cannot_be_made_or_written(tmp_path, monkeypatch):
 def test_a_path_that_orbax_would_take_for_a_pattern_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=r"must not contain any of \* \? \["):
         check_workdir(tmp_path / name, Config(), resume=True, overwrite=False)
+
+
+def test_a_relative_path_is_kept_such_that_it_leads_to_the_data_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    for given, kept in (
+        (ImageData("pictures"), ImageData(str(tmp_path / "pictures"))),
+        (ImageData("~/pictures"), ImageData("/home/someone/pictures")),
+        (ImageData("/data/pictures"), ImageData("/data/pictures")),
+        (ImageData(""), ImageData("")),
+        (TfdsData("mnist", data_dir="sets"), TfdsData("mnist", data_dir=str(tmp_path / "sets"))),
+    ):
+        write_config(tmp_path, Config(data=given))
+        assert read_config(tmp_path) == Config(data=kept)
+        check(tmp_path, Config(data=given))
+
+
+def other_kind(path):
+    """Make what `path` must not be."""
+    path.mkdir() if path.name in FILES else path.write_text("mine")
+
+
+HOSTILE = {
+    "the other kind": other_kind,
+    "a pipe": os.mkfifo,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_a_run_could_not_have_written_is_refused_and_can_be_overwritten(tmp_path, name, kind):
+    write_config(tmp_path, Config())
+    (tmp_path / name).unlink(missing_ok=True)
+    HOSTILE[kind](tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} (must be|cannot be read)") as caught:
+        check(tmp_path)
+    assert "\n" not in str(caught.value)
+    check(tmp_path, overwrite=True)
+    with open_workdir(tmp_path, Config(), overwrite=True):
+        assert read_config(tmp_path) == Config()
+
+
+def test_a_lock_that_is_a_pipe_is_refused_and_no_wait(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(InputError, match=r"\.lock must be a file"), open_workdir(tmp_path, Config(), overwrite=False):
+        pass
+
+
+def test_a_partial_file_that_is_a_pipe_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / ".config.json.partial")
+    write_config(tmp_path, Config(seed=3))
+    assert read_config(tmp_path) == Config(seed=3)
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "run").symlink_to("run")
+    with pytest.raises(InputError, match="cannot be used: Too many levels of symbolic links"):
+        check(tmp_path / "run")
