@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 
-from l1jax.command_line import given_path, parse, run, typed_path
+from l1jax.command_line import command, given_path, parse, run, typed_path
 from l1jax.compaction.compacting import Compact
 from l1jax.compaction.encoding import Loss, Values
-from l1jax.compaction.folder import WEIGHTS, check_folder, is_model, read_model, write_model
+from l1jax.compaction.folder import WEIGHTS, is_model, read_model, write_model
 from l1jax.compaction.hub import check_repository, open_hub, upload
 from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.onnx import ONNX, export_onnx, open_onnx
@@ -27,6 +27,8 @@ from l1jax.compaction.probe import differences, probe
 from l1jax.compaction.reading import read_json
 from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.config import InputError
+from l1jax.outputs import check_folder
+from l1jax.own_flags import own_flags
 
 Say = Callable[[str], None]
 TOLERANCE = 1e-4  # of a program's images, in the generator's range
@@ -43,7 +45,8 @@ class ExportOptions:
     step: int | None = None
     """Which checkpoint of the run; by default the newest good one."""
     output: str = ""
-    """Folder to write, new or empty; may be left out where --model is only to be uploaded."""
+    """Folder to write, new or empty, which appears whole or not at all; may be left out where --model is only to be
+    uploaded."""
     encoding: Literal["dense", "sparse"] = "dense"
     """Of the weights: dense is read by every tool, sparse leaves the zeros out and is read by l1jax."""
     values: Values = "float32"
@@ -60,6 +63,7 @@ class ExportOptions:
     """Make a repository that is not there yet public; private otherwise."""
 
 
+@own_flags(ExportOptions)
 def main(arguments: Sequence[str]) -> int:
     """Export as the flags say; returns the exit status."""
     options = parse(ExportOptions, arguments, "python -m l1jax.export")
@@ -86,8 +90,22 @@ def main(arguments: Sequence[str]) -> int:
         folder = model
         read_model(folder)
     if client is not None:
-        say(f"uploaded    {upload(client, folder, options.upload, public=options.public)}")
+        say(f"uploaded    {upload_written(client, folder, options)}")
     return 0
+
+
+def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
+    """Upload a folder, and say how to go on with it if that fails; returns where it is.
+
+    Raises:
+        InputError: if the Hub refuses or cannot be reached.
+    """
+    try:
+        return upload(client, folder, options.upload, public=options.public)
+    except InputError as error:
+        public = ["--public"] if options.public else []
+        again = command("l1jax.export", "--model", str(folder), "--upload", options.upload, *public)
+        raise InputError(f"{str(error).rstrip('.')}; the model is in {folder}, and `{again}` tries again.") from error
 
 
 def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def show_evaluation(result: Mapping[str, Any], console: Console) -> None:
     if views:
         table = Table(title=f"Step {result['step']:,}", title_justify="left")
         table.add_column("")
-        for name in views:
-            table.add_column(name, justify="right")
+        for name, view in views.items():
+            table.add_column(title(name, view), justify="right")
             table.add_column("real halves", justify="right", style="dim")
         for score, label in ROWS.items():
             if any(score in view for view in views.values()):
@@ -41,15 +41,20 @@ def show_evaluation(result: Mapping[str, Any], console: Console) -> None:
     _say(console, f"real: {protocol['real']}; generated: {protocol['generated']}")
 
 
+def title(name: str, view: Mapping[str, Any]) -> str:
+    """The heading of a view's scores; a classifier's has its accuracy, without which its scores mean little."""
+    return f"{name}, held-out accuracy {view['accuracy']:.3f}" if "accuracy" in view else name
+
+
 def lines(result: Mapping[str, Any]) -> list[str]:
-    """What a result says besides its scores on features: modes, similarity, likelihood."""
+    """What a result says besides its scores on features: modes, similarity, likelihood, remarks."""
     lines = []
     if modes := result.get("modes"):
         lines.append(f"modes reached: {number(modes['modes'])} of {modes['of']:,}")
         if "high_quality" in modes:
             lines.append(f"within three standard deviations of a mode: {number(modes['high_quality'])}")
         divergence = f"reverse divergence of the modes' shares: {number(modes['reverse_kl'])} nats"
-        by = f", classes by a classifier of accuracy {modes['accuracy']:.4f}" if "accuracy" in modes else ""
+        by = f", classes by a classifier of held-out accuracy {modes['accuracy']:.4f}" if "accuracy" in modes else ""
         lines.append(divergence + by)
     if images := result.get("images"):
         of_real = images["ms_ssim_of_real"]
@@ -59,7 +64,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"log-likelihood at least {nats}, {bound['bits_per_dimension']:.4g} bits/dim ({bound['protocol']})"
         )
-    return lines
+    return [*lines, *result.get("remarks", [])]
 
 
 def _zeros(zeros: Mapping[str, Any], console: Console) -> None:
