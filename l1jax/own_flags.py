@@ -1,7 +1,7 @@
 """Errors of code that several commands share, in the flags of the one that met them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -23,16 +23,15 @@ def rename(sentence: str, renamed: Mapping[str, str]) -> str:
     return sentence
 
 
-def in_flags_of(options: Any, sentence: str, renamed: Mapping[str, str] = NOTHING) -> str:
-    """A sentence that names the flags of a command, and says of what other flags are.
+def in_flags(known: Collection[str], sentence: str, renamed: Mapping[str, str] = NOTHING) -> str:
+    """A sentence that names the flags of a command, and says of others whose they are.
 
     Args:
-        options: the dataclass of the command's flags.
+        known: the command's flags.
         sentence: in the words of training.
         renamed: flag of training → the command's own.
     """
     sentence = rename(sentence, renamed)
-    known = flags(options)
     others = list(dict.fromkeys(flag for flag in _OF_TRAINING.findall(sentence) if flag not in known))
     if not others:
         return sentence
@@ -54,7 +53,7 @@ def own_flags(options: Any, renamed: Mapping[str, str] = NOTHING) -> Iterator[No
     try:
         yield
     except InputError as error:
-        said = in_flags_of(options, str(error), renamed)
+        said = in_flags(flags(options), str(error), renamed)
         if said == str(error):
             raise
         raise InputError(said) from error

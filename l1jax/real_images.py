@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from l1jax import config
+from l1jax.command_line import flags
 from l1jax.compaction.opened import Opened
 from l1jax.config import InputError
 from l1jax.data.batches import order
 from l1jax.data.examples import open_examples
 from l1jax.data.source import Source, take
-from l1jax.own_flags import in_flags_of, rename
+from l1jax.own_flags import in_flags, rename
 
 Images = Shaped[np.ndarray, "count height width channels"]
 MOST = 5_000  # images that are compared unless another number is asked for
@@ -107,7 +108,7 @@ def of_this_command(sentence: str, options: Asked) -> str:
     """
     if options.path:
         sentence = rename(sentence, {"data.path": "--path"})
-    said = in_flags_of(options, sentence, {"--data.path": "--path"})
+    said = in_flags(flags(options), sentence, {"--data.path": "--path"})
     if "`data.path`" in said and "--path" not in said:
         said = f"{said.rstrip('.')}; give --path if the images lie elsewhere now."
     return said

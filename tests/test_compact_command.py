@@ -41,7 +41,8 @@ def compacted(workdir, output, *flags):
 
 
 def test_where_nothing_is_zero_there_is_nothing_to_remove(dense, tmp_path, capsys):
-    compacted(dense, tmp_path / "out")
+    (tmp_path / "out").mkdir()  # a new folder or an empty one, as of the other commands
+    compacted(dense, f"{tmp_path / 'out'}/")
     said = capsys.readouterr().out
     assert "nothing to remove" in said
     error, rounding = re.search(
@@ -85,8 +86,9 @@ def test_what_is_not_the_same_is_not_written(monkeypatch, tmp_path):
 def test_bad_input_is_told_and_leaves_nothing(dense, tmp_path):
     there = tmp_path / "there"
     there.mkdir()
+    (there / "mine").write_text("precious")
     for flags, said in (
-        ([f"--output={there}"], "must be a new folder; it exists"),
+        ([f"--output={there}"], "must be a new or an empty folder"),
         ([f"--output={tmp_path / 'no' / 'out'}"], "must be in a folder that exists"),
         ([f"--output={tmp_path / 'out'}", "--step=7"], r"`--step` \(=7\) must be one of the checkpoints"),
         ([f"--output={tmp_path / 'out'}", f"--workdir={there}"], "must hold a training run"),
@@ -95,8 +97,15 @@ def test_bad_input_is_told_and_leaves_nothing(dense, tmp_path):
     ):
         with pytest.raises(InputError, match=said):
             compact.main([f"--workdir={dense}", *flags])
-    assert not list(there.iterdir())
+    assert [path.name for path in there.iterdir()] == ["mine"]
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_not_finite_are_refused(monkeypatch, tmp_path):
+    pretend(monkeypatch, "digits", lambda leaf: leaf.at[0].set(jnp.inf))
+    with pytest.raises(InputError, match=r"The generator of step 10 has [\d,]+ weights that are NaN or infinite"):
+        compacted(tmp_path, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_points_are_compacted_too(monkeypatch, tmp_path, capsys):

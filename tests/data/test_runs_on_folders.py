@@ -1,6 +1,7 @@
 """What a training run says of its images' folders, and what it refuses before it trains."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,21 @@ def test_a_run_inside_its_own_data_folder_goes_on_and_says_its_classes(monkeypat
     assert "resuming runs/a from step 2" in said
     assert "16 images of 8 × 8 × 1" in said
     assert "the work directory 'runs/a'" in said
-    assert evaluate.main(["--workdir=runs/a", "--seeds=1", "--samples=16"]) == 0
-    assert "classes, which are in doubt" in capsys.readouterr().out
-    views = json.loads(Path("runs/a/evaluation.json").read_text())["features"]
-    assert "classifier" not in views  # of train against test
+    assert evaluate.main(["--workdir=runs/a", "--seeds=1", "--samples=20"]) == 0
+    assert "classes, which are in doubt" in re.sub(r"\s+", " ", capsys.readouterr().out)
+    result = json.loads(Path("runs/a/evaluation.json").read_text())
+    assert list(result["features"]) == ["pixels", "random"]  # no classifier of train against test
+    doubt, fewer = result["remarks"]
+    assert doubt.endswith("--data.subfolder and --data.labels are flags of python -m l1jax.train.")
+    assert fewer.startswith("20 generated images of each seed are compared with all 16 training images")
+
+
+def test_evaluate_names_its_own_flags_for_data_that_have_moved():
+    write_folder(Path("d"), images("a", "b"))
+    assert trained(2, "d", "run") == 0
+    Path("d").rename("elsewhere")
+    refusal(lambda: evaluate.main(["--workdir=run"]), "`data.path` (='d')", "give --path")
+    refusal(lambda: evaluate.main(["--workdir=run", "--path=nowhere"]), "`--path` (='nowhere')")
+    Path("elsewhere/a/0.png").write_bytes(b"no image")
+    said = "`--path` (='elsewhere') holds the", "--data.on-error is a flag of python -m l1jax.train."
+    refusal(lambda: evaluate.main(["--workdir=run", "--path=elsewhere"]), *said)
