@@ -11,6 +11,7 @@ from rich.table import Table
 from l1jax.build import image_shape
 from l1jax.command_line import parse, run, typed_path
 from l1jax.compaction.compacting import Compact, compact
+from l1jax.compaction.evaluated import read_evaluation
 from l1jax.compaction.folder import write_model
 from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.opened import check_finite
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     console.print(channel_table(proof))
     for line in sentences(proof, trained.task.generator.image_range is None):
         say(line)
-    notes = {
+    notes: dict[str, Any] = {
         "compaction": {
             "error": proof.error,
             "rounding": proof.rounding,
@@ -67,6 +68,9 @@ def main(arguments: Sequence[str]) -> int:
             "after": proof.after._asdict(),
         }
     }
+    evaluation = read_evaluation(workdir, trained.step)
+    if evaluation is not None:
+        notes["evaluation"] = evaluation
     write_model(output, smaller, trained.experiment, trained.step, notes)
     say(f"the compact generator of step {trained.step:,}: {output}")
     return 0

@@ -169,10 +169,11 @@ def protocol(opened: Opened, subject: Subject, generated: int, seeds: int) -> di
     source = subject.source
     real = f"{len(subject.real):,} of {source.length:,} {subject.origin}"
     latents = "standard normal, classes in turn" if opened.generator.classes else "standard normal"
+    of_seeds = f"for each of the seeds 0 to {seeds - 1}" if seeds > 1 else "for the seed 0"
     versions = {"jax": jax.__version__, "numpy": np.__version__, "python": platform.python_version()}
     return {
         "real": f"{real}, fingerprint {source.fingerprint[:12]}",
-        "generated": f"{generated:,} of the averaged generator for each of the seeds 0 to {seeds - 1}",
+        "generated": f"{generated:,} of the averaged generator {of_seeds}",
         "latents": latents,
         "versions": versions,
         "device": f"{len(jax.devices())} × {jax.devices()[0].device_kind}",

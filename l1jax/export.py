@@ -18,13 +18,13 @@ from rich.console import Console
 from l1jax.command_line import command, given_path, parse, run, typed_path
 from l1jax.compaction.compacting import Compact
 from l1jax.compaction.encoding import Loss, Values
+from l1jax.compaction.evaluated import read_evaluation
 from l1jax.compaction.folder import WEIGHTS, is_model, read_model, write_model
 from l1jax.compaction.hub import check_repository, open_hub, upload
 from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.onnx import ONNX, export_onnx, open_onnx
 from l1jax.compaction.opened import Opened, open_generator
 from l1jax.compaction.probe import differences, probe
-from l1jax.compaction.reading import read_json
 from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.config import InputError
 from l1jax.outputs import check_folder
@@ -115,11 +115,8 @@ def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[
     found["command"] = f"python -m l1jax.export --encoding {options.encoding} --values {options.values}{programs}"
     if options.licence:
         found["licence"] = options.licence
-    try:
-        evaluation = read_json(workdir / "evaluation.json") if workdir else None
-    except InputError:  # none was written, or it is no longer one
-        evaluation = None
-    if isinstance(evaluation, dict) and evaluation.get("step") == opened.step:
+    evaluation = read_evaluation(workdir, opened.step) if workdir else None
+    if evaluation is not None:
         found["evaluation"] = evaluation
     return found
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -21,6 +21,7 @@ MOST = 5_000  # images that are compared unless another number is asked for
 FEWEST = 16  # images that precision and recall need
 
 
+@runtime_checkable
 class Asked(Protocol):
     """The flags that say which real images are taken; an instance of a command's dataclass of flags."""
 
@@ -78,7 +79,7 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
         training, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
         if training.question and not opened.generator.classes:
             doubt = f"the images are compared without their classes, which are in doubt: {training.question}"
-            remarks.append(of_this_command(doubt, options))
+            remarks.append(in_own_flags(doubt, options))
             training = training._replace(labels=None, classes=())
             held_out = held_out and held_out._replace(labels=None, classes=())
         source = training if held_out is None else held_out
@@ -89,7 +90,10 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
         chosen = order(0, 0, count, source.length)
         real = take(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # at random, but read in order
     except InputError as error:
-        raise InputError(of_this_command(str(error), options)) from error
+        said = in_own_flags(str(error), options)
+        if "`data.path`" in said and "--path" not in said:
+            said = f"{said.rstrip('.')}; give --path if the images lie elsewhere now."
+        raise InputError(said) from error
     if options.samples > source.length:
         remarks.append(
             f"{options.samples:,} generated {what} of each seed are compared with all {source.length:,} {origin}: "
@@ -99,7 +103,7 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
     return Subject(training, source, origin, real, labels, remarks)
 
 
-def of_this_command(sentence: str, options: Asked) -> str:
+def in_own_flags(sentence: str, options: Asked) -> str:
     """A sentence about data, in the words of training, in those of a command with `--path`.
 
     Args:
@@ -108,7 +112,4 @@ def of_this_command(sentence: str, options: Asked) -> str:
     """
     if options.path:
         sentence = rename(sentence, {"data.path": "--path"})
-    said = in_flags(flags(options), sentence, {"--data.path": "--path"})
-    if "`data.path`" in said and "--path" not in said:
-        said = f"{said.rstrip('.')}; give --path if the images lie elsewhere now."
-    return said
+    return in_flags(flags(options), sentence, {"--data.path": "--path"})

@@ -1,5 +1,6 @@
 """What the command that compacts a run says and writes."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -42,6 +43,8 @@ def compacted(workdir, output, *flags):
 
 def test_where_nothing_is_zero_there_is_nothing_to_remove(dense, tmp_path, capsys):
     (tmp_path / "out").mkdir()  # a new folder or an empty one, as of the other commands
+    evaluation = {"step": 10, "protocol": {"real": "64 images", "generated": "64 of it"}, "remarks": ["Noise."]}
+    (dense / "evaluation.json").write_text(json.dumps(evaluation))
     compacted(dense, f"{tmp_path / 'out'}/")
     said = capsys.readouterr().out
     assert "nothing to remove" in said
@@ -49,7 +52,10 @@ def test_where_nothing_is_zero_there_is_nothing_to_remove(dense, tmp_path, capsy
         r"from exact ones is (\S+) of the largest value; that .* is (\S+)\.$", said, re.M
     ).groups()
     assert error == rounding  # the very same computation
-    assert (tmp_path / "out" / "config.json").is_file()
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["notes"]["evaluation"] == evaluation
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "at step 10. Real: 64 images." in card
+    assert "- Noise." in card
 
 
 def test_a_generator_of_zeros_is_constant_in_bfloat16_too(monkeypatch, tmp_path, capsys):

@@ -22,16 +22,8 @@ def show_evaluation(result: Mapping[str, Any], console: Console) -> None:
     """Print the result of `l1jax.evaluate`: scores on each kind of features, modes, zeros, and how they were taken."""
     views = result.get("features", {})
     if views:
-        table = Table(title=f"Step {result['step']:,}", title_justify="left")
-        table.add_column("")
-        for name, view in views.items():
-            table.add_column(title(name, view), justify="right")
-            table.add_column("real halves", justify="right", style="dim")
-        for score, label in ROWS.items():
-            if any(score in view for view in views.values()):
-                cells = [text for view in views.values() for text in _cells(view, score)]
-                table.add_row(label, *cells)
-        console.print(table)
+        for table in _tables(f"Step {result['step']:,}", views, console):
+            console.print(table)
         for name, view in views.items():
             _say(console, f"{name}: {view['protocol']}")
     for line in lines(result):
@@ -39,6 +31,36 @@ def show_evaluation(result: Mapping[str, Any], console: Console) -> None:
     _zeros(result["zeros"], console)
     protocol = result["protocol"]
     _say(console, f"real: {protocol['real']}; generated: {protocol['generated']}")
+
+
+def _tables(heading: str, views: Mapping[str, Any], console: Console) -> list[Table]:
+    """As many views beside each other in a table as the console has room for, at least one."""
+    unlimited = console.options.update_width(10_000)
+    tables: list[Table] = []
+    beside: dict[str, Any] = {}
+    for name, view in views.items():
+        wider = _scores(heading, {**beside, name: view})
+        fits = console.measure(wider, options=unlimited).maximum <= console.width
+        if beside and fits:
+            tables[-1] = wider
+            beside[name] = view
+        else:
+            tables.append(_scores(heading, {name: view}))
+            beside = {name: view}
+    return tables
+
+
+def _scores(heading: str, views: Mapping[str, Any]) -> Table:
+    """The scores of some views, each beside those of the real images' halves."""
+    table = Table(title=heading, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name, view in views.items():
+        table.add_column(title(name, view).replace(", ", "\n"), justify="right", no_wrap=True)
+        table.add_column("real halves", justify="right", style="dim", no_wrap=True)
+    for score, label in ROWS.items():
+        if any(score in view for view in views.values()):
+            table.add_row(label, *(text for view in views.values() for text in _cells(view, score)))
+    return table
 
 
 def title(name: str, view: Mapping[str, Any]) -> str:

@@ -149,10 +149,11 @@ def test_a_damaged_one_is_trained_again(tmp_path, monkeypatch, caplog, damage, t
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_an_older_version_kept_is_used(tmp_path, monkeypatch):
+def test_what_an_older_version_kept_is_used(tmp_path, monkeypatch, trained):
     """It had no number of held-out images."""
     x, labels = bars(100)
     settings = ClassifierSettings(steps=1, hidden=2)
+    monkeypatch.setattr(module, "_train", lambda *_: trained.parameters)
     first = train_classifier(x, labels, settings, tmp_path)
     (path,) = tmp_path.iterdir()
     tensors, metadata = load_tensors(path)
@@ -165,11 +166,12 @@ def test_what_an_older_version_kept_is_used(tmp_path, monkeypatch):
     assert again.held_out == check_examples(x, labels, settings).sum()
 
 
-def test_a_full_disk_costs_no_trained_classifier(tmp_path, monkeypatch, caplog):
+def test_a_full_disk_costs_no_trained_classifier(tmp_path, monkeypatch, caplog, trained):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "save_tensors", full)
+    monkeypatch.setattr(module, "_train", lambda *_: trained.parameters)
     with caplog.at_level(logging.WARNING):
         found = train_classifier(*bars(60), ClassifierSettings(steps=1, hidden=2), tmp_path)
     assert 0 <= found.accuracy <= 1

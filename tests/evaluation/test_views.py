@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from l1jax.evaluation.classifier import ClassifierSettings, train_classifier
+from l1jax.evaluation.classifier import Classifier, ClassifierSettings, train_classifier
 from l1jax.evaluation.features import custom_features
 from l1jax.evaluation.views import Drawn, compare, count_different, make_views, sameness, spread
 
@@ -39,18 +39,10 @@ def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_told(vi
 
 
 def test_views_are_those_that_the_images_can_have():
-    other = train_classifier(*bars(60), ClassifierSettings(steps=1, hidden=2))
-    assert list(make_views((28, 28, 3), other, None)) == ["pixels", "random"]
+    of_digits = Classifier({}, 10, (28, 28, 1), 0.9, "", 100, 0.1)
+    assert list(make_views((28, 28, 3), of_digits, None)) == ["pixels", "random"]
     own = custom_features("mean", lambda images: images.mean(axis=(1, 2)))
     assert list(make_views((1_025, 8, 3), None, own)) == ["pixels", "inception"]
-
-
-def bars(n):
-    """Two classes of images."""
-    labels = np.arange(n) % 2
-    x = RNG.integers(0, 60, (n, *SHAPE))
-    x[labels == 1, :4] += 150
-    return x.astype(np.uint8), labels
 
 
 def test_noise_is_visibly_bad_beside_real_images(views, digits):

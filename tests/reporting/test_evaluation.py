@@ -1,6 +1,7 @@
 """An evaluation in the terminal: every view with what its scores are worth."""
 
 import copy
+import io
 
 from rich.console import Console
 from test_model_card import EVALUATION
@@ -14,7 +15,7 @@ ZEROS = {
 
 
 def shown(result, width):
-    console = Console(width=width, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=width, record=True, file=io.StringIO())
     show_evaluation(result, console)
     return console.export_text()
 
@@ -23,12 +24,15 @@ def test_a_classifiers_scores_stand_under_its_accuracy_and_beside_those_of_rando
     result = copy.deepcopy(EVALUATION) | {"zeros": ZEROS, "remarks": ["One thing more."]}
     views = result["features"]
     views["classifier"] |= {"accuracy": 0.9375, "held_out": 160, "chance": 0.1}
+    for view in views.values():
+        view["precision"] = {"mean": 0.125, "deviation": 0.01, "each": []}
     views["random"] = views["pixels"] | {"protocol": "random convolutions"}
     assert title("classifier", views["classifier"]) == "classifier, held-out accuracy 0.938"
     assert title("random", views["random"]) == "random"
-    for width in (80, 160):
+    for width, tables in ((60, 3), (90, 2), (160, 1)):
         words = shown(result, width).split()
-        for word in ("pixels", "classifier,", "random", "0.938", "7.25"):
+        for word in ("pixels", "classifier", "random", "0.938", "precision", "inception", "7.25"):
             assert word in words, (word, width)
+        assert words.count("Step") == tables  # beside each other only where nothing is cut
     assert lines(result)[-1] == "One thing more."
     assert "held-out accuracy 0.9700" in "".join(lines(result))
