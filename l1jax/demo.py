@@ -194,10 +194,14 @@ def load_gradio() -> Any:
         raise InputError("The page needs the package gradio, which is missing: pip install 'l1jax[demo]'.") from error
 
 
-def make_update(players: Mapping[str, Player]) -> Callable[..., list[Any]]:
+def make_update(players: Mapping[str, Player], refusal: Callable[[str], Exception]) -> Callable[..., list[Any]]:
     """Build what draws the page anew from the values of its controls.
 
     Numbers come as JSON has them: whole ones as integers, and None from a field that was emptied.
+
+    Args:
+        players: the generators, by their titles.
+        refusal: makes of a sentence the error that the page shows.
     """
     classes = [str(label) for label in range(next(iter(players.values())).opened.generator.classes)]
 
@@ -211,8 +215,12 @@ def make_update(players: Mapping[str, Player]) -> Callable[..., list[Any]]:
         between = 0.0 if position is None else float(position)
         bound = WIDEST if largest is None else float(largest)
         chosen = int(label) if label in classes else None
-        seeds = [0 if value is None else int(value) for value in (seed, other)]
-        drawn = [images_of(own, *seeds, between, bound, chosen) for own in players.values()]
+        first = 0 if seed is None else int(seed)
+        second = 0 if other is None else int(other)
+        for value in (first, second):
+            if not 0 <= value < 2**32:
+                raise refusal(f"A seed (={value}) must be at least 0 and below 2**32.")
+        drawn = [images_of(own, first, second, between, bound, chosen) for own in players.values()]
         return [part for own in drawn for part in (own.picture, caption(own))]
 
     return update
@@ -223,11 +231,14 @@ def make_page(gradio: Any, players: Mapping[str, Player]) -> Any:
     generator = next(iter(players.values())).opened.generator
     classes = [str(label) for label in range(generator.classes)]
 
-    update = make_update(players)
+    def refusal(text: str) -> Exception:
+        return gradio.Error(text, print_exception=False)
+
+    update = make_update(players, refusal)
     with gradio.Blocks(title="l1jax", analytics_enabled=False, delete_cache=(600, 600)) as page:
         with gradio.Row():
-            seed = gradio.Number(0, label="from seed", precision=0, minimum=0, maximum=2**32 - 1)
-            other = gradio.Number(1, label="to seed", precision=0, minimum=0, maximum=2**32 - 1)
+            seed = gradio.Number(0, label="from seed", precision=0)
+            other = gradio.Number(1, label="to seed", precision=0)
             label = gradio.Dropdown(["in turn", *classes], value="in turn", label="class", visible=bool(classes))
         position = gradio.Slider(0, 1, value=0, step=0.01, label="interpolation")
         largest = gradio.Slider(0.1, WIDEST, value=WIDEST, step=0.1, label="truncation (largest entry of a latent)")

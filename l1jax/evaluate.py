@@ -24,7 +24,16 @@ from l1jax.evaluation.classifier import Classifier
 from l1jax.evaluation.features import Features
 from l1jax.evaluation.inception import inception_features
 from l1jax.evaluation.likelihood import log_likelihood
-from l1jax.evaluation.views import LARGEST, Drawn, compare, count_different, make_views, sameness, spread
+from l1jax.evaluation.views import (
+    LARGEST,
+    Drawn,
+    compare,
+    count_different,
+    make_views,
+    misleading_precision,
+    sameness,
+    spread,
+)
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.files import write_json
 from l1jax.image_classes import judge_classes, make_classifier
@@ -242,7 +251,9 @@ def judge_images(
             yield Drawn(own.seed, images)
 
     result = compare(views, real, drawn())
-    for sentence in sameness(result["images"]["different"]["each"], samples[0].count, count_different(real)):
+    different = result["images"]["different"]["each"]
+    repeated = sameness(different, samples[0].count, count_different(real))
+    for sentence in (*repeated, *misleading_precision(result["features"])):
         remark(sentence)
     if classes and classifier is not None:
         modes = {"of": len(np.unique(np.asarray(source.labels))), "accuracy": classifier.accuracy}

@@ -121,6 +121,7 @@ def address_of(listening: socket.socket) -> str:
 
 def _reached_at(listening: socket.socket) -> tuple[str, int]:
     """Host and port; what listens on all addresses is reached at this machine's own."""
-    host, port = listening.getsockname()[:2]
+    name = listening.getsockname()
+    host = str(name[0])
     own = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    return own.get(host, host), port
+    return own.get(host, host), int(name[1])

@@ -129,7 +129,7 @@ def test_wrong_flags_are_refused(folders, monkeypatch, arguments, words):
 @pytest.mark.parametrize("largest", [1, 2, 3, 4, 1.5])
 def test_whole_numbers_move_the_sliders_too(folders, largest):
     """JSON has no other form for 1.0 than 1, and a field that was emptied sends nothing."""
-    update = demo.make_update({"generator": player(opened(read_model(folders / "mlp")))})
+    update = demo.make_update({"generator": player(opened(read_model(folders / "mlp")))}, ValueError)
     for position in (0, 1):
         whole = update(3, 4, position, largest, "1")
         precise = update(3.0, 4.0, float(position), float(largest), "1")
@@ -137,6 +137,9 @@ def test_whole_numbers_move_the_sliders_too(folders, largest):
     emptied = update(None, None, None, None, None)
     assert emptied[0] == update(0, 0, 0.0, demo.WIDEST, "in turn")[0]
     assert "16 images in" in emptied[1]
+    for seeds in ((-4, 0), (0, 2**32)):
+        with pytest.raises(ValueError, match=r"A seed \(=.*\) must be at least 0 and below 2\*\*32"):
+            update(*seeds, 0, largest, None)
 
 
 def test_a_missing_package_is_told(monkeypatch):

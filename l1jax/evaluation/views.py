@@ -12,6 +12,7 @@ from l1jax.evaluation.features import Extracted, Features, extract_all, pixel_fe
 from l1jax.evaluation.scores import feature_scores
 
 LARGEST = 1_024  # pixels a side, of images that random convolutions take
+HIGH, LOW = 0.9, 0.1  # shares of the real halves' precision and recall that together are suspicious
 PAIRS = 500  # of images, whose similarity is taken
 
 Images = Shaped[np.ndarray, "count height width channels"]
@@ -116,6 +117,31 @@ def sameness(different: Sequence[float], generated: int, real: int) -> list[str]
     if real == 1:
         found.append("all real images are equal, so that their recall, coverage and novelty say nothing.")
     return found
+
+
+def misleading_precision(features: Mapping[str, Any]) -> list[str]:
+    """Say where precision is high only because the images lie in the middle of the real ones.
+
+    Args:
+        features: of `compare`.
+    """
+    names, recalls, real_recalls = [], [], []
+    for name, view in features.items():
+        halves = view["between_real_halves"]
+        recall = view["recall"]["mean"]
+        high = view["precision"]["mean"] >= HIGH * halves["precision"]
+        if high and recall < LOW * halves["recall"]:
+            names.append(name)
+            recalls.append(f"{recall:.2g}")
+            real_recalls.append(f"{halves['recall']:.2g}")
+    if not names:
+        return []
+    many = " and ".join(names)
+    return [
+        f"precision alone misleads here: seen through {many} it is as high as that of real images, but recall is "
+        f"{' and '.join(recalls)} where theirs is {' and '.join(real_recalls)}. Noise, blur or copies near the mean "
+        "of the real images score like this: look at samples."
+    ]
 
 
 def spread(values: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

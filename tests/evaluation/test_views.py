@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from l1jax.evaluation.classifier import Classifier, ClassifierSettings, train_classifier
 from l1jax.evaluation.features import custom_features
-from l1jax.evaluation.views import Drawn, compare, count_different, make_views, sameness, spread
+from l1jax.evaluation.views import Drawn, compare, count_different, make_views, misleading_precision, sameness, spread
 
 RNG = np.random.default_rng(0)
 SHAPE = (8, 8, 1)
@@ -55,6 +55,25 @@ def test_noise_is_visibly_bad_beside_real_images(views, digits):
     assert random["precision"]["mean"] < 0.05 < 0.5 < halves["precision"]
     assert random["coverage"]["mean"] < 0.05 < 0.8 < halves["coverage"]
     assert random["frechet_distance"]["mean"] > 5 * halves["frechet_distance"]
+    assert misleading_precision(found) == []
+
+
+def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_told(views, digits):
+    """As images after a hundred steps have, in the middle of the balls around real ones."""
+    images, _ = digits
+    noise = images.mean(axis=0) + RNG.normal(scale=8, size=(200, *SHAPE))
+    drawn = Drawn(0, np.clip(np.round(noise), 0, 255).astype(np.uint8))
+    found = compare(views, images[:200], [drawn])["features"]
+    random = found["random"]
+    halves = random["between_real_halves"]
+    assert random["precision"]["mean"] > 0.9
+    assert random["recall"]["mean"] < 0.05 < 0.5 < halves["recall"]
+    assert random["kernel_distance"]["mean"] > 10 * abs(halves["kernel_distance"])
+    (said,) = misleading_precision(found)
+    assert said.startswith("precision alone misleads here: seen through ")
+    assert "random" in said.split(" it is as high")[0]
+    good = compare(views, images[:200], [Drawn(0, images[200:400])])["features"]
+    assert misleading_precision(good) == []
 
 
 def numbers(value):
