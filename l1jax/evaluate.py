@@ -42,7 +42,7 @@ from l1jax.models.summary import layers
 from l1jax.objectives.variational import bits_per_dimension
 from l1jax.outputs import check_file, not_written
 from l1jax.own_flags import own_flags
-from l1jax.real_images import FEWEST, Subject, moved, read_real
+from l1jax.real_images import FEWEST, Subject, moved, own_words, read_real
 from l1jax.reporting.evaluation import show_evaluation
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.task import stream
@@ -106,7 +106,8 @@ def main(arguments: Sequence[str]) -> int:
         if opened.generator.image_range is None:
             found = judge_points(opened, samples)
         else:
-            classifier = make_classifier(opened.experiment, subject.training, remarks.append)
+            with own_words(options):
+                classifier = make_classifier(opened.experiment, subject.training, remarks.append)
             found = judge_images(classifier, subject, samples, inception, remarks.append)
             found |= judge_likelihood(opened, subject.real, subject.labels)
     zeros = count_zeros(opened.average.params, layers(opened.generator.network.init))

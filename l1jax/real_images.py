@@ -1,6 +1,8 @@
 """The real images that generated ones are compared with, as a command with `--path` and `--samples` asks for them."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -75,7 +77,7 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
     experiment = opened.experiment
     remarks = []
     what = "points" if opened.generator.image_range is None else "images"
-    try:
+    with own_words(options):
         training, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
         if training.question and not opened.generator.classes:
             doubt = f"the images are compared without their classes, which are in doubt: {training.question}"
@@ -89,11 +91,6 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
             raise InputError(f"`{place}` has {count} real images, and {FEWEST} are needed to compare with.")
         chosen = order(0, 0, count, source.length)
         real = take(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # at random, but read in order
-    except InputError as error:
-        said = in_own_flags(str(error), options)
-        if "`data.path`" in said and "--path" not in said:
-            said = f"{said.rstrip('.')}; give --path if the images lie elsewhere now."
-        raise InputError(said) from error
     if options.samples > source.length:
         remarks.append(
             f"{options.samples:,} generated {what} of each seed are compared with all {source.length:,} {origin}: "
@@ -101,6 +98,22 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
         )
     labels = None if source.labels is None else source.labels[chosen]
     return Subject(training, source, origin, real, labels, remarks)
+
+
+@contextmanager
+def own_words(options: Asked) -> Iterator[None]:
+    """Let errors about data within the block name the flags of a command with `--path`.
+
+    Raises:
+        InputError: the block's, in other words.
+    """
+    try:
+        yield
+    except InputError as error:
+        said = in_own_flags(str(error), options)
+        if "`data.path`" in said and "--path" not in said:
+            said = f"{said.rstrip('.')}; give --path if the images lie elsewhere now."
+        raise InputError(said) from error
 
 
 def in_own_flags(sentence: str, options: Asked) -> str:

@@ -9,6 +9,7 @@ import pytest
 from image_files import encode, refusal, write_folder
 
 from l1jax import evaluate, train
+from l1jax.data.batches import order
 from l1jax.training import run
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -70,12 +71,15 @@ def test_a_run_inside_its_own_data_folder_goes_on_and_says_its_classes(monkeypat
     assert fewer.startswith("20 generated images of each seed are compared with all 16 training images")
 
 
-def test_evaluate_names_its_own_flags_for_data_that_have_moved():
-    write_folder(Path("d"), images("a", "b"))
+def test_evaluate_names_its_own_flags_for_data():
+    names = sorted(write_folder(Path("d"), images("a", "b", each=12)).rglob("*.png"))
     assert trained(2, "d", "run") == 0
+    (unseen, *_) = set(range(24)) - set(order(0, 0, 16, 24).tolist())
+    kept = names[unseen].read_bytes()
+    names[unseen].write_bytes(b"no image")  # which the classifier alone would see
+    said = refusal(lambda: evaluate.main(["--workdir=run", "--samples=16"]), "`data.path` (='d')", "give --path")
+    assert "--data.on-error is a flag of python -m l1jax.train" in said
+    names[unseen].write_bytes(kept)
     Path("d").rename("elsewhere")
     refusal(lambda: evaluate.main(["--workdir=run"]), "`data.path` (='d')", "give --path")
     refusal(lambda: evaluate.main(["--workdir=run", "--path=nowhere"]), "`--path` (='nowhere')")
-    Path("elsewhere/a/0.png").write_bytes(b"no image")
-    said = "`--path` (='elsewhere') holds the", "--data.on-error is a flag of python -m l1jax.train."
-    refusal(lambda: evaluate.main(["--workdir=run", "--path=elsewhere"]), *said)
