@@ -33,10 +33,10 @@ from l1jax.config import Dcgan
 from l1jax.data.batches import order
 from l1jax.data.examples import open_examples
 from l1jax.data.source import take
-from l1jax.evaluate import make_classifier
 from l1jax.evaluation.classifier import classifier_features
 from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.kernel import kernel_distance
+from l1jax.image_classes import make_classifier
 from l1jax.models.summary import layers
 from l1jax.train import main as train
 from l1jax.training.sampling import draw_latents, make_sampler

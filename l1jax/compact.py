@@ -1,10 +1,8 @@
 """Make a trained generator smaller: `python -m l1jax.compact --workdir runs/digits --output digits-compact`."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,10 +11,14 @@ from rich.table import Table
 from l1jax.build import image_shape
 from l1jax.command_line import parse, run, typed_path
 from l1jax.compaction.compacting import Compact, compact
+from l1jax.compaction.evaluated import read_evaluation
 from l1jax.compaction.folder import write_model
 from l1jax.compaction.layout import in_float32, rebuild
+from l1jax.compaction.opened import check_finite
 from l1jax.compaction.proof import Different, Proof, prove
 from l1jax.config import InputError
+from l1jax.outputs import check_folder
+from l1jax.own_flags import own_flags
 from l1jax.training.task import stream
 from l1jax.training.trained import Trained, open_trained
 
@@ -28,7 +30,7 @@ class CompactOptions:
     workdir: str
     """Work directory of the run."""
     output: str
-    """A new folder for the smaller model."""
+    """Folder for the smaller model, new or empty; it appears whole or not at all."""
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
     fold_norms: bool = True
@@ -37,13 +39,14 @@ class CompactOptions:
     """Images of a call whose time is taken."""
 
 
+@own_flags(CompactOptions)
 def main(arguments: Sequence[str]) -> int:
     """Compact as the flags say; returns the exit status."""
     options = parse(CompactOptions, arguments, "python -m l1jax.compact")
     workdir, output = typed_path("--workdir", options.workdir), typed_path("--output", options.output)
     if options.batch < 1:
         raise InputError(f"`--batch` (={options.batch}) must be at least 1.")
-    check_new(output)
+    check_folder(output)
     console = Console(soft_wrap=True, emoji=False)
 
     def say(text: str) -> None:
@@ -51,12 +54,13 @@ def main(arguments: Sequence[str]) -> int:
 
     trained = open_trained(workdir, options.step, say)
     average = trained.state.average
+    check_finite(average, trained.step)
     smaller = compact(trained.task.generator, average.params, average.statistics, fold_norms=options.fold_norms)
     proof = proof_in_float32(trained, smaller, options.batch)
     console.print(channel_table(proof))
     for line in sentences(proof, trained.task.generator.image_range is None):
         say(line)
-    notes = {
+    notes: dict[str, Any] = {
         "compaction": {
             "error": proof.error,
             "rounding": proof.rounding,
@@ -64,26 +68,12 @@ def main(arguments: Sequence[str]) -> int:
             "after": proof.after._asdict(),
         }
     }
-    try:
-        write_model(output, smaller, trained.experiment, trained.step, notes)
-    except OSError as error:
-        raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
+    evaluation = read_evaluation(workdir, trained.step)
+    if evaluation is not None:
+        notes["evaluation"] = evaluation
+    write_model(output, smaller, trained.experiment, trained.step, notes)
     say(f"the compact generator of step {trained.step:,}: {output}")
     return 0
-
-
-def check_new(output: Path) -> None:
-    """Refuse an output folder that is there, or whose place is not.
-
-    Raises:
-        InputError: if so.
-    """
-    if os.path.lexists(output):
-        raise InputError(f"`--output` (={output}) must be a new folder; it exists: remove it, or name another.")
-    if not os.path.isdir(output.absolute().parent):
-        raise InputError(
-            f"`--output` (={output}) must be in a folder that exists: make {output.absolute().parent} first."
-        )
 
 
 def proof_in_float32(trained: Trained, smaller: Compact, batch: int) -> Proof:

@@ -5,6 +5,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,11 @@ from PIL import Image
 from rich.console import Console
 
 from l1jax.command_line import given_path, parse, run
-from l1jax.compaction.opened import Opened, open_generator
+from l1jax.compaction.opened import Opened, check_drawn, open_generator
 from l1jax.config import InputError
+from l1jax.own_flags import own_flags
 from l1jax.reporting import sample_picture
+from l1jax.serving import listen, serve_page
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.task import stream
 
@@ -59,6 +62,7 @@ class Drawn(NamedTuple):
     milliseconds: float
 
 
+@own_flags(DemoOptions)
 def main(arguments: Sequence[str]) -> int:
     """Serve the page until it is stopped; returns the exit status."""
     options = parse(DemoOptions, arguments, "python -m l1jax.demo")
@@ -71,28 +75,30 @@ def main(arguments: Sequence[str]) -> int:
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
+    with closing(listen(options.host, options.port)) as listening:
+        players = open_players(workdir, model, dense, say)
+        gradio = load_gradio()
+        serve_page(gradio, make_page(gradio, players), listening, say)
+    return 0
+
+
+def open_players(
+    workdir: Path | None, model: Path | None, dense: Path | None, say: Callable[[str], None]
+) -> dict[str, Player]:
+    """Open the generators of the page, by their titles.
+
+    Raises:
+        InputError: if one cannot be opened, or they cannot be shown the same latents and classes.
+    """
     command = "python -m l1jax.demo"
     players = {}
     if dense is not None:
-        players["dense"] = player(open_generator(dense, None, None, say, command))
+        with own_flags(DemoOptions, {"--workdir": "--dense"}):
+            players["dense"] = player(open_generator(dense, None, None, say, command))
     own = player(open_generator(workdir, model, None, say, command))
-    players["compact" if dense is not None else "generator"] = own
+    players["generator" if dense is None else "compact"] = own
     refuse_unlike(players, dense)
-    page = make_page(load_gradio(), players)
-    try:
-        _, url, _ = page.launch(
-            server_name=options.host,
-            server_port=options.port or free_port(options.host),
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-        )
-    except OSError as error:
-        remedy = "choose another --host or --port, 0 for any port that is free"
-        raise InputError(f"`--port` (={options.port}) of {options.host} cannot be listened on: {remedy}.") from error
-    say(f"the page: {url} (Ctrl-C stops it)")
-    page.block_thread()
-    return 0
+    return players
 
 
 def slerp(a: Latents, b: Latents, position: float) -> Latents:
@@ -122,8 +128,9 @@ def truncated(latents: Latents, largest: float) -> Latents:
 
     Source: Brock, Donahue, Simonyan, ICLR 2019, section 3.1, where entries beyond are drawn anew.
     """
-    below = 0.5 + (ndtr(-jnp.abs(latents)) - 0.5) * (1 - 2 * ndtr(-jnp.asarray(largest)))
-    return jnp.clip(-jnp.sign(latents) * ndtri(below), -largest, largest)
+    bound = jnp.asarray(largest, latents.dtype)  # ndtr takes no integers
+    below = 0.5 + (ndtr(-jnp.abs(latents)) - 0.5) * (1 - 2 * ndtr(-bound))
+    return jnp.clip(-jnp.sign(latents) * ndtri(below), -bound, bound)
 
 
 def player(opened: Opened) -> Player:
@@ -133,7 +140,8 @@ def player(opened: Opened) -> Player:
     def draw(latents: Latents, label: Array | None) -> Any:
         return sampler(opened.average, latents, label)
 
-    draw(draw_latents(opened.generator, stream(0, "demo"), COUNT), None)  # compiles it
+    images = draw(draw_latents(opened.generator, stream(0, "demo"), COUNT), None)  # compiles it
+    check_drawn(opened, images)
     return Player(opened, draw)
 
 
@@ -186,20 +194,51 @@ def load_gradio() -> Any:
         raise InputError("The page needs the package gradio, which is missing: pip install 'l1jax[demo]'.") from error
 
 
+def make_update(players: Mapping[str, Player], refusal: Callable[[str], Exception]) -> Callable[..., list[Any]]:
+    """Build what draws the page anew from the values of its controls.
+
+    Numbers come as JSON has them: whole ones as integers, and None from a field that was emptied.
+
+    Args:
+        players: the generators, by their titles.
+        refusal: makes of a sentence the error that the page shows.
+    """
+    classes = [str(label) for label in range(next(iter(players.values())).opened.generator.classes)]
+
+    def update(
+        seed: float | int | None,
+        other: float | int | None,
+        position: float | int | None,
+        largest: float | int | None,
+        label: str | None,
+    ) -> list[Any]:
+        between = 0.0 if position is None else float(position)
+        bound = WIDEST if largest is None else float(largest)
+        chosen = int(label) if label in classes else None
+        first = 0 if seed is None else int(seed)
+        second = 0 if other is None else int(other)
+        for value in (first, second):
+            if not 0 <= value < 2**32:
+                raise refusal(f"A seed (={value}) must be at least 0 and below 2**32.")
+        drawn = [images_of(own, first, second, between, bound, chosen) for own in players.values()]
+        return [part for own in drawn for part in (own.picture, caption(own))]
+
+    return update
+
+
 def make_page(gradio: Any, players: Mapping[str, Player]) -> Any:
     """Lay out the page."""
     generator = next(iter(players.values())).opened.generator
     classes = [str(label) for label in range(generator.classes)]
 
-    def update(seed: int | None, other: int | None, position: float, largest: float, label: str) -> list[Any]:
-        chosen = int(label) if label in classes else None
-        drawn = [images_of(own, seed or 0, other or 0, position, largest, chosen) for own in players.values()]
-        return [part for own in drawn for part in (own.picture, caption(own))]
+    def refusal(text: str) -> Exception:
+        return gradio.Error(text, print_exception=False)
 
+    update = make_update(players, refusal)
     with gradio.Blocks(title="l1jax", analytics_enabled=False, delete_cache=(600, 600)) as page:
         with gradio.Row():
-            seed = gradio.Number(0, label="from seed", precision=0, minimum=0, maximum=2**32 - 1)
-            other = gradio.Number(1, label="to seed", precision=0, minimum=0, maximum=2**32 - 1)
+            seed = gradio.Number(0, label="from seed", precision=0)
+            other = gradio.Number(1, label="to seed", precision=0)
             label = gradio.Dropdown(["in turn", *classes], value="in turn", label="class", visible=bool(classes))
         position = gradio.Slider(0, 1, value=0, step=0.01, label="interpolation")
         largest = gradio.Slider(0.1, WIDEST, value=WIDEST, step=0.1, label="truncation (largest entry of a latent)")
@@ -221,15 +260,6 @@ def make_page(gradio: Any, players: Mapping[str, Player]) -> Any:
 def caption(drawn: Drawn) -> str:
     """How long the images took."""
     return f"{COUNT} images in {drawn.milliseconds:.1f} ms on {jax.devices()[0].device_kind}"
-
-
-def free_port(host: str) -> int:
-    """A port that nothing listens on."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

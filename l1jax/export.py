@@ -15,10 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 
-from l1jax.command_line import given_path, parse, run, typed_path
+from l1jax.command_line import command, given_path, parse, run, typed_path
 from l1jax.compaction.compacting import Compact
 from l1jax.compaction.encoding import Loss, Values
-from l1jax.compaction.folder import WEIGHTS, check_folder, is_model, read_model, write_model
+from l1jax.compaction.evaluated import read_evaluation
+from l1jax.compaction.folder import WEIGHTS, is_model, read_model, write_model
 from l1jax.compaction.hub import check_repository, open_hub, upload
 from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.onnx import ONNX, export_onnx, open_onnx
@@ -26,6 +27,8 @@ from l1jax.compaction.opened import Opened, open_generator
 from l1jax.compaction.probe import differences, probe
 from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.config import InputError
+from l1jax.outputs import check_folder
+from l1jax.own_flags import own_flags
 from l1jax.reading import read_json
 
 Say = Callable[[str], None]
@@ -43,7 +46,8 @@ class ExportOptions:
     step: int | None = None
     """Which checkpoint of the run; by default the newest good one."""
     output: str = ""
-    """Folder to write, new or empty; may be left out where --model is only to be uploaded."""
+    """Folder to write, new or empty, which appears whole or not at all; may be left out where --model is only to be
+    uploaded."""
     encoding: Literal["dense", "sparse"] = "dense"
     """Of the weights: dense is read by every tool, sparse leaves the zeros out and is read by l1jax."""
     values: Values = "float32"
@@ -60,6 +64,7 @@ class ExportOptions:
     """Make a repository that is not there yet public; private otherwise."""
 
 
+@own_flags(ExportOptions)
 def main(arguments: Sequence[str]) -> int:
     """Export as the flags say; returns the exit status."""
     options = parse(ExportOptions, arguments, "python -m l1jax.export")
@@ -86,8 +91,22 @@ def main(arguments: Sequence[str]) -> int:
         folder = model
         read_model(folder)
     if client is not None:
-        say(f"uploaded    {upload(client, folder, options.upload, public=options.public)}")
+        say(f"uploaded    {upload_written(client, folder, options)}")
     return 0
+
+
+def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
+    """Upload a folder, and say how to go on with it if that fails; returns where it is.
+
+    Raises:
+        InputError: if the Hub refuses or cannot be reached.
+    """
+    try:
+        return upload(client, folder, options.upload, public=options.public)
+    except InputError as error:
+        public = ["--public"] if options.public else []
+        again = command("l1jax.export", "--model", str(folder), "--upload", options.upload, *public)
+        raise InputError(f"{str(error).rstrip('.')}; the model is in {folder}, and `{again}` tries again.") from error
 
 
 def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:
@@ -97,11 +116,8 @@ def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[
     found["command"] = f"python -m l1jax.export --encoding {options.encoding} --values {options.values}{programs}"
     if options.licence:
         found["licence"] = options.licence
-    try:
-        evaluation = read_json(workdir / "evaluation.json") if workdir else None
-    except InputError:  # none was written, or it is no longer one
-        evaluation = None
-    if isinstance(evaluation, dict) and evaluation.get("step") == opened.step:
+    evaluation = read_evaluation(workdir, opened.step) if workdir else None
+    if evaluation is not None:
         found["evaluation"] = evaluation
     return found
 

@@ -1,13 +1,18 @@
 """Sample a trained generator: `python -m l1jax.sample --workdir runs/digits --count 64 --output grid.png`.
 
 `--model E` samples an exported one: a folder of l1jax.export or l1jax.compact, or the program in it.
+
+`--output` is a grid if it ends in .png, an archive if it ends in .npz, and else a folder, new or
+empty; what ends in / always is. A name such as `samples-0.003` or `v1.0` is a folder's, and one
+with the suffix of another format is refused. Files and folders appear whole or not at all, so a
+command that was killed can be given again.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,13 +21,17 @@ from jaxtyping import Array, Int, Shaped
 from rich.console import Console
 
 from l1jax.command_line import given_path, parse, run, typed_path
-from l1jax.compaction.opened import open_generator
+from l1jax.compaction.opened import check_drawn, open_generator
 from l1jax.config import InputError
-from l1jax.files import whole
+from l1jax.files import whole, whole_folder
+from l1jax.outputs import check_file, check_folder, names_folder, not_written
+from l1jax.own_flags import own_flags
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
 from l1jax.training.task import stream
+
+Form = Literal["grid", "archive", "folder"]
 
 
 @dataclass(frozen=True)
@@ -40,25 +49,22 @@ class SampleOptions:
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
     output: str = "grid.png"
-    """A .png grid, a .npz (uint8, or float32 for points; key `images`: count, height, width, channels), or a folder."""
+    """A .png grid, a .npz (uint8, or float32 for points; key `images`: count, height, width,
+    channels), or a new or empty folder, a .png for each image; what ends in / is always a folder."""
     columns: int = 0
     """Images per row of the grid; 0 for one per class, or as square as it can be without classes."""
     label: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """Class of all images of a class-conditional generator; by default its classes in turn."""
 
 
+@own_flags(SampleOptions)
 def main(arguments: Sequence[str]) -> int:
     """Sample as the flags say; returns the exit status."""
     options = parse(SampleOptions, arguments, "python -m l1jax.sample")
-    workdir, model = given_path("--workdir", options.workdir), given_path("--model", options.model)
-    output = typed_path("--output", options.output)
-    if options.count < 1:
-        raise InputError(f"`--count` (={options.count}) must be at least 1.")
-    if not 0 <= options.seed < 2**32:
-        raise InputError(f"`--seed` (={options.seed}) must be at least 0 and below 2**32.")
-    if options.columns < 0:
-        raise InputError(f"`--columns` (={options.columns}) must be at least 0.")
-    check_output(output)
+    workdir = given_path("--workdir", options.workdir)
+    model = given_path("--model", options.model)
+    check_numbers(options)
+    output, form = check_output(options.output)
     console = Console(soft_wrap=True, emoji=False)
 
     def say(text: str) -> None:
@@ -66,18 +72,36 @@ def main(arguments: Sequence[str]) -> int:
 
     opened = open_generator(workdir, model, options.step, say, "python -m l1jax.sample")
     generator = opened.generator
-    if generator.image_range is None and not output.suffix:
-        raise InputError(f"`--output` (={output}) must end in .png or .npz: points have no picture each.")
+    points = generator.image_range is None
+    if points and form == "folder":
+        raise InputError(f"`--output` (={options.output}) must end in .png or .npz: points have no picture each.")
     labels = check_class(options.label, generator.classes, options.count)
     latents = draw_latents(generator, stream(options.seed, "sample"), options.count)
     images = make_sampler(generator)(opened.average, latents, labels)
+    check_drawn(opened, images)
     columns = options.columns or (grid_columns(generator.classes) if labels is None else 0)
     try:
-        write_images(images, output, columns)
+        write_images(images, output, form, columns)
     except OSError as error:
-        raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
-    say(f"{options.count} image{'s' * (options.count > 1)} of step {opened.step:,}: {output}")
+        raise not_written(options.output, error) from error
+    what = ("point" if points else "image") + "s" * (options.count > 1)
+    where = f"{output}{os.sep}" if form == "folder" else output
+    say(f"{options.count} {what} of step {opened.step:,}: {where}")
     return 0
+
+
+def check_numbers(options: SampleOptions) -> None:
+    """Refuse numbers out of their ranges.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    if options.count < 1:
+        raise InputError(f"`--count` (={options.count}) must be at least 1.")
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"`--seed` (={options.seed}) must be at least 0 and below 2**32.")
+    if options.columns < 0:
+        raise InputError(f"`--columns` (={options.columns}) must be at least 0.")
 
 
 def check_class(label: int | None, classes: int, count: int) -> Int[Array, " count"] | None:
@@ -94,35 +118,52 @@ def check_class(label: int | None, classes: int, count: int) -> Int[Array, " cou
     return jnp.full(count, label)
 
 
-def check_output(output: Path) -> None:
-    """Refuse an output that cannot be written, before any work is done.
+def check_output(value: str) -> tuple[Path, Form]:
+    """Tell what an output is to be, and refuse what cannot be written, before any work is done.
+
+    A dot within a name makes no suffix unless a letter follows: `samples-0.003` is a folder.
 
     Raises:
-        InputError: if its folder is not there, its suffix is unknown, or it is a folder with something in it.
+        InputError: if its folder is not there or not writable, its suffix is that of another format, or it is a folder
+            with something in it.
     """
-    if output.suffix.lower() not in ("", ".png", ".npz"):
-        raise InputError(f"`--output` (={output}) must end in .png or .npz, or be a folder.")
-    if not os.path.isdir(output.absolute().parent):  # Path.is_dir raises where it may not look
-        raise InputError(
-            f"`--output` (={output}) must be in a folder that exists: make {output.absolute().parent} first."
-        )
-    if output.suffix and os.path.isdir(output):
-        raise InputError(f"`--output` (={output}) must not be a folder that ends in {output.suffix}.")
-    if not output.suffix and os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"`--output` (={output}) must be a new or an empty folder, or end in .png or .npz.")
+    output = typed_path("--output", value)
+    suffix = output.suffix.lower()
+    if not names_folder(value) and suffix in (".png", ".npz"):
+        if os.path.isdir(output):
+            raise InputError(
+                f"`--output` (={value}) must not be a folder that ends in {suffix}: end it in / to write into it."
+            )
+        return check_file(value), "grid" if suffix == ".png" else "archive"
+    if not names_folder(value) and suffix[1:2].isalpha() and not os.path.isdir(output):
+        raise InputError(f"`--output` (={value}) must end in .png or .npz, or in / for a folder.")
+    check_folder(output)
+    return output, "folder"
 
 
-def write_images(images: Shaped[np.ndarray, "count height width channels"], output: Path, columns: int = 0) -> None:
-    """Write a grid, an archive or a folder; files appear whole or not at all."""
-    if output.suffix.lower() == ".png":
+def write_images(
+    images: Shaped[np.ndarray, "count height width channels"],
+    output: Path,
+    form: Form,
+    columns: int = 0,
+) -> None:
+    """Write a grid, an archive or a folder, whole or not at all.
+
+    Args:
+        images: uint8 images, or points.
+        output: where.
+        form: what it is to be.
+        columns: of the grid; 0 for as square as it can be.
+    """
+    if form == "grid":
         save_image(sample_picture(images, columns=columns), output)
-    elif output.suffix.lower() == ".npz":
+    elif form == "archive":
         with whole(output) as partial, partial.open("wb") as file:
             np.savez_compressed(file, images=images)
     else:
-        output.mkdir(exist_ok=True)
-        for i, image in enumerate(images):
-            save_image(to_pillow(image), output / f"{i:05d}.png")
+        with whole_folder(output) as partial:
+            for i, image in enumerate(images):
+                save_image(to_pillow(image), partial / f"{i:05d}.png")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the command that compacts a run says and writes."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -41,14 +42,20 @@ def compacted(workdir, output, *flags):
 
 
 def test_where_nothing_is_zero_there_is_nothing_to_remove(dense, tmp_path, capsys):
-    compacted(dense, tmp_path / "out")
+    (tmp_path / "out").mkdir()  # a new folder or an empty one, as of the other commands
+    evaluation = {"step": 10, "protocol": {"real": "64 images", "generated": "64 of it"}, "remarks": ["Noise."]}
+    (dense / "evaluation.json").write_text(json.dumps(evaluation))
+    compacted(dense, f"{tmp_path / 'out'}/")
     said = capsys.readouterr().out
     assert "nothing to remove" in said
     error, rounding = re.search(
         r"from exact ones is (\S+) of the largest value; that .* is (\S+)\.$", said, re.M
     ).groups()
     assert error == rounding  # the very same computation
-    assert (tmp_path / "out" / "config.json").is_file()
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["notes"]["evaluation"] == evaluation
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "at step 10. Real: 64 images." in card
+    assert "- Noise." in card
 
 
 def test_a_generator_of_zeros_is_constant_in_bfloat16_too(monkeypatch, tmp_path, capsys):
@@ -85,8 +92,9 @@ def test_what_is_not_the_same_is_not_written(monkeypatch, tmp_path):
 def test_bad_input_is_told_and_leaves_nothing(dense, tmp_path):
     there = tmp_path / "there"
     there.mkdir()
+    (there / "mine").write_text("precious")
     for flags, said in (
-        ([f"--output={there}"], "must be a new folder; it exists"),
+        ([f"--output={there}"], "must be a new or an empty folder"),
         ([f"--output={tmp_path / 'no' / 'out'}"], "must be in a folder that exists"),
         ([f"--output={tmp_path / 'out'}", "--step=7"], r"`--step` \(=7\) must be one of the checkpoints"),
         ([f"--output={tmp_path / 'out'}", f"--workdir={there}"], "must hold a training run"),
@@ -95,8 +103,15 @@ def test_bad_input_is_told_and_leaves_nothing(dense, tmp_path):
     ):
         with pytest.raises(InputError, match=said):
             compact.main([f"--workdir={dense}", *flags])
-    assert not list(there.iterdir())
+    assert [path.name for path in there.iterdir()] == ["mine"]
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_not_finite_are_refused(monkeypatch, tmp_path):
+    pretend(monkeypatch, "digits", lambda leaf: leaf.at[0].set(jnp.inf))
+    with pytest.raises(InputError, match=r"The generator of step 10 has [\d,]+ weights that are NaN or infinite"):
+        compacted(tmp_path, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_points_are_compacted_too(monkeypatch, tmp_path, capsys):

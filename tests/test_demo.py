@@ -75,6 +75,10 @@ def folders(tmp_path_factory):
     write_model(root / "mlp", generator("mlp", 3), experiment("mlp", 3), 7, {})
     write_model(root / "dcgan", generator("dcgan", 3), experiment("dcgan", 3), 9, {})
     write_model(root / "points", generator("points"), experiment("points"), 1, {})
+    own = generator("mlp", 3)
+    bias = jnp.full_like(own.params["hidden_0"]["bias"], jnp.nan)
+    params = own.params | {"hidden_0": own.params["hidden_0"] | {"bias": bias}}
+    write_model(root / "nan", own._replace(params=params), experiment("mlp", 3), 7, {})
     return root
 
 
@@ -108,14 +112,34 @@ def test_points_are_plotted(folders):
     [
         ([], "Missing from python -m l1jax.demo: --workdir of a training run, or --model"),
         (["--model=mlp", "--port=65536"], r"`--port` (=65536) must be"),
+        (["--model=mlp", "--host=no.such.host.invalid"], "`--host` (=no.such.host.invalid) cannot be listened on"),
         (["--model=mlp", "--dense=points"], "must have latents and classes as many as --model"),
-        (["--model=mlp", "--dense=nowhere"], "`--workdir` (=nowhere)"),
+        (["--model=mlp", "--dense=nowhere"], "`--dense` (=nowhere) must hold a training run"),
+        (["--model=mlp", "--dense="], "`--dense` is empty"),
+        (["--model=nan"], "The generator of step 7 has 12 weights that are NaN or infinite"),
     ],
 )
 def test_wrong_flags_are_refused(folders, monkeypatch, arguments, words):
     monkeypatch.chdir(folders)
+    port = [] if any("--port" in argument for argument in arguments) else ["--port=0"]
     with pytest.raises(InputError, match=re.escape(words)):
-        demo.main(arguments)
+        demo.main([*arguments, *port])
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3, 4, 1.5])
+def test_whole_numbers_move_the_sliders_too(folders, largest):
+    """JSON has no other form for 1.0 than 1, and a field that was emptied sends nothing."""
+    update = demo.make_update({"generator": player(opened(read_model(folders / "mlp")))}, ValueError)
+    for position in (0, 1):
+        whole = update(3, 4, position, largest, "1")
+        precise = update(3.0, 4.0, float(position), float(largest), "1")
+        assert whole[0] == precise[0]
+    emptied = update(None, None, None, None, None)
+    assert emptied[0] == update(0, 0, 0.0, demo.WIDEST, "in turn")[0]
+    assert "16 images in" in emptied[1]
+    for seeds in ((-4, 0), (0, 2**32)):
+        with pytest.raises(ValueError, match=r"A seed \(=.*\) must be at least 0 and below 2\*\*32"):
+            update(*seeds, 0, largest, None)
 
 
 def test_a_missing_package_is_told(monkeypatch):
@@ -150,7 +174,7 @@ def page(folders):
 def test_the_page_answers(page):
     script = (
         "import sys; from gradio_client import Client; client = Client(sys.argv[1], verbose=False)\n"
-        "print(client.predict(0, 1, 0.5, 2.0, '1', api_name='/draw'))"
+        "print(client.predict(0, 1, 1, 2, '1', api_name='/draw'))"
     )
     done = subprocess.run([sys.executable, "-c", script, page], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

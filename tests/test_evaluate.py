@@ -1,12 +1,19 @@
 """What the command that evaluates a run says and writes."""
 
 import json
+import re
+from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from generators import experiment, generator
 
-from l1jax import evaluate, train
-from l1jax.config import InputError
+from l1jax import evaluate, image_classes, train
+from l1jax.compaction.folder import write_model
+from l1jax.config import DigitsData, InputError
+from l1jax.evaluation.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -30,6 +37,7 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
     assert result["step"] == 20
     assert "200 of 1,797 training images" in result["protocol"]["real"]
     assert "held-out accuracy" in result["features"]["classifier"]["protocol"]
+    assert list(result["features"]) == ["pixels", "classifier", "random"]
     for view in result["features"].values():
         scores = view["frechet_distance"]
         assert scores["mean"] == np.mean(scores["each"])
@@ -39,7 +47,12 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
     assert result["modes"]["of"] == 10
     assert result["modes"]["modes"]["mean"] < 10
     assert sum(layer["entries"] for layer in result["zeros"]["layers"]) == 64 * 256 + 256 * 256 + 256 * 64
+    for remark in result.get("remarks", []):
+        assert remark.startswith("precision alone misleads")  # 20 steps are few
     said = capsys.readouterr().out
+    accuracy = result["features"]["classifier"]["accuracy"]
+    assert accuracy == result["modes"]["accuracy"] > 0.9
+    assert f"held-out accuracy {accuracy:.4f}" in said
     assert "Fréchet" in said
     assert "hidden_1" in said
     assert f"{result['features']['pixels']['kernel_distance']['mean']:.4g}" in said
@@ -54,18 +67,82 @@ def test_the_classifier_never_sees_the_held_out_images_that_it_judges(tmp_path, 
         sizes.append(len(images))
         raise ValueError("not now")
 
-    monkeypatch.setattr(evaluate, "train_classifier", refuse)
+    monkeypatch.setattr(image_classes, "train_classifier", refuse)
     result = evaluated(tmp_path / "digits", "--seeds=1", samples=40)
     assert "held-out images" in result["protocol"]["real"]
     held_out = int(result["protocol"]["real"].split(" of ")[1].split()[0].replace(",", ""))
     assert sizes == [1_797 - held_out]
     assert set(result["features"]) == {"pixels", "random"}
+    assert result["remarks"][0] == "there is no classifier of these labels: not now."
+
+
+def test_a_classifier_near_chance_is_not_used_and_that_is_said(trained, monkeypatch, capsys):
+    near = Classifier({}, 10, (8, 8, 1), 20 / 180, "", 180, 0.125)
+    monkeypatch.setattr(image_classes, "train_classifier", lambda *_, folder: near)
+    result = evaluated(trained, "--seeds=1", samples=40)
+    assert set(result["features"]) == {"pixels", "random"}
+    assert "modes" not in result
+    remark = result["remarks"][0]
+    assert "it names 20 of 180 held-out images rightly" in remark
+    assert remark in re.sub(r"\s+", " ", capsys.readouterr().out)
+
+
+def exported(folder, change):
+    """A model of digits with other weights."""
+    own = generator("mlp")
+    changed = own._replace(params=jax.tree_util.tree_map_with_path(change, own.params))
+    write_model(folder, changed, replace(experiment("mlp"), data=DigitsData()), 7, {})
+    return folder
+
+
+def black(path, leaf):
+    last = path[0].key == "image"
+    return jnp.full_like(leaf, -100) if last and leaf.ndim == 1 else jnp.zeros_like(leaf)
+
+
+@pytest.mark.parametrize("change", [lambda _, leaf: jnp.zeros_like(leaf), black], ids=["grey", "black"])
+def test_images_that_are_all_equal_are_told_and_have_finite_scores(tmp_path, capsys, change):
+    folder = exported(tmp_path / "model", change)
+    assert evaluate.main([f"--model={folder}", "--samples=40", "--seeds=2"]) == 0
+    said = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "all 40 generated images of each seed are equal" in said
+    assert not re.search(r"\b(nan|inf)\b", said)
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    result = json.loads((folder / "evaluation.json").read_text(), parse_constant=refuse)
+    assert result["images"]["different"]["each"] == [1, 1]
+
+
+def huge(_, leaf):
+    return jnp.where(leaf < 0, -3e38, 3e38).astype(leaf.dtype)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _, leaf: jnp.full_like(leaf, jnp.nan), r"The generator of step 7 has \d+ weights that are NaN"),
+        (huge, r"The generator of step 7 draws images that are NaN or infinite \(\d+ of 16\), though its weights"),
+    ],
+    ids=["weights", "images"],
+)
+def test_images_that_are_not_numbers_are_refused_in_a_sentence(tmp_path, change, words):
+    folder = exported(tmp_path / "model", change)
+    with pytest.raises(InputError, match=words):
+        evaluate.main([f"--model={folder}", "--samples=40", "--seeds=1"])
+    assert not (folder / "evaluation.json").exists()
 
 
 def test_points_are_judged_by_modes(tmp_path):
     flags = ["--config=gaussians", "--steps=10", "--log-every=10", "--model.generator-hidden", "8"]
     assert train.main([f"--workdir={tmp_path / 'points'}", "--data.count=500", *flags]) == 0
-    result = evaluated(tmp_path / "points")
+    result = evaluated(tmp_path / "points", samples=600)  # more than there are
+    assert result["remarks"] == [
+        "600 generated points of each seed are compared with all 500 training points: there are no more."
+    ]
+    assert result["protocol"]["real"].startswith("500 of 500 training points")
+    assert result["protocol"]["generated"].startswith("600 of the averaged generator")
     assert result["modes"]["of"] == 25
     assert 0 <= result["modes"]["high_quality"]["mean"] < 0.3
     assert "features" not in result
@@ -86,18 +163,41 @@ def test_an_autoencoders_likelihood_is_bounded(tmp_path, capsys):
     [
         (["--seeds=0"], "`--seeds` (=0)"),
         (["--samples=3"], "`--samples` (=3)"),
+        (["--samples=-1"], "`--samples` (=-1)"),
         (["--output=/nowhere/numbers.json"], "folder that exists"),
-        (["--inception=/nowhere/inception.safetensors"], "inception.safetensors"),
-        (["--path=elsewhere"], "`--path` (='elsewhere') must be empty"),
-        (["--step=7"], "7"),
+        (["--output=RUN"], "must be a file, and is a folder"),
+        (["--output=numbers/"], "must be a file, and is a folder"),
+        (["--output=/proc/numbers.json"], "must be writable"),
+        (["--inception=/nowhere/inception.safetensors"], "`--inception` (=/nowhere/inception.safetensors)"),
+        (["--inception=RUN/config.json"], "`--inception` (=RUN/config.json) cannot be used"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(trained, arguments, words):
+def test_flags_are_checked_before_anything_is_read(trained, monkeypatch, arguments, words):
+    monkeypatch.setattr(evaluate, "open_generator", None)
+    arguments = [argument.replace("RUN", str(trained)) for argument in arguments]
+    with pytest.raises(InputError) as refusal:
+        evaluate.main([f"--workdir={trained}", *arguments])
+    assert words.replace("RUN", str(trained)) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--path=elsewhere"], "`--path` (='elsewhere') must be empty"),
+        (["--step=7"], "`--step` (=7)"),
+    ],
+)
+def test_what_the_run_does_not_have_is_refused_before_its_images_are_read(trained, monkeypatch, arguments, words):
+    monkeypatch.setattr(evaluate, "read_real", None)
     with pytest.raises(InputError) as refusal:
         evaluate.main([f"--workdir={trained}", "--samples=50", *arguments])
     assert words in str(refusal.value)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="must hold a training run"):
+    with pytest.raises(InputError, match=r"`--workdir` .* must hold a training run"):
         evaluate.main([f"--workdir={tmp_path}"])
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match=r"`--model` .* must hold a training run"):
+        evaluate.main([f"--model={tmp_path}"])

@@ -172,3 +172,14 @@ def test_a_folder_is_uploaded_as_it_is(model, monkeypatch, capsys):
     assert export.main([f"--model={model}", "--upload=me/digits"]) == 0
     assert sent == [model]
     assert "uploaded    https://hub.example/me/digits?private=True" in capsys.readouterr().out
+
+
+def test_an_upload_that_fails_says_where_the_model_is_and_how_to_try_again(model, monkeypatch):
+    class Client:
+        def create_repo(self, **_):
+            raise ConnectionError("no network")
+
+    monkeypatch.setattr(export, "open_hub", Client)
+    with pytest.raises(InputError, match=r"did not succeed: no network; the model is in ") as caught:
+        export.main([f"--model={model}", "--upload=me/digits", "--public"])
+    assert f"-m l1jax.export --model {model} --upload me/digits --public` tries again." in str(caught.value)

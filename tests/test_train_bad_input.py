@@ -154,7 +154,9 @@ def test_broken_config_json(text, words):
     run_of(Config())
     Path("run/config.json").write_bytes(text.encode("latin-1"))
     assert words in refusal(train.main, "--workdir", "run")
-    assert words in refusal(sample.main, "--workdir", "run")
+    said = refusal(sample.main, "--workdir", "run")
+    assert words in said
+    assert said.endswith("--overwrite is a flag of python -m l1jax.train.") == ("--overwrite" in said)
 
 
 def test_workdir_is_a_file():
@@ -197,7 +199,7 @@ def test_second_process_in_the_same_directory():
         (["--workdir", "run", "--columns", "-1"], "`--columns` (=-1) must be at least 0."),
         (
             ["--workdir", "run", "--output", "grid.jpg"],
-            "`--output` (=grid.jpg) must end in .png or .npz, or be a folder.",
+            "`--output` (=grid.jpg) must end in .png or .npz, or in / for a folder.",
         ),
         (["--workdir", "run", "--output", "no/grid.png"], "`--output` (=no/grid.png) must be in a folder that exists"),
         (["--workdir", "run", "--output", "run"], "`--output` (=run) must be a new or an empty folder"),

@@ -9,8 +9,6 @@ model.stablehlo, model.onnx   if asked for: the network with its weights, for ot
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +28,9 @@ from l1jax.compaction.stablehlo import STABLEHLO, open_stablehlo
 from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
 from l1jax.evaluation.zeros import count_zeros
+from l1jax.files import whole_folder
 from l1jax.models import Generator
+from l1jax.outputs import check_folder, not_written
 from l1jax.penalties.sparsity import path_name
 from l1jax.reading import check_file, read_bytes, read_json, sha256
 from l1jax.reporting.model_card import model_card
@@ -96,42 +96,42 @@ def write_model(
         rounded = probe(generator, _nested(back, "params"), _nested(back, "statistics"))
         lost += losses({"images": probe(generator, compact.params, compact.statistics)}, {"images": rounded})
     try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.absolute().parent))
+        with whole_folder(folder) as partial:
+            save_tensors(partial / WEIGHTS, written, metadata)
+            for name, content in programs.items():
+                (partial / name).write_bytes(content)
+            described = {
+                **_description(compact, experiment, step),
+                "files": {path.name: sha256(path) for path in sorted(partial.iterdir())},
+                "notes": notes,
+            }
+            (partial / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+            sizes = {name: (partial / name).stat().st_size for name in (WEIGHTS, *programs)}
+            card = _card(compact, experiment, step, sizes, lost, notes)
+            (partial / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"`--output` (={folder}) must be writable: {error.strerror or error}.") from error
-    try:
-        save_tensors(partial / WEIGHTS, written, metadata)
-        for name, content in programs.items():
-            (partial / name).write_bytes(content)
-        described = {
-            "library_name": "l1jax",
-            "format": FORMAT,
-            "versions": {"l1jax": l1jax.__version__, "jax": jax.__version__},
-            "step": step,
-            "generator": {
-                "latent_size": generator.latent_size,
-                "image_shape": list(generator.image_shape),
-                "image_range": None if generator.image_range is None else list(generator.image_range),
-                "classes": generator.classes,
-            },
-            "layout": compact.layout,
-            "experiment": to_json(experiment),
-            "files": {path.name: sha256(path) for path in sorted(partial.iterdir())},
-            "notes": notes,
-        }
-        (partial / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-        sizes = {name: (partial / name).stat().st_size for name in (WEIGHTS, *programs)}
-        card = _card(compact, experiment, step, sizes, lost, notes)
-        (partial / CARD).write_text(card, encoding="utf-8")
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o777 & ~umask)  # as any new folder; temporary ones are their owner's alone
-        os.replace(partial, folder)  # which may be there if it is empty
-    except OSError as error:
-        raise InputError(f"`--output` (={folder}) must be writable: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise not_written(folder, error) from error
     return lost
+
+
+def _description(compact: Compact, experiment: Config, step: int) -> dict[str, Any]:
+    """What `config.json` says of the model itself."""
+    generator = compact.generator
+    image_range = generator.image_range
+    return {
+        "library_name": "l1jax",
+        "format": FORMAT,
+        "versions": {"l1jax": l1jax.__version__, "jax": jax.__version__},
+        "step": step,
+        "generator": {
+            "latent_size": generator.latent_size,
+            "image_shape": list(generator.image_shape),
+            "image_range": None if image_range is None else list(image_range),
+            "classes": generator.classes,
+        },
+        "layout": compact.layout,
+        "experiment": to_json(experiment),
+    }
 
 
 def _card(
@@ -148,20 +148,6 @@ def _card(
         return model_card(experiment, compact.generator, step, zeros, sizes, lost, notes)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # notes that someone else wrote
         raise InputError(f"`notes` are not what a model card is made of ({error!r}): leave them out.") from error
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that may not be written, before any work is done.
-
-    Raises:
-        InputError: if it holds something, or what it is to be in is not there.
-    """
-    if not os.path.isdir(folder.absolute().parent):
-        raise InputError(
-            f"`--output` (={folder}) must be in a folder that exists: make {folder.absolute().parent} first."
-        )
-    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"`--output` (={folder}) must be a new or an empty folder: choose another, or delete it.")
 
 
 def is_model(path: Path) -> bool:

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxtyping import PyTree
+import jax
+import numpy as np
+from jaxtyping import PyTree, Shaped
 
 from l1jax.compaction.folder import Exported, is_model, read_model
+from l1jax.compaction.probe import probe
 from l1jax.config import Config, InputError
 from l1jax.models import Generator
+from l1jax.own_flags import rename
 from l1jax.training.state import Average, VaeState
 from l1jax.training.trained import open_trained
 
@@ -46,13 +50,71 @@ def open_generator(
     if workdir is not None and model is not None:
         raise InputError(f"`--workdir` (={workdir}) and `--model` (={model}) name two generators: give one of them.")
     path = next(path for path in (model, workdir) if path is not None)
-    if os.path.isdir(path / "checkpoints") or (workdir is not None and not is_model(path)):
-        trained = open_trained(path, step, say)
-        encoder = trained.state.encoder.params if isinstance(trained.state, VaeState) else None
-        return Opened(trained.experiment, trained.task.generator, trained.state.average, trained.step, {}, encoder)
-    if step is not None:
+    is_run = os.path.isdir(path / "checkpoints") or (workdir is not None and not is_model(path))
+    if not is_run and step is not None:
         raise InputError(f"`--step` (={step}) must be left out for an exported model, which is of one step.")
-    return opened(read_model(path))
+    flag = "--workdir" if model is None else "--model"
+    try:
+        found = _open_run(path, step, say) if is_run else opened(read_model(path))
+        check_finite(found.average, found.step)
+    except InputError as error:
+        said = rename(str(error), {"--workdir": flag, "--model": flag})
+        raise InputError(said) from error
+    return found
+
+
+def _open_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Opened:
+    trained = open_trained(workdir, step, say)
+    state = trained.state
+    encoder = state.encoder.params if isinstance(state, VaeState) else None
+    generator = trained.task.generator
+    return Opened(trained.experiment, generator, state.average, trained.step, {}, encoder)
+
+
+def check_finite(average: Average, step: int) -> None:
+    """Refuse weights that can only draw blank images.
+
+    Args:
+        average: the weights.
+        step: that they are of.
+
+    Raises:
+        InputError: if some are NaN or infinite.
+    """
+    leaves = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(average)]
+    bad = sum(int(np.count_nonzero(~np.isfinite(leaf))) for leaf in leaves)
+    if bad:
+        raise InputError(
+            f"The generator of step {step:,} has {bad:,} weights that are NaN or infinite, and draws "
+            "nothing: take an earlier checkpoint, or train again with a smaller learning rate."
+        )
+
+
+def check_drawn(opened: Opened, images: Shaped[np.ndarray, "count height width channels"]) -> None:
+    """Refuse images, or points, that come of numbers which are not finite.
+
+    Pixels that are NaN become 0, so a few images are drawn again without rounding if some are all 0.
+
+    Args:
+        opened: what drew them.
+        images: uint8 images, or points.
+
+    Raises:
+        InputError: if some are NaN or infinite.
+    """
+    if images.dtype == np.uint8:
+        blank = not images.reshape(len(images), -1).any(axis=1).all()
+        if not blank:
+            return
+        images = probe(opened.generator, opened.average.params, opened.average.statistics)
+    finite = np.isfinite(images).reshape(len(images), -1).all(axis=1)
+    if not finite.all():
+        what = "points" if opened.generator.image_range is None else "images"
+        raise InputError(
+            f"The generator of step {opened.step:,} draws {what} that are NaN or infinite "
+            f"({np.count_nonzero(~finite):,} of {len(images):,}), though its weights are finite: take an "
+            "earlier checkpoint, or train again with a smaller learning rate."
+        )
 
 
 def opened(exported: Exported) -> Opened:

@@ -23,6 +23,7 @@ from l1jax.data.images import reason
 from l1jax.data.recognition import refuse_address
 from l1jax.data.source import Source, digest, fingerprint
 from l1jax.output import lasting_output
+from l1jax.own_flags import in_flags
 
 _MADE_OF = "l1jax_source"  # in a set's metadata: the fingerprint of the images that it was made of
 _SUFFIXES = frozenset([".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2"])
@@ -164,18 +165,18 @@ def _refuse_missing_path(what: str) -> None:
     raise InputError(f"`NAME_OR_FOLDER` (={what!r}) looks like a path, and nothing is there{hint}: correct it.")
 
 
-def _of_this_command(sentence: str) -> str:
-    """A sentence that names a training command's fields and flags, with those of this one."""
-    renamed = {
-        "--data.path FOLDER_OR_ARCHIVE": "FOLDER_OR_ARCHIVE",
-        "as --data.path": "to this command",
-        "`data.path`": "`NAME_OR_FOLDER`",
-        "`data.": "`--",
-        "--data.": "--",
-    }
-    for theirs, ours in renamed.items():
-        sentence = sentence.replace(theirs, ours)
-    return sentence
+_FLAGS = ("--name", "--data-dir", "--labels", "--subfolder", "--on-error")
+_RENAMED = {
+    "--data.path FOLDER_OR_ARCHIVE": "FOLDER_OR_ARCHIVE",
+    "as --data.path": "to this command",
+    "data.path": "NAME_OR_FOLDER",
+    "data.labels": "--labels",
+    "data.subfolder": "--subfolder",
+    "data.on_error": "--on-error",
+    "--data.labels": "--labels",
+    "--data.subfolder": "--subfolder",
+    "--data.on-error": "--on-error",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -203,7 +204,11 @@ def main(arguments: Sequence[str]) -> int:
             _refuse_missing_path(options.what)
             builder = prepare_known(options.what, options.data_dir)
     except InputError as error:
-        print(f"error: {_of_this_command(str(error))}", file=sys.stderr)
+        print(f"error: {in_flags(_FLAGS, str(error), _RENAMED)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = options.data_dir or "TFDS's own folder"
+        print(f"error: `--data-dir` (={where}) must be writable: {error.strerror or error}.", file=sys.stderr)
         return 2
     counts = ", ".join(f"{split} ({info.num_examples:,})" for split, info in builder.info.splits.items())
     where = f" --data.data-dir {options.data_dir}" if options.data_dir else ""

@@ -64,6 +64,9 @@ class Classifier(NamedTuple):
     shape: of its images, height × width × channels.
     accuracy: share of the held-out images that it classifies as they are labelled.
     trained_on: sha256 of images, labels and settings.
+    held_out: how many images that accuracy is of.
+    chance: the accuracy of guessing: the share of the most frequent class among the held-out images, or one over the
+        number of classes where that is more.
     """
 
     parameters: PyTree
@@ -71,6 +74,8 @@ class Classifier(NamedTuple):
     shape: Shape
     accuracy: float
     trained_on: str
+    held_out: int
+    chance: float
 
 
 class Network(nn.Module):
@@ -117,19 +122,23 @@ def train_classifier(
     Raises:
         ValueError: if images and labels do not fit, a class has no image to train on, none is held out, or a setting is
             out of range.
-        InputError: if the folder cannot be written.
+        InputError: if there can be no such folder. Where only the file cannot be written, as on a full disk, a warning
+            says so.
     """
     settings = settings or ClassifierSettings()
     held_out = check_examples(images, labels, settings)
+    classes = int(labels.max()) + 1
+    tests = int(held_out.sum())
+    chance = max(1 / classes, float(np.bincount(labels[held_out].astype(np.int64)).max()) / tests)
     key = _fingerprint(images, labels, settings)
     path = None if folder is None else Path(folder).expanduser() / f"classifier-{key[:16]}.safetensors"
     kept = None if path is None else _load(path, key)
     if kept is not None:
-        return kept
+        return kept._replace(held_out=tests, chance=chance)
     if path is not None:
         _make_folder(path.parent)
     parameters = _train(images[~held_out], labels[~held_out].astype(np.int32), settings)
-    trained = Classifier(parameters, int(labels.max()) + 1, images.shape[1:], 0.0, key)
+    trained = Classifier(parameters, classes, images.shape[1:], 0.0, key, tests, chance)
     accuracy = float(np.mean(predict(trained, images[held_out]) == labels[held_out]))
     trained = trained._replace(accuracy=accuracy)
     if path is not None:
@@ -267,7 +276,10 @@ def _save(path: Path, trained: Classifier) -> None:
     try:
         save_tensors(path, _flat(trained.parameters), {"classifier": json.dumps(described)})
     except OSError as error:
-        raise InputError(f"`folder` (={path.parent}) must be writable: {error.strerror or error}.") from error
+        why = error.strerror or error
+        logging.getLogger(__name__).warning(
+            "The classifier cannot be kept in %s (%s): it is used all the same.", path, why
+        )
 
 
 def _load(path: Path, key: str) -> Classifier | None:
@@ -279,6 +291,7 @@ def _load(path: Path, key: str) -> Classifier | None:
         described = json.loads(metadata["classifier"])
         if described["trained_on"] == key:
             described["shape"] = tuple(described["shape"])
+            described = {"held_out": 0, "chance": 0.0, **described}  # which older files do not have
             return Classifier(unflatten_dict(tensors, sep="/"), **described)
     except (InputError, KeyError, TypeError, ValueError) as error:
         logging.getLogger(__name__).warning("%s is damaged (%s): the classifier is trained again.", path, error)

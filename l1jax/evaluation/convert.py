@@ -15,6 +15,7 @@ from l1jax.config import InputError
 from l1jax.evaluation.inception import SOURCE, check_tensors
 from l1jax.evaluation.tensors import save_tensors
 from l1jax.evaluation.torch_files import read_torch
+from l1jax.outputs import check_file, not_written
 
 PUBLIC = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # sha256 of the file all papers use
 PROG = "python -m l1jax.evaluation.convert"
@@ -36,11 +37,17 @@ def main(arguments: Sequence[str]) -> int:
     """Convert as the flags say; returns the exit status."""
     options, console = parse(ConvertOptions, arguments, PROG), Console(soft_wrap=True, emoji=False)
     source = typed_path("FILE", options.file)
-    output = source.with_suffix(".safetensors") if options.output is None else typed_path("--output", options.output)
+    output = beside(source) if options.output is None else typed_path("--output", options.output)
     found = convert(source, output, any_weights=options.any_weights)
     known = "the public weights" if found == PUBLIC else f"weights {found[:8]}…, whose distances compare with no others"
     console.print(f"{output}: {known}", markup=False, highlight=False)
     return 0
+
+
+def beside(source: Path) -> Path:
+    """The converted file's name: of what follows a dot, only a suffix of PyTorch's is left out."""
+    stem = source.name.removesuffix(".pth").removesuffix(".pt")
+    return source.with_name(f"{stem}.safetensors")
 
 
 def convert(source: Path, output: Path, *, any_weights: bool = False) -> str:
@@ -60,6 +67,7 @@ def convert(source: Path, output: Path, *, any_weights: bool = False) -> str:
     """
     if output.suffix != ".safetensors":
         raise InputError(f"`--output` (={output}) must end in .safetensors.")
+    check_file(str(output))
     try:
         with source.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -79,7 +87,7 @@ def convert(source: Path, output: Path, *, any_weights: bool = False) -> str:
     try:
         save_tensors(output, tensors, {SOURCE: found})
     except OSError as error:
-        raise InputError(f"`--output` (={output}) must be writable: {error.strerror or error}.") from error
+        raise not_written(output, error) from error
     return found
 
 

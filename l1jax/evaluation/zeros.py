@@ -1,7 +1,7 @@
 """What the zeros of a network amount to: dead channels, parameters, FLOPs and bytes that are left."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -51,6 +51,20 @@ class NetworkZeros(NamedTuple):
     def effective_flops(self) -> int:
         """Of one example, forward, with the kernels' entries that are not zero."""
         return sum(layer.effective_flops for layer in self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "kernels": self.sparsity,
+            "dead_outputs": self.dead_outputs,
+            "parameters": self.parameters,
+            "effective_parameters": self.effective_parameters,
+            "flops": self.flops,
+            "effective_flops": self.effective_flops,
+            "bytes": self.bytes,
+            "compressed_bytes": self.compressed_bytes,
+            "layers": [layer._asdict() for layer in self.layers],
+        }
 
 
 def count_zeros(params: PyTree, layers: Sequence[Layer] = ()) -> NetworkZeros:

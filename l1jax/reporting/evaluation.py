@@ -22,16 +22,8 @@ def show_evaluation(result: Mapping[str, Any], console: Console) -> None:
     """Print the result of `l1jax.evaluate`: scores on each kind of features, modes, zeros, and how they were taken."""
     views = result.get("features", {})
     if views:
-        table = Table(title=f"Step {result['step']:,}", title_justify="left")
-        table.add_column("")
-        for name in views:
-            table.add_column(name, justify="right")
-            table.add_column("real halves", justify="right", style="dim")
-        for score, label in ROWS.items():
-            if any(score in view for view in views.values()):
-                cells = [text for view in views.values() for text in _cells(view, score)]
-                table.add_row(label, *cells)
-        console.print(table)
+        for table in _tables(f"Step {result['step']:,}", views, console):
+            console.print(table)
         for name, view in views.items():
             _say(console, f"{name}: {view['protocol']}")
     for line in lines(result):
@@ -41,15 +33,50 @@ def show_evaluation(result: Mapping[str, Any], console: Console) -> None:
     _say(console, f"real: {protocol['real']}; generated: {protocol['generated']}")
 
 
+def _tables(heading: str, views: Mapping[str, Any], console: Console) -> list[Table]:
+    """As many views beside each other in a table as the console has room for, at least one."""
+    unlimited = console.options.update_width(10_000)
+    tables: list[Table] = []
+    beside: dict[str, Any] = {}
+    for name, view in views.items():
+        wider = _scores(heading, {**beside, name: view})
+        fits = console.measure(wider, options=unlimited).maximum <= console.width
+        if beside and fits:
+            tables[-1] = wider
+            beside[name] = view
+        else:
+            tables.append(_scores(heading, {name: view}))
+            beside = {name: view}
+    return tables
+
+
+def _scores(heading: str, views: Mapping[str, Any]) -> Table:
+    """The scores of some views, each beside those of the real images' halves."""
+    table = Table(title=heading, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name, view in views.items():
+        table.add_column(title(name, view).replace(", ", "\n"), justify="right", no_wrap=True)
+        table.add_column("real halves", justify="right", style="dim", no_wrap=True)
+    for score, label in ROWS.items():
+        if any(score in view for view in views.values()):
+            table.add_row(label, *(text for view in views.values() for text in _cells(view, score)))
+    return table
+
+
+def title(name: str, view: Mapping[str, Any]) -> str:
+    """The heading of a view's scores; a classifier's has its accuracy, without which its scores mean little."""
+    return f"{name}, held-out accuracy {view['accuracy']:.3f}" if "accuracy" in view else name
+
+
 def lines(result: Mapping[str, Any]) -> list[str]:
-    """What a result says besides its scores on features: modes, similarity, likelihood."""
+    """What a result says besides its scores on features: modes, similarity, likelihood, remarks."""
     lines = []
     if modes := result.get("modes"):
         lines.append(f"modes reached: {number(modes['modes'])} of {modes['of']:,}")
         if "high_quality" in modes:
             lines.append(f"within three standard deviations of a mode: {number(modes['high_quality'])}")
         divergence = f"reverse divergence of the modes' shares: {number(modes['reverse_kl'])} nats"
-        by = f", classes by a classifier of accuracy {modes['accuracy']:.4f}" if "accuracy" in modes else ""
+        by = f", classes by a classifier of held-out accuracy {modes['accuracy']:.4f}" if "accuracy" in modes else ""
         lines.append(divergence + by)
     if images := result.get("images"):
         of_real = images["ms_ssim_of_real"]
@@ -59,7 +86,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"log-likelihood at least {nats}, {bound['bits_per_dimension']:.4g} bits/dim ({bound['protocol']})"
         )
-    return lines
+    return [*lines, *result.get("remarks", [])]
 
 
 def _zeros(zeros: Mapping[str, Any], console: Console) -> None:

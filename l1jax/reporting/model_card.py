@@ -7,7 +7,7 @@ from typing import Any
 
 from l1jax.config import L1, Config, to_json
 from l1jax.models import Generator
-from l1jax.reporting.evaluation import ROWS, lines, number
+from l1jax.reporting.evaluation import ROWS, lines, number, title
 
 
 def model_card(
@@ -99,7 +99,7 @@ def _quality(evaluation: Mapping[str, Any] | None) -> list[str]:
     before = "Of the training run, before anything was rounded or removed"
     parts = [f"{before}, at step {evaluation['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}."]
     if views:
-        names = [f"{name} | real halves" for name in views]
+        names = [f"{title(name, view)} | real halves" for name, view in views.items()]
         rows = [["", *names], ["---"] + ["---: | ---:"] * len(views)]
         for score, label in ROWS.items():
             if any(score in view for view in views.values()):

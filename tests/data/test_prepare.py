@@ -65,6 +65,23 @@ def test_what_cannot_be_prepared_is_told_in_a_sentence(tmp_path, monkeypatch, ca
     assert "Traceback" not in said
 
 
+def test_flags_of_training_are_said_to_be_those(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8), np.uint8))
+    assert main([str(tmp_path / "x.npy"), "--data-dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "`NAME_OR_FOLDER` (=" in said
+    assert said.endswith("--data is a flag of python -m l1jax.train.\n")
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    path = write_folder(tmp_path / "images", CLASSES)
+    (tmp_path / "file").write_text("precious")
+    assert main([str(path), "--data-dir", str(tmp_path / "file")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: `--data-dir` (={tmp_path / 'file'}) must be writable: ")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("missing", ["tensorflow", "apache_beam"])
 def test_what_must_be_installed_first_is_told(tmp_path, monkeypatch, capsys, missing):
     import tensorflow_datasets as tfds

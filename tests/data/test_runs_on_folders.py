@@ -1,6 +1,7 @@
 """What a training run says of its images' folders, and what it refuses before it trains."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from image_files import encode, refusal, write_folder
 
 from l1jax import evaluate, train
+from l1jax.data.batches import order
 from l1jax.training import run
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -60,7 +62,24 @@ def test_a_run_inside_its_own_data_folder_goes_on_and_says_its_classes(monkeypat
     assert "resuming runs/a from step 2" in said
     assert "16 images of 8 × 8 × 1" in said
     assert "the work directory 'runs/a'" in said
-    assert evaluate.main(["--workdir=runs/a", "--seeds=1", "--samples=16"]) == 0
-    assert "classes, which are in doubt" in capsys.readouterr().out
-    views = json.loads(Path("runs/a/evaluation.json").read_text())["features"]
-    assert "classifier" not in views  # of train against test
+    assert evaluate.main(["--workdir=runs/a", "--seeds=1", "--samples=20"]) == 0
+    assert "classes, which are in doubt" in re.sub(r"\s+", " ", capsys.readouterr().out)
+    result = json.loads(Path("runs/a/evaluation.json").read_text())
+    assert list(result["features"]) == ["pixels", "random"]  # no classifier of train against test
+    doubt, fewer = result["remarks"]
+    assert doubt.endswith("--data.subfolder and --data.labels are flags of python -m l1jax.train.")
+    assert fewer.startswith("20 generated images of each seed are compared with all 16 training images")
+
+
+def test_evaluate_names_its_own_flags_for_data():
+    names = sorted(write_folder(Path("d"), images("a", "b", each=12)).rglob("*.png"))
+    assert trained(2, "d", "run") == 0
+    (unseen, *_) = set(range(24)) - set(order(0, 0, 16, 24).tolist())
+    kept = names[unseen].read_bytes()
+    names[unseen].write_bytes(b"no image")  # which the classifier alone would see
+    said = refusal(lambda: evaluate.main(["--workdir=run", "--samples=16"]), "`data.path` (='d')", "give --path")
+    assert "--data.on-error is a flag of python -m l1jax.train" in said
+    names[unseen].write_bytes(kept)
+    Path("d").rename("elsewhere")
+    refusal(lambda: evaluate.main(["--workdir=run"]), "`data.path` (='d')", "give --path")
+    refusal(lambda: evaluate.main(["--workdir=run", "--path=nowhere"]), "`--path` (='nowhere')")

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import jax
@@ -50,6 +51,8 @@ def test_it_learns_the_digits(digits):
     assert 0.07 < held_out.mean() < 0.13
     assert found.accuracy > 0.96
     assert found.accuracy == np.mean(predict(found, digits[0][held_out]) == digits[1][held_out])
+    assert found.held_out == held_out.sum()
+    assert found.chance == np.bincount(digits[1][held_out]).max() / held_out.sum()
 
 
 def test_features_and_logits_are_those_of_the_last_layers(trained):
@@ -144,6 +147,35 @@ def test_a_damaged_one_is_trained_again(tmp_path, monkeypatch, caplog, damage, t
     assert mended[1] == whole[1]
     np.testing.assert_array_equal(mended[0]["hidden/kernel"], whole[0]["hidden/kernel"])
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_an_older_version_kept_is_used(tmp_path, monkeypatch, trained):
+    """It had no number of held-out images."""
+    x, labels = bars(100)
+    settings = ClassifierSettings(steps=1, hidden=2)
+    monkeypatch.setattr(module, "_train", lambda *_: trained.parameters)
+    first = train_classifier(x, labels, settings, tmp_path)
+    (path,) = tmp_path.iterdir()
+    tensors, metadata = load_tensors(path)
+    described = json.loads(metadata["classifier"])
+    del described["held_out"], described["chance"]
+    module.save_tensors(path, tensors, {"classifier": json.dumps(described)})
+    monkeypatch.setattr(module, "_train", None)
+    again = train_classifier(x, labels, settings, tmp_path)
+    assert again[1:] == first[1:]
+    assert again.held_out == check_examples(x, labels, settings).sum()
+
+
+def test_a_full_disk_costs_no_trained_classifier(tmp_path, monkeypatch, caplog, trained):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_tensors", full)
+    monkeypatch.setattr(module, "_train", lambda *_: trained.parameters)
+    with caplog.at_level(logging.WARNING):
+        found = train_classifier(*bars(60), ClassifierSettings(steps=1, hidden=2), tmp_path)
+    assert 0 <= found.accuracy <= 1
+    assert "(No space left on device): it is used all the same" in caplog.text
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

@@ -55,13 +55,21 @@ def test_another_is_refused_unless_wanted(source, capsys):
 
 
 @pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("w.pth", "w"), ("w.pt", "w"), ("weights-0.003", "weights-0.003"), ("v1.0.pth", "v1.0"), ("w", "w")],
+)
+def test_the_converted_files_name_keeps_what_is_no_suffix(name, wanted, tmp_path):
+    assert command.beside(tmp_path / name) == tmp_path / f"{wanted}.safetensors"
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["none.pth"], "`FILE` .*No such file"),
         ([""], "`FILE` is empty"),
         ([], "FILE"),
         (["FILE", "--output", "w.bin"], r"must end in \.safetensors"),
-        (["FILE", "--any-weights", "--output", "no/such/w.safetensors"], "`--output` .*must be writable"),
+        (["FILE", "--any-weights", "--output", "no/such/w.safetensors"], "`--output` .*in a folder that exists"),
         (["FILE", "--any"], "`--any` is not a flag"),
     ],
 )

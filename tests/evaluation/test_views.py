@@ -1,0 +1,132 @@
+"""What several kinds of features say of images, of noise and of images that are all alike."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from l1jax.evaluation.classifier import Classifier, ClassifierSettings, train_classifier
+from l1jax.evaluation.features import custom_features
+from l1jax.evaluation.views import Drawn, compare, count_different, make_views, misleading_precision, sameness, spread
+
+RNG = np.random.default_rng(0)
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load_digits()
+    return np.round(data.images * (255 / 16)).astype(np.uint8)[..., None], data.target
+
+
+@pytest.fixture(scope="module")
+def views(digits):
+    images, labels = digits
+    return make_views(SHAPE, train_classifier(images[:500], labels[:500], ClassifierSettings(steps=60)), None)
+
+
+def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_told(views, digits):
+    assert list(views) == ["pixels", "classifier", "random"]
+    images, _ = digits
+    result = compare(views, images[:100], [Drawn(0, images[100:200])])
+    of_classifier = result["features"]["classifier"]
+    assert 0 < of_classifier["accuracy"] <= 1
+    assert of_classifier["chance"] >= 0.1
+    assert of_classifier["held_out"] > 20
+    assert "accuracy" not in result["features"]["random"]
+    assert result["images"]["different"]["each"] == [100]
+
+
+def test_views_are_those_that_the_images_can_have():
+    of_digits = Classifier({}, 10, (28, 28, 1), 0.9, "", 100, 0.1)
+    assert list(make_views((28, 28, 3), of_digits, None)) == ["pixels", "random"]
+    own = custom_features("mean", lambda images: images.mean(axis=(1, 2)))
+    assert list(make_views((1_025, 8, 3), None, own)) == ["pixels", "inception"]
+
+
+def test_noise_is_visibly_bad_beside_real_images(views, digits):
+    """As a generator's first images are, which a classifier can take for its own."""
+    images, _ = digits
+    noise = RNG.integers(0, 256, (200, *SHAPE)).astype(np.uint8)
+    found = compare(views, images[:200], [Drawn(0, noise)])["features"]
+    random = found["random"]
+    halves = random["between_real_halves"]
+    assert random["precision"]["mean"] < 0.05 < 0.5 < halves["precision"]
+    assert random["coverage"]["mean"] < 0.05 < 0.8 < halves["coverage"]
+    assert random["frechet_distance"]["mean"] > 5 * halves["frechet_distance"]
+    assert misleading_precision(found) == []
+
+
+def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_told(views, digits):
+    """As images after a hundred steps have, in the middle of the balls around real ones."""
+    images, _ = digits
+    noise = images.mean(axis=0) + RNG.normal(scale=8, size=(200, *SHAPE))
+    drawn = Drawn(0, np.clip(np.round(noise), 0, 255).astype(np.uint8))
+    found = compare(views, images[:200], [drawn])["features"]
+    random = found["random"]
+    halves = random["between_real_halves"]
+    assert random["precision"]["mean"] > 0.9
+    assert random["recall"]["mean"] < 0.05 < 0.5 < halves["recall"]
+    assert random["kernel_distance"]["mean"] > 10 * abs(halves["kernel_distance"])
+    (said,) = misleading_precision(found)
+    assert said.startswith("precision alone misleads here: seen through ")
+    assert "random" in said.split(" it is as high")[0]
+    good = compare(views, images[:200], [Drawn(0, images[200:400])])["features"]
+    assert misleading_precision(good) == []
+
+
+def numbers(value):
+    """All numbers in a result."""
+    if isinstance(value, dict):
+        return [number for part in value.values() for number in numbers(part)]
+    if isinstance(value, list):
+        return [number for part in value for number in numbers(part)]
+    return [value] if isinstance(value, int | float) else []
+
+
+@pytest.mark.parametrize("grey", [0, 200])
+def test_images_that_are_all_equal_have_finite_scores_and_no_diversity(views, digits, grey):
+    same = np.full((60, *SHAPE), grey, np.uint8)
+    result = compare(views, digits[0][:60], [Drawn(0, same), Drawn(1, same)])
+    assert all(map(math.isfinite, numbers(result)))
+    assert result["images"]["different"]["each"] == [1, 1]
+    assert result["images"]["ms_ssim"]["mean"] == pytest.approx(1)
+    for view in result["features"].values():
+        assert view["recall"]["mean"] == 0
+        assert view["coverage"]["mean"] <= 0.5
+    assert result["features"]["classifier"]["inception_score"]["mean"] == pytest.approx(1)
+
+
+def test_real_images_that_are_all_equal_have_finite_scores(views):
+    same = np.full((60, *SHAPE), 7, np.uint8)
+    result = compare(views, same, [Drawn(0, RNG.integers(0, 256, (60, *SHAPE)).astype(np.uint8))])
+    assert all(map(math.isfinite, numbers(result)))
+
+
+def test_different_images_are_counted():
+    images = RNG.integers(0, 256, (10, *SHAPE)).astype(np.uint8)
+    assert count_different(images) == 10
+    assert count_different(images[[0, 1, 0, 2, 2]]) == 3
+
+
+@pytest.mark.parametrize(
+    ("different", "real", "words"),
+    [
+        ([100, 100], 50, []),
+        ([1, 1], 50, ["all 100 generated images of each seed are equal: the generator draws one image"]),
+        ([10, 10], 50, ["of the 100 generated images of each seed only 10 differ"]),
+        ([98, 100], 50, ["of the 100 generated images of each seed only 98 to 100 differ"]),
+        ([100], 1, ["all real images are equal"]),
+    ],
+)
+def test_repetition_is_said(different, real, words):
+    found = sameness(different, 100, real)
+    assert len(found) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, found, strict=True))
+
+
+def test_a_spread_is_that_of_the_seeds():
+    found = spread([{"a": 1.0}, {"a": 4.0}])["a"]
+    assert found == {"mean": 2.5, "deviation": pytest.approx(np.std([1, 4], ddof=1)), "each": [1, 4]}
+    assert spread([{"a": 1.0}])["a"]["deviation"] is None
