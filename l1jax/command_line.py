@@ -24,7 +24,7 @@ from rich.console import Console
 
 from l1jax.config import Config, InputError, Optimizer, check, kinds, switch_kind
 from l1jax.experiment_file import experiments_folder, load_experiment, nearest
-from l1jax.output import lasting_output
+from l1jax.streams import lasting_output
 from l1jax.training.compilation import use_compilation_cache
 
 __all__ = [

@@ -29,7 +29,6 @@ from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stableh
 from l1jax.config import InputError
 from l1jax.outputs import check_folder
 from l1jax.own_flags import own_flags
-from l1jax.reading import read_json
 
 Say = Callable[[str], None]
 TOLERANCE = 1e-4  # of a program's images, in the generator's range

@@ -22,8 +22,8 @@ from l1jax.data.formats import suffix_of
 from l1jax.data.images import reason
 from l1jax.data.recognition import refuse_address
 from l1jax.data.source import Source, digest, fingerprint
-from l1jax.output import lasting_output
 from l1jax.own_flags import in_flags
+from l1jax.streams import lasting_output
 
 _MADE_OF = "l1jax_source"  # in a set's metadata: the fingerprint of the images that it was made of
 _SUFFIXES = frozenset([".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2"])

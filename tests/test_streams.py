@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from l1jax.command_line import run
-from l1jax.output import lasting_output
+from l1jax.streams import lasting_output
 
 
 def closed_pipe():
