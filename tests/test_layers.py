@@ -9,17 +9,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "l1jax"
 LAYERS = [
     {"config", "files", "streams"},
-    {"reading"},
+    {"reading", "outputs", "serving"},
     {"experiment_file", "penalties", "arrays"},
     {"models", "objectives", "data", "transforms"},
     {"build", "build_optimizer", "evaluation", "reporting"},
     {"training"},
     {"selection", "compaction"},
+    {"own_flags", "image_classes", "real_images"},
     {"command_line", "train", "sample", "evaluate", "select", "compact", "export", "demo", "report"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-# The command lines share one module; the public API gathers the light layers.
-SHARED = {"command_line"}
+# The command lines share two modules; the public API gathers the light layers.
+SHARED = {"command_line", "own_flags"}
 PUBLIC = {"penalties", "transforms"}
 
 
