@@ -260,7 +260,7 @@ def test_networks_of_nothing_but_zeros_are_told_at_the_next_line(what, tmp_path,
     flags, words = FAR_TOO_STRONG[what]
     run(tmp_path / "run", "--sample-every", "1000", "--steps", "4", *flags)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step 4: ")]
-    assert [[own in line for own in words].count(True) for line in told] == [1] * len(words)
+    assert [sum(own in line for line in told) for own in words] == [1] * len(words)
 
 
 OTHER_TASKS = {
