@@ -110,7 +110,7 @@ def normalized(images: Images) -> Float[Array, "n 28 28"]:
 def group_lasso(strength: Any) -> l1jax.Penalty:
     rows, channels = l1jax.input_channels(), l1jax.output_channels()
     patterns = {"Dense_./kernel": l1jax.group_l1(strength, rows), "Conv_./kernel": l1jax.group_l1(strength, channels)}
-    return l1jax.by_path(patterns)
+    return l1jax.by_path(patterns, allow_unmatched=True)  # each network has some of them
 
 
 def zero_groups(params: PyTree, penalty: l1jax.Penalty) -> Bool[Array, " groups"]:

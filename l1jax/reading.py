@@ -115,7 +115,7 @@ def _finite(text: str) -> float:
 def _deeper(value: Any, levels: int) -> bool:
     """Whether lists and objects are inside of each other more often than that."""
     layer = [value]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         inner: list[Any] = []
         for part in layer:
             if isinstance(part, dict):

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from l1jax.compaction.reading import read_json
 from l1jax.config import InputError
+from l1jax.reading import read_json
 
 
 def read_evaluation(workdir: Path, step: int) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ def test_figures_on_the_page_are_those_of_the_kept_result(monkeypatch):
     which = load("which")
     page, record = which.PAGE.read_text(), json.loads(which.RESULT.read_text())
     assert which.fill(page, record) == page
-    assert page.count("<!-- end -->") == len(which.tables(record)) + 1  # and the costs
+    assert page.count("<!-- end -->") == len(which.tables(record)) + 2  # the costs, and the ages
 
 
 def test_claims_of_the_page_hold_in_the_kept_result():

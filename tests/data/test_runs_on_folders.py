@@ -77,9 +77,9 @@ def test_evaluate_names_its_own_flags_for_data():
     (unseen, *_) = set(range(24)) - set(order(0, 0, 16, 24).tolist())
     kept = names[unseen].read_bytes()
     names[unseen].write_bytes(b"no image")  # which the classifier alone would see
-    said = refusal(lambda: evaluate.main(["--workdir=run", "--samples=16"]), "`data.path` (='d')", "give --path")
+    said = refusal(lambda: evaluate.main(["--workdir=run", "--samples=16"]), "`data.path` (='", "give --path")
     assert "--data.on-error is a flag of python -m l1jax.train" in said
     names[unseen].write_bytes(kept)
     Path("d").rename("elsewhere")
-    refusal(lambda: evaluate.main(["--workdir=run"]), "`data.path` (='d')", "give --path")
+    refusal(lambda: evaluate.main(["--workdir=run"]), "`data.path` (='", "give --path")
     refusal(lambda: evaluate.main(["--workdir=run", "--path=nowhere"]), "`--path` (='nowhere')")
