@@ -31,6 +31,7 @@ def evaluated(workdir, *arguments, samples=200):
     return json.loads((workdir / "evaluation.json").read_text())
 
 
+@pytest.mark.slow
 def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained, capsys):
     result = evaluated(trained, "--seeds=2")
     assert result == evaluated(trained, "--seeds=2")

@@ -105,6 +105,7 @@ def test_streaming_and_other_intervals_train_the_same_model(trained, tmp_path):
     assert digest(tmp_path / "run") == digest(trained)
 
 
+@pytest.mark.slow
 def test_decoding_workers_and_a_cache_train_the_same_model(tmp_path):
     folder = faces(tmp_path / "images", count=40)
     flags = (*TINY, "--data", "image", "--data.path", str(folder), "--data.image-size", "8", "--data.channels", "1")
@@ -202,6 +203,7 @@ def test_celeba_trains_from_a_folder(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_faces_trains_from_a_tar_and_resumes_from_the_folder_it_was_packed_from(tmp_path):
     folder = faces(tmp_path / "images")
     with tarfile.open(tmp_path / "images.tar.xz", "w:xz") as tar:

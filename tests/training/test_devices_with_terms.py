@@ -65,6 +65,7 @@ def trained(name, devices, parallel="shard_map"):
     return jax.tree.map(np.asarray, (state, metrics))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "devices", "parallel"),
     [("full", 8, "shard_map"), ("in parts", 2, "pmap")],

@@ -111,6 +111,7 @@ def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, d
         np.testing.assert_array_equal(a == 0, b == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "devices", "parallel"),
     [("dcgan_plain", 2, "shard_map"), ("dcgan_plain", 8, "pmap"), CASES[0]],
