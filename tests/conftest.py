@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import tracemalloc  # noqa: F401 (pytest imports it where TFDS would make it a lazy module)
 
 import jax
 import pytest

@@ -59,6 +59,7 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
     assert f"{result['features']['pixels']['kernel_distance']['mean']:.4g}" in said
 
 
+@pytest.mark.slow
 def test_the_classifier_never_sees_the_held_out_images_that_it_judges(tmp_path, monkeypatch):
     flags = ["--steps=10", "--log-every=10", "--holdout=0.25"]
     assert train.main([f"--workdir={tmp_path / 'digits'}", *flags]) == 0
@@ -149,6 +150,7 @@ def test_points_are_judged_by_modes(tmp_path):
     assert "features" not in result
 
 
+@pytest.mark.slow
 def test_an_autoencoders_likelihood_is_bounded(tmp_path, capsys):
     flags = ["--config=vae_digits", "--steps=10", "--log-every=10", "--model.hidden", "16"]
     assert train.main([f"--workdir={tmp_path / 'vae'}", *flags]) == 0

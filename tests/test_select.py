@@ -89,6 +89,7 @@ def test_one_fold_is_judged_by_what_is_held_out(tmp_path):
     assert "held-out" in path["protocol"]
 
 
+@pytest.mark.slow
 def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypatch):
     flags = ["--strengths", "1e-2,1", "--no-dense", "--no-refit", "--workdir", str(tmp_path / "path")]
     assert select.main([*TINY, *flags, "--criterion", "bic"]) == 0

@@ -93,6 +93,7 @@ def test_the_reported_sparsity_is_that_of_the_samples_and_the_average(trained, t
     assert last["generator/sparsity"] == pytest.approx(zeros)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_and_another_another(trained, tmp_path):
     run(tmp_path / "same")
     assert digest(tmp_path / "same") == digest(trained)
@@ -100,6 +101,7 @@ def test_the_same_seed_gives_the_same_run_and_another_another(trained, tmp_path)
     assert digest(tmp_path / "other") != digest(trained)
 
 
+@pytest.mark.slow
 def test_streaming_and_other_intervals_train_the_same_model(trained, tmp_path):
     run(tmp_path / "run", "--resident-mib", 0, "--log-every", 3, "--sample-every", 12)
     assert digest(tmp_path / "run") == digest(trained)
@@ -119,6 +121,7 @@ def test_decoding_workers_and_a_cache_train_the_same_model(tmp_path):
     assert len({digest(tmp_path / name) for name in ("resident", "streamed", "workers", "cached")}) == 1
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_used_are_left_out_and_counted_at_the_end(tmp_path, capsys):
     folder = faces(tmp_path / "images")
     (folder / "bad.png").write_bytes(b"no image")
@@ -132,6 +135,7 @@ def test_images_that_cannot_be_used_are_left_out_and_counted_at_the_end(tmp_path
     assert "20 images of 8 × 8 × 1" in output
 
 
+@pytest.mark.slow
 def test_held_out_examples_are_not_trained_on(trained, tmp_path, capsys):
     run(tmp_path / "run", "--holdout", "0.25")
     (count,) = re.findall(r"([\d,]+) images of 8", capsys.readouterr().out)
@@ -193,6 +197,7 @@ DCGAN = (
 ).split()
 
 
+@pytest.mark.slow
 def test_celeba_trains_from_a_folder(tmp_path):
     folder = faces(tmp_path / "images", side=200)
     run(tmp_path / "run", "--data", "image", "--data.path", folder, config="celeba", flags=DCGAN)
@@ -224,6 +229,7 @@ def test_training_that_is_not_finite_stops_with_what_to_try(tmp_path, capsys):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_one_image_trains_though_it_has_no_kernel_distance(tmp_path):
     folder = faces(tmp_path / "images", count=1, side=16)
     flags = ["--data", "image", "--data.path", folder, "--data.image-size", "16", "--data.channels", "1"]
@@ -280,6 +286,7 @@ def test_so_are_those_of_other_tasks(task, tmp_path, capsys):
     assert "step 2: the generated images no longer depend on the latents" in output
 
 
+@pytest.mark.slow
 def test_a_run_of_a_relative_path_can_be_gone_on_with_and_looked_at_from_elsewhere(tmp_path, monkeypatch):
     faces(tmp_path / "images", count=20, side=16)
     faces(tmp_path / "others", count=18, side=16)

@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from l1jax.data.sources import open_source
 @pytest.fixture(scope="module")
 def tfds_dir(tmp_path_factory):
     """A set written without TensorFlow: 7 encoded images of 6×8, the same as arrays in `arrays`, none in `bare`."""
+    gc.collect()  # what other tests left behind can't be finalised while TFDS makes imports lazy
     import tensorflow_datasets as tfds
 
     folder = tmp_path_factory.mktemp("tfds")

@@ -45,6 +45,7 @@ def alone(experiment, fold):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("experiment", "devices"), [(GAN, 8), (VAE, 1), (ELASTIC, 1)])
 def test_every_lane_ends_as_training_alone_does(experiment, devices):

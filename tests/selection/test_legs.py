@@ -112,6 +112,7 @@ def test_a_warm_leg_goes_on_from_the_one_before(tmp_path):
     assert points[1].zeros > points[0].zeros
 
 
+@pytest.mark.slow
 def test_the_target_is_found_between_two_strengths(tmp_path):
     path = course(tmp_path, VAE)
     points = together(path, (1e-2, 10.0), 8)
