@@ -1,6 +1,5 @@
 """Choose the strength of a penalty: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`."""
 
-import json
 import math
 import re
 import shutil
@@ -19,6 +18,7 @@ from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.data.examples import open_examples
 from l1jax.data.source import Source
 from l1jax.files import write_json
+from l1jax.reading import Unreadable, read_json
 from l1jax.reporting import save_image
 from l1jax.reporting.path import path_samples, plot_path, point_title, show_path
 from l1jax.selection.choosing import CRITERIA, Rule, check_criterion, check_worse
@@ -262,9 +262,11 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
         raise InputError(f"`--workdir` (={workdir}) must not be a training run's: give another.")
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path, remedy="give another --workdir, or --overwrite")
             experiment, before = from_json(found["experiment"]), found["selection"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Unreadable:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} cannot be read ({error}): give another --workdir, or --overwrite.") from error
         refuse_other_experiment(experiment, plan.experiment, workdir)
         changed = [f"{name} was {before.get(name)}" for name, value in settings.items() if before.get(name) != value]

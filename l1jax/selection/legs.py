@@ -1,6 +1,5 @@
 """The path in legs: strengths that train together from one step to another, each leg kept on disk once it is done."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from l1jax.config import Config
 from l1jax.files import whole, write_json
+from l1jax.reading import read_json
 from l1jax.selection.judging import Judge, Judged, from_json, to_json
 from l1jax.selection.lanes import Examples, Lanes, Members, keep_lanes, lane, make_lanes, with_scales
 from l1jax.training.checkpoint import open_checkpoints
@@ -183,7 +183,7 @@ def write_rows(folder: Path, rows: Rows) -> None:
 def read_rows(folder: Path) -> Rows | None:
     """A leg's results; None where it is not done."""
     try:
-        written = json.loads((folder / "judged.json").read_text(encoding="utf-8"))
+        written = read_json(folder / "judged.json")
         samples = np.load(folder / "samples.npy", allow_pickle=False)
         return [
             [from_json(values, own) for values, own in zip(folds, of_strength, strict=True)]
