@@ -32,7 +32,9 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "compaction-*": Family("compaction", ("compact", "prune_run", "peers"), ("compaction", "models")),
+    "compaction-*": Family(
+        "compaction", ("compact", "prune_run", "peers"), ("compaction", "models")
+    ),
     "convolutions-*": Family("speed", ("convolutions", "peers"), ("models",)),
     "gaussians-*": Family("l1_and_diversity", ("gaussians", "seeds"), (*TRAINING, "evaluation")),
     "inception-*": Family("speed", ("inception",), ("evaluation", "models")),
@@ -102,7 +104,9 @@ def fill(text: str, page: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--page", action="store_true", help="write the lines into the pages")
     parser.add_argument("--smoke", action="store_true", help="the lines; keeps nothing")
     options = parser.parse_args()

@@ -60,10 +60,17 @@ def columns(model: Compact) -> dict[str, int]:
     """Layers whose outputs can go → how many of them make one channel, which are those of one pixel after another."""
     nodes, found = model.layout["nodes"], {}
     for i, node in enumerate(nodes):
-        if node["op"] not in ("dense", "conv") or node["name"].split("/")[-1] in ("image", "embedding"):
+        if node["op"] not in ("dense", "conv") or node["name"].split("/")[-1] in (
+            "image",
+            "embedding",
+        ):
             continue
         image = next((n["shape"] for n in nodes[i:] if len(n["shape"]) == 3), [1, 1, 1])
-        projects = node["op"] == "dense" and node["name"] == "project" and node["shape"] == [int(np.prod(image))]
+        projects = (
+            node["op"] == "dense"
+            and node["name"] == "project"
+            and node["shape"] == [int(np.prod(image))]
+        )
         found[node["name"]] = image[0] * image[1] if projects else 1
     return found
 
@@ -107,18 +114,25 @@ def share_for(prune: Callable[[float], Compact], most: int, bisections: int) -> 
 
 def qualities(run: Trained, models: Mapping[str, Compact], samples: int) -> dict[str, Any]:
     """The kernel distance of each generator's images to real ones."""
-    training, held_out = open_examples(run.experiment.data, run.experiment.holdout, run.experiment.cache)
+    training, held_out = open_examples(
+        run.experiment.data, run.experiment.holdout, run.experiment.cache
+    )
     source = held_out or training
     real = take(source, np.sort(order(0, 0, min(samples, source.length), source.length)))
     classifier = make_classifier(run.experiment, training, print)
     fits = classifier is not None and classifier.shape == real.shape[1:]
-    features = classifier_features(classifier) if classifier is not None and fits else random_features()
+    features = (
+        classifier_features(classifier) if classifier is not None and fits else random_features()
+    )
     seen, found = extract_all(features, real), {}
     for name, model in models.items():
         latents = draw_latents(model.generator, stream(0, "evaluation"), samples)
         images = make_sampler(model.generator)(Average(model.params, model.statistics), latents)
         found[name] = float(kernel_distance(seen.features, extract_all(features, images).features))
-    return {"protocol": f"{features.protocol}; {len(real)} real images, {samples} generated", "kernel_distance": found}
+    return {
+        "protocol": f"{features.protocol}; {len(real)} real images, {samples} generated",
+        "kernel_distance": found,
+    }
 
 
 def in_torch(model: Compact, batch: int) -> Callable[[], Any]:
@@ -139,7 +153,9 @@ def in_torch(model: Compact, batch: int) -> Callable[[], Any]:
     return call
 
 
-def compare(dense: Path, sparse: Path, others: Mapping[str, Path], options: argparse.Namespace) -> dict[str, Any]:
+def compare(
+    dense: Path, sparse: Path, others: Mapping[str, Path], options: argparse.Namespace
+) -> dict[str, Any]:
     """Speed, size and quality of one pair of runs, and of the dense one pruned in other ways."""
     runs = [open_trained(folder, None, print) for folder in (dense, sparse, *others.values())]
     originals = [as_trained(run) for run in runs]
@@ -161,9 +177,14 @@ def compare(dense: Path, sparse: Path, others: Mapping[str, Path], options: argp
 
     calls = {name: call(model) for name, model in models.items()}
     if isinstance(runs[0].experiment.model, Dcgan):
-        calls |= {f"{name} in PyTorch": in_torch(model, options.batch) for name, model in models.items()}
+        calls |= {
+            f"{name} in PyTorch": in_torch(model, options.batch) for name, model in models.items()
+        }
     seconds = alternate(calls, options.rounds)
-    result: dict[str, Any] = {"runs": [*map(str, (dense, sparse, *others.values()))], "steps": [r.step for r in runs]}
+    result: dict[str, Any] = {
+        "runs": [*map(str, (dense, sparse, *others.values()))],
+        "steps": [r.step for r in runs],
+    }
     result["error"], result["channels"] = proof.error, proof.channels
     result["models"] = {
         name: {
@@ -189,8 +210,16 @@ def table(pairs: list[dict[str, Any]]) -> str:
         for name, m in pair["models"].items():
             speed, times = m["images_per_second"]["median"], m["times_as_fast_as_dense"]["median"]
             peer = m.get("images_per_second_in_pytorch", {"median": float("nan")})["median"]
-            cells = (f"{speed:,.0f}", f"{peer:,.0f}", f"{times:.2f}", f"{m['flops']:,}", f"{m['bytes']:,}")
-            rows.append(f"| {' | '.join((name, *cells))} | {pair['quality']['kernel_distance'][name]:.4g} |")
+            cells = (
+                f"{speed:,.0f}",
+                f"{peer:,.0f}",
+                f"{times:.2f}",
+                f"{m['flops']:,}",
+                f"{m['bytes']:,}",
+            )
+            rows.append(
+                f"| {' | '.join((name, *cells))} | {pair['quality']['kernel_distance'][name]:.4g} |"
+            )
     return "\n".join(rows)
 
 
@@ -233,15 +262,29 @@ def few_flags(config: Path, workdir: Path, steps: int) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dense", type=Path, nargs="+", default=[], help="work directories of dense runs")
-    parser.add_argument("--sparse", type=Path, nargs="+", default=[], help="those with a group penalty, in order")
-    parser.add_argument("--magnitude", type=Path, nargs="+", default=[], help="those of the dense ones pruned so")
-    parser.add_argument("--torch-pruning", type=Path, nargs="+", default=[], help="those pruned by Torch-Pruning")
-    parser.add_argument("--samples", type=int, default=5_000, help="images that are compared with real ones")
-    parser.add_argument("--batch", type=int, default=128, help="images of a call that is timed, at most 128")
+    parser.add_argument(
+        "--dense", type=Path, nargs="+", default=[], help="work directories of dense runs"
+    )
+    parser.add_argument(
+        "--sparse", type=Path, nargs="+", default=[], help="those with a group penalty, in order"
+    )
+    parser.add_argument(
+        "--magnitude", type=Path, nargs="+", default=[], help="those of the dense ones pruned so"
+    )
+    parser.add_argument(
+        "--torch-pruning", type=Path, nargs="+", default=[], help="those pruned by Torch-Pruning"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=5_000, help="images that are compared with real ones"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=128, help="images of a call that is timed, at most 128"
+    )
     parser.add_argument("--rounds", type=int, default=41)
     parser.set_defaults(bisections=BISECTIONS)
-    parser.add_argument("--output", type=Path, default=RESULTS / f"compaction-{jax.default_backend()}.json")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / f"compaction-{jax.default_backend()}.json"
+    )
     parser.add_argument("--smoke", action="store_true", help="runs of a few steps; keeps nothing")
     options = parser.parse_args(arguments)
     if options.smoke:
@@ -252,17 +295,23 @@ def main(arguments: list[str] | None = None) -> None:
             print(table([compare(dense, sparse, {"magnitude": dense}, options)]))
         return
     if not options.dense or not options.sparse:
-        parser.error("`--dense` and `--sparse` must each name a work directory, unless `--smoke` is given.")
+        parser.error(
+            "`--dense` and `--sparse` must each name a work directory, unless `--smoke` is given."
+        )
     pruned_by = {"magnitude": options.magnitude, "Torch-Pruning": options.torch_pruning}
     lengths = {len(runs) for runs in (options.dense, options.sparse, *pruned_by.values()) if runs}
     if len(lengths) > 1:
-        parser.error(f"each flag must name as many runs as the others; these name {sorted(lengths)}.")
+        parser.error(
+            f"each flag must name as many runs as the others; these name {sorted(lengths)}."
+        )
     pairs = [
         compare(dense, sparse, {name: runs[i] for name, runs in pruned_by.items() if runs}, options)
         for i, (dense, sparse) in enumerate(zip(options.dense, options.sparse, strict=True))
     ]
     command = "python benchmarks/compact.py " + " ".join(arguments or sys.argv[1:])
-    write_result(options.output, command, {"batch": options.batch, "rounds": options.rounds, "pairs": pairs})
+    write_result(
+        options.output, command, {"batch": options.batch, "rounds": options.rounds, "pairs": pairs}
+    )
     print(table(pairs))
 
 

@@ -61,7 +61,9 @@ SMOKE = [Layer(8, 3, 8, 4, 2), Layer(8, 32, 32, 5, 2), Layer(8, 32, 32, 3, 1)]
 
 
 def xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def in_shifts(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -77,7 +79,9 @@ def in_tiles(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 FORMS = {"XLA": xla, "shifts": in_shifts, "tiles": in_tiles}
 
 
-def ours(form: Callable, layer: Layer, arrays: list[np.ndarray], gradients: bool) -> Callable[[], None]:
+def ours(
+    form: Callable, layer: Layer, arrays: list[np.ndarray], gradients: bool
+) -> Callable[[], None]:
     """One call of a form, compiled."""
 
     def forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -88,7 +92,9 @@ def ours(form: Callable, layer: Layer, arrays: list[np.ndarray], gradients: bool
         return value, *pullback(weights)
 
     x, kernel, weights = map(jnp.asarray, arrays)
-    call, given = (jax.jit(backward), (x, kernel, weights)) if gradients else (jax.jit(forward), (x, kernel))
+    call, given = (
+        (jax.jit(backward), (x, kernel, weights)) if gradients else (jax.jit(forward), (x, kernel))
+    )
     return lambda: jax.block_until_ready(call(*given))
 
 
@@ -97,10 +103,18 @@ def pytorch(layer: Layer, arrays: list[np.ndarray], gradients: bool) -> Callable
     import torch
 
     def channels_first(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        return (
+            torch.from_numpy(array)
+            .permute(0, 3, 1, 2)
+            .contiguous(memory_format=torch.channels_last)
+        )
 
     x, weights = channels_first(arrays[0]), channels_first(arrays[2])
-    kernel = torch.from_numpy(arrays[1]).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    kernel = (
+        torch.from_numpy(arrays[1])
+        .permute(3, 2, 0, 1)
+        .contiguous(memory_format=torch.channels_last)
+    )
     total = max((weights.shape[2] - 1) * layer.stride + layer.kernel - layer.size, 0)
     pads = (total // 2, total - total // 2) * 2
 
@@ -141,8 +155,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", type=Path, default=RESULTS / f"convolutions-{jax.default_backend()}.json")
-    parser.add_argument("--smoke", action="store_true", help="tiny layers, one round; keeps nothing")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / f"convolutions-{jax.default_backend()}.json"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny layers, one round; keeps nothing"
+    )
     options = parser.parse_args(arguments)
     if not importlib.util.find_spec("torch"):
         print("torch is not installed: it is left out", flush=True)
@@ -151,11 +169,16 @@ def main(arguments: list[str] | None = None) -> None:
     for layer in SMOKE if options.smoke else LAYERS:
         found[layer.name()] = measure_layer(layer, batch, rounds)
         for name, forms in found[layer.name()].items():
-            texts = (f"{form} {own['ms']['median']:.1f} ms ({own['gflops']:.0f})" for form, own in forms.items())
+            texts = (
+                f"{form} {own['ms']['median']:.1f} ms ({own['gflops']:.0f})"
+                for form, own in forms.items()
+            )
             print(f"{layer.name()}, {name}: {', '.join(texts)}", flush=True)
     if options.smoke:
         return
-    command = "python benchmarks/convolutions.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    command = "python benchmarks/convolutions.py " + " ".join(
+        sys.argv[1:] if arguments is None else arguments
+    )
     write_result(options.output, command.strip(), {"batch": options.batch, "layers": found})
 
 

@@ -41,13 +41,19 @@ REPORTED = {
 }
 
 
-def judge(task: Task, mixture: Mixture, state: GanState, key: Key[Array, ""]) -> tuple[ModeCoverage, Array]:
+def judge(
+    task: Task, mixture: Mixture, state: GanState, key: Key[Array, ""]
+) -> tuple[ModeCoverage, Array]:
     """Coverage of one seed's averaged generator, and the share of zeros in its kernels."""
     latents = task.generator.latents(key, SAMPLES)
     average = state.average
-    points, _ = task.generator.network.apply(average.params, average.statistics, latents, False, None)
+    points, _ = task.generator.network.apply(
+        average.params, average.statistics, latents, False, None
+    )
     zeros = sparsity(average.params, task.penalised["generator"]).total
-    return mode_coverage(points.reshape(SAMPLES, 2), jnp.asarray(mixture.means), mixture.deviation), zeros
+    return mode_coverage(
+        points.reshape(SAMPLES, 2), jnp.asarray(mixture.means), mixture.deviation
+    ), zeros
 
 
 def fit(experiment: Config, seeds: int, chunk: int) -> dict[str, Any]:
@@ -68,9 +74,14 @@ def fit(experiment: Config, seeds: int, chunk: int) -> dict[str, Any]:
         state = train(state, keys(seeds, "training"))
         coverage, zeros = judged(state, keys(seeds, "samples"))
         values = {**coverage._asdict(), "zeros": zeros}
-        curve.append({"step": step, **{name: float(jnp.mean(value)) for name, value in values.items()}})
+        curve.append(
+            {"step": step, **{name: float(jnp.mean(value)) for name, value in values.items()}}
+        )
         print({name: round(value, 4) for name, value in curve[-1].items()}, flush=True)
-    reached = {name: {"mean": float(np.mean(v)), "sd": float(np.std(v, ddof=1))} for name, v in values.items()}
+    reached = {
+        name: {"mean": float(np.mean(v)), "sd": float(np.std(v, ddof=1))}
+        for name, v in values.items()
+    }
     return {**reached, "seconds": time.perf_counter() - begin, "curve": curve}
 
 
@@ -79,9 +90,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--mixture", choices=MIXTURES, action="append", help="default: both")
     parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 2e-5])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, help=f"a multiple of {CHUNK}; default: {EXPERIMENT.steps:,}")
-    parser.add_argument("--output", type=Path, default=RESULTS / f"gaussians-{jax.default_backend()}.json")
-    parser.add_argument("--smoke", action="store_true", help="a few steps of two seeds; keeps nothing")
+    parser.add_argument(
+        "--steps", type=int, help=f"a multiple of {CHUNK}; default: {EXPERIMENT.steps:,}"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / f"gaussians-{jax.default_backend()}.json"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few steps of two seeds; keeps nothing"
+    )
     options = parser.parse_args(arguments)
     chunk = CHUNK
     if options.smoke:
@@ -98,8 +115,14 @@ def main(arguments: list[str] | None = None) -> None:
             results[shape]["strengths"][f"{strength:g}"] = fit(setting, options.seeds, chunk)
     if options.smoke:
         return
-    command = "python benchmarks/gaussians.py " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    write_result(options.output, command, {"seeds": options.seeds, "steps": experiment.steps, "mixtures": results})
+    command = "python benchmarks/gaussians.py " + " ".join(
+        sys.argv[1:] if arguments is None else arguments
+    )
+    write_result(
+        options.output,
+        command,
+        {"seeds": options.seeds, "steps": experiment.steps, "mixtures": results},
+    )
 
 
 if __name__ == "__main__":

@@ -69,17 +69,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line; refuses what would be found out minutes later."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, help="for all parts together: 8, or 20 for a smoke test")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="for all parts together: 8, or 20 for a smoke test"
+    )
     parser.add_argument("--output", help="folder for the results; needed but for --smoke")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="some only")
-    parser.add_argument("--faces", type=Path, help="64×64 faces, a folder or archive; without it `good` has no faces")
-    parser.add_argument("--cifar10", type=Path, help="CIFAR-10's images, a folder or archive, after the faces")
+    parser.add_argument(
+        "--faces",
+        type=Path,
+        help="64×64 faces, a folder or archive; without it `good` has no faces",
+    )
+    parser.add_argument(
+        "--cifar10", type=Path, help="CIFAR-10's images, a folder or archive, after the faces"
+    )
     parser.add_argument("--cases", nargs="+", help="of `fast`: some of training.py's cases only")
-    parser.add_argument("--steps", type=int, default=20_000, help="of `good`, if the time is enough for them")
+    parser.add_argument(
+        "--steps", type=int, default=20_000, help="of `good`, if the time is enough for them"
+    )
     parser.add_argument("--commit", help="of this checkout, where it has no .git")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: whether every part runs")
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # in the process of one part
+    parser.add_argument(
+        "--part", choices=PARTS, help=argparse.SUPPRESS
+    )  # in the process of one part
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)  # that part's limit
     options = parser.parse_args(arguments)
     if options.minutes is None:
@@ -91,7 +105,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for flag in ("faces", "cifar10"):
         path = getattr(options, flag)
         if path is not None and not path.exists():
-            parser.error(f"--{flag} (={path}) does not exist; name a folder or archive of images, or leave it out.")
+            parser.error(
+                f"--{flag} (={path}) does not exist; name a folder or archive of images, or leave it out."
+            )
     return options
 
 
@@ -124,7 +140,16 @@ def run_parts(options: argparse.Namespace, output: Path) -> int:
 
 def part_command(options: argparse.Namespace, output: Path, name: str, limit: float) -> list[str]:
     """This program again, for one part."""
-    command = [sys.executable, sys.argv[0], "--part", name, "--output", str(output), "--seconds", f"{limit:.1f}"]
+    command = [
+        sys.executable,
+        sys.argv[0],
+        "--part",
+        name,
+        "--output",
+        str(output),
+        "--seconds",
+        f"{limit:.1f}",
+    ]
     command += ["--minutes", str(options.minutes), "--steps", str(options.steps)]
     for flag in ("faces", "cifar10"):
         if getattr(options, flag):
@@ -140,8 +165,13 @@ def run_part(command: Sequence[str], limit: float, log: Any) -> str:
     Returns:
         "complete", or how it ended.
     """
-    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}  # PyTorch needs memory beside JAX
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+    environment = {
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        **os.environ,
+    }  # PyTorch needs memory beside JAX
+    process = subprocess.Popen(
+        command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+    )
     try:
         status = process.wait(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -168,13 +198,22 @@ def measure_part(options: argparse.Namespace) -> None:
     path = Path(options.output) / f"{options.part}-gpu.json"
     path.unlink(missing_ok=True)
     record = Record(path, _command(options), deadline, options.smoke, {})
-    measure: Callable[[Record, argparse.Namespace], None] = import_module(PARTS[options.part].module).measure
+    measure: Callable[[Record, argparse.Namespace], None] = import_module(
+        PARTS[options.part].module
+    ).measure
     measure(record, options)
 
 
 def _command(options: argparse.Namespace) -> str:
     """What was typed, as the results keep it."""
-    words = ["python", "benchmarks/gpu.py", "--minutes", f"{options.minutes:g}", "--parts", options.part]
+    words = [
+        "python",
+        "benchmarks/gpu.py",
+        "--minutes",
+        f"{options.minutes:g}",
+        "--parts",
+        options.part,
+    ]
     if options.cases:
         words += ["--cases", *options.cases]
     for flag in ("faces", "cifar10"):

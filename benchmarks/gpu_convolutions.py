@@ -33,7 +33,11 @@ def convolutions(smoke: bool) -> dict[str, Any]:
         (layer, transposed, dtype, precision)
         for layer in layers
         for transposed in (False, True)
-        for dtype, precision in (("float32", "highest"), ("float32", "default"), ("bfloat16", "default"))
+        for dtype, precision in (
+            ("float32", "highest"),
+            ("float32", "default"),
+            ("bfloat16", "default"),
+        )
     ]
     with ThreadPoolExecutor(COMPILERS) as pool:
         errors = list(pool.map(lambda job: convolution_error(*job), jobs))
@@ -54,7 +58,9 @@ def convolution_error(layer: Layer, transposed: bool, dtype: str, precision: str
     rng = np.random.default_rng(0)
     side = -(-layer.size // layer.stride)
     small = (4, side, side)
-    large = (4, side * layer.stride, side * layer.stride) if transposed else (4, layer.size, layer.size)
+    large = (
+        (4, side * layer.stride, side * layer.stride) if transposed else (4, layer.size, layer.size)
+    )
     inputs, outputs = (small, large) if transposed else (large, small)
     shapes = (
         (*inputs, layer.inputs),
@@ -63,7 +69,9 @@ def convolution_error(layer: Layer, transposed: bool, dtype: str, precision: str
     )
     arrays = [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
     with jax.default_matmul_precision(precision):
-        results = compile_for(jax.devices()[0], partial(convolution_results, transposed, layer.stride))
+        results = compile_for(
+            jax.devices()[0], partial(convolution_results, transposed, layer.stride)
+        )
         found = results(*arrays)
     wide = [np.asarray(array.astype(jnp.float32), np.float64) for array in arrays]
     expected = exact_convolution(transposed, layer.stride, *wide)
@@ -116,7 +124,9 @@ def mirror(kernel: np.ndarray) -> np.ndarray:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def taps(side: int, size: int, stride: int) -> tuple[tuple[int, int], Iterator[tuple[int, int, tuple[slice, ...]]]]:
+def taps(
+    side: int, size: int, stride: int
+) -> tuple[tuple[int, int], Iterator[tuple[int, int, tuple[slice, ...]]]]:
     """The SAME padding of a side, and each tap with the pixels of the padded image that it meets."""
     outputs = -(-side // stride)
     padding = max((outputs - 1) * stride + size - side, 0)

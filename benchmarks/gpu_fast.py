@@ -80,7 +80,9 @@ def measure(record: Record, options: argparse.Namespace) -> None:
         record.attempt(job.label(), partial(compared, job), needs=30)
     for job in main:
         if job in runs:
-            floor = partial(floors, job, runs[job].case, ceilings, record.items.get(job.label(), {}))
+            floor = partial(
+                floors, job, runs[job].case, ceilings, record.items.get(job.label(), {})
+            )
             record.attempt(f"{job.label()}, floors", floor, needs=30)
             if training.has_torch():
                 compile_torch = partial(compare_compiled, job, runs[job], record.smoke)
@@ -146,7 +148,9 @@ def compare(job: Job, runs: Runs, smoke: bool) -> dict[str, Any]:
     """All turns of a job against PyTorch's eager one."""
     seconds = measuring.alternate(runs.by_variant, 1 if smoke else ROUNDS, warmup=1)
     images = job.batch * runs.case.steps
-    found: dict[str, Any] = {name: measuring.quartiles(images / own) for name, own in seconds.items()}
+    found: dict[str, Any] = {
+        name: measuring.quartiles(images / own) for name, own in seconds.items()
+    }
     found["proximal_over_plain"] = measuring.ratio(seconds["l1jax proximal"], seconds["l1jax"])
     if EAGER in seconds:
         ratio = measuring.ratio(seconds[EAGER], seconds["l1jax"])
@@ -196,9 +200,13 @@ def compare_compiled(job: Job, runs: Runs, smoke: bool) -> dict[str, Any]:
 # Against the chip.
 
 
-def floors(job: Job, case: training.Case, ceilings: dict[str, Any] | None, compared: dict[str, Any]) -> dict[str, Any]:
+def floors(
+    job: Job, case: training.Case, ceilings: dict[str, Any] | None, compared: dict[str, Any]
+) -> dict[str, Any]:
     """One step's FLOPs and bytes as XLA counts them, the time that they need at least, and the memory that it takes."""
-    task = make_task(training.make_experiment(case, job.batch, job.dtype, proximal=True), case.image_shape)
+    task = make_task(
+        training.make_experiment(case, job.batch, job.dtype, proximal=True), case.image_shape
+    )
     mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
     mapped = jax.shard_map(task.step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=P())
     key = jax.random.key(0)
@@ -229,7 +237,9 @@ def floors(job: Job, case: training.Case, ceilings: dict[str, Any] | None, compa
 
 def input_share(job: Job, case: training.Case, smoke: bool) -> dict[str, Any]:
     """A step with images that stay on the device, with images streamed from the host, and with one fixed batch."""
-    task = make_task(training.make_experiment(case, job.batch, job.dtype, proximal=True), case.image_shape)
+    task = make_task(
+        training.make_experiment(case, job.batch, job.dtype, proximal=True), case.image_shape
+    )
     images = training.images(case)
     with TemporaryDirectory() as folder:
         path = Path(folder, "images.npz")
@@ -245,7 +255,9 @@ def input_share(job: Job, case: training.Case, smoke: bool) -> dict[str, Any]:
         seconds = measuring.alternate(turns, 1 if smoke else ROUNDS, warmup=1)
         for feed in feeds.values():
             feed.close()
-    found: dict[str, Any] = {name: measuring.quartiles(1e3 * own / case.steps) for name, own in seconds.items()}
+    found: dict[str, Any] = {
+        name: measuring.quartiles(1e3 * own / case.steps) for name, own in seconds.items()
+    }
     for name in ("resident", "streamed"):
         share = 1 - measuring.ratio(seconds["fixed"], seconds[name])["median"]
         found[f"share_{name}"] = share

@@ -84,18 +84,32 @@ def smoke_subjects(folder: Path) -> dict[str, Subject]:
             image = Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8))
             image.save(folder / "images" / name / f"{i}.png")
     data = ImageData(str(folder / "images"), image_size=16, channels=1)
-    narrow = ("--model.generator-hidden", "16", "--model.discriminator-hidden", "16", "--batch-size", "8")
+    narrow = (
+        "--model.generator-hidden",
+        "16",
+        "--model.discriminator-hidden",
+        "16",
+        "--batch-size",
+        "8",
+    )
     return {"noise": Subject("digits", data, narrow, "vae, batch 4, bfloat16")}
 
 
 def measure_subject(
-    record: Record, options: argparse.Namespace, name: str, subject: Subject, folder: Path, seconds: float
+    record: Record,
+    options: argparse.Namespace,
+    name: str,
+    subject: Subject,
+    folder: Path,
+    seconds: float,
 ) -> None:
     """Train both at once, for one alone leaves most of a large chip idle; then judge and draw them."""
     budget = TRAINING_SHARE * seconds
     steps = 8 if record.smoke else possible_steps(record, subject, options.steps, budget)
     workdirs = {"dense": folder / "dense", f"L0, {TARGET:.0%} zeros": folder / "l0"}
-    trained = record.attempt(f"{name}, training", partial(train_both, subject, workdirs, steps, budget))
+    trained = record.attempt(
+        f"{name}, training", partial(train_both, subject, workdirs, steps, budget)
+    )
     if trained is None:
         return
     source = open_source(subject.data)
@@ -135,7 +149,9 @@ def possible_steps(record: Record, subject: Subject, wanted: int, seconds: float
     return max(min(wanted, possible - possible % 100), 100)
 
 
-def train_both(subject: Subject, workdirs: dict[str, Path], steps: int, seconds: float) -> dict[str, Any]:
+def train_both(
+    subject: Subject, workdirs: dict[str, Path], steps: int, seconds: float
+) -> dict[str, Any]:
     """Run both training commands beside each other; what runs too long is asked to stop, and saves."""
     dense, sparse = workdirs.values()
     penalised = ["--generator.penalty", "l0", "--generator.penalty.strength", "1e-4"]
@@ -164,9 +180,19 @@ def train_both(subject: Subject, workdirs: dict[str, Path], steps: int, seconds:
     return found | {"seconds": time.monotonic() - began}
 
 
-def start_training(subject: Subject, workdir: Path, steps: int, flags: list[str]) -> subprocess.Popen:
+def start_training(
+    subject: Subject, workdir: Path, steps: int, flags: list[str]
+) -> subprocess.Popen:
     workdir.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "l1jax.train", "--config", subject.config, "--workdir", str(workdir)]
+    command = [
+        sys.executable,
+        "-m",
+        "l1jax.train",
+        "--config",
+        subject.config,
+        "--workdir",
+        str(workdir),
+    ]
     data = subject.data
     command += ["--data", "image", "--data.path", data.path, "--data.subfolder", data.subfolder]
     command += ["--data.image-size", str(data.image_size), "--data.channels", str(data.channels)]
@@ -196,9 +222,15 @@ def views_of(source: Source, smoke: bool) -> list[View]:
     """Fixed random convolutions, and a classifier of the labelled images, whose accuracy its protocol states."""
     found = [View("random", random_features())]
     if source.labels is not None:
-        settings = ClassifierSettings(steps=4, hidden=16, held_out=0.3) if smoke else ClassifierSettings()
+        settings = (
+            ClassifierSettings(steps=4, hidden=16, held_out=0.3) if smoke else ClassifierSettings()
+        )
         images = take(source, np.arange(source.length))
-        found.append(View("classifier", classifier_features(train_classifier(images, source.labels, settings))))
+        found.append(
+            View(
+                "classifier", classifier_features(train_classifier(images, source.labels, settings))
+            )
+        )
     return found
 
 

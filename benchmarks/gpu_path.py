@@ -52,9 +52,13 @@ def path_against_runs(name: str, smoke: bool) -> dict[str, Any]:
     later = {kind: float(np.median(own)) for kind, own in seconds.items()}
     compiling = {kind: first[kind] - later[kind] for kind in turns}
     calls = LENGTH / steps
-    whole = (compiling["path"] + calls * later["path"]) / (compiling["run"] + count * calls * later["run"])
+    whole = (compiling["path"] + calls * later["path"]) / (
+        compiling["run"] + count * calls * later["run"]
+    )
     return {
-        "share_of_the_runs": aimed(measuring.quartiles(seconds["path"] / (count * seconds["run"])), at_most=AIM),
+        "share_of_the_runs": aimed(
+            measuring.quartiles(seconds["path"] / (count * seconds["run"])), at_most=AIM
+        ),
         f"share_with_compiling_at_{LENGTH}_steps": whole,
         "milliseconds_per_step": {kind: 1e3 * own / steps for kind, own in later.items()},
         "seconds_to_compile": compiling,
@@ -78,7 +82,9 @@ def path_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], N
 
     def run() -> None:
         chunk = lanes.put(lanes.chunk(0, steps))
-        carried["state"], metrics = lanes.run(carried["state"], resident, chunk, stream(0, "training"))
+        carried["state"], metrics = lanes.run(
+            carried["state"], resident, chunk, stream(0, "training")
+        )
         jax.block_until_ready(metrics)
 
     return run
@@ -94,7 +100,9 @@ def run_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], No
 
     def run() -> None:
         chunk = feed.chunk(0, steps)
-        carried["state"], metrics = runner.run(carried["state"], resident, chunk, stream(0, "training"))
+        carried["state"], metrics = runner.run(
+            carried["state"], resident, chunk, stream(0, "training")
+        )
         jax.block_until_ready(metrics)
 
     return run

@@ -72,7 +72,9 @@ def within(error: float, limit: float) -> dict[str, Any]:
     return {"relative_error": error, "limit": limit, "passed": bool(error <= limit)}
 
 
-def aimed(ratio: dict[str, float], *, at_least: float = 0.0, at_most: float = math.inf) -> dict[str, Any]:
+def aimed(
+    ratio: dict[str, float], *, at_least: float = 0.0, at_most: float = math.inf
+) -> dict[str, Any]:
     """Quartiles of a ratio beside what its median is to reach; to miss it is no failure, but is reported."""
     reached = at_least <= ratio["median"] <= at_most
     aim = {"at_least": at_least} if at_least else {"at_most": at_most}
@@ -81,14 +83,20 @@ def aimed(ratio: dict[str, float], *, at_least: float = 0.0, at_most: float = ma
 
 def failures(items: Any) -> list[str]:
     """Each item that raised or did not pass, with the reason."""
-    raised = [f"{path} raised {found['raised']}" for path, found in _dicts(items) if "raised" in found]
+    raised = [
+        f"{path} raised {found['raised']}" for path, found in _dicts(items) if "raised" in found
+    ]
     wrong = [(path, found) for path, found in _dicts(items) if found.get("passed") is False]
     return raised + [f"{path} did not pass: {_in_a_line(found)}" for path, found in wrong]
 
 
 def missed(items: Any) -> list[str]:
     """Each ratio that is short of its aim."""
-    return [f"{path}: {_in_a_line(found)}" for path, found in _dicts(items) if found.get("reached") is False]
+    return [
+        f"{path}: {_in_a_line(found)}"
+        for path, found in _dicts(items)
+        if found.get("reached") is False
+    ]
 
 
 def not_reached(items: Any) -> list[str]:

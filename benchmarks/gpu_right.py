@@ -41,7 +41,9 @@ def measure(record: Record, options: argparse.Namespace) -> None:
         record.attempt("convolutions", partial(convolutions, record.smoke))
         record.attempt("transformations", partial(transformations, record.smoke))
         each_experiment(record)
-        record.attempt("killed and resumed", partial(resumed.result, max(record.seconds_left() - MARGIN, 0)))
+        record.attempt(
+            "killed and resumed", partial(resumed.result, max(record.seconds_left() - MARGIN, 0))
+        )
 
 
 def exact_zeros() -> dict[str, Any]:
@@ -108,15 +110,28 @@ def transformation(name: str, dtype: str) -> dict[str, Any]:
             return jax.device_get(params), update._cache_size()
 
     (found, compiled), (expected, _) = run(jax.devices()[0]), run(jax.devices("cpu")[0])
-    same_types = jax.tree.map(lambda a: str(a.dtype), found) == jax.tree.map(lambda a: dtype, expected)
-    wide = [jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (found, expected)]
-    same_zeros = all(jax.tree.leaves(jax.tree.map(lambda a, b: np.array_equal(a == 0, b == 0), *wide)))
+    same_types = jax.tree.map(lambda a: str(a.dtype), found) == jax.tree.map(
+        lambda a: dtype, expected
+    )
+    wide = [
+        jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (found, expected)
+    ]
+    same_zeros = all(
+        jax.tree.leaves(jax.tree.map(lambda a, b: np.array_equal(a == 0, b == 0), *wide))
+    )
     result = within(relative_error(*wide), LIMITS[dtype])
     passed = result["passed"] and same_types and same_zeros and compiled == 1
-    return result | {"types_kept": same_types, "same_zeros": same_zeros, "compiled": compiled, "passed": passed}
+    return result | {
+        "types_kept": same_types,
+        "same_zeros": same_zeros,
+        "compiled": compiled,
+        "passed": passed,
+    }
 
 
-def _applied(tx: optax.GradientTransformation, grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+def _applied(
+    tx: optax.GradientTransformation, grads: Any, state: Any, params: Any
+) -> tuple[Any, Any]:
     updates, state = tx.update(grads, state, params)
     return optax.apply_updates(params, updates), state
 
@@ -139,7 +154,9 @@ def mappings(smoke: bool) -> dict[str, Any]:
 
     by_pmap, by_shard_map = after_five("pmap"), after_five("shard_map")
     equal = jax.tree.map(np.array_equal, by_pmap, by_shard_map)
-    return within(relative_error(by_pmap, by_shard_map), 1e-6) | {"identical_bits": all(jax.tree.leaves(equal))}
+    return within(relative_error(by_pmap, by_shard_map), 1e-6) | {
+        "identical_bits": all(jax.tree.leaves(equal))
+    }
 
 
 def resume_after_kill(smoke: bool) -> dict[str, Any]:
@@ -150,7 +167,9 @@ def resume_after_kill(smoke: bool) -> dict[str, Any]:
     """
     steps, every = (60, 20) if smoke else (1_000, 100)
     flags = ["--steps", str(steps)]
-    flags += [part for name in ("log", "sample", "checkpoint") for part in (f"--{name}-every", str(every))]
+    flags += [
+        part for name in ("log", "sample", "checkpoint") for part in (f"--{name}-every", str(every))
+    ]
     if smoke:
         flags += ["--model.generator-hidden", "32", "--model.discriminator-hidden", "32"]
     with tempfile.TemporaryDirectory() as folder:
@@ -189,14 +208,20 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 def committed(workdir: Path) -> list[int]:
     """Steps of the checkpoints that are whole."""
-    return sorted(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit())
+    return sorted(
+        int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()
+    )
 
 
 def check_exit(process: subprocess.Popen, workdir: Path) -> None:
     if process.wait():
-        raise RuntimeError(f"training ended with {process.returncode}: {Path(f'{workdir}.log').read_text()[-300:]!r}")
+        raise RuntimeError(
+            f"training ended with {process.returncode}: {Path(f'{workdir}.log').read_text()[-300:]!r}"
+        )
 
 
 def digest(workdir: Path, step: int) -> str:
     """Of all leaves of a checkpoint's state."""
-    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["digest"]
+    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())[
+        "digest"
+    ]

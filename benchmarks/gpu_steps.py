@@ -41,7 +41,9 @@ WIDTHS = {
 
 def compile_for(device: jax.Device, function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit`, on a CPU without optimisation: it takes longer there than the few calls of a check."""
-    return jax.jit(function, compiler_options=QUICK if device.platform == "cpu" else None, **options)
+    return jax.jit(
+        function, compiler_options=QUICK if device.platform == "cpu" else None, **options
+    )
 
 
 def each_experiment(record: Record) -> None:
@@ -93,7 +95,9 @@ def least(attempts: list[dict[str, float]]) -> dict[str, float]:
     return {part: min(found[part] for found in attempts) for part in attempts[0]}
 
 
-def beside_rounding(found: dict[str, float], rounding: dict[str, float], limit: float) -> dict[str, dict[str, Any]]:
+def beside_rounding(
+    found: dict[str, float], rounding: dict[str, float], limit: float
+) -> dict[str, dict[str, Any]]:
     """Each error within the limit, or within three times what rounding alone makes of it on the CPU."""
     return {part: within(error, max(limit, 3 * rounding[part])) for part, error in found.items()}
 
@@ -117,7 +121,9 @@ def shrunk(experiment: Config, smoke: bool) -> Config:
         for name in ("generator", "discriminator", "encoder")
         if getattr(experiment, name) is not None
     }
-    return replace(experiment, batch_size=BATCH, model=replace(experiment.model, **narrow), **smooth)
+    return replace(
+        experiment, batch_size=BATCH, model=replace(experiment.model, **narrow), **smooth
+    )
 
 
 def divided(width: Any, divisor: int) -> Any:
@@ -139,21 +145,31 @@ class Step:
         self.task = make_task(experiment, image_shape(experiment.data))
         mesh = Mesh(np.asarray([device]), (AXIS,))
         self.on_device = NamedSharding(mesh, P())
-        mapped = jax.shard_map(self.task.step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=P())
+        mapped = jax.shard_map(
+            self.task.step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=P()
+        )
         self.program = compile_for(device, mapped)
 
     def __call__(self, seed: int, last_bit: bool = False) -> dict[str, Any]:
         """Gradients, batch statistics and losses; from a state with other last bits if that is asked."""
         state = first_state(self.task, seed)
         if last_bit:
-            state = jax.tree.map(lambda x: np.nextafter(x, 2 * x) if x.dtype == np.float32 else x, state)
+            state = jax.tree.map(
+                lambda x: np.nextafter(x, 2 * x) if x.dtype == np.float32 else x, state
+            )
         batch = random_batch(self.task, self.experiment, seed)
         arguments = jax.device_put((state, batch, stream(seed, "training")), self.on_device)
         with jax.default_matmul_precision("highest"), self.convolutions():
             state, metrics = self.program(*arguments)
-        networks = {name: own for name, own in state._asdict().items() if isinstance(own, NetworkState)}
-        parts: dict[str, Any] = {f"{name} gradients": first_moments(own.opt_state) for name, own in networks.items()}
-        parts |= {f"{name} statistics": own.statistics for name, own in networks.items() if own.statistics}
+        networks = {
+            name: own for name, own in state._asdict().items() if isinstance(own, NetworkState)
+        }
+        parts: dict[str, Any] = {
+            f"{name} gradients": first_moments(own.opt_state) for name, own in networks.items()
+        }
+        parts |= {
+            f"{name} statistics": own.statistics for name, own in networks.items() if own.statistics
+        }
         losses = {name: value for name, value in metrics.items() if name.endswith("/loss")}
         return jax.device_get({**parts, "losses": losses})
 
@@ -166,7 +182,9 @@ def first_moments(opt_state: optax.OptState) -> Any:
 def first_state(task: Task, seed: int) -> Any:
     """The networks as training draws them, drawn on the CPU."""
     with jax.default_device(jax.devices("cpu")[0]):
-        return jax.device_get(jax.jit(task.init, compiler_options=QUICK)(stream(seed, "parameters")))
+        return jax.device_get(
+            jax.jit(task.init, compiler_options=QUICK)(stream(seed, "parameters"))
+        )
 
 
 def random_batch(task: Task, experiment: Config, seed: int) -> Batch:
@@ -187,5 +205,7 @@ def relative_error(found: Any, expected: Any) -> float:
     def norm(tree: Any) -> float:
         return float(np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(tree))))
 
-    found, expected = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (found, expected))
+    found, expected = (
+        jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (found, expected)
+    )
     return norm(jax.tree.map(np.subtract, found, expected)) / max(norm(expected), 1e-300)

@@ -51,7 +51,9 @@ def peer(path: Path) -> Any:
     sys.modules["torch_fidelity"] = package
     extractor: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     wanted = ["2048", "logits_unbiased"]
-    network = extractor.FeatureExtractorInceptionV3("inception", wanted, feature_extractor_weights_path=str(path))
+    network = extractor.FeatureExtractorInceptionV3(
+        "inception", wanted, feature_extractor_weights_path=str(path)
+    )
     return network.cuda() if jax.default_backend() == "gpu" else network
 
 
@@ -66,7 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.smoke:
         options.images, options.batch, options.pairs = 2, 2, 1
-    images = np.random.default_rng(1).integers(0, 256, (options.images, options.side, options.side, 3), np.uint8)
+    images = np.random.default_rng(1).integers(
+        0, 256, (options.images, options.side, options.side, 3), np.uint8
+    )
     torch.set_num_threads(measure.environment()["cores"])
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours = Path(folder) / "weights.pth", Path(folder) / "weights.safetensors"
@@ -80,7 +84,9 @@ def main(arguments: list[str] | None = None) -> None:
         with torch.no_grad():
             for start in range(0, len(images), options.batch):
                 batch = torch.from_numpy(images[start : start + options.batch]).permute(0, 3, 1, 2)
-                seen = network(batch.to(next(network.parameters()).device).contiguous(memory_format=form))
+                seen = network(
+                    batch.to(next(network.parameters()).device).contiguous(memory_format=form)
+                )
                 found.append([values.cpu().numpy() for values in seen])
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
@@ -92,13 +98,19 @@ def main(arguments: list[str] | None = None) -> None:
         "torch-fidelity, channels last": lambda: fidelity(last=True),
     }
     seconds = measure.alternate(turns, options.pairs, warmup=1)
-    result: dict[str, Any] = {"images": options.images, "side": options.side, "batch": options.batch}
+    result: dict[str, Any] = {
+        "images": options.images,
+        "side": options.side,
+        "batch": options.batch,
+    }
     for name, samples in seconds.items():
         result[name] = {
             "seconds_per_1000_images": measure.quartiles(1_000 * samples / options.images),
             "speed_against_torch_fidelity": measure.quartiles(seconds["torch-fidelity"] / samples),
         }
-        median, low, high = (result[name]["speed_against_torch_fidelity"][key] for key in ("median", "low", "high"))
+        median, low, high = (
+            result[name]["speed_against_torch_fidelity"][key] for key in ("median", "low", "high")
+        )
         rate = result[name]["seconds_per_1000_images"]["median"]
         print(f"{name:32} {rate:6.1f} s for 1,000 images   {median:.2f} × ({low:.2f}–{high:.2f})")
     if options.output and not options.smoke:

@@ -65,7 +65,9 @@ def unpack(path: str, folder: Path) -> None:
 
 def dataloader(folder: Path, mode: str, batch: int, workers: int) -> Iterator[torch.Tensor]:
     ahead = {"prefetch_factor": AHEAD // workers, "persistent_workers": True} if workers else {}
-    loader = torch.utils.data.DataLoader(Folder(folder, mode), batch, shuffle=True, num_workers=workers, **ahead)
+    loader = torch.utils.data.DataLoader(
+        Folder(folder, mode), batch, shuffle=True, num_workers=workers, **ahead
+    )
     while True:
         yield from loader
 
@@ -79,8 +81,13 @@ def streams(
     peers: dict[str, Callable[[], Any]] = {}
     for workers in (0, 2):
         loader = dataloader(folder, "L" if channels == 1 else "RGB", batch, workers)
-        peers[f"torch DataLoader, {workers} workers"] = lambda loader=loader: [next(loader) for _ in range(turn)]
-    feeds = {f"l1jax, {workers} workers": streaming_feed(source, 0, 1, batch, workers) for workers in (0, 1, 2)}
+        peers[f"torch DataLoader, {workers} workers"] = lambda loader=loader: [
+            next(loader) for _ in range(turn)
+        ]
+    feeds = {
+        f"l1jax, {workers} workers": streaming_feed(source, 0, 1, batch, workers)
+        for workers in (0, 1, 2)
+    }
     feeds["l1jax, cached"] = streaming_feed(cached(source, cache), 0, 1, batch)
     for name, feed in feeds.items():
         closing.callback(feed.close)
@@ -90,7 +97,9 @@ def streams(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--path", help="archive or folder of JPEGs")
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
@@ -101,7 +110,9 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few images; keeps nothing")
     options = parser.parse_args()
     if not options.path and not options.smoke:
-        parser.error("`--path` must name an archive or a folder of JPEGs, unless `--smoke` is given.")
+        parser.error(
+            "`--path` must name an archive or a folder of JPEGs, unless `--smoke` is given."
+        )
     if options.smoke:
         options.side, options.channels, options.batch = 8, 1, 4
         options.turn = options.pairs = 1
@@ -111,9 +122,14 @@ def main() -> None:
             few_images(folder)
         else:
             unpack(options.path, folder)
-        peers = streams(folder, cache, options.side, options.channels, options.batch, options.turn, closing)
+        peers = streams(
+            folder, cache, options.side, options.channels, options.batch, options.turn, closing
+        )
         seconds = measure.alternate(peers, options.pairs, warmup=2)
-    best = min((name for name in seconds if name.startswith("torch")), key=lambda name: np.median(seconds[name]))
+    best = min(
+        (name for name in seconds if name.startswith("torch")),
+        key=lambda name: np.median(seconds[name]),
+    )
     result: dict[str, Any] = {
         "side": options.side,
         "channels": options.channels,
@@ -129,7 +145,14 @@ def main() -> None:
         spread = f"{ratio['low']:.2f}–{ratio['high']:.2f}"
         print(f"{name:32s} {speed['median']:10,.0f} images/s  {ratio['median']:6.2f} × ({spread})")
     if options.output and not options.smoke:
-        arguments = ["--path", Path(options.path).name, "--turn", str(options.turn), "--pairs", str(options.pairs)]
+        arguments = [
+            "--path",
+            Path(options.path).name,
+            "--turn",
+            str(options.turn),
+            "--pairs",
+            str(options.pairs),
+        ]
         command = shlex.join(["python", "benchmarks/input.py", *arguments])
         print(f"written to {measure.write_result(options.output, command, result)}")
 

@@ -73,16 +73,23 @@ def subject_of(data: str, path: str, steps: int) -> Subject:
         return points(data, steps)
     experiment = load_experiment(data)
     if data == "mnist":
-        experiment = replace(experiment, data=IdxData(path), model=Dcgan(latent_size=64, channels=16))
+        experiment = replace(
+            experiment, data=IdxData(path), model=Dcgan(latent_size=64, channels=16)
+        )
     elif data == "faces":
-        grey, model = ImageData(path, image_size=64, channels=1), Dcgan(latent_size=100, channels=16)
+        grey, model = (
+            ImageData(path, image_size=64, channels=1),
+            Dcgan(latent_size=100, channels=16),
+        )
         experiment = replace(experiment, data=grey, model=model, batch_size=32)
     return images(experiment, steps)
 
 
 def dense(experiment: Config, steps: int) -> Config:
     """Without its penalty, and of another length."""
-    return replace(experiment, steps=steps, generator=replace(experiment.generator, penalty=L1(0.0)))
+    return replace(
+        experiment, steps=steps, generator=replace(experiment.generator, penalty=L1(0.0))
+    )
 
 
 def images(experiment: Config, steps: int) -> Subject:
@@ -104,14 +111,22 @@ def images(experiment: Config, steps: int) -> Subject:
             generated = sampler(state.average, latents)
             found = feature_scores(seen, extract_all(features, generated), seed)
             if classifier is not None:
-                classes = class_coverage(predict(classifier, generated), np.bincount(np.asarray(labels)[chosen]))
+                classes = class_coverage(
+                    predict(classifier, generated), np.bincount(np.asarray(labels)[chosen])
+                )
                 found |= {"modes": float(classes.modes), "reverse_kl": float(classes.reverse_kl)}
             zeros = count_zeros(state.average.params).sparsity
-            return {"zeros": zeros, **found, "ms_ssim": float(pair_similarity(generated, pairs=500, seed=seed).mean)}
+            return {
+                "zeros": zeros,
+                **found,
+                "ms_ssim": float(pair_similarity(generated, pairs=500, seed=seed).mean),
+            }
 
         return scores
 
-    protocol = f"{len(chosen)} real images and as many generated ones of each seed, {features.protocol}"
+    protocol = (
+        f"{len(chosen)} real images and as many generated ones of each seed, {features.protocol}"
+    )
     return Subject(dense(experiment, steps), examples, judge, "kernel_distance", protocol)
 
 
@@ -129,12 +144,17 @@ def points(shape: str, steps: int) -> Subject:
 
         def scores(state: GanState, seed: int) -> dict[str, float]:
             coverage, zeros = judged(state, tasks.stream(seed, "samples"))
-            return {"zeros": float(zeros), **{name: float(value) for name, value in coverage._asdict().items()}}
+            return {
+                "zeros": float(zeros),
+                **{name: float(value) for name, value in coverage._asdict().items()},
+            }
 
         return scores
 
     changed = dense(replace(experiment, generator=own, discriminator=adversary), steps)
-    return Subject(changed, examples.reshape(-1, 1, 1, 2), judge, "reverse_kl", "2,500 points of each seed")
+    return Subject(
+        changed, examples.reshape(-1, 1, 1, 2), judge, "reverse_kl", "2,500 points of each seed"
+    )
 
 
 def fit(variant: Variant, subject: Subject, seeds: int, chunk: int) -> dict[str, list[float]]:
@@ -143,7 +163,11 @@ def fit(variant: Variant, subject: Subject, seeds: int, chunk: int) -> dict[str,
 
     def building(optimizer: Optimizer, *rest: Any) -> optax.GradientTransformation:
         inner = build(optimizer, *rest)
-        return variant.wrap(inner, experiment) if variant.wrap and optimizer is experiment.generator else inner
+        return (
+            variant.wrap(inner, experiment)
+            if variant.wrap and optimizer is experiment.generator
+            else inner
+        )
 
     with mock.patch.object(tasks, "build_optimizer", building):
         task = tasks.make_task(experiment, subject.examples.shape[1:])
@@ -155,9 +179,13 @@ def fit(variant: Variant, subject: Subject, seeds: int, chunk: int) -> dict[str,
     for step in range(chunk, experiment.steps + 1, chunk):
         states = train(states, keys(seeds, "training"))
         if variant.early or step == experiment.steps:
-            each = [jax.tree.map(lambda leaf, seed=seed: leaf[seed], states) for seed in range(seeds)]
+            each = [
+                jax.tree.map(lambda leaf, seed=seed: leaf[seed], states) for seed in range(seeds)
+            ]
             looks.append([judge(state, seed) for seed, state in enumerate(each)])
-    best = [min(own, key=lambda scores: scores[subject.criterion]) for own in zip(*looks, strict=True)]
+    best = [
+        min(own, key=lambda scores: scores[subject.criterion]) for own in zip(*looks, strict=True)
+    ]
     return {name: [own[name] for own in best] for name in best[0]}
 
 
@@ -175,9 +203,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--path", default="", help="where the images of mnist or faces lie")
     parser.add_argument("--steps", type=int, default=10_000, help=f"a multiple of {CHUNK}")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help="these variants alone")
-    parser.add_argument("--output", type=Path, help="default: a file of each data in the results' folder")
-    parser.add_argument("--page", action="store_true", help="fill the page's tables and plot from the kept results")
+    parser.add_argument(
+        "--only", nargs="+", choices=VARIANTS, metavar="NAME", help="these variants alone"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="default: a file of each data in the results' folder"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="fill the page's tables and plot from the kept results"
+    )
     parser.add_argument("--smoke", action="store_true", help="a few steps; keeps nothing")
     options = parser.parse_args(arguments)
     if options.smoke:
@@ -187,7 +221,9 @@ def main(arguments: list[str] | None = None) -> None:
         write_page(SUBJECTS)
         return
     if options.steps % CHUNK or options.steps < CHUNK:
-        parser.error(f"--steps (={options.steps}) must be a multiple of {CHUNK}, the steps of one compiled call.")
+        parser.error(
+            f"--steps (={options.steps}) must be a multiple of {CHUNK}, the steps of one compiled call."
+        )
     output = options.output or result_file(options.data)
     setting = {"data": options.data, "steps": options.steps, "seeds": options.seeds}
     kept = json.loads(output.read_text()) if output.exists() else {}
@@ -197,11 +233,19 @@ def main(arguments: list[str] | None = None) -> None:
         if name in done:
             continue
         done[name] = fit(VARIANTS[name], subject, options.seeds, CHUNK)
-        print(name, {row: round(float(np.mean(values)), 4) for row, values in done[name].items()}, flush=True)
+        print(
+            name,
+            {row: round(float(np.mean(values)), 4) for row, values in done[name].items()},
+            flush=True,
+        )
         ordered = {name: done[name] for name in VARIANTS if name in done}
-        flags = [f"--{key} {value}" for key, value in setting.items()] + ["--path IMAGES"] * bool(options.path)
+        flags = [f"--{key} {value}" for key, value in setting.items()] + ["--path IMAGES"] * bool(
+            options.path
+        )
         command = " ".join(["python benchmarks/l1_and_diversity.py", *flags])
-        write_result(output, command, {**setting, "protocol": subject.protocol, "variants": ordered})
+        write_result(
+            output, command, {**setting, "protocol": subject.protocol, "variants": ordered}
+        )
 
 
 if __name__ == "__main__":

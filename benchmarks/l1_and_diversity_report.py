@@ -55,7 +55,10 @@ def table(variants: dict[str, Scores]) -> str:
     for variant, scores in variants.items():
         cells = []
         for name in columns:
-            each, digits = np.asarray(scores[name]) * (100 if name == "zeros" else 1), COLUMNS[name][1]
+            each, digits = (
+                np.asarray(scores[name]) * (100 if name == "zeros" else 1),
+                COLUMNS[name][1],
+            )
             cells.append(f"{each.mean():.{digits}f} ± {each.std(ddof=1):.{digits}f}")
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -70,10 +73,14 @@ def fill(page: str, data: str, text: str) -> str:
 
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     """Recall (points: share of high quality) and the distance beside the share of zeros, a column for each data."""
-    figure, axes = plt.subplots(2, len(results), figsize=(3.2 * len(results), 6), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        2, len(results), figsize=(3.2 * len(results), 6), squeeze=False, layout="constrained"
+    )
     for column, (data, result) in zip(axes.T, results.items(), strict=True):
         scores = next(iter(result["variants"].values()))
-        shown = ("recall", "frechet_distance") if "recall" in scores else ("high_quality", "reverse_kl")
+        shown = (
+            ("recall", "frechet_distance") if "recall" in scores else ("high_quality", "reverse_kl")
+        )
         for axis, name in zip(column, shown, strict=True):
             for variant, own in result["variants"].items():
                 family = next(family for family in FAMILIES if variant.startswith(family))
@@ -84,8 +91,13 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
             axis.set_yscale("log" if name in ("frechet_distance", "reverse_kl") else "linear")
         column[0].set_title(data)
         column[1].set_xlabel("zeros, %")
-    handles = [Line2D([], [], marker="o", linestyle="", color=color, label=name) for name, color in FAMILIES.items()]
-    handles.append(Line2D([], [], marker="x", linestyle="", color=FAMILIES["L1"], label="L1, not slowly"))
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=color, label=name)
+        for name, color in FAMILIES.items()
+    ]
+    handles.append(
+        Line2D([], [], marker="x", linestyle="", color=FAMILIES["L1"], label="L1, not slowly")
+    )
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=100)
     plt.close(figure)
@@ -93,7 +105,11 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
 
 def write_page(subjects: Iterable[str]) -> None:
     """Fill the tables of the data that have a result, and draw the plot."""
-    results = {data: json.loads(result_file(data).read_text()) for data in subjects if result_file(data).exists()}
+    results = {
+        data: json.loads(result_file(data).read_text())
+        for data in subjects
+        if result_file(data).exists()
+    }
     page = PAGE.read_text()
     for data, result in results.items():
         page = fill(page, data, table(result["variants"]))

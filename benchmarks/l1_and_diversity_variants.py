@@ -7,7 +7,20 @@ from typing import Any, NamedTuple
 import optax
 
 import l1jax
-from l1jax.config import L0, L1, L2, Adversarial, Balance, Config, Dcgan, ElasticNet, GroupL1, LHalf, MlpGan, Schedule
+from l1jax.config import (
+    L0,
+    L1,
+    L2,
+    Adversarial,
+    Balance,
+    Config,
+    Dcgan,
+    ElasticNet,
+    GroupL1,
+    LHalf,
+    MlpGan,
+    Schedule,
+)
 
 KERNELS = r"(^|/)kernel$"
 
@@ -18,7 +31,9 @@ class Variant(NamedTuple):
     """
 
     change: Callable[[Config], Config]
-    wrap: Callable[[optax.GradientTransformation, Config], optax.GradientTransformation] | None = None
+    wrap: Callable[[optax.GradientTransformation, Config], optax.GradientTransformation] | None = (
+        None
+    )
     early: bool = False
 
 
@@ -34,9 +49,14 @@ def both(balance: bool = False, **fields: Any) -> Variant:
         assert isinstance(base.objective, Adversarial)
         assert base.discriminator is not None
         objective = replace(base.objective, balance=Balance() if balance else None)
-        discriminator = replace(base.discriminator, **({"penalty": L1(1e-5)} if balance else fields))
+        discriminator = replace(
+            base.discriminator, **({"penalty": L1(1e-5)} if balance else fields)
+        )
         return replace(
-            base, objective=objective, generator=replace(base.generator, **fields), discriminator=discriminator
+            base,
+            objective=objective,
+            generator=replace(base.generator, **fields),
+            discriminator=discriminator,
         )
 
     return Variant(change)
@@ -86,7 +106,11 @@ def debiased(share: float, penalty: Any) -> Variant:
 
     def change(base: Config) -> Config:
         schedule = Schedule(warmup=base.steps // 2)
-        fields = {"sparsity_target": share, "strength_schedule": schedule, "debias_after": 3 * base.steps // 4}
+        fields = {
+            "sparsity_target": share,
+            "strength_schedule": schedule,
+            "debias_after": 3 * base.steps // 4,
+        }
         return replace(base, generator=replace(base.generator, penalty=penalty, **fields))
 
     return Variant(change)
@@ -107,7 +131,9 @@ VARIANTS = {
     "L0, metric prox, 95 %, slowly, debiased": debiased(0.95, L0(START)),
     "L1, plain prox, 80 %": generator(penalty=L1(START), sparsity_target=0.8, method="plain"),
     "L1, subgradient, 1e-4": generator(penalty=L1(1e-4), method="subgradient"),
-    "elastic net, metric prox, 80 %": generator(penalty=ElasticNet(START, 1e-4), sparsity_target=0.8),
+    "elastic net, metric prox, 80 %": generator(
+        penalty=ElasticNet(START, 1e-4), sparsity_target=0.8
+    ),
     "group L1 on output channels, 80 %": generator(penalty=GroupL1(START), sparsity_target=0.8),
     "group L1 on output channels, 80 %, slowly, debiased": debiased(0.8, GroupL1(START)),
     "L2, 1e-3": generator(penalty=L2(1e-3)),

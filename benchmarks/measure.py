@@ -15,10 +15,22 @@ import jax
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "torch", "jaxopt", "scikit-learn", "torch-fidelity")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "optax",
+    "flax",
+    "numpy",
+    "torch",
+    "jaxopt",
+    "scikit-learn",
+    "torch-fidelity",
+)
 
 
-def alternate(functions: Mapping[str, Callable[[], Any]], pairs: int, warmup: int = 3) -> dict[str, np.ndarray]:
+def alternate(
+    functions: Mapping[str, Callable[[], Any]], pairs: int, warmup: int = 3
+) -> dict[str, np.ndarray]:
     """Time functions in turn, the order reversed every other round: AB, BA, AB, …, so that drift cancels.
 
     Args:
@@ -58,7 +70,9 @@ def environment() -> dict[str, Any]:
         "device": devices[0].device_kind if devices[0].platform != "cpu" else "cpu",
         "devices": len(devices),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "commit": COMMIT,
@@ -78,7 +92,9 @@ def write_result(path: str | Path, command: str, result: Mapping[str, Any]) -> P
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
@@ -98,9 +114,13 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "-uno") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("L1JAX_COMMIT", "unknown")
 
 
-COMMIT = _commit()  # read as the program starts: a long run ends with the commit it was started from
+COMMIT = (
+    _commit()
+)  # read as the program starts: a long run ends with the commit it was started from

@@ -19,15 +19,24 @@ from torch.nn.utils.parametrizations import spectral_norm
 from l1jax.models import Generator
 
 
-def dcgan(image_size: int, image_channels: int, latent_size: int = 100, channels: int = 64) -> tuple[nn.Module, ...]:
+def dcgan(
+    image_size: int, image_channels: int, latent_size: int = 100, channels: int = 64
+) -> tuple[nn.Module, ...]:
     """DCGAN's two networks, as `l1jax.models.dcgan` has them."""
     start, widths = image_size, []
     while start > 7:
         start, widths = start // 2, [*widths, channels * 2 ** len(widths)]
     up, down = [image_channels, *widths][::-1], [image_channels, *widths]
-    layers = [nn.Linear(latent_size, start**2 * up[0], bias=False), nn.Unflatten(1, (up[0], start, start))]
+    layers = [
+        nn.Linear(latent_size, start**2 * up[0], bias=False),
+        nn.Unflatten(1, (up[0], start, start)),
+    ]
     for inputs, outputs in pairwise(up):
-        layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)]
+        layers += [
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(),
+            nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False),
+        ]
     generator = nn.Sequential(*layers, nn.Tanh())
     layers = []
     for i, (inputs, outputs) in enumerate(pairwise(down)):
@@ -43,7 +52,11 @@ def copied_dcgan(generator: Generator, params: PyTree, statistics: PyTree) -> nn
     for i, name in enumerate(names):
         kernel = np.asarray(params[name]["kernel"])
         # A dense layer's columns are the pixels of an image; a transposed kernel is placed the other way round.
-        weight = kernel[::-1, ::-1].transpose(2, 3, 0, 1) if i else kernel.reshape(len(kernel), start, start, -1)
+        weight = (
+            kernel[::-1, ::-1].transpose(2, 3, 0, 1)
+            if i
+            else kernel.reshape(len(kernel), start, start, -1)
+        )
         weight = weight if i else weight.transpose(0, 3, 1, 2)
         bias = params[name].get("bias")
         layer = nn.ConvTranspose2d(*weight.shape[:3], *((2, 1) if i else ()), bias=bias is not None)
@@ -54,7 +67,11 @@ def copied_dcgan(generator: Generator, params: PyTree, statistics: PyTree) -> nn
             parts.append((layer.bias, each[0]))
         layers.append(layer)
         if f"norm_{i}" in params:
-            norm, own, moments = nn.BatchNorm2d(weight.shape[1]), params[f"norm_{i}"], statistics[f"norm_{i}"]
+            norm, own, moments = (
+                nn.BatchNorm2d(weight.shape[1]),
+                params[f"norm_{i}"],
+                statistics[f"norm_{i}"],
+            )
             parts += [(norm.weight, own["scale"]), (norm.bias, own["bias"])]
             parts += [(norm.running_mean, moments["mean"]), (norm.running_var, moments["var"])]
             layers.append(norm)
@@ -71,11 +88,15 @@ def mlp_gan(image_size: int, image_channels: int, latent_size: int = 100) -> tup
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2)]
     pixels = image_channels * image_size**2
-    generator = nn.Sequential(*layers, nn.Linear(1024, pixels), nn.Sigmoid(), nn.Unflatten(1, shape))
+    generator = nn.Sequential(
+        *layers, nn.Linear(1024, pixels), nn.Sigmoid(), nn.Unflatten(1, shape)
+    )
     layers, widths = [], [image_channels, 64, 128, 256, 512]
     for inputs, outputs in pairwise(widths):
         layers += [nn.Conv2d(inputs, outputs, 5, 2, 2), nn.LeakyReLU(0.2)]
-    return generator, nn.Sequential(*layers, nn.Flatten(), nn.Linear((image_size // 16) ** 2 * 512, 1))
+    return generator, nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear((image_size // 16) ** 2 * 512, 1)
+    )
 
 
 class Block(nn.Module):
@@ -84,14 +105,26 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, kind: str):
         super().__init__()
         up, first = kind == "up", kind == "first"
-        norm, wrap = (nn.BatchNorm2d, lambda layer: layer) if up else (lambda width: None, spectral_norm)
+        norm, wrap = (
+            (nn.BatchNorm2d, lambda layer: layer) if up else (lambda width: None, spectral_norm)
+        )
         half = [nn.AvgPool2d(2)] if kind in ("first", "down") else []
         double = [nn.Upsample(scale_factor=2)] if up else []
         before = [] if first else [norm(inputs), nn.ReLU()]
-        layers = [*before, *double, wrap(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=not up)), norm(outputs), nn.ReLU()]
+        layers = [
+            *before,
+            *double,
+            wrap(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=not up)),
+            norm(outputs),
+            nn.ReLU(),
+        ]
         layers += [wrap(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=not up)), *half]
         self.residual = nn.Sequential(*filter(None, layers))
-        around = [*half, wrap(nn.Conv2d(inputs, outputs, 1, bias=not up)), *double]  # at the smaller size
+        around = [
+            *half,
+            wrap(nn.Conv2d(inputs, outputs, 1, bias=not up)),
+            *double,
+        ]  # at the smaller size
         self.shortcut = nn.Identity() if kind == "same" else nn.Sequential(*around)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +140,9 @@ class Sum(nn.Module):
         return x.sum((2, 3))
 
 
-def sn_resnet(image_size: int, image_channels: int, latent_size: int = 100) -> tuple[nn.Module, ...]:
+def sn_resnet(
+    image_size: int, image_channels: int, latent_size: int = 100
+) -> tuple[nn.Module, ...]:
     """The networks of `l1jax.models.sn_resnet` for 32 pixels."""
     start, wide, narrow = image_size // 8, 256, 128
     ends = [nn.BatchNorm2d(wide), nn.ReLU(), nn.Conv2d(wide, image_channels, 3, 1, 1), nn.Tanh()]
@@ -195,17 +230,26 @@ class Trainer:
         ema_decay: float = 0.999,
     ):
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.generator, self.discriminator = (n.to(device).to(memory_format=layout) for n in networks)
+        self.generator, self.discriminator = (
+            n.to(device).to(memory_format=layout) for n in networks
+        )
         self.average = [p.detach().clone() for p in self.generator.parameters()]
         adam = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
         self.optimizers = [adam(n.parameters()) for n in (self.generator, self.discriminator)]
-        self.image_range, self.latent_size, self.device, self.layout = image_range, latent_size, device, layout
+        self.image_range, self.latent_size, self.device, self.layout = (
+            image_range,
+            latent_size,
+            device,
+            layout,
+        )
         self.ema_decay = ema_decay
         self.autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
         self.graphs = graphs
         mode = "reduce-overhead" if graphs else None  # which captures CUDA graphs
         wrap: Callable = partial(torch.compile, mode=mode) if compiled else (lambda f: f)
-        self.generate, self.d_loss, self.g_loss = map(wrap, (self._generate, self._d_loss, self._g_loss))
+        self.generate, self.d_loss, self.g_loss = map(
+            wrap, (self._generate, self._d_loss, self._g_loss)
+        )
 
     def _generate(self, latents: Tensor) -> Tensor:
         return self.generator(latents)
@@ -213,7 +257,10 @@ class Trainer:
     def _d_loss(self, images: Tensor, fake: Tensor) -> Tensor:
         low, high = self.image_range
         real = low + (high - low) * (images.float() / 255)
-        return F.softplus(-self.discriminator(real)).mean() + F.softplus(self.discriminator(fake)).mean()
+        return (
+            F.softplus(-self.discriminator(real)).mean()
+            + F.softplus(self.discriminator(fake)).mean()
+        )
 
     def _g_loss(self, fake: Tensor) -> Tensor:
         return F.softplus(-self.discriminator(fake)).mean()
@@ -237,5 +284,7 @@ class Trainer:
         g_adam.step()
         self.discriminator.requires_grad_(True)
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, list(self.generator.parameters()), 1 - self.ema_decay)
+            torch._foreach_lerp_(
+                self.average, list(self.generator.parameters()), 1 - self.ema_decay
+            )
         return d_loss.detach(), g_loss.detach()

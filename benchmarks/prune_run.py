@@ -42,9 +42,21 @@ def by_torch_pruning(model: Compact, share: float) -> Dead:
     import torch_pruning
 
     network = peers.copied_dcgan(*model[:3])
-    layers = {str(i): layer for i, layer in enumerate(network) if isinstance(layer, torch.nn.ConvTranspose2d)}
-    names = dict(zip(layers, ["project", *(f"deconv_{i}" for i in range(1, len(layers) - 1)), "image"], strict=True))
-    dead = {name: np.zeros(layers[i].out_channels, bool) for i, name in names.items() if name != "image"}
+    layers = {
+        str(i): layer
+        for i, layer in enumerate(network)
+        if isinstance(layer, torch.nn.ConvTranspose2d)
+    }
+    names = dict(
+        zip(
+            layers,
+            ["project", *(f"deconv_{i}" for i in range(1, len(layers) - 1)), "image"],
+            strict=True,
+        )
+    )
+    dead = {
+        name: np.zeros(layers[i].out_channels, bool) for i, name in names.items() if name != "image"
+    }
     pruner = torch_pruning.pruner.BasePruner(
         network,
         torch.zeros(1, model.generator.latent_size, 1, 1),
@@ -68,13 +80,20 @@ def silence(params: Any, dead: Dead) -> Any:
     names = [*sorted(dead, key=lambda name: (name != "project", name)), "image"]
     readers = dict(pairwise(names))
     changed = {
-        readers[name]: {**params[readers[name]], "kernel": np.where(own[:, None], 0, params[readers[name]]["kernel"])}
+        readers[name]: {
+            **params[readers[name]],
+            "kernel": np.where(own[:, None], 0, params[readers[name]]["kernel"]),
+        }
         for name, own in dead.items()
     }
-    return jax.tree.map(lambda leaf, new: jax.device_put(new.astype(leaf.dtype)), params, {**params, **changed})
+    return jax.tree.map(
+        lambda leaf, new: jax.device_put(new.astype(leaf.dtype)), params, {**params, **changed}
+    )
 
 
-def prune_run(dense: Path, step: int, like: Path, by: str, output: Path, bisections: int = BISECTIONS) -> None:
+def prune_run(
+    dense: Path, step: int, like: Path, by: str, output: Path, bisections: int = BISECTIONS
+) -> None:
     """Prune the dense run's checkpoint of this step to the FLOPs of the other run, as a run of its own."""
     run = open_trained(dense, step, print)
     sparse = as_trained(open_trained(like, None, print))
@@ -113,7 +132,9 @@ def smoke() -> None:
                 continue
             prune_run(dense, 2, sparse, by, folder / by, bisections=1)
             flags = few_flags(folder / "experiment.py", folder / by, steps=4)
-            assert train([*flags, "--generator.penalty.strength", "1e-9"]) == 0, "the run must go on"
+            assert train([*flags, "--generator.penalty.strength", "1e-9"]) == 0, (
+                "the run must go on"
+            )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -32,8 +32,12 @@ def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int, lengt
     def steps(state: GanState, key: Key[Array, ""]) -> GanState:
         def body(state: GanState, _: None) -> tuple[GanState, None]:
             own = jax.random.fold_in(key, state.step)
-            index = jax.random.randint(jax.random.fold_in(own, 0), (task.draws, batch_size), 0, len(images))
-            return task.step(state, Batch(images[index], index, jnp.zeros_like(index)), own)[0], None
+            index = jax.random.randint(
+                jax.random.fold_in(own, 0), (task.draws, batch_size), 0, len(images)
+            )
+            return task.step(state, Batch(images[index], index, jnp.zeros_like(index)), own)[
+                0
+            ], None
 
         return jax.lax.scan(body, state, length=length)[0]
 
@@ -47,7 +51,9 @@ def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int, lengt
 
 def start(task: Task, seeds: int) -> PyTree:
     """The states that training starts from, placed as it leaves them."""
-    return jax.device_put(jax.jit(jax.vmap(task.init))(keys(seeds, "parameters")), NamedSharding(_mesh(), P()))
+    return jax.device_put(
+        jax.jit(jax.vmap(task.init))(keys(seeds, "parameters")), NamedSharding(_mesh(), P())
+    )
 
 
 def _mesh() -> Mesh:

@@ -49,7 +49,9 @@ def compare(
     first = time.perf_counter() - begin
     found: dict[str, Any] = {}
     seconds = alternate(
-        {"l1jax": own, "scikit-learn": lambda: found.__setitem__("scikit-learn", peer())}, turns, warmup=0
+        {"l1jax": own, "scikit-learn": lambda: found.__setitem__("scikit-learn", peer())},
+        turns,
+        warmup=0,
     )
     table, strength = scores(found["scikit-learn"])
     return {
@@ -94,14 +96,20 @@ def logistic(x: np.ndarray, y: np.ndarray, turns: int) -> dict[str, Any]:
     return compare(
         lambda: selection.cross_validate(x, y, strengths, fold, family="logistic"),
         lambda: model.fit(x, y),
-        lambda fitted: (-fitted.scores_[:, 0].T[::-1], 1 / (fitted.C_ * len(x) * (FOLDS - 1) / FOLDS)),
+        lambda fitted: (
+            -fitted.scores_[:, 0].T[::-1],
+            1 / (fitted.C_ * len(x) * (FOLDS - 1) / FOLDS),
+        ),
         turns,
     )
 
 
 def supports(draws: int = 100) -> dict[str, int]:
     """In how many draws each criterion finds the three of six variables that matter, in 300 examples."""
-    rng, found = np.random.default_rng(0), dict.fromkeys(("bic", "bic, debiased", "ebic, debiased", "aic, debiased"), 0)
+    rng, found = (
+        np.random.default_rng(0),
+        dict.fromkeys(("bic", "bic, debiased", "ebic, debiased", "aic, debiased"), 0),
+    )
     for _ in range(draws):
         x, beta = rng.normal(size=(300, 6)), np.zeros(6)
         beta[rng.permutation(6)[:3]] = 2 * rng.choice([-1, 1], 3)
@@ -117,12 +125,18 @@ def supports(draws: int = 100) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true", help="small problems, once each; keeps nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="small problems, once each; keeps nothing"
+    )
     options = parser.parse_args()
     turns = options.turns
     warnings.simplefilter("error")
     if options.smoke:
-        print(lasso(*wide(20, 30), 1, eps=1e-1), logistic(*threes_and_eights(50), 1), supports(draws=1))
+        print(
+            lasso(*wide(20, 30), 1, eps=1e-1),
+            logistic(*threes_and_eights(50), 1),
+            supports(draws=1),
+        )
         return
     result = {
         "diabetes, 442 × 10": lasso(*load_diabetes(return_X_y=True), turns),

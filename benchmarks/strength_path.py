@@ -42,7 +42,12 @@ def cost(commands: list[list[str]]) -> Cost:
             subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
             after = os.times()
             wall += time.perf_counter() - began
-            processor += after.children_user - before.children_user + after.children_system - before.children_system
+            processor += (
+                after.children_user
+                - before.children_user
+                + after.children_system
+                - before.children_system
+            )
     return Cost(wall, processor)
 
 
@@ -50,7 +55,11 @@ def commands(config: str, strengths: int, steps: int, folder: Path) -> dict[str,
     """The path as one command, and as many."""
     low, high = RANGES[config]
     common = ["--config", config, "--holdout", "0.2", "--steps", str(steps)]
-    common += [part for name in ("log", "sample", "checkpoint") for part in (f"--{name}-every", str(min(steps, 400)))]
+    common += [
+        part
+        for name in ("log", "sample", "checkpoint")
+        for part in (f"--{name}-every", str(min(steps, 400)))
+    ]
     module = [sys.executable, "-m"]
     one = ["--strengths", f"{low}:{high}:{strengths}", "--folds", "1", "--no-dense", "--no-refit"]
     grid = np.geomspace(low, high, strengths)
@@ -79,22 +88,36 @@ def compare(config: str, strengths: int, steps: int, rounds: int) -> dict[str, A
             turns = commands(config, strengths, steps, Path(folder))
             for name in sorted(turns, reverse=bool(i % 2)):
                 costs[name].append(cost(turns[name]))
-    found: dict[str, Any] = {"config": config, "strengths": strengths, "steps": steps, "rounds": rounds}
+    found: dict[str, Any] = {
+        "config": config,
+        "strengths": strengths,
+        "steps": steps,
+        "rounds": rounds,
+    }
     for field in Cost._fields:
-        path, runs = (np.array([getattr(own, field) for own in costs[name]]) for name in ("path", "runs"))
-        found[f"{field}_seconds"] = {"path": measure.quartiles(path), "runs": measure.quartiles(runs)}
+        path, runs = (
+            np.array([getattr(own, field) for own in costs[name]]) for name in ("path", "runs")
+        )
+        found[f"{field}_seconds"] = {
+            "path": measure.quartiles(path),
+            "runs": measure.quartiles(runs),
+        }
         found[f"{field}_ratio"] = measure.ratio(path, runs)
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", default="")
     parser.add_argument("--steps", type=int, nargs="+", default=[400])
     parser.add_argument("--strengths", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--configs", nargs="+", default=list(RANGES))
-    parser.add_argument("--smoke", action="store_true", help="two strengths, a few steps; keeps nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="two strengths, a few steps; keeps nothing"
+    )
     options = parser.parse_args()
     if options.smoke:
         options.configs, options.steps = ["digits"], [4]

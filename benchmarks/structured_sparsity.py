@@ -70,11 +70,18 @@ PROBLEMS = {
     "logistic": Problem(Logistic(), (3e-4, 1e-3, 3e-3, 1e-2), 1e-3, epochs=100, together=True),
     "cnn": Problem(Cnn(), (3e-5, 1e-4, 3e-4, 1e-3), 3e-4, epochs=15, together=False),
 }
-LEARNING_RATES = {"proximal SGD": 1e-2, "proximal Adam": 1e-3, "RMDA": 1e-1, "RAMDA": 1e-2}  # the authors'
+LEARNING_RATES = {
+    "proximal SGD": 1e-2,
+    "proximal Adam": 1e-3,
+    "RMDA": 1e-1,
+    "RAMDA": 1e-2,
+}  # the authors'
 MULTIPLES = (1.0, 3.0, 10.0, 30.0)  # of these, to choose from
 
 
-def optimiser(method: str, rate: Any, penalty: l1jax.Penalty, restarts: list[int]) -> optax.GradientTransformation:
+def optimiser(
+    method: str, rate: Any, penalty: l1jax.Penalty, restarts: list[int]
+) -> optax.GradientTransformation:
     def fall(value: Any) -> optax.Schedule:
         return optax.piecewise_constant_schedule(value, dict.fromkeys(restarts, 0.1))
 
@@ -109,7 +116,10 @@ def normalized(images: Images) -> Float[Array, "n 28 28"]:
 
 def group_lasso(strength: Any) -> l1jax.Penalty:
     rows, channels = l1jax.input_channels(), l1jax.output_channels()
-    patterns = {"Dense_./kernel": l1jax.group_l1(strength, rows), "Conv_./kernel": l1jax.group_l1(strength, channels)}
+    patterns = {
+        "Dense_./kernel": l1jax.group_l1(strength, rows),
+        "Conv_./kernel": l1jax.group_l1(strength, channels),
+    }
     return l1jax.by_path(patterns, allow_unmatched=True)  # each network has some of them
 
 
@@ -119,20 +129,26 @@ def zero_groups(params: PyTree, penalty: l1jax.Penalty) -> Bool[Array, " groups"
 
 def loss(model: nn.Module, params: PyTree, split: Split) -> Float[Array, ""]:
     """Nats per image."""
-    return optax.softmax_cross_entropy_with_integer_labels(model.apply(params, split[0]), split[1]).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(
+        model.apply(params, split[0]), split[1]
+    ).mean()
 
 
 def evaluate(model: nn.Module, params: PyTree, split: Split) -> tuple[Array, Array]:
     """Loss in nats per image, and accuracy, a thousand images at a time."""
 
     def chunk(rows: Split) -> tuple[Array, Array]:
-        return loss(model, params, rows), (model.apply(params, rows[0]).argmax(-1) == rows[1]).mean()
+        return loss(model, params, rows), (
+            model.apply(params, rows[0]).argmax(-1) == rows[1]
+        ).mean()
 
     means = jax.lax.map(chunk, jax.tree.map(lambda a: a.reshape(-1, 1000, *a.shape[1:]), split))
     return jax.tree.map(jnp.mean, means)
 
 
-def fit(problem: Problem, method: str, epochs: int, train: Split, test: Split, seed: Any, run: Any) -> Fit:
+def fit(
+    problem: Problem, method: str, epochs: int, train: Split, test: Split, seed: Any, run: Any
+) -> Fit:
     """Train from the seed's initial parameters over the seed's batches, all inside one scan.
 
     `run` is the strength and the multiple of the learning rate.
@@ -156,7 +172,9 @@ def fit(problem: Problem, method: str, epochs: int, train: Split, test: Split, s
         params, opt_state, zeros = carry
         order = jax.random.permutation(jax.random.fold_in(order_key, number), size)
         carry = (params, opt_state, jnp.zeros_like(zeros), jnp.ones_like(zeros))
-        (params, opt_state, ever, always), _ = jax.lax.scan(step, carry, order[: steps * BATCH].reshape(steps, BATCH))
+        (params, opt_state, ever, always), _ = jax.lax.scan(
+            step, carry, order[: steps * BATCH].reshape(steps, BATCH)
+        )
         zeros = zero_groups(l1jax.solution(opt_state, params), penalty)
         return (params, opt_state, zeros), (zeros, jnp.mean(ever & ~always))
 
@@ -166,11 +184,15 @@ def fit(problem: Problem, method: str, epochs: int, train: Split, test: Split, s
     train_loss, _ = evaluate(model, solution, train)
     test_loss, accuracy = evaluate(model, solution, test)
     zero_entries = l1jax.sparsity(solution, "kernel").total
-    return Fit(train_loss, penalty.value(solution), test_loss, accuracy, zero_entries, zeros, restless[-1])
+    return Fit(
+        train_loss, penalty.value(solution), test_loss, accuracy, zero_entries, zeros, restless[-1]
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def fit_path(problem: Problem, method: str, epochs: int, train: Split, test: Split, seed: Any, runs: Any) -> Fit:
+def fit_path(
+    problem: Problem, method: str, epochs: int, train: Split, test: Split, seed: Any, runs: Any
+) -> Fit:
     """`fit` for several strengths and learning rates over the same batches, spread over the devices."""
 
     def share(train: Split, test: Split, seed: Any, runs: Any) -> Fit:
@@ -180,14 +202,18 @@ def fit_path(problem: Problem, method: str, epochs: int, train: Split, test: Spl
     devices = jax.devices()[: math.gcd(len(runs[0]), jax.device_count())]
     each, same = jax.P("runs"), jax.P()
     mesh = jax.sharding.Mesh(devices, ("runs",))
-    mapped = jax.shard_map(share, mesh=mesh, in_specs=(same, same, same, each), out_specs=each, check_vma=False)
+    mapped = jax.shard_map(
+        share, mesh=mesh, in_specs=(same, same, same, each), out_specs=each, check_vma=False
+    )
     return mapped(train, test, seed, runs)
 
 
 def tune(problem: Problem, method: str, epochs: int, train: Split) -> tuple[float, list[float]]:
     """The multiple of the learning rate with the lowest loss + penalty on held-out images, and those of all."""
     held_out = min(HELD_OUT, len(train[0]) // 2)
-    kept, held = [tuple(a[part] for a in train) for part in (slice(held_out, None), slice(held_out))]
+    kept, held = [
+        tuple(a[part] for a in train) for part in (slice(held_out, None), slice(held_out))
+    ]
     runs = jnp.full(len(MULTIPLES), problem.tuned_at), jnp.array(MULTIPLES)
     fits = fit_path(problem, method, epochs, kept, held, 0, runs)
     objectives = np.nan_to_num(np.asarray(fits.test_loss + fits.penalty, float), nan=np.inf)
@@ -209,7 +235,9 @@ def optimum(steps: int, train: Split, test: Split, strengths: Float[Array, " pat
     pixels = normalized(train[0]).reshape(len(train[0]), -1)
     centre = pixels.mean(0)
     pixels -= centre
-    curvature = jnp.linalg.eigvalsh(pixels.T @ pixels / len(pixels))[-1] / 2  # softmax's own is at most ½
+    curvature = (
+        jnp.linalg.eigvalsh(pixels.T @ pixels / len(pixels))[-1] / 2
+    )  # softmax's own is at most ½
 
     def loss_fn(params: PyTree) -> Array:
         logits = pixels @ params["Dense_0/kernel"] + params["bias"]
@@ -228,10 +256,14 @@ def optimum(steps: int, train: Split, test: Split, strengths: Float[Array, " pat
         (params, opt_state), _ = jax.lax.scan(step, (params, tx.init(params)), length=steps)
         params = l1jax.solution(opt_state, params)
         value, grads = jax.value_and_grad(loss_fn)(params)
-        logits = (normalized(test[0]).reshape(len(test[0]), -1) - centre) @ params["Dense_0/kernel"] + params["bias"]
+        logits = (normalized(test[0]).reshape(len(test[0]), -1) - centre) @ params[
+            "Dense_0/kernel"
+        ] + params["bias"]
         accuracy = jnp.mean(logits.argmax(-1) == test[1])
         distance = penalty.distance(params, grads)
-        return Optimum(value + penalty.value(params), accuracy, zero_groups(params, penalty), distance)
+        return Optimum(
+            value + penalty.value(params), accuracy, zero_groups(params, penalty), distance
+        )
 
     return jax.vmap(solve)(strengths)
 
@@ -246,7 +278,9 @@ def summary(fits: Fit, epochs: int, exact: Any) -> dict[str, Any]:
         "zero_groups": zeros[:, -1].mean(-1),
         "zero_entries": fits.zero_entries,
         "restless": fits.restless,
-        "flips": (zeros[:, -stage:] ^ zeros[:, -stage - 1 : -1]).mean((1, 2)),  # from epoch to epoch of the last stage
+        "flips": (zeros[:, -stage:] ^ zeros[:, -stage - 1 : -1]).mean(
+            (1, 2)
+        ),  # from epoch to epoch of the last stage
     }
     if exact is not None:
         record["missed_zeros"] = (exact & ~zeros[:, -1]).mean(-1)
@@ -266,13 +300,20 @@ def compare(
     """Tune, train and summarise these methods on one problem, whose data are training and test images."""
     train, test = data
     strengths = jnp.array(problem.strengths)
-    result: dict[str, Any] = {"epochs": epochs, "strengths": problem.strengths, "tuned_at": problem.tuned_at}
+    result: dict[str, Any] = {
+        "epochs": epochs,
+        "strengths": problem.strengths,
+        "tuned_at": problem.tuned_at,
+    }
     exact: Any = [None] * len(strengths)
     if name == "logistic":
         solved = jax.tree.map(np.asarray, optimum(optimum_steps, train, test, strengths))
         exact = solved.zeros
         shares = solved._replace(zeros=exact.mean(1))._asdict()
-        result["optimum"] = {"zero_groups": shares.pop("zeros").tolist(), **jax.tree.map(np.ndarray.tolist, shares)}
+        result["optimum"] = {
+            "zero_groups": shares.pop("zeros").tolist(),
+            **jax.tree.map(np.ndarray.tolist, shares),
+        }
         print(f"{name}: optimum {result['optimum']}", flush=True)
     result["methods"] = {}
     for method in methods:
@@ -280,9 +321,14 @@ def compare(
         begin = time.perf_counter()
         multiple, tried = tune(problem, method, epochs, train)
         runs = strengths, jnp.full_like(strengths, multiple)
-        fits = [fit_path(problem, method, epochs, train, test, 1 + seed, runs) for seed in range(seeds)]
+        fits = [
+            fit_path(problem, method, epochs, train, test, 1 + seed, runs) for seed in range(seeds)
+        ]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves, 1), *fits)  # strengths, seeds, …
-        path = [summary(jax.tree.map(itemgetter(i), stacked), epochs, exact[i]) for i in range(len(strengths))]
+        path = [
+            summary(jax.tree.map(itemgetter(i), stacked), epochs, exact[i])
+            for i in range(len(strengths))
+        ]
         result["methods"][method] = {
             "learning_rate": rate * multiple,
             "held_out_objectives": dict(zip(MULTIPLES, tried, strict=True)),
@@ -310,7 +356,9 @@ def smoke() -> None:
     for name, problem in PROBLEMS.items():
         small = problem._replace(strengths=problem.strengths[:2])
         methods = LEARNING_RATES if name == "logistic" else ["RAMDA"]
-        results[name] = compare(name, small, data, STAGES, seeds=1, optimum_steps=2, methods=methods)
+        results[name] = compare(
+            name, small, data, STAGES, seeds=1, optimum_steps=2, methods=methods
+        )
     print(table(results))
     with tempfile.TemporaryDirectory() as folder:
         plot(results, Path(folder, "plot.png"))
@@ -318,20 +366,31 @@ def smoke() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data/mnist"), help="folder with the four IDX files")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/mnist"), help="folder with the four IDX files"
+    )
     parser.add_argument("--problem", choices=PROBLEMS, action="append", help="default: both")
     parser.add_argument("--epochs", type=int, help=f"at least {STAGES}; default: the problem's own")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULTS / f"structured_sparsity-{jax.default_backend()}.json")
-    parser.add_argument("--plot", type=Path, help="where to draw accuracy against zero groups, such as plot.png")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / f"structured_sparsity-{jax.default_backend()}.json"
+    )
+    parser.add_argument(
+        "--plot", type=Path, help="where to draw accuracy against zero groups, such as plot.png"
+    )
     parser.add_argument("--smoke", action="store_true", help="images of noise; keeps nothing")
     options = parser.parse_args(arguments)
     if options.smoke:
         smoke()
         return
     if options.epochs is not None and options.epochs < STAGES:
-        parser.error(f"`--epochs` (={options.epochs}) must be at least {STAGES}, one for each stage.")
-    train, test = (tuple(map(jnp.asarray, read_labelled(str(options.data), split))) for split in ("train", "test"))
+        parser.error(
+            f"`--epochs` (={options.epochs}) must be at least {STAGES}, one for each stage."
+        )
+    train, test = (
+        tuple(map(jnp.asarray, read_labelled(str(options.data), split)))
+        for split in ("train", "test")
+    )
     results = {
         name: compare(
             name,
@@ -345,7 +404,13 @@ def main(arguments: list[str] | None = None) -> None:
         for name in options.problem or PROBLEMS
     }
     command = "python benchmarks/structured_sparsity.py " + " ".join(arguments or sys.argv[1:])
-    setting = {"batch": BATCH, "stages": STAGES, "train": len(train[0]), "test": len(test[0]), "seeds": options.seeds}
+    setting = {
+        "batch": BATCH,
+        "stages": STAGES,
+        "train": len(train[0]),
+        "test": len(test[0]),
+        "seeds": options.seeds,
+    }
     write_result(options.output, command, {**setting, "problems": results})
     print(table(results))
     if options.plot:

@@ -12,7 +12,10 @@ Result = dict[str, Any]
 
 def mean_sd(values: Any) -> dict[str, float]:
     values = np.asarray(values, float)
-    return {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+    return {
+        "mean": float(values.mean()),
+        "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+    }
 
 
 def zero_groups_at(accuracy: float, accuracies: Any, shares: Any) -> float | None:
@@ -32,7 +35,10 @@ def at_equal_accuracy(methods: dict[str, Any]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"accuracy": best - points / 100}
         for name, method in methods.items():
             columns = np.array([method["accuracies"], method["zero_groups"]])  # 2, strengths, seeds
-            shares = [zero_groups_at(row["accuracy"], *columns[:, :, seed]) for seed in range(columns.shape[2])]
+            shares = [
+                zero_groups_at(row["accuracy"], *columns[:, :, seed])
+                for seed in range(columns.shape[2])
+            ]
             row[name] = None if None in shares else mean_sd(shares)
         rows.append(row)
     return rows
@@ -41,22 +47,39 @@ def at_equal_accuracy(methods: dict[str, Any]) -> list[dict[str, Any]]:
 def table(problems: dict[str, Result]) -> str:
     """Markdown: every method at every strength, then zero groups at equal accuracy."""
     return "\n\n".join(
-        part for name, result in problems.items() for part in (f"### {name}", _path(result), _at_equal_accuracy(result))
+        part
+        for name, result in problems.items()
+        for part in (f"### {name}", _path(result), _at_equal_accuracy(result))
     )
 
 
 def _path(result: Result) -> str:
     exact = "optimum" in result
-    titles = ["strength", "method", "test accuracy", "loss + penalty", "zero groups", "zero entries", "restless groups"]
+    titles = [
+        "strength",
+        "method",
+        "test accuracy",
+        "loss + penalty",
+        "zero groups",
+        "zero entries",
+        "restless groups",
+    ]
     rows = [titles + ["zeros missed / false"] * exact]
     for i, strength in enumerate(result["strengths"]):
         for name, method in result["methods"].items():
             point = method["path"][i]
-            percents = [_percent(point[key], 1) for key in ("zero_groups", "zero_entries", "restless")]
+            percents = [
+                _percent(point[key], 1) for key in ("zero_groups", "zero_entries", "restless")
+            ]
             objective = f"{point['objective']['mean']:.5f} ± {point['objective']['sd']:.5f}"
             row = [f"{strength:g}", name, _percent(point["accuracy"], 2), objective, *percents]
             if exact:
-                row.append(" / ".join(f"{100 * point[key]['mean']:.1f} %" for key in ("missed_zeros", "false_zeros")))
+                row.append(
+                    " / ".join(
+                        f"{100 * point[key]['mean']:.1f} %"
+                        for key in ("missed_zeros", "false_zeros")
+                    )
+                )
             rows.append(row)
         if exact:
             optimum = {key: values[i] for key, values in result["optimum"].items()}
@@ -94,14 +117,28 @@ def plot(problems: dict[str, Result], path: Path) -> None:
     """Draw test accuracy against the share of zero groups, one line per method, one panel per problem."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(problems), figsize=(5.5 * len(problems), 4.2), squeeze=False)
-    titles = {"logistic": "Logistic regression, one group per pixel", "cnn": "CNN, one group per channel or input row"}
+    figure, panels = plt.subplots(
+        1, len(problems), figsize=(5.5 * len(problems), 4.2), squeeze=False
+    )
+    titles = {
+        "logistic": "Logistic regression, one group per pixel",
+        "cnn": "CNN, one group per channel or input row",
+    }
     for panel, (name, result) in zip(panels[0], problems.items(), strict=True):
-        for (method, values), style in zip(result["methods"].items(), ("o--", "s:", "^--", "D:"), strict=False):
+        for (method, values), style in zip(
+            result["methods"].items(), ("o--", "s:", "^--", "D:"), strict=False
+        ):
             points = values["path"]
-            x, y = ([100 * point[key]["mean"] for point in points] for key in ("zero_groups", "accuracy"))
-            xerr, yerr = ([100 * point[key]["sd"] for point in points] for key in ("zero_groups", "accuracy"))
-            panel.errorbar(x, y, yerr, xerr, fmt=style, markerfacecolor="none", label=method, capsize=2)
+            x, y = (
+                [100 * point[key]["mean"] for point in points]
+                for key in ("zero_groups", "accuracy")
+            )
+            xerr, yerr = (
+                [100 * point[key]["sd"] for point in points] for key in ("zero_groups", "accuracy")
+            )
+            panel.errorbar(
+                x, y, yerr, xerr, fmt=style, markerfacecolor="none", label=method, capsize=2
+            )
         if "optimum" in result:
             x, y = (100 * np.array(result["optimum"][key]) for key in ("zero_groups", "accuracy"))
             panel.plot(x, y, "kx", label="exact optimum", zorder=3)

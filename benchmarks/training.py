@@ -84,12 +84,16 @@ def images(case: Case) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (IMAGES, *case.image_shape), np.uint8)
 
 
-def make_experiment(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool = False) -> config.Config:
+def make_experiment(
+    case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool = False
+) -> config.Config:
     """What l1jax trains: the case's network in this precision, with or without the L1 penalty."""
     model = replace(case.model, **({"dtype": dtype} if dtype != "float32" else {}))
     model = replace(model, checkpointing=True) if checkpointing else model
     adam = config.Optimizer(learning_rate=2e-4, b1=0.5, b2=0.999)
-    penalised = replace(adam, penalty=config.L1(STRENGTH if proximal else 0.0))  # of strength 0 it is Adam alone
+    penalised = replace(
+        adam, penalty=config.L1(STRENGTH if proximal else 0.0)
+    )  # of strength 0 it is Adam alone
     other = (
         {"objective": config.Variational(), "encoder": adam, "discriminator": None}
         if isinstance(model, config.Vae)
@@ -98,7 +102,9 @@ def make_experiment(case: Case, batch: int, dtype: str, proximal: bool, checkpoi
     return config.Config(model=model, generator=penalised, batch_size=batch, **other)
 
 
-def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool = False) -> Callable[[], None]:
+def ours(
+    case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool = False
+) -> Callable[[], None]:
     """Some steps of l1jax's training."""
     task = make_task(make_experiment(case, batch, dtype, proximal, checkpointing), case.image_shape)
     feed = resident_feed(images(case), 0, task.draws, batch)
@@ -107,7 +113,9 @@ def ours(case: Case, batch: int, dtype: str, proximal: bool, checkpointing: bool
     current = {"state": runner.replicate(jit_once(task.init)(key))}
 
     def run() -> None:
-        current["state"], metrics = runner.run(current["state"], resident, feed.chunk(0, case.steps), key)
+        current["state"], metrics = runner.run(
+            current["state"], resident, feed.chunk(0, case.steps), key
+        )
         assert float(jax.device_get(metrics["skipped"])) == 0
 
     return run
@@ -153,11 +161,16 @@ def has_torch() -> bool:
 
 def variants(case: Case, batch: int, dtype: str) -> dict[str, Callable[[], Callable[[], None]]]:
     """What is measured, by name."""
-    found = {"l1jax": lambda: ours(case, batch, dtype, False), "l1jax proximal": lambda: ours(case, batch, dtype, True)}
+    found = {
+        "l1jax": lambda: ours(case, batch, dtype, False),
+        "l1jax proximal": lambda: ours(case, batch, dtype, True),
+    }
     for compiled in (False, True) if has_torch() else ():
         for last in (False, True):
             name = f"torch {'compiled' if compiled else 'eager'}{' channels-last' if last else ''}"
-            found[name] = lambda compiled=compiled, last=last: theirs(case, batch, dtype, compiled, last)
+            found[name] = lambda compiled=compiled, last=last: theirs(
+                case, batch, dtype, compiled, last
+            )
     if hasattr(case.model, "checkpointing"):
         found["l1jax checkpointing"] = lambda: ours(case, batch, dtype, False, checkpointing=True)
     return found
@@ -195,9 +208,22 @@ def _peak_mib(name: str) -> float | None:
     return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
 
 
-def in_fresh_process(name: str, variant: str, batch: int, dtype: str, smoke: bool = False) -> dict[str, float]:
+def in_fresh_process(
+    name: str, variant: str, batch: int, dtype: str, smoke: bool = False
+) -> dict[str, float]:
     """Start-up with an empty and with a filled cache of compiled programs, and the peak of memory."""
-    command = [sys.executable, __file__, "--cases", name, "--batch", str(batch), "--dtype", dtype, "--start", variant]
+    command = [
+        sys.executable,
+        __file__,
+        "--cases",
+        name,
+        "--batch",
+        str(batch),
+        "--dtype",
+        dtype,
+        "--start",
+        variant,
+    ]
     command += ["--smoke"] if smoke else []
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {
@@ -206,7 +232,11 @@ def in_fresh_process(name: str, variant: str, batch: int, dtype: str, smoke: boo
             "TORCHINDUCTOR_CACHE_DIR": f"{cache}/torch",
         }
         runs = [
-            json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            json.loads(
+                subprocess.run(
+                    command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+                ).stdout
+            )
             for _ in range(2)
         ]
     cached = {f"{name}_cached": value for name, value in runs[1].items() if name != "peak_mib"}
@@ -216,8 +246,14 @@ def in_fresh_process(name: str, variant: str, batch: int, dtype: str, smoke: boo
 def measured(case: Case, batch: int, dtype: str, pairs: int, chosen: list[str] | None) -> dict:
     """One case: speed of all variants in turn."""
     available = variants(case, batch, dtype)
-    seconds = measure.alternate({name: available[name]() for name in chosen or available}, pairs, warmup=1)
-    best = min((v for v in seconds if v.startswith("torch")), key=lambda v: np.median(seconds[v]), default="l1jax")
+    seconds = measure.alternate(
+        {name: available[name]() for name in chosen or available}, pairs, warmup=1
+    )
+    best = min(
+        (v for v in seconds if v.startswith("torch")),
+        key=lambda v: np.median(seconds[v]),
+        default="l1jax",
+    )
     result = {"batch": batch, "dtype": dtype, "steps_per_turn": case.steps, "best_peer": best}
     for variant, samples in seconds.items():
         result[variant] = {
@@ -236,26 +272,40 @@ def show(name: str, result: dict) -> None:
         if isinstance(row, dict) and "images_per_second" in row:
             speed, ratio = row["images_per_second"], row["speed_against_best_peer"]
             spread = f"{ratio['low']:.2f}–{ratio['high']:.2f}"
-            print(f"  {variant:32s} {speed['median']:9.1f} images/s  {ratio['median']:5.2f} × ({spread})")
+            print(
+                f"  {variant:32s} {speed['median']:9.1f} images/s  {ratio['median']:5.2f} × ({spread})"
+            )
             if "peak_mib" in row:
                 seconds = f"{row['first_call_seconds']:.1f} s, cached {row['first_call_seconds_cached']:.1f} s"
                 seconds += f"; compiling {row['compile_seconds']:.1f} s, cached {row['compile_seconds_cached']:.1f} s"
                 print(f"  {'':32s} peak {row['peak_mib']:.0f} MiB, first call {seconds}")
     if "proximal_over_plain" in result:
-        print(f"  proximal step over plain: {result['proximal_over_plain']['median']:.3f}", flush=True)
+        print(
+            f"  proximal step over plain: {result['proximal_over_plain']['median']:.3f}", flush=True
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", nargs="+", choices=[*CASES, *SMOKE], help="all by default")
     parser.add_argument("--batch", type=int, help="instead of each case's own")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--variants", nargs="+", help="some only, such as l1jax 'torch compiled channels-last'")
+    parser.add_argument(
+        "--variants", nargs="+", help="some only, such as l1jax 'torch compiled channels-last'"
+    )
     parser.add_argument("--steps", type=int, help="per turn")
     parser.add_argument("--pairs", type=int, default=8, help="turns of each")
-    parser.add_argument("--output", type=Path, help="folder for the results, a JSON file for each case")
-    parser.add_argument("--startup", action="store_true", help="memory and start-up too, in fresh processes")
-    parser.add_argument("--smoke", action="store_true", help="everything on tiny networks; keeps nothing")
+    parser.add_argument(
+        "--output", type=Path, help="folder for the results, a JSON file for each case"
+    )
+    parser.add_argument(
+        "--startup", action="store_true", help="memory and start-up too, in fresh processes"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="everything on tiny networks; keeps nothing"
+    )
     parser.add_argument("--start", help=argparse.SUPPRESS)  # a variant, in a fresh process
     options = parser.parse_args()
     cases = SMOKE if options.smoke else CASES
@@ -275,11 +325,19 @@ def main() -> None:
         if options.startup or (options.smoke and name == names[0]):
             for variant in {"l1jax": 0, "l1jax checkpointing": 0, result["best_peer"]: 0}:
                 if variant in result:
-                    result[variant] |= in_fresh_process(name, variant, batch, options.dtype, options.smoke)
+                    result[variant] |= in_fresh_process(
+                        name, variant, batch, options.dtype, options.smoke
+                    )
         show(name, result)
         if options.output and not options.smoke:
-            path = options.output / f"training-{jax.default_backend()}-{name}-{batch}-{options.dtype}.json"
-            print(f"written to {measure.write_result(path, command, {'case': name, **result})}", flush=True)
+            path = (
+                options.output
+                / f"training-{jax.default_backend()}-{name}-{batch}-{options.dtype}.json"
+            )
+            print(
+                f"written to {measure.write_result(path, command, {'case': name, **result})}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

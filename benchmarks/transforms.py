@@ -41,7 +41,9 @@ from l1jax.objectives.adversarial import non_saturating
 from l1jax.penalties import path_name
 from l1jax.training.gan_step import gan_step, init_gan
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads must not spin beside XLA's
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # before torch: its idle threads must not spin beside XLA's
 RATE, STRENGTH, DRAWS = 2e-4, 1e-4, 4
 KERNEL = r"(^|/)kernel$"
 ONE_STEP = "proximal_adam, group_l1, one step per group"
@@ -101,7 +103,10 @@ def per_group() -> dict[str, tuple[str, optax.GradientTransformation]]:
     rmsprop = l1jax.proximal_rmsprop(RATE, group, per_group=True)
     adagrad = l1jax.proximal_adagrad(RATE, group, per_group=True)
     return {
-        "preconditioned_proximal(amsgrad), group_l1, one step per group": ("optax.amsgrad", amsgrad),
+        "preconditioned_proximal(amsgrad), group_l1, one step per group": (
+            "optax.amsgrad",
+            amsgrad,
+        ),
         "proximal_rmsprop, group_l1, one step per group": ("optax.rmsprop", rmsprop),
         "proximal_adagrad, group_l1, one step per group": ("optax.adagrad", adagrad),
     }
@@ -136,7 +141,9 @@ def dense(shapes: list[tuple[int, int]]) -> Params:
     }
 
 
-def over_leaves(f: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, tree: Params) -> Params:
+def over_leaves(
+    f: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, tree: Params
+) -> Params:
     leaves, treedef = jax.tree.flatten(tree)
     return treedef.unflatten(map(f, jax.random.split(key, len(leaves)), leaves))
 
@@ -165,7 +172,10 @@ def compiled_row(
 
 
 def optax_row(
-    tx: optax.GradientTransformation, params: Params, grads: list[Params], options: dict[str, Any] | None = None
+    tx: optax.GradientTransformation,
+    params: Params,
+    grads: list[Params],
+    options: dict[str, Any] | None = None,
 ) -> Row:
     def step(params: Params, state: Any, grads: Params) -> tuple[Params, Any]:
         updates, state = tx.update(grads, state, params)
@@ -203,7 +213,9 @@ def torch_row(threshold: float | None, params: Params, grads: list[Params]) -> R
     return Row(min(variants.items(), key=lambda item: np.median(seconds[item[0]]))[1], None, None)
 
 
-def torch_step(threshold: float | None, variant: str, params: Params, grads: list[Params]) -> Callable[[], None]:
+def torch_step(
+    threshold: float | None, variant: str, params: Params, grads: list[Params]
+) -> Callable[[], None]:
     import torch
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
@@ -347,12 +359,21 @@ def cells(row: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tree", choices=("dcgan64", "dense100m"), default="dcgan64")
     parser.add_argument("--pairs", type=int, default=30, help="alternating pairs per row")
     parser.add_argument("--rows", default="", help="regular expression: only these rows")
-    parser.add_argument("--training-pairs", type=int, default=10, help="rounds of whole training steps, dcgan64 only")
-    parser.add_argument("--output", help="where to keep the result; default benchmarks/results/transforms-….json")
+    parser.add_argument(
+        "--training-pairs",
+        type=int,
+        default=10,
+        help="rounds of whole training steps, dcgan64 only",
+    )
+    parser.add_argument(
+        "--output", help="where to keep the result; default benchmarks/results/transforms-….json"
+    )
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: whether every row runs")
     arguments = parser.parse_args()
     if arguments.smoke:

@@ -33,10 +33,14 @@ class Steps(NamedTuple):
     full: int = 20_000  # steps of the deterministic problems
     noisy: int = 10_000
     seeds: int = 3  # of the noisy ones, of which the median is kept
-    bisections: int = 10  # for the strength with which the plain prox has the optimum's number of zeros
+    bisections: int = (
+        10  # for the strength with which the plain prox has the optimum's number of zeros
+    )
 
 
-def descend(tx: optax.GradientTransformation, loss: Callable[..., Any], params: Any, keys: Any) -> tuple[Any, Any, Any]:
+def descend(
+    tx: optax.GradientTransformation, loss: Callable[..., Any], params: Any, keys: Any
+) -> tuple[Any, Any, Any]:
     """Train with `loss(params, key)`; parameters, state, and per step the share of entries whose zero came or went."""
 
     @jax.jit
@@ -46,7 +50,9 @@ def descend(tx: optax.GradientTransformation, loss: Callable[..., Any], params: 
             updates, state = tx.update(jax.grad(loss)(params, key), state, params)
             new = optax.apply_updates(params, updates)
             pairs = zip(jax.tree.leaves(new), jax.tree.leaves(params), strict=True)
-            return (new, state), jnp.mean(jnp.concatenate([jnp.ravel((a == 0) != (b == 0)) for a, b in pairs]))
+            return (new, state), jnp.mean(
+                jnp.concatenate([jnp.ravel((a == 0) != (b == 0)) for a, b in pairs])
+            )
 
         (params, state), flips = jax.lax.scan(step, (params, tx.init(params)), keys)
         return params, state, flips
@@ -79,7 +85,9 @@ def fixed_points(steps: Steps) -> list[dict[str, Any]]:
     loss, objective, strength, curvature, optimum = ill_conditioned_lasso()
     penalty, rate = l1jax.l1(strength), optax.exponential_decay(0.1, steps.full, 1e-5)
     methods = {
-        "`chain(add_subgradient, adam)`": optax.chain(l1jax.add_subgradient(penalty), optax.adam(rate)),
+        "`chain(add_subgradient, adam)`": optax.chain(
+            l1jax.add_subgradient(penalty), optax.adam(rate)
+        ),
         "`chain(adam, proximal)`": optax.chain(optax.adam(rate), l1jax.proximal(penalty, rate)),
         "`proximal_adam`": l1jax.proximal_adam(rate, penalty),
         "`proximal_sgd`": l1jax.proximal_sgd(1 / curvature, penalty),
@@ -98,7 +106,9 @@ def fixed_points(steps: Steps) -> list[dict[str, Any]]:
                 "wrong": int(np.sum((found != 0) != (optimum != 0))),
                 "excess": (objective(found) - objective(optimum)) / objective(optimum),
                 "optimum_zeros": int(np.sum(optimum == 0)),
-                "largest_of_zeros": float(np.max(np.abs(found[optimum == 0])) / np.max(np.abs(optimum))),
+                "largest_of_zeros": float(
+                    np.max(np.abs(found[optimum == 0])) / np.max(np.abs(optimum))
+                ),
             }
         )
     return rows
@@ -110,7 +120,9 @@ def momentum(steps: Steps) -> list[dict[str, Any]]:
     penalty, rate = l1jax.l1(strength), 0.1 / curvature
     sgd = optax.sgd(rate, momentum=0.9)
     methods = {
-        "chain(sgd(η, momentum=0.9), proximal(penalty, η))": optax.chain(sgd, l1jax.proximal(penalty, rate)),
+        "chain(sgd(η, momentum=0.9), proximal(penalty, η))": optax.chain(
+            sgd, l1jax.proximal(penalty, rate)
+        ),
         "proximal_sgd(η, penalty, momentum=0.9)": l1jax.proximal_sgd(rate, penalty, momentum=0.9),
     }
     rows = []
@@ -118,7 +130,11 @@ def momentum(steps: Steps) -> list[dict[str, Any]]:
         found, *_ = descend(tx, loss, jnp.zeros(100), jnp.zeros(10 * steps.full))
         gradient = np.abs(np.asarray(jax.grad(loss)(found)))[np.asarray(found) != 0]
         rows.append(
-            {"method": name, "in_force": float(np.median(gradient)) / strength, "zeros": int(jnp.sum(found == 0))}
+            {
+                "method": name,
+                "in_force": float(np.median(gradient)) / strength,
+                "zeros": int(jnp.sum(found == 0)),
+            }
         )
     return rows
 
@@ -142,13 +158,17 @@ def noise(steps: Steps) -> list[dict[str, Any]]:
     loss, start = digits()
     strength = 3e-3
     penalty = l1jax.by_path({"kernel": l1jax.l1(strength)})
-    best, state, _ = descend(l1jax.accelerated(0.3, penalty), lambda p, _: loss(p), start, jnp.zeros(steps.full))
+    best, state, _ = descend(
+        l1jax.accelerated(0.3, penalty), lambda p, _: loss(p), start, jnp.zeros(steps.full)
+    )
     best = l1jax.solution(state, best)
     least = float(loss(best) + penalty.value(best))
     zeros = np.asarray(best["kernel"] == 0)
 
     def measure(tx: optax.GradientTransformation, seed: int) -> dict[str, float]:
-        params, state, flips = descend(tx, loss, start, jax.random.split(jax.random.key(seed), steps.noisy))
+        params, state, flips = descend(
+            tx, loss, start, jax.random.split(jax.random.key(seed), steps.noisy)
+        )
         found = l1jax.solution(state, params)
         return {
             "zeros": float(jnp.mean(found["kernel"] == 0)),
@@ -165,29 +185,47 @@ def noise(steps: Steps) -> list[dict[str, Any]]:
     low, high = 1.0, 1e3  # the strength with which the plain prox has the optimum's number of zeros
     for _ in range(steps.bisections):
         factor = float(np.sqrt(low * high))
-        low, high = (factor, high) if measure(plain(factor), 0)["zeros"] < zeros.mean() else (low, factor)
+        low, high = (
+            (factor, high) if measure(plain(factor), 0)["zeros"] < zeros.mean() else (low, factor)
+        )
     methods = {
         "`chain(adam, proximal)`": plain(1.0),
         f"`chain(adam, proximal)`, {factor:.0f} λ": plain(factor),
         "`proximal_sgd`, constant rate": l1jax.proximal_sgd(0.3, penalty),
-        "`proximal_sgd`": l1jax.proximal_sgd(optax.cosine_decay_schedule(0.3, steps.noisy), penalty),
+        "`proximal_sgd`": l1jax.proximal_sgd(
+            optax.cosine_decay_schedule(0.3, steps.noisy), penalty
+        ),
         "`proximal_adam`, constant rate": l1jax.proximal_adam(1e-2, penalty),
         "`proximal_adam`": l1jax.proximal_adam(rate, penalty),
         "`regularized_dual_averaging`": l1jax.regularized_dual_averaging(10.0, penalty),
         "`rmda`": l1jax.rmda(0.3, penalty, rising(0.1)),
         "`ramda`": l1jax.ramda(0.03, penalty, rising(0.03)),
     }
-    rows = [{"method": "the optimum", "zeros": float(zeros.mean()), "wrong": 0.0, "flips": 0.0, "excess": 0.0}]
+    rows = [
+        {
+            "method": "the optimum",
+            "zeros": float(zeros.mean()),
+            "wrong": 0.0,
+            "flips": 0.0,
+            "excess": 0.0,
+        }
+    ]
     for name, tx in methods.items():
         runs = [measure(tx, seed) for seed in range(steps.seeds)]
-        rows.append({"method": name} | {key: float(np.median([run[key] for run in runs])) for key in runs[0]})
+        rows.append(
+            {"method": name}
+            | {key: float(np.median([run[key] for run in runs])) for key in runs[0]}
+        )
     return rows
 
 
 def half_precision(steps: Steps) -> list[dict[str, Any]]:
     """Zeros after the same training with parameters in float32 and in bfloat16."""
     loss, start = digits()
-    penalty, keys = l1jax.by_path({"kernel": l1jax.l1(3e-3)}), jax.random.split(jax.random.key(0), steps.noisy)
+    penalty, keys = (
+        l1jax.by_path({"kernel": l1jax.l1(3e-3)}),
+        jax.random.split(jax.random.key(0), steps.noisy),
+    )
     tx = l1jax.proximal_adam(optax.cosine_decay_schedule(1e-2, steps.noisy), penalty)
     rows = []
     for name in ("float32", "bfloat16"):
@@ -225,7 +263,13 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
 
     return {
         "fixed points": table(
-            ["method", "exact zeros", "wrong entries", "largest entry that should be 0", "above the optimum"],
+            [
+                "method",
+                "exact zeros",
+                "wrong entries",
+                "largest entry that should be 0",
+                "above the optimum",
+            ],
             [
                 [
                     r["method"],
@@ -239,18 +283,36 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
         ),
         "momentum": table(
             ["", "strength in force", "exact zeros"],
-            [[f"`{r['method']}`", f"{r['in_force']:.2f} λ", f"{r['zeros']} of 100"] for r in record["momentum"]],
+            [
+                [f"`{r['method']}`", f"{r['in_force']:.2f} λ", f"{r['zeros']} of 100"]
+                for r in record["momentum"]
+            ],
         ),
         "noise": table(
-            ["method", "zeros", "wrong entries", "flips per entry in 1,000 updates", "above the optimum"],
             [
-                [r["method"], percent(r["zeros"]), percent(r["wrong"]), f"{r['flips']:.1f}", percent(r["excess"])]
+                "method",
+                "zeros",
+                "wrong entries",
+                "flips per entry in 1,000 updates",
+                "above the optimum",
+            ],
+            [
+                [
+                    r["method"],
+                    percent(r["zeros"]),
+                    percent(r["wrong"]),
+                    f"{r['flips']:.1f}",
+                    percent(r["excess"]),
+                ]
                 for r in record["noise"]
             ],
         ),
         "half precision": table(
             ["parameters kept in", "zeros", "objective"],
-            [[r["parameters"], percent(r["zeros"]), f"{r['objective']:.3f}"] for r in record["half precision"]],
+            [
+                [r["parameters"], percent(r["zeros"]), f"{r['objective']:.3f}"]
+                for r in record["half precision"]
+            ],
         ),
     }
 
@@ -279,8 +341,12 @@ def fill(page: str, record: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--page", action="store_true", help="fill the page's tables from the kept result")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="fill the page's tables from the kept result"
+    )
     parser.add_argument("--smoke", action="store_true", help="a few steps of each; keeps nothing")
     options = parser.parse_args()
     if options.smoke:

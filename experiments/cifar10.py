@@ -18,7 +18,9 @@ def get_config() -> Config:
         data=ImageData(image_size=32),
         model=SnResnet(),
         objective=Adversarial(loss="hinge", n_critic=5),
-        generator=Optimizer(learning_rate=2e-4, b1=0.0, b2=0.9, penalty=L1(1e-5), learning_rate_schedule=decay),
+        generator=Optimizer(
+            learning_rate=2e-4, b1=0.0, b2=0.9, penalty=L1(1e-5), learning_rate_schedule=decay
+        ),
         discriminator=Optimizer(learning_rate=2e-4, b1=0.0, b2=0.9, learning_rate_schedule=decay),
         steps=100_000,
         batch_size=64,

@@ -27,7 +27,11 @@ def get_config() -> Config:
     return Config(
         data=MixtureData("grid"),
         model=MlpGan(
-            latent_size=2, generator_hidden=WIDTHS, discriminator_hidden=WIDTHS, output="linear", activation="relu"
+            latent_size=2,
+            generator_hidden=WIDTHS,
+            discriminator_hidden=WIDTHS,
+            output="linear",
+            activation="relu",
         ),
         objective=Adversarial(loss="relativistic_pairing", r1=0.2, r2=0.2),
         generator=dataclasses.replace(adam, penalty=L1(2e-5)),

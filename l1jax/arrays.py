@@ -57,7 +57,9 @@ def as_numbers(values: TableLike, name: str) -> Num[np.ndarray, "..."] | Bool[np
     if array.dtype == object and array.ndim:
         _refuse_other_objects(array, name, getattr(values, "columns", None))
         return array.astype(np.float64)
-    real = jnp.issubdtype(array.dtype, np.number) and not jnp.issubdtype(array.dtype, np.complexfloating)
+    real = jnp.issubdtype(array.dtype, np.number) and not jnp.issubdtype(
+        array.dtype, np.complexfloating
+    )
     if not real and array.dtype != bool:
         raise InputError(
             f"`{name}` (a {type(values).__name__} of dtype {array.dtype}) must hold real numbers: convert "
@@ -66,7 +68,9 @@ def as_numbers(values: TableLike, name: str) -> Num[np.ndarray, "..."] | Bool[np
     return array
 
 
-def as_matrix(values: TableLike, name: str) -> Num[np.ndarray, "rows columns"] | Bool[np.ndarray, "rows columns"]:
+def as_matrix(
+    values: TableLike, name: str
+) -> Num[np.ndarray, "rows columns"] | Bool[np.ndarray, "rows columns"]:
     """A matrix of real numbers with at least one column.
 
     Raises:
@@ -89,7 +93,9 @@ def check_matrix(shape: tuple[int, ...], name: str) -> None:
         1: f"`{name}.reshape(-1, 1)` is one number for each row, `{name}.reshape(1, -1)` a single row",
         2: "there is nothing in it to look at",
     }
-    remedy = remedies.get(len(shape), f"`{name}.reshape({shape[0]}, -1)` makes a row of each" if shape else "")
+    remedy = remedies.get(
+        len(shape), f"`{name}.reshape({shape[0]}, -1)` makes a row of each" if shape else ""
+    )
     raise InputError(
         f"`{name}` (of shape {shape}) must be a matrix, a row for each example and a column for each feature"
         + (f"; {remedy}." if remedy else ".")
@@ -106,11 +112,15 @@ def as_vector(values: TableLike, name: str) -> Shaped[np.ndarray, " length"]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise InputError(f"`{name}` (of shape {array.shape}) must be a vector: one value for each example.")
+        raise InputError(
+            f"`{name}` (of shape {array.shape}) must be a vector: one value for each example."
+        )
     return array
 
 
-def check_finite(rows: Num[np.ndarray, "rows ..."] | Bool[np.ndarray, "rows ..."], name: str, remedy: str = "") -> None:
+def check_finite(
+    rows: Num[np.ndarray, "rows ..."] | Bool[np.ndarray, "rows ..."], name: str, remedy: str = ""
+) -> None:
     """Refuse NaN and infinity.
 
     Raises:
@@ -120,7 +130,9 @@ def check_finite(rows: Num[np.ndarray, "rows ..."] | Bool[np.ndarray, "rows ..."
         return
     size = max(1, PIECE // max(1, int(np.prod(rows.shape[1:]))))
     pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-    bad = sum(int((~np.isfinite(piece)).reshape(len(piece), -1).any(axis=1).sum()) for piece in pieces)
+    bad = sum(
+        int((~np.isfinite(piece)).reshape(len(piece), -1).any(axis=1).sum()) for piece in pieces
+    )
     if bad:
         raise InputError(
             f"`{name}` (of {len(rows)} rows, {bad} of them with NaN or infinity) must be finite"
@@ -128,7 +140,9 @@ def check_finite(rows: Num[np.ndarray, "rows ..."] | Bool[np.ndarray, "rows ..."
         )
 
 
-def check_squares(rows: Num[np.ndarray, "rows ..."] | Bool[np.ndarray, "rows ..."], name: str) -> None:
+def check_squares(
+    rows: Num[np.ndarray, "rows ..."] | Bool[np.ndarray, "rows ..."], name: str
+) -> None:
     """Refuse finite numbers whose squares are not: nothing that is computed of them would be.
 
     Raises:
@@ -157,7 +171,9 @@ def as_float64(values: TableLike, name: str, remedy: str = "") -> Float64[np.nda
 
 def _refuse_other_objects(array: Shaped[np.ndarray, "..."], name: str, columns: Any) -> None:
     """Refuse the first entry that is no real number, by its place."""
-    found = next((i for i, value in enumerate(array.flat) if not isinstance(value, Real | np.bool_)), None)
+    found = next(
+        (i for i, value in enumerate(array.flat) if not isinstance(value, Real | np.bool_)), None
+    )
     if found is None:
         return
     place = np.unravel_index(found, array.shape)

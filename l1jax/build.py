@@ -33,7 +33,9 @@ def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan |
                     raise config.InputError(
                         f"`model.output` (={model.output}) must be linear for points, and tanh or sigmoid for images."
                     )
-                return mlp_gan(image_shape, **vars(model))  # their fields have the names of the arguments
+                return mlp_gan(
+                    image_shape, **vars(model)
+                )  # their fields have the names of the arguments
             case config.Dcgan():
                 return dcgan(image_shape, **vars(model))
             case config.SnResnet():
@@ -50,4 +52,8 @@ def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan |
 
 def build_loss(objective: config.Adversarial) -> AdversarialLoss:
     """The adversarial loss that the objective names, its averages taken over all devices."""
-    return relativistic_average(AXIS) if objective.loss == "relativistic_average" else LOSSES[objective.loss]
+    return (
+        relativistic_average(AXIS)
+        if objective.loss == "relativistic_average"
+        else LOSSES[objective.loss]
+    )

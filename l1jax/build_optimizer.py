@@ -124,7 +124,9 @@ def build_optimizer(
     def penalised(rate: Float[Array, ""]) -> optax.GradientTransformation:
         if _without_effect(o):
             carried = proximal(penalty, rate, scale=scale)  # its state tells the strength, 0
-            return optax.chain(_plain(o, rate), optax.GradientTransformation(carried.init, _as_they_are))
+            return optax.chain(
+                _plain(o, rate), optax.GradientTransformation(carried.init, _as_they_are)
+            )
         if o.method == "metric":
             return _proximal(o, rate, penalty, scale)
         inner = _plain(o, rate)
@@ -145,7 +147,9 @@ def _without_effect(o: config.Optimizer) -> bool:
     return not (constrained or any(_strengths(o)) or o.algorithm in ("rmda", "ramda"))
 
 
-def _as_they_are(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Any]:
+def _as_they_are(
+    updates: optax.Updates, state: Any, params: optax.Params | None = None
+) -> tuple[optax.Updates, Any]:
     return updates, state
 
 
@@ -162,22 +166,42 @@ def _check_optimizer(o: config.Optimizer) -> None:
         refuse("method", o.method, f"metric for {o.algorithm}, which has one way to use a penalty")
     if o.algorithm in ("adam", "adagrad") and o.momentum is not None:
         refuse("momentum", o.momentum, f"None for {o.algorithm}; Adam has b1")
-    adaptive = o.algorithm in ("adam", "rmsprop", "adagrad")  # their steps differ from entry to entry
+    adaptive = o.algorithm in (
+        "adam",
+        "rmsprop",
+        "adagrad",
+    )  # their steps differ from entry to entry
     if o.per_group and not (hasattr(o.penalty, "groups") and adaptive and o.method == "metric"):
-        refuse("per_group", True, "False but for a group penalty, with metric and one of adam, rmsprop, adagrad")
+        refuse(
+            "per_group",
+            True,
+            "False but for a group penalty, with metric and one of adam, rmsprop, adagrad",
+        )
     if o.sparsity_target and not getattr(o.penalty, "strength", 0):
-        refuse("sparsity_target", o.sparsity_target, "0 without a penalty whose strength it can scale")
-    if o.debias_after and (o.algorithm in ("rmda", "ramda") or o.method == "subgradient" or not any(_strengths(o))):
-        refuse("debias_after", o.debias_after, "0 but for metric or plain with a strength, and not rmda or ramda")
+        refuse(
+            "sparsity_target", o.sparsity_target, "0 without a penalty whose strength it can scale"
+        )
+    if o.debias_after and (
+        o.algorithm in ("rmda", "ramda") or o.method == "subgradient" or not any(_strengths(o))
+    ):
+        refuse(
+            "debias_after",
+            o.debias_after,
+            "0 but for metric or plain with a strength, and not rmda or ramda",
+        )
 
 
 def _build_scale(o: config.Optimizer, updates_per_step: int, max_sparsity: float) -> Scale:
     """What moves the strength: a schedule, the sparsity tracker, the weights of reweighted L1."""
     scheduled = o.strength_schedule != config.Schedule()
-    factor = build_schedule(o.strength_schedule, updates_per_step) if scheduled else lambda count: 1.0
+    factor = (
+        build_schedule(o.strength_schedule, updates_per_step) if scheduled else lambda count: 1.0
+    )
     parts = []
     if o.sparsity_target:
-        parts.append(track_sparsity(lambda count: o.sparsity_target * factor(count), o.sparsity_horizon))
+        parts.append(
+            track_sparsity(lambda count: o.sparsity_target * factor(count), o.sparsity_horizon)
+        )
     elif scheduled:
         parts.append(optax.scale_by_schedule(factor))
     if max_sparsity < 1:
@@ -186,7 +210,9 @@ def _build_scale(o: config.Optimizer, updates_per_step: int, max_sparsity: float
         parts.append(reweight(o.penalty.every, o.penalty.eps))
     if o.debias_after:
         last = o.debias_after * updates_per_step
-        parts.append(optax.scale_by_schedule(lambda count: jnp.asarray(jnp.asarray(count) < last, float)))
+        parts.append(
+            optax.scale_by_schedule(lambda count: jnp.asarray(jnp.asarray(count) < last, float))
+        )
     return optax.chain(*parts) if parts else None
 
 
@@ -207,7 +233,9 @@ def _proximal(
         case "rmda":
             return rmda(rate, penalty, 0.1 if o.momentum is None else o.momentum, scale=scale)
         case "ramda":
-            return ramda(rate, penalty, 0.01 if o.momentum is None else o.momentum, eps, scale=scale)
+            return ramda(
+                rate, penalty, 0.01 if o.momentum is None else o.momentum, eps, scale=scale
+            )
 
 
 def _plain(o: config.Optimizer, rate: Float[Array, ""]) -> optax.GradientTransformation:

@@ -42,7 +42,10 @@ __all__ = [
 
 Options = TypeVar("Options")
 KIND_FIELDS = ("data", "model", "objective")
-SECOND_NETWORK = {"discriminator": "adversarial", "encoder": "variational"}  # optimiser → objective that has it
+SECOND_NETWORK = {
+    "discriminator": "adversarial",
+    "encoder": "variational",
+}  # optimiser → objective that has it
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,22 @@ def parse(
     for argument in arguments:
         flag = argument.split("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known and not flag.startswith("--tyro-"):
-            remedy = f"; give {elsewhere[flag]} to have it" if flag in elsewhere else nearest(flag, known)
+            remedy = (
+                f"; give {elsewhere[flag]} to have it"
+                if flag in elsewhere
+                else nearest(flag, known)
+            )
             raise InputError(f"`{flag}` is not a flag here{remedy} (see {prog} --help).")
     given = {} if default is None else {"default": default}
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return cast(Any, tyro.cli)(
-                options, args=list(arguments), prog=prog, config=(tyro.conf.AvoidSubcommands,), **given
+                options,
+                args=list(arguments),
+                prog=prog,
+                config=(tyro.conf.AvoidSubcommands,),
+                **given,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -101,7 +112,9 @@ def parse(
         raise InputError(f"{_first_words(said.getvalue())} (see {prog} --help).") from None
 
 
-def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str, workdir: str = "runs/{}") -> Options:
+def parse_experiment(
+    options: type[Options], arguments: Sequence[str], prog: str, workdir: str = "runs/{}"
+) -> Options:
     """Parse flags whose defaults are those of the experiment that `--config` names.
 
     `options` is an `ExperimentOptions`; its `data`, `model` and `objective` switch the kind of the experiment's
@@ -131,14 +144,24 @@ def parse_experiment(options: type[Options], arguments: Sequence[str], prog: str
         parent, name = path.split(".")
         holder = getattr(experiment, parent)
         value = _switched(getattr(holder, name), chosen[path], choices)
-        experiment = dataclasses.replace(experiment, **{parent: dataclasses.replace(holder, **{name: value})})
-        explain = tyro.conf.arg(name=path, help=f"Kind of {name}; changes which --{path}.… flags there are.")
+        experiment = dataclasses.replace(
+            experiment, **{parent: dataclasses.replace(holder, **{name: value})}
+        )
+        explain = tyro.conf.arg(
+            name=path, help=f"Kind of {name}; changes which --{path}.… flags there are."
+        )
         hint = Annotated[Literal[tuple(choices)], explain]  # type: ignore[valid-type]
-        extra.append((path.replace(".", "__"), hint, dataclasses.field(default=_kind_name(value, choices))))
+        extra.append(
+            (path.replace(".", "__"), hint, dataclasses.field(default=_kind_name(value, choices)))
+        )
 
-    extended: Any = dataclasses.make_dataclass(options.__name__, extra, bases=(options,), frozen=True)
+    extended: Any = dataclasses.make_dataclass(
+        options.__name__, extra, bases=(options,), frozen=True
+    )
     extended.__doc__ = options.__doc__
-    default = extended(config=config, workdir=workdir.format(Path(config).stem), experiment=experiment, **shown)
+    default = extended(
+        config=config, workdir=workdir.format(Path(config).stem), experiment=experiment, **shown
+    )
     parsed = parse(extended, arguments, prog, default, _flags_elsewhere(nested))
     return dataclasses.replace(parsed, experiment=check(parsed.experiment))
 
@@ -206,7 +229,10 @@ def flags(options: Any, prefix: str = "--") -> list[str]:
         if dataclasses.is_dataclass(value):
             found += flags(value, f"{prefix}{name}." if name else prefix)
         else:
-            found += [f"{prefix}{name}", *([f"{prefix}no-{name}"] if isinstance(value, bool) else [])]
+            found += [
+                f"{prefix}{name}",
+                *([f"{prefix}no-{name}"] if isinstance(value, bool) else []),
+            ]
     return found
 
 
@@ -261,7 +287,9 @@ def run(main: Callable[[Sequence[str]], int], goes_on: str = "") -> None:
 def _status(main: Callable[[Sequence[str]], int]) -> int:
     """Run a command; its exit status, after one sentence if it cannot do what was asked."""
     console = Console(stderr=True, emoji=False)
-    logging.getLogger("asyncio").disabled = True  # Orbax's reader and writer: a fault there is raised, and told, anyway
+    logging.getLogger(
+        "asyncio"
+    ).disabled = True  # Orbax's reader and writer: a fault there is raised, and told, anyway
     use_compilation_cache()
     try:
         return main(sys.argv[1:])

@@ -43,7 +43,10 @@ class CompactOptions:
 def main(arguments: Sequence[str]) -> int:
     """Compact as the flags say; returns the exit status."""
     options = parse(CompactOptions, arguments, "python -m l1jax.compact")
-    workdir, output = typed_path("--workdir", options.workdir), typed_path("--output", options.output)
+    workdir, output = (
+        typed_path("--workdir", options.workdir),
+        typed_path("--output", options.output),
+    )
     if options.batch < 1:
         raise InputError(f"`--batch` (={options.batch}) must be at least 1.")
     check_folder(output)
@@ -55,7 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     trained = open_trained(workdir, options.step, say)
     average = trained.state.average
     check_finite(average, trained.step)
-    smaller = compact(trained.task.generator, average.params, average.statistics, fold_norms=options.fold_norms)
+    smaller = compact(
+        trained.task.generator, average.params, average.statistics, fold_norms=options.fold_norms
+    )
     proof = proof_in_float32(trained, smaller, options.batch)
     console.print(channel_table(proof))
     for line in sentences(proof, trained.task.generator.image_range is None):
@@ -87,7 +92,9 @@ def proof_in_float32(trained: Trained, smaller: Compact, batch: int) -> Proof:
     original = Compact(rebuild(model, shape, {}), average.params, average.statistics, {})
     exact = smaller._replace(generator=rebuild(model, shape, in_float32(smaller.layout)))
     try:
-        return prove(original, exact, stream(trained.experiment.seed, "proof of compaction"), batch=batch)
+        return prove(
+            original, exact, stream(trained.experiment.seed, "proof of compaction"), batch=batch
+        )
     except Different as error:
         raise InputError(str(error)) from error
 
@@ -100,11 +107,17 @@ def channel_table(proof: Proof) -> Table:
     for name, before, after in proof.channels:
         table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.0%}")
     table.add_section()
-    for label, field in (("parameters", "parameters"), ("bytes", "bytes"), ("FLOPs per image", "flops")):
+    for label, field in (
+        ("parameters", "parameters"),
+        ("bytes", "bytes"),
+        ("FLOPs per image", "flops"),
+    ):
         before, after = (getattr(cost, field) for cost in (proof.before, proof.after))
         table.add_row(label, f"{before:,}", f"{after:,}", f"{after / max(before, 1):.0%}")
     before, after = (1e3 * cost.latency for cost in (proof.before, proof.after))
-    table.add_row(f"ms for {proof.batch} images", f"{before:.3g}", f"{after:.3g}", f"{after / before:.0%}")
+    table.add_row(
+        f"ms for {proof.batch} images", f"{before:.3g}", f"{after:.3g}", f"{after / before:.0%}"
+    )
     return table
 
 
@@ -116,12 +129,18 @@ def sentences(proof: Proof, points: bool) -> list[str]:
         f"the largest value; that of the original, by rounding alone, is {proof.rounding:.2g}."
     ]
     if proof.constant:
-        found.append(f"the output is constant: zeros cut all latents off, and all {what} (of a class) are the same.")
+        found.append(
+            f"the output is constant: zeros cut all latents off, and all {what} (of a class) are the same."
+        )
     elif proof.before.flops == proof.after.flops:
-        found.append("nothing to remove: every channel is live. Train with a group penalty to have dead ones.")
+        found.append(
+            "nothing to remove: every channel is live. Train with a group penalty to have dead ones."
+        )
     else:
         faster = proof.before.latency / proof.after.latency
-        found.append(f"{proof.before.bytes / max(proof.after.bytes, 1):.3g} × smaller, {faster:.3g} × as fast here.")
+        found.append(
+            f"{proof.before.bytes / max(proof.after.bytes, 1):.3g} × smaller, {faster:.3g} × as fast here."
+        )
     return found
 
 

@@ -110,14 +110,20 @@ def slerp(a: Latents, b: Latents, position: float) -> Latents:
     Source: Shoemake, SIGGRAPH 1985; White, 2016, section 2.1, for latents.
     """
     lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
-    first, second = (x / jnp.maximum(length, 1e-30) for x, length in zip((a, b), lengths, strict=True))
-    apart, together = (jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (first - second, first + second))
+    first, second = (
+        x / jnp.maximum(length, 1e-30) for x, length in zip((a, b), lengths, strict=True)
+    )
+    apart, together = (
+        jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (first - second, first + second)
+    )
     angle = 2 * jnp.arctan2(apart, together)
     sine = jnp.sin(angle)
     curved = (sine > 1e-4) & (lengths[0] > 0) & (lengths[1] > 0)
     arc = jnp.sin((1 - position) * angle) * first + jnp.sin(position * angle) * second
     length = (1 - position) * lengths[0] + position * lengths[1]
-    return jnp.where(curved, length * arc / jnp.where(curved, sine, 1), (1 - position) * a + position * b)
+    return jnp.where(
+        curved, length * arc / jnp.where(curved, sine, 1), (1 - position) * a + position * b
+    )
 
 
 def truncated(latents: Latents, largest: float) -> Latents:
@@ -151,12 +157,18 @@ def refuse_unlike(players: Mapping[str, Player], dense: Path | None) -> None:
     Raises:
         InputError: if they differ in the size of their latents or their classes.
     """
-    sizes = {(own.opened.generator.latent_size, own.opened.generator.classes) for own in players.values()}
+    sizes = {
+        (own.opened.generator.latent_size, own.opened.generator.classes) for own in players.values()
+    }
     if len(sizes) > 1:
-        raise InputError(f"`--dense` (={dense}) must have latents and classes as many as --model: {sorted(sizes)}.")
+        raise InputError(
+            f"`--dense` (={dense}) must have latents and classes as many as --model: {sorted(sizes)}."
+        )
 
 
-def images_of(own: Player, seed: int, other_seed: int, position: float, largest: float, label: int | None) -> Drawn:
+def images_of(
+    own: Player, seed: int, other_seed: int, position: float, largest: float, label: int | None
+) -> Drawn:
     """Draw images of latents between those of two seeds.
 
     Args:
@@ -191,10 +203,14 @@ def load_gradio() -> Any:
     try:
         return importlib.import_module("gradio")
     except ImportError as error:
-        raise InputError("The page needs the package gradio, which is missing: pip install 'l1jax[demo]'.") from error
+        raise InputError(
+            "The page needs the package gradio, which is missing: pip install 'l1jax[demo]'."
+        ) from error
 
 
-def make_update(players: Mapping[str, Player], refusal: Callable[[str], Exception]) -> Callable[..., list[Any]]:
+def make_update(
+    players: Mapping[str, Player], refusal: Callable[[str], Exception]
+) -> Callable[..., list[Any]]:
     """Build what draws the page anew from the values of its controls.
 
     Numbers come as JSON has them: whole ones as integers, and None from a field that was emptied.
@@ -239,9 +255,13 @@ def make_page(gradio: Any, players: Mapping[str, Player]) -> Any:
         with gradio.Row():
             seed = gradio.Number(0, label="from seed", precision=0)
             other = gradio.Number(1, label="to seed", precision=0)
-            label = gradio.Dropdown(["in turn", *classes], value="in turn", label="class", visible=bool(classes))
+            label = gradio.Dropdown(
+                ["in turn", *classes], value="in turn", label="class", visible=bool(classes)
+            )
         position = gradio.Slider(0, 1, value=0, step=0.01, label="interpolation")
-        largest = gradio.Slider(0.1, WIDEST, value=WIDEST, step=0.1, label="truncation (largest entry of a latent)")
+        largest = gradio.Slider(
+            0.1, WIDEST, value=WIDEST, step=0.1, label="truncation (largest entry of a latent)"
+        )
         outputs = []
         with gradio.Row():
             for name, own in players.items():
@@ -253,7 +273,9 @@ def make_page(gradio: Any, players: Mapping[str, Player]) -> Any:
         inputs = [seed, other, position, largest, label]
         page.load(update, inputs, outputs, show_progress="hidden", api_name="draw")
         for component in inputs:
-            component.change(update, inputs, outputs, show_progress="hidden", trigger_mode="always_last")
+            component.change(
+                update, inputs, outputs, show_progress="hidden", trigger_mode="always_last"
+            )
     return page
 
 

@@ -167,7 +167,9 @@ def check_subject(opened: Opened, options: EvaluateOptions) -> None:
     if opened.generator.image_range is not None:
         return
     if not isinstance(data, config.MixtureData):
-        raise InputError(f"`data` (={type(data).__name__}) must be a mixture for a generator of points.")
+        raise InputError(
+            f"`data` (={type(data).__name__}) must be a mixture for a generator of points."
+        )
     if options.inception:
         raise InputError(
             f"`--inception` (={options.inception}) must be left out for a generator of points, which are no images."
@@ -180,7 +182,11 @@ def protocol(opened: Opened, subject: Subject, generated: int, seeds: int) -> di
     real = f"{len(subject.real):,} of {source.length:,} {subject.origin}"
     latents = "standard normal, classes in turn" if opened.generator.classes else "standard normal"
     of_seeds = f"for each of the seeds 0 to {seeds - 1}" if seeds > 1 else "for the seed 0"
-    versions = {"jax": jax.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    versions = {
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
     return {
         "real": f"{real}, fingerprint {source.fingerprint[:12]}",
         "generated": f"{generated:,} of the averaged generator {of_seeds}",
@@ -241,7 +247,9 @@ def judge_images(
     real = subject.real
     views = make_views(real.shape[1:], classifier, inception)
     if "random" not in views:
-        remark(f"images of more than {LARGEST:,} pixels a side are not seen through random convolutions.")
+        remark(
+            f"images of more than {LARGEST:,} pixels a side are not seen through random convolutions."
+        )
     classes = []
 
     def drawn() -> Iterator[Drawn]:
@@ -270,13 +278,18 @@ def judge_likelihood(opened: Opened, real: Images, labels: np.ndarray | None) ->
     count = min(BOUNDED, len(real))
     label = jnp.asarray(labels[:count]) if model.generator.classes and labels is not None else None
     bound, key = jax.jit(log_likelihood(model, DRAWS)), stream(0, "likelihood")
-    nats = np.asarray(bound(opened.encoder, opened.average.params, jnp.asarray(real[:count]), key, label), np.float64)
+    nats = np.asarray(
+        bound(opened.encoder, opened.average.params, jnp.asarray(real[:count]), key, label),
+        np.float64,
+    )
     return {
         "likelihood": {
             "protocol": f"importance-weighted bound, {DRAWS} draws, {model.likelihood}, {count:,} of the real images",
             "nats": float(nats.mean()),
             "standard_error": float(nats.std(ddof=1) / np.sqrt(count)),
-            "bits_per_dimension": float(bits_per_dimension(jnp.asarray(-nats.mean()), real.shape[1:])),
+            "bits_per_dimension": float(
+                bits_per_dimension(jnp.asarray(-nats.mean()), real.shape[1:])
+            ),
         }
     }
 

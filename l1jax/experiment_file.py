@@ -43,18 +43,27 @@ def load_experiment(name: str) -> Config:
         InputError: if there is no such file, it does not run, or it gives no `Config`; whatever it raises,
             `SystemExit` and `KeyboardInterrupt` included.
     """
-    path, shipped = Path(os.path.abspath(os.path.expanduser(name))), experiments_folder() / f"{name}.py"
-    if not os.path.isfile(path) and os.path.isfile(shipped):  # a folder of that name is a data set, not an experiment
+    path, shipped = (
+        Path(os.path.abspath(os.path.expanduser(name))),
+        experiments_folder() / f"{name}.py",
+    )
+    if not os.path.isfile(path) and os.path.isfile(
+        shipped
+    ):  # a folder of that name is a data set, not an experiment
         path = shipped
     if not os.path.isfile(path):
         known = ", ".join(sorted(p.stem for p in experiments_folder().glob("*.py")))
-        raise InputError(f"`--config` (={name}) must be a Python file with `get_config`, or one of: {known}.")
+        raise InputError(
+            f"`--config` (={name}) must be a Python file with `get_config`, or one of: {known}."
+        )
     try:
         check_file(path, LARGEST)
     except Unreadable as error:
         raise InputError(f"`--config` (={name}) is no experiment file: it {error.why}.") from error
     loader = _FreshSource(f"l1jax_experiment_{path.stem}", str(path))
-    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(loader.name, loader, origin=str(path)))
+    module = importlib.util.module_from_spec(
+        importlib.machinery.ModuleSpec(loader.name, loader, origin=str(path))
+    )
     sys.modules[loader.name] = module  # dataclasses defined in the file look themselves up there
     try:
         loader.exec_module(module)
@@ -74,7 +83,9 @@ def load_experiment(name: str) -> Config:
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """Names that were perhaps meant: those that only miss what is before the dot, or else similar ones."""
-    near = [n for n in names if n.endswith(f".{name.lstrip('-')}")] or difflib.get_close_matches(name, names)
+    near = [n for n in names if n.endswith(f".{name.lstrip('-')}")] or difflib.get_close_matches(
+        name, names
+    )
     return f"; the nearest: {', '.join(near)}" if near else ""
 
 
@@ -86,7 +97,9 @@ def _where_and_why(error: BaseException, path: Path) -> str:
         lines, text = [error.lineno], error.msg
     line = f" at line {lines[-1]}" if lines and lines[-1] else ""
     why = ": ".join([type(error).__name__, *text.splitlines()[:1]]).rstrip(".")
-    unknown = re.search(r"unexpected keyword argument '(\w+)'$", why)  # from 3.13 on, Python says which was meant
+    unknown = re.search(
+        r"unexpected keyword argument '(\w+)'$", why
+    )  # from 3.13 on, Python says which was meant
     kinds = [kind for kind in vars(configuration).values() if dataclasses.is_dataclass(kind)]
     known = sorted({f.name for kind in kinds for f in dataclasses.fields(kind)})
     return f"{line}: {why}{nearest(unknown[1], known) if unknown else ''}"

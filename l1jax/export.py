@@ -69,7 +69,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(ExportOptions, arguments, "python -m l1jax.export")
     workdir, model = given_path("--workdir", options.workdir), given_path("--model", options.model)
     if options.licence and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.\-]*", options.licence):
-        raise InputError(f"`--licence` (={options.licence!r}) must be a name such as apache-2.0 or cc-by-4.0.")
+        raise InputError(
+            f"`--licence` (={options.licence!r}) must be a name such as apache-2.0 or cc-by-4.0."
+        )
     client = None
     if options.upload:
         check_repository(options.upload)
@@ -85,7 +87,9 @@ def main(arguments: Sequence[str]) -> int:
         opened = open_generator(workdir, model, options.step, say, "python -m l1jax.export")
         write(opened, folder, options, notes(opened, workdir, options), say)
     elif model is None or not os.path.isdir(model) or not is_model(model):
-        raise InputError("`--output` is empty: give it a folder to write, or with --upload a --model that is one.")
+        raise InputError(
+            "`--output` is empty: give it a folder to write, or with --upload a --model that is one."
+        )
     else:
         folder = model
         read_model(folder)
@@ -105,14 +109,20 @@ def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
     except InputError as error:
         public = ["--public"] if options.public else []
         again = command("l1jax.export", "--model", str(folder), "--upload", options.upload, *public)
-        raise InputError(f"{str(error).rstrip('.')}; the model is in {folder}, and `{again}` tries again.") from error
+        raise InputError(
+            f"{str(error).rstrip('.')}; the model is in {folder}, and `{again}` tries again."
+        ) from error
 
 
 def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:
     """What stays with the model: earlier notes, the command, the licence, and a run's evaluation of this step."""
     found = dict(opened.notes or {})
-    programs = " --stablehlo" * options.stablehlo + " --onnx" * options.onnx  # paths are nobody else's business
-    found["command"] = f"python -m l1jax.export --encoding {options.encoding} --values {options.values}{programs}"
+    programs = (
+        " --stablehlo" * options.stablehlo + " --onnx" * options.onnx
+    )  # paths are nobody else's business
+    found["command"] = (
+        f"python -m l1jax.export --encoding {options.encoding} --values {options.values}{programs}"
+    )
     if options.licence:
         found["licence"] = options.licence
     evaluation = read_evaluation(workdir, opened.step) if workdir else None
@@ -121,7 +131,9 @@ def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[
     return found
 
 
-def write(opened: Opened, folder: Path, options: ExportOptions, noted: dict[str, Any], say: Say) -> None:
+def write(
+    opened: Opened, folder: Path, options: ExportOptions, noted: dict[str, Any], say: Say
+) -> None:
     """Write the folder, and say how its images differ from the generator's.
 
     Raises:
@@ -129,7 +141,9 @@ def write(opened: Opened, folder: Path, options: ExportOptions, noted: dict[str,
     """
     generator, (params, statistics) = opened.generator, opened.average
     if not params:
-        raise InputError(f"`--model` must be the folder, or its {WEIGHTS}: a program cannot be exported again.")
+        raise InputError(
+            f"`--model` must be the folder, or its {WEIGHTS}: a program cannot be exported again."
+        )
     compact = Compact(generator, params, statistics, opened.layout)
     wanted, programs = probe(generator, params, statistics), {}
     if options.stablehlo:
@@ -144,7 +158,14 @@ def write(opened: Opened, folder: Path, options: ExportOptions, noted: dict[str,
         compare(ONNX, probe(exact, params, statistics), probe(again, {}, {}), say)
     sparse = options.encoding == "sparse"
     lost = write_model(
-        folder, compact, opened.experiment, opened.step, noted, sparse=sparse, values=options.values, programs=programs
+        folder,
+        compact,
+        opened.experiment,
+        opened.step,
+        noted,
+        sparse=sparse,
+        values=options.values,
+        programs=programs,
     )
     tell(folder, lost, wanted, say)
 
@@ -154,7 +175,9 @@ def tell(folder: Path, lost: Sequence[Loss], wanted: np.ndarray, say: Say) -> No
     back = read_model(folder)
     same = np.array_equal(wanted, probe(back.generator, back.params, back.statistics))
     for loss in lost:
-        say(f"rounded     {loss.name}: by up to {loss.largest:.2g}, {loss.relative:.2g} of the L2 norm")
+        say(
+            f"rounded     {loss.name}: by up to {loss.largest:.2g}, {loss.relative:.2g} of the L2 norm"
+        )
     for path in sorted(folder.iterdir()):
         bits = ", its images the same bits" if path.name == WEIGHTS and same else ""
         say(f"written     {path}: {path.stat().st_size:,} bytes{bits}")
@@ -168,7 +191,9 @@ def compare(name: str, wanted: np.ndarray, images: np.ndarray, say: Say) -> None
     """
     difference, relative = differences(wanted, images)
     if not difference <= TOLERANCE:  # nor if it is not a number
-        raise InputError(f"`{name}` draws other images (off by up to {difference:.2g}): it was not written.")
+        raise InputError(
+            f"`{name}` draws other images (off by up to {difference:.2g}): it was not written."
+        )
     say(f"checked     {name}: images off by up to {difference:.2g}, {relative:.2g} in L2")
 
 

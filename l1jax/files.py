@@ -23,7 +23,9 @@ def whole(path: Path, shared: bool = False) -> Iterator[Path]:
     own = f".{os.getpid()}" if shared else ""
     partial = path.with_name(f".{path.name}{own}{PARTIAL}")
     try:
-        partial.unlink(missing_ok=True)  # what a kill left there, or a pipe, which would wait for a reader
+        partial.unlink(
+            missing_ok=True
+        )  # what a kill left there, or a pipe, which would wait for a reader
         yield partial
         os.replace(partial, path)
     except BaseException:
@@ -52,7 +54,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         yield partial
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(partial, 0o777 & ~umask)  # as any new folder; temporary ones are their owner's alone
+        os.chmod(
+            partial, 0o777 & ~umask
+        )  # as any new folder; temporary ones are their owner's alone
         os.replace(partial, folder)
     finally:
         shutil.rmtree(started, ignore_errors=True)

@@ -12,7 +12,13 @@ from l1jax.data.source import Source, take
 from l1jax.data.sources import open_source
 from l1jax.evaluation import class_coverage
 from l1jax.evaluation.chance import doubt
-from l1jax.evaluation.classifier import SIDES, Classifier, predict, stacked_classes, train_classifier
+from l1jax.evaluation.classifier import (
+    SIDES,
+    Classifier,
+    predict,
+    stacked_classes,
+    train_classifier,
+)
 
 Images = Shaped[np.ndarray, "count height width channels"]
 Say = Callable[[str], None]
@@ -38,7 +44,9 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
     low, high = SIDES
     if not all(low <= side <= high for side in source.image_shape[:2]):
         shape = "×".join(map(str, source.image_shape[:2]))
-        say(f"there is no classifier of these labels: images of {shape} pixels are not from {low} to {high} a side.")
+        say(
+            f"there is no classifier of these labels: images of {shape} pixels are not from {low} to {high} a side."
+        )
         return None
     images = take(source, np.arange(source.length))
     try:

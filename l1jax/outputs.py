@@ -45,13 +45,19 @@ def check_folder(folder: Path, flag: str = "--output") -> None:
     if not os.path.lexists(folder):
         return
     if os.path.realpath(folder) == os.path.realpath("."):
-        raise InputError(f"`{flag}` (={folder}) must be a new folder, and is the current one: name one in it.")
+        raise InputError(
+            f"`{flag}` (={folder}) must be a new folder, and is the current one: name one in it."
+        )
     try:
         empty = not folder.is_symlink() and folder.is_dir() and not any(folder.iterdir())
     except OSError as error:
-        raise InputError(f"`{flag}` (={folder}) must be readable: {error.strerror or error}.") from error
+        raise InputError(
+            f"`{flag}` (={folder}) must be readable: {error.strerror or error}."
+        ) from error
     if not empty:
-        raise InputError(f"`{flag}` (={folder}) must be a new or an empty folder: choose another, or delete it.")
+        raise InputError(
+            f"`{flag}` (={folder}) must be a new or an empty folder: choose another, or delete it."
+        )
 
 
 def not_written(value: str | Path, error: OSError, flag: str = "--output") -> InputError:
@@ -62,7 +68,9 @@ def not_written(value: str | Path, error: OSError, flag: str = "--output") -> In
 def _check_parent(path: Path, flag: str) -> None:
     parent = path.absolute().parent
     if not os.path.isdir(parent):  # Path.is_dir raises where it may not look
-        raise InputError(f"`{flag}` (={path}) must be in a folder that exists: make {parent} first.")
+        raise InputError(
+            f"`{flag}` (={path}) must be in a folder that exists: make {parent} first."
+        )
     try:
         with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", suffix=PARTIAL, dir=parent):
             pass  # whatever forbids this would forbid the output

@@ -19,7 +19,9 @@ _OF_TRAINING = re.compile(
 def rename(sentence: str, renamed: Mapping[str, str]) -> str:
     """A sentence with other names for flags, each replaced where it stands as a whole."""
     for name, own in renamed.items():
-        sentence = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", own.replace("\\", r"\\"), sentence)
+        sentence = re.sub(
+            rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", own.replace("\\", r"\\"), sentence
+        )
     return sentence
 
 
@@ -32,7 +34,9 @@ def in_flags(known: Collection[str], sentence: str, renamed: Mapping[str, str] =
         renamed: flag of training → the command's own.
     """
     sentence = rename(sentence, renamed)
-    others = list(dict.fromkeys(flag for flag in _OF_TRAINING.findall(sentence) if flag not in known))
+    others = list(
+        dict.fromkeys(flag for flag in _OF_TRAINING.findall(sentence) if flag not in known)
+    )
     if not others:
         return sentence
     what = f"{others[0]} is a flag" if len(others) == 1 else f"{' and '.join(others)} are flags"

@@ -48,7 +48,9 @@ def moved(experiment: config.Config, path: str) -> config.Config:
     if not path:
         return experiment
     if not hasattr(data, "path"):
-        raise InputError(f"`--path` (={path!r}) must be empty for `data` (={type(data).__name__}), which has none.")
+        raise InputError(
+            f"`--path` (={path!r}) must be empty for `data` (={type(data).__name__}), which has none."
+        )
     return dataclasses.replace(experiment, data=dataclasses.replace(data, path=path))  # type: ignore[call-arg]
 
 
@@ -88,9 +90,13 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
         origin = f"training {what}" if held_out is None else f"held-out {what}"
         count = min(options.samples or MOST, source.length)
         if count < FEWEST:
-            raise InputError(f"`{place}` has {count} real images, and {FEWEST} are needed to compare with.")
+            raise InputError(
+                f"`{place}` has {count} real images, and {FEWEST} are needed to compare with."
+            )
         chosen = order(0, 0, count, source.length)
-        real = take(source, np.sort(chosen))[np.argsort(np.argsort(chosen))]  # at random, but read in order
+        real = take(source, np.sort(chosen))[
+            np.argsort(np.argsort(chosen))
+        ]  # at random, but read in order
     if options.samples > source.length:
         remarks.append(
             f"{options.samples:,} generated {what} of each seed are compared with all {source.length:,} {origin}: "

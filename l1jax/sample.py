@@ -74,7 +74,9 @@ def main(arguments: Sequence[str]) -> int:
     generator = opened.generator
     points = generator.image_range is None
     if points and form == "folder":
-        raise InputError(f"`--output` (={options.output}) must end in .png or .npz: points have no picture each.")
+        raise InputError(
+            f"`--output` (={options.output}) must end in .png or .npz: points have no picture each."
+        )
     labels = check_class(options.label, generator.classes, options.count)
     latents = draw_latents(generator, stream(options.seed, "sample"), options.count)
     images = make_sampler(generator)(opened.average, latents, labels)
@@ -113,7 +115,11 @@ def check_class(label: int | None, classes: int, count: int) -> Int[Array, " cou
     if label is None:
         return None
     if not 0 <= label < classes:
-        known = f"one of the generator's classes, 0 to {classes - 1}" if classes else "left out: the generator has none"
+        known = (
+            f"one of the generator's classes, 0 to {classes - 1}"
+            if classes
+            else "left out: the generator has none"
+        )
         raise InputError(f"`--class` (={label}) must be {known}.")
     return jnp.full(count, label)
 

@@ -89,7 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     plan, place = make_plan(options), Place(workdir, console, say)
     experiment = options.experiment
     task = make_task(with_strength(experiment, options.network, 1.0), image_shape(experiment.data))
-    make_task(refitted(options, 1.0), image_shape(experiment.data))  # what it refuses is refused before the path
+    make_task(
+        refitted(options, 1.0), image_shape(experiment.data)
+    )  # what it refuses is refused before the path
     check_shapes(task, experiment.seed)
     check_batch(experiment, len(find_devices()))
     source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
@@ -139,7 +141,11 @@ def make_plan(options: SelectOptions) -> Plan:
     model = build_model(experiment.model, image_shape(experiment.data))
     criterion = check_criterion(options.criterion, model)
     if options.worse:
-        named = criterion if options.criterion == criterion else f"{criterion}, the default of this model"
+        named = (
+            criterion
+            if options.criterion == criterion
+            else f"{criterion}, the default of this model"
+        )
         check_worse(options.worse, criterion, named, dense=bool(dense), halvings=options.halvings)
     return Plan(
         experiment,
@@ -177,7 +183,9 @@ def refit(options: SelectOptions, strength: float, place: Place) -> int:
     workdir, say = place.workdir / f"refit-{strength:.4g}", place.say
     chosen = refitted(options, strength)
     try:
-        _, stopped = run_experiment(chosen, workdir, place.console, say, resume=True, overwrite=False)
+        _, stopped = run_experiment(
+            chosen, workdir, place.console, say, resume=True, overwrite=False
+        )
     except NotFinite as error:
         say(f"error: {error}. Try a smaller learning rate.")
         return 1
@@ -200,7 +208,11 @@ def check_options(options: SelectOptions) -> None:
         raise InputError(f"`--{flag}` (={value}) must be {requirement}.")
 
     if options.folds < 1:
-        refuse("folds", options.folds, "at least 1: each in turn is held out from training on the others")
+        refuse(
+            "folds",
+            options.folds,
+            "at least 1: each in turn is held out from training on the others",
+        )
     if not 0 <= options.zeros < 1:
         refuse("zeros", options.zeros, "at least 0 and below 1: a share of the entries")
     if not 0 <= options.worse < math.inf:
@@ -214,17 +226,29 @@ def check_options(options: SelectOptions) -> None:
     if options.debias_steps < 0:
         refuse("debias-steps", options.debias_steps, "at least 0")
     if options.debias_steps and not options.refit:
-        refuse("debias-steps", options.debias_steps, "0 with --no-refit: they are steps of the refitted run")
+        refuse(
+            "debias-steps",
+            options.debias_steps,
+            "0 with --no-refit: they are steps of the refitted run",
+        )
     if options.halvings and options.how != "together":
         refuse("halvings", options.halvings, "0 but with --how together")
     if options.halvings < 0:
         refuse("halvings", options.halvings, "at least 0")
     optimizer = getattr(options.experiment, options.network)
     if optimizer is not None and optimizer.sparsity_target:
-        refuse(f"{options.network}.sparsity-target", optimizer.sparsity_target, "0: it moves the strength to be chosen")
+        refuse(
+            f"{options.network}.sparsity-target",
+            optimizer.sparsity_target,
+            "0: it moves the strength to be chosen",
+        )
     scheduled = optimizer is not None and optimizer.learning_rate_schedule.shape != "constant"
     if options.how == "warm" and scheduled:
-        refuse("how", options.how, "together or independent with a learning rate that falls: later strengths have none")
+        refuse(
+            "how",
+            options.how,
+            "together or independent with a learning rate that falls: later strengths have none",
+        )
 
 
 def check_resident(source: Source, experiment: Config) -> None:
@@ -248,10 +272,16 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
         InputError: naming what differs.
     """
     settings = {
-        name: value for name, value in plan._asdict().items() if name not in ("experiment", "rule", "precision")
+        name: value
+        for name, value in plan._asdict().items()
+        if name not in ("experiment", "rule", "precision")
     }
-    settings["criterion"] = plan.rule.criterion if plan.halvings else None  # else it can be chosen afterwards
-    settings["log_every"] = plan.experiment.log_every if plan.halvings else None  # in which halvings are rounded
+    settings["criterion"] = (
+        plan.rule.criterion if plan.halvings else None
+    )  # else it can be chosen afterwards
+    settings["log_every"] = (
+        plan.experiment.log_every if plan.halvings else None
+    )  # in which halvings are rounded
     settings["information"] = plan.rule.criterion in INFORMATION
     wanted = {"experiment": to_json(plan.experiment), "selection": settings}
     path = workdir / "selection.json"
@@ -267,9 +297,15 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
         except Unreadable:
             raise
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} cannot be read ({error}): give another --workdir, or --overwrite.") from error
+            raise InputError(
+                f"{path} cannot be read ({error}): give another --workdir, or --overwrite."
+            ) from error
         refuse_other_experiment(experiment, plan.experiment, workdir)
-        changed = [f"{name} was {before.get(name)}" for name, value in settings.items() if before.get(name) != value]
+        changed = [
+            f"{name} was {before.get(name)}"
+            for name, value in settings.items()
+            if before.get(name) != value
+        ]
         if before.get("information") != settings["information"]:
             raise InputError(
                 f"`--criterion` (={plan.rule.criterion}) needs runs that {workdir} does not have: information criteria "

@@ -36,7 +36,9 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve_page(gradio: Any, page: Any, listening: socket.socket, say: Callable[[str], None]) -> None:
+def serve_page(
+    gradio: Any, page: Any, listening: socket.socket, say: Callable[[str], None]
+) -> None:
     """Serve a page of gradio until Ctrl-C.
 
     Args:
@@ -94,7 +96,9 @@ def wait_for_answer(listening: socket.socket, alive: Callable[[], bool], patienc
     said = "no answer"
     while (left := deadline - time.monotonic()) > 0:
         if not alive():
-            raise InputError(f"The server of the page at {address_of(listening)} stopped as it started.")
+            raise InputError(
+                f"The server of the page at {address_of(listening)} stopped as it started."
+            )
         connection = http.client.HTTPConnection(host, port, timeout=left)
         try:
             connection.request("GET", "/")

@@ -35,7 +35,9 @@ class Output:
     def _lose(self, error: OSError) -> None:
         with suppress(OSError, ValueError):  # a stream of a test has no descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())  # else Python would try again as it ends, and complain
+            os.dup2(
+                nowhere, self._stream.fileno()
+            )  # else Python would try again as it ends, and complain
             os.close(nowhere)
         if self.lost is None:
             self.lost = error
@@ -62,7 +64,10 @@ def lasting_output(goes_on: str = "") -> Iterator[Output]:
 
     def tell(error: OSError) -> None:
         if goes_on or not isinstance(error, BrokenPipeError):
-            print(f"standard output is lost ({error.strerror or error}){goes_on and '; '}{goes_on}.", file=errors)
+            print(
+                f"standard output is lost ({error.strerror or error}){goes_on and '; '}{goes_on}.",
+                file=errors,
+            )
 
     output = Output(sys.stdout, tell)
     sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]

@@ -52,12 +52,21 @@ def main(arguments: Sequence[str]) -> int:
     return report(stopped, first, experiment, workdir, arguments, say)
 
 
-def report(stopped: Stopped, first: int, experiment: Config, workdir: Path, arguments: Sequence[str], say: Any) -> int:
+def report(
+    stopped: Stopped,
+    first: int,
+    experiment: Config,
+    workdir: Path,
+    arguments: Sequence[str],
+    say: Any,
+) -> int:
     """Say where everything is and what to do next."""
     if stopped.signal is not None and stopped.step < experiment.steps:
         name = signal.Signals(stopped.signal).name
         say(f"stopped by {name}, saved at step {stopped.step:,}; go on with:")
-        say(f"  {command('l1jax.train', *(a for a in arguments if a not in ('--overwrite', '--no-resume')))}")
+        say(
+            f"  {command('l1jax.train', *(a for a in arguments if a not in ('--overwrite', '--no-resume')))}"
+        )
         return 128 + stopped.signal
     if first >= experiment.steps:
         say(f"already trained to step {first:,}; a larger --steps goes on.")
@@ -65,7 +74,9 @@ def report(stopped: Stopped, first: int, experiment: Config, workdir: Path, argu
     say(f"samples     {grid if grid.exists() else grid.parent}")
     say(f"checkpoint  {workdir / 'checkpoints' / str(stopped.step)}")
     say(f"metrics     {workdir / 'metrics.jsonl'}")
-    say(f"more images: {command('l1jax.sample', '--workdir', str(workdir), '--count', '64', '--output', 'grid.png')}")
+    say(
+        f"more images: {command('l1jax.sample', '--workdir', str(workdir), '--count', '64', '--output', 'grid.png')}"
+    )
     return 0
 
 

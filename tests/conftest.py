@@ -17,7 +17,10 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_num_cpu_devices", 8)
 OPTIMISED = bool(os.environ.get("L1JAX_OPTIMISED"))
 jax.config.update("jax_disable_most_optimizations", not OPTIMISED)
-if not OPTIMISED and jax.__version_info__ < (0, 11):  # later ones do not start with a flag that they no longer know
+if not OPTIMISED and jax.__version_info__ < (
+    0,
+    11,
+):  # later ones do not start with a flag that they no longer know
     flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 
@@ -25,7 +28,8 @@ if not OPTIMISED and jax.__version_info__ < (0, 11):  # later ones do not start 
 collect_ignore = []
 if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
     collect_ignore += [
-        f"models/test_{name}.py" for name in ("dcgan", "r3gan", "regularisation", "sn_resnet", "summary")
+        f"models/test_{name}.py"
+        for name in ("dcgan", "r3gan", "regularisation", "sn_resnet", "summary")
     ]
     collect_ignore += [f"evaluation/test_{name}.py" for name in ("convert", "torch_files")]
 if sys.version_info >= (3, 12) and importlib.util.find_spec("torch_fidelity") is None:
@@ -37,7 +41,9 @@ if "L1JAX_TESTS_KEEP" not in os.environ:
     _kept = tempfile.TemporaryDirectory(prefix="l1jax-tests-")
     os.environ["L1JAX_TESTS_KEEP"] = _kept.name
 os.environ["L1JAX_CACHE_DIR"] = os.path.join(os.environ["L1JAX_TESTS_KEEP"], "decoded")
-jax.config.update("jax_compilation_cache_dir", os.path.join(os.environ["L1JAX_TESTS_KEEP"], "compiled"))
+jax.config.update(
+    "jax_compilation_cache_dir", os.path.join(os.environ["L1JAX_TESTS_KEEP"], "compiled")
+)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 install_import_hook("l1jax", "typechecker.check")
 

@@ -8,7 +8,17 @@ import numpy as np
 
 from l1jax.compaction.compacting import Compact
 from l1jax.compaction.layout import rebuild
-from l1jax.config import Config, Dcgan, DenseGenerator, ImageData, MixtureData, MlpGan, R3gan, SnResnet, Vae
+from l1jax.config import (
+    Config,
+    Dcgan,
+    DenseGenerator,
+    ImageData,
+    MixtureData,
+    MlpGan,
+    R3gan,
+    SnResnet,
+    Vae,
+)
 
 FAMILIES = {
     "mlp": (MlpGan(latent_size=6, generator_hidden=(12, 8)), (8, 8, 1)),
@@ -28,7 +38,11 @@ def experiment(name, classes=0):
     model, shape = FAMILIES[name]
     if classes:
         model = type(model)(**vars(model) | {"classes": classes})
-    data = MixtureData() if name == "points" else ImageData("photos", image_size=shape[0], channels=shape[2])
+    data = (
+        MixtureData()
+        if name == "points"
+        else ImageData("photos", image_size=shape[0], channels=shape[2])
+    )
     return Config(data=data, model=model)
 
 
@@ -47,9 +61,13 @@ def generator(name, classes=0, zeros=0.5):
 
     def run(path, leaf):
         """Means around 0, variances around 1."""
-        return jnp.float32(random.uniform(0.5, 2, leaf.shape) if path[-1].key == "var" else varied(leaf))
+        return jnp.float32(
+            random.uniform(0.5, 2, leaf.shape) if path[-1].key == "var" else varied(leaf)
+        )
 
-    return Compact(made, jax.tree.map(varied, params), jax.tree_util.tree_map_with_path(run, statistics), {})
+    return Compact(
+        made, jax.tree.map(varied, params), jax.tree_util.tree_map_with_path(run, statistics), {}
+    )
 
 
 def images_of(compact, latents, label=None):

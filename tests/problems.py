@@ -18,7 +18,9 @@ from sklearn.linear_model import ElasticNet, Lasso
 
 import l1jax
 
-numba.config.DISABLE_JIT = True  # skglm solves these in 0.05 s as plain Python; compiling it takes 20 s
+numba.config.DISABLE_JIT = (
+    True  # skglm solves these in 0.05 s as plain Python; compiling it takes 20 s
+)
 
 from skglm import datafits, penalties, solvers  # noqa: E402
 
@@ -70,7 +72,9 @@ def logistic(x: np.ndarray, y: np.ndarray) -> Loss:
         return jnp.mean(jnp.logaddexp(0, -(data @ w)))
 
     curvature = float(np.linalg.norm(rows, 2) ** 2 / (4 * len(rows)))
-    return Loss(rows, value, lambda w: -rows.T @ (1 / (1 + np.exp(rows @ w))) / len(rows), curvature)
+    return Loss(
+        rows, value, lambda w: -rows.T @ (1 / (1 + np.exp(rows @ w))) / len(rows), curvature
+    )
 
 
 class Penalty(NamedTuple):
@@ -78,8 +82,12 @@ class Penalty(NamedTuple):
 
     own: Any
     value: Callable[[np.ndarray], float]
-    distances: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (w, g) ↦ of −g to the subdifferential at w
-    margins: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (w, g) ↦ what a gradient may still grow by at zeros
+    distances: Callable[
+        [np.ndarray, np.ndarray], np.ndarray
+    ]  # (w, g) ↦ of −g to the subdifferential at w
+    margins: Callable[
+        [np.ndarray, np.ndarray], np.ndarray
+    ]  # (w, g) ↦ what a gradient may still grow by at zeros
 
 
 def by_entry(own: Any, value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Penalty:
@@ -99,7 +107,10 @@ def by_entry(own: Any, value: Callable[[Any], Any], slope: Callable[[Any], Any])
 
 def by_group(own: Any, strength: float, group_strength: float) -> Penalty:
     """λ₁ Σ |wᵢ| + λ₂ Σ √5 ‖w_g‖."""
-    entries, weight = by_entry(None, lambda size: strength * size, lambda size: strength), group_strength * SIZE**0.5
+    entries, weight = (
+        by_entry(None, lambda size: strength * size, lambda size: strength),
+        group_strength * SIZE**0.5,
+    )
 
     def norms(w: np.ndarray) -> np.ndarray:
         return np.linalg.norm(w.reshape(-1, SIZE), axis=1)
@@ -128,7 +139,9 @@ class Family(NamedTuple):
 
     loss: Callable[[np.ndarray, np.ndarray], Loss]
     penalty: Callable[[float], Penalty]
-    solve: Callable[[np.ndarray, np.ndarray, float, np.ndarray], np.ndarray]  # (x, y, strength, start) ↦ w
+    solve: Callable[
+        [np.ndarray, np.ndarray, float, np.ndarray], np.ndarray
+    ]  # (x, y, strength, start) ↦ w
     concavity: float = 0.0  # the largest −R″ of the penalty R away from 0
 
 
@@ -138,32 +151,45 @@ def l1(strength: float) -> Penalty:
 
 def elastic_net(strength: float) -> Penalty:
     own = l1jax.elastic_net(strength, strength)
-    return by_entry(own, lambda size: strength * (size + size**2 / 2), lambda size: strength * (1 + size))
+    return by_entry(
+        own, lambda size: strength * (size + size**2 / 2), lambda size: strength * (1 + size)
+    )
 
 
 def solve_lasso(x: np.ndarray, y: np.ndarray, strength: float, start: np.ndarray) -> np.ndarray:
     return Lasso(strength, **EXACT).fit(x, y).coef_
 
 
-def solve_group_lasso(x: np.ndarray, y: np.ndarray, strength: float, start: np.ndarray) -> np.ndarray:
+def solve_group_lasso(
+    x: np.ndarray, y: np.ndarray, strength: float, start: np.ndarray
+) -> np.ndarray:
     weights = np.full(FEATURES // SIZE, SIZE**0.5)
     return celer.GroupLasso(SIZE, strength, weights=weights, **EXACT).fit(x, y).coef_
 
 
-def solve_sparse_group_lasso(x: np.ndarray, y: np.ndarray, strength: float, start: np.ndarray) -> np.ndarray:
+def solve_sparse_group_lasso(
+    x: np.ndarray, y: np.ndarray, strength: float, start: np.ndarray
+) -> np.ndarray:
     groups = np.arange(0, FEATURES + 1, SIZE, dtype=np.int32), np.arange(FEATURES, dtype=np.int32)
     weights = np.full(FEATURES // SIZE, SIZE**0.5), np.ones(FEATURES)
     solver = solvers.GroupBCD(tol=1e-12, ws_strategy="fixpoint")
     return solver.solve(
-        x, y, datafits.QuadraticGroup(*groups), penalties.WeightedL1GroupL2(strength, *weights, *groups)
+        x,
+        y,
+        datafits.QuadraticGroup(*groups),
+        penalties.WeightedL1GroupL2(strength, *weights, *groups),
     )[0]
 
 
 LASSO = Family(squares, l1, solve_lasso)
 ELASTIC_NET = Family(
-    squares, elastic_net, lambda x, y, strength, start: ElasticNet(2 * strength, **EXACT).fit(x, y).coef_
+    squares,
+    elastic_net,
+    lambda x, y, strength, start: ElasticNet(2 * strength, **EXACT).fit(x, y).coef_,
 )
-GROUP_LASSO = Family(squares, lambda s: by_group(l1jax.group_l1(s, GROUPS), 0.0, s), solve_group_lasso)
+GROUP_LASSO = Family(
+    squares, lambda s: by_group(l1jax.group_l1(s, GROUPS), 0.0, s), solve_group_lasso
+)
 SPARSE_GROUP_LASSO = Family(
     squares, lambda s: by_group(l1jax.sparse_group_l1(s, s, GROUPS), s, s), solve_sparse_group_lasso
 )
@@ -182,7 +208,9 @@ def mcp(gamma: float) -> Family:
             size = np.minimum(size, gamma * strength)
             return strength * size - size**2 / (2 * gamma)
 
-        return by_entry(l1jax.mcp(strength, gamma), value, lambda size: np.maximum(strength - size / gamma, 0))
+        return by_entry(
+            l1jax.mcp(strength, gamma), value, lambda size: np.maximum(strength - size / gamma, 0)
+        )
 
     return Family(squares, penalty, _descend(penalties.MCPenalty, gamma), 1 / gamma)
 
@@ -194,7 +222,9 @@ def scad(a: float) -> Family:
             return strength * size - np.maximum(size - strength, 0) ** 2 / (2 * (a - 1))
 
         return by_entry(
-            l1jax.scad(strength, a), value, lambda size: np.clip((a * strength - size) / (a - 1), 0, strength)
+            l1jax.scad(strength, a),
+            value,
+            lambda size: np.clip((a * strength - size) / (a - 1), 0, strength),
         )
 
     return Family(squares, penalty, _descend(penalties.SCAD, a), 1 / (a - 1))
@@ -231,7 +261,14 @@ def problem(name: str, family: Family, rows: int, share: float) -> Problem:
     if family.concavity and rows < FEATURES:
         start = solve_lasso(x, y, strength, start)
     solution = family.solve(x, y, strength, start)
-    return Problem(f"{name} {rows}x{FEATURES}", loss, family.penalty(strength), start, solution, family.concavity)
+    return Problem(
+        f"{name} {rows}x{FEATURES}",
+        loss,
+        family.penalty(strength),
+        start,
+        solution,
+        family.concavity,
+    )
 
 
 # name: family and share of the strength, for 200 rows and for 40
@@ -245,12 +282,17 @@ SETTINGS = {
     "logistic": [(LOGISTIC, 0.2), (LOGISTIC, 0.2)],
 }
 PROBLEMS = {
-    name: [problem(name, family, rows, share) for rows, (family, share) in zip(DESIGNS, pair, strict=True)]
+    name: [
+        problem(name, family, rows, share)
+        for rows, (family, share) in zip(DESIGNS, pair, strict=True)
+    ]
     for name, pair in SETTINGS.items()
 }
 
 
-def train(tx: optax.GradientTransformation, loss: Callable[[Any], Any], params: Any, steps: int) -> tuple[Any, Any]:
+def train(
+    tx: optax.GradientTransformation, loss: Callable[[Any], Any], params: Any, steps: int
+) -> tuple[Any, Any]:
     """Run full-batch steps from `params`; returns the parameters and the optimiser's state."""
 
     @jax.jit

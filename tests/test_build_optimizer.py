@@ -49,10 +49,16 @@ BY_HAND = {
     ("adagrad", "metric"): lambda: l1jax.proximal_adagrad(RATE, PENALTY),
     ("rmda", "metric"): lambda: l1jax.rmda(RATE, PENALTY),
     ("ramda", "metric"): lambda: l1jax.ramda(RATE, PENALTY),
-    ("adam", "plain"): lambda: optax.chain(optax.adam(RATE, 0.5, 0.999), l1jax.proximal(PENALTY, RATE)),
+    ("adam", "plain"): lambda: optax.chain(
+        optax.adam(RATE, 0.5, 0.999), l1jax.proximal(PENALTY, RATE)
+    ),
     ("sgd", "plain"): lambda: optax.chain(optax.sgd(RATE), l1jax.proximal(PENALTY, RATE)),
-    ("rmsprop", "subgradient"): lambda: optax.chain(l1jax.add_subgradient(PENALTY), optax.rmsprop(RATE, 0.999)),
-    ("adagrad", "subgradient"): lambda: optax.chain(l1jax.add_subgradient(PENALTY), optax.adagrad(RATE)),
+    ("rmsprop", "subgradient"): lambda: optax.chain(
+        l1jax.add_subgradient(PENALTY), optax.rmsprop(RATE, 0.999)
+    ),
+    ("adagrad", "subgradient"): lambda: optax.chain(
+        l1jax.add_subgradient(PENALTY), optax.adagrad(RATE)
+    ),
 }
 
 
@@ -68,20 +74,28 @@ def test_every_penalty_of_the_configuration_is_tried_here():
     assert {type(penalty) for penalty in PENALTIES} == set(typing.get_args(config.Penalty))
 
 
-@pytest.mark.parametrize(("penalty", "expected"), PENALTIES.items(), ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("penalty", "expected"), PENALTIES.items(), ids=lambda value: type(value).__name__
+)
 def test_a_penalty_is_the_one_that_its_name_says(penalty, expected):
     built = build_penalty(penalty)
     assert type(built) is type(expected)
-    np.testing.assert_array_equal(built.prox(jnp.asarray(X), 0.5), expected.prox(jnp.asarray(X), 0.5))
+    np.testing.assert_array_equal(
+        built.prox(jnp.asarray(X), 0.5), expected.prox(jnp.asarray(X), 0.5)
+    )
 
 
 @pytest.mark.parametrize(("algorithm", "method"), BY_HAND)
 def test_an_optimiser_is_the_one_that_its_name_says(algorithm, method):
     built = build_optimizer(
-        Optimizer(RATE, algorithm, penalty=config.L1(0.3), method=method, eps=None)  # b1 = 0.5, b2 = 0.999
+        Optimizer(
+            RATE, algorithm, penalty=config.L1(0.3), method=method, eps=None
+        )  # b1 = 0.5, b2 = 0.999
     )
     found, expected = after(built)[0], after(BY_HAND[algorithm, method]())[0]
-    np.testing.assert_allclose(found["layer"]["kernel"], expected["layer"]["kernel"], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        found["layer"]["kernel"], expected["layer"]["kernel"], rtol=1e-6, atol=1e-7
+    )
     np.testing.assert_allclose(found["layer"]["bias"], expected["layer"]["bias"], rtol=1e-6)
 
 
@@ -105,7 +119,9 @@ def test_the_learning_rate_can_be_scaled_and_the_threshold_goes_with_it():
         (Schedule("linear", 4, 10), lambda t: (t + 1) / 4 if t < 4 else 1 - min((t - 4) / 6, 1)),
         (
             Schedule("cosine", 2, 10, 0.1),
-            lambda t: (t + 1) / 2 if t < 2 else 0.1 + 0.45 * (1 + math.cos(math.pi * min((t - 2) / 8, 1))),
+            lambda t: (
+                (t + 1) / 2 if t < 2 else 0.1 + 0.45 * (1 + math.cos(math.pi * min((t - 2) / 8, 1)))
+            ),
         ),
     ],
 )
@@ -120,23 +136,31 @@ def test_a_schedule_follows_its_formula_in_steps(schedule, expected, updates_per
 
 def test_schedules_move_the_learning_rate_and_the_strength():
     ramp, fall = Schedule(warmup=4), Schedule("linear", steps=4, end=0.5)
-    o = Optimizer(0.2, "sgd", penalty=config.L1(0.3), learning_rate_schedule=ramp, strength_schedule=fall)
+    o = Optimizer(
+        0.2, "sgd", penalty=config.L1(0.3), learning_rate_schedule=ramp, strength_schedule=fall
+    )
     tx = build_optimizer(o)
     for updates in (1, 2, 4):
         _, state = after(tx, updates)
         np.testing.assert_allclose(learning_rate(state), 0.2 * updates / 4, rtol=1e-6)
-        np.testing.assert_allclose(l1jax.strength(state), 0.3 * (1 - 0.5 * (updates - 1) / 4), rtol=1e-6)
+        np.testing.assert_allclose(
+            l1jax.strength(state), 0.3 * (1 - 0.5 * (updates - 1) / 4), rtol=1e-6
+        )
 
 
 def test_a_target_scales_the_strength_and_weights_follow_the_entries():
-    _, dense = after(build_optimizer(Optimizer(1e-3, penalty=config.L1(1e-3), sparsity_target=0.5)), 20)
+    _, dense = after(
+        build_optimizer(Optimizer(1e-3, penalty=config.L1(1e-3), sparsity_target=0.5)), 20
+    )
     assert l1jax.strength(dense) > 1.5e-3  # no zeros yet: the strength has risen
     o = Optimizer(0.1, "sgd", penalty=config.ReweightedL1(0.3, eps=0.2, every=1))
     first, _ = after(build_optimizer(o), 1)
     second, _ = after(build_optimizer(o), 2)
     start = np.asarray(first["layer"]["kernel"])
     moved = start - 0.1 * np.asarray(GRADS["layer"]["kernel"])
-    expected = np.sign(moved) * np.maximum(np.abs(moved) - 0.1 * 0.3 * 0.2 / (np.abs(start) + 0.2), 0)
+    expected = np.sign(moved) * np.maximum(
+        np.abs(moved) - 0.1 * 0.3 * 0.2 / (np.abs(start) + 0.2), 0
+    )
     np.testing.assert_allclose(second["layer"]["kernel"], expected, atol=1e-6)
 
 
@@ -147,10 +171,16 @@ def test_a_target_scales_the_strength_and_weights_follow_the_entries():
         ({"momentum": 0.9}, "`momentum` (=0.9) must be None for adam"),
         ({"per_group": True}, "`per_group` (=True) must be False but for a group penalty"),
         ({"debias_after": 5}, "`debias_after` (=5) must be 0 but for"),
-        ({"debias_after": 5, "penalty": config.L1(0.1), "algorithm": "rmda"}, "`debias_after` (=5)"),
+        (
+            {"debias_after": 5, "penalty": config.L1(0.1), "algorithm": "rmda"},
+            "`debias_after` (=5)",
+        ),
         ({"sparsity_target": 0.5}, "`sparsity_target` (=0.5) must be 0 without a penalty"),
         ({"penalty": config.Mcp(0.1, 0.0)}, "`gamma` (=0.0) must be finite and greater than 0"),
-        ({"strength_schedule": Schedule("linear", 5, 5)}, "`steps` (=5) of a linear schedule must be greater than its"),
+        (
+            {"strength_schedule": Schedule("linear", 5, 5)},
+            "`steps` (=5) of a linear schedule must be greater than its",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes, words):
@@ -167,7 +197,9 @@ def final(tx, start=PARAMS):
     return params, state
 
 
-@pytest.mark.parametrize("penalty", [config.L1(), config.L2(), config.ElasticNet(), config.GroupL1()])
+@pytest.mark.parametrize(
+    "penalty", [config.L1(), config.L2(), config.ElasticNet(), config.GroupL1()]
+)
 @pytest.mark.parametrize("method", ["metric", "plain", "subgradient"])
 def test_a_penalty_of_strength_zero_costs_nothing_and_tells_its_strength(penalty, method):
     params, state = final(build_optimizer(Optimizer(RATE, penalty=penalty, method=method)))
@@ -182,11 +214,15 @@ def test_a_constraint_holds_without_a_strength():
 
 
 def test_debiasing_keeps_the_zeros_and_no_longer_shrinks_the_rest():
-    tx = build_optimizer(Optimizer(RATE, "sgd", penalty=config.L1(0.3), debias_after=2), updates_per_step=2)
+    tx = build_optimizer(
+        Optimizer(RATE, "sgd", penalty=config.L1(0.3), debias_after=2), updates_per_step=2
+    )
     by_hand = l1jax.proximal_sgd(RATE, PENALTY)
     found, state = after(tx, 4)
     expected, _ = after(by_hand, 4)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)  # both updates of both steps are penalised
+    jax.tree.map(
+        np.testing.assert_array_equal, found, expected
+    )  # both updates of both steps are penalised
     zero = found["layer"]["kernel"] == 0
     assert 0 < np.sum(zero) < zero.size
     updates, state = tx.update(GRADS, state, found)

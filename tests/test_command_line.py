@@ -4,7 +4,14 @@ import sys
 
 import pytest
 
-from l1jax.command_line import experiments_folder, flags, load_experiment, parse_experiment, run, typed_path
+from l1jax.command_line import (
+    experiments_folder,
+    flags,
+    load_experiment,
+    parse_experiment,
+    run,
+    typed_path,
+)
 from l1jax.config import (
     L1,
     Adversarial,
@@ -90,12 +97,22 @@ def test_without_config_it_is_the_digits():
 
 def test_defaults_are_those_of_the_experiment_and_flags_change_them(write):
     file = write(
-        SMALL + "def get_config(): return Config(steps=7, model=Dcgan(channels=3), generator=Optimizer(b1=0.1))"
+        SMALL
+        + "def get_config(): return Config(steps=7, model=Dcgan(channels=3), generator=Optimizer(b1=0.1))"
     )
-    options = parse("--config", file, "--steps", "9", "--generator.penalty.strength", "1e-4", "--workdir", "w")
-    expected = Config(steps=9, model=Dcgan(channels=3), generator=Optimizer(b1=0.1, penalty=L1(1e-4)))
+    options = parse(
+        "--config", file, "--steps", "9", "--generator.penalty.strength", "1e-4", "--workdir", "w"
+    )
+    expected = Config(
+        steps=9, model=Dcgan(channels=3), generator=Optimizer(b1=0.1, penalty=L1(1e-4))
+    )
     assert options.experiment == expected
-    assert (options.workdir, options.model, options.resume, options.overwrite) == ("w", "dcgan", True, False)
+    assert (options.workdir, options.model, options.resume, options.overwrite) == (
+        "w",
+        "dcgan",
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize("flag", ["--batch-size=32", "--batch_size=32", "--batch_size 32"])
@@ -103,7 +120,9 @@ def test_spellings_of_a_flag(flag):
     assert parse(*flag.split()).experiment.batch_size == 32
 
 
-@pytest.mark.parametrize("arguments", [["--data", "image", "--data.path", "x"], ["--data.path=x", "--data=image"]])
+@pytest.mark.parametrize(
+    "arguments", [["--data", "image", "--data.path", "x"], ["--data.path=x", "--data=image"]]
+)
 def test_data_switches_the_kind_before_or_after_its_flags(arguments):
     options = parse(*arguments)
     assert options.experiment.data == ImageData("x", image_size=8)  # the digits' size is taken over
@@ -111,7 +130,14 @@ def test_data_switches_the_kind_before_or_after_its_flags(arguments):
 
 
 def test_model_and_objective_switch_together(write):
-    options = parse("--model", "dense-generator", "--objective", "reconstruction", "--objective.activity-strength", "1")
+    options = parse(
+        "--model",
+        "dense-generator",
+        "--objective",
+        "reconstruction",
+        "--objective.activity-strength",
+        "1",
+    )
     assert options.experiment.model == DenseGenerator(latent_size=64)
     assert options.experiment.objective == Reconstruction(1.0)
 
@@ -121,16 +147,29 @@ def test_an_adversary_is_given_an_optimiser(write):
         SMALL
         + "def get_config(): return Config(model=DenseGenerator(), objective=Reconstruction(), discriminator=None)"
     )
-    arguments = ("--config", file, "--model", "mlp-gan", "--objective", "adversarial", "--discriminator.b1", "0.25")
+    arguments = (
+        "--config",
+        file,
+        "--model",
+        "mlp-gan",
+        "--objective",
+        "adversarial",
+        "--discriminator.b1",
+        "0.25",
+    )
     experiment = parse(*arguments).experiment
     assert experiment.objective == Adversarial()
     assert experiment.discriminator == Optimizer(b1=0.25)
     assert parse("--config", file).experiment.discriminator is None
-    assert "give --objective adversarial to have it" in refusal("--config", file, "--discriminator.b1", "0.25")
+    assert "give --objective adversarial to have it" in refusal(
+        "--config", file, "--discriminator.b1", "0.25"
+    )
 
 
 def test_tuples_and_regular_expressions_can_be_typed():
-    experiment = parse("--model.generator-hidden", "8", "4", "--generator.penalised", r"^(a|b)\d/kernel$").experiment
+    experiment = parse(
+        "--model.generator-hidden", "8", "4", "--generator.penalised", r"^(a|b)\d/kernel$"
+    ).experiment
     assert experiment.model.generator_hidden == (8, 4)
     assert experiment.generator.penalised == r"^(a|b)\d/kernel$"
     assert parse("--model.generator-hidden").experiment.model.generator_hidden == ()
@@ -138,12 +177,18 @@ def test_tuples_and_regular_expressions_can_be_typed():
 
 @pytest.mark.parametrize("kind", [[], ["--model", "dcgan", "--data", "image"]])
 def test_help_shows_every_flag_with_type_meaning_and_default_of_the_experiment(kind, write, capsys):
-    file = write(SMALL + "def get_config(): return Config(steps=1234, generator=Optimizer(learning_rate=0.0125))")
+    file = write(
+        SMALL
+        + "def get_config(): return Config(steps=1234, generator=Optimizer(learning_rate=0.0125))"
+    )
     with pytest.raises(SystemExit) as stopped:
         parse("--config", file, *kind, "--help")
     assert stopped.value.code == 0
     text = re.sub(r"[│|\s]+", " ", capsys.readouterr().out)
-    assert "--steps INT Generator steps in all, those before a resume included. (default: 1234)" in text
+    assert (
+        "--steps INT Generator steps in all, those before a resume included. (default: 1234)"
+        in text
+    )
     assert "--generator.learning-rate FLOAT The step size. (default: 0.0125)" in text
     values = json.loads(json.dumps(to_json(parse("--config", file, *kind).experiment)))
     paths = [f"--{path.replace('_', '-')}" for path in leaves(values)]
@@ -168,9 +213,18 @@ def test_help_of_sample_lists_its_flags(capsys):
             "`--generator.learning-rat` is not a flag here; the nearest: --generator.lea",
         ),
         (["--batch=3"], "`--batch` is not a flag here; the nearest: --batch-size"),
-        (["--strength", "1"], "the nearest: --generator.penalty.strength, --discriminator.penalty.strength"),
-        (["--data.path", "x"], "`--data.path` is not a flag here; give --data image or --data array or --data idx or"),
-        (["--model.channels", "8"], "give --model dcgan or --model r3gan or --model vae to have it"),
+        (
+            ["--strength", "1"],
+            "the nearest: --generator.penalty.strength, --discriminator.penalty.strength",
+        ),
+        (
+            ["--data.path", "x"],
+            "`--data.path` is not a flag here; give --data image or --data array or --data idx or",
+        ),
+        (
+            ["--model.channels", "8"],
+            "give --model dcgan or --model r3gan or --model vae to have it",
+        ),
         (["--bogus", "1"], "`--bogus` is not a flag here (see prog --help)."),
         (["--help", "--bogus"], "`--bogus` is not a flag here"),
         (["stray"], "Unrecognized options: stray (see prog --help)."),
@@ -181,11 +235,20 @@ def test_help_of_sample_lists_its_flags(capsys):
             ["--data", "video"],
             "invalid choice 'video' for argument '--data'; expected one of ('digits', 'image', 'array',",
         ),
-        (["--steps", "1e3"], "Error parsing --steps: invalid literal for int() with base 10: '1e3' (see prog --help)."),
-        (["--generator.b1", "half"], "Error parsing --generator.b1: could not convert string to float: 'half'"),
+        (
+            ["--steps", "1e3"],
+            "Error parsing --steps: invalid literal for int() with base 10: '1e3' (see prog --help).",
+        ),
+        (
+            ["--generator.b1", "half"],
+            "Error parsing --generator.b1: could not convert string to float: 'half'",
+        ),
         (["--model.generator-hidden", "8", "x"], "Error parsing --model.generator-hidden"),
         (["--generator.b1", "1"], "`generator.b1` (=1.0) must be finite, at least 0 and below 1."),
-        (["--generator.penalised", "("], "`generator.penalised` (='(') must be a regular expression"),
+        (
+            ["--generator.penalised", "("],
+            "`generator.penalised` (='(') must be a regular expression",
+        ),
     ],
 )
 def test_a_wrong_flag_or_value_is_one_sentence(arguments, words, capsys):
@@ -196,7 +259,10 @@ def test_a_wrong_flag_or_value_is_one_sentence(arguments, words, capsys):
 def test_a_terminal_without_box_characters_changes_no_sentence(monkeypatch, tmp_path):
     with (tmp_path / "out").open("w", encoding="ascii") as ascii_only:
         monkeypatch.setattr(sys, "stdout", ascii_only)
-        assert refusal("--data") == "Missing value for argument '--data'; expected 1 values (see prog --help)."
+        assert (
+            refusal("--data")
+            == "Missing value for argument '--data'; expected 1 values (see prog --help)."
+        )
 
 
 @pytest.mark.parametrize(
@@ -204,9 +270,18 @@ def test_a_terminal_without_box_characters_changes_no_sentence(monkeypatch, tmp_
     [
         ("x = 1\ndef f(:\n", "fails at line 2: SyntaxError: invalid syntax."),
         ("x = 1\n\nraise ValueError('first.\\nsecond')", "fails at line 3: ValueError: first."),
-        ("def get_config():\n    return 1 / 0", "fails at line 2: ZeroDivisionError: division by zero."),
-        ("import os\ndef get_config():\n    os.stat('nowhere')", "fails at line 3: FileNotFoundError: "),
-        ("import nowhere_to_be_found", "fails at line 1: ModuleNotFoundError: No module named 'nowhere_to_be_found'."),
+        (
+            "def get_config():\n    return 1 / 0",
+            "fails at line 2: ZeroDivisionError: division by zero.",
+        ),
+        (
+            "import os\ndef get_config():\n    os.stat('nowhere')",
+            "fails at line 3: FileNotFoundError: ",
+        ),
+        (
+            "import nowhere_to_be_found",
+            "fails at line 1: ModuleNotFoundError: No module named 'nowhere_to_be_found'.",
+        ),
         ("import sys\nsys.exit(0)", "fails at line 2: SystemExit: 0."),
         ("x = 1", "must define `get_config() -> Config`."),
         ("get_config = 3", "must define `get_config() -> Config`."),
@@ -221,11 +296,20 @@ def test_a_terminal_without_box_characters_changes_no_sentence(monkeypatch, tmp_
         ("\0", "source code string cannot contain null bytes."),
         ("raise KeyboardInterrupt", "fails at line 1: KeyboardInterrupt."),
         ("class Own(BaseException): pass\nraise Own('stop')", "fails at line 2: Own: stop."),
-        ("def get_config(): return get_config()", "fails at line 1: RecursionError: maximum recursion depth exceeded"),
-        ("class Own(Exception):\n    def __str__(self): return 1 / 0\nraise Own", "fails at line 3: Own."),
+        (
+            "def get_config(): return get_config()",
+            "fails at line 1: RecursionError: maximum recursion depth exceeded",
+        ),
+        (
+            "class Own(Exception):\n    def __str__(self): return 1 / 0\nraise Own",
+            "fails at line 3: Own.",
+        ),
         ("raise ValueError('long' * 10**6)", "fails at line 1: ValueError: longlong"),
         ("(" * 1000, "SyntaxError: too many nested parentheses."),
-        (SMALL + "def get_config(): return Config", "must return an l1jax.config.Config, not type."),
+        (
+            SMALL + "def get_config(): return Config",
+            "must return an l1jax.config.Config, not type.",
+        ),
         (SMALL + CYCLE, "must be of type int."),
         ("x = '\udcff'", "SyntaxError: "),
     ],
@@ -234,19 +318,26 @@ def test_a_broken_experiment_file_is_one_sentence_with_the_line(text, words, wri
     file = write(text)
     message = refusal("--config", file)
     assert words in message
-    assert file in message or words in ("`steps` (='3') must be of type int.", "must be of type int.")
+    assert file in message or words in (
+        "`steps` (='3') must be of type int.",
+        "must be of type int.",
+    )
     assert len(message) < 500
 
 
 def test_an_unknown_field_in_a_file_names_the_nearest(write):
-    file = write(SMALL + "def get_config():\n    return Config(generator=Optimizer(learning_rat=3))")
+    file = write(
+        SMALL + "def get_config():\n    return Config(generator=Optimizer(learning_rat=3))"
+    )
     assert re.search(r"'learning_rat'.*learning_rate", refusal("--config", file))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.py", "", "."])
 def test_a_missing_experiment_names_those_there_are(name, write):
     message = refusal(f"--config={name}")
-    assert message.startswith(f"`--config` (={name}) must be a Python file with `get_config`, or one of: ")
+    assert message.startswith(
+        f"`--config` (={name}) must be a Python file with `get_config`, or one of: "
+    )
     assert "digits" in message
 
 
@@ -254,7 +345,9 @@ def test_an_experiment_file_without_end_is_not_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with open("own.py", "wb") as file:
         file.truncate(20 * 10**9)
-    assert "(=own.py) is no experiment file: it (=20,000,000,000 bytes) must have" in refusal("--config", "own.py")
+    assert "(=own.py) is no experiment file: it (=20,000,000,000 bytes) must have" in refusal(
+        "--config", "own.py"
+    )
     message = refusal("--config", "x" * 300)
     assert "must be a Python file" in message
 
@@ -293,7 +386,11 @@ def test_paths_expand_the_home_folder_and_are_not_empty(monkeypatch):
         (InputError("no [bold] :cat: here."), 2, "error: no [bold] :cat: here.\n"),
         (KeyboardInterrupt(), 130, "stopped at once; the last checkpoint is as it was.\n"),
         (BrokenPipeError(), 141, ""),
-        (MemoryError(), 1, "error: there is not enough memory: give a smaller batch size, network or image size.\n"),
+        (
+            MemoryError(),
+            1,
+            "error: there is not enough memory: give a smaller batch size, network or image size.\n",
+        ),
         (None, 7, ""),
     ],
 )

@@ -22,7 +22,12 @@ pytestmark = pytest.mark.usefixtures("one_device")
 def dense(tmp_path_factory):
     """A run of a few steps that leaves no zeros."""
     workdir = tmp_path_factory.mktemp("runs") / "dense"
-    flags = ["--config=dense_generator", "--steps=10", "--log-every=10", "--generator.penalty.strength=0"]
+    flags = [
+        "--config=dense_generator",
+        "--steps=10",
+        "--log-every=10",
+        "--generator.penalty.strength=0",
+    ]
     assert train.main([f"--workdir={workdir}", *flags]) == 0
     return workdir
 
@@ -43,7 +48,11 @@ def compacted(workdir, output, *flags):
 
 def test_where_nothing_is_zero_there_is_nothing_to_remove(dense, tmp_path, capsys):
     (tmp_path / "out").mkdir()  # a new folder or an empty one, as of the other commands
-    evaluation = {"step": 10, "protocol": {"real": "64 images", "generated": "64 of it"}, "remarks": ["Noise."]}
+    evaluation = {
+        "step": 10,
+        "protocol": {"real": "64 images", "generated": "64 of it"},
+        "remarks": ["Noise."],
+    }
     (dense / "evaluation.json").write_text(json.dumps(evaluation))
     compacted(dense, f"{tmp_path / 'out'}/")
     said = capsys.readouterr().out
@@ -52,7 +61,10 @@ def test_where_nothing_is_zero_there_is_nothing_to_remove(dense, tmp_path, capsy
         r"from exact ones is (\S+) of the largest value; that .* is (\S+)\.$", said, re.M
     ).groups()
     assert error == rounding  # the very same computation
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["notes"]["evaluation"] == evaluation
+    assert (
+        json.loads((tmp_path / "out" / "config.json").read_text())["notes"]["evaluation"]
+        == evaluation
+    )
     card = (tmp_path / "out" / "README.md").read_text()
     assert "at step 10. Real: 64 images." in card
     assert "- Noise." in card
@@ -96,7 +108,10 @@ def test_bad_input_is_told_and_leaves_nothing(dense, tmp_path):
     for flags, said in (
         ([f"--output={there}"], "must be a new or an empty folder"),
         ([f"--output={tmp_path / 'no' / 'out'}"], "must be in a folder that exists"),
-        ([f"--output={tmp_path / 'out'}", "--step=7"], r"`--step` \(=7\) must be one of the checkpoints"),
+        (
+            [f"--output={tmp_path / 'out'}", "--step=7"],
+            r"`--step` \(=7\) must be one of the checkpoints",
+        ),
         ([f"--output={tmp_path / 'out'}", f"--workdir={there}"], "must hold a training run"),
         ([f"--output={tmp_path / 'out'}", "--batch=0"], "must be at least 1"),
         (["--output="], "`--output` is empty"),
@@ -109,7 +124,9 @@ def test_bad_input_is_told_and_leaves_nothing(dense, tmp_path):
 
 def test_weights_that_are_not_finite_are_refused(monkeypatch, tmp_path):
     pretend(monkeypatch, "digits", lambda leaf: leaf.at[0].set(jnp.inf))
-    with pytest.raises(InputError, match=r"The generator of step 10 has [\d,]+ weights that are NaN or infinite"):
+    with pytest.raises(
+        InputError, match=r"The generator of step 10 has [\d,]+ weights that are NaN or infinite"
+    ):
         compacted(tmp_path, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -43,7 +43,9 @@ def test_the_evaluated_checkpoint_that_is_best_is_kept(trained):
 
 def test_one_class_is_what_the_classes_in_turn_show_of_it(trained, tmp_path):
     mixed = np.load(draw(trained, tmp_path / "mixed.npz", "--count", "20"))["images"]
-    three = np.load(draw(trained, tmp_path / "three.npz", "--count", "20", "--class", "3"))["images"]
+    three = np.load(draw(trained, tmp_path / "three.npz", "--count", "20", "--class", "3"))[
+        "images"
+    ]
     np.testing.assert_array_equal(three[[3, 13]], mixed[[3, 13]])
     assert not np.array_equal(three, mixed)
 
@@ -75,7 +77,9 @@ def test_a_class_that_is_not_there_is_refused(trained, tmp_path, more, words):
 
 
 def test_labels_beyond_the_models_classes_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"`model.classes` \(=7\) must be at least 10: the labels .* from 0 to 9"):
+    with pytest.raises(
+        InputError, match=r"`model.classes` \(=7\) must be at least 10: the labels .* from 0 to 9"
+    ):
         train.main(["--workdir", str(tmp_path / "run"), *TINY, "--model.classes", "7"])
     assert not (tmp_path / "run").exists()
 
@@ -83,12 +87,17 @@ def test_labels_beyond_the_models_classes_are_refused(tmp_path):
 def test_images_without_labels_are_refused(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "image.png")
     arguments = f"--data image --data.path {tmp_path} --data.image-size 8 --data.channels 1".split()
-    with pytest.raises(InputError, match=r"`model.classes` \(=10\) must be 0 for these images, which have no labels"):
+    with pytest.raises(
+        InputError,
+        match=r"`model.classes` \(=10\) must be 0 for these images, which have no labels",
+    ):
         train.main(["--workdir", str(tmp_path / "run"), *TINY, *arguments])
 
 
 def test_a_batch_must_be_divisible_by_its_parts(tmp_path):
-    with pytest.raises(InputError, match=r"`batch_size` \(=16\) must be divisible by `accumulate` \(=3\).*: 15\."):
+    with pytest.raises(
+        InputError, match=r"`batch_size` \(=16\) must be divisible by `accumulate` \(=3\).*: 15\."
+    ):
         train.main(["--workdir", str(tmp_path / "run"), *TINY, "--accumulate", "3"])
 
 

@@ -65,7 +65,9 @@ def test_json_keeps_every_field_and_type(experiment):
 
 def test_every_dataclass_and_field_is_documented():
     source = Path(config.__file__).read_text(encoding="utf-8")
-    for node in (n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.decorator_list):
+    for node in (
+        n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.decorator_list
+    ):
         assert ast.get_docstring(node), node.name
         for field, after in zip(node.body, [*node.body[1:], None], strict=True):
             if isinstance(field, ast.AnnAssign):
@@ -84,36 +86,68 @@ def test_every_dataclass_and_field_is_documented():
         ("steps", 0, "`steps` (=0) must be at least 1"),
         ("steps", 2**31, "`steps` (=2147483648) must be at least 1 and at most 2147483647"),
         ("steps", 10**400, "`steps` (=1000"),
-        ("batch_size", 2**31, "`batch_size` (=2147483648) must be at least 1 and at most 2147483647"),
-        ("model.generator_hidden", (8, 10**12), "`model.generator_hidden[1]` (=1000000000000) must be at least 1 and"),
+        (
+            "batch_size",
+            2**31,
+            "`batch_size` (=2147483648) must be at least 1 and at most 2147483647",
+        ),
+        (
+            "model.generator_hidden",
+            (8, 10**12),
+            "`model.generator_hidden[1]` (=1000000000000) must be at least 1 and",
+        ),
         ("seed", -1, "`seed` (=-1) must be at least 0 and below 4294967296"),
         ("seed", 2**32, "`seed` (=4294967296) must be"),
         ("ema_half_life", -1, "`ema_half_life` (=-1.0) must be finite, at least 0"),
         ("parallel", "threads", "`parallel` (='threads') must be one of shard_map, pmap"),
-        ("data", DigitsData, "`data` (=<class 'l1jax.config.data.DigitsData'>) must be of type DigitsData"),
+        (
+            "data",
+            DigitsData,
+            "`data` (=<class 'l1jax.config.data.DigitsData'>) must be of type DigitsData",
+        ),
         ("data", Dcgan(), "`data` (=Dcgan) must be of type DigitsData or ImageData or"),
         ("data", None, "`data` (=None) must be of type"),
         ("data.channels", 3.0, "`data.channels` (=3.0) must be one of 1, 3"),
         ("data.channels", True, "`data.channels` (=True) must be one of 1, 3"),
         ("data.path", Path("x"), "`data.path` (=PosixPath('x')) must be of type str"),
         ("model.generator_hidden", 64, "`model.generator_hidden` (=64) must be a tuple of int"),
-        ("model.generator_hidden", (64, 8.0), "`model.generator_hidden[1]` (=8.0) must be of type int"),
+        (
+            "model.generator_hidden",
+            (64, 8.0),
+            "`model.generator_hidden[1]` (=8.0) must be of type int",
+        ),
         ("model.generator_hidden", (0,), "`model.generator_hidden[0]` (=0) must be at least 1"),
         ("generator", "Optimizer", "`generator` (='Optimizer') must be of type Optimizer"),
         ("generator", None, "`generator` (=None) must be of type Optimizer"),
         ("generator.b1", float("nan"), "`generator.b1` (=nan) must be finite"),
         ("generator.eps", float("inf"), "`generator.eps` (=inf) must be finite"),
         ("generator.eps", 10**400, "`generator.eps` (=inf) must be finite"),
-        ("generator.penalty.strength", -1e-9, "`generator.penalty.strength` (=-1e-09) must be finite, at least 0"),
+        (
+            "generator.penalty.strength",
+            -1e-9,
+            "`generator.penalty.strength` (=-1e-09) must be finite, at least 0",
+        ),
         (
             "generator.penalty.strength",
             1e39,
             "`generator.penalty.strength` (=1e+39) must be finite, at least 0 in float",
         ),
-        ("generator.learning_rate", 1e300, "`generator.learning_rate` (=1e+300) must be finite, at least 0 in float32"),
-        ("generator.b2", 1 - 1e-9, "`generator.b2` (=0.999999999) must be finite, at least 0 and below 1 in float32"),
+        (
+            "generator.learning_rate",
+            1e300,
+            "`generator.learning_rate` (=1e+300) must be finite, at least 0 in float32",
+        ),
+        (
+            "generator.b2",
+            1 - 1e-9,
+            "`generator.b2` (=0.999999999) must be finite, at least 0 and below 1 in float32",
+        ),
         ("generator.penalty", 1e-4, "`generator.penalty` (=0.0001) must be of type L1"),
-        ("discriminator.penalised", "(", "`discriminator.penalised` (='(') must be a regular expression: missing )"),
+        (
+            "discriminator.penalised",
+            "(",
+            "`discriminator.penalised` (='(') must be a regular expression: missing )",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_name_value_and_requirement(name, value, words):
@@ -147,7 +181,11 @@ def itself():
         ("steps", lambda: np.zeros((100, 100)), "`steps` (=array([[0., 0.,"),
         ("steps", Unshowable, "`steps` (=<Unshowable instance at "),
         ("generator.penalised", lambda: "(" * 10**6, "`generator.penalised` (='(((("),
-        ("generator.learning_rate", lambda: float("nan"), "`generator.learning_rate` (=nan) must be finite"),
+        (
+            "generator.learning_rate",
+            lambda: float("nan"),
+            "`generator.learning_rate` (=nan) must be finite",
+        ),
     ],
 )
 def test_absurd_values_are_one_short_sentence(name, make, words):
@@ -168,7 +206,10 @@ def test_absurd_values_are_one_short_sentence(name, make, words):
         ({"kind": "Optimizer"}, "`config` (=Optimizer) must be of type Config"),
         ({"kind": ["Config"]}, "`config` (={'kind': ['Config']}) must be of type Config"),
         ({"kind": "Config", "stepz": 3}, "`stepz` is not a field of Config; it has data, model"),
-        ({"kind": "Config", "generator": {"kind": "Optimizer", "lr": 1}}, "`generator.lr` is not a field of Optimizer"),
+        (
+            {"kind": "Config", "generator": {"kind": "Optimizer", "lr": 1}},
+            "`generator.lr` is not a field of Optimizer",
+        ),
     ],
 )
 def test_what_is_not_an_experiment_is_refused(values, words):
@@ -184,7 +225,10 @@ def test_whole_numbers_become_floats_where_floats_are_wanted():
 
 
 def test_a_list_becomes_a_tuple():
-    assert check(holding(Config(), "model.generator_hidden", [8, 4])).model.generator_hidden == (8, 4)
+    assert check(holding(Config(), "model.generator_hidden", [8, 4])).model.generator_hidden == (
+        8,
+        4,
+    )
 
 
 def test_kinds_have_the_names_of_the_command_line():
@@ -221,11 +265,15 @@ def test_another_kind_takes_over_the_fields_that_both_have():
 def test_another_kind_of_model_keeps_the_norms_that_belong_to_it():
     old = MlpGan(latent_size=7, norm="layer", spectral_norm=False, classes=10)
     assert switch_kind(old, Dcgan) == Dcgan(latent_size=7, norm="batch", classes=10)
-    assert switch_kind(old, SnResnet) == SnResnet(latent_size=7, norm="none", spectral_norm=True, classes=10)
+    assert switch_kind(old, SnResnet) == SnResnet(
+        latent_size=7, norm="none", spectral_norm=True, classes=10
+    )
 
 
 def test_differences_name_the_field_and_both_values():
-    new = Config(batch_size=32, generator=Optimizer(penalty=L1(1e-4)), model=MlpGan(generator_hidden=(8,)))
+    new = Config(
+        batch_size=32, generator=Optimizer(penalty=L1(1e-4)), model=MlpGan(generator_hidden=(8,))
+    )
     assert sorted(differences(Config(), new)) == [
         "batch_size: 64 → 32",
         "generator.penalty.strength: 0.0 → 0.0001",
@@ -234,9 +282,15 @@ def test_differences_name_the_field_and_both_values():
 
 
 def test_differences_name_the_kind_and_not_its_fields():
-    assert differences(Config(), Config(model=Dcgan(latent_size=7))) == ["model.kind: MlpGan → Dcgan"]
-    assert differences(Config(discriminator=None), Config()) == ["discriminator.kind: absent → Optimizer"]
-    assert differences(Config(), Config(discriminator=None)) == ["discriminator.kind: Optimizer → absent"]
+    assert differences(Config(), Config(model=Dcgan(latent_size=7))) == [
+        "model.kind: MlpGan → Dcgan"
+    ]
+    assert differences(Config(discriminator=None), Config()) == [
+        "discriminator.kind: absent → Optimizer"
+    ]
+    assert differences(Config(), Config(discriminator=None)) == [
+        "discriminator.kind: Optimizer → absent"
+    ]
 
 
 def test_what_changes_no_step_may_differ():
@@ -245,8 +299,15 @@ def test_what_changes_no_step_may_differ():
         parallel="pmap", resident_mib=0, workers=3, cache=False,
     )  # fmt: skip
     assert differences(Config(data=ImageData("here")), free) == []
-    assert differences(Config(data=TfdsData("mnist")), Config(data=TfdsData("mnist", data_dir="there"))) == []
-    told = ImageData("here", labels="none", on_error="skip", most_pixels=10**6)  # the fingerprint tells if it matters
+    assert (
+        differences(
+            Config(data=TfdsData("mnist")), Config(data=TfdsData("mnist", data_dir="there"))
+        )
+        == []
+    )
+    told = ImageData(
+        "here", labels="none", on_error="skip", most_pixels=10**6
+    )  # the fingerprint tells if it matters
     assert differences(Config(data=ImageData("here")), Config(data=told)) == []
 
 
@@ -255,6 +316,7 @@ def test_free_fields_exist():
     nested = {f"data.{f.name}" for kind in kinds("data").values() for f in dataclasses.fields(kind)}
     assert tops | nested >= FREE_FIELDS
     required = (
-        "seed steps batch_size checkpoint_every sample_every log_every data model objective generator discriminator"
+        "seed steps batch_size checkpoint_every sample_every log_every data model objective "
+        "generator discriminator"
     )
     assert set(required.split()) <= tops  # what other code may rely on

@@ -18,7 +18,9 @@ every_case = pytest.mark.parametrize("name", CASES)
 
 
 def types(state: Any) -> Any:
-    return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf), jnp.asarray(leaf).weak_type), state)
+    return jax.tree.map(
+        lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf), jnp.asarray(leaf).weak_type), state
+    )
 
 
 @functools.cache
@@ -32,7 +34,9 @@ def compiled(tx: optax.GradientTransformation) -> optax.GradientTransformation:
 
 
 def same(found: Any, expected: Any, rtol: float = 1e-5) -> None:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=3e-6), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=3e-6), found, expected
+    )
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -55,7 +59,10 @@ def test_keeps_tree_shapes_and_dtypes_and_compiles_once_with_donated_arguments(n
     assert step._cache_size() == 1
 
 
-OPTAX_FIRST = {"add_subgradient", "proximal"}  # a link of a chain, whose other link is optax's and refuses float0
+OPTAX_FIRST = {
+    "add_subgradient",
+    "proximal",
+}  # a link of a chain, whose other link is optax's and refuses float0
 
 
 @every_case
@@ -65,9 +72,13 @@ def test_other_leaves_stay_and_numpy_and_python_numbers_are_arrays(name):
     no_gradient = jax.tree.map(jnp.zeros_like, others)
     if CASES[name].penalised and name not in OPTAX_FIRST:  # float0
         no_gradient = jax.grad(lambda params: jnp.zeros([]), allow_int=True)(others)
-    params = jax.tree.map(np.asarray, tree(0)) | others | {"number": 1.5, "scalar": np.float64(-0.5)}
+    params = (
+        jax.tree.map(np.asarray, tree(0)) | others | {"number": 1.5, "scalar": np.float64(-0.5)}
+    )
     grads = [
-        jax.tree.map(np.asarray, tree(seed)) | no_gradient | {"number": 0.5, "scalar": np.float64(0.25)}
+        jax.tree.map(np.asarray, tree(seed))
+        | no_gradient
+        | {"number": 0.5, "scalar": np.float64(0.25)}
         for seed in (1, 2)
     ]
     found, state = steps(tx, params, grads)
@@ -85,7 +96,9 @@ def test_other_leaves_stay_and_numpy_and_python_numbers_are_arrays(name):
         assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "proximal"])  # optax.adam's divides by zero
+@pytest.mark.parametrize(
+    "name", [name for name in CASES if name != "proximal"]
+)  # optax.adam's divides by zero
 def test_float16_is_computed_in_float32(name):
     half = tree(0, jnp.float16)
     grads = jax.tree.map(lambda g: (1e-4 * g).astype(jnp.float16), tree(1))
@@ -135,7 +148,9 @@ def test_works_inside_a_chain(name):
 def test_masked_and_partition_act_on_their_leaves_alone(name):
     params, grads = tree(0), [tree(1), tree(2), tree(3)]
     kernel = {"dense": {"kernel": params["dense"]["kernel"]}}
-    expected, _ = steps(CASES[name].make(), kernel, [{"dense": {"kernel": g["dense"]["kernel"]}} for g in grads])
+    expected, _ = steps(
+        CASES[name].make(), kernel, [{"dense": {"kernel": g["dense"]["kernel"]}} for g in grads]
+    )
     labels = {"dense": {"kernel": "sparse", "bias": "dense"}, "norm": {"scale": "dense"}}
     mask = jax.tree.map(lambda label: label == "sparse", labels)
     masked, masked_state = steps(optax.masked(CASES[name].make(), mask), params, grads)
@@ -167,7 +182,9 @@ def test_multi_steps_around_it_steps_once_with_the_mean(name):
 def test_apply_if_finite_around_it_skips_the_whole_step(name):
     params, grads = tree(0), [tree(1), tree(2)]
     bad = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), tree(3))
-    found, state = steps(compiled(optax.apply_if_finite(CASES[name].make(), 5)), params, [grads[0], bad, grads[1]])
+    found, state = steps(
+        compiled(optax.apply_if_finite(CASES[name].make(), 5)), params, [grads[0], bad, grads[1]]
+    )
     same((found, state.inner_state), alone(name))
 
 
@@ -177,11 +194,17 @@ def test_inject_hyperparams_around_it_steps_with_the_injected_learning_rate(name
     static = [key for key, value in case.arguments.items() if key == "make" or callable(value)]
     penalty = {"penalty": l1jax.by_path({"kernel": l1jax.l1(0.02)})} if case.penalised else {}
     arguments = case.arguments | {"learning_rate": 0.3} | penalty
-    tx = optax.inject_hyperparams(case.factory, static_args=set(static) - {"learning_rate"})(**arguments)
+    tx = optax.inject_hyperparams(case.factory, static_args=set(static) - {"learning_rate"})(
+        **arguments
+    )
     state = tx.init(params)
     state.hyperparams["learning_rate"] = jnp.asarray(0.07)
     found, _ = steps(tx, params, grads, state)
-    same(found, steps(case.factory(**arguments | {"learning_rate": 0.07}), params, grads)[0], rtol=1e-3)
+    same(
+        found,
+        steps(case.factory(**arguments | {"learning_rate": 0.07}), params, grads)[0],
+        rtol=1e-3,
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.penalised])
@@ -197,7 +220,11 @@ def test_vmap_over_strengths_is_a_run_for_each(name):
     path = jax.vmap(run)(strengths)
     for i, strength in enumerate(strengths):
         same(jax.tree.map(lambda leaf: leaf[i], path), run(float(strength)))  # noqa: B023
-    if name not in ("schedules", "track_sparsity", "reweight"):  # which move it, the last two by what they see
+    if name not in (
+        "schedules",
+        "track_sparsity",
+        "reweight",
+    ):  # which move it, the last two by what they see
         np.testing.assert_allclose(path[2], strengths, rtol=1e-6)
 
 
@@ -220,13 +247,18 @@ def data_parallel(tx: optax.GradientTransformation, devices: int, params: Any, b
 
     mesh = Mesh(jax.devices()[:devices], ("data",))
     specs = (PartitionSpec(), PartitionSpec("data"), PartitionSpec("data"))
-    return jax.jit(jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=PartitionSpec()))(params, *batch)
+    return jax.jit(jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=PartitionSpec()))(
+        params, *batch
+    )
 
 
 @every_case
 def test_eight_devices_agree_with_one(name):
     rng = np.random.default_rng(5)
-    batch = jnp.asarray(rng.normal(size=(32, 8)), jnp.float32), jnp.asarray(rng.normal(size=(32, 4)), jnp.float32)
+    batch = (
+        jnp.asarray(rng.normal(size=(32, 8)), jnp.float32),
+        jnp.asarray(rng.normal(size=(32, 4)), jnp.float32),
+    )
     tx, params = CASES[name].make(), tree(0)
     one, eight = data_parallel(tx, 1, params, batch), data_parallel(tx, 8, params, batch)
     same(eight, one, rtol=1e-4)  # parameters, gradients, moments
@@ -238,11 +270,19 @@ def test_keeps_the_sharding_of_the_parameters(name):
     mesh = jax.make_mesh((8,), ("model",), axis_types=(AxisType.Explicit,))
 
     def axes(tree):
-        return [[axis for axis in (x.sharding.spec if x.sharding else ()) if axis] for x in jax.tree.leaves(tree)]
+        return [
+            [axis for axis in (x.sharding.spec if x.sharding else ()) if axis]
+            for x in jax.tree.leaves(tree)
+        ]
 
     with jax.set_mesh(mesh):  # where shardings are part of the type: nothing needs to run
-        shard = {2: NamedSharding(mesh, PartitionSpec("model")), 1: NamedSharding(mesh, PartitionSpec())}
-        params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shard[x.ndim]), tree(0))
+        shard = {
+            2: NamedSharding(mesh, PartitionSpec("model")),
+            1: NamedSharding(mesh, PartitionSpec()),
+        }
+        params = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shard[x.ndim]), tree(0)
+        )
         tx = CASES[name].make()
         state = jax.eval_shape(tx.init, params)
         updates, new = jax.eval_shape(tx.update, params, state, params)
@@ -263,7 +303,14 @@ def test_checkpoint_brings_every_state_back_bit_for_bit(tmp_path):
 
 
 def test_every_public_transformation_is_in_the_list():
-    helpers = {"preconditioners", "set_scale", "solution", "sparse_average", "strength", "rising_momentum"}
+    helpers = {
+        "preconditioners",
+        "set_scale",
+        "solution",
+        "sparse_average",
+        "strength",
+        "rising_momentum",
+    }
     reparametrisations = {"d_gating", "hadamard"}
     variants = {"groups in a metric", "one step per group", "momentum", "schedules"}
     public = {name for name in l1jax.transforms.__all__ if name[0].islower()}

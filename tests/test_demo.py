@@ -91,20 +91,29 @@ def test_the_first_picture_is_what_sample_draws(folders):
         drawn = images_of(own, 5, 6, 0.0, demo.WIDEST, label)
         assert drawn.picture == sample_picture(wanted, columns=4)
         assert drawn.milliseconds > 0
-    end, start = images_of(own, 5, 6, 1.0, demo.WIDEST, 2), images_of(own, 6, 5, 0.0, demo.WIDEST, 2)
+    end, start = (
+        images_of(own, 5, 6, 1.0, demo.WIDEST, 2),
+        images_of(own, 6, 5, 0.0, demo.WIDEST, 2),
+    )
     difference = np.abs(np.asarray(end.picture, float) - np.asarray(start.picture, float))
     assert difference.max() <= 2
 
 
 def test_truncated_images_are_more_alike(folders):
     own = player(opened(read_model(folders / "mlp")))
-    spread = [np.asarray(images_of(own, 5, 6, 0.0, z, 2).picture, float) for z in (0.1, demo.WIDEST)]
-    cells = [np.stack([row[:, 4:68] for row in np.split(p[4:276], 4)]).std(axis=0).mean() for p in spread]
+    spread = [
+        np.asarray(images_of(own, 5, 6, 0.0, z, 2).picture, float) for z in (0.1, demo.WIDEST)
+    ]
+    cells = [
+        np.stack([row[:, 4:68] for row in np.split(p[4:276], 4)]).std(axis=0).mean() for p in spread
+    ]
     assert cells[0] < 0.5 * cells[1]
 
 
 def test_points_are_plotted(folders):
-    assert images_of(player(opened(read_model(folders / "points"))), 0, 1, 0.5, 1.0, None).picture.size == (600, 600)
+    assert images_of(
+        player(opened(read_model(folders / "points"))), 0, 1, 0.5, 1.0, None
+    ).picture.size == (600, 600)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +121,10 @@ def test_points_are_plotted(folders):
     [
         ([], "Missing from python -m l1jax.demo: --workdir of a training run, or --model"),
         (["--model=mlp", "--port=65536"], r"`--port` (=65536) must be"),
-        (["--model=mlp", "--host=no.such.host.invalid"], "`--host` (=no.such.host.invalid) cannot be listened on"),
+        (
+            ["--model=mlp", "--host=no.such.host.invalid"],
+            "`--host` (=no.such.host.invalid) cannot be listened on",
+        ),
         (["--model=mlp", "--dense=points"], "must have latents and classes as many as --model"),
         (["--model=mlp", "--dense=nowhere"], "`--dense` (=nowhere) must hold a training run"),
         (["--model=mlp", "--dense="], "`--dense` is empty"),
@@ -129,7 +141,9 @@ def test_wrong_flags_are_refused(folders, monkeypatch, arguments, words):
 @pytest.mark.parametrize("largest", [1, 2, 3, 4, 1.5])
 def test_whole_numbers_move_the_sliders_too(folders, largest):
     """JSON has no other form for 1.0 than 1, and a field that was emptied sends nothing."""
-    update = demo.make_update({"generator": player(opened(read_model(folders / "mlp")))}, ValueError)
+    update = demo.make_update(
+        {"generator": player(opened(read_model(folders / "mlp")))}, ValueError
+    )
     for position in (0, 1):
         whole = update(3, 4, position, largest, "1")
         precise = update(3.0, 4.0, float(position), float(largest), "1")
@@ -138,7 +152,9 @@ def test_whole_numbers_move_the_sliders_too(folders, largest):
     assert emptied[0] == update(0, 0, 0.0, demo.WIDEST, "in turn")[0]
     assert "16 images in" in emptied[1]
     for seeds in ((-4, 0), (0, 2**32)):
-        with pytest.raises(ValueError, match=r"A seed \(=.*\) must be at least 0 and below 2\*\*32"):
+        with pytest.raises(
+            ValueError, match=r"A seed \(=.*\) must be at least 0 and below 2\*\*32"
+        ):
             update(*seeds, 0, largest, None)
 
 
@@ -158,7 +174,12 @@ def page(folders):
     environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "l1jax.demo", "--model=mlp", "--dense=dcgan", "--port=0"]
     server = subprocess.Popen(
-        command, cwd=folders, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=folders,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         assert server.stdout is not None
@@ -176,7 +197,9 @@ def test_the_page_answers(page):
         "import sys; from gradio_client import Client; client = Client(sys.argv[1], verbose=False)\n"
         "print(client.predict(0, 1, 1, 2, '1', api_name='/draw'))"
     )
-    done = subprocess.run([sys.executable, "-c", script, page], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script, page], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"16 images in [\d.]+ ms on ", done.stdout)) == 2
     assert done.stdout.count(".png'") == 2
@@ -193,10 +216,18 @@ if CHROMIUM and importlib.util.find_spec("playwright"):  # which no Python packa
             view.on("pageerror", lambda error: failures.append(str(error)))
             view.goto(page)
             view.get_by_text("16 images in").nth(1).wait_for(timeout=60_000)
-            for text in ("dense, step 9", "compact, step 7", "truncation", "interpolation", "class", "from seed"):
+            for text in (
+                "dense, step 9",
+                "compact, step 7",
+                "truncation",
+                "interpolation",
+                "class",
+                "from seed",
+            ):
                 assert view.get_by_text(text).first.is_visible(), text
             before = [
-                view.locator(".image-container img, .image-frame img").nth(i).get_attribute("src") for i in (0, 1)
+                view.locator(".image-container img, .image-frame img").nth(i).get_attribute("src")
+                for i in (0, 1)
             ]
             view.locator("input[type=range]").first.fill("0.5")
             changed = "before => [...document.images].filter(image => before.includes(image.src)).length == 0"

@@ -9,10 +9,16 @@ from l1jax import preconditioners
 
 READERS = {"strength", "set_scale", "solution", "sparsity", "sparse_average", "zero_groups"}
 GROUPS = {"output_channels", "input_channels", "kernel_blocks", "scales"}
-FUNCTIONS = {name: getattr(l1jax, name) for name in l1jax.__all__ if inspect.isfunction(getattr(l1jax, name))}
-CLASSES = {name: getattr(l1jax, name) for name in l1jax.__all__ if inspect.isclass(getattr(l1jax, name))}
+FUNCTIONS = {
+    name: getattr(l1jax, name) for name in l1jax.__all__ if inspect.isfunction(getattr(l1jax, name))
+}
+CLASSES = {
+    name: getattr(l1jax, name) for name in l1jax.__all__ if inspect.isclass(getattr(l1jax, name))
+}
 METRICS = {
-    name: metric for name, metric in vars(preconditioners).items() if inspect.isfunction(metric) and name[0] != "_"
+    name: metric
+    for name, metric in vars(preconditioners).items()
+    if inspect.isfunction(metric) and name[0] != "_"
 }
 
 
@@ -41,5 +47,7 @@ def test_state_says_whose_it_is_and_what_its_fields_are(name):
     doc, source = inspect.getdoc(CLASSES[name]), inspect.getsource(CLASSES[name])
     assert name == "StrengthState" or any(f"`{function}`" in doc for function in FUNCTIONS)
     plain = {"strength: StrengthState", "inner: optax.OptState"}  # named by their types
-    fields = [line.strip() for line in source.splitlines() if ": " in line and line.startswith("    ")]
+    fields = [
+        line.strip() for line in source.splitlines() if ": " in line and line.startswith("    ")
+    ]
     assert all(" # " in field or field in plain for field in fields if '"""' not in field)

@@ -43,11 +43,16 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
         scores = view["frechet_distance"]
         assert scores["mean"] == np.mean(scores["each"])
         assert scores["deviation"] == np.std(scores["each"], ddof=1)
-        assert scores["mean"] > 5 * view["between_real_halves"]["frechet_distance"]  # 20 steps are few
+        assert (
+            scores["mean"] > 5 * view["between_real_halves"]["frechet_distance"]
+        )  # 20 steps are few
         assert view["coverage"]["mean"] < 0.2 < 0.8 < view["between_real_halves"]["coverage"]
     assert result["modes"]["of"] == 10
     assert result["modes"]["modes"]["mean"] < 10
-    assert sum(layer["entries"] for layer in result["zeros"]["layers"]) == 64 * 256 + 256 * 256 + 256 * 64
+    assert (
+        sum(layer["entries"] for layer in result["zeros"]["layers"])
+        == 64 * 256 + 256 * 256 + 256 * 64
+    )
     for remark in result.get("remarks", []):
         assert remark.startswith("precision alone misleads")  # 20 steps are few
     said = capsys.readouterr().out
@@ -102,7 +107,9 @@ def black(path, leaf):
     return jnp.full_like(leaf, -100) if last and leaf.ndim == 1 else jnp.zeros_like(leaf)
 
 
-@pytest.mark.parametrize("change", [lambda _, leaf: jnp.zeros_like(leaf), black], ids=["grey", "black"])
+@pytest.mark.parametrize(
+    "change", [lambda _, leaf: jnp.zeros_like(leaf), black], ids=["grey", "black"]
+)
 def test_images_that_are_all_equal_are_told_and_have_finite_scores(tmp_path, capsys, change):
     folder = exported(tmp_path / "model", change)
     assert evaluate.main([f"--model={folder}", "--samples=40", "--seeds=2"]) == 0
@@ -124,8 +131,14 @@ def huge(_, leaf):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda _, leaf: jnp.full_like(leaf, jnp.nan), r"The generator of step 7 has \d+ weights that are NaN"),
-        (huge, r"The generator of step 7 draws images that are NaN or infinite \(\d+ of 16\), though its weights"),
+        (
+            lambda _, leaf: jnp.full_like(leaf, jnp.nan),
+            r"The generator of step 7 has \d+ weights that are NaN",
+        ),
+        (
+            huge,
+            r"The generator of step 7 draws images that are NaN or infinite \(\d+ of 16\), though its weights",
+        ),
     ],
     ids=["weights", "images"],
 )
@@ -155,7 +168,9 @@ def test_an_autoencoders_likelihood_is_bounded(tmp_path, capsys):
     flags = ["--config=vae_digits", "--steps=10", "--log-every=10", "--model.hidden", "16"]
     assert train.main([f"--workdir={tmp_path / 'vae'}", *flags]) == 0
     bound = evaluated(tmp_path / "vae", "--seeds=1", samples=40)["likelihood"]
-    np.testing.assert_allclose(bound["bits_per_dimension"], -bound["nats"] / (64 * np.log(2)), rtol=1e-6)
+    np.testing.assert_allclose(
+        bound["bits_per_dimension"], -bound["nats"] / (64 * np.log(2)), rtol=1e-6
+    )
     logged = json.loads((tmp_path / "vae" / "metrics.jsonl").read_text().splitlines()[-1])
     assert bound["nats"] > logged["bound"]  # the mean over the first steps, with one draw
     assert "bits/dim" in capsys.readouterr().out
@@ -171,7 +186,10 @@ def test_an_autoencoders_likelihood_is_bounded(tmp_path, capsys):
         (["--output=RUN"], "must be a file, and is a folder"),
         (["--output=numbers/"], "must be a file, and is a folder"),
         (["--output=/proc/numbers.json"], "must be writable"),
-        (["--inception=/nowhere/inception.safetensors"], "`--inception` (=/nowhere/inception.safetensors)"),
+        (
+            ["--inception=/nowhere/inception.safetensors"],
+            "`--inception` (=/nowhere/inception.safetensors)",
+        ),
         (["--inception=RUN/config.json"], "`--inception` (=RUN/config.json) cannot be used"),
     ],
 )
@@ -191,7 +209,9 @@ def test_flags_are_checked_before_anything_is_read(trained, monkeypatch, argumen
         (["--step=7"], "`--step` (=7)"),
     ],
 )
-def test_what_the_run_does_not_have_is_refused_before_its_images_are_read(trained, monkeypatch, arguments, words):
+def test_what_the_run_does_not_have_is_refused_before_its_images_are_read(
+    trained, monkeypatch, arguments, words
+):
     monkeypatch.setattr(evaluate, "read_real", None)
     with pytest.raises(InputError) as refusal:
         evaluate.main([f"--workdir={trained}", "--samples=50", *arguments])

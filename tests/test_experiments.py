@@ -33,13 +33,21 @@ def test_an_experiment_resolves_and_its_networks_can_be_made(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_an_experiment_tells_how_to_run_it_and_what_was_measured(path):
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    assert f"python -m l1jax.train{'' if path.stem == 'digits' else f' --config {path.stem}'} " in text
+    assert (
+        f"python -m l1jax.train{'' if path.stem == 'digits' else f' --config {path.stem}'} " in text
+    )
     assert "Measured:" in text
     assert "to be measured" not in text
 
 
 def test_there_are_the_experiments_that_the_readme_lists():
-    assert {path.stem for path in FILES} >= {"digits", "mlp_gan", "dense_generator", "celeba", "faces"}
+    assert {path.stem for path in FILES} >= {
+        "digits",
+        "mlp_gan",
+        "dense_generator",
+        "celeba",
+        "faces",
+    }
 
 
 def test_the_textbook_networks_have_their_sizes():

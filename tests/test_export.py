@@ -35,7 +35,12 @@ EVALUATION = {
 def run(tmp_path_factory):
     """A conditional run of a few steps, with an evaluation of it."""
     workdir = tmp_path_factory.mktemp("runs") / "digits"
-    flags = ["--steps=20", "--log-every=20", "--model.classes=10", "--generator.penalty.strength=1e-2"]
+    flags = [
+        "--steps=20",
+        "--log-every=20",
+        "--model.classes=10",
+        "--generator.penalty.strength=1e-2",
+    ]
     flags += ["--model.generator-hidden", "16", "--model.discriminator-hidden", "8"]
     assert train.main([f"--workdir={workdir}", *flags]) == 0
     (workdir / "evaluation.json").write_text(json.dumps(EVALUATION))
@@ -60,11 +65,17 @@ def drawn(tmp_path, *arguments):
 def test_the_same_seed_gives_the_same_images(run, model, tmp_path):
     for flags in ([], ["--class", "4"]):
         wanted = drawn(tmp_path, "--workdir", run, *flags)
-        for where in (["--workdir", model], ["--model", model], ["--model", model / "model.safetensors"]):
+        for where in (
+            ["--workdir", model],
+            ["--model", model],
+            ["--model", model / "model.safetensors"],
+        ):
             np.testing.assert_array_equal(drawn(tmp_path, *where, *flags), wanted)
         for name in ("model.stablehlo", "model.onnx"):
             found = drawn(tmp_path, "--model", model / name, *flags)
-            assert np.abs(found.astype(int) - wanted).max() <= 1  # where rounding to 256 values decides
+            assert (
+                np.abs(found.astype(int) - wanted).max() <= 1
+            )  # where rounding to 256 values decides
 
 
 def test_the_card_has_the_runs_evaluation(run, model):
@@ -90,7 +101,10 @@ def test_a_folder_is_evaluated_as_the_run_is(tmp_path):
     found = {}
     for name, place in {"run": workdir, "model": folder, "onnx": folder / "model.onnx"}.items():
         output = tmp_path / f"{name}.json"
-        assert evaluate.main([f"--model={place}", "--samples=100", "--seeds=1", f"--output={output}"]) == 0
+        assert (
+            evaluate.main([f"--model={place}", "--samples=100", "--seeds=1", f"--output={output}"])
+            == 0
+        )
         found[name] = json.loads(output.read_text())
     assert found["model"] == found["run"]
     assert found["onnx"]["modes"] == found["run"]["modes"]
@@ -103,23 +117,34 @@ def test_a_folder_is_exported_again_in_fewer_bytes(model, tmp_path, capsys):
     assert export.main([f"--model={model}", f"--output={tmp_path / 'small'}", *flags]) == 0
     said = capsys.readouterr().out
     assert re.search(r"rounded +images: by up to [\d.e-]+, [\d.e-]+ of the L2 norm", said)
-    sizes = [(folder / "model.safetensors").stat().st_size for folder in (model, tmp_path / "small")]
+    sizes = [
+        (folder / "model.safetensors").stat().st_size for folder in (model, tmp_path / "small")
+    ]
     assert sizes[1] < sizes[0] / 2
     first, second = read_model(model), read_model(tmp_path / "small")
     assert second.notes["evaluation"] == first.notes["evaluation"]
     assert second.notes["licence"] == "apache-2.0"
     kernel = first.params["image"]["kernel"]
-    np.testing.assert_allclose(second.params["image"]["kernel"], kernel, atol=np.abs(kernel).max() / 254 * 1.001)
+    np.testing.assert_allclose(
+        second.params["image"]["kernel"], kernel, atol=np.abs(kernel).max() / 254 * 1.001
+    )
 
 
 def test_a_bfloat16_model_becomes_a_graph_in_float32(tmp_path):
     own = experiment("mlp")
     own = dataclasses.replace(own, model=dataclasses.replace(own.model, dtype="bfloat16"))
     write_model(tmp_path / "narrow", generator("mlp"), own, 1, {})
-    assert export.main([f"--model={tmp_path / 'narrow'}", f"--output={tmp_path / 'model'}", "--onnx"]) == 0
+    assert (
+        export.main([f"--model={tmp_path / 'narrow'}", f"--output={tmp_path / 'model'}", "--onnx"])
+        == 0
+    )
     given = inputs(generator("mlp"))
-    narrow, graph = (read_model(tmp_path / "model" / name) for name in ("model.safetensors", "model.onnx"))
-    rounded, exact = (own.generator.network.apply(*own[1:3], *given, False)[0] for own in (narrow, graph))
+    narrow, graph = (
+        read_model(tmp_path / "model" / name) for name in ("model.safetensors", "model.onnx")
+    )
+    rounded, exact = (
+        own.generator.network.apply(*own[1:3], *given, False)[0] for own in (narrow, graph)
+    )
     np.testing.assert_allclose(exact, images_of(generator("mlp"), *given), atol=1e-6)
     assert 1e-6 < np.abs(rounded - exact).max() < 0.05
 
@@ -127,22 +152,33 @@ def test_a_bfloat16_model_becomes_a_graph_in_float32(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--output=new"], "Missing from python -m l1jax.export: --workdir of a training run, or --model"),
-        (["--workdir=RUN", "--model=MODEL", "--output=new"], "name two generators: give one of them"),
+        (
+            ["--output=new"],
+            "Missing from python -m l1jax.export: --workdir of a training run, or --model",
+        ),
+        (
+            ["--workdir=RUN", "--model=MODEL", "--output=new"],
+            "name two generators: give one of them",
+        ),
         (["--workdir=RUN"], "`--output` is empty"),
         (["--workdir=RUN", "--output=MODEL"], "must be a new or an empty folder"),
         (["--workdir=nowhere", "--output=new"], "must hold a training run"),
         (["--model=nowhere", "--output=new"], "does not exist"),
         (["--model=MODEL", "--step=3", "--output=new"], "must be left out for an exported model"),
         (["--model=MODEL/model.onnx", "--output=new"], "a program cannot be exported again"),
-        (["--workdir=RUN", "--output=new", "--licence=my own"], "must be a name such as apache-2.0"),
+        (
+            ["--workdir=RUN", "--output=new", "--licence=my own"],
+            "must be a name such as apache-2.0",
+        ),
         (["--workdir=RUN", "--output=new", "--values=int4"], "--values"),
         (["--workdir=RUN", "--output=new", "--upload=digits"], "must be owner/name"),
     ],
 )
 def test_wrong_flags_are_refused(run, model, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    arguments = [argument.replace("RUN", str(run)).replace("MODEL", str(model)) for argument in arguments]
+    arguments = [
+        argument.replace("RUN", str(run)).replace("MODEL", str(model)) for argument in arguments
+    ]
     with pytest.raises(InputError, match=re.escape(words)):
         export.main(arguments)
     assert list(tmp_path.iterdir()) == []
@@ -153,7 +189,9 @@ def test_a_program_with_other_images_is_not_written(run, tmp_path, monkeypatch):
         return export_onnx(generator, jax.tree.map(lambda leaf: leaf * 1.01, params), statistics)
 
     monkeypatch.setattr(export, "export_onnx", other)
-    with pytest.raises(InputError, match=r"`model.onnx` draws other images \(off by up to .*\): it was not written"):
+    with pytest.raises(
+        InputError, match=r"`model.onnx` draws other images \(off by up to .*\): it was not written"
+    ):
         export.main([f"--workdir={run}", f"--output={tmp_path / 'model'}", "--onnx"])
     assert list(tmp_path.iterdir()) == []
 
@@ -180,6 +218,10 @@ def test_an_upload_that_fails_says_where_the_model_is_and_how_to_try_again(model
             raise ConnectionError("no network")
 
     monkeypatch.setattr(export, "open_hub", Client)
-    with pytest.raises(InputError, match=r"did not succeed: no network; the model is in ") as caught:
+    with pytest.raises(
+        InputError, match=r"did not succeed: no network; the model is in "
+    ) as caught:
         export.main([f"--model={model}", "--upload=me/digits", "--public"])
-    assert f"-m l1jax.export --model {model} --upload me/digits --public` tries again." in str(caught.value)
+    assert f"-m l1jax.export --model {model} --upload me/digits --public` tries again." in str(
+        caught.value
+    )

@@ -101,7 +101,9 @@ def test_a_killed_process_leaves_no_folder_and_the_next_one_cleans_up(tmp_path):
     folder = tmp_path / "images"
     other = tmp_path / ".images-2.abc.partial"
     other.mkdir()
-    process = subprocess.Popen([sys.executable, "-c", KILLED, files.__file__, str(folder)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, files.__file__, str(folder)], stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"writing\n"
     with whole_folder(folder) as partial:  # the other one still writes, and keeps what it has

@@ -60,12 +60,21 @@ def test_numbers_keep_their_type_until_they_are_computed_with(dtype):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (scipy.sparse.csr_array(np.eye(1000)), r"a sparse csr_array of shape \(1000, 1000\).*toarray\(\)`.* 7\.6 MiB"),
+        (
+            scipy.sparse.csr_array(np.eye(1000)),
+            r"a sparse csr_array of shape \(1000, 1000\).*toarray\(\)`.* 7\.6 MiB",
+        ),
         ([[1.0], [1.0, 2.0]], "of type list.*lists of one length"),
         ([["1.5", "2"]], r"of dtype <U3\) must hold real numbers.*astype\(float\)"),
         (np.array([["a", 1]], object), r"with 'a', a str, at 0, 0"),
-        (DataFrame({"x": [1.0, 2.0], "colour": ["red", "blue"]}), "'red', a str, at row 0 of column 'colour'"),
-        (Known(np.array([[1, 2], [None, 2]], object), ("x", "y")), "None, a NoneType, at row 1 of column 'x'"),
+        (
+            DataFrame({"x": [1.0, 2.0], "colour": ["red", "blue"]}),
+            "'red', a str, at row 0 of column 'colour'",
+        ),
+        (
+            Known(np.array([[1, 2], [None, 2]], object), ("x", "y")),
+            "None, a NoneType, at row 1 of column 'x'",
+        ),
         (np.array([[1 + 1j]]), "dtype complex128"),
         (np.array([["2020-01-01"]], "M8[D]"), "dtype datetime64"),
         (np.array([[None, 1.0]]), "with None"),
@@ -73,8 +82,14 @@ def test_numbers_keep_their_type_until_they_are_computed_with(dtype):
         ({1.0, 2.0}, "a set of dtype object"),
         ((x for x in ROWS), "a generator of dtype object"),
         (Known(RuntimeError("it requires grad")), r"of type Known.*\(it requires grad\)"),
-        ([1.0, 2.0], r"of shape \(2,\)\) must be a matrix.*`x.reshape\(-1, 1\)` is one number for each row"),
-        (np.ones((5, 3, 1, 1)), r"of shape \(5, 3, 1, 1\)\) must be a matrix.*`x.reshape\(5, -1\)` makes a row"),
+        (
+            [1.0, 2.0],
+            r"of shape \(2,\)\) must be a matrix.*`x.reshape\(-1, 1\)` is one number for each row",
+        ),
+        (
+            np.ones((5, 3, 1, 1)),
+            r"of shape \(5, 3, 1, 1\)\) must be a matrix.*`x.reshape\(5, -1\)` makes a row",
+        ),
         (np.ones((5, 0)), r"of shape \(5, 0\).*nothing in it"),
         (3.0, r"of shape \(\)\) must be a matrix"),
     ],
@@ -85,12 +100,17 @@ def test_the_rest_is_refused_by_name(given, says):
 
 
 def test_what_jax_traces_is_refused_where_it_cannot_be_looked_at():
-    with pytest.raises(InputError, match=r"`x` \(of shape \(2, 2\), traced by JAX\).*outside of `jit`"):
+    with pytest.raises(
+        InputError, match=r"`x` \(of shape \(2, 2\), traced by JAX\).*outside of `jit`"
+    ):
         jax.jit(lambda x: as_matrix(x, "x"))(jnp.ones((2, 2)))
 
 
 def test_not_finite_rows_are_counted_and_large_numbers_told():
-    with pytest.raises(InputError, match=r"`x` \(of 3 rows, 2 of them with NaN or infinity\) must be finite: fill in"):
+    with pytest.raises(
+        InputError,
+        match=r"`x` \(of 3 rows, 2 of them with NaN or infinity\) must be finite: fill in",
+    ):
         as_float64([[1.0, np.nan], [2.0, 3.0], [np.inf, np.nan]], "x", "fill in")
     with pytest.raises(InputError, match=r"`x` \(with entries up to 3.0e\+200\)"):
         check_squares(np.array([[1.0, -3e200]]), "x")

@@ -16,7 +16,17 @@ LAYERS = [
     {"training"},
     {"selection", "compaction"},
     {"own_flags", "image_classes", "real_images"},
-    {"command_line", "train", "sample", "evaluate", "select", "compact", "export", "demo", "report"},
+    {
+        "command_line",
+        "train",
+        "sample",
+        "evaluate",
+        "select",
+        "compact",
+        "export",
+        "demo",
+        "report",
+    },
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The command lines share two modules; the public API gathers the light layers.
@@ -30,7 +40,11 @@ def imports(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            names = [node.module] if node.module != "l1jax" else [f"l1jax.{alias.name}" for alias in node.names]
+            names = (
+                [node.module]
+                if node.module != "l1jax"
+                else [f"l1jax.{alias.name}" for alias in node.names]
+            )
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
@@ -49,7 +63,9 @@ def allowed(importer: str, imported: str) -> bool:
     return importer == imported or LEVEL[imported] < LEVEL[importer] or imported in SHARED
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_a_file_imports_only_from_layers_below(path):
     importer = part(path)
     assert importer == "__init__" or importer in LEVEL, f"{importer} has no layer in DESIGN's table"
@@ -66,9 +82,13 @@ def test_upward_and_sideways_imports_are_seen_as_such():
 
 def test_config_needs_only_the_standard_library():
     files = (PACKAGE / "config").glob("*.py")
-    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    nodes = [
+        node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    ]
     modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
-    modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {
+        alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
+    }
     assert modules
     outside = {name for name in modules if not name.startswith("l1jax.config")}
     assert {name.split(".")[0] for name in outside} <= set(sys.stdlib_module_names)

@@ -16,7 +16,9 @@ def test_a_penalty_is_switched_with_its_own_flags_before_or_after():
         *("--generator.penalty.groups", "input_channels", "--generator.penalty", "group-l1"),
         *("--discriminator.penalty=mcp", "--discriminator.penalty.strength", "1e-3"),
     )
-    assert experiment.generator.penalty == GroupL1(4e-4, "input_channels")  # the digits' strength is taken over
+    assert experiment.generator.penalty == GroupL1(
+        4e-4, "input_channels"
+    )  # the digits' strength is taken over
     assert experiment.discriminator.penalty == Mcp(1e-3)
     assert parse("--generator.penalty", "l1-ball").generator.penalty == L1Ball()
 
@@ -31,7 +33,10 @@ def test_what_is_none_can_be_had_and_left():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--generator.penalty", "lasso"], "invalid choice 'lasso' for argument '--generator.penalty'"),
+        (
+            ["--generator.penalty", "lasso"],
+            "invalid choice 'lasso' for argument '--generator.penalty'",
+        ),
         (
             ["--generator.penalty.gamma", "3"],
             "--generator.penalty mcp or --generator.penalty group-mcp to",
@@ -39,7 +44,14 @@ def test_what_is_none_can_be_had_and_left():
         (["--objective.balance.low", "0.3"], "give --objective.balance balance to have it"),
         (["--objective.augment"], "Missing value for argument '--objective.augment'"),
         (
-            ["--model", "dense-generator", "--objective", "reconstruction", "--objective.balance", "balance"],
+            [
+                "--model",
+                "dense-generator",
+                "--objective",
+                "reconstruction",
+                "--objective.balance",
+                "balance",
+            ],
             "`--objective.balance` is not a flag here",
         ),
     ],
@@ -54,5 +66,10 @@ def test_help_tells_the_kinds(capsys):
     with pytest.raises(SystemExit):
         parse("--help")
     text = " ".join(capsys.readouterr().out.split())
-    for flag in ("generator.penalty", "discriminator.penalty", "objective.augment", "objective.balance"):
+    for flag in (
+        "generator.penalty",
+        "discriminator.penalty",
+        "objective.augment",
+        "objective.balance",
+    ):
         assert f"--{flag} {{" in text

@@ -16,7 +16,15 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("value", "wanted"),
-    [("v1.0/", True), ("a/b/", True), (".", True), ("a/..", True), ("v1.0", False), ("a/.b", False), ("a..", False)],
+    [
+        ("v1.0/", True),
+        ("a/b/", True),
+        (".", True),
+        ("a/..", True),
+        ("v1.0", False),
+        ("a/.b", False),
+        ("a..", False),
+    ],
 )
 def test_a_path_that_ends_in_a_slash_is_a_folders(value, wanted):
     assert names_folder(value) is wanted
@@ -86,5 +94,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(monkeypatch):
 
     Path("closed").mkdir()
     monkeypatch.setattr(Path, "iterdir", forbidden)
-    with pytest.raises(InputError, match=r"`--output` \(=closed\) must be readable: Permission denied"):
+    with pytest.raises(
+        InputError, match=r"`--output` \(=closed\) must be readable: Permission denied"
+    ):
         check_folder(Path("closed"))

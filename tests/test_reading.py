@@ -13,7 +13,9 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
     check_file(path, 15)
     assert read_bytes(path, 15) == b'{"a": [1, 2.5]}'
     assert read_json(path) == {"a": [1, 2.5]}
-    with pytest.raises(Unreadable, match=r"file` \(=15 bytes\) must have at most 14 bytes.*: move it\.$"):
+    with pytest.raises(
+        Unreadable, match=r"file` \(=15 bytes\) must have at most 14 bytes.*: move it\.$"
+    ):
         read_bytes(path, 14, "move it")
 
 
@@ -29,8 +31,14 @@ def sparse(path):
         (lambda path: path.symlink_to("nowhere"), "is missing"),
         (lambda path: path.mkdir(), "must be a file, and is a folder, a pipe or a device"),
         (os.mkfifo, "must be a file, and is a folder, a pipe or a device"),
-        (lambda path: path.symlink_to("/dev/zero"), "must be a file, and is a folder, a pipe or a device"),
-        (sparse, "(=20,000,000,000 bytes) must have at most 67,108,864 bytes, which is more than it can need"),
+        (
+            lambda path: path.symlink_to("/dev/zero"),
+            "must be a file, and is a folder, a pipe or a device",
+        ),
+        (
+            sparse,
+            "(=20,000,000,000 bytes) must have at most 67,108,864 bytes, which is more than it can need",
+        ),
     ],
 )
 def test_what_is_no_file_of_ours_is_not_opened(tmp_path, make, why):

@@ -48,7 +48,9 @@ def start(workdir: Path, *arguments: str) -> ForkServerProcess:
 
 
 def launch(workdir: Path, *arguments: str) -> ForkServerProcess:
-    process = multiprocessing.get_context("forkserver").Process(target=live, args=(arguments, f"{workdir}.out"))
+    process = multiprocessing.get_context("forkserver").Process(
+        target=live, args=(arguments, f"{workdir}.out")
+    )
     process.start()
     return process
 
@@ -127,7 +129,9 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(uninterrupted, tmp_path):
             if until(process, lambda left=left: unfinished(workdir) - left):
                 during_saves, until_save = during_saves + 1, time.monotonic() - began
         elif lives % 3 == 1:
-            until(process, lambda before=before: committed(workdir) != before)  # else a slow machine might never resume
+            until(
+                process, lambda before=before: committed(workdir) != before
+            )  # else a slow machine might never resume
             time.sleep(choose.uniform(0, 0.05))
         else:
             time.sleep(choose.uniform(0, 2 * until_save))
@@ -135,7 +139,9 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(uninterrupted, tmp_path):
         status, output = end(process, workdir)
         resumed = re.search(r"resuming .* from step ([\d,]+)", output)
         if resumed:
-            assert int(resumed[1].replace(",", "")) == before[-1], "the newest whole checkpoint is the one resumed from"
+            assert int(resumed[1].replace(",", "")) == before[-1], (
+                "the newest whole checkpoint is the one resumed from"
+            )
             resumptions += 1
         lives += status != 0  # a run that ended before its killer came does not count
         if committed(workdir) and committed(workdir)[-1] >= 260:
@@ -160,15 +166,21 @@ def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, nu
     (step,) = committed(workdir)
     assert 0 < step < 300
     assert f"saved at step {step}" in output
-    command = next(line for line in output.splitlines() if line.startswith("  ") and "-m l1jax.train" in line)
-    status, again = end(launch(workdir, *shlex.split(command.partition("-m l1jax.train")[2])), workdir)
+    command = next(
+        line for line in output.splitlines() if line.startswith("  ") and "-m l1jax.train" in line
+    )
+    status, again = end(
+        launch(workdir, *shlex.split(command.partition("-m l1jax.train")[2])), workdir
+    )
     assert status == 0, again
     assert f"from step {step}" in again
     assert end_of(workdir)["digest"] == end_of(uninterrupted)["digest"]
 
 
 @pytest.mark.slow
-def test_a_longer_run_goes_on_and_ends_like_one_that_was_long_from_the_start(uninterrupted, tmp_path):
+def test_a_longer_run_goes_on_and_ends_like_one_that_was_long_from_the_start(
+    uninterrupted, tmp_path
+):
     workdir = tmp_path / "run"
     finish(workdir, "--steps", "130")
     output = finish(workdir, "--steps", "300", "--log-every", "30")

@@ -34,10 +34,16 @@ def draw(models, output, *more, kind="images"):
     return sample.main([f"--model={models / kind}", "--count=3", f"--output={output}", *more])
 
 
-@pytest.mark.parametrize("output", ["samples-0.003", "v1.0", "v1.0/", "grid.png/", "run.final/", ".hidden", "a.5e"])
+@pytest.mark.parametrize(
+    "output", ["samples-0.003", "v1.0", "v1.0/", "grid.png/", "run.final/", ".hidden", "a.5e"]
+)
 def test_a_dot_makes_no_suffix_unless_a_letter_follows(models, output, capsys):
     assert draw(models, output) == 0
-    assert sorted(path.name for path in Path(output).iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    assert sorted(path.name for path in Path(output).iterdir()) == [
+        "00000.png",
+        "00001.png",
+        "00002.png",
+    ]
     assert f"3 images of step 7: {Path(output)}/" in capsys.readouterr().out
     assert [path.name for path in Path().iterdir()] == [Path(output).name]
 
@@ -66,7 +72,9 @@ def test_points_have_no_folder(models):
     assert draw(models, "points.npz", kind="points") == 0
 
 
-@pytest.mark.parametrize(("output", "limit"), [("folder", 60), ("grid.png", 60), ("images.npz", 60)])
+@pytest.mark.parametrize(
+    ("output", "limit"), [("folder", 60), ("grid.png", 60), ("images.npz", 60)]
+)
 def test_a_full_disk_leaves_nothing(models, output, limit):
     draw(models, output)  # compiles, and whatever else writes files
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
@@ -74,7 +82,9 @@ def test_a_full_disk_leaves_nothing(models, output, limit):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(InputError, match=rf"`--output` \(={other}\) must be writable: File too large"):
+        with pytest.raises(
+            InputError, match=rf"`--output` \(={other}\) must be writable: File too large"
+        ):
             draw(models, other)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

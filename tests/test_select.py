@@ -63,7 +63,21 @@ def test_the_refitted_run_is_an_ordinary_one(selected, tmp_path):
 
 def test_another_rule_needs_no_new_training(selected, monkeypatch):
     monkeypatch.setattr("l1jax.selection.legs.train_leg", None)
-    assert select.main([*PATH, "--workdir", str(selected), "--zeros", "0.9", "--precision", "1e6", "--no-refit"]) == 0
+    assert (
+        select.main(
+            [
+                *PATH,
+                "--workdir",
+                str(selected),
+                "--zeros",
+                "0.9",
+                "--precision",
+                "1e6",
+                "--no-refit",
+            ]
+        )
+        == 0
+    )
     path = json.loads((selected / "path.json").read_text())
     found = path["points"][path["chosen"]["index"]]["zeros"]
     assert found >= 0.9
@@ -74,7 +88,9 @@ def test_another_path_in_its_place_is_refused(selected, tmp_path):
         select.main([*PATH, "--folds", "3", "--workdir", str(selected)])
     with pytest.raises(InputError, match=r"another experiment \(.*batch_size"):
         select.main([*PATH, "--batch-size", "32", "--workdir", str(selected)])
-    with pytest.raises(InputError, match=r"`--criterion` \(=bic\) needs runs that .* does not have"):
+    with pytest.raises(
+        InputError, match=r"`--criterion` \(=bic\) needs runs that .* does not have"
+    ):
         select.main([*PATH, "--criterion", "bic", "--workdir", str(selected)])
     with pytest.raises(InputError, match="must not be a training run's"):
         select.main([*PATH, "--workdir", str(next(selected.glob("refit-*")))])
@@ -91,7 +107,14 @@ def test_one_fold_is_judged_by_what_is_held_out(tmp_path):
 
 @pytest.mark.slow
 def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypatch):
-    flags = ["--strengths", "1e-2,1", "--no-dense", "--no-refit", "--workdir", str(tmp_path / "path")]
+    flags = [
+        "--strengths",
+        "1e-2,1",
+        "--no-dense",
+        "--no-refit",
+        "--workdir",
+        str(tmp_path / "path"),
+    ]
     assert select.main([*TINY, *flags, "--criterion", "bic"]) == 0
     first = json.loads((tmp_path / "path" / "path.json").read_text())
     monkeypatch.setattr("l1jax.selection.legs.train_leg", None)
@@ -100,8 +123,12 @@ def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypat
     assert second["criterion"] == "aic"
     for a, b in zip(first["points"], second["points"], strict=True):
         difference = a["scores"]["bic"]["mean"] - b["scores"]["aic"]["mean"]
-        assert difference == pytest.approx((np.log(first["examples"]) - 2) * a["nonzeros"], rel=1e-6)
-    with pytest.raises(InputError, match=r"`--criterion` \(=recall\) needs runs that .* does not have"):
+        assert difference == pytest.approx(
+            (np.log(first["examples"]) - 2) * a["nonzeros"], rel=1e-6
+        )
+    with pytest.raises(
+        InputError, match=r"`--criterion` \(=recall\) needs runs that .* does not have"
+    ):
         select.main([*TINY, *flags, "--criterion", "recall"])
 
 
@@ -117,22 +144,40 @@ def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypat
         ("--folds 1", "`--folds` (=1) must be at least 2, or --holdout"),
         ("--folds 2000", "`folds` (=2000) must be at most"),
         ("--zeros 1", "`--zeros` (=1.0) must be at least 0 and below 1"),
-        ("--worse 0.1", "`--worse` (=0.1) must be 0 where the criterion is log_likelihood, the default of this model"),
-        ("--worse 0.1 --criterion bic", "`--worse` (=0.1) must be 0 where the criterion is bic: such"),
+        (
+            "--worse 0.1",
+            "`--worse` (=0.1) must be 0 where the criterion is log_likelihood, the default of this model",
+        ),
+        (
+            "--worse 0.1 --criterion bic",
+            "`--worse` (=0.1) must be 0 where the criterion is bic: such",
+        ),
         ("--worse 0.1 --criterion recall --no-dense", "`--worse` (=0.1) must be 0 with --no-dense"),
-        ("--worse 0.1 --criterion recall --no-dense --strengths 1e-3,1", "must be 0 with --no-dense"),
+        (
+            "--worse 0.1 --criterion recall --no-dense --strengths 1e-3,1",
+            "must be 0 with --no-dense",
+        ),
         ("--worse nan --criterion recall", "`--worse` (=nan) must be at least 0 and finite"),
         ("--precision nan", "`--precision` (=nan) must be greater than 1"),
         ("--debias-steps -1", "`--debias-steps` (=-1) must be at least 0"),
         ("--debias-steps 3 --no-refit", "`--debias-steps` (=3) must be 0 with --no-refit"),
-        ("--debias-steps 3 --generator.method subgradient", "`debias_after` (=6) must be 0 but for metric"),
+        (
+            "--debias-steps 3 --generator.method subgradient",
+            "`debias_after` (=6) must be 0 but for metric",
+        ),
         ("--folds 1 --holdout 0.002", "`--holdout` (=0.002) must leave at least 6 images"),
         ("--worse 0.1 --zeros 0.5 --criterion frechet_distance", "0 where --zeros is the target"),
         ("--precision 1", "greater than 1"),
         ("--halvings 1 --how warm", "--how together"),
-        ("--network discriminator", "`--network` (=discriminator) must be one that the experiment has"),
+        (
+            "--network discriminator",
+            "`--network` (=discriminator) must be one that the experiment has",
+        ),
         ("--generator.penalty l1-ball", "must have a strength to choose"),
-        ("--generator.sparsity-target 0.5 --generator.penalty.strength 1", "0: it moves the strength"),
+        (
+            "--generator.sparsity-target 0.5 --generator.penalty.strength 1",
+            "0: it moves the strength",
+        ),
         ("--resident-mib 0", "`resident_mib` (=0) must hold all images"),
         ("--config digits --criterion bic", "a GAN has none"),
     ],

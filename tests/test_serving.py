@@ -60,12 +60,17 @@ def test_what_does_not_answer_is_told():
         with pytest.raises(InputError) as caught:
             wait_for_answer(listening, lambda: True, patience=0.2)
     said = str(caught.value)
-    assert said.startswith(f"The page at {address} could not be reached from this machine itself within 0.2 seconds")
+    assert said.startswith(
+        f"The page at {address} could not be reached from this machine itself within 0.2 seconds"
+    )
     assert said.endswith(".")
 
 
 def test_a_server_that_stops_is_told_at_once():
-    with listen("127.0.0.1", 0) as listening, pytest.raises(InputError, match="stopped as it started"):
+    with (
+        listen("127.0.0.1", 0) as listening,
+        pytest.raises(InputError, match="stopped as it started"),
+    ):
         wait_for_answer(listening, lambda: False, patience=60)
 
 
@@ -78,7 +83,10 @@ def test_the_address_is_one_to_open_here(host):
 def test_a_port_that_is_taken_and_a_host_that_is_not_here_are_refused():
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=rf"`--port` \(={port}\) of `--host` .* cannot be listened on \(Address"):
+        with pytest.raises(
+            InputError,
+            match=rf"`--port` \(={port}\) of `--host` .* cannot be listened on \(Address",
+        ):
             listen("127.0.0.1", port)
     with pytest.raises(InputError, match=r"`--host` \(=192\.0\.2\.1\) cannot be listened on"):
         listen("192.0.2.1", 0)

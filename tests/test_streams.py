@@ -26,9 +26,17 @@ def full_disk():
     ("make", "goes_on", "said"),
     [
         (closed_pipe, "", ""),
-        (closed_pipe, "training goes on", "standard output is lost (Broken pipe); training goes on.\n"),
+        (
+            closed_pipe,
+            "training goes on",
+            "standard output is lost (Broken pipe); training goes on.\n",
+        ),
         (full_disk, "", "standard output is lost (No space left on device).\n"),
-        (full_disk, "training goes on", "standard output is lost (No space left on device); training goes on.\n"),
+        (
+            full_disk,
+            "training goes on",
+            "standard output is lost (No space left on device); training goes on.\n",
+        ),
     ],
 )
 def test_work_goes_on_without_standard_output(make, goes_on, said, monkeypatch):
@@ -63,9 +71,16 @@ def test_what_can_be_written_arrives(capsys):
 
 @pytest.mark.parametrize(
     ("make", "goes_on", "status"),
-    [(closed_pipe, "", 0), (full_disk, "", 1), (closed_pipe, "it goes on", 0), (full_disk, "it goes on", 0)],
+    [
+        (closed_pipe, "", 0),
+        (full_disk, "", 1),
+        (closed_pipe, "it goes on", 0),
+        (full_disk, "it goes on", 0),
+    ],
 )
-def test_a_command_finishes_and_its_status_tells_what_was_not_written(make, goes_on, status, monkeypatch, capsys):
+def test_a_command_finishes_and_its_status_tells_what_was_not_written(
+    make, goes_on, status, monkeypatch, capsys
+):
     monkeypatch.setattr(sys, "argv", ["prog"])
     done = []
 

@@ -28,7 +28,9 @@ def run(workdir, *more, config="digits", flags=TINY):
 
 
 def digest(workdir, step=12):
-    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["digest"]
+    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())[
+        "digest"
+    ]
 
 
 def pixels_of(path):
@@ -57,11 +59,17 @@ def test_a_run_leaves_what_the_readme_says(trained):
     assert {p.name for p in trained.iterdir()} >= {
         "config.json", "metrics.jsonl", "checkpoints", "samples", "tensorboard"
     }  # fmt: skip
-    assert [p.name for p in sorted((trained / "samples").iterdir())] == [f"step_{step:06}.png" for step in (0, 6, 12)]
+    assert [p.name for p in sorted((trained / "samples").iterdir())] == [
+        f"step_{step:06}.png" for step in (0, 6, 12)
+    ]
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [4, 6, 8, 12]
     for name in ("loss", "gradient_norm", "sparsity", "strength", "sparsity/hidden_0/kernel"):
-        assert all(f"{network}/{name}" in line for network in ("generator", "discriminator") for line in lines)
+        assert all(
+            f"{network}/{name}" in line
+            for network in ("generator", "discriminator")
+            for line in lines
+        )
     assert lines[-1]["generator/strength"] == pytest.approx(3e-2)
     assert "kernel_distance" in lines[-1]
     assert list((trained / "tensorboard").glob("events.*"))
@@ -110,7 +118,17 @@ def test_streaming_and_other_intervals_train_the_same_model(trained, tmp_path):
 @pytest.mark.slow
 def test_decoding_workers_and_a_cache_train_the_same_model(tmp_path):
     folder = faces(tmp_path / "images", count=40)
-    flags = (*TINY, "--data", "image", "--data.path", str(folder), "--data.image-size", "8", "--data.channels", "1")
+    flags = (
+        *TINY,
+        "--data",
+        "image",
+        "--data.path",
+        str(folder),
+        "--data.image-size",
+        "8",
+        "--data.channels",
+        "1",
+    )
     for name, how in {
         "resident": ("--no-cache",),
         "streamed": ("--no-cache", "--resident-mib", "0"),
@@ -118,14 +136,27 @@ def test_decoding_workers_and_a_cache_train_the_same_model(tmp_path):
         "cached": ("--resident-mib", "0"),
     }.items():
         run(tmp_path / name, *how, flags=flags)
-    assert len({digest(tmp_path / name) for name in ("resident", "streamed", "workers", "cached")}) == 1
+    assert (
+        len({digest(tmp_path / name) for name in ("resident", "streamed", "workers", "cached")})
+        == 1
+    )
 
 
 @pytest.mark.slow
 def test_images_that_cannot_be_used_are_left_out_and_counted_at_the_end(tmp_path, capsys):
     folder = faces(tmp_path / "images")
     (folder / "bad.png").write_bytes(b"no image")
-    flags = (*TINY, "--data", "image", "--data.path", str(folder), "--data.image-size", "8", "--data.channels", "1")
+    flags = (
+        *TINY,
+        "--data",
+        "image",
+        "--data.path",
+        str(folder),
+        "--data.image-size",
+        "8",
+        "--data.channels",
+        "1",
+    )
     with pytest.raises(InputError, match=r"'bad.png'.*--data.on-error skip"):
         run(tmp_path / "run", flags=flags)
     run(tmp_path / "run", "--data.on-error", "skip", flags=flags)
@@ -146,9 +177,16 @@ def test_held_out_examples_are_not_trained_on(trained, tmp_path, capsys):
 
 def test_pmap_trains_the_same_model_up_to_rounding(trained, tmp_path):
     run(tmp_path / "run", "--parallel", "pmap")
-    metrics = [(w / "metrics.jsonl").read_text().splitlines()[-1] for w in (trained, tmp_path / "run")]
+    metrics = [
+        (w / "metrics.jsonl").read_text().splitlines()[-1] for w in (trained, tmp_path / "run")
+    ]
     a, b = (json.loads(line) for line in metrics)
-    for name in ("generator/loss", "discriminator/loss", "generator/gradient_norm", "generator/sparsity"):
+    for name in (
+        "generator/loss",
+        "discriminator/loss",
+        "generator/gradient_norm",
+        "generator/sparsity",
+    ):
         assert a[name] == pytest.approx(b[name], rel=1e-4)
 
 
@@ -156,7 +194,17 @@ def test_overwrite_starts_over_and_touches_nothing_else(trained, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
     (workdir / "notes.txt").write_text("mine")
-    run(workdir, "--overwrite", "--no-resume", "--seed", "1", "--steps", "4", "--checkpoint-every", "4")
+    run(
+        workdir,
+        "--overwrite",
+        "--no-resume",
+        "--seed",
+        "1",
+        "--steps",
+        "4",
+        "--checkpoint-every",
+        "4",
+    )
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["4"]
     assert (workdir / "notes.txt").read_text() == "mine"
     run(workdir, "--overwrite", "--no-resume")
@@ -165,7 +213,9 @@ def test_overwrite_starts_over_and_touches_nothing_else(trained, tmp_path):
 
 def test_samples_are_the_same_for_every_count_and_form(trained, tmp_path, capsys):
     def draw(output, *more):
-        assert sample.main(["--workdir", str(trained), "--output", str(tmp_path / output), *more]) == 0
+        assert (
+            sample.main(["--workdir", str(trained), "--output", str(tmp_path / output), *more]) == 0
+        )
 
     draw("a.npz", "--count", "5", "--seed", "3")
     draw("b.npz", "--count", "200", "--seed", "3")
@@ -232,7 +282,16 @@ def test_training_that_is_not_finite_stops_with_what_to_try(tmp_path, capsys):
 @pytest.mark.slow
 def test_one_image_trains_though_it_has_no_kernel_distance(tmp_path):
     folder = faces(tmp_path / "images", count=1, side=16)
-    flags = ["--data", "image", "--data.path", folder, "--data.image-size", "16", "--data.channels", "1"]
+    flags = [
+        "--data",
+        "image",
+        "--data.path",
+        folder,
+        "--data.image-size",
+        "16",
+        "--data.channels",
+        "1",
+    ]
     run(tmp_path / "run", *flags)
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["kernel_distance"] is None
@@ -251,7 +310,9 @@ def test_what_the_disk_refuses_is_one_sentence(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("l1jax.training.loop.save_image", full)
-    with pytest.raises(InputError, match=r"could not be written \(No space left on device\).*intact"):
+    with pytest.raises(
+        InputError, match=r"could not be written \(No space left on device\).*intact"
+    ):
         run(tmp_path / "run")
 
 
@@ -279,20 +340,42 @@ OTHER_TASKS = {
 
 @pytest.mark.parametrize("task", OTHER_TASKS)
 def test_so_are_those_of_other_tasks(task, tmp_path, capsys):
-    arguments = [*OTHER_TASKS[task], "--workdir", str(tmp_path / "run"), "--steps", "2", "--log-every", "2"]
-    assert train.main([*arguments, "--generator.penalty.strength", "1e10", "--sample-every", "1000"]) == 0
+    arguments = [
+        *OTHER_TASKS[task],
+        "--workdir",
+        str(tmp_path / "run"),
+        "--steps",
+        "2",
+        "--log-every",
+        "2",
+    ]
+    assert (
+        train.main([*arguments, "--generator.penalty.strength", "1e10", "--sample-every", "1000"])
+        == 0
+    )
     output = capsys.readouterr().out
     assert "step 2: all penalised parameters of the generator are zero" in output
     assert "step 2: the generated images no longer depend on the latents" in output
 
 
 @pytest.mark.slow
-def test_a_run_of_a_relative_path_can_be_gone_on_with_and_looked_at_from_elsewhere(tmp_path, monkeypatch):
+def test_a_run_of_a_relative_path_can_be_gone_on_with_and_looked_at_from_elsewhere(
+    tmp_path, monkeypatch
+):
     faces(tmp_path / "images", count=20, side=16)
     faces(tmp_path / "others", count=18, side=16)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    flags = (*TINY, "--data", "image", "--data.image-size", "16", "--data.channels", "1", "--data.path")
+    flags = (
+        *TINY,
+        "--data",
+        "image",
+        "--data.image-size",
+        "16",
+        "--data.channels",
+        "1",
+        "--data.path",
+    )
 
     def kept():
         return json.loads((tmp_path / "run" / "config.json").read_text())["data"]["path"]

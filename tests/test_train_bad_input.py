@@ -23,7 +23,10 @@ def elsewhere(tmp_path, monkeypatch):
 
 def contents(folder):
     """Every path below a folder, with its bytes."""
-    return {path: path.read_bytes() if path.is_file() else None for path in sorted(Path(folder).rglob("*"))}
+    return {
+        path: path.read_bytes() if path.is_file() else None
+        for path in sorted(Path(folder).rglob("*"))
+    }
 
 
 def refusal(main, *arguments):
@@ -88,7 +91,9 @@ def test_data_folder_without_permission(monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(InputError, match=r"`data.path` \(='closed'\) cannot be read .*Permission denied"):
+    with pytest.raises(
+        InputError, match=r"`data.path` \(='closed'\) cannot be read .*Permission denied"
+    ):
         train.main(["--data", "image", "--data.path", "closed", "--workdir", "run"])
     assert not Path("run").exists()
 
@@ -106,8 +111,14 @@ def test_pattern_that_matches_no_parameter():
             ["--model", "dcgan", "--data.image-size", "30"],
             "`image_shape` (=(30, 30, 1)) must be square with a side of 4",
         ),
-        (["--model", "dense-generator"], "`objective` (=Adversarial) does not go with `model` (=DenseGenerator)"),
-        (["--objective", "reconstruction"], "`objective` (=Reconstruction) does not go with `model` (=MlpGan)"),
+        (
+            ["--model", "dense-generator"],
+            "`objective` (=Adversarial) does not go with `model` (=DenseGenerator)",
+        ),
+        (
+            ["--objective", "reconstruction"],
+            "`objective` (=Reconstruction) does not go with `model` (=MlpGan)",
+        ),
     ],
 )
 def test_parts_that_do_not_go_together(arguments, words):
@@ -116,7 +127,9 @@ def test_parts_that_do_not_go_together(arguments, words):
 
 def test_another_experiment_in_the_work_directory():
     run_of(load_experiment("digits"))
-    message = refusal(train.main, "--workdir", "run", "--seed", "3", "--generator.penalty.strength", "1")
+    message = refusal(
+        train.main, "--workdir", "run", "--seed", "3", "--generator.penalty.strength", "1"
+    )
     assert message.startswith(
         "run belongs to another experiment (generator.penalty.strength: 0.0004 → 1.0; seed: 0 → 3): give another"
     )
@@ -124,7 +137,9 @@ def test_another_experiment_in_the_work_directory():
 
 def test_another_model_in_the_work_directory_is_named_once():
     run_of(load_experiment("digits"))
-    assert "(model.kind: MlpGan → Dcgan)" in refusal(train.main, "--workdir", "run", "--model", "dcgan")
+    assert "(model.kind: MlpGan → Dcgan)" in refusal(
+        train.main, "--workdir", "run", "--model", "dcgan"
+    )
 
 
 def test_no_resume_needs_an_empty_directory_or_overwrite():
@@ -145,7 +160,10 @@ def test_files_of_someone_else():
         ("{", "run/config.json cannot be read as an experiment ("),
         ("", "run/config.json cannot be read as an experiment ("),
         ("\xff", "run/config.json cannot be read as an experiment ("),
-        ("[1]", "run/config.json is not an experiment of this l1jax: `config` (=[1]) must be of type Config"),
+        (
+            "[1]",
+            "run/config.json is not an experiment of this l1jax: `config` (=[1]) must be of type Config",
+        ),
         (json.dumps(to_json(Config()) | {"steps": "x"}), "`steps` (='x') must be of type int"),
         (json.dumps(to_json(Config()) | {"new": 1}), "`new` is not a field of Config"),
     ],
@@ -156,20 +174,30 @@ def test_broken_config_json(text, words):
     assert words in refusal(train.main, "--workdir", "run")
     said = refusal(sample.main, "--workdir", "run")
     assert words in said
-    assert said.endswith("--overwrite is a flag of python -m l1jax.train.") == ("--overwrite" in said)
+    assert said.endswith("--overwrite is a flag of python -m l1jax.train.") == (
+        "--overwrite" in said
+    )
 
 
 def test_workdir_is_a_file():
     Path("file").write_text("precious")
-    assert refusal(train.main, "--workdir", "file") == "`--workdir` (=file) must be a directory, and file is none."
+    assert (
+        refusal(train.main, "--workdir", "file")
+        == "`--workdir` (=file) must be a directory, and file is none."
+    )
     below = refusal(train.main, "--workdir", "file/run")
-    assert below == f"`--workdir` (=file/run) must be a directory, and {Path('file').absolute()} is none."
+    assert (
+        below
+        == f"`--workdir` (=file/run) must be a directory, and {Path('file').absolute()} is none."
+    )
 
 
 def test_workdir_without_permission(monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     message = refusal(train.main, "--workdir", "a/b")
-    assert message == f"`--workdir` (=a/b) must be writable: no permission to write in {Path.cwd()}."
+    assert (
+        message == f"`--workdir` (=a/b) must be writable: no permission to write in {Path.cwd()}."
+    )
 
 
 @pytest.mark.parametrize("workdir", ["", "x" * 300])
@@ -181,7 +209,9 @@ def test_workdir_that_cannot_be(workdir):
 def test_second_process_in_the_same_directory():
     with open_workdir(Path("run"), load_experiment("digits"), overwrite=False):
         message = refusal(train.main, "--workdir", "run", "--overwrite")
-    assert message == "`--workdir` (=run) is in use by another process: wait for it or give another."
+    assert (
+        message == "`--workdir` (=run) is in use by another process: wait for it or give another."
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,16 +225,31 @@ def test_second_process_in_the_same_directory():
         (["--workdir", "run", "--count", "0"], "`--count` (=0) must be at least 1."),
         (["--workdir", "run", "--count", "-3"], "`--count` (=-3) must be at least 1."),
         (["--workdir", "run", "--count", "few"], "Error parsing --count"),
-        (["--workdir", "run", "--seed", "-1"], "`--seed` (=-1) must be at least 0 and below 2**32."),
+        (
+            ["--workdir", "run", "--seed", "-1"],
+            "`--seed` (=-1) must be at least 0 and below 2**32.",
+        ),
         (["--workdir", "run", "--columns", "-1"], "`--columns` (=-1) must be at least 0."),
         (
             ["--workdir", "run", "--output", "grid.jpg"],
             "`--output` (=grid.jpg) must end in .png or .npz, or in / for a folder.",
         ),
-        (["--workdir", "run", "--output", "no/grid.png"], "`--output` (=no/grid.png) must be in a folder that exists"),
-        (["--workdir", "run", "--output", "run"], "`--output` (=run) must be a new or an empty folder"),
-        (["--workdir", "run", "--output", "file"], "`--output` (=file) must be a new or an empty folder"),
-        (["--workdir", "run", "--output", "folder.png"], "`--output` (=folder.png) must not be a folder"),
+        (
+            ["--workdir", "run", "--output", "no/grid.png"],
+            "`--output` (=no/grid.png) must be in a folder that exists",
+        ),
+        (
+            ["--workdir", "run", "--output", "run"],
+            "`--output` (=run) must be a new or an empty folder",
+        ),
+        (
+            ["--workdir", "run", "--output", "file"],
+            "`--output` (=file) must be a new or an empty folder",
+        ),
+        (
+            ["--workdir", "run", "--output", "folder.png"],
+            "`--output` (=folder.png) must not be a folder",
+        ),
         (["--workdir", "run", "--output", ""], "`--output` is empty"),
         ([], "Missing from python -m l1jax.sample: --workdir"),
         (["--wokdir", "run"], "`--wokdir` is not a flag here; the nearest: --workdir"),
@@ -227,14 +272,25 @@ def test_sample_refuses(arguments, words):
     ],
 )
 def test_a_shell_sees_status_2_and_one_line(module, arguments, words):
-    Path("own.py").write_text("from l1jax.config import Config\ndef get_config():\n    return Config(steps='many')\n")
+    Path("own.py").write_text(
+        "from l1jax.config import Config\ndef get_config():\n    return Config(steps='many')\n"
+    )
     Path("empty").mkdir()
     experiment = load_experiment("digits")
-    run_of(Config(**vars(experiment) | {"model": MlpGan(generator_hidden=(8,), discriminator_hidden=(256, 256))}))
+    run_of(
+        Config(
+            **vars(experiment)
+            | {"model": MlpGan(generator_hidden=(8,), discriminator_hidden=(256, 256))}
+        )
+    )
     before = contents(".")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, env=environment, timeout=120
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
     )
     assert done.returncode == 2
     assert done.stdout == ""

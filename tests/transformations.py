@@ -40,11 +40,15 @@ def after_sgd(learning_rate, make):
 
 CASES = {
     "add_subgradient": Case(
-        lambda learning_rate, penalty: optax.chain(l1jax.add_subgradient(penalty), optax.sgd(learning_rate)),
+        lambda learning_rate, penalty: optax.chain(
+            l1jax.add_subgradient(penalty), optax.sgd(learning_rate)
+        ),
         {"learning_rate": 0.1},
     ),
     "proximal": Case(
-        lambda learning_rate, penalty: optax.chain(optax.adam(learning_rate), l1jax.proximal(penalty, learning_rate)),
+        lambda learning_rate, penalty: optax.chain(
+            optax.adam(learning_rate), l1jax.proximal(penalty, learning_rate)
+        ),
         {"learning_rate": 0.1},
     ),
     "preconditioned_proximal": Case(metric, {"learning_rate": 0.1}),
@@ -54,28 +58,43 @@ CASES = {
     "momentum": Case(l1jax.proximal_sgd, {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}),
     "proximal_adam": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "b1": 0.5}),
     "proximal_rmsprop": Case(
-        l1jax.proximal_rmsprop, {"learning_rate": 0.1, "momentum": 0.5, "centered": True, "eps": 1e-3}
+        l1jax.proximal_rmsprop,
+        {"learning_rate": 0.1, "momentum": 0.5, "centered": True, "eps": 1e-3},
     ),
     "proximal_adagrad": Case(l1jax.proximal_adagrad, {"learning_rate": 0.1}),
     "schedules": Case(
         l1jax.proximal_adam,
-        {"learning_rate": optax.cosine_decay_schedule(0.1, 9), "scale": optax.linear_schedule(0.5, 1.0, 5)},
+        {
+            "learning_rate": optax.cosine_decay_schedule(0.1, 9),
+            "scale": optax.linear_schedule(0.5, 1.0, 5),
+        },
     ),
     "accelerated": Case(l1jax.accelerated, {"learning_rate": 0.1}),
     "regularized_dual_averaging": Case(l1jax.regularized_dual_averaging, {"learning_rate": 0.1}),
     "rmda": Case(l1jax.rmda, {"learning_rate": 0.1, "restarts": (2,)}),
     "ramda": Case(l1jax.ramda, {"learning_rate": 0.1, "momentum": l1jax.rising_momentum(0.5)}),
-    "track_sparsity": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "scale": l1jax.track_sparsity(0.5)}),
+    "track_sparsity": Case(
+        l1jax.proximal_adam, {"learning_rate": 0.1, "scale": l1jax.track_sparsity(0.5)}
+    ),
     "reweight": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "scale": l1jax.reweight(2)}),
-    "freeze_support": Case(after_sgd, {"learning_rate": 0.1, "make": l1jax.freeze_support}, penalised=False),
-    "sparse_ema": Case(after_sgd, {"learning_rate": 0.1, "make": lambda: l1jax.sparse_ema(0.9)}, penalised=False),
+    "freeze_support": Case(
+        after_sgd, {"learning_rate": 0.1, "make": l1jax.freeze_support}, penalised=False
+    ),
+    "sparse_ema": Case(
+        after_sgd, {"learning_rate": 0.1, "make": lambda: l1jax.sparse_ema(0.9)}, penalised=False
+    ),
     "magnitude_pruning": Case(
         after_sgd,
-        {"learning_rate": 0.1, "make": lambda: l1jax.magnitude_pruning(lambda k: 0.1 * k, pattern="kernel")},
+        {
+            "learning_rate": 0.1,
+            "make": lambda: l1jax.magnitude_pruning(lambda k: 0.1 * k, pattern="kernel"),
+        },
         penalised=False,
     ),
     "n_of_m": Case(
-        after_sgd, {"learning_rate": 0.1, "make": lambda: l1jax.n_of_m(2, 4, pattern="kernel")}, penalised=False
+        after_sgd,
+        {"learning_rate": 0.1, "make": lambda: l1jax.n_of_m(2, 4, pattern="kernel")},
+        penalised=False,
     ),
     "rigl": Case(
         lambda learning_rate: l1jax.rigl(optax.adam(learning_rate), 0.5, every=2, pattern="kernel"),
@@ -89,11 +108,15 @@ def tree(seed: int, dtype: Any = jnp.float32) -> Any:
     rng = np.random.default_rng(seed)
     shapes = {"dense": {"kernel": (8, 4), "bias": (4,)}, "norm": {"scale": (4,)}}
     return jax.tree.map(
-        lambda shape: jnp.asarray(rng.normal(size=shape), dtype), shapes, is_leaf=lambda x: isinstance(x, tuple)
+        lambda shape: jnp.asarray(rng.normal(size=shape), dtype),
+        shapes,
+        is_leaf=lambda x: isinstance(x, tuple),
     )
 
 
-def steps(tx: optax.GradientTransformation, params: Any, gradients: list[Any], state: Any = None) -> Any:
+def steps(
+    tx: optax.GradientTransformation, params: Any, gradients: list[Any], state: Any = None
+) -> Any:
     """The parameters after some updates, and the state."""
     state = tx.init(params) if state is None else state
     for grads in gradients:

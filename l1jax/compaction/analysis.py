@@ -20,7 +20,9 @@ class Fact(NamedTuple):
     """Which entries of one example are known, and their values; axes of length 1 stand for all indices."""
 
     known: np.ndarray
-    value: np.ndarray  # float64, or of the node's own type if that is no float; 0 where it is not known
+    value: (
+        np.ndarray
+    )  # float64, or of the node's own type if that is no float; 0 where it is not known
 
     def whole(self, shape: tuple[int, ...]) -> "Fact":
         """With all indices of each axis."""
@@ -41,7 +43,9 @@ def facts(graph: Graph) -> list[Fact]:
     return found
 
 
-FILLING = 0.25  # share of an axis, from which on known entries among unknown ones are filled in behind
+FILLING = (
+    0.25  # share of an axis, from which on known entries among unknown ones are filled in behind
+)
 
 
 def kept_entries(graph: Graph, known: list[Fact]) -> list[Masks]:
@@ -64,12 +68,15 @@ def kept_entries(graph: Graph, known: list[Fact]) -> list[Masks]:
             kept[i] = nothing
             continue
         few = [
-            a if (b & ~a).sum() >= FILLING * b.sum() else a | b for a, b in zip(along_axes(live), demand, strict=True)
+            a if (b & ~a).sum() >= FILLING * b.sum() else a | b
+            for a, b in zip(along_axes(live), demand, strict=True)
         ]
         kept[i] = computed(node, tuple(few), graph)
         for j, masks in zip(node.inputs, wants(node, kept[i], graph, known), strict=True):
             seen = wanted[j]
-            wanted[j] = masks if seen is None else tuple(a | b for a, b in zip(seen, masks, strict=True))
+            wanted[j] = (
+                masks if seen is None else tuple(a | b for a, b in zip(seen, masks, strict=True))
+            )
     return kept
 
 
@@ -104,7 +111,10 @@ def wants(node: Node, kept: Masks, graph: Graph, known: list[Fact]) -> list[Mask
             dims = node.options["dims"]
             one = np.ones(1, bool)
             return [
-                tuple(kept[d] if n > 1 or node.shape[d] == 1 else one for d, n in zip(dims, shapes[0], strict=True))
+                tuple(
+                    kept[d] if n > 1 or node.shape[d] == 1 else one
+                    for d, n in zip(dims, shapes[0], strict=True)
+                )
             ]
         case "transpose":
             return [tuple(kept[node.options["order"].index(a)] for a in range(len(kept)))]
@@ -134,7 +144,9 @@ def wants(node: Node, kept: Masks, graph: Graph, known: list[Fact]) -> list[Mask
     if node.op in REDUCTIONS:
         inner = iter(kept)
         over = node.options["axes"]
-        return [tuple(np.ones(n, bool) if a in over else next(inner) for a, n in enumerate(shapes[0]))]
+        return [
+            tuple(np.ones(n, bool) if a in over else next(inner) for a, n in enumerate(shapes[0]))
+        ]
     others = [full(shape) for shape in shapes[1:]]
     if node.op in layers.LINEAR:
         read = layers.connections(node, graph.params[node.name])[:, kept[-1]].any(1)
@@ -148,7 +160,10 @@ def wants(node: Node, kept: Masks, graph: Graph, known: list[Fact]) -> list[Mask
 
 def _broadcast(kept: Masks, shape: tuple[int, ...]) -> Masks:
     """Of an operand that has fewer indices on some axes, or none."""
-    return tuple(mask if n > 1 or len(mask) == 1 else np.ones(1, bool) for mask, n in zip(kept, shape, strict=False))
+    return tuple(
+        mask if n > 1 or len(mask) == 1 else np.ones(1, bool)
+        for mask, n in zip(kept, shape, strict=False)
+    )
 
 
 def _forward(node: Node, graph: Graph, inputs: list[Fact]) -> Fact:
@@ -178,17 +193,24 @@ def _forward(node: Node, graph: Graph, inputs: list[Fact]) -> Fact:
             return Fact(*(array.transpose(options["order"]) for array in inputs[0]))
         case "concatenate":
             wholes = [f.whole(shape) for f, shape in zip(inputs, shapes, strict=True)]
-            return fact(*(np.concatenate(arrays, options["axis"]) for arrays in zip(*wholes, strict=True)))
+            return fact(
+                *(np.concatenate(arrays, options["axis"]) for arrays in zip(*wholes, strict=True))
+            )
         case "take":
-            return fact(*(a.take(options["indices"], options["axis"]) for a in inputs[0].whole(shapes[0])))
+            return fact(
+                *(a.take(options["indices"], options["axis"]) for a in inputs[0].whole(shapes[0]))
+            )
         case "pad":
             around = list(zip(options["low"], options["high"], strict=True))
             known, value = inputs[0].whole(shapes[0])
             return fact(
-                np.pad(known, around, constant_values=True), np.pad(value, around, constant_values=options["value"])
+                np.pad(known, around, constant_values=True),
+                np.pad(value, around, constant_values=options["value"]),
             )
         case "matmul":
-            return fact(*axes.product(node, *inputs[0].whole(shapes[0]), inputs[1].whole(shapes[1]).value))
+            return fact(
+                *axes.product(node, *inputs[0].whole(shapes[0]), inputs[1].whole(shapes[1]).value)
+            )
     if node.op in ELEMENTWISE:
         return _elementwise(node, inputs, len(node.shape))
     if node.op in axes.WINDOWS:
@@ -208,7 +230,9 @@ def _forward(node: Node, graph: Graph, inputs: list[Fact]) -> Fact:
 
 def _elementwise(node: Node, inputs: list[Fact], rank: int) -> Fact:
     """Known where all operands are, or one factor is a known zero."""
-    inputs = [f if f.known.ndim == rank else Fact(*(a.reshape((1,) * rank) for a in f)) for f in inputs]
+    inputs = [
+        f if f.known.ndim == rank else Fact(*(a.reshape((1,) * rank) for a in f)) for f in inputs
+    ]
     values = [f.value for f in inputs]
     value = np.asarray(ELEMENTWISE[node.op](np, *values, **node.options)).astype(wide(node.dtype))
     known = np.asarray(np.logical_and.reduce(np.broadcast_arrays(*(f.known for f in inputs))))
@@ -240,7 +264,10 @@ def _linear(node: Node, graph: Graph, x: Fact, shape: tuple[int, ...]) -> Fact:
         elif "bias" in params:
             value = np.asarray(params["bias"], np.float64)
     rank = len(node.shape)
-    return fact(known.reshape((1,) * (rank - 1) + known.shape), value.reshape((1,) * (rank - value.ndim) + value.shape))
+    return fact(
+        known.reshape((1,) * (rank - 1) + known.shape),
+        value.reshape((1,) * (rank - value.ndim) + value.shape),
+    )
 
 
 def known_channels(x: Fact, shape: tuple[int, ...]) -> np.ndarray:

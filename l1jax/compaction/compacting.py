@@ -30,7 +30,9 @@ class Compact(NamedTuple):
     layout: dict[str, Any]
 
 
-def compact(model: Generator | Gan | Vae, params: PyTree, statistics: PyTree, *, fold_norms: bool = True) -> Compact:
+def compact(
+    model: Generator | Gan | Vae, params: PyTree, statistics: PyTree, *, fold_norms: bool = True
+) -> Compact:
     """Remove every channel of a generator that is dead; the images stay the same.
 
     A channel is dead if nothing that the image depends on reads it, or if it is a constant in inference:
@@ -57,11 +59,16 @@ def compact(model: Generator | Gan | Vae, params: PyTree, statistics: PyTree, *,
 
     inputs = [jax.ShapeDtypeStruct((generator.latent_size,), jnp.result_type(float))]
     inputs += [jax.ShapeDtypeStruct((), jnp.int32)] if generator.classes else []
-    graph = _rounded(*_compacted(trace(apply, {"params": params, "batch_stats": statistics}, inputs), fold_norms))
+    graph = _rounded(
+        *_compacted(trace(apply, {"params": params, "batch_stats": statistics}, inputs), fold_norms)
+    )
     layout = to_layout(graph.nodes)
     smaller = layout_network(layout, generator.latent_size, generator.classes)
     return Compact(
-        generator._replace(network=smaller, activations=None), nested(graph.params), nested(graph.statistics), layout
+        generator._replace(network=smaller, activations=None),
+        nested(graph.params),
+        nested(graph.statistics),
+        layout,
     )
 
 
@@ -108,7 +115,9 @@ def compact_linen(
     rounded = _rounded(exact, dtypes)
     verify(apply, variables, graph, exact, rounded, inputs)
     smaller = {"params": rounded.params, "batch_stats": rounded.statistics}
-    return Compacted(rounded.nodes, rounded.structure), {name: tree for name, tree in smaller.items() if tree}
+    return Compacted(rounded.nodes, rounded.structure), {
+        name: tree for name, tree in smaller.items() if tree
+    }
 
 
 def _compacted(graph: Graph, fold_norms: bool) -> tuple[Graph, dict[str, Any]]:
@@ -128,7 +137,9 @@ def _shared(graph: Graph) -> Graph:
         original = first.get(graph.copies.get(node.name, ""))
         if original is None or (original.op, original.options) != (node.op, node.options):
             continue
-        pairs = [(tree.get(original.name, {}), tree.get(node.name, {})) for tree in (params, statistics)]
+        pairs = [
+            (tree.get(original.name, {}), tree.get(node.name, {})) for tree in (params, statistics)
+        ]
         if all(_equal(*pair) for pair in pairs):
             nodes[i] = node._replace(name=original.name)
             params.pop(node.name, None)
@@ -146,7 +157,10 @@ def _rounded(smaller: Graph, dtypes: dict[str, Any]) -> Graph:
     """Its parameters in the types that they had."""
 
     def cast(name: str, tree: Any) -> Any:
-        dtype = dtypes.get(name, np.dtype(np.float32) if not dtypes else max(dtypes.values(), key=lambda d: d.itemsize))
+        dtype = dtypes.get(
+            name,
+            np.dtype(np.float32) if not dtypes else max(dtypes.values(), key=lambda d: d.itemsize),
+        )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
 
     params = {name: cast(name, tree) for name, tree in smaller.params.items()}
@@ -170,6 +184,9 @@ def _absorb(before: Graph, graph: Graph) -> Graph:
             bias = own.pop("bias")
             moments = statistics[node.name]
             params[layer.name] = own
-            statistics[node.name] = {**moments, "mean": (moments["mean"] - bias).astype(moments["mean"].dtype)}
+            statistics[node.name] = {
+                **moments,
+                "mean": (moments["mean"] - bias).astype(moments["mean"].dtype),
+            }
             nodes[source] = layer._replace(options={**layer.options, "use_bias": False})
     return graph._replace(nodes=nodes, params=params, statistics=statistics)

@@ -24,7 +24,12 @@ from l1jax.evaluation.tensors import Tensors
 
 KEY = "l1jax.encoding"
 Values = Literal["float32", "float16", "bfloat16", "int8"]
-DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "int8": np.int8}
+DTYPES: dict[str, Any] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int8": np.int8,
+}
 Form = Literal["dense", "bitmask", "csr"]
 PARTS = {"dense": ("",), "bitmask": (".mask", ".values"), "csr": (".rows", ".columns", ".values")}
 Array = Shaped[np.ndarray, "..."]
@@ -38,7 +43,9 @@ class Loss(NamedTuple):
     relative: float  # ‖difference‖₂ / ‖values‖₂
 
 
-def encode(tensors: Mapping[str, Array], *, sparse: bool, values: Values) -> tuple[Tensors, dict[str, str]]:
+def encode(
+    tensors: Mapping[str, Array], *, sparse: bool, values: Values
+) -> tuple[Tensors, dict[str, str]]:
     """Store arrays in fewer bytes.
 
     Args:
@@ -65,7 +72,9 @@ def encode(tensors: Mapping[str, Array], *, sparse: bool, values: Values) -> tup
     return written, {KEY: json.dumps(described)} if described else {}
 
 
-def decode(tensors: Mapping[str, Array], metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+def decode(
+    tensors: Mapping[str, Array], metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
+) -> Tensors:
     """Restore what `encode` stored, as float32.
 
     Args:
@@ -79,12 +88,20 @@ def decode(tensors: Mapping[str, Array], metadata: Mapping[str, str], shapes: Ma
     described, left, found = _described(metadata), set(tensors), {}
     for name, shape in shapes.items():
         entry = described.pop(name, {"form": "dense", "shape": list(shape)})
-        _require(isinstance(entry, dict) and entry.get("form") in PARTS, name, f"has no form that is known ({entry!r})")
+        _require(
+            isinstance(entry, dict) and entry.get("form") in PARTS,
+            name,
+            f"has no form that is known ({entry!r})",
+        )
         wanted = [name + part for part in PARTS[entry["form"]]]
         missing = [part for part in wanted if part not in tensors]
         _require(not missing, name, "is missing")
         stored_shape = entry.get("shape") if entry["form"] != "dense" else list(tensors[name].shape)
-        _require(stored_shape == list(shape), name, f"has the shape {stored_shape}, and the network's is {list(shape)}")
+        _require(
+            stored_shape == list(shape),
+            name,
+            f"has the shape {stored_shape}, and the network's is {list(shape)}",
+        )
         value = _dense(entry["form"], name, [tensors[part] for part in wanted], shape)
         found[name] = _widen(name, value, tensors.get(f"{name}.scale"))
         left -= {*wanted, f"{name}.scale"}
@@ -107,13 +124,17 @@ def losses(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[Loss
 def _narrow(name: str, value: Array, values: Values) -> tuple[Array, Array | None]:
     """The values in their type, and for int8 what each column is multiplied by."""
     largest = np.abs(value).max(axis=tuple(range(value.ndim - 1)), initial=0)
-    if values != "float32" and not np.all(largest <= float(ml_dtypes.finfo(DTYPES["bfloat16"]).max)):
+    if values != "float32" and not np.all(
+        largest <= float(ml_dtypes.finfo(DTYPES["bfloat16"]).max)
+    ):
         raise InputError(f"`{name}` must be finite to be stored as {values}.")
     if values == "int8":
         scale = (largest / 127).astype(np.float32)
         return np.rint(value / np.where(scale > 0, scale, 1)).clip(-127, 127).astype(np.int8), scale
     if values == "float16" and largest.max(initial=0) > np.finfo(np.float16).max:
-        raise InputError(f"`{name}` holds {largest.max():.3g}, too large for float16: store it as bfloat16 or float32.")
+        raise InputError(
+            f"`{name}` holds {largest.max():.3g}, too large for float16: store it as bfloat16 or float32."
+        )
     return value.astype(DTYPES[values]), None
 
 
@@ -153,7 +174,11 @@ def _dense(form: Form, name: str, parts: list[Array], shape: tuple[int, ...]) ->
     if form == "dense":
         return values
     flat = all(part.ndim == 1 for part in parts)
-    _require(flat and all(part.dtype.kind == "u" for part in parts[:-1]), name, f"has parts that are no {form}")
+    _require(
+        flat and all(part.dtype.kind == "u" for part in parts[:-1]),
+        name,
+        f"has parts that are no {form}",
+    )
     if form == "bitmask":
         fits = parts[0].dtype == np.uint8 and len(parts[0]) == -(-count // 8)
         _require(fits, name, "has a mask of another length")
@@ -162,12 +187,18 @@ def _dense(form: Form, name: str, parts: list[Array], shape: tuple[int, ...]) ->
         places = np.flatnonzero(bits[:count])
     else:
         rows, columns = (part.astype(np.int64) for part in parts[:2])
-        fits = len(rows) == count // max(shape[-1], 1) + 1 and rows[0] == 0 and rows[-1] == len(columns)
+        fits = (
+            len(rows) == count // max(shape[-1], 1) + 1
+            and rows[0] == 0
+            and rows[-1] == len(columns)
+        )
         _require(fits and np.all(np.diff(rows) >= 0), name, "has rows that do not fit")
         places = np.repeat(np.arange(len(rows) - 1), np.diff(rows)) * shape[-1] + columns
         inside = np.all(columns < shape[-1]) and np.all(np.diff(places) > 0)
         _require(inside, name, "has columns that do not fit")
-    _require(len(places) == len(values), name, f"keeps {len(places):,} values and has {len(values):,}")
+    _require(
+        len(places) == len(values), name, f"keeps {len(places):,} values and has {len(values):,}"
+    )
     whole = np.zeros(count, values.dtype)
     whole[places] = values
     return whole.reshape(shape)
@@ -185,4 +216,6 @@ def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _require(holds: bool | np.bool_, name: str, problem: str) -> None:
     if not holds:
-        raise InputError(f"`{name}` {problem}: these weights are not this network's, or are damaged; export them anew.")
+        raise InputError(
+            f"`{name}` {problem}: these weights are not this network's, or are damaged; export them anew."
+        )

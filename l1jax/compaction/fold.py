@@ -11,7 +11,9 @@ from l1jax.compaction.graph import Graph, Node, collapsed
 
 def fold(graph: Graph) -> Graph:
     """Fold every batch norm in inference; class-conditional ones stay."""
-    graph = graph._replace(nodes=list(graph.nodes), params=dict(graph.params), statistics=dict(graph.statistics))
+    graph = graph._replace(
+        nodes=list(graph.nodes), params=dict(graph.params), statistics=dict(graph.statistics)
+    )
     for i, node in enumerate(graph.nodes):
         if node.op == "batch_norm":
             _fold(graph, i, node)
@@ -26,7 +28,10 @@ def _fold(graph: Graph, i: int, node: Node) -> None:
         graph.params[node.name] = {"scale": scale, "bias": shift}
         return
     layer = graph.nodes[source]
-    per_output = [collapsed(np.broadcast_to(v, node.shape).reshape(layer.shape)).reshape(-1) for v in (scale, shift)]
+    per_output = [
+        collapsed(np.broadcast_to(v, node.shape).reshape(layer.shape)).reshape(-1)
+        for v in (scale, shift)
+    ]
     scale, shift = (np.broadcast_to(v, layer.shape[-1:]) for v in per_output)
     params: dict[str, Any] = graph.params[layer.name]
     bias = np.asarray(params.get("bias", 0.0), np.float64)

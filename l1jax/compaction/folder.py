@@ -94,7 +94,9 @@ def write_model(
     generator, programs, lost = compact.generator, programs or {}, losses(tensors, back)
     if lost:
         rounded = probe(generator, _nested(back, "params"), _nested(back, "statistics"))
-        lost += losses({"images": probe(generator, compact.params, compact.statistics)}, {"images": rounded})
+        lost += losses(
+            {"images": probe(generator, compact.params, compact.statistics)}, {"images": rounded}
+        )
     try:
         with whole_folder(folder) as partial:
             save_tensors(partial / WEIGHTS, written, metadata)
@@ -135,7 +137,12 @@ def _description(compact: Compact, experiment: Config, step: int) -> dict[str, A
 
 
 def _card(
-    compact: Compact, experiment: Config, step: int, sizes: dict[str, int], lost: list[Loss], notes: dict[str, Any]
+    compact: Compact,
+    experiment: Config,
+    step: int,
+    sizes: dict[str, int],
+    lost: list[Loss],
+    notes: dict[str, Any],
 ) -> str:
     counted = count_zeros(compact.params)
     zeros = {
@@ -146,8 +153,15 @@ def _card(
     }
     try:
         return model_card(experiment, compact.generator, step, zeros, sizes, lost, notes)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # notes that someone else wrote
-        raise InputError(f"`notes` are not what a model card is made of ({error!r}): leave them out.") from error
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # notes that someone else wrote
+        raise InputError(
+            f"`notes` are not what a model card is made of ({error!r}): leave them out."
+        ) from error
 
 
 def is_model(path: Path) -> bool:
@@ -168,10 +182,14 @@ def read_model(path: Path) -> Exported:
     """
     file = path / WEIGHTS if os.path.isdir(path) else path
     if not os.path.exists(path):
-        raise InputError(f"`--model` (={path}) does not exist: make it with python -m l1jax.export.")
+        raise InputError(
+            f"`--model` (={path}) does not exist: make it with python -m l1jax.export."
+        )
     if file.name not in (WEIGHTS, *PROGRAMS):
         known = ", ".join((WEIGHTS, *PROGRAMS))
-        raise InputError(f"`--model` (={path}) must be a folder made by python -m l1jax.export, or its {known}.")
+        raise InputError(
+            f"`--model` (={path}) must be a folder made by python -m l1jax.export, or its {known}."
+        )
     where = file.parent / CONFIG
     described = _read_config(where)
     _check_depth(described, where)
@@ -185,7 +203,11 @@ def read_model(path: Path) -> Exported:
         problem = "is damaged or another model's" if expected else "is not listed"
         raise InputError(f"`{file}` {problem}: its sha256 is not that of {CONFIG}; export it anew.")
     if file.name in PROGRAMS:
-        generator, params, statistics = PROGRAMS[file.name](generator, read_bytes(file, most), file), {}, {}
+        generator, params, statistics = (
+            PROGRAMS[file.name](generator, read_bytes(file, most), file),
+            {},
+            {},
+        )
     else:
         try:
             tensors = decode(*load_tensors(file), shapes)
@@ -193,7 +215,13 @@ def read_model(path: Path) -> Exported:
             raise InputError(f"`{file}` does not hold the model of {CONFIG}: {error}") from error
         params, statistics = (_nested(tensors, part) for part in ("params", "statistics"))
     return Exported(
-        generator, params, statistics, experiment, described["layout"], described["step"], described["notes"]
+        generator,
+        params,
+        statistics,
+        experiment,
+        described["layout"],
+        described["step"],
+        described["notes"],
     )
 
 
@@ -227,7 +255,9 @@ def _network(
     try:
         height, width, channels = described["generator"]["image_shape"]
         generator = rebuild(experiment.model, (height, width, channels), described["layout"])
-        params, statistics = jax.eval_shape(lambda key: generator.network.init(key), jax.random.key(0))
+        params, statistics = jax.eval_shape(
+            lambda key: generator.network.init(key), jax.random.key(0)
+        )
     except Exception as error:  # whatever a layout that someone changed makes of the network
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"`{where}` does not describe a network: {why}") from error
@@ -250,7 +280,9 @@ def _check_depth(described: dict[str, Any], where: Path) -> None:
     for field, count in counts.items():
         most = ROWS if field == "layout.nodes" else LAYERS
         if count > most:
-            raise InputError(f"`{field}` of `{where}` has {count:,} layers, and may have at most {most:,}.")
+            raise InputError(
+                f"`{field}` of `{where}` has {count:,} layers, and may have at most {most:,}."
+            )
 
 
 def _experiment(values: Any, where: Path) -> Config:
@@ -259,7 +291,9 @@ def _experiment(values: Any, where: Path) -> Config:
     except InputError as error:
         raise InputError(f"`{where}` holds no experiment of this l1jax: {error}") from error
     except RecursionError as error:
-        raise InputError(f"`{where}` holds no experiment of this l1jax: it is nested too deeply.") from error
+        raise InputError(
+            f"`{where}` holds no experiment of this l1jax: it is nested too deeply."
+        ) from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -272,7 +306,14 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"`{path}` has the format {described.get('format')!r}, and this l1jax reads {FORMAT}: export the model "
             "anew, or install the l1jax that wrote it."
         )
-    kinds = {"step": int, "generator": dict, "layout": dict, "files": dict, "notes": dict, "experiment": dict}
+    kinds = {
+        "step": int,
+        "generator": dict,
+        "layout": dict,
+        "files": dict,
+        "notes": dict,
+        "experiment": dict,
+    }
     for name, kind in kinds.items():
         if type(described.get(name)) is not kind:
             shown = repr(described.get(name, "missing"))[:40]
@@ -280,7 +321,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not 0 <= described["step"] <= STEPS:
         raise InputError(f"`step` (={described['step']}) of `{path}` must be from 0 to {STEPS}.")
     shape = described["generator"].get("image_shape")
-    sides = isinstance(shape, list) and len(shape) == 3 and all(type(side) is int and side > 0 for side in shape)
+    sides = (
+        isinstance(shape, list)
+        and len(shape) == 3
+        and all(type(side) is int and side > 0 for side in shape)
+    )
     if not sides or math.prod(shape) > 2**31:
-        raise InputError(f"`generator.image_shape` (={repr(shape)[:40]}) of `{path}` must be three sides of an image.")
+        raise InputError(
+            f"`generator.image_shape` (={repr(shape)[:40]}) of `{path}` must be three sides of an image."
+        )
     return described

@@ -35,7 +35,9 @@ class Graph(NamedTuple):
     nodes: list[Node]
     params: dict[str, Any]  # by the nodes' names: of a layer a tree, of a constant an array
     statistics: dict[str, Tree]
-    copies: Mapping[str, str] = MappingProxyType({})  # names of layers' later calls → those of their first ones
+    copies: Mapping[str, str] = MappingProxyType(
+        {}
+    )  # names of layers' later calls → those of their first ones
     structure: Any = None  # of the outputs, a PyTreeDef; None for one array
     places: tuple[str, ...] = ()  # of each node: the modules around it, for messages
 
@@ -46,14 +48,19 @@ class Graph(NamedTuple):
 
 def to_layout(nodes: Sequence[Node]) -> dict[str, Any]:
     """The table as plain JSON values."""
-    rows = [{k: _plain(v) for k, v in node._asdict().items() if v or k in ("inputs", "shape")} for node in nodes]
+    rows = [
+        {k: _plain(v) for k, v in node._asdict().items() if v or k in ("inputs", "shape")}
+        for node in nodes
+    ]
     return {"nodes": rows}
 
 
 def from_layout(layout: Mapping[str, Any]) -> list[Node]:
     """The table from what `to_layout` gave."""
     return [
-        Node(**{**row, "inputs": tuple(row["inputs"]), "shape": tuple(row["shape"])})  # JSON has no tuples
+        Node(
+            **{**row, "inputs": tuple(row["inputs"]), "shape": tuple(row["shape"])}
+        )  # JSON has no tuples
         for row in layout["nodes"]
     ]
 
@@ -67,7 +74,10 @@ def cleaned(graph: Graph) -> Graph:
     order = [i for i, node in enumerate(graph.nodes) if i in read or node.op == "input"]
     place = {old: new for new, old in enumerate(order)}
     places = tuple(graph.places[i] for i in order if graph.places)
-    nodes = [graph.nodes[i]._replace(inputs=tuple(place[j] for j in graph.nodes[i].inputs)) for i in order]
+    nodes = [
+        graph.nodes[i]._replace(inputs=tuple(place[j] for j in graph.nodes[i].inputs))
+        for i in order
+    ]
     names = {node.name for node in nodes}
     params, statistics = ({k: v for k, v in tree.items() if k in names} for tree in graph[1:3])
     return graph._replace(nodes=nodes, params=params, statistics=statistics, places=places)
@@ -103,8 +113,12 @@ def collapsed(array: np.ndarray) -> np.ndarray:
         first = array.take([0], axis) if array.shape[axis] else array
         same = array == first
         if array.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):  # infinite ones are the same or not, and have no difference
-                size = np.abs(np.where(np.isfinite(array), array, 0)).max(axis, keepdims=True, initial=0)
+            with np.errstate(
+                invalid="ignore"
+            ):  # infinite ones are the same or not, and have no difference
+                size = np.abs(np.where(np.isfinite(array), array, 0)).max(
+                    axis, keepdims=True, initial=0
+                )
                 same |= np.abs(array - first) <= 1e-13 * size
         array = first if same.all() else array
     return array

@@ -31,7 +31,9 @@ def open_hub() -> Any:
             "`--upload` needs the package huggingface_hub, which is missing: pip install 'l1jax[hub]'."
         ) from error
     if hub.get_token() is None:
-        raise InputError("`--upload` needs you to be logged in to the Hub: run hf auth login, then try again.")
+        raise InputError(
+            "`--upload` needs you to be logged in to the Hub: run hf auth login, then try again."
+        )
     return hub.HfApi(library_name="l1jax")
 
 
@@ -52,11 +54,18 @@ def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
     """
     check_repository(repository)
     try:
-        where = client.create_repo(repo_id=repository, repo_type="model", private=not public, exist_ok=True)
+        where = client.create_repo(
+            repo_id=repository, repo_type="model", private=not public, exist_ok=True
+        )
         client.upload_folder(
-            repo_id=repository, repo_type="model", folder_path=folder, commit_message="Upload by l1jax"
+            repo_id=repository,
+            repo_type="model",
+            folder_path=folder,
+            commit_message="Upload by l1jax",
         )
     except Exception as error:  # of its HTTP library, of the Hub, of the file system
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"`--upload` (={repository}) did not succeed: {why.rstrip('.')}.") from error
+        raise InputError(
+            f"`--upload` (={repository}) did not succeed: {why.rstrip('.')}."
+        ) from error
     return str(where)

@@ -9,7 +9,9 @@ from l1jax.compaction.network import layout_network
 from l1jax.models import Generator
 
 
-def rebuild(model: config.Model, image_shape: tuple[int, int, int], layout: dict[str, Any]) -> Generator:
+def rebuild(
+    model: config.Model, image_shape: tuple[int, int, int], layout: dict[str, Any]
+) -> Generator:
     """The generator of a configuration, with the layers of a layout; its own ones if that is empty.
 
     Raises:

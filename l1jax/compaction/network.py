@@ -25,7 +25,12 @@ class Compacted(nn.Module):
     structure: Any = None  # of the outputs, a PyTreeDef; None for one array
 
     @nn.compact
-    def __call__(self, x: Shaped[Array, "batch ..."], train: bool = False, *others: Shaped[Array, "batch ..."]) -> Any:
+    def __call__(
+        self,
+        x: Shaped[Array, "batch ..."],
+        train: bool = False,
+        *others: Shaped[Array, "batch ..."],
+    ) -> Any:
         """Run the table; the last row is the output, or has all of them."""
         values: list[Any] = []
         modules: dict[str, nn.Module] = {}
@@ -89,7 +94,9 @@ def operate(node: Node, read: list[Any], batch: Any) -> Any:
         return axes.windowed(node, read[0])
     if node.op in REDUCTIONS:
         reduced = REDUCTIONS[node.op](jnp, read[0], tuple(1 + a for a in options["axes"]))
-        return reduced if jnp.issubdtype(reduced.dtype, jnp.floating) else reduced.astype(node.dtype)
+        return (
+            reduced if jnp.issubdtype(reduced.dtype, jnp.floating) else reduced.astype(node.dtype)
+        )
     return ELEMENTWISE[node.op](jnp, *read, **options)
 
 
@@ -103,7 +110,9 @@ def layout_network(layout: Mapping[str, Any], latent_size: int, classes: int) ->
         return nested(params), nested(statistics)
 
     def apply(params: PyTree, statistics: PyTree, *args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
-        outputs, moved = flat.apply(flattened(params, nodes), flattened(statistics, nodes), *args, **kwargs)
+        outputs, moved = flat.apply(
+            flattened(params, nodes), flattened(statistics, nodes), *args, **kwargs
+        )
         return outputs, nested(moved)
 
     return Network(init, apply)

@@ -42,13 +42,19 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
     avals = [*inputs, *traced.out_avals]
     described = [
         onnx.helper.make_tensor_value_info(
-            name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(aval.dtype)), ["batch", *aval.shape[1:]]
+            name,
+            onnx.helper.np_dtype_to_tensor_dtype(np.dtype(aval.dtype)),
+            ["batch", *aval.shape[1:]],
         )
         for name, aval in zip([*names, "images"], avals, strict=True)
     ]
-    made = onnx.helper.make_graph(graph.nodes, "generator", described[:-1], described[-1:], graph.constants)
+    made = onnx.helper.make_graph(
+        graph.nodes, "generator", described[:-1], described[-1:], graph.constants
+    )
     opsets = [onnx.helper.make_opsetid("", OPSET)]
-    model = onnx.helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="l1jax")
+    model = onnx.helper.make_model(
+        made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="l1jax"
+    )
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
@@ -70,20 +76,34 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class of their own
-        raise InputError(f"`{file}` is no ONNX graph that this onnxruntime reads: export it anew.") from error
-    found = [(value.name, value.type, value.shape[1:]) for value in (*session.get_inputs(), *session.get_outputs())]
+        raise InputError(
+            f"`{file}` is no ONNX graph that this onnxruntime reads: export it anew."
+        ) from error
+    found = [
+        (value.name, value.type, value.shape[1:])
+        for value in (*session.get_inputs(), *session.get_outputs())
+    ]
     wanted = [("latents", "tensor(float)", [generator.latent_size])]
     wanted += [("label", "tensor(int32)", [])] if generator.classes else []
     wanted += [("images", "tensor(float)", list(generator.image_shape))]
     if found != wanted:
-        raise InputError(f"`{file}` takes and gives {found}, and its config.json's generator {wanted}.")
+        raise InputError(
+            f"`{file}` takes and gives {found}, and its config.json's generator {wanted}."
+        )
     names = [name for name, *_ in wanted[:-1]]
 
     def run(*arguments: Any) -> Any:
-        return session.run(None, {name: np.asarray(own) for name, own in zip(names, arguments, strict=True)})[0]
+        return session.run(
+            None, {name: np.asarray(own) for name, own in zip(names, arguments, strict=True)}
+        )[0]
 
     def apply(
-        params: PyTree, statistics: PyTree, inputs: Any, train: bool, label: Any = None, key: Any = None
+        params: PyTree,
+        statistics: PyTree,
+        inputs: Any,
+        train: bool,
+        label: Any = None,
+        key: Any = None,
     ) -> tuple[Any, PyTree]:
         arguments = (inputs, jnp.asarray(label, jnp.int32)) if generator.classes else (inputs,)
         images = jax.ShapeDtypeStruct((inputs.shape[0], *generator.image_shape), jnp.float32)
@@ -101,14 +121,20 @@ def package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"ONNX needs the package {name}, which is missing: pip install 'l1jax[onnx]'.") from error
+        raise InputError(
+            f"ONNX needs the package {name}, which is missing: pip install 'l1jax[onnx]'."
+        ) from error
 
 
-def _lowered(graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Operand], where: str = "") -> list[Operand]:
+def _lowered(
+    graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Operand], where: str = ""
+) -> list[Operand]:
     """Append the operations of a program, or of the part `where` of one; what is constant is computed at once."""
     jaxpr = closed.jaxpr
     values: dict[Any, Operand] = dict(zip(jaxpr.invars, inputs, strict=True))
-    values |= {var: np.asarray(const) for var, const in zip(jaxpr.constvars, closed.consts, strict=True)}
+    values |= {
+        var: np.asarray(const) for var, const in zip(jaxpr.constvars, closed.consts, strict=True)
+    }
 
     def read(atom: Any) -> Operand:
         return np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]
@@ -122,10 +148,15 @@ def _lowered(graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Operand], where
             results = _lowered(graph, inner, operands, place)
         elif known and all(isinstance(size, int) for size in aval.shape):
             bound = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
-            results = [np.asarray(result) for result in (bound if eqn.primitive.multiple_results else [bound])]
+            results = [
+                np.asarray(result)
+                for result in (bound if eqn.primitive.multiple_results else [bound])
+            ]
         else:
             shapes = [atom.aval.shape for atom in eqn.invars]
-            equation = Equation(eqn.primitive.name, operands, shapes, aval.shape, aval.dtype, eqn.params)
+            equation = Equation(
+                eqn.primitive.name, operands, shapes, aval.shape, aval.dtype, eqn.params
+            )
             try:
                 if others:
                     raise NotImplementedError("several results")

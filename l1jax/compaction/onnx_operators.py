@@ -25,7 +25,15 @@ ALIKE = {  # ONNX's have the same meaning and operands
 }
 # fmt: on
 INT32 = 6  # ONNX's number of the type
-SAME = {"stop_gradient", "copy", "copy_p", "optimization_barrier", "pvary", "pcast", "reduce_precision"}
+SAME = {
+    "stop_gradient",
+    "copy",
+    "copy_p",
+    "optimization_barrier",
+    "pvary",
+    "pcast",
+    "reduce_precision",
+}
 
 
 class Graph:
@@ -40,7 +48,9 @@ class Graph:
         """Append a node and give the name of its output."""
         from onnx import helper
 
-        names = [operand if isinstance(operand, str) else self.constant(operand) for operand in inputs]
+        names = [
+            operand if isinstance(operand, str) else self.constant(operand) for operand in inputs
+        ]
         self.nodes.append(helper.make_node(kind, names, [f"v{len(self.nodes)}"], **attributes))
         return self.nodes[-1].output[0]
 
@@ -48,7 +58,9 @@ class Graph:
         """Append a constant and give its name."""
         from onnx import numpy_helper
 
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), f"c{len(self.constants)}"))
+        self.constants.append(
+            numpy_helper.from_array(np.ascontiguousarray(value), f"c{len(self.constants)}")
+        )
         return self.constants[-1].name
 
     def reshape(self, x: Operand, shape: Shape) -> str:
@@ -62,7 +74,11 @@ class Graph:
         """Repeat along the axes of size one that are larger in the new shape."""
         if tuple(old) == tuple(new):
             return x
-        unknown = [axis for axis, (a, b) in enumerate(zip(old, new, strict=True)) if a != b and not isinstance(b, int)]
+        unknown = [
+            axis
+            for axis, (a, b) in enumerate(zip(old, new, strict=True))
+            if a != b and not isinstance(b, int)
+        ]
         sizes = np.array([b if isinstance(b, int) else 1 for b in new], np.int64)
         if not unknown:
             return self.add("Expand", x, sizes)
@@ -120,7 +136,11 @@ def _slice(graph: Graph, e: Equation) -> Operand:
     rows = zip(starts, limits, range(len(starts)), strides, strict=True)
     rows = [row for row in rows if (row[0], row[1], row[3]) != (0, e.in_shapes[0][row[2]], 1)]
     columns = zip(*rows, strict=True)
-    return graph.add("Slice", e.inputs[0], *(np.array(column, np.int64) for column in columns)) if rows else e.inputs[0]
+    return (
+        graph.add("Slice", e.inputs[0], *(np.array(column, np.int64) for column in columns))
+        if rows
+        else e.inputs[0]
+    )
 
 
 def _pad(graph: Graph, e: Equation) -> Operand:
@@ -143,7 +163,9 @@ def _dot(graph: Graph, e: Equation) -> Operand:
     free = [c for i, c in enumerate(first) if i not in (*left, *left_batch)]
     free += [c for j, c in enumerate(second) if j not in (*right, *right_batch)]
     out = [first[i] for i in left_batch] + free
-    return graph.add("Einsum", *e.inputs, equation=f"{''.join(first)},{''.join(second)}->{''.join(out)}")
+    return graph.add(
+        "Einsum", *e.inputs, equation=f"{''.join(first)},{''.join(second)}->{''.join(out)}"
+    )
 
 
 def _convolution(graph: Graph, e: Equation) -> Operand:
@@ -158,16 +180,28 @@ def _convolution(graph: Graph, e: Equation) -> Operand:
         raise NotImplementedError("convolution with groups of the batch")
     if not enlarged:
         kernel = _transposed(graph, kernel, numbers.rhs_spec)
-        options = {"strides": list(p["window_strides"]), "dilations": list(p["rhs_dilation"]), "pads": [*low, *high]}
+        options = {
+            "strides": list(p["window_strides"]),
+            "dilations": list(p["rhs_dilation"]),
+            "pads": [*low, *high],
+        }
         y = graph.add("Conv", x, kernel, **options, **shared)
     else:
-        pads = [size - 1 - pad for side in (low, high) for size, pad in zip(kernel_sizes, side, strict=True)]
+        pads = [
+            size - 1 - pad
+            for side in (low, high)
+            for size, pad in zip(kernel_sizes, side, strict=True)
+        ]
         plain = groups == 1 and max(*p["window_strides"], *p["rhs_dilation"]) == 1
         if not plain or min(pads) < 0 or isinstance(kernel, str):
-            raise NotImplementedError("transposed convolution with groups, strides, more padding, or no fixed kernel")
+            raise NotImplementedError(
+                "transposed convolution with groups, strides, more padding, or no fixed kernel"
+            )
         outputs, inputs, *spatial = numbers.rhs_spec
         mirrored = np.flip(kernel, tuple(spatial)).transpose(inputs, outputs, *spatial)
-        y = graph.add("ConvTranspose", x, mirrored, strides=list(p["lhs_dilation"]), pads=pads, **shared)
+        y = graph.add(
+            "ConvTranspose", x, mirrored, strides=list(p["lhs_dilation"]), pads=pads, **shared
+        )
     return graph.add("Transpose", y, perm=np.argsort(numbers.out_spec).tolist())
 
 
@@ -180,14 +214,22 @@ def _gather(graph: Graph, e: Equation) -> Operand:
     numbers, (shape, indices) = e.params["dimension_numbers"], e.in_shapes
     sizes, (axis, *others) = e.params["slice_sizes"], numbers.start_index_map
     index, collapsed = e.inputs[1], tuple(numbers.collapsed_slice_dims)
-    one = tuple(sizes) == tuple(1 if i == axis else size for i, size in enumerate(shape)) and collapsed == (axis,)
+    one = tuple(sizes) == tuple(
+        1 if i == axis else size for i, size in enumerate(shape)
+    ) and collapsed == (axis,)
     kept = tuple(numbers.offset_dims) == tuple(i for i in range(len(shape)) if i != axis)
     if not others and len(indices) == 2 and one and kept:
         index = graph.reshape(index, indices[:1])
         last, first = (np.array([value], np.int32) for value in (shape[axis] - 1, 0))
-        index = graph.add("Max", graph.add("Min", graph.add("Cast", index, to=INT32), last), first)  # as JAX does
+        index = graph.add(
+            "Max", graph.add("Min", graph.add("Cast", index, to=INT32), last), first
+        )  # as JAX does
         return graph.add("Gather", e.inputs[0], index, axis=axis)
-    if isinstance(index, str) or len(indices) != 1 or tuple(numbers.offset_dims) != tuple(range(len(e.out_shape))):
+    if (
+        isinstance(index, str)
+        or len(indices) != 1
+        or tuple(numbers.offset_dims) != tuple(range(len(e.out_shape)))
+    ):
         raise NotImplementedError("along more than one axis")
     axes = list(numbers.start_index_map)
     bounds = index, index + [sizes[axis] for axis in axes], axes
@@ -206,7 +248,9 @@ def _power(graph: Graph, e: Equation) -> Operand:
 
 
 def _reduce(kind: str) -> Callable[[Graph, Equation], Operand]:
-    return lambda graph, e: graph.add(kind, e.inputs[0], np.array(e.params["axes"], np.int64), keepdims=0)
+    return lambda graph, e: graph.add(
+        kind, e.inputs[0], np.array(e.params["axes"], np.int64), keepdims=0
+    )
 
 
 OPERATORS: dict[str, Callable[[Graph, Equation], Operand]] = {
@@ -227,11 +271,15 @@ OPERATORS: dict[str, Callable[[Graph, Equation], Operand]] = {
     "square": lambda graph, e: graph.add("Mul", e.inputs[0], e.inputs[0]),
     "squeeze": lambda graph, e: graph.reshape(e.inputs[0], e.out_shape),
     "stack": _stack,
-    "transpose": lambda graph, e: graph.add("Transpose", e.inputs[0], perm=list(e.params["permutation"])),
+    "transpose": lambda graph, e: graph.add(
+        "Transpose", e.inputs[0], perm=list(e.params["permutation"])
+    ),
 }
 
 
 def refusal(equation: Equation, error: NotImplementedError, where: str) -> InputError:
     """What to say of an operation that is not here."""
     place = f" in the layer {where}" if where else ""
-    return InputError(f"`--onnx` knows no form of JAX's {equation.name} ({error}){place}: export StableHLO instead.")
+    return InputError(
+        f"`--onnx` knows no form of JAX's {equation.name} ({error}){place}: export StableHLO instead."
+    )

@@ -31,7 +31,11 @@ class Opened(NamedTuple):
 
 
 def open_generator(
-    workdir: Path | None, model: Path | None, step: int | None, say: Callable[[str], None], command: str
+    workdir: Path | None,
+    model: Path | None,
+    step: int | None,
+    say: Callable[[str], None],
+    command: str,
 ) -> Opened:
     """Open what one of two flags names; either takes a training run or an exported model.
 
@@ -46,13 +50,19 @@ def open_generator(
         InputError: if none or both are given, or there is nothing good in it.
     """
     if workdir is None and model is None:
-        raise InputError(f"Missing from {command}: --workdir of a training run, or --model of an exported model.")
+        raise InputError(
+            f"Missing from {command}: --workdir of a training run, or --model of an exported model."
+        )
     if workdir is not None and model is not None:
-        raise InputError(f"`--workdir` (={workdir}) and `--model` (={model}) name two generators: give one of them.")
+        raise InputError(
+            f"`--workdir` (={workdir}) and `--model` (={model}) name two generators: give one of them."
+        )
     path = next(path for path in (model, workdir) if path is not None)
     is_run = os.path.isdir(path / "checkpoints") or (workdir is not None and not is_model(path))
     if not is_run and step is not None:
-        raise InputError(f"`--step` (={step}) must be left out for an exported model, which is of one step.")
+        raise InputError(
+            f"`--step` (={step}) must be left out for an exported model, which is of one step."
+        )
     flag = "--workdir" if model is None else "--model"
     try:
         found = _open_run(path, step, say) if is_run else opened(read_model(path))
@@ -121,5 +131,10 @@ def opened(exported: Exported) -> Opened:
     """An exported model, to draw from."""
     average = Average(exported.params, exported.statistics)
     return Opened(
-        exported.experiment, exported.generator, average, exported.step, exported.layout, notes=exported.notes
+        exported.experiment,
+        exported.generator,
+        average,
+        exported.step,
+        exported.layout,
+        notes=exported.notes,
     )

@@ -12,7 +12,9 @@ from l1jax.models import Generator
 COUNT = 16
 
 
-def probe(generator: Generator, params: PyTree, statistics: PyTree) -> Float[np.ndarray, "count h w c"]:
+def probe(
+    generator: Generator, params: PyTree, statistics: PyTree
+) -> Float[np.ndarray, "count h w c"]:
     """Images of the same few latents, classes in turn, in the generator's range."""
     latents = generator.latents(jax.random.key(0), COUNT)
     label = jnp.arange(COUNT, dtype=jnp.int32) % generator.classes if generator.classes else None
@@ -24,7 +26,11 @@ def probe(generator: Generator, params: PyTree, statistics: PyTree) -> Float[np.
     return np.asarray(draw(params, statistics, latents))
 
 
-def differences(wanted: Float[np.ndarray, "..."], images: Float[np.ndarray, "..."]) -> tuple[float, float]:
+def differences(
+    wanted: Float[np.ndarray, "..."], images: Float[np.ndarray, "..."]
+) -> tuple[float, float]:
     """Largest difference, and relative difference in L2."""
     difference = images.astype(np.float64) - wanted
-    return float(np.abs(difference).max()), float(np.linalg.norm(difference) / max(np.linalg.norm(wanted), 1e-30))
+    return float(np.abs(difference).max()), float(
+        np.linalg.norm(difference) / max(np.linalg.norm(wanted), 1e-30)
+    )

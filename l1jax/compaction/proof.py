@@ -43,12 +43,20 @@ class Proof(NamedTuple):
     constant: bool
     before: Cost
     after: Cost
-    channels: list[tuple[str, int, int]]  # of each layer with a kernel: its outputs before and after
+    channels: list[
+        tuple[str, int, int]
+    ]  # of each layer with a kernel: its outputs before and after
     batch: int  # of the latency
 
 
 def prove(
-    original: Compact, compact: Compact, key: Key[Array, ""], *, count: int = 256, batch: int = 64, rounds: int = ROUNDS
+    original: Compact,
+    compact: Compact,
+    key: Key[Array, ""],
+    *,
+    count: int = 256,
+    batch: int = 64,
+    rounds: int = ROUNDS,
 ) -> Proof:
     """Compare two generators on random latents, of all classes in turn, and time them in turn.
 
@@ -76,14 +84,21 @@ def prove(
             "config.json."
         )
     latencies = _latencies([original, compact], generator.latents(key, batch), rounds)
-    tables = [{row.name: row for row in layers(model.generator.network.init)} for model in (original, compact)]
+    tables = [
+        {row.name: row for row in layers(model.generator.network.init)}
+        for model in (original, compact)
+    ]
     costs = []
     for model, table, latency in zip((original, compact), tables, latencies, strict=True):
         leaves = jax.tree.leaves((model.params, model.statistics))
         parameters, size = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
         costs.append(Cost(parameters, size, sum(row.flops for row in table.values()), latency))
     before, after = tables
-    channels = [(n, r.output[-1], after[n].output[-1] if n in after else 0) for n, r in before.items() if r.flops]
+    channels = [
+        (n, r.output[-1], after[n].output[-1] if n in after else 0)
+        for n, r in before.items()
+        if r.flops
+    ]
     classes = max(generator.classes, 1)
     most = TOLERANCE * np.abs(exact).max()
     same = all(np.ptp(exact[label::classes], axis=0).max() <= most for label in range(classes))
@@ -91,7 +106,10 @@ def prove(
 
 
 def _in_float64(model: Compact) -> Compact:
-    wide = [jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (model.params, model.statistics)]
+    wide = [
+        jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+        for tree in (model.params, model.statistics)
+    ]
     return model._replace(params=wide[0], statistics=wide[1])
 
 
@@ -113,18 +131,26 @@ def _sampler(model: Compact) -> Callable[..., Any]:
 
 
 def _images(model: Compact, latents: Float[np.ndarray, "count latent"]) -> np.ndarray:
-    with jax.default_matmul_precision("highest"):  # GPUs would round to fewer bits, differently in each shape
+    with jax.default_matmul_precision(
+        "highest"
+    ):  # GPUs would round to fewer bits, differently in each shape
         sample = _sampler(model)
-        return np.asarray(sample(model.params, model.statistics, latents, *_labels(model.generator, len(latents))))
+        return np.asarray(
+            sample(model.params, model.statistics, latents, *_labels(model.generator, len(latents)))
+        )
 
 
-def _latencies(models: list[Compact], latents: Float[Array, "batch latent"], rounds: int) -> list[float]:
+def _latencies(
+    models: list[Compact], latents: Float[Array, "batch latent"], rounds: int
+) -> list[float]:
     """The median time of a call of each, called in turn, in the other order every other time."""
     samplers, seconds = [_sampler(model) for model in models], np.zeros((len(models), rounds))
     label = _labels(models[0].generator, len(latents))
     for i in range(-1, rounds):  # the first one compiles
         for j in list(range(len(models)))[:: 1 if i % 2 else -1]:
             begin = time.perf_counter()
-            jax.block_until_ready(samplers[j](models[j].params, models[j].statistics, latents, *label))
+            jax.block_until_ready(
+                samplers[j](models[j].params, models[j].statistics, latents, *label)
+            )
             seconds[j, max(i, 0)] = time.perf_counter() - begin
     return np.median(seconds, axis=1).tolist()

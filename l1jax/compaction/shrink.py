@@ -45,15 +45,23 @@ class _Shrinker:
         if self.graph.nodes[last].op != "tuple":
             output = self.operand(last, full(self.graph.nodes[last].shape))
             self.nodes.append(_identity(self.nodes, output))
-        return cleaned(self.graph._replace(nodes=self.nodes, params=self.params, statistics=self.statistics, places=()))
+        return cleaned(
+            self.graph._replace(
+                nodes=self.nodes, params=self.params, statistics=self.statistics, places=()
+            )
+        )
 
     def add(self, node: Node) -> int:
         """Add a node; the choice of indices from a choice is one choice."""
         below = self.nodes[node.inputs[0]] if node.op == "take" else None
         if below and below.op == "take" and below.options["axis"] == node.options["axis"]:
             indices = tuple(below.options["indices"][i] for i in node.options["indices"])
-            return self.add(node._replace(inputs=below.inputs, options={**node.options, "indices": indices}))
-        if below and tuple(node.options["indices"]) == tuple(range(below.shape[node.options["axis"]])):
+            return self.add(
+                node._replace(inputs=below.inputs, options={**node.options, "indices": indices})
+            )
+        if below and tuple(node.options["indices"]) == tuple(
+            range(below.shape[node.options["axis"]])
+        ):
             return node.inputs[0]
         self.nodes.append(node)
         return len(self.nodes) - 1
@@ -67,26 +75,44 @@ class _Shrinker:
         if node.op in layers.LAYERS:
             return self.channelwise(i, node)
         if node.op in ELEMENTWISE:
-            return self.add(node._replace(inputs=self.operands(node, reads, broadcast=True), shape=shape))
+            return self.add(
+                node._replace(inputs=self.operands(node, reads, broadcast=True), shape=shape)
+            )
         if node.op == "concatenate":
-            pairs = [(j, masks) for j, masks in zip(node.inputs, reads, strict=True) if all(m.any() for m in masks)]
+            pairs = [
+                (j, masks)
+                for j, masks in zip(node.inputs, reads, strict=True)
+                if all(m.any() for m in masks)
+            ]
             inputs = tuple(self.operand(j, masks) for j, masks in pairs)
-            return inputs[0] if len(inputs) == 1 else self.add(node._replace(inputs=inputs, shape=shape))
+            return (
+                inputs[0]
+                if len(inputs) == 1
+                else self.add(node._replace(inputs=inputs, shape=shape))
+            )
         inputs = self.operands(node, reads, broadcast=node.op == "broadcast_in_dim")
         if node.op == "reshape" and self.nodes[inputs[0]].shape == shape:
             return inputs[0]
         if node.op == "take":
             axis = node.options["axis"]
             places = np.cumsum(reads[0][axis]) - 1
-            options["indices"] = tuple(places[np.array(node.options["indices"])[kept[axis]]].tolist())
+            options["indices"] = tuple(
+                places[np.array(node.options["indices"])[kept[axis]]].tolist()
+            )
         if node.op == "pad":
-            options["low"] = tuple(int(mask[:n].sum()) for mask, n in zip(kept, options["low"], strict=True))
+            options["low"] = tuple(
+                int(mask[:n].sum()) for mask, n in zip(kept, options["low"], strict=True)
+            )
             high = zip(kept, options["high"], strict=True)
             options["high"] = tuple(int(mask[len(mask) - n :].sum()) for mask, n in high)
         return self.add(node._replace(inputs=inputs, shape=shape, options=options))
 
-    def operands(self, node: Node, reads: Sequence[Masks], broadcast: bool = False) -> tuple[int, ...]:
-        return tuple(self.operand(j, masks, broadcast) for j, masks in zip(node.inputs, reads, strict=True))
+    def operands(
+        self, node: Node, reads: Sequence[Masks], broadcast: bool = False
+    ) -> tuple[int, ...]:
+        return tuple(
+            self.operand(j, masks, broadcast) for j, masks in zip(node.inputs, reads, strict=True)
+        )
 
     def operand(self, i: int, want: Masks, broadcast: bool = False) -> int:
         """These entries of an old node: taken from the new one, and filled in where they are known.
@@ -96,7 +122,9 @@ class _Shrinker:
         """
         key = (i, broadcast, *(mask.tobytes() for mask in want))
         if key not in self.adapted:
-            self.adapted[key] = self.adapt(i, want) if i in self.made else self.known(i, want, broadcast)
+            self.adapted[key] = (
+                self.adapt(i, want) if i in self.made else self.known(i, want, broadcast)
+            )
         return self.adapted[key]
 
     def adapt(self, i: int, want: Masks) -> int:
@@ -110,7 +138,11 @@ class _Shrinker:
                 filling = self.known(i, (*have[:axis], missing, *have[axis + 1 :]))
                 shape = [*counts(tuple(have))]
                 shape[axis] += int(missing.sum())
-                index = self.add(Node("concatenate", (index, filling), tuple(shape), dtype, options={"axis": axis}))
+                index = self.add(
+                    Node(
+                        "concatenate", (index, filling), tuple(shape), dtype, options={"axis": axis}
+                    )
+                )
             have[axis] = mask
             options = {"axis": axis, "indices": tuple(places[mask].tolist())}
             index = self.add(Node("take", (index,), counts(tuple(have)), dtype, options=options))
@@ -119,10 +151,18 @@ class _Shrinker:
     def known(self, i: int, want: Masks, broadcast: bool = False) -> int:
         """Known values of an old node, as a constant."""
         node = self.graph.nodes[i]
-        value = np.broadcast_to(self.facts[i].value, node.shape)[np.ix_(*want)] if want else self.facts[i].value
-        return self.constant(value, node.dtype, node.name if node.op == "constant" else "", broadcast)
+        value = (
+            np.broadcast_to(self.facts[i].value, node.shape)[np.ix_(*want)]
+            if want
+            else self.facts[i].value
+        )
+        return self.constant(
+            value, node.dtype, node.name if node.op == "constant" else "", broadcast
+        )
 
-    def constant(self, value: np.ndarray, dtype: str, name: str = "", broadcast: bool = False) -> int:
+    def constant(
+        self, value: np.ndarray, dtype: str, name: str = "", broadcast: bool = False
+    ) -> int:
         """Add a constant, as parameters of this name if it is more than one number."""
         shape, value = value.shape, collapsed(value)
         if wide(dtype) == np.float64 and value.size > 1:
@@ -142,7 +182,9 @@ class _Shrinker:
     def unused(self, name: str, value: np.ndarray) -> str:
         """A name for a constant, that of the network unless something else has it."""
         count, found = len(self.nodes), name
-        while not found or (found in self.params and not np.array_equal(self.params[found], value, equal_nan=True)):
+        while not found or (
+            found in self.params and not np.array_equal(self.params[found], value, equal_nan=True)
+        ):
             found = f"{name or 'constant'}_{count}"
             count += 1
             if found in self.graph.params:
@@ -162,7 +204,9 @@ class _Shrinker:
         self.params[node.name] = jax.tree.map(cut, self.graph.params[node.name])
         if node.name in self.graph.statistics:
             self.statistics[node.name] = jax.tree.map(cut, self.graph.statistics[node.name])
-        return self.add(node._replace(inputs=self.operands(node, reads), shape=counts(self.kept[i])))
+        return self.add(
+            node._replace(inputs=self.operands(node, reads), shape=counts(self.kept[i]))
+        )
 
     def linear(self, i: int, node: Node) -> int:
         """A dense or convolutional layer of fewer channels, what it read of constants put elsewhere."""
@@ -215,7 +259,10 @@ class _Shrinker:
             places = np.flatnonzero(inputs // per_in == g)
             part = kernel[..., inputs[places] - g * per_in, :][..., own]
             if row is not None and row[..., own].any():
-                part, places = np.concatenate([part, row[..., own]], -2), np.append(places, len(inputs))
+                part, places = (
+                    np.concatenate([part, row[..., own]], -2),
+                    np.append(places, len(inputs)),
+                )
             by_group.append((own, places, part))
         if row is not None and any(len(inputs) in places for _, places, _ in by_group):
             index = self.with_ones(index)
@@ -226,7 +273,9 @@ class _Shrinker:
                  for *_, p in by_group]  # fmt: skip
         params = {"kernel": np.concatenate(parts, -1)}
         if bias is not None and (bias[outputs].any() or "bias" in self.graph.params[node.name]):
-            params["bias"] = np.concatenate([np.pad(bias[own], (0, height - len(own))) for own, *_ in by_group])
+            params["bias"] = np.concatenate(
+                [np.pad(bias[own], (0, height - len(own))) for own, *_ in by_group]
+            )
         self.params[node.name] = params
         options = {**node.options, "use_bias": "bias" in params}
         for key in ("groups", "feature_group_count"):
@@ -234,7 +283,10 @@ class _Shrinker:
                 options[key] = len(by_group)
         shape = (*node.shape[:-1], height * len(by_group))
         index = self.add(node._replace(inputs=(index,), shape=shape, options=options))
-        return self.taken(index, np.concatenate([g * height + np.arange(len(o)) for g, (o, *_) in enumerate(by_group)]))
+        return self.taken(
+            index,
+            np.concatenate([g * height + np.arange(len(o)) for g, (o, *_) in enumerate(by_group)]),
+        )
 
     def taken(self, index: int, order: np.ndarray) -> int:
         """These channels."""
@@ -242,7 +294,9 @@ class _Shrinker:
         if np.array_equal(order, np.arange(node.shape[-1])):
             return index
         options = {"axis": len(node.shape) - 1, "indices": tuple(order.tolist())}
-        return self.add(Node("take", (index,), (*node.shape[:-1], len(order)), node.dtype, options=options))
+        return self.add(
+            Node("take", (index,), (*node.shape[:-1], len(order)), node.dtype, options=options)
+        )
 
     def with_ones(self, index: int) -> int:
         """One more channel, which is 1."""
@@ -250,7 +304,9 @@ class _Shrinker:
         axis = len(node.shape) - 1
         one = self.constant(np.ones((*node.shape[:-1], 1)), node.dtype)
         shape = (*node.shape[:-1], node.shape[-1] + 1)
-        return self.add(Node("concatenate", (index, one), shape, node.dtype, options={"axis": axis}))
+        return self.add(
+            Node("concatenate", (index, one), shape, node.dtype, options={"axis": axis})
+        )
 
 
 def constant_row(node: Node, kernel: np.ndarray, value: np.ndarray) -> np.ndarray | None:
@@ -258,7 +314,11 @@ def constant_row(node: Node, kernel: np.ndarray, value: np.ndarray) -> np.ndarra
     count = layers.groups(node)
     inputs, outputs = kernel.shape[-2], kernel.shape[-1] // count
     parts = [
-        np.einsum("i,...io->...o", value[g * inputs : (g + 1) * inputs], kernel[..., g * outputs : (g + 1) * outputs])
+        np.einsum(
+            "i,...io->...o",
+            value[g * inputs : (g + 1) * inputs],
+            kernel[..., g * outputs : (g + 1) * outputs],
+        )
         for g in range(count)
     ]
     row = np.concatenate(parts, -1)[..., None, :]

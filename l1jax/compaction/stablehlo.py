@@ -42,14 +42,23 @@ def open_stablehlo(generator: Generator, content: bytes, file: Path) -> Generato
         exported = jax.export.deserialize(bytearray(content))
         found = [_signature(aval) for aval in (*exported.in_avals, *exported.out_avals)]
     except Exception as error:  # its readers raise whatever they stumble over
-        raise InputError(f"`{file}` is no StableHLO program that this JAX reads: export it anew.") from error
+        raise InputError(
+            f"`{file}` is no StableHLO program that this JAX reads: export it anew."
+        ) from error
     images = jax.ShapeDtypeStruct((1, *generator.image_shape), jnp.float32)
     wanted = [_signature(aval) for aval in (*program_inputs(generator), images)]
     if found != wanted:
-        raise InputError(f"`{file}` takes and gives {found}, and its config.json's generator {wanted}.")
+        raise InputError(
+            f"`{file}` takes and gives {found}, and its config.json's generator {wanted}."
+        )
 
     def apply(
-        params: PyTree, statistics: PyTree, inputs: Any, train: bool, label: Any = None, key: Any = None
+        params: PyTree,
+        statistics: PyTree,
+        inputs: Any,
+        train: bool,
+        label: Any = None,
+        key: Any = None,
     ) -> tuple[Any, PyTree]:
         arguments = (inputs, jnp.asarray(label, jnp.int32)) if generator.classes else (inputs,)
         return exported.call(*arguments), statistics

@@ -73,7 +73,9 @@ class Table:
         for output, atom in zip(outputs, atoms, strict=True):
             if atom.aval.ndim == 0 or isinstance(output, Moved) or atom.aval.shape[0] != self.batch:
                 shape = atom.aval.shape
-                raise ValueError(f"the network's outputs must have the batch in front, not {shape}.")
+                raise ValueError(
+                    f"the network's outputs must have the batch in front, not {shape}."
+                )
             found.append(self.whole(output, atom))
         if not single:
             self.add("tuple", found, (), jnp.float32)

@@ -6,11 +6,28 @@ executing anything on the way back.
 """
 
 from l1jax.config.codec import check, differences, from_json, kinds, switch_kind, to_json
-from l1jax.config.data import ArrayData, Data, DigitsData, IdxData, ImageData, MixtureData, StackedData, TfdsData
+from l1jax.config.data import (
+    ArrayData,
+    Data,
+    DigitsData,
+    IdxData,
+    ImageData,
+    MixtureData,
+    StackedData,
+    TfdsData,
+)
 from l1jax.config.experiment import FREE_FIELDS, Config
 from l1jax.config.fields import InputError
 from l1jax.config.models import Dcgan, DenseGenerator, MlpGan, Model, R3gan, SnResnet, Vae
-from l1jax.config.objectives import Ada, Adversarial, Balance, DiffAugment, Objective, Reconstruction, Variational
+from l1jax.config.objectives import (
+    Ada,
+    Adversarial,
+    Balance,
+    DiffAugment,
+    Objective,
+    Reconstruction,
+    Variational,
+)
 from l1jax.config.optimization import (
     L0,
     L1,

@@ -19,7 +19,11 @@ def _reachable(kind: type) -> dict[str, type]:
     found = {kind.__name__: kind}
     for hint in typing.get_type_hints(kind).values():
         for part in (hint, *typing.get_args(hint)):
-            if isinstance(part, type) and dataclasses.is_dataclass(part) and part.__name__ not in found:
+            if (
+                isinstance(part, type)
+                and dataclasses.is_dataclass(part)
+                and part.__name__ not in found
+            ):
                 found |= _reachable(part)
     return found
 
@@ -43,10 +47,16 @@ def to_json(config: Any, within: tuple[Any, ...] = ()) -> Any:
     """
     if isinstance(config, tuple | list):
         return list(config)
-    if not dataclasses.is_dataclass(config) or isinstance(config, type) or any(config is own for own in within):
+    if (
+        not dataclasses.is_dataclass(config)
+        or isinstance(config, type)
+        or any(config is own for own in within)
+    ):
         return config
     inner = (*within, config)
-    values = {f.name: to_json(getattr(config, f.name, None), inner) for f in dataclasses.fields(config)}
+    values = {
+        f.name: to_json(getattr(config, f.name, None), inner) for f in dataclasses.fields(config)
+    }
     return {"kind": type(config).__name__, **values}
 
 
@@ -92,13 +102,22 @@ def differences(old: Config, new: Config, ignore: frozenset[str] = FREE_FIELDS) 
     def flatten(value: Any, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             return {path: value}
-        return {k: v for name in value for k, v in flatten(value[name], f"{path}.{name}".lstrip(".")).items()}
+        return {
+            k: v
+            for name in value
+            for k, v in flatten(value[name], f"{path}.{name}".lstrip(".")).items()
+        }
 
     a, b = flatten(to_json(old), ""), flatten(to_json(new), "")
     names = [name for name in (a | b) if name not in ignore and a.get(name) != b.get(name)]
     other = tuple(name.removesuffix("kind") for name in names if name.endswith(".kind"))
-    names = [name for name in names if not any(name.startswith(o) and name != f"{o}kind" for o in other)]
-    return [f"{name}: {_short(str(a.get(name, 'absent')))} → {_short(str(b.get(name, 'absent')))}" for name in names]
+    names = [
+        name for name in names if not any(name.startswith(o) and name != f"{o}kind" for o in other)
+    ]
+    return [
+        f"{name}: {_short(str(a.get(name, 'absent')))} → {_short(str(b.get(name, 'absent')))}"
+        for name in names
+    ]
 
 
 def _hyphenate(name: str) -> str:
@@ -123,8 +142,15 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
         return value
     if origin is tuple:
         _require(isinstance(value, list), path, value, f"a tuple of {arguments[0].__name__}")
-        _require(len(value) <= _MOST_ENTRIES, path, value, f"a tuple of at most {_MOST_ENTRIES:,} entries")
-        return tuple(_decode(arguments[0], item, f"{path}[{i}]", metadata) for i, item in enumerate(value))
+        _require(
+            len(value) <= _MOST_ENTRIES,
+            path,
+            value,
+            f"a tuple of at most {_MOST_ENTRIES:,} entries",
+        )
+        return tuple(
+            _decode(arguments[0], item, f"{path}[{i}]", metadata) for i, item in enumerate(value)
+        )
     if hint is float and type(value) is int:
         value = float(value) if abs(value) < 2**1023 else math.inf
     _require(type(value) is hint, path, value, f"of type {hint.__name__}")
@@ -134,7 +160,9 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
         try:
             re.compile(str(value))
         except (re.error, RecursionError, OverflowError) as error:
-            raise InputError(f"`{path}` (={_shown(value)}) must be a regular expression: {error}.") from None
+            raise InputError(
+                f"`{path}` (={_shown(value)}) must be a regular expression: {error}."
+            ) from None
     return value
 
 
@@ -148,7 +176,9 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     unknown = [name for name in value if name not in fields and name != "kind"]
     if unknown:
-        raise InputError(f"`{_dot(path, _short(unknown[0]))}` is not a field of {kind}; it has {_join(fields)}.")
+        raise InputError(
+            f"`{_dot(path, _short(unknown[0]))}` is not a field of {kind}; it has {_join(fields)}."
+        )
     return cls(
         **{
             name: _decode(hints[name], value[name], _dot(path, name), f.metadata)
@@ -176,7 +206,9 @@ def _short(text: str) -> str:
     return line if len(line) <= 100 else line[:99] + "…"
 
 
-def _require_bounds(hint: Any, value: Any, path: str, low: float, high: float, strict: bool) -> None:
+def _require_bounds(
+    hint: Any, value: Any, path: str, low: float, high: float, strict: bool
+) -> None:
     """Require low ≤ value ≤ high, or value < high; numbers that are not whole act in float32, so there too."""
     if hint is int and high == math.inf:
         high = _LARGEST_INT

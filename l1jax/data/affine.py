@@ -22,7 +22,9 @@ COLOURS = 5  # transformations of colours
 LUMINANCE = np.ones(3) / np.sqrt(3)
 
 
-def position_maps(u: Uniform, probability: ArrayLike, height: int, width: int) -> Float[Array, "batch 3 3"]:
+def position_maps(
+    u: Uniform, probability: ArrayLike, height: int, width: int
+) -> Float[Array, "batch 3 3"]:
     """Maps from a position (x, y, 1) in the augmented image, from its centre in pixels, to the original.
 
     Mirror, quarter turn, translation by whole pixels, scaling, rotation, stretching, rotation,
@@ -84,7 +86,9 @@ def warp(images: Images, maps: Float[Array, "batch 3 3"]) -> Images:
 
     def sample(image: Float[Array, "height width channels"], matrix: Float[Array, "3 3"]) -> Array:
         x, y = jnp.einsum("ij,jhw->ihw", matrix[:2], grid) + centre[:, None, None]
-        return jax.vmap(lambda channel: map_coordinates(channel, [y, x], order=1, mode="reflect"), 2, 2)(image)
+        return jax.vmap(
+            lambda channel: map_coordinates(channel, [y, x], order=1, mode="reflect"), 2, 2
+        )(image)
 
     return jax.vmap(sample)(images, maps)
 
@@ -97,7 +101,9 @@ def recolour(images: Images, maps: Float[Array, "batch 4 4"]) -> Images:
     """
     channels = images.shape[3]
     if channels not in (1, 3):
-        raise ValueError(f"`images` (channels={channels}) must have 1 or 3 channels; others have no hue.")
+        raise ValueError(
+            f"`images` (channels={channels}) must have 1 or 3 channels; others have no hue."
+        )
     colour = jnp.broadcast_to(images, (*images.shape[:3], 3))
     mapped = jnp.einsum("nij,nhwj->nhwi", maps[:, :3, :3], colour) + maps[:, None, None, :3, 3]
     return mapped if channels == 3 else mapped.mean(3, keepdims=True)
@@ -117,7 +123,9 @@ def _product(maps: Sequence[Array], open_gates: Array) -> Array:
 
 
 def _matrix(rows: Sequence[Sequence[Number | float]], like: Number) -> Float[Array, "batch 3 3"]:
-    return jnp.stack([jnp.stack([jnp.broadcast_to(x, like.shape) for x in row], -1) for row in rows], -2)
+    return jnp.stack(
+        [jnp.stack([jnp.broadcast_to(x, like.shape) for x in row], -1) for row in rows], -2
+    )
 
 
 def _scaling(x: Number, y: Number) -> Float[Array, "batch 3 3"]:

@@ -76,7 +76,9 @@ def open_files(path: str) -> Files:
         raise _refusal(path, error) from error
     if opened is None:
         remedy = what_to_give(place, "image") or _WANTED
-        raise InputError(f"`data.path` (={path!r}) is neither a folder nor a tar nor a zip of images; {remedy}.")
+        raise InputError(
+            f"`data.path` (={path!r}) is neither a folder nor a tar nor a zip of images; {remedy}."
+        )
     if not opened.sizes and not any(fault.stops for fault in opened.faults):
         raise _nothing(path, place, opened.faults)
     empty = [Fault(name, "it has 0 bytes") for name, size in opened.sizes.items() if not size]
@@ -153,7 +155,9 @@ def _nothing(path: str, place: str, faults: list[Fault]) -> InputError:
     remedy = what_to_give(place, "image")
     if remedy:
         return InputError(f"`data.path` (={path!r}) holds no images; {remedy}.")
-    return InputError(f"`data.path` (={path!r}) holds no images (such as .png, .jpg or .webp, not hidden); {_WANTED}.")
+    return InputError(
+        f"`data.path` (={path!r}) holds no images (such as .png, .jpg or .webp, not hidden); {_WANTED}."
+    )
 
 
 def _refusal(path: str, error: Exception) -> InputError:
@@ -164,7 +168,9 @@ def _refusal(path: str, error: Exception) -> InputError:
             f"its permissions, or {_WANTED}."
         )
     if os.path.isdir(os.path.expanduser(path)):
-        return InputError(f"`data.path` (={path!r}) cannot be listed ({reason(error)}): remove such links.")
+        return InputError(
+            f"`data.path` (={path!r}) cannot be listed ({reason(error)}): remove such links."
+        )
     return InputError(
         f"`data.path` (={path!r}) must be a whole archive, and is damaged or incomplete "
         f"({reason(error)}); copy or download it again."

@@ -30,14 +30,18 @@ def open_arrays(data: config.ArrayData) -> Source:
     """
     origin = f"`data.path` (={data.path!r})"
     if not data.path:
-        raise InputError("`data.path` is empty: give --data.path FILE, a .npz with images and labels, or a .npy.")
+        raise InputError(
+            "`data.path` is empty: give --data.path FILE, a .npz with images and labels, or a .npy."
+        )
     refuse_address(data.path)
     path = Path(data.path).expanduser()
     remedy = what_to_give(str(path), "array")
     if remedy:
         raise InputError(f"{origin} must be a .npz or .npy file; {remedy}.")
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-        raise InputError(f"{origin} must be a .npz or .npy file, and is a folder, a pipe or a device; give a file.")
+        raise InputError(
+            f"{origin} must be a .npz or .npy file, and is a folder, a pipe or a device; give a file."
+        )
     try:
         images, labels = _read(path, data, origin)
     except (InputError, MemoryError):
@@ -53,7 +57,9 @@ def open_arrays(data: config.ArrayData) -> Source:
             f"`data.images` (={data.images!r}) is {images.dtype} of shape {images.shape}: {_conversion(images)}."
         )
     if not images.size:
-        raise InputError(f"{origin} must hold at least one image, and its images are of shape {images.shape}.")
+        raise InputError(
+            f"{origin} must hold at least one image, and its images are of shape {images.shape}."
+        )
     if labels is not None:
         labels = whole_labels(labels, len(images), origin, f"`data.labels` (={data.labels!r})")
     some = images[:: -(-images.nbytes // _READ_AT_MOST)]
@@ -66,7 +72,9 @@ def _are_images(images: np.ndarray) -> bool:
     """Whether an array is of images, and of several: [16, 16, 3] is rather one in colour than 16 narrow ones."""
     if images.dtype != np.uint8:
         return False
-    return (images.ndim == 3 and images.shape[2] > _MOST_CHANNELS) or (images.ndim == 4 and images.shape[3] in (1, 3))
+    return (images.ndim == 3 and images.shape[2] > _MOST_CHANNELS) or (
+        images.ndim == 4 and images.shape[3] in (1, 3)
+    )
 
 
 def _conversion(images: np.ndarray) -> str:
@@ -118,7 +126,9 @@ def _array(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
     """One array, its bytes counted before they are read."""
     member = archive.getinfo(f"{name}.npy")
     if member.file_size > limit:
-        raise ValueError(f"{name!r} grows beyond {limit:,} bytes; save it with numpy.savez or as .npy")
+        raise ValueError(
+            f"{name!r} grows beyond {limit:,} bytes; save it with numpy.savez or as .npy"
+        )
     with archive.open(member) as file:
         major, _ = npy.read_magic(file)
         header: Any = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0

@@ -61,7 +61,9 @@ def translation(images: Images, u: Uniform) -> Images:
         return jnp.arange(length) - shift[:, None]
 
     def move(image: Array, rows: Array, columns: Array) -> Array:
-        return image.at[rows[:, None], columns[None]].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+        return image.at[rows[:, None], columns[None]].get(
+            mode="fill", fill_value=0, wrap_negative_indices=False
+        )
 
     height, width = images.shape[1:3]
     return jax.vmap(move)(images, positions(height, u[:, 0]), positions(width, u[:, 1]))
@@ -113,7 +115,9 @@ def augment(*names: str, image_range: tuple[float, float] = (-1.0, 1.0)) -> Augm
             x = jnp.where(gate < probability, link(x, numbers), x)
         return _back(x, image_range)
 
-    return Augmentation(lambda key, count: jax.random.uniform(key, (count, width * len(links))), apply)
+    return Augmentation(
+        lambda key, count: jax.random.uniform(key, (count, width * len(links))), apply
+    )
 
 
 def adaptive(image_range: tuple[float, float] = (-1.0, 1.0)) -> Augmentation:
@@ -132,10 +136,15 @@ def adaptive(image_range: tuple[float, float] = (-1.0, 1.0)) -> Augmentation:
 
     def apply(images: Images, u: Uniform, probability: ArrayLike) -> Images:
         u = u.reshape(len(u), POSITIONS + COLOURS, 3)
-        x = warp(_centred(images, image_range), position_maps(u[:, :POSITIONS], probability, *images.shape[1:3]))
+        x = warp(
+            _centred(images, image_range),
+            position_maps(u[:, :POSITIONS], probability, *images.shape[1:3]),
+        )
         return _back(recolour(x, colour_maps(u[:, POSITIONS:], probability)), image_range)
 
-    return Augmentation(lambda key, count: jax.random.uniform(key, (count, 3 * (POSITIONS + COLOURS))), apply)
+    return Augmentation(
+        lambda key, count: jax.random.uniform(key, (count, 3 * (POSITIONS + COLOURS))), apply
+    )
 
 
 def move_probability(

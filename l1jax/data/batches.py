@@ -27,7 +27,9 @@ ALONE = Host()
 class Batch(NamedTuple):
     """What one step sees of the data; every leaf leads with draws and batch."""
 
-    image: Shaped[Array | np.ndarray, "draws batch height width channels"]  # uint8, or points as float32
+    image: Shaped[
+        Array | np.ndarray, "draws batch height width channels"
+    ]  # uint8, or points as float32
     index: Int[Array | np.ndarray, "draws batch"]  # of the example in its source
     label: Int[Array | np.ndarray, "draws batch"]  # its class; 0 where the source has none
 
@@ -50,7 +52,11 @@ class Feed(NamedTuple):
 @lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, length: int) -> Int[np.ndarray, " length"]:
     """The order of one pass over the data."""
-    return np.random.Generator(np.random.Philox(key=(seed << 32) + epoch)).permutation(length).astype(np.int32)
+    return (
+        np.random.Generator(np.random.Philox(key=(seed << 32) + epoch))
+        .permutation(length)
+        .astype(np.int32)
+    )
 
 
 def order(seed: int, start: int, stop: int, length: int) -> Int[np.ndarray, " positions"]:
@@ -69,13 +75,19 @@ def batch_indices(
         ValueError: if the hosts cannot share a batch evenly.
     """
     if batch_size % host.count:
-        raise ValueError(f"`batch_size` (={batch_size}) must be divisible by the number of hosts (={host.count}).")
+        raise ValueError(
+            f"`batch_size` (={batch_size}) must be divisible by the number of hosts (={host.count})."
+        )
     per_step, part = draws * batch_size, batch_size // host.count
-    found = order(seed, first * per_step, (first + steps) * per_step, length).reshape(steps, draws, batch_size)
+    found = order(seed, first * per_step, (first + steps) * per_step, length).reshape(
+        steps, draws, batch_size
+    )
     return found[:, :, host.index * part : (host.index + 1) * part]
 
 
-def load(source: Source, progress: Callable[[int], None] = lambda done: None) -> Shaped[np.ndarray, "n h w c"]:
+def load(
+    source: Source, progress: Callable[[int], None] = lambda done: None
+) -> Shaped[np.ndarray, "n h w c"]:
     """All examples, made in parallel threads, calling `progress` with the number done after every block of them."""
     images = np.empty((source.length, *source.image_shape), source.dtype)
     blocks = [np.arange(i, min(i + BLOCK, source.length)) for i in range(0, source.length, BLOCK)]

@@ -143,7 +143,10 @@ def _create(path: Path, start: bytes, size: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(path.parent).free
     if size > free:
-        raise OSError(28, f"No space left on device: {size >> 20:,} MiB are needed, {free >> 20:,} MiB are free")
+        raise OSError(
+            28,
+            f"No space left on device: {size >> 20:,} MiB are needed, {free >> 20:,} MiB are free",
+        )
     descriptor, partial_name = tempfile.mkstemp(prefix="partial-", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:

@@ -15,7 +15,9 @@ LARGEST_LABEL = 2**31 - 1
 _SHOWN = 10  # classes that are listed in a line
 
 # Names of parts of a data set. The last are also names of things, and count beside others alone.
-_SPLITS = re.compile(r"(test|testing|val|valid|validation|dev|eval|evaluation|training)(_?set|_?data)?|test-dev")
+_SPLITS = re.compile(
+    r"(test|testing|val|valid|validation|dev|eval|evaluation|training)(_?set|_?data)?|test-dev"
+)
 _PERHAPS_SPLITS = re.compile(r"train(_?set|_?data)?|extra|unlabeled|unsup")
 
 

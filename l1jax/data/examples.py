@@ -7,7 +7,9 @@ from l1jax.data.sources import open_source
 from l1jax.data.splits import hold_out, skip_unusable
 
 
-def open_examples(data: config.Data, holdout: float = 0.0, cache: bool = True) -> tuple[Source, Source | None]:
+def open_examples(
+    data: config.Data, holdout: float = 0.0, cache: bool = True
+) -> tuple[Source, Source | None]:
     """The examples to train on and those held out to judge by; None of the latter if `holdout` is 0.
 
     Args:

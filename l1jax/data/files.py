@@ -108,7 +108,9 @@ def _below(files: Files, data: config.ImageData) -> Files:
     folder = data.subfolder.replace("\\", "/").strip("/") + "/"
     kept = [i for i, name in enumerate(from_shared_folder(files.names)) if name.startswith(folder)]
     if not kept:
-        found = sorted({name.split("/")[0] for name in from_shared_folder(files.names) if "/" in name})
+        found = sorted(
+            {name.split("/")[0] for name in from_shared_folder(files.names) if "/" in name}
+        )
         raise InputError(
             f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` "
             f"(={data.path!r}), which has {', '.join(found[:8]) or 'none'}; correct it, or leave "
@@ -118,7 +120,9 @@ def _below(files: Files, data: config.ImageData) -> Files:
 
 
 def _chosen(files: Files, kept: Sequence[int]) -> Files:
-    return files._replace(names=tuple(files.names[i] for i in kept), sizes=tuple(files.sizes[i] for i in kept))
+    return files._replace(
+        names=tuple(files.names[i] for i in kept), sizes=tuple(files.sizes[i] for i in kept)
+    )
 
 
 def _some_contents(files: Files, most: int = 64) -> str:

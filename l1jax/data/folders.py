@@ -40,7 +40,9 @@ def open_folder(path: str) -> Opened:
         visits[identity] += 1
         if visits[identity] > MOST_VISITS:
             folder = prefix[:-1]
-            raise ValueError(f"links lead to the folder {folder!r} from over {MOST_VISITS:,} places")
+            raise ValueError(
+                f"links lead to the folder {folder!r} from over {MOST_VISITS:,} places"
+            )
         if is_workdir(entries):
             faults.append(Fault(prefix[:-1] or ".", "it is a run's", "work directory"))
             if prefix:

@@ -38,17 +38,25 @@ def open_stacked(data: config.StackedData) -> Source:
     """
     images, labels = read_labelled(data.path, data.split)
     if labels.max() > 9:
-        raise InputError(f"`data.path` (={data.path!r}) must hold the ten digits, and has a label {labels.max()}.")
-    chosen = np.random.Generator(np.random.Philox(key=data.draw_seed)).integers(len(images), size=(data.count, 3))
+        raise InputError(
+            f"`data.path` (={data.path!r}) must hold the ten digits, and has a label {labels.max()}."
+        )
+    chosen = np.random.Generator(np.random.Philox(key=data.draw_seed)).integers(
+        len(images), size=(data.count, 3)
+    )
     digit = of_arrays(images, None, data.image_size, 1, "").example
 
     def example(i: int) -> UInt8[np.ndarray, "height width channels"]:
         return np.concatenate([digit(int(j)) for j in chosen[i]], axis=-1)
 
-    identity = fingerprint("stacked", digest(images, labels), data.image_size, data.count, data.draw_seed)
+    identity = fingerprint(
+        "stacked", digest(images, labels), data.image_size, data.count, data.draw_seed
+    )
     classes = labels[chosen].astype(np.int32) @ np.array([100, 10, 1], np.int32)
     shape = (data.image_size, data.image_size, 3)
-    return Source(data.count, shape, example, identity, classes, content=lambda i: images[chosen[i]].tobytes())
+    return Source(
+        data.count, shape, example, identity, classes, content=lambda i: images[chosen[i]].tobytes()
+    )
 
 
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
@@ -68,15 +76,25 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
         text = getattr(error, "strerror", None) or error
         raise InputError(f"{str(path)!r} cannot be read ({text}): mend or replace it.") from error
     if len(content) < 4 or content[:3] != _UNSIGNED_BYTES:
-        raise InputError(f"{str(path)!r} must be an IDX file of unsigned bytes, and starts otherwise: replace it.")
+        raise InputError(
+            f"{str(path)!r} must be an IDX file of unsigned bytes, and starts otherwise: replace it."
+        )
     start = 4 + 4 * content[3]
-    shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4")) if len(content) >= start else (-1,)
+    shape = (
+        tuple(int(n) for n in np.frombuffer(content[4:start], ">i4"))
+        if len(content) >= start
+        else (-1,)
+    )
     if min(shape, default=0) < 0 or len(content) - start != math.prod(shape):
-        raise InputError(f"{str(path)!r} does not hold as many values as its header says: it is damaged; replace it.")
+        raise InputError(
+            f"{str(path)!r} does not hold as many values as its header says: it is damaged; replace it."
+        )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def read_labelled(folder: str, split: str) -> tuple[UInt8[np.ndarray, "n height width"], UInt8[np.ndarray, " n"]]:
+def read_labelled(
+    folder: str, split: str
+) -> tuple[UInt8[np.ndarray, "n height width"], UInt8[np.ndarray, " n"]]:
     """Images and labels of a split, from the four files that MNIST comes in.
 
     Args:
@@ -87,7 +105,8 @@ def read_labelled(folder: str, split: str) -> tuple[UInt8[np.ndarray, "n height 
         InputError: if a file is missing or damaged, or images and labels do not fit.
     """
     images, labels = (
-        read_idx(_find(folder, f"{SPLITS[split]}-{kind}-ubyte")) for kind in ("images-idx3", "labels-idx1")
+        read_idx(_find(folder, f"{SPLITS[split]}-{kind}-ubyte"))
+        for kind in ("images-idx3", "labels-idx1")
     )
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or not images.size:
         raise InputError(
@@ -106,7 +125,9 @@ def _find(folder: str, name: str) -> Path:
             if candidate.is_file():
                 return candidate
     hint = _instead(place, name) if folder else "give --data.path FOLDER"
-    raise InputError(f"`data.path` (={folder!r}) must be a folder with {name} or {name}.gz: {hint}.")
+    raise InputError(
+        f"`data.path` (={folder!r}) must be a folder with {name} or {name}.gz: {hint}."
+    )
 
 
 def _instead(place: Path, name: str) -> str:

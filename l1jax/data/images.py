@@ -158,10 +158,16 @@ def _black_and_white(image: Image.Image) -> tuple[int, int]:
     return (largest, 0) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else (0, largest)
 
 
-def _convert(image: Image.Image, left: int, top: int, side: int, mode: str, ends: tuple[int, int]) -> Image.Image:
+def _convert(
+    image: Image.Image, left: int, top: int, side: int, mode: str, ends: tuple[int, int]
+) -> Image.Image:
     """A square of an image in the mode, made in bands: the wider forms on the way would fill the memory."""
     if image.mode == mode and not image.has_transparency_data:
-        return image if image.size == (side, side) else image.crop((left, top, left + side, top + side))
+        return (
+            image
+            if image.size == (side, side)
+            else image.crop((left, top, left + side, top + side))
+        )
     result, rows = Image.new(mode, (side, side)), max(1, BAND // side)
     for row in range(0, side, rows):
         stop = min(row + rows, side)

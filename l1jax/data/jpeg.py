@@ -7,7 +7,13 @@ from PIL import Image
 
 _START, _SCAN = 0xD8, 0xDA  # markers: the image begins, its data begins
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
-_HARMLESS = (0xDB, 0xC4, 0xDD, 0xE0, 0xFE)  # quantisation, Huffman tables, restart interval, JFIF, comment
+_HARMLESS = (
+    0xDB,
+    0xC4,
+    0xDD,
+    0xE0,
+    0xFE,
+)  # quantisation, Huffman tables, restart interval, JFIF, comment
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -45,7 +51,10 @@ def _frame(encoded: bytes) -> tuple[int, int, int] | None:
         if marker in _FRAMES:
             if frame is not None or length < 11 or encoded[at + 4] != 8:
                 return None
-            height, width = int.from_bytes(encoded[at + 5 : at + 7]), int.from_bytes(encoded[at + 7 : at + 9])
+            height, width = (
+                int.from_bytes(encoded[at + 5 : at + 7]),
+                int.from_bytes(encoded[at + 7 : at + 9]),
+            )
             if not height or not width:
                 return None
             frame = width, height, encoded[at + 9]

@@ -28,7 +28,9 @@ def grid() -> Mixture:
 MIXTURES = {"ring": ring, "grid": grid}
 
 
-def draw(mixture: Mixture, count: int, seed: int) -> tuple[Float32[np.ndarray, "count 2"], Int32[np.ndarray, " count"]]:
+def draw(
+    mixture: Mixture, count: int, seed: int
+) -> tuple[Float32[np.ndarray, "count 2"], Int32[np.ndarray, " count"]]:
     """Points and the mode of each; the same for the same seed, the first ones also for another count."""
     points, modes = np.empty((count, 2), np.float32), np.empty(count, np.int32)
     for i in range(0, count, 1000):  # in blocks, each with a stream of its own

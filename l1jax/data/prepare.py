@@ -48,11 +48,18 @@ def prepare_files(data: config.ImageData, name: str, data_dir: str) -> Any:
     """
     import tensorflow_datasets
 
-    tfds = cast(Any, tensorflow_datasets)  # its modules are lazy, and no type checker sees through them
+    tfds = cast(
+        Any, tensorflow_datasets
+    )  # its modules are lazy, and no type checker sees through them
     path = os.path.abspath(os.path.expanduser(data.path))
-    name = name or re.sub(r"\W+", "_", Path(path).name.split(".")[0], flags=re.ASCII).strip("_").lower()
+    name = (
+        name
+        or re.sub(r"\W+", "_", Path(path).name.split(".")[0], flags=re.ASCII).strip("_").lower()
+    )
     if not re.fullmatch(r"[a-z]\w*", name, re.ASCII):
-        raise InputError(f"`--name` (={name!r}) must begin with a letter and have letters, digits and _ only.")
+        raise InputError(
+            f"`--name` (={name!r}) must begin with a letter and have letters, digits and _ only."
+        )
     listing = list_images(data)
     if listing.classes.question:
         raise InputError(listing.classes.question)
@@ -61,7 +68,9 @@ def prepare_files(data: config.ImageData, name: str, data_dir: str) -> Any:
     features = {"image": tfds.features.Image(shape=(None, None, 3))}
     if labels is not None:
         features["label"] = tfds.features.ClassLabel(names=list(classes))
-    identity = fingerprint(source.fingerprint, list(classes), "" if labels is None else digest(labels))
+    identity = fingerprint(
+        source.fingerprint, list(classes), "" if labels is None else digest(labels)
+    )
 
     class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
         VERSION = tfds.core.Version("1.0.0")
@@ -79,7 +88,9 @@ def prepare_files(data: config.ImageData, name: str, data_dir: str) -> Any:
         def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _records(listing, source, data.on_error == "skip")
 
-    Prepared.name = Prepared.__module__ = name  # TFDS looks for more about a set beside the module of its class
+    Prepared.name = Prepared.__module__ = (
+        name  # TFDS looks for more about a set beside the module of its class
+    )
     builder = Prepared(data_dir=data_dir or None, file_format="array_record")
     if builder.is_prepared():
         _refuse_other(Path(builder.data_path), name, identity)
@@ -98,7 +109,9 @@ def _refuse_other(folder: Path, name: str, identity: str) -> None:
     except (OSError, ValueError, AttributeError):
         found = None
     if found != identity:
-        made_of = "was made of other images" if found else "does not say which images it was made of"
+        made_of = (
+            "was made of other images" if found else "does not say which images it was made of"
+        )
         raise InputError(
             f"`--name` (={name!r}) is the name of a set in {str(folder)!r} that {made_of}: give "
             "another --name, or delete that folder and run the same command again."
@@ -116,13 +129,17 @@ def prepare_known(name: str, data_dir: str) -> Any:
     """
     import tensorflow_datasets
 
-    tfds = cast(Any, tensorflow_datasets)  # its modules are lazy, and no type checker sees through them
+    tfds = cast(
+        Any, tensorflow_datasets
+    )  # its modules are lazy, and no type checker sees through them
     folder = "give a folder or an archive of its images: python -m l1jax.data.prepare FOLDER"
     try:
         builder = tfds.builder(name, data_dir=data_dir or None, file_format="array_record")
         builder.download_and_prepare()
     except tfds.core.DatasetNotFoundError as error:
-        raise InputError(f"{name!r} is neither a folder or file nor a set that TFDS knows: {folder}.") from error
+        raise InputError(
+            f"{name!r} is neither a folder or file nor a set that TFDS knows: {folder}."
+        ) from error
     except ImportError as error:
         missing = (error.name or "").split(".")[0]
         package = "l1jax[tfds]" if missing in ("", "tensorflow") else missing
@@ -131,8 +148,16 @@ def prepare_known(name: str, data_dir: str) -> Any:
             f"install '{package}'` and the same command again (training needs none of it), or "
             f"{folder}."
         ) from error
-    except (OSError, ValueError, AssertionError, RuntimeError, tfds.download.DownloadError) as error:
-        raise InputError(f"{name!r} could not be prepared ({reason(error)}): try again, or {folder}.") from error
+    except (
+        OSError,
+        ValueError,
+        AssertionError,
+        RuntimeError,
+        tfds.download.DownloadError,
+    ) as error:
+        raise InputError(
+            f"{name!r} could not be prepared ({reason(error)}): try again, or {folder}."
+        ) from error
     return builder
 
 
@@ -155,14 +180,21 @@ def _refuse_missing_path(what: str) -> None:
         InputError: naming the nearest file or folder beside it.
     """
     name = what.rstrip("/\\")
-    as_path = what != name or what.startswith((".", "~", "/")) or suffix_of(name) in _SUFFIXES or "\\" in what
+    as_path = (
+        what != name
+        or what.startswith((".", "~", "/"))
+        or suffix_of(name) in _SUFFIXES
+        or "\\" in what
+    )
     beside = Path(os.path.expanduser(name)).parent
     if not as_path and not ("/" in name and beside.is_dir()):
         return
     there = [path.name for path in beside.iterdir()] if beside.is_dir() else []
     near = difflib.get_close_matches(Path(name).name, there, 1)
     hint = f"; the nearest there is {str(beside / near[0])!r}" if near else ""
-    raise InputError(f"`NAME_OR_FOLDER` (={what!r}) looks like a path, and nothing is there{hint}: correct it.")
+    raise InputError(
+        f"`NAME_OR_FOLDER` (={what!r}) looks like a path, and nothing is there{hint}: correct it."
+    )
 
 
 _FLAGS = ("--name", "--data-dir", "--labels", "--subfolder", "--on-error")
@@ -183,19 +215,34 @@ def main(arguments: Sequence[str]) -> int:
     """Prepare what the command line names; returns the exit status."""
     description = "Prepare a set that TFDS knows, or images of your own, as ArrayRecord."
     parser = argparse.ArgumentParser("python -m l1jax.data.prepare", description=description)
-    parser.add_argument("what", metavar="NAME_OR_FOLDER", help="a set's name as TFDS knows it, or images' path")
-    parser.add_argument("--name", default="", help="name of a set made from images; by default that of the path")
-    parser.add_argument("--data-dir", default="", help="where TFDS keeps its data; empty for its own default")
+    parser.add_argument(
+        "what", metavar="NAME_OR_FOLDER", help="a set's name as TFDS knows it, or images' path"
+    )
+    parser.add_argument(
+        "--name", default="", help="name of a set made from images; by default that of the path"
+    )
+    parser.add_argument(
+        "--data-dir", default="", help="where TFDS keeps its data; empty for its own default"
+    )
     parser.add_argument(
         "--labels",
         choices=("auto", "folders", "innermost", "none"),
         default="auto",
         help="which folders of images are classes, as in --data.labels",
     )
-    parser.add_argument("--subfolder", default="", help="use only the images in this folder of the path")
-    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="about images that cannot be used")
+    parser.add_argument(
+        "--subfolder", default="", help="use only the images in this folder of the path"
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="about images that cannot be used",
+    )
     options = parser.parse_args(arguments)
-    data = config.ImageData(options.what, subfolder=options.subfolder, on_error=options.on_error, labels=options.labels)
+    data = config.ImageData(
+        options.what, subfolder=options.subfolder, on_error=options.on_error, labels=options.labels
+    )
     try:
         refuse_address(options.what, "NAME_OR_FOLDER")
         if os.path.exists(os.path.expanduser(options.what)):
@@ -208,9 +255,14 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except OSError as error:
         where = options.data_dir or "TFDS's own folder"
-        print(f"error: `--data-dir` (={where}) must be writable: {error.strerror or error}.", file=sys.stderr)
+        print(
+            f"error: `--data-dir` (={where}) must be writable: {error.strerror or error}.",
+            file=sys.stderr,
+        )
         return 2
-    counts = ", ".join(f"{split} ({info.num_examples:,})" for split, info in builder.info.splits.items())
+    counts = ", ".join(
+        f"{split} ({info.num_examples:,})" for split, info in builder.info.splits.items()
+    )
     where = f" --data.data-dir {options.data_dir}" if options.data_dir else ""
     print(f"prepared {builder.info.full_name} in {builder.data_path}: {counts}")
     print(

@@ -35,7 +35,9 @@ class Source(NamedTuple):
     """Of the examples: uint8, or float32 for points."""
     content: Callable[[int], bytes] | None = None
     """What an example is before its preprocessing, such as an encoded image; None where that is `example`."""
-    gather: Callable[[Int[np.ndarray, " n"]], Shaped[np.ndarray, "n height width channels"]] | None = None
+    gather: (
+        Callable[[Int[np.ndarray, " n"]], Shaped[np.ndarray, "n height width channels"]] | None
+    ) = None
     """Many examples at once, where there is a faster way than one by one."""
     stamp: str | None = None
     """Where examples are decoded: changes, unlike the fingerprint, with each write to them; None elsewhere."""
@@ -49,7 +51,9 @@ class Source(NamedTuple):
     """What must be settled before anything is trained, where it is not clear what the labels are."""
 
 
-def take(source: Source, index: Int[np.ndarray, " n"]) -> Shaped[np.ndarray, "n height width channels"]:
+def take(
+    source: Source, index: Int[np.ndarray, " n"]
+) -> Shaped[np.ndarray, "n height width channels"]:
     """The examples at these indices."""
     if source.gather is not None:
         return source.gather(index)
@@ -110,7 +114,9 @@ def of_arrays(
         image = np.asarray(images[i])
         if as_they_are:
             return np.array(image).reshape(shape)
-        return preprocess(Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image), side, channels)
+        return preprocess(
+            Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image), side, channels
+        )
 
     def gather(index: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n height width channels"]:
         return np.asarray(images[index]).reshape(len(index), *shape)
@@ -160,7 +166,12 @@ def of_images(
         return checked(i, lambda encoded: preprocess(decode(encoded, name), *arguments, name))
 
     def content(i: int) -> bytes:
-        return checked(i, lambda encoded: encoded if isinstance(encoded, bytes) else np.asarray(encoded).tobytes())
+        return checked(
+            i,
+            lambda encoded: (
+                encoded if isinstance(encoded, bytes) else np.asarray(encoded).tobytes()
+            ),
+        )
 
     if data.most_pixels > PIXELS and Image.MAX_IMAGE_PIXELS is not None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, data.most_pixels)

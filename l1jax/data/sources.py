@@ -68,7 +68,9 @@ def _open_digits(data: config.DigitsData) -> Source:
 
     identity = fingerprint("digits", digest(pixels), data.image_size)
     labels = digits.target.astype(np.int32)
-    return Source(len(pixels), (*size, 1), example, identity, labels, content=lambda i: pixels[i].tobytes())
+    return Source(
+        len(pixels), (*size, 1), example, identity, labels, content=lambda i: pixels[i].tobytes()
+    )
 
 
 def _open_mixture(data: config.MixtureData) -> Source:
@@ -76,4 +78,12 @@ def _open_mixture(data: config.MixtureData) -> Source:
     points, modes = draw(MIXTURES[data.shape](), data.count, data.draw_seed)
     points = points.reshape(-1, 1, 1, 2)
     identity = fingerprint("mixture", data.shape, data.count, data.draw_seed)
-    return Source(data.count, (1, 1, 2), points.__getitem__, identity, modes, np.float32, gather=points.__getitem__)
+    return Source(
+        data.count,
+        (1, 1, 2),
+        points.__getitem__,
+        identity,
+        modes,
+        np.float32,
+        gather=points.__getitem__,
+    )

@@ -74,7 +74,9 @@ class _Batches:
         seed, draws, batch_size, host = self.order
         index = batch_indices(seed, step, self.steps, draws, batch_size, self.source.length, host)
         images = take(self.source, index.ravel())
-        return Batch(images.reshape(*index.shape, *self.source.image_shape), index, self.labels[index])
+        return Batch(
+            images.reshape(*index.shape, *self.source.image_shape), index, self.labels[index]
+        )
 
 
 def _single_steps(blocks: Iterator[Batch]) -> Iterator[Batch]:
@@ -86,7 +88,9 @@ def _single_steps(blocks: Iterator[Batch]) -> Iterator[Batch]:
 def _reopen(reopen: Callable[[], Source], fingerprint: str, *order: Any) -> _Batches:
     source = reopen()
     if source.fingerprint != fingerprint:
-        raise InputError("the images changed while they were read: let them be, and run the same command again.")
+        raise InputError(
+            "the images changed while they were read: let them be, and run the same command again."
+        )
     return _Batches(source, *order)
 
 
@@ -95,10 +99,16 @@ def _read(batches: _Batches, step: int, processes: int) -> Iterator[Batch]:
 
     endless = grain.MapDataset.range(step, np.iinfo(np.int32).max, batches.steps).map(batches)
     if not processes:
-        return iter(endless.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
+        return iter(
+            endless.to_iter_dataset(
+                grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
+            )
+        )
     from absl import flags
 
-    if not flags.FLAGS.is_parsed():  # the workers are handed these flags, which only absl's own programs parse
+    if (
+        not flags.FLAGS.is_parsed()
+    ):  # the workers are handed these flags, which only absl's own programs parse
         flags.FLAGS.mark_as_parsed()
     alone = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     options = grain.MultiprocessingOptions(

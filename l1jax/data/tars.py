@@ -13,7 +13,11 @@ from l1jax.data.faults import Fault
 from l1jax.data.formats import is_hidden, sort_of
 from l1jax.data.members import clean, images_among, leads_out
 
-COMPRESSED: dict[bytes, Callable[[str], Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
+COMPRESSED: dict[bytes, Callable[[str], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\x00": lzma.open,
+    b"BZh": bz2.open,
+}
 LARGEST = 2**28  # bytes of an encoded image, and what the smallest compressed tar may grow to
 _GROWTH = 256  # times its size that it may grow beyond that; the headers of small images shrink to almost nothing
 
@@ -67,7 +71,9 @@ def open_tar(path: str) -> Opened:
     faults: list[Fault] = []
     with open(path, "rb") as file:
         head, status = file.read(6), os.fstat(file.fileno())
-    decompress = next((opener for magic, opener in COMPRESSED.items() if head.startswith(magic)), None)
+    decompress = next(
+        (opener for magic, opener in COMPRESSED.items() if head.startswith(magic)), None
+    )
     limit = growth_limit(status.st_size)
 
     with (decompress or _plain)(path) as content:

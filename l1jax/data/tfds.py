@@ -25,7 +25,9 @@ def open_tfds(data: config.TfdsData) -> Source:
         InputError: if the name, the split or the prepared files are not what is needed.
     """
     if not data.name:
-        raise InputError("`data.name` is empty: give --data.name NAME, such as celeb_a, a set that TFDS has prepared.")
+        raise InputError(
+            "`data.name` is empty: give --data.name NAME, such as celeb_a, a set that TFDS has prepared."
+        )
     origin = f"`data.name` (={data.name!r})"
     import tensorflow_datasets  # a third of a second that the other sources do not need
 
@@ -34,7 +36,10 @@ def open_tfds(data: config.TfdsData) -> Source:
     count = _count(builder, data.split)
     feature: Any = dict(builder.info.features or {}).get("image")
     encoded = isinstance(feature, tfds.features.Image)
-    if not (encoded or isinstance(feature, tfds.features.Tensor)) or feature.np_dtype not in (np.uint8, np.uint16):
+    if not (encoded or isinstance(feature, tfds.features.Tensor)) or feature.np_dtype not in (
+        np.uint8,
+        np.uint16,
+    ):
         raise InputError(
             f"{origin} must have a feature `image` of 8 or 16 bits, and its features are "
             f"{', '.join(builder.info.features or ())}; choose another set, or {_FOLDER}."
@@ -78,25 +83,33 @@ def _prepared_builder(tfds: Any, data: config.TfdsData, origin: str) -> Any:
             f"{origin} is neither known to TFDS nor among its prepared sets: check the spelling and `data.data_dir` "
             f"(={data.data_dir!r}), or {_FOLDER}."
         ) from error
-    except Exception as error:  # a malformed name, an unknown version, a damaged file: each raises its own
+    except (
+        Exception
+    ) as error:  # a malformed name, an unknown version, a damaged file: each raises its own
         raise InputError(
             f"{origin} cannot be opened by TFDS ({reason(error)}): correct it, or {_preparation(data)}."
         ) from error
     if not builder.is_prepared():
-        raise InputError(f"{origin} is not prepared in {str(builder.data_path)!r}: {_preparation(data)}.")
+        raise InputError(
+            f"{origin} is not prepared in {str(builder.data_path)!r}: {_preparation(data)}."
+        )
     return builder
 
 
 def _count(builder: Any, split: str) -> int:
     try:
         count = builder.info.splits[split].num_examples
-    except Exception as error:  # a malformed split, an unknown one, one out of range: each raises its own
+    except (
+        Exception
+    ) as error:  # a malformed split, an unknown one, one out of range: each raises its own
         raise InputError(
             f"`data.split` (={split!r}) must be one of {', '.join(builder.info.splits)} or a part of one, such as "
             f"train[:10%] ({reason(error)})."
         ) from error
     if count < 1:
-        raise InputError(f"`data.split` (={split!r}) must hold at least one example, and holds none.")
+        raise InputError(
+            f"`data.split` (={split!r}) must hold at least one example, and holds none."
+        )
     return count
 
 

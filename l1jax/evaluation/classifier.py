@@ -24,7 +24,10 @@ from l1jax.evaluation.tensors import Tensors, digest, load_tensors, save_tensors
 from l1jax.models.linear import Conv, Dense
 
 WIDTHS = (32, 64, 128)  # of the stages, each of which halves the image
-SMALLEST, LARGEST = 7, 48  # pixels at which they stop, and above which images are made smaller first
+SMALLEST, LARGEST = (
+    7,
+    48,
+)  # pixels at which they stop, and above which images are made smaller first
 SIDES = (8, 128)  # pixels, the smallest and the largest
 MOVED = 16  # pixels, the smallest side whose rim can be lost
 PASSES = 40  # over the images at most
@@ -86,7 +89,9 @@ class Network(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch height width channels"], train: bool) -> Extracted:
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], train: bool
+    ) -> Extracted:
         """Features, and the logits of what dropout leaves of them in training."""
         x = images
         while max(x.shape[1:3]) > LARGEST:
@@ -131,7 +136,9 @@ def train_classifier(
     tests = int(held_out.sum())
     chance = max(1 / classes, float(np.bincount(labels[held_out].astype(np.int64)).max()) / tests)
     key = _fingerprint(images, labels, settings)
-    path = None if folder is None else Path(folder).expanduser() / f"classifier-{key[:16]}.safetensors"
+    path = (
+        None if folder is None else Path(folder).expanduser() / f"classifier-{key[:16]}.safetensors"
+    )
     kept = None if path is None else _load(path, key)
     if kept is not None:
         return kept._replace(held_out=tests, chance=chance)
@@ -155,12 +162,18 @@ def classifier_features(trained: Classifier) -> Features:
     return Features(protocol, _extractor(trained.shape), trained.parameters)
 
 
-def predict(trained: Classifier, images: Images | Iterable[Images], batch: int = 512) -> Int[np.ndarray, " n"]:
+def predict(
+    trained: Classifier, images: Images | Iterable[Images], batch: int = 512
+) -> Int[np.ndarray, " n"]:
     """Find the most likely class of each image."""
-    return np.argmax(cast(Any, extract_all(classifier_features(trained), images, batch).logits), axis=-1)
+    return np.argmax(
+        cast(Any, extract_all(classifier_features(trained), images, batch).logits), axis=-1
+    )
 
 
-def stacked_classes(trained: Classifier, images: Images | Iterable[Images]) -> Int[np.ndarray, " n"]:
+def stacked_classes(
+    trained: Classifier, images: Images | Iterable[Images]
+) -> Int[np.ndarray, " n"]:
     """Find the class of images whose every channel is a grey image with a class of its own.
 
     The class is the number whose digits, to the base `trained.classes`, are the channels' classes, the first channel
@@ -194,13 +207,24 @@ def check_examples(
     """
     low, high = SIDES
     if not all(low <= side <= high for side in images.shape[1:3]):
-        raise ValueError(f"`images` (of shape {images.shape}) must have sides from {low} to {high} pixels.")
+        raise ValueError(
+            f"`images` (of shape {images.shape}) must have sides from {low} to {high} pixels."
+        )
     if not (0 < settings.held_out < 1 and 0 <= settings.dropout < 1 and settings.learning_rate > 0):
-        raise ValueError(f"`settings` (={settings}) must have shares between 0 and 1 and a positive learning rate.")
-    if min(settings.steps, settings.batch_size, settings.hidden) < 1 or not 0 <= settings.seed < 2**32:
-        raise ValueError(f"`settings` (={settings}) must have positive numbers, and a seed below 2**32.")
+        raise ValueError(
+            f"`settings` (={settings}) must have shares between 0 and 1 and a positive learning rate."
+        )
+    if (
+        min(settings.steps, settings.batch_size, settings.hidden) < 1
+        or not 0 <= settings.seed < 2**32
+    ):
+        raise ValueError(
+            f"`settings` (={settings}) must have positive numbers, and a seed below 2**32."
+        )
     hashes = [hashlib.blake2b(image.tobytes(), digest_size=6).digest() for image in images]
-    held_out = np.array([int.from_bytes(h, "big") < settings.held_out * 2**48 for h in hashes], bool)
+    held_out = np.array(
+        [int.from_bytes(h, "big") < settings.held_out * 2**48 for h in hashes], bool
+    )
     if not held_out.any():
         raise ValueError(f"`images` (={len(images)}) must be more: none is held out to test with.")
     missing = set(range(max(int(labels.max()) + 1, 2))) - set(labels[~held_out].tolist())
@@ -219,9 +243,13 @@ def _train(images: Images, labels: Int[np.ndarray, " n"], settings: ClassifierSe
     schedule = optax.cosine_onecycle_schedule(steps, settings.learning_rate, pct_start=0.2)
     tx = optax.adamw(schedule, weight_decay=1e-2)
 
-    def loss_fn(params: PyTree, x: Array, y: Int[Array, " batch"], key: Key[Array, ""]) -> Float[Array, ""]:
+    def loss_fn(
+        params: PyTree, x: Array, y: Int[Array, " batch"], key: Key[Array, ""]
+    ) -> Float[Array, ""]:
         seen = cast(Extracted, network.apply({"params": params}, x, True, rngs={"dropout": key}))
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(cast(Array, seen.logits), y))
+        return jnp.mean(
+            optax.softmax_cross_entropy_with_integer_labels(cast(Array, seen.logits), y)
+        )
 
     @jax.jit
     def run(images: Array, labels: Array, key: Key[Array, ""]) -> PyTree:
@@ -235,7 +263,9 @@ def _train(images: Images, labels: Int[np.ndarray, " n"], settings: ClassifierSe
             moves = jax.random.uniform(where, (settings.batch_size, 2))
             x = images[index].astype(jnp.float32)
             x = scaled(translation(x, moves) if min(x.shape[1:3]) >= MOVED else x)
-            updates, opt_state = tx.update(jax.grad(loss_fn)(params, x, labels[index], drop), opt_state, params)
+            updates, opt_state = tx.update(
+                jax.grad(loss_fn)(params, x, labels[index], drop), opt_state, params
+            )
             return (optax.apply_updates(params, updates), opt_state), None
 
         return jax.lax.scan(step, (params, tx.init(params)), jax.random.split(order, steps))[0][0]
@@ -245,18 +275,30 @@ def _train(images: Images, labels: Int[np.ndarray, " n"], settings: ClassifierSe
 
 @cache
 def _extractor(shape: Shape) -> Callable[..., Extracted]:
-    def extract(parameters: PyTree, images: UInt8[Array, "batch _height _width _channels"]) -> Extracted:
+    def extract(
+        parameters: PyTree, images: UInt8[Array, "batch _height _width _channels"]
+    ) -> Extracted:
         if images.shape[1:] != shape:
-            raise ValueError(f"`images` (of shape {images.shape}) must be of {shape}, as the classifier's own.")
+            raise ValueError(
+                f"`images` (of shape {images.shape}) must be of {shape}, as the classifier's own."
+            )
         hidden, classes = parameters["logits"]["kernel"].shape
-        return cast(Extracted, Network(classes, hidden).apply({"params": parameters}, scaled(images), False))
+        return cast(
+            Extracted, Network(classes, hidden).apply({"params": parameters}, scaled(images), False)
+        )
 
     return extract
 
 
-def _fingerprint(images: Images, labels: Integer[np.ndarray, " n"], settings: ClassifierSettings) -> str:
+def _fingerprint(
+    images: Images, labels: Integer[np.ndarray, " n"], settings: ClassifierSettings
+) -> str:
     described = json.dumps([RECIPE, images.shape, asdict(settings)])
-    content = (described.encode(), np.ascontiguousarray(images).data, labels.astype("<i8").tobytes())
+    content = (
+        described.encode(),
+        np.ascontiguousarray(images).data,
+        labels.astype("<i8").tobytes(),
+    )
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content)).hexdigest()
 
 
@@ -268,7 +310,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"`folder` (={folder}) must be a folder: {error.strerror or error}.") from error
+        raise InputError(
+            f"`folder` (={folder}) must be a folder: {error.strerror or error}."
+        ) from error
 
 
 def _save(path: Path, trained: Classifier) -> None:
@@ -294,5 +338,7 @@ def _load(path: Path, key: str) -> Classifier | None:
             described = {"held_out": 0, "chance": 0.0, **described}  # which older files do not have
             return Classifier(unflatten_dict(tensors, sep="/"), **described)
     except (InputError, KeyError, TypeError, ValueError) as error:
-        logging.getLogger(__name__).warning("%s is damaged (%s): the classifier is trained again.", path, error)
+        logging.getLogger(__name__).warning(
+            "%s is damaged (%s): the classifier is trained again.", path, error
+        )
     return None

@@ -39,7 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     source = typed_path("FILE", options.file)
     output = beside(source) if options.output is None else typed_path("--output", options.output)
     found = convert(source, output, any_weights=options.any_weights)
-    known = "the public weights" if found == PUBLIC else f"weights {found[:8]}…, whose distances compare with no others"
+    known = (
+        "the public weights"
+        if found == PUBLIC
+        else f"weights {found[:8]}…, whose distances compare with no others"
+    )
     console.print(f"{output}: {known}", markup=False, highlight=False)
     return 0
 
@@ -72,7 +76,9 @@ def convert(source: Path, output: Path, *, any_weights: bool = False) -> str:
         with source.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"`FILE` (={source}) cannot be read: {error.strerror or error}.") from error
+        raise InputError(
+            f"`FILE` (={source}) cannot be read: {error.strerror or error}."
+        ) from error
     if found != PUBLIC and not any_weights:
         raise InputError(
             f"`FILE` (={source}) must be the public weights, of sha256 {PUBLIC}; its own is {found}: fetch it again, "

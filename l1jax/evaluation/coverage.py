@@ -17,7 +17,9 @@ class ModeCoverage(NamedTuple):
     """How samples spread over modes."""
 
     modes: Float[Array, ""]  # modes with at least one sample of high quality
-    high_quality: Float[Array, ""]  # share of samples that are close to their mode, or sure to be of it
+    high_quality: Float[
+        Array, ""
+    ]  # share of samples that are close to their mode, or sure to be of it
     reverse_kl: Float[Array, ""]  # divergence of their share of the modes from the data's, nats
 
 
@@ -41,7 +43,10 @@ def mode_coverage(points: Features, means: Features, deviation: ArrayLike) -> Mo
     """
     x, centres = rows_or_traced(points, "points"), rows_or_traced(means, "means")
     same_features(x.shape[1], centres.shape[1], "`points` and `means`")
-    if not isinstance(deviation, Tracer) and not 0 < np.min(deviation) <= np.max(deviation) < np.inf:
+    if (
+        not isinstance(deviation, Tracer)
+        and not 0 < np.min(deviation) <= np.max(deviation) < np.inf
+    ):
         raise InputError(f"`deviation` (={deviation}) must be greater than 0 and finite.")
     distance = jnp.linalg.norm(as_floating(x)[:, None] - as_floating(centres), axis=-1)
     close = jnp.min(distance, axis=1) <= 3 * jnp.asarray(deviation)
@@ -86,7 +91,9 @@ def class_coverage(
         raise InputError(f"`counts` (from {images.min():g} on) must be at least 0 and not all 0.")
     data = jnp.asarray(images, jnp.result_type(float))
     if confidence is None:
-        return _coverage(jnp.asarray(predicted), jnp.ones(len(predicted), bool), data / jnp.sum(data))
+        return _coverage(
+            jnp.asarray(predicted), jnp.ones(len(predicted), bool), data / jnp.sum(data)
+        )
     sure = _numbers(confidence, "confidence")
     if len(sure) != len(predicted):
         raise InputError(
@@ -104,14 +111,20 @@ def _numbers(values: TableLike, name: str) -> Num[Array | np.ndarray, " n"]:
         found = as_numbers(as_vector(values, name), name)
         check_finite(found, name)
     if found.ndim != 1 or not len(found):
-        raise InputError(f"`{name}` (of shape {found.shape}) must be a vector of at least one number.")
+        raise InputError(
+            f"`{name}` (of shape {found.shape}) must be a vector of at least one number."
+        )
     return found * 1  # of booleans, too
 
 
-def _coverage(mode: Int[Array, " n"], good: Bool[Array, " n"], data: Float[Array, " modes"]) -> ModeCoverage:
+def _coverage(
+    mode: Int[Array, " n"], good: Bool[Array, " n"], data: Float[Array, " modes"]
+) -> ModeCoverage:
     """Of samples, the modes that they belong to and whether they are of high quality; `data` has the modes' shares."""
     nothing = jnp.zeros_like(data)
     share = nothing.at[mode].add(1) / len(mode)
     reached = nothing.at[mode].max(good.astype(data.dtype))
-    divergence = jnp.sum(jax.scipy.special.xlogy(share, share) - jax.scipy.special.xlogy(share, data))
+    divergence = jnp.sum(
+        jax.scipy.special.xlogy(share, share) - jax.scipy.special.xlogy(share, data)
+    )
     return ModeCoverage(jnp.sum(reached), jnp.mean(good, dtype=data.dtype), divergence)

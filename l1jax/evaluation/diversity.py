@@ -50,7 +50,9 @@ def multiscale_ssim(a: Images, b: Images, peak: ArrayLike = 255.0) -> Float[Arra
     """
     first, second = _images(a, "a", peak), _images(b, "b", peak)
     if first.shape != second.shape:
-        raise InputError(f"`a` and `b` (of shapes {first.shape} and {second.shape}) must have one shape.")
+        raise InputError(
+            f"`a` and `b` (of shapes {first.shape} and {second.shape}) must have one shape."
+        )
     first, second = jnp.asarray(first), jnp.asarray(second)
     dtype = jnp.promote_types(jnp.promote_types(first.dtype, second.dtype), jnp.float32)
     x, y = (images.astype(dtype) / peak for images in (first, second))
@@ -59,7 +61,9 @@ def multiscale_ssim(a: Images, b: Images, peak: ArrayLike = 255.0) -> Float[Arra
     for scale, weight in enumerate(np.divide(WEIGHTS[:scales], sum(WEIGHTS[:scales]))):
         luminance, contrast_structure = _compare(x, y)
         last = scale == scales - 1
-        factor = jnp.mean(luminance * contrast_structure if last else contrast_structure, axis=(1, 2))
+        factor = jnp.mean(
+            luminance * contrast_structure if last else contrast_structure, axis=(1, 2)
+        )
         similarity *= jnp.maximum(factor, 0) ** weight
         x, y = (x, y) if last else (_halve(x), _halve(y))
     return jnp.mean(similarity, axis=-1)
@@ -70,11 +74,15 @@ def _images(images: Images, name: str, peak: ArrayLike) -> Shaped[Array | np.nda
     found = images if isinstance(images, Tracer) else as_numbers(images, name)
     if found.ndim != 4 or not all(found.shape[1:]):
         remedy = f"; `{name}[..., None]` adds the channel of grey ones" if found.ndim == 3 else ""
-        raise InputError(f"`{name}` (of shape {found.shape}) must be images × height × width × channels{remedy}.")
+        raise InputError(
+            f"`{name}` (of shape {found.shape}) must be images × height × width × channels{remedy}."
+        )
     if isinstance(found, Tracer) or isinstance(peak, Tracer):
         return found
     if not 0 < np.max(peak) < np.inf:
-        raise InputError(f"`peak` (={peak}) must be greater than 0: the largest value that a pixel can have.")
+        raise InputError(
+            f"`peak` (={peak}) must be greater than 0: the largest value that a pixel can have."
+        )
     check_finite(found, name)
     if found.size and (found.min() < 0 or found.max() > (1 + ROUNDING) * np.max(peak)):
         raise InputError(
@@ -110,10 +118,18 @@ def pair_similarity(
     images = np.asarray(_images(images, "images", peak))
     classes = np.zeros(len(images), int) if labels is None else as_vector(labels, "labels")
     if len(classes) != len(images):
-        raise InputError(f"`labels` (of {len(classes)} images) must have one for each of the {len(images)}.")
-    groups = [group for group in (np.flatnonzero(classes == c) for c in np.unique(classes)) if len(group) > 1]
+        raise InputError(
+            f"`labels` (of {len(classes)} images) must have one for each of the {len(images)}."
+        )
+    groups = [
+        group
+        for group in (np.flatnonzero(classes == c) for c in np.unique(classes))
+        if len(group) > 1
+    ]
     if not groups:
-        raise InputError(f"`images` ({len(images)} of {len(set(classes.tolist()))} classes) must have two of a class.")
+        raise InputError(
+            f"`images` ({len(images)} of {len(set(classes.tolist()))} classes) must have two of a class."
+        )
     rng = np.random.default_rng(seed)
     drawn = [_pairs_of(group, pairs, rng) for group in groups]
     first, second = np.concatenate(drawn, axis=1)
@@ -122,7 +138,9 @@ def pair_similarity(
     return PairSimilarity(float(values.mean()), float(np.sqrt(variances.sum()) / len(groups)))
 
 
-def _pairs_of(group: Int[np.ndarray, " n"], pairs: int, rng: np.random.Generator) -> Int[np.ndarray, "2 pairs"]:
+def _pairs_of(
+    group: Int[np.ndarray, " n"], pairs: int, rng: np.random.Generator
+) -> Int[np.ndarray, "2 pairs"]:
     first = rng.integers(len(group), size=pairs)
     return group[[first, (first + rng.integers(1, len(group), size=pairs)) % len(group)]]
 
@@ -155,7 +173,11 @@ def _compare(
     mean_x, mean_y, square_x, square_y, product = jnp.einsum(
         "mnhwc,ih,jw->mnijc", maps, rows, columns, precision="highest"
     )
-    variance_x, variance_y, covariance = square_x - mean_x**2, square_y - mean_y**2, product - mean_x * mean_y
+    variance_x, variance_y, covariance = (
+        square_x - mean_x**2,
+        square_y - mean_y**2,
+        product - mean_x * mean_y,
+    )
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)

@@ -44,7 +44,9 @@ class Features(NamedTuple):
     parameters: PyTree = ()
 
 
-def custom_features(protocol: str, function: Callable[[Images], Float[Array, "batch features"]]) -> Features:
+def custom_features(
+    protocol: str, function: Callable[[Images], Float[Array, "batch features"]]
+) -> Features:
     """See images by any function of uint8 images that JAX can trace.
 
     Args:
@@ -63,12 +65,16 @@ def _pixels(_: PyTree, images: Images) -> Extracted:
     return Extracted(scaled(images).reshape(len(images), -1))
 
 
-def scaled(images: Real[Array, "batch _height _width _channels"]) -> Float[Array, "batch _height _width _channels"]:
+def scaled(
+    images: Real[Array, "batch _height _width _channels"],
+) -> Float[Array, "batch _height _width _channels"]:
     """Pixels in [-1, 1]."""
     return images.astype(jnp.float32) / 127.5 - 1
 
 
-def in_colour(images: Shaped[Array, "batch height width channels"]) -> Shaped[Array, "batch height width 3"]:
+def in_colour(
+    images: Shaped[Array, "batch height width channels"],
+) -> Shaped[Array, "batch height width 3"]:
     """Grey images as red, green and blue ones.
 
     Raises:
@@ -107,17 +113,25 @@ def random_features(seed: int = 0, features: int = 512) -> Features:
     Source: Naeem et al., "Reliable fidelity and diversity metrics", ICML 2020, on random embeddings.
     """
     if seed < 0 or features < 1:
-        raise ValueError(f"`seed` (={seed}) must be at least 0 and `features` (={features}) at least 1.")
+        raise ValueError(
+            f"`seed` (={seed}) must be at least 0 and `features` (={features}) at least 1."
+        )
     bits, gain = np.random.Philox(key=seed), 2 / (1 + SLOPE**2)
     inputs = (3, *[WIDTH] * (DEPTH - 1))
     kernels = [_uniform(bits, (3, 3, channels, WIDTH), gain) for channels in inputs]
     projection = _uniform(bits, (SMALLEST**2 * WIDTH, features), 1.0)
     parameters = {"kernels": kernels, "projection": projection}
     made = hashlib.sha256(b"".join(p.tobytes() for p in (*kernels, projection))).hexdigest()[:8]
-    return Features(f"random convolutions, {features} features, seed {seed}, weights {made}", _convolutions, parameters)
+    return Features(
+        f"random convolutions, {features} features, seed {seed}, weights {made}",
+        _convolutions,
+        parameters,
+    )
 
 
-def _uniform(bits: np.random.Philox, shape: tuple[int, ...], gain: float) -> Float[np.ndarray, "..."]:
+def _uniform(
+    bits: np.random.Philox, shape: tuple[int, ...], gain: float
+) -> Float[np.ndarray, "..."]:
     """Zero mean, variance `gain` per input, 24 bits each: exact in float32."""
     raw = bits.random_raw(math.prod(shape)) >> np.uint64(40)
     unit = (2 * raw.astype(np.float64) + 1) / 2**24 - 1
@@ -128,7 +142,9 @@ def _convolutions(parameters: PyTree, images: Images) -> Extracted:
     x, layer = scaled(in_colour(images)), 0
     while layer == 0 or max(x.shape[1:3]) > SMALLEST:
         if layer == DEPTH:
-            raise ValueError(f"`images` of {images.shape[1]}×{images.shape[2]} pixels must have at most 1,024 a side.")
+            raise ValueError(
+                f"`images` of {images.shape[1]}×{images.shape[2]} pixels must have at most 1,024 a side."
+            )
         x = jax.nn.leaky_relu(convolve(x, parameters["kernels"][layer], 2), SLOPE)
         layer += 1
     missing = [SMALLEST - length for length in x.shape[1:3]]
@@ -136,7 +152,9 @@ def _convolutions(parameters: PyTree, images: Images) -> Extracted:
     return Extracted(x.reshape(len(x), -1) @ parameters["projection"])
 
 
-def extract_all(features: Features, images: AnyImages | Iterable[AnyImages], batch: int = 32) -> Extracted:
+def extract_all(
+    features: Features, images: AnyImages | Iterable[AnyImages], batch: int = 32
+) -> Extracted:
     """Extract from any number of images, in batches of one size: one compilation, on all of this process's devices.
 
     Products are computed in full float32 precision, so that no device's faster ones move a distance.
@@ -166,7 +184,9 @@ def extract_all(features: Features, images: AnyImages | Iterable[AnyImages], bat
     for part in _batches(images, batch):
         filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
         running.append((compute(parameters, put(filled, P(AXIS))), len(part)))
-        if len(running) > 1:  # the devices have their next batch while this one's results are fetched
+        if (
+            len(running) > 1
+        ):  # the devices have their next batch while this one's results are fetched
             found.append(_fetch(*running.pop(0)))
     found += [_fetch(*last) for last in running]
     if not found:
@@ -175,7 +195,9 @@ def extract_all(features: Features, images: AnyImages | Iterable[AnyImages], bat
 
 
 @lru_cache(maxsize=16)
-def _compiled(extract: Callable[..., Extracted], devices: tuple[Any, ...]) -> tuple[Callable[..., Extracted], Any]:
+def _compiled(
+    extract: Callable[..., Extracted], devices: tuple[Any, ...]
+) -> tuple[Callable[..., Extracted], Any]:
     """The function over devices, each with its part of the batch, and what puts arrays there."""
     mesh = Mesh(np.asarray(devices), (AXIS,))
 
@@ -184,7 +206,9 @@ def _compiled(extract: Callable[..., Extracted], devices: tuple[Any, ...]) -> tu
             return Extracted(*extract(parameters, images))
 
     # Nothing is summed over devices, so nothing can be left unsynchronised: any function will do.
-    mapped = jax.shard_map(compute, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
+    mapped = jax.shard_map(
+        compute, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False
+    )
     return jax.jit(mapped), lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
 
 
@@ -192,14 +216,22 @@ def _fetch(computed: Extracted, count: int) -> Extracted:
     return jax.tree.map(lambda rows: np.asarray(rows)[:count], computed)
 
 
-def _batches(parts: Iterable[AnyImages], batch: int) -> Iterator[UInt8[np.ndarray, "_batch _height _width _channels"]]:
+def _batches(
+    parts: Iterable[AnyImages], batch: int
+) -> Iterator[UInt8[np.ndarray, "_batch _height _width _channels"]]:
     """The same images in batches of one length, but for the last."""
     held: list[np.ndarray] = []
     shape, count = None, 0
     for part in map(np.asarray, parts):
-        if part.dtype != np.uint8 or part.ndim != 4 or (shape is not None and part.shape[1:] != shape):
+        if (
+            part.dtype != np.uint8
+            or part.ndim != 4
+            or (shape is not None and part.shape[1:] != shape)
+        ):
             wanted = "height × width × channels" if shape is None else " × ".join(map(str, shape))
-            raise ValueError(f"`images` (of shape {part.shape} and type {part.dtype}) must be n × {wanted} and uint8.")
+            raise ValueError(
+                f"`images` (of shape {part.shape} and type {part.dtype}) must be n × {wanted} and uint8."
+            )
         shape = part.shape[1:]
         held, count = [*held, part], count + len(part)
         if count >= batch:

@@ -58,7 +58,9 @@ def merge(a: Moments, b: Moments) -> Moments:
     share = b.count / max(count, 1)
     between = b.mean - a.mean
     return Moments(
-        count, a.mean + share * between, a.scatter + b.scatter + a.count * share * np.outer(between, between)
+        count,
+        a.mean + share * between,
+        a.scatter + b.scatter + a.count * share * np.outer(between, between),
     )
 
 
@@ -72,7 +74,9 @@ def merge_processes(own: Moments) -> Moments:
     from jax.experimental.multihost_utils import process_allgather
 
     numbers = np.concatenate([[own.count], own.mean, own.scatter.ravel()])
-    everyone = np.asarray(process_allgather(numbers.view(np.uint32)))  # bits, for JAX has float64 only if asked
+    everyone = np.asarray(
+        process_allgather(numbers.view(np.uint32))
+    )  # bits, for JAX has float64 only if asked
     merged = None
     for row in np.ascontiguousarray(everyone).view(np.float64):
         mean, scatter = row[1 : 1 + len(own.mean)], row[1 + len(own.mean) :]
@@ -161,7 +165,9 @@ def frechet_infinity(
         )
     reference, rng = _gaussian(real, "real"), np.random.default_rng(seed)
     subsets = (rows[rng.choice(count, size, replace=False)] for size in sizes)
-    values = np.asarray([_distance(reference, _gaussian(subset, "generated")) for subset in subsets])
+    values = np.asarray(
+        [_distance(reference, _gaussian(subset, "generated")) for subset in subsets]
+    )
     return FrechetInfinity(*_intercept(1 / np.asarray(sizes), values))
 
 
@@ -210,7 +216,9 @@ def _distance(a: _Gaussian, b: _Gaussian) -> float:
     return float(max(means + np.sum(a.root**2) + np.sum(b.root**2) - 2 * nuclear_norm, 0.0))
 
 
-def _intercept(x: Float64[np.ndarray, " points"], y: Float64[np.ndarray, " points"]) -> tuple[float, float]:
+def _intercept(
+    x: Float64[np.ndarray, " points"], y: Float64[np.ndarray, " points"]
+) -> tuple[float, float]:
     """Where the line of least squares is at 0, and the standard error of that."""
     spread = x - x.mean()
     slope = spread @ y / (spread @ spread)

@@ -12,13 +12,18 @@ from jaxtyping import Array, Float, Key
 from l1jax.models.summary import Layer
 
 AT_ONCE = frozenset({"all zero", "constant images"})  # alarms of what no network starts with
-EVERY_LINE = frozenset({"constant logits"})  # alarms that need no look at images, and may be chance for one line
+EVERY_LINE = frozenset(
+    {"constant logits"}
+)  # alarms that need no look at images, and may be chance for one line
 NETWORKS = ("generator", "discriminator", "encoder")
 Images = Float[Array, "batch height width channels"]
 
 
 def dead_units(
-    forward: Callable[[], Float[Array, "batch ..."]], layers: Sequence[Layer], batch: int, key: Key[Array, ""]
+    forward: Callable[[], Float[Array, "batch ..."]],
+    layers: Sequence[Layer],
+    batch: int,
+    key: Key[Array, ""],
 ) -> dict[str, Float[Array, ""]]:
     """Share of each layer's units that cannot move the network's outputs on a batch; works under `jit`.
 
@@ -38,7 +43,9 @@ def dead_units(
     still = {layer.name: jnp.zeros((batch, *layer.output)) for layer in layers}
 
     def moved(shifts: Mapping[str, Array]) -> Array:
-        def shift(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        def shift(
+            call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
+        ) -> Any:
             output, name = call(*args, **kwargs), "/".join(context.module.path)
             ours = context.method_name == "__call__" and name in shifts
             return output + shifts[name].astype(output.dtype) if ours else output
@@ -55,7 +62,9 @@ def dead_units(
     return {name: share(derivative) for name, derivative in derivatives.items()}
 
 
-def saturation(images: Images, image_range: tuple[float, float], margin: float = 0.01) -> Float[Array, ""]:
+def saturation(
+    images: Images, image_range: tuple[float, float], margin: float = 0.01
+) -> Float[Array, ""]:
     """Share of the entries within `margin` of the range's ends, in [0, 1]."""
     low, high = image_range
     near = margin * (high - low)
@@ -106,7 +115,9 @@ def alarms(values: Mapping[str, float]) -> dict[str, str]:
     raised = {}
     for network in NETWORKS:
         prefix = f"{network}/sparsity/"
-        zeros = [value(name) for name in values if name.startswith(prefix) and not name.endswith("/bias")]
+        zeros = [
+            value(name) for name in values if name.startswith(prefix) and not name.endswith("/bias")
+        ]
         if zeros and all(share == 1 for share in zeros):
             raised["all zero"] = (
                 f"all penalised parameters of the {network} are zero: try a smaller "

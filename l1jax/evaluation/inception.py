@@ -47,7 +47,9 @@ class Convolution(nn.Module):
 
         A mean in front of a 1×1 convolution is the same behind it, where there are fewer channels.
         """
-        kernel = self.param("kernel", nn.initializers.zeros, (*self.size, x.shape[-1], self.features))
+        kernel = self.param(
+            "kernel", nn.initializers.zeros, (*self.size, x.shape[-1], self.features)
+        )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         how = {"stride": self.stride, "padding": self.padding}
         on_cpu = partial(_convolve_on_cpu, **how)
@@ -64,7 +66,9 @@ class Inception(nn.Module):
     def __call__(self, x: Float[Array, "batch 299 299 3"]) -> Extracted:
         """Run the network."""
 
-        def layer(name: str, x: Images, features: int, height: int, width: int, **how: Any) -> Images:
+        def layer(
+            name: str, x: Images, features: int, height: int, width: int, **how: Any
+        ) -> Images:
             how = {"stride": 1, "padding": "SAME", "mean": False} | how
             return Convolution(features, (height, width), name=name, **how)(x)
 
@@ -74,7 +78,12 @@ class Inception(nn.Module):
         x = layer("Conv2d_3b_1x1", x, 80, 1, 1)
         x = _largest(layer("Conv2d_4a_3x3", x, 192, 3, 3, padding="VALID"))
         for block, how in BLOCKS.items():
-            x = how(lambda name, *args, block=block, **kwargs: layer(f"{block}.{name}", *args, **kwargs), x)
+            x = how(
+                lambda name, *args, block=block, **kwargs: layer(
+                    f"{block}.{name}", *args, **kwargs
+                ),
+                x,
+            )
         x = jnp.mean(x, axis=(1, 2))
         kernel = self.param("fc.kernel", nn.initializers.zeros, (x.shape[-1], CLASSES))
         bias = self.param("fc.bias", nn.initializers.zeros, (CLASSES,))
@@ -83,7 +92,9 @@ class Inception(nn.Module):
 
 def _convolve(x: Images, kernel: Array, stride: int, padding: str) -> Images:
     layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=layout)
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=layout
+    )
 
 
 def _convolve_on_cpu(x: Images, kernel: Array, stride: int, padding: str) -> Images:
@@ -96,7 +107,10 @@ def _convolve_on_cpu(x: Images, kernel: Array, stride: int, padding: str) -> Ima
         return _convolve(x, kernel, 1, "SAME")[:, low : x.shape[1] - low, low : x.shape[2] - low]
     if padding == "VALID" and inputs >= WIDE:
         height, width = ((length - size) // stride * stride + 1 for length in x.shape[1:3])
-        taps = [x[:, i : i + height : stride, j : j + width : stride] @ kernel[i, j] for i, j in np.ndindex(size, size)]
+        taps = [
+            x[:, i : i + height : stride, j : j + width : stride] @ kernel[i, j]
+            for i, j in np.ndindex(size, size)
+        ]
         return jax.tree.reduce(jnp.add, taps)
     return _convolve(x, kernel, stride, padding)
 
@@ -105,7 +119,12 @@ def _a(layer: Layer, x: Images, pooled: int) -> Images:
     five = layer("branch5x5_2", layer("branch5x5_1", x, 48, 1, 1), 64, 5, 5)
     three = layer("branch3x3dbl_2", layer("branch3x3dbl_1", x, 64, 1, 1), 96, 3, 3)
     three = layer("branch3x3dbl_3", three, 96, 3, 3)
-    return _joined(layer("branch1x1", x, 64, 1, 1), five, three, layer("branch_pool", x, pooled, 1, 1, mean=True))
+    return _joined(
+        layer("branch1x1", x, 64, 1, 1),
+        five,
+        three,
+        layer("branch_pool", x, pooled, 1, 1, mean=True),
+    )
 
 
 def _b(layer: Layer, x: Images) -> Images:
@@ -121,11 +140,15 @@ def _c(layer: Layer, x: Images, width: int) -> Images:
     twice = layer("branch7x7dbl_2", layer("branch7x7dbl_1", x, width, 1, 1), width, 7, 1)
     twice = layer("branch7x7dbl_4", layer("branch7x7dbl_3", twice, width, 1, 7), width, 7, 1)
     twice = layer("branch7x7dbl_5", twice, 192, 1, 7)
-    return _joined(layer("branch1x1", x, 192, 1, 1), once, twice, layer("branch_pool", x, 192, 1, 1, mean=True))
+    return _joined(
+        layer("branch1x1", x, 192, 1, 1), once, twice, layer("branch_pool", x, 192, 1, 1, mean=True)
+    )
 
 
 def _d(layer: Layer, x: Images) -> Images:
-    three = layer("branch3x3_2", layer("branch3x3_1", x, 192, 1, 1), 320, 3, 3, stride=2, padding="VALID")
+    three = layer(
+        "branch3x3_2", layer("branch3x3_1", x, 192, 1, 1), 320, 3, 3, stride=2, padding="VALID"
+    )
     seven = layer("branch7x7x3_2", layer("branch7x7x3_1", x, 192, 1, 1), 192, 1, 7)
     seven = layer("branch7x7x3_3", seven, 192, 7, 1)
     seven = layer("branch7x7x3_4", seven, 192, 3, 3, stride=2, padding="VALID")
@@ -154,7 +177,9 @@ def _largest(x: Images) -> Images:
     """The maximum of 3×3 pixels at every second, one dimension after the other."""
     for axis in (1, 2):
         reach = (x.shape[axis] - 3) // 2 * 2 + 1
-        x = jax.tree.reduce(jnp.maximum, [jax.lax.slice_in_dim(x, i, i + reach, 2, axis) for i in range(3)])
+        x = jax.tree.reduce(
+            jnp.maximum, [jax.lax.slice_in_dim(x, i, i + reach, 2, axis) for i in range(3)]
+        )
     return x
 
 
@@ -178,7 +203,9 @@ BLOCKS: dict[str, Callable[[Layer, Images], Images]] = {
 }
 
 
-def resize(images: UInt8[Array, "batch height width channels"]) -> Float[Array, "batch 299 299 channels"]:
+def resize(
+    images: UInt8[Array, "batch height width channels"],
+) -> Float[Array, "batch 299 299 channels"]:
     """Interpolate bilinearly to 299×299, pixel i of the result lying at i·length/299, as TensorFlow 1 did.
 
     Downwards it does not average, so that images larger than 299 alias: that too is part of the distance's protocol.
@@ -234,12 +261,20 @@ def inception_features(path: Path | str, bias: bool = False) -> Features:
 @cache
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
     """The names and shapes of the public PyTorch file's tensors, those that are needed."""
-    shapes, found = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))["params"], {}
+    shapes, found = (
+        jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))[
+            "params"
+        ],
+        {},
+    )
     for name, layer in shapes.items():
         if isinstance(layer, Mapping):
             height, width, inputs, outputs = layer["kernel"].shape
             found[f"{name}.conv.weight"] = (outputs, inputs, height, width)
-            found |= {f"{name}.bn.{part}": (outputs,) for part in ("weight", "bias", "running_mean", "running_var")}
+            found |= {
+                f"{name}.bn.{part}": (outputs,)
+                for part in ("weight", "bias", "running_mean", "running_var")
+            }
     return found | {"fc.weight": (CLASSES, shapes["fc.kernel"].shape[0]), "fc.bias": (CLASSES,)}
 
 
@@ -250,7 +285,10 @@ def check_tensors(tensors: Mapping[str, Shaped[np.ndarray, "..."]], name: str) -
         InputError: naming the first tensor that is missing, unknown, of another shape or type, or not finite.
     """
     shapes = tensor_shapes()
-    for kind, keys in (("lacks", shapes.keys() - tensors.keys()), ("must not hold", tensors.keys() - shapes.keys())):
+    for kind, keys in (
+        ("lacks", shapes.keys() - tensors.keys()),
+        ("must not hold", tensors.keys() - shapes.keys()),
+    ):
         if keys:
             raise InputError(
                 f"{name!r} {kind} {len(keys)} of the tensors of Inception-v3, `{min(keys)}` for one: give the public "
@@ -259,9 +297,13 @@ def check_tensors(tensors: Mapping[str, Shaped[np.ndarray, "..."]], name: str) -
     for key, shape in shapes.items():
         value = tensors[key]
         if value.shape != shape or value.dtype != np.float32:
-            raise InputError(f"`{key}` of {name!r} (={value.dtype}{list(value.shape)}) must be float32{list(shape)}.")
+            raise InputError(
+                f"`{key}` of {name!r} (={value.dtype}{list(value.shape)}) must be float32{list(shape)}."
+            )
         if not np.all(np.isfinite(value)):
-            raise InputError(f"`{key}` of {name!r} must be finite; the file is damaged: replace it.")
+            raise InputError(
+                f"`{key}` of {name!r} must be finite; the file is damaged: replace it."
+            )
 
 
 def fold(tensors: Mapping[str, Float[np.ndarray, "..."]]) -> Any:
@@ -269,7 +311,10 @@ def fold(tensors: Mapping[str, Float[np.ndarray, "..."]]) -> Any:
 
     y = (w∗x − μ)·γ/√(σ² + ε) + β is a convolution with w·s and the bias β − μ·s, s = γ/√(σ² + ε).
     """
-    parameters: dict[str, Any] = {"fc.kernel": tensors["fc.weight"].T, "fc.bias": tensors["fc.bias"]}
+    parameters: dict[str, Any] = {
+        "fc.kernel": tensors["fc.weight"].T,
+        "fc.bias": tensors["fc.bias"],
+    }
     for key in (key for key in tensors if key.endswith(".conv.weight")):
         name = key.removesuffix(".conv.weight")
         scale, shift, mean, variance = (
@@ -279,5 +324,7 @@ def fold(tensors: Mapping[str, Float[np.ndarray, "..."]]) -> Any:
         scale = scale / np.sqrt(variance + EPSILON)
         kernel = (tensors[key] * scale[:, None, None, None]).transpose(2, 3, 1, 0)
         folded = {"kernel": kernel, "bias": shift - mean * scale}
-        parameters[name] = {part: np.ascontiguousarray(value, np.float32) for part, value in folded.items()}
+        parameters[name] = {
+            part: np.ascontiguousarray(value, np.float32) for part, value in folded.items()
+        }
     return parameters

@@ -36,7 +36,9 @@ def inception_score(logits: TableLike, splits: int = 10) -> InceptionScore:
     """
     rows = as_matrix(logits, "logits")
     if not 1 <= check_whole(splits, "splits", least=0) <= len(rows):
-        raise InputError(f"`splits` (={splits}) must be between 1 and the number of images (={len(rows)}).")
+        raise InputError(
+            f"`splits` (={splits}) must be between 1 and the number of images (={len(rows)})."
+        )
     edges = [i * len(rows) // splits for i in range(splits + 1)]
     scores = [np.exp(_information(rows[start:end])) for start, end in pairwise(edges)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))

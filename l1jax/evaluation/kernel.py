@@ -81,14 +81,19 @@ def _over_subsets(a: Rows, b: Rows, subsets: int, size: int, seed: int) -> Kerne
             f"(={min(len(a), len(b))}); draw more samples or take smaller subsets."
         )
     rng = np.random.default_rng(seed)
-    found = [_unbiased(*(x[rng.choice(len(x), size, replace=False)] for x in (a, b))) for _ in range(subsets)]
+    found = [
+        _unbiased(*(x[rng.choice(len(x), size, replace=False)] for x in (a, b)))
+        for _ in range(subsets)
+    ]
     return KernelDistance(float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(subsets)))
 
 
 def _unbiased(a: Rows, b: Rows) -> float:
     n, m = len(a), len(b)
     with np.errstate(over="ignore", invalid="ignore"):  # told below
-        distance = _within(a) / (n * (n - 1)) + _within(b) / (m * (m - 1)) - 2 * _between(a, b) / (n * m)
+        distance = (
+            _within(a) / (n * (n - 1)) + _within(b) / (m * (m - 1)) - 2 * _between(a, b) / (n * m)
+        )
     if not np.isfinite(distance):
         largest = max(np.abs(x.astype(np.float64)).max() for x in (a, b))
         raise InputError(
@@ -100,7 +105,10 @@ def _unbiased(a: Rows, b: Rows) -> float:
 
 def _within(x: Rows) -> float:
     """The kernel's sum over all ordered pairs of different rows."""
-    sums = ((1 if rows == columns else 2) * _cubes(tile, x.shape[1]) for rows, columns, tile in products(x))
+    sums = (
+        (1 if rows == columns else 2) * _cubes(tile, x.shape[1])
+        for rows, columns, tile in products(x)
+    )
     return sum(sums) - _cubes(squared_norms(x), x.shape[1])
 
 

@@ -24,7 +24,9 @@ class ManifoldScores(NamedTuple):
 
     precision: float  # share of generated points within some real point's ball
     recall: float  # share of real points within some generated point's ball
-    density: float  # real balls around a generated point, mean over these, divided by k; may exceed 1
+    density: (
+        float  # real balls around a generated point, mean over these, divided by k; may exceed 1
+    )
     coverage: float  # share of real points with a generated point in their ball
 
 
@@ -35,7 +37,9 @@ class Neighbours(NamedTuple):
     indices: Int[np.ndarray, "n k"]  # rows of the training points
 
 
-def precision_recall_density_coverage(real: Features, generated: Features, k: int = 5) -> ManifoldScores:
+def precision_recall_density_coverage(
+    real: Features, generated: Features, k: int = 5
+) -> ManifoldScores:
     """Compare two samples by the balls that reach from each point to its k-th neighbour of the same sample.
 
     Distances are float64 whatever the features are, for a rounding may move a point across a ball's edge; points
@@ -55,14 +59,19 @@ def precision_recall_density_coverage(real: Features, generated: Features, k: in
     return manifold_and_novelty(real, generated, k)[0]
 
 
-def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> tuple[ManifoldScores, float]:
+def manifold_and_novelty(
+    real: Features, generated: Features, k: int = 5
+) -> tuple[ManifoldScores, float]:
     """The same scores, and from the same distances how new the generated points are.
 
     Novelty is the median distance from a generated point to the nearest real one over that from a real one to the
     nearest other: near 1 for new points, 0 for copies. Distances below a millionth of a point's norm count as 0.
     """
     check_whole(k, "k", least=1)
-    real, generated = rows_of(real, "real", least=k + 1), rows_of(generated, "generated", least=k + 1)
+    real, generated = (
+        rows_of(real, "real", least=k + 1),
+        rows_of(generated, "generated", least=k + 1),
+    )
     same_features(real.shape[1], generated.shape[1], "`real` and `generated`")
     real_nearest, generated_nearest = _nearest_squared(real, k), _nearest_squared(generated, k)
     real_radii, generated_radii = real_nearest.max(axis=1), generated_nearest.max(axis=1)
@@ -77,8 +86,12 @@ def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> tup
         recalled[rows] |= (squared < generated_radii[columns]).any(axis=1)
         to_real[columns] = np.minimum(to_real[columns], squared.min(axis=0))
     density = balls / (k * len(generated))
-    scores = ManifoldScores(float(precise.mean()), float(recalled.mean()), float(density), float(covered.mean()))
-    among_real = np.partition(real_nearest, 1, axis=1)[:, 1]  # the nearest of all is the point itself
+    scores = ManifoldScores(
+        float(precise.mean()), float(recalled.mean()), float(density), float(covered.mean())
+    )
+    among_real = np.partition(real_nearest, 1, axis=1)[
+        :, 1
+    ]  # the nearest of all is the point itself
     new, usual = _median_distance(to_real, generated), _median_distance(among_real, real)
     return scores, new / max(usual, 1e-12)
 
@@ -97,7 +110,10 @@ def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> N
         InputError: if there are fewer than k training points, or some features are not finite.
     """
     check_whole(k, "k", least=1)
-    generated, training = rows_of(generated, "generated", least=1), rows_of(training, "training", least=k)
+    generated, training = (
+        rows_of(generated, "generated", least=1),
+        rows_of(training, "training", least=k),
+    )
     same_features(generated.shape[1], training.shape[1], "`generated` and `training`")
     nearest = np.full((len(generated), k), np.inf)
     indices = np.zeros((len(generated), k), int)
@@ -110,7 +126,9 @@ def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> N
     for j in range(k):  # again, as differences: without the cancellation of |x|² + |y|² − 2x·y
         nearest[:, j] = _distances(generated, training, indices[:, j])
     order = np.argsort(nearest, axis=1, kind="stable")
-    return Neighbours(np.take_along_axis(nearest, order, axis=1), np.take_along_axis(indices, order, axis=1))
+    return Neighbours(
+        np.take_along_axis(nearest, order, axis=1), np.take_along_axis(indices, order, axis=1)
+    )
 
 
 def _nearest_squared(x: Rows, k: int) -> Float64[np.ndarray, "n neighbours"]:

@@ -27,7 +27,11 @@ def feature_scores(real: Extracted, generated: Extracted, seed: int = 0) -> dict
     """
     a, b = rows_of(real.features, "real"), rows_of(generated.features, "generated")
     few = max(len(a), len(b)) <= ALL_PAIRS
-    kernel = kernel_distance(a, b) if few else kernel_distance(a, b, 100, min(1_000, len(a), len(b)), seed).mean
+    kernel = (
+        kernel_distance(a, b)
+        if few
+        else kernel_distance(a, b, 100, min(1_000, len(a), len(b)), seed).mean
+    )
     scores = {"frechet_distance": frechet_distance(a, b), "kernel_distance": float(kernel)}
     manifold, novelty = manifold_and_novelty(a, b, NEIGHBOURS)
     scores |= {**manifold._asdict(), "novelty": novelty}

@@ -27,14 +27,17 @@ def digest(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
     return total.hexdigest()
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]], metadata: Mapping[str, str]) -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]], metadata: Mapping[str, str]
+) -> None:
     """Write a safetensors file with its digest among the metadata; other processes see it whole or not at all.
 
     Raises:
         OSError: if it cannot be written.
     """
     content = save(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, {**metadata, DIGEST: digest(tensors)}
+        {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+        {**metadata, DIGEST: digest(tensors)},
     )
     with whole(path, shared=True) as partial:
         partial.write_bytes(content)
@@ -47,14 +50,20 @@ def load_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
         InputError: if it cannot be read, is no such file, or does not hold what was written.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-        raise InputError(f"{str(path)!r} cannot be read as safetensors (it is a folder, a pipe or a device).")
+        raise InputError(
+            f"{str(path)!r} cannot be read as safetensors (it is a folder, a pipe or a device)."
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         text = getattr(error, "strerror", None) or error
-        raise InputError(f"{str(path)!r} cannot be read as safetensors ({text}): make it anew.") from error
+        raise InputError(
+            f"{str(path)!r} cannot be read as safetensors ({text}): make it anew."
+        ) from error
     if DIGEST in metadata and metadata[DIGEST] != digest(tensors):
-        raise InputError(f"{str(path)!r} is damaged: it does not hold what was written to it; make it anew.")
+        raise InputError(
+            f"{str(path)!r} is damaged: it does not hold what was written to it; make it anew."
+        )
     return tensors, metadata

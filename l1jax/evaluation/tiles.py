@@ -61,7 +61,9 @@ def as_floating(rows: Rows | Array) -> Float[Array, "_ _"]:
 
 def _check_least(rows: int, name: str, least: int) -> None:
     if rows < least:
-        raise InputError(f"`{name}` (of {rows} rows) must have at least {least} rows; draw more samples.")
+        raise InputError(
+            f"`{name}` (of {rows} rows) must have at least {least} rows; draw more samples."
+        )
 
 
 def check_whole(value: Any, name: str, least: int) -> int:
@@ -86,7 +88,9 @@ def same_features(a: int, b: int, names: str = "`a` and `b`") -> None:
         InputError: if they do.
     """
     if a != b:
-        raise InputError(f"{names} (of {a} and {b} features) must be features of the same function.")
+        raise InputError(
+            f"{names} (of {a} and {b} features) must be features of the same function."
+        )
 
 
 def products(x: Rows, y: Rows | None = None) -> Iterator[Tile]:

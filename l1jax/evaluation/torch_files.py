@@ -94,16 +94,25 @@ class _TensorsOnly(pickle.Unpickler):
             return _rebuild
         if module == "torch" and name in _STORAGES:
             return _Kind(_STORAGES[name])
-        raise _Refused(f"names `{module}.{name}`, and may hold tensors alone: nothing of it was run; do not trust it")
+        raise _Refused(
+            f"names `{module}.{name}`, and may hold tensors alone: nothing of it was run; do not trust it"
+        )
 
     def persistent_load(self, pid: Any) -> _Storage:
         name, kind, key, _, length, *_ = pid
-        if name != "storage" or not isinstance(kind, _Kind) or not isinstance(length, int) or length < 0:
+        if (
+            name != "storage"
+            or not isinstance(kind, _Kind)
+            or not isinstance(length, int)
+            or length < 0
+        ):
             raise _Refused("is damaged: one of its storages is not described as such")
         return _Storage(str(key), np.dtype(kind.dtype), length)
 
 
-def _rebuild(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
+def _rebuild(
+    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
+) -> _Tensor:
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if min(offset, *shape, *strides, 0) < 0 or (0 not in shape and last >= storage.length):
         raise _Refused("is damaged: one of its tensors lies outside of its storage")
@@ -112,11 +121,18 @@ def _rebuild(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tu
 
 def _read_zip(file: BinaryIO) -> dict[str, Any]:
     with zipfile.ZipFile(file) as archive:
-        pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        pickles = [
+            name
+            for name in archive.namelist()
+            if name.count("/") == 1 and name.endswith("/data.pkl")
+        ]
         if len(pickles) != 1:
             raise _Refused("must be a file of torch.save, and is another zip archive")
         folder = pickles[0].removesuffix("data.pkl")
-        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+        if (
+            f"{folder}byteorder" in archive.namelist()
+            and archive.read(f"{folder}byteorder") != b"little"
+        ):
             raise _Refused("holds big-endian values: save it on an ordinary machine")
 
         def values(storage: _Storage) -> bytes:
@@ -162,6 +178,8 @@ def _collect(tree: Any, values: Callable[[_Storage], bytes]) -> dict[str, Any]:
         if len(flat) != tensor.storage.length:
             raise _Refused(f"is cut short in the values of `{name}`: fetch it again")
         steps = [step * flat.itemsize for step in tensor.strides]
-        view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, steps, writeable=False)
+        view = np.lib.stride_tricks.as_strided(
+            flat[tensor.offset :], tensor.shape, steps, writeable=False
+        )
         found[name] = view.copy()
     return found

@@ -8,7 +8,13 @@ from jaxtyping import Shaped
 
 from l1jax.evaluation.classifier import Classifier, classifier_features
 from l1jax.evaluation.diversity import pair_similarity
-from l1jax.evaluation.features import Extracted, Features, extract_all, pixel_features, random_features
+from l1jax.evaluation.features import (
+    Extracted,
+    Features,
+    extract_all,
+    pixel_features,
+    random_features,
+)
 from l1jax.evaluation.scores import feature_scores
 
 LARGEST = 1_024  # pixels a side, of images that random convolutions take
@@ -32,7 +38,9 @@ class Drawn(NamedTuple):
     images: Images
 
 
-def make_views(shape: tuple[int, ...], classifier: Classifier | None, inception: Features | None) -> dict[str, View]:
+def make_views(
+    shape: tuple[int, ...], classifier: Classifier | None, inception: Features | None
+) -> dict[str, View]:
     """The kinds of features that images are seen in.
 
     Random convolutions are always among them where they take such images: a classifier sees only what tells its own
@@ -82,7 +90,9 @@ def compare(views: Mapping[str, View], real: Images, drawn: Iterable[Drawn]) -> 
         name: {
             "protocol": view.features.protocol,
             **view.facts,
-            "between_real_halves": feature_scores(_rows(seen[name], 0, half), _rows(seen[name], half, len(real))),
+            "between_real_halves": feature_scores(
+                _rows(seen[name], 0, half), _rows(seen[name], half, len(real))
+            ),
             **spread(by_view[name]),
         }
         for name, view in views.items()
@@ -113,9 +123,13 @@ def sameness(different: Sequence[float], generated: int, real: int) -> list[str]
     elif min(different) < generated:
         low, high = (f"{int(count):,}" for count in (min(different), max(different)))
         counts = low if low == high else f"{low} to {high}"
-        found.append(f"of the {generated:,} generated images of each seed only {counts} differ from each other.")
+        found.append(
+            f"of the {generated:,} generated images of each seed only {counts} differ from each other."
+        )
     if real == 1:
-        found.append("all real images are equal, so that their recall, coverage and novelty say nothing.")
+        found.append(
+            "all real images are equal, so that their recall, coverage and novelty say nothing."
+        )
     return found
 
 

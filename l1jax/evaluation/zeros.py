@@ -30,17 +30,23 @@ class NetworkZeros(NamedTuple):
     parameters: int  # all, norms and biases included
     effective_parameters: int  # those that are not zero
     bytes: int  # dense
-    compressed_bytes: int  # one bit per entry and the values that are not zero, or dense where that is smaller
+    compressed_bytes: (
+        int  # one bit per entry and the values that are not zero, or dense where that is smaller
+    )
 
     @property
     def sparsity(self) -> float:
         """Share of the kernels' entries that are zero."""
-        return sum(layer.zeros for layer in self.layers) / max(sum(layer.entries for layer in self.layers), 1)
+        return sum(layer.zeros for layer in self.layers) / max(
+            sum(layer.entries for layer in self.layers), 1
+        )
 
     @property
     def dead_outputs(self) -> float:
         """Share of the output channels that are dead."""
-        return sum(layer.dead_outputs for layer in self.layers) / max(sum(layer.outputs for layer in self.layers), 1)
+        return sum(layer.dead_outputs for layer in self.layers) / max(
+            sum(layer.outputs for layer in self.layers), 1
+        )
 
     @property
     def flops(self) -> int:
@@ -86,5 +92,9 @@ def count_zeros(params: PyTree, layers: Sequence[Layer] = ()) -> NetworkZeros:
             dense = flops.get(name.removesuffix("/kernel"), 0)
             share = kept / max(values.size, 1)
             zeros = values.size - kept
-            rows.append(LayerZeros(name, values.size, zeros, values.shape[-1], dead, dense, round(dense * share)))
+            rows.append(
+                LayerZeros(
+                    name, values.size, zeros, values.shape[-1], dead, dense, round(dense * share)
+                )
+            )
     return NetworkZeros(tuple(rows), parameters, left, 4 * parameters, compressed)

@@ -102,9 +102,13 @@ class Geometry(NamedTuple):
     @property
     def phases(self) -> list[Phases]:
         """The phases of a block in each dimension."""
-        full = self.size - (self.taps - 1) * self.stride if self.taps > 1 else self.stride  # the others: one tap less
+        full = (
+            self.size - (self.taps - 1) * self.stride if self.taps > 1 else self.stride
+        )  # the others: one tap less
         bounds = [(0, full, self.algorithm.full), (full, self.stride, self.algorithm.short)]
-        return [Phases(start, stop, *transform) for start, stop, transform in bounds if start < stop]
+        return [
+            Phases(start, stop, *transform) for start, stop, transform in bounds if start < stop
+        ]
 
     def parts(self, i: int, j: int) -> list[tuple[Phases, Phases]]:
         """The phases by rows and by columns that have a part in the product i, j."""

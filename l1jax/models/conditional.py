@@ -19,18 +19,25 @@ def one_hot(label: Labels, classes: int, dtype: Any = jnp.float32) -> Float[Arra
     return jax.nn.one_hot(label, classes, dtype=dtype).reshape(label.shape[0], -1)
 
 
-def with_label(x: Float[Array, "batch ..."], label: Labels | None, classes: int) -> Float[Array, "batch ..."]:
+def with_label(
+    x: Float[Array, "batch ..."], label: Labels | None, classes: int
+) -> Float[Array, "batch ..."]:
     """Append the one-hot label to the last axis, at every pixel of an image; nothing without classes."""
     if not classes:
         return x
     assert label is not None
     vector = one_hot(label, classes, x.dtype)
     vector = jnp.expand_dims(vector, tuple(range(1, x.ndim - 1)))
-    return jnp.concatenate([x, jnp.broadcast_to(vector, (*x.shape[:-1], vector.shape[-1]))], axis=-1)
+    return jnp.concatenate(
+        [x, jnp.broadcast_to(vector, (*x.shape[:-1], vector.shape[-1]))], axis=-1
+    )
 
 
 def logits(
-    features: Float[Array, "batch features"], label: Labels | None, classes: int, dense: Callable[..., Dense]
+    features: Float[Array, "batch features"],
+    label: Labels | None,
+    classes: int,
+    dense: Callable[..., Dense],
 ) -> Float[Array, " batch"]:
     """One logit per example: w·φ + b, and with classes + ⟨e(label), φ⟩, the projection.
 

@@ -12,7 +12,14 @@ from jaxtyping import Array, Float
 from l1jax.models.conditional import Labels, with_label
 from l1jax.models.discriminator import Discriminator
 from l1jax.models.gan import Gan, Generator, halvings, network, packed_network
-from l1jax.models.linear import ConvTranspose, Dense, Precision, at_least_float32, checkpointed, compute_dtype
+from l1jax.models.linear import (
+    ConvTranspose,
+    Dense,
+    Precision,
+    at_least_float32,
+    checkpointed,
+    compute_dtype,
+)
 from l1jax.models.regularisation import Norm, batch_norm
 
 KERNEL_INIT = nn.initializers.normal(0.02)
@@ -43,7 +50,9 @@ class DcganGenerator(nn.Module):
         first, *rest = self.widths
 
         def normed(i: int, x: Array) -> Array:
-            return nn.relu(batch_norm(train, f"norm_{i}", scale_init=scale_init, dtype=self.dtype)(x))
+            return nn.relu(
+                batch_norm(train, f"norm_{i}", scale_init=scale_init, dtype=self.dtype)(x)
+            )
 
         def doubled(i: int, features: int, x: Array) -> Array:
             return normed(i, deconv(features, name=f"deconv_{i}")(x))
@@ -97,7 +106,9 @@ def dcgan(
     start, doublings = halvings(image_shape)
     widths = [channels * 2**i for i in range(doublings)]
     compute = compute_dtype(dtype)
-    generator = DcganGenerator(start, tuple(reversed(widths)), image_shape[-1], classes, compute, checkpointing)
+    generator = DcganGenerator(
+        start, tuple(reversed(widths)), image_shape[-1], classes, compute, checkpointing
+    )
     discriminator = Discriminator(
         tuple(widths),
         (),
@@ -112,7 +123,13 @@ def dcgan(
         checkpointing=checkpointing,
     )
     return Gan(
-        Generator(network(generator, (latent_size,), classes), latent_size, image_shape, (-1.0, 1.0), classes),
+        Generator(
+            network(generator, (latent_size,), classes),
+            latent_size,
+            image_shape,
+            (-1.0, 1.0),
+            classes,
+        ),
         packed_network(discriminator, image_shape, classes, packing),
         packing,
     )

@@ -37,14 +37,27 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width channels"], train: bool, label: Labels | None = None
+        self,
+        images: Float[Array, "batch height width channels"],
+        train: bool,
+        label: Labels | None = None,
     ) -> Float[Array, " batch"]:
         """Score images."""
-        shared = {"kernel_init": self.kernel_init, "spectral_norm": self.spectral_norm, "dtype": self.dtype}
+        shared = {
+            "kernel_init": self.kernel_init,
+            "spectral_norm": self.spectral_norm,
+            "dtype": self.dtype,
+        }
         convolution = partial(Conv, kernel_size=self.kernel_size, stride=2, **shared)
         dense = partial(Dense, **shared)
 
-        def layer(i: int, make: Callable[..., Callable[[Array], Array]], name: str, features: int, x: Array) -> Array:
+        def layer(
+            i: int,
+            make: Callable[..., Callable[[Array], Array]],
+            name: str,
+            features: int,
+            x: Array,
+        ) -> Array:
             kind: Norm = self.norm if i else "none"
             x = make(features, use_bias=kind == "none", name=name)(x)
             x = norm(kind, train, f"norm_{i}", scale_init=self.scale_init, dtype=self.dtype)(x)

@@ -36,9 +36,13 @@ class Generator(NamedTuple):
     network: Network
     latent_size: int
     image_shape: tuple[int, int, int]  # height, width, channels
-    image_range: tuple[float, float] | None  # of the last activation; None for points instead of images
+    image_range: (
+        tuple[float, float] | None
+    )  # of the last activation; None for points instead of images
     classes: int = 0  # of a class-conditional model; 0 for none
-    activations: Callable[[PyTree, Float[Array, "batch latent"]], tuple[Array, ...]] | None = None  # of hidden layers
+    activations: Callable[[PyTree, Float[Array, "batch latent"]], tuple[Array, ...]] | None = (
+        None  # of hidden layers
+    )
 
     def latents(self, key: Key[Array, ""], count: int) -> Float[Array, "count latent"]:
         """Draw latents from the standard normal distribution."""
@@ -61,10 +65,14 @@ class Gan(NamedTuple):
 
     def summary(self) -> str:
         """Tabulate both networks, as `summarise` does; the discriminator's FLOPs are those of one logit."""
-        return f"{self.generator.summary()}\n\n{summarise(self.discriminator.init, 'discriminator')}"
+        return (
+            f"{self.generator.summary()}\n\n{summarise(self.discriminator.init, 'discriminator')}"
+        )
 
 
-def network(module: nn.Module, input_shape: tuple[int, ...], classes: int = 0, labels: int = 1) -> Network:
+def network(
+    module: nn.Module, input_shape: tuple[int, ...], classes: int = 0, labels: int = 1
+) -> Network:
     """The pure functions of a Linen module.
 
     Args:
@@ -89,14 +97,18 @@ def network(module: nn.Module, input_shape: tuple[int, ...], classes: int = 0, l
         key: Key[Array, ""] | None = None,
     ) -> tuple[Any, PyTree]:
         if classes and label is None:
-            raise ValueError(f"`label` (=None) must name one of {classes} classes for each example of this network.")
+            raise ValueError(
+                f"`label` (=None) must name one of {classes} classes for each example of this network."
+            )
         variables = {"params": params, "batch_stats": statistics}
         arguments = (inputs, train, label) if classes else (inputs, train)
         rngs = {} if key is None else {"dropout": key}
         if not train or not statistics:
             return module.apply(variables, *arguments, rngs=rngs), statistics
         outputs, moved = module.apply(variables, *arguments, rngs=rngs, mutable=["batch_stats"])
-        return outputs, jax.tree.map(lambda old, new: new.astype(old.dtype), statistics, moved["batch_stats"])
+        return outputs, jax.tree.map(
+            lambda old, new: new.astype(old.dtype), statistics, moved["batch_stats"]
+        )
 
     return Network(init, apply)
 
@@ -142,10 +154,14 @@ def packed(network: Network, packing: int) -> Network:
     return Network(network.init, apply)
 
 
-def packed_network(module: nn.Module, image_shape: tuple[int, int, int], classes: int, packing: int) -> Network:
+def packed_network(
+    module: nn.Module, image_shape: tuple[int, int, int], classes: int, packing: int
+) -> Network:
     """The pure functions of a discriminator's module, `packed`."""
     if packing < 1:
-        raise ValueError(f"`packing` (={packing}) must be at least 1, which is one image for each logit.")
+        raise ValueError(
+            f"`packing` (={packing}) must be at least 1, which is one image for each logit."
+        )
     height, width, channels = image_shape
     return packed(network(module, (height, width, packing * channels), classes, packing), packing)
 
@@ -174,7 +190,9 @@ def local_slice(whole: Shaped[Array, "whole ..."]) -> Shaped[Array, "local ..."]
     return jax.lax.dynamic_slice_in_dim(whole, jax.lax.axis_index(AXIS) * local, local)
 
 
-def from_uint8(images: Shaped[Array, "..."], image_range: tuple[float, float] | None) -> Float[Array, "..."]:
+def from_uint8(
+    images: Shaped[Array, "..."], image_range: tuple[float, float] | None
+) -> Float[Array, "..."]:
     """Map 0…255 linearly onto the model's range, float32; points, which have none, are left alone."""
     if image_range is None:
         return images

@@ -42,7 +42,9 @@ def library_convolutions() -> Iterator[None]:
 def convolve(x: Images, kernel: Kernel, stride: int) -> Images:
     """SAME convolution: y[n] = Σ_t kernel[t]·x[stride·n + t − low], `low` half the padding."""
     if _library_only.get():
-        return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=NHWC)
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=NHWC
+        )
     return _convolve(_geometry(x.shape[1], x.shape[2], kernel, stride), *_alike(x, kernel))
 
 
@@ -121,7 +123,9 @@ def _convolution(g: Geometry, x: Images, kernel: Kernel) -> Images:
 @partial(jax.jit, static_argnums=0)
 def _image_gradient(g: Geometry, y: Images, kernel: Kernel) -> Images:
     own = partial(products.image_gradient, g)
-    return jax.lax.platform_dependent(y, kernel, cpu=own, default=partial(_library_image_gradient, g))
+    return jax.lax.platform_dependent(
+        y, kernel, cpu=own, default=partial(_library_image_gradient, g)
+    )
 
 
 @partial(jax.jit, static_argnums=0)

@@ -47,7 +47,9 @@ class Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         if self.spectral_norm:
             kernel = SpectralNorm(name="spectral")(kernel)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        bias = (
+            self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        )
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = x @ kernel
         return y if bias is None else y + bias
@@ -77,13 +79,19 @@ class Conv(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch _h _w _c"]) -> Float[Array, "batch _height _width _features"]:
+    def __call__(
+        self, x: Float[Array, "batch _h _w _c"]
+    ) -> Float[Array, "batch _height _width _features"]:
         """Convolve; transposed, the image enlarged by the stride with zeros."""
         size, groups, inputs = self.kernel_size, self.groups, x.shape[-1]
-        kernel = self.param("kernel", self.kernel_init, (size, size, inputs // groups, self.features))
+        kernel = self.param(
+            "kernel", self.kernel_init, (size, size, inputs // groups, self.features)
+        )
         if self.spectral_norm:
             kernel = SpectralNorm(name="spectral")(kernel)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        bias = (
+            self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        )
         if self.resampling != "none":
             kernel = _over_squares(kernel) / (4 if self.resampling == "halve" else 1)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -103,7 +111,9 @@ class Conv(nn.Module):
 ConvTranspose = partial(Conv, transposed=True)
 
 
-def checkpointed(module: nn.Module, function: Callable[[Array], Array], x: Array, enabled: bool) -> Array:
+def checkpointed(
+    module: nn.Module, function: Callable[[Array], Array], x: Array, enabled: bool
+) -> Array:
     """function(x); if enabled, what it computes inside is not kept for the backward pass but computed again.
 
     The layers that `function` makes belong to `module`, in whose compact method it is called.
@@ -111,7 +121,9 @@ def checkpointed(module: nn.Module, function: Callable[[Array], Array], x: Array
     return nn.remat(lambda _, x: function(x))(module, x) if enabled else function(x)
 
 
-def _over_squares(kernel: Float[Array, "size size inputs outputs"]) -> Float[Array, "larger larger inputs outputs"]:
+def _over_squares(
+    kernel: Float[Array, "size size inputs outputs"],
+) -> Float[Array, "larger larger inputs outputs"]:
     """The kernel summed over its four positions in a square of 2×2 pixels."""
     pads = [((p, 1 - p), (q, 1 - q), (0, 0), (0, 0)) for p in range(2) for q in range(2)]
     return jnp.sum(jnp.stack([jnp.pad(kernel, pad) for pad in pads]), axis=0)

@@ -83,7 +83,12 @@ def mlp_gan(
     """
     compute = compute_dtype(dtype)
     generator = DenseImages(
-        tuple(generator_hidden), image_shape, ACTIVATIONS[activation], OUTPUTS[output], classes, compute
+        tuple(generator_hidden),
+        image_shape,
+        ACTIVATIONS[activation],
+        OUTPUTS[output],
+        classes,
+        compute,
     )
     discriminator = Discriminator(
         tuple(discriminator_channels),
@@ -97,7 +102,13 @@ def mlp_gan(
         checkpointing=checkpointing,
     )
     return Gan(
-        Generator(network(generator, (latent_size,), classes), latent_size, image_shape, RANGES[output], classes),
+        Generator(
+            network(generator, (latent_size,), classes),
+            latent_size,
+            image_shape,
+            RANGES[output],
+            classes,
+        ),
         packed_network(discriminator, image_shape, classes, packing),
         packing,
     )
@@ -111,7 +122,9 @@ def dense_generator(
     dtype: Precision = "float32",
 ) -> Generator:
     """A dense generator alone: ReLU inside, sigmoid outside, images in [0, 1]."""
-    module = DenseImages(tuple(hidden), image_shape, jax.nn.relu, OUTPUTS["sigmoid"], 0, compute_dtype(dtype))
+    module = DenseImages(
+        tuple(hidden), image_shape, jax.nn.relu, OUTPUTS["sigmoid"], 0, compute_dtype(dtype)
+    )
 
     def activations(params: PyTree, latents: Float[Array, "batch latent"]) -> tuple[Array, ...]:
         _, kept = module.apply({"params": params}, latents, True, mutable=["activations"])

@@ -76,13 +76,17 @@ def _to_images(g: Geometry, products: Matrices, batch: Size) -> Images:
         reach = -(-len(parts) // g.tile)
 
         def placed(part: Array, q: int) -> Array:
-            return jnp.pad(part, [(q, reach - 1 - q) if a == axis else (0, 0) for a in range(part.ndim)])
+            return jnp.pad(
+                part, [(q, reach - 1 - q) if a == axis else (0, 0) for a in range(part.ndim)]
+            )
 
         sums = [
             _sum([placed(part, q) for q, part in enumerate(parts[e :: g.tile]) if part is not None])
             for e in range(g.tile)
         ]
-        return jnp.stack(sums, axis + 1).reshape(*sums[0].shape[:axis], -1, *sums[0].shape[axis + 1 :])
+        return jnp.stack(sums, axis + 1).reshape(
+            *sums[0].shape[:axis], -1, *sums[0].shape[axis + 1 :]
+        )
 
     def blocks(p: Phases, q: Phases) -> Array:
         """batch × rows of blocks × columns of blocks × row phases × column phases × channels."""
@@ -103,7 +107,9 @@ def _of_kernel(g: Geometry, kernel: Kernel) -> Matrices:
     kernel = kernel.reshape(g.taps, s, g.taps, s, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
 
     def combined(p: Phases, q: Phases) -> Grid:
-        own = kernel[:, :, p.start : p.stop, q.start : q.stop].reshape(g.taps, g.taps, -1, kernel.shape[-1])
+        own = kernel[:, :, p.start : p.stop, q.start : q.stop].reshape(
+            g.taps, g.taps, -1, kernel.shape[-1]
+        )
         return _combine(p.kernel, [list(row) for row in own], q.kernel)
 
     grids = [_flat(combined(p, q)) for p in g.phases for q in g.phases]
@@ -131,7 +137,10 @@ def _of_outputs(g: Geometry, y: Images) -> Matrices:
     (height, rows, _), (width, columns, _) = g.along(g.height), g.along(g.width)
     y = jnp.pad(y, ((0, 0), (0, rows * g.tile - height), (0, columns * g.tile - width), (0, 0)))
     tiles = [[y[:, i :: g.tile, j :: g.tile] for j in range(g.tile)] for i in range(g.tile)]
-    products = [p.reshape(-1, y.shape[-1]) for p in _flat(_combine(g.algorithm.outputs, tiles, g.algorithm.outputs))]
+    products = [
+        p.reshape(-1, y.shape[-1])
+        for p in _flat(_combine(g.algorithm.outputs, tiles, g.algorithm.outputs))
+    ]
     return products[:1] if g.tile == 1 else products
 
 
@@ -185,7 +194,10 @@ def _combine(left: Sequence[Sequence[float]], grid: Grid, right: Sequence[Sequen
 
 def _mixed(matrix: Sequence[Sequence[float]], arrays: Sequence[Array | None]) -> list[Array | None]:
     """matrix · arrays, zeros left out."""
-    rows = [[a if c == 1 else c * a for c, a in zip(row, arrays, strict=True) if c and a is not None] for row in matrix]
+    rows = [
+        [a if c == 1 else c * a for c, a in zip(row, arrays, strict=True) if c and a is not None]
+        for row in matrix
+    ]
     return [_sum(terms) if terms else None for terms in rows]
 
 

@@ -12,7 +12,14 @@ from jaxtyping import Array, Float
 
 from l1jax.models.conditional import Labels, one_hot
 from l1jax.models.gan import Gan, Generator, halvings, network, packed_network
-from l1jax.models.linear import Conv, Dense, Precision, at_least_float32, checkpointed, compute_dtype
+from l1jax.models.linear import (
+    Conv,
+    Dense,
+    Precision,
+    at_least_float32,
+    checkpointed,
+    compute_dtype,
+)
 
 Images = Float[Array, "batch height width channels"]
 SLOPE = 0.2  # of the leaky ReLU
@@ -22,7 +29,11 @@ WIDE = 8  # side, as a multiple of the smallest image, up to which the channels 
 
 def scaled_normal(gain: float) -> Any:
     """Normal weights of standard deviation gain / √inputs."""
-    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal") if gain else nn.initializers.zeros
+    return (
+        nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
+        if gain
+        else nn.initializers.zeros
+    )
 
 
 class Block(nn.Module):
@@ -45,7 +56,9 @@ class Block(nn.Module):
         inner, conv = EXPANSION * x.shape[-1], partial(Conv, dtype=self.dtype)
         y = conv(inner, 1, kernel_init=scaled_normal(gain), name="conv_1")(x)
         groups = inner // self.group_size
-        y = conv(inner, 3, groups=groups, kernel_init=scaled_normal(gain), name="conv_2")(jax.nn.leaky_relu(y, SLOPE))
+        y = conv(inner, 3, groups=groups, kernel_init=scaled_normal(gain), name="conv_2")(
+            jax.nn.leaky_relu(y, SLOPE)
+        )
         y = conv(x.shape[-1], 1, use_bias=False, kernel_init=scaled_normal(0), name="conv_3")(
             jax.nn.leaky_relu(y, SLOPE)
         )
@@ -63,7 +76,9 @@ class Basis(nn.Module):
     def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
         """Σ over pixels of kernel · x; transposed, kernel · x at each pixel."""
         gain = self.size if self.transposed else 1.0  # the transposed one reads a single number
-        kernel = self.param("kernel", scaled_normal(gain), (self.size, self.size, 1, x.shape[-1]))[:, :, 0]
+        kernel = self.param("kernel", scaled_normal(gain), (self.size, self.size, 1, x.shape[-1]))[
+            :, :, 0
+        ]
         kernel = kernel.astype(self.dtype or kernel.dtype)
         return kernel * x[:, None, None] if self.transposed else jnp.sum(kernel * x, axis=(1, 2))
 
@@ -81,14 +96,20 @@ class R3ganGenerator(nn.Module):
     checkpointing: bool = False
 
     @nn.compact
-    def __call__(self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None) -> Images:
+    def __call__(
+        self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
+    ) -> Images:
         """Generate images, the same in training and inference; nothing keeps them in [-1, 1]."""
-        conv = partial(Conv, kernel_size=1, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype)
+        conv = partial(
+            Conv, kernel_size=1, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype
+        )
         dense = partial(Dense, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype)
         x = latents
         if self.classes:
             assert label is not None
-            embedding = dense(latents.shape[-1], name="embedding")(one_hot(label, self.classes, latents.dtype))
+            embedding = dense(latents.shape[-1], name="embedding")(
+                one_hot(label, self.classes, latents.dtype)
+            )
             x = jnp.concatenate([x.astype(embedding.dtype), embedding], axis=-1)
         x = dense(self.widths[0], name="project")(x)
         x = Basis(self.start, True, self.dtype, name="basis")(x)
@@ -113,9 +134,13 @@ class R3ganDiscriminator(nn.Module):
     checkpointing: bool = False
 
     @nn.compact
-    def __call__(self, images: Images, train: bool, label: Labels | None = None) -> Float[Array, " batch"]:
+    def __call__(
+        self, images: Images, train: bool, label: Labels | None = None
+    ) -> Float[Array, " batch"]:
         """Score images; training and inference are the same."""
-        conv = partial(Conv, kernel_size=1, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype)
+        conv = partial(
+            Conv, kernel_size=1, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype
+        )
         x = conv(self.widths[0], name="pixels")(images)
         for i, features in enumerate(self.widths):
             x = halved(x) if i else x
@@ -206,10 +231,20 @@ def r3gan(
         )
     compute = compute_dtype(dtype)
     sizes = (blocks, group_size)
-    generator = R3ganGenerator(start, tuple(widths), *sizes, image_shape[-1], classes, compute, checkpointing)
-    discriminator = R3ganDiscriminator(start, tuple(reversed(widths)), *sizes, classes, compute, checkpointing)
+    generator = R3ganGenerator(
+        start, tuple(widths), *sizes, image_shape[-1], classes, compute, checkpointing
+    )
+    discriminator = R3ganDiscriminator(
+        start, tuple(reversed(widths)), *sizes, classes, compute, checkpointing
+    )
     return Gan(
-        Generator(network(generator, (latent_size,), classes), latent_size, image_shape, (-1.0, 1.0), classes),
+        Generator(
+            network(generator, (latent_size,), classes),
+            latent_size,
+            image_shape,
+            (-1.0, 1.0),
+            classes,
+        ),
         packed_network(discriminator, image_shape, classes, packing),
         packing,
     )
@@ -220,4 +255,6 @@ def _shifted(x: Images, axis: int, by: int) -> Images:
     pad = [(0, 0)] * x.ndim
     pad[axis] = (1, 0) if by == 1 else (0, 1)
     length = x.shape[axis]
-    return jax.lax.slice_in_dim(jnp.pad(x, pad), 0 if by == 1 else 1, length if by == 1 else length + 1, axis=axis)
+    return jax.lax.slice_in_dim(
+        jnp.pad(x, pad), 0 if by == 1 else 1, length if by == 1 else length + 1, axis=axis
+    )

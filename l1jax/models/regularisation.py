@@ -34,7 +34,9 @@ class SpectralNorm(nn.Module):
     def __call__(self, kernel: Float[Array, "..."]) -> Float[Array, "..."]:
         """Normalise; in training `u` moves by one power iteration, the same on all devices."""
         matrix = kernel.reshape(-1, kernel.shape[-1])
-        u = self.variable("batch_stats", "u", lambda: _random_unit(self.make_rng("params"), matrix.shape[-1]))
+        u = self.variable(
+            "batch_stats", "u", lambda: _random_unit(self.make_rng("params"), matrix.shape[-1])
+        )
         sigma, moved = largest_singular_value(matrix, u.value)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             u.value = jax.lax.pmean(moved, AXIS)  # already equal, but typed as this device's own
@@ -89,7 +91,14 @@ class Dropout(nn.Module):
 
 def batch_norm(train: bool, name: str, **options: Any) -> nn.BatchNorm:
     """Batch norm with statistics over the whole batch, all devices included."""
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=AXIS, name=name, **options)
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        axis_name=AXIS,
+        name=name,
+        **options,
+    )
 
 
 def norm(kind: str, train: bool, name: str, **options: Any) -> Callable[[Array], Array]:

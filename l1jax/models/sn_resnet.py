@@ -10,7 +10,14 @@ from jaxtyping import Array, Float
 
 from l1jax.models.conditional import ConditionalBatchNorm, Labels, logits
 from l1jax.models.gan import Gan, Generator, network, packed_network
-from l1jax.models.linear import Conv, Dense, Precision, at_least_float32, checkpointed, compute_dtype
+from l1jax.models.linear import (
+    Conv,
+    Dense,
+    Precision,
+    at_least_float32,
+    checkpointed,
+    compute_dtype,
+)
 from l1jax.models.regularisation import Dropout, Norm, batch_norm, norm
 
 Images = Float[Array, "batch height width channels"]
@@ -48,19 +55,25 @@ class GeneratorBlock(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: Images, train: bool, label: Labels | None) -> Float[Array, "batch height2 width2 features"]:
+    def __call__(
+        self, x: Images, train: bool, label: Labels | None
+    ) -> Float[Array, "batch height2 width2 features"]:
         """Apply the block."""
         conv = partial(Conv, self.features, use_bias=False, dtype=self.dtype)
 
         def activated(name: str, x: Images) -> Images:
             if self.classes:
                 assert label is not None
-                return nn.relu(ConditionalBatchNorm(self.classes, dtype=self.dtype, name=name)(x, train, label))
+                return nn.relu(
+                    ConditionalBatchNorm(self.classes, dtype=self.dtype, name=name)(x, train, label)
+                )
             return nn.relu(batch_norm(train, name, dtype=self.dtype)(x))
 
         shortcut = conv(1, kernel_init=XAVIER, name="shortcut")(x)
         shortcut = jnp.repeat(jnp.repeat(shortcut, 2, axis=1), 2, axis=2)
-        x = conv(3, kernel_init=XAVIER_RELU, resampling="double", name="conv_1")(activated("norm_1", x))
+        x = conv(3, kernel_init=XAVIER_RELU, resampling="double", name="conv_1")(
+            activated("norm_1", x)
+        )
         return conv(3, kernel_init=XAVIER_RELU, name="conv_2")(activated("norm_2", x)) + shortcut
 
 
@@ -75,15 +88,21 @@ class SnResnetGenerator(nn.Module):
     checkpointing: bool = False
 
     @nn.compact
-    def __call__(self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None) -> Images:
+    def __call__(
+        self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
+    ) -> Images:
         """Generate images in [-1, 1]."""
         first, *rest = self.widths
         # A bias per pixel and channel: the norm, whose mean is over pixels, does not take it away.
-        x = Dense(self.start**2 * first, kernel_init=XAVIER, dtype=self.dtype, name="project")(latents)
+        x = Dense(self.start**2 * first, kernel_init=XAVIER, dtype=self.dtype, name="project")(
+            latents
+        )
         x = x.reshape(-1, self.start, self.start, first)
 
         def block(i: int, features: int, x: Array) -> Array:
-            return GeneratorBlock(features, self.classes, self.dtype, name=f"block_{i}")(x, train, label)
+            return GeneratorBlock(features, self.classes, self.dtype, name=f"block_{i}")(
+                x, train, label
+            )
 
         for i, features in enumerate(rest):
             x = checkpointed(self, partial(block, i, features), x, self.checkpointing)
@@ -117,7 +136,9 @@ class DiscriminatorBlock(nn.Module):
 
         shortcut, inputs = x, x.shape[-1]
         if self.halved:
-            shortcut = shortcut.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, inputs).mean((2, 4))
+            shortcut = shortcut.reshape(
+                x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, inputs
+            ).mean((2, 4))
         if self.halved or inputs != self.features:
             shortcut = conv(self.features, 1, kernel_init=XAVIER, name="shortcut")(shortcut)
         x = x if self.first else activated("norm_1", x)
@@ -125,7 +146,10 @@ class DiscriminatorBlock(nn.Module):
         x = conv(hidden, 3, use_bias=self.norm == "none", kernel_init=XAVIER_RELU, name="conv_1")(x)
         x = Dropout(self.dropout, name="dropout")(activated("norm_2", x), train)
         halving = "halve" if self.halved else "none"
-        return conv(self.features, 3, resampling=halving, kernel_init=XAVIER_RELU, name="conv_2")(x) + shortcut
+        return (
+            conv(self.features, 3, resampling=halving, kernel_init=XAVIER_RELU, name="conv_2")(x)
+            + shortcut
+        )
 
 
 class SnResnetDiscriminator(nn.Module):
@@ -141,12 +165,16 @@ class SnResnetDiscriminator(nn.Module):
     checkpointing: bool = False
 
     @nn.compact
-    def __call__(self, images: Images, train: bool, label: Labels | None = None) -> Float[Array, " batch"]:
+    def __call__(
+        self, images: Images, train: bool, label: Labels | None = None
+    ) -> Float[Array, " batch"]:
         """Score images."""
 
         def block(i: int, x: Array) -> Array:
             options = (self.norm, self.spectral_norm, self.dropout, self.dtype)
-            return DiscriminatorBlock(self.widths[i], i < self.halved, i == 0, *options, name=f"block_{i}")(x, train)
+            return DiscriminatorBlock(
+                self.widths[i], i < self.halved, i == 0, *options, name=f"block_{i}"
+            )(x, train)
 
         x = images
         for i in range(len(self.widths)):
@@ -212,7 +240,13 @@ def sn_resnet(
         tuple(widths), layout.halved, norm, spectral_norm, dropout, classes, compute, checkpointing
     )
     return Gan(
-        Generator(network(generator, (latent_size,), classes), latent_size, image_shape, (-1.0, 1.0), classes),
+        Generator(
+            network(generator, (latent_size,), classes),
+            latent_size,
+            image_shape,
+            (-1.0, 1.0),
+            classes,
+        ),
         packed_network(discriminator, image_shape, classes, packing),
         packing,
     )

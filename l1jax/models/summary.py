@@ -32,15 +32,22 @@ def layers(init: Callable[..., Any]) -> list[Layer]:
     """
     found: dict[str, Layer] = {}
 
-    def record(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    def record(
+        call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
         output, module = call(*args, **kwargs), context.module
-        own = {k: v for k, v in module.variables.get("params", {}).items() if not isinstance(v, Mapping)}
+        own = {
+            k: v
+            for k, v in module.variables.get("params", {}).items()
+            if not isinstance(v, Mapping)
+        }
         if own and context.method_name == "__call__":
             pixels = prod((args[0] if _placed_on_input(module) else output).shape[1:-1])
             name = "/".join(module.path)
             found[name] = Layer(
                 name=name,
-                kind=type(module).__name__ + ("Transpose" if getattr(module, "transposed", False) else ""),
+                kind=type(module).__name__
+                + ("Transpose" if getattr(module, "transposed", False) else ""),
                 output=output.shape[1:],
                 parameters=sum(leaf.size for leaf in own.values()),
                 flops=2 * own["kernel"].size * pixels if "kernel" in own else 0,
@@ -48,7 +55,9 @@ def layers(init: Callable[..., Any]) -> list[Layer]:
         return output
 
     with nn.intercept_methods(record):
-        jax.eval_shape(lambda key: init(key), jax.random.key(0))  # a new function, which JAX has not traced yet
+        jax.eval_shape(
+            lambda key: init(key), jax.random.key(0)
+        )  # a new function, which JAX has not traced yet
     return list(found.values())
 
 
@@ -63,14 +72,21 @@ def summarise(init: Callable[..., Any], title: str) -> str:
     """
     rows = layers(init)
     cells = [("layer", "kind", "output", "parameters", "FLOPs")]
-    cells += [(r.name, r.kind, " × ".join(map(str, r.output)), f"{r.parameters:,}", f"{r.flops:,}") for r in rows]
-    cells += [("total", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.flops for r in rows):,}")]
+    cells += [
+        (r.name, r.kind, " × ".join(map(str, r.output)), f"{r.parameters:,}", f"{r.flops:,}")
+        for r in rows
+    ]
+    cells += [
+        ("total", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.flops for r in rows):,}")
+    ]
     widths = [max(len(row[column]) for row in cells) for column in range(5)]
     widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - 4 * 2)
 
     def line(row: tuple[str, ...]) -> str:
         name = row[0] if len(row[0]) <= widths[0] else f"…{row[0][1 - widths[0] :]}"
-        texts = [text.ljust(width) for text, width in zip((name, *row[1:3]), widths[:3], strict=True)]
+        texts = [
+            text.ljust(width) for text, width in zip((name, *row[1:3]), widths[:3], strict=True)
+        ]
         numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
         return "  ".join([*texts, *numbers])
 

@@ -10,10 +10,21 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from l1jax.models.conditional import with_label
 from l1jax.models.gan import Generator, Network, network
-from l1jax.models.linear import Conv, ConvTranspose, Dense, Precision, at_least_float32, compute_dtype
+from l1jax.models.linear import (
+    Conv,
+    ConvTranspose,
+    Dense,
+    Precision,
+    at_least_float32,
+    compute_dtype,
+)
 from l1jax.models.summary import summarise
 
-OUTPUTS = {"bernoulli": 1, "gaussian": 2, "discretized_logistic": 2}  # numbers per entry of an image
+OUTPUTS = {
+    "bernoulli": 1,
+    "gaussian": 2,
+    "discretized_logistic": 2,
+}  # numbers per entry of an image
 
 
 class Vae(NamedTuple):
@@ -74,7 +85,10 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "batch latent"], train: bool, label: Int[Array, " batch"] | None = None
+        self,
+        latents: Float[Array, "batch latent"],
+        train: bool,
+        label: Int[Array, " batch"] | None = None,
     ) -> Float[Array, "batch height width outputs"]:
         """Logits of the mean image, and the log-scales; training and inference are the same."""
         height, width, image_channels = self.image_shape
@@ -87,7 +101,9 @@ class Decoder(nn.Module):
             x = nn.relu(Dense(height * width * first, dtype=self.dtype, name="project")(x))
             x = x.reshape(-1, height, width, first)
             for i, features in enumerate(rest, 1):
-                x = nn.relu(ConvTranspose(features, 4, stride=2, dtype=self.dtype, name=f"deconv_{i}")(x))
+                x = nn.relu(
+                    ConvTranspose(features, 4, stride=2, dtype=self.dtype, name=f"deconv_{i}")(x)
+                )
             x = ConvTranspose(image_channels, 4, stride=2, dtype=self.dtype, name="image")(x)
         else:
             x = Dense(height * width * image_channels, dtype=self.dtype, name="image")(x)
@@ -138,10 +154,17 @@ def vae(
     decode = network(decoder, (latent_size,), classes)
 
     def generate(
-        params: PyTree, statistics: PyTree, latents: Any, train: bool, label: Any = None, key: Any = None
+        params: PyTree,
+        statistics: PyTree,
+        latents: Any,
+        train: bool,
+        label: Any = None,
+        key: Any = None,
     ) -> tuple[Any, PyTree]:
         outputs, statistics = decode.apply(params, statistics, latents, train, label, key)
         return jax.nn.sigmoid(outputs[..., :image_channels]), statistics
 
-    generator = Generator(Network(decode.init, generate), latent_size, image_shape, (0.0, 1.0), classes)
+    generator = Generator(
+        Network(decode.init, generate), latent_size, image_shape, (0.0, 1.0), classes
+    )
     return Vae(network(encoder, image_shape, classes), decode, generator, likelihood)

@@ -48,13 +48,17 @@ relativistic_pairing = AdversarialLoss(
 R2 it converges locally. Jolicoeur-Martineau, ICLR 2019; Huang et al., NeurIPS 2024, section 2."""
 
 least_squares = AdversarialLoss(
-    discriminator=lambda real, fake: 0.5 * jnp.mean(jnp.square(real - 1)) + 0.5 * jnp.mean(jnp.square(fake)),
+    discriminator=lambda real, fake: (
+        0.5 * jnp.mean(jnp.square(real - 1)) + 0.5 * jnp.mean(jnp.square(fake))
+    ),
     generator=lambda real, fake: 0.5 * jnp.mean(jnp.square(fake - 1)),
 )
 """Logits are drawn to 1 for real images and to 0 for generated ones. Mao et al., ICCV 2017, equation 9."""
 
 hinge = AdversarialLoss(
-    discriminator=lambda real, fake: jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake)),
+    discriminator=lambda real, fake: (
+        jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))
+    ),
     generator=lambda real, fake: -jnp.mean(fake),
 )
 """E max(0, 1 − D(x)) + E max(0, 1 + D(G(z))); the generator raises its logits.

@@ -30,10 +30,14 @@ def init_anchors() -> Anchors:
     return Anchors(jnp.zeros(()), jnp.zeros(()))
 
 
-def move_anchors(anchors: Anchors, real: Float[Array, ""], fake: Float[Array, ""], decay: ArrayLike = 0.99) -> Anchors:
+def move_anchors(
+    anchors: Anchors, real: Float[Array, ""], fake: Float[Array, ""], decay: ArrayLike = 0.99
+) -> Anchors:
     """Follow the mean logits of a batch, `real` and `fake`: α ← decay·α + (1 − decay)·mean."""
     decay = jnp.asarray(decay)
-    return Anchors(decay * anchors.real + (1 - decay) * real, decay * anchors.fake + (1 - decay) * fake)
+    return Anchors(
+        decay * anchors.real + (1 - decay) * real, decay * anchors.fake + (1 - decay) * fake
+    )
 
 
 def lecam(real: Logits, fake: Logits, anchors: Anchors) -> Float[Array, ""]:

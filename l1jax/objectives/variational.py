@@ -76,7 +76,9 @@ def _discretized_logistic(outputs: Outputs, x: Images) -> PerImage:
 LIKELIHOODS = {
     "bernoulli": Likelihood(lambda pixels, u: (u < pixels / 255).astype(u.dtype), _bernoulli),
     "gaussian": Likelihood(lambda pixels, u: (pixels + u) / 256, _gaussian),
-    "discretized_logistic": Likelihood(lambda pixels, u: pixels.astype(u.dtype) / 255, _discretized_logistic),
+    "discretized_logistic": Likelihood(
+        lambda pixels, u: pixels.astype(u.dtype) / 255, _discretized_logistic
+    ),
 }
 
 
@@ -134,6 +136,8 @@ def importance_weighted_bound(weights: Float[Array, "samples batch"]) -> PerImag
     return jax.nn.logsumexp(weights, axis=0) - jnp.log(weights.shape[0])
 
 
-def bits_per_dimension(nats: Shaped[Array, "..."], image_shape: tuple[int, int, int]) -> Shaped[Array, "..."]:
+def bits_per_dimension(
+    nats: Shaped[Array, "..."], image_shape: tuple[int, int, int]
+) -> Shaped[Array, "..."]:
     """Nats per image as bits per entry (pixel and channel)."""
     return nats / (np.prod(image_shape) * np.log(2))

@@ -15,7 +15,9 @@ from l1jax.penalties.sparsity import path_name
 
 PenaltyClass = TypeVar("PenaltyClass", bound=type)
 _ONE_STRENGTH = "give one number; what entries weigh beside it goes to `weighted_l1`, and several strengths to `vmap`"
-Number: TypeAlias = Any  # a number or an array; under a tree transformation, whatever that puts in its place
+Number: TypeAlias = (
+    Any  # a number or an array; under a tree transformation, whatever that puts in its place
+)
 
 
 @runtime_checkable
@@ -56,14 +58,21 @@ def on_trees(penalty: PenaltyClass) -> PenaltyClass:
     `check(shape, path)`, which refuses a leaf that does not fit; and `axis`, the groups of entries
     that its prox moves together (None: every entry alone).
     """
-    value, prox, subgradient, distance = penalty.value, penalty.prox, penalty.subgradient, penalty.distance
+    value, prox, subgradient, distance = (
+        penalty.value,
+        penalty.prox,
+        penalty.subgradient,
+        penalty.distance,
+    )
 
     @functools.wraps(value)
     def tree_value(self: Any, x: PyTree) -> Float[Array, ""]:
         values = _leafwise(value, self, x)
         for leaf in jax.tree.leaves(values):
             if leaf.ndim:
-                raise ValueError(f"`strength` of shape {leaf.shape} must be one number; {_ONE_STRENGTH}.")
+                raise ValueError(
+                    f"`strength` of shape {leaf.shape} must be one number; {_ONE_STRENGTH}."
+                )
         return total(values)
 
     @functools.wraps(prox)
@@ -100,7 +109,9 @@ def register(penalty: PenaltyClass) -> PenaltyClass:
     leaves = [field.name for field in fields if field.name not in static]
 
     def flatten(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return tuple(getattr(self, name) for name in leaves), tuple(getattr(self, name) for name in static)
+        return tuple(getattr(self, name) for name in leaves), tuple(
+            getattr(self, name) for name in static
+        )
 
     def flatten_with_keys(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         children, aux = flatten(self)
@@ -205,7 +216,10 @@ def check_shape(penalty: Any, shape: tuple[int, ...], path: str) -> None:
     groups = getattr(penalty, "axis", None)
     if groups is not None:
         laid_out, axes = layout(groups, shape, path)
-        shape, path = tuple(1 if axis in axes else n for axis, n in enumerate(laid_out)), f"the groups of {path}"
+        shape, path = (
+            tuple(1 if axis in axes else n for axis, n in enumerate(laid_out)),
+            f"the groups of {path}",
+        )
     for name, strength in vars(penalty).items():
         if name.endswith("strength"):
             check_broadcasts(name, strength, shape, path, _ONE_STRENGTH)
@@ -216,11 +230,17 @@ def is_inexact(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
-def check_broadcasts(name: str, array: ArrayLike, shape: tuple[int, ...], path: str, remedy: str) -> None:
+def check_broadcasts(
+    name: str, array: ArrayLike, shape: tuple[int, ...], path: str, remedy: str
+) -> None:
     """Refuse an array that does not broadcast to the shape of a leaf."""
     own = jnp.shape(array)
-    if len(own) > len(shape) or any(m not in (1, n) for m, n in zip(own[::-1], shape[::-1], strict=False)):
-        raise ValueError(f"`{name}` of shape {own} must broadcast to {path} of shape {shape}; {remedy}.")
+    if len(own) > len(shape) or any(
+        m not in (1, n) for m, n in zip(own[::-1], shape[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"`{name}` of shape {own} must broadcast to {path} of shape {shape}; {remedy}."
+        )
 
 
 def _leafwise(function: Any, penalty: Any, x: PyTree, **rest: PyTree) -> PyTree:
@@ -235,7 +255,9 @@ def _leafwise(function: Any, penalty: Any, x: PyTree, **rest: PyTree) -> PyTree:
         return of_leaf(function, leaf_penalty, leaf, *others)
 
     columns = (along(name, other, x) for name, other in rest.items())
-    return treedef.unflatten([at_leaf(*row) for row in zip(leaf_penalties(penalty, x), leaves, *columns, strict=True)])
+    return treedef.unflatten(
+        [at_leaf(*row) for row in zip(leaf_penalties(penalty, x), leaves, *columns, strict=True)]
+    )
 
 
 def of_leaf(function: Any, penalty: Any, leaf: ArrayLike, *others: ArrayLike) -> Array:

@@ -40,11 +40,15 @@ class ByPath:
 
     def prox(self, x: PyTree, step: PyTree) -> PyTree:
         """Prox of the leaves that match; the others are returned as they are."""
-        return self._map(lambda penalty, leaf, s: penalty.prox(leaf, s) if penalty else leaf, x, step=step)
+        return self._map(
+            lambda penalty, leaf, s: penalty.prox(leaf, s) if penalty else leaf, x, step=step
+        )
 
     def subgradient(self, x: PyTree) -> PyTree:
         """Subgradient of the leaves that match, 0 for the others."""
-        return self._map(lambda penalty, leaf: penalty.subgradient(leaf) if penalty else jnp.zeros_like(leaf), x)
+        return self._map(
+            lambda penalty, leaf: penalty.subgradient(leaf) if penalty else jnp.zeros_like(leaf), x
+        )
 
     def distance(self, x: PyTree, grad: PyTree) -> Float[Array, ""]:
         """Distance of −grad to the subdifferential; for free leaves of floating point the norm of their gradient."""
@@ -59,12 +63,17 @@ class ByPath:
     def per_leaf(self, tree: PyTree) -> list[Penalty | None]:
         """The penalty of the one pattern that each path matches, None where there is none."""
         paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-        matches = [[i for i, pattern in enumerate(self.patterns) if re.search(pattern, path)] for path in paths]
+        matches = [
+            [i for i, pattern in enumerate(self.patterns) if re.search(pattern, path)]
+            for path in paths
+        ]
         self._check_patterns(tree, paths, {i for found in matches for i in found})
         for path, found in zip(paths, matches, strict=True):
             if len(found) > 1:
                 names = [self.patterns[i] for i in found]
-                raise ValueError(f"`by_path` patterns {names} all match {path!r}; make them exclude each other.")
+                raise ValueError(
+                    f"`by_path` patterns {names} all match {path!r}; make them exclude each other."
+                )
         columns = [per_leaf(penalty, tree) for penalty in self.penalties]
         return [columns[found[0]][leaf] if found else None for leaf, found in enumerate(matches)]
 
@@ -73,7 +82,11 @@ class ByPath:
         if not paths or (self.allow_unmatched and found):
             return
         absent, is_part = _absent(tree)
-        idle = [p for i, p in enumerate(self.patterns) if i not in found and not any(re.search(p, a) for a in absent)]
+        idle = [
+            p
+            for i, p in enumerate(self.patterns)
+            if i not in found and not any(re.search(p, a) for a in absent)
+        ]
         if not found:
             raise ValueError(
                 f"`by_path` patterns {list(self.patterns)} must match at least one parameter path; the paths are "
@@ -87,7 +100,11 @@ class ByPath:
 
     def _map(self, f: Any, x: PyTree, **rest: PyTree) -> PyTree:
         leaves, treedef = jax.tree.flatten(x)
-        columns = (leaf_penalties(self, x), leaves, *(along(name, tree, x) for name, tree in rest.items()))
+        columns = (
+            leaf_penalties(self, x),
+            leaves,
+            *(along(name, tree, x) for name, tree in rest.items()),
+        )
         return treedef.unflatten([f(*row) for row in zip(*columns, strict=True)])
 
 
@@ -101,7 +118,9 @@ def _absent(tree: PyTree) -> tuple[list[str], bool]:
     def is_masked(node: Any) -> bool:
         return isinstance(node, optax.MaskedNode)
 
-    nodes = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: node is None or is_masked(node))
+    nodes = jax.tree_util.tree_leaves_with_path(
+        tree, is_leaf=lambda node: node is None or is_masked(node)
+    )
     absent = [path_name(path) for path, node in nodes if node is None or is_masked(node)]
     return absent, any(is_masked(node) for _, node in nodes)
 
@@ -140,6 +159,8 @@ def by_path(penalties: Mapping[str, Penalty], *, allow_unmatched: bool = False) 
         try:
             re.compile(pattern)
         except (re.error, TypeError) as error:
-            raise ValueError(f"`penalties` has {pattern!r}, which must be a regular expression: {error}.") from None
+            raise ValueError(
+                f"`penalties` has {pattern!r}, which must be a regular expression: {error}."
+            ) from None
         check_penalty(f"penalties[{pattern!r}]", penalty)
     return ByPath(tuple(penalties), tuple(penalties.values()), allow_unmatched)

@@ -79,7 +79,9 @@ class Scad:
         smooth = step < a - 1
         soft = jnp.maximum(size - strength * step, 0)
         line = ((a - 1) * size - step * a * strength) / jnp.where(smooth, a - 1 - step, 1)
-        threshold = strength * jnp.where(step <= a + 1, (a + 1 + step) / 2, jnp.sqrt(step * (a + 1)))
+        threshold = strength * jnp.where(
+            step <= a + 1, (a + 1 + step) / 2, jnp.sqrt(step * (a + 1))
+        )
         jumped = jnp.where(size <= threshold, soft, size)
         return jnp.sign(x) * jnp.where(smooth, jnp.minimum(jnp.maximum(soft, line), size), jumped)
 

@@ -36,7 +36,9 @@ def group_prox(x: Array, threshold: Array, axes: tuple[int, ...]) -> Array:
     if threshold.ndim == 0 or all(threshold.shape[axis] == 1 for axis in axes):
         return group_shrinkage(x, threshold, axes) * x
 
-    edge = jnp.sum(jnp.where(x == 0, 0, jnp.square(x / threshold)), axis=axes, keepdims=True)  # ‖Dx‖²/λ²
+    edge = jnp.sum(
+        jnp.where(x == 0, 0, jnp.square(x / threshold)), axis=axes, keepdims=True
+    )  # ‖Dx‖²/λ²
     zero = edge <= 1
     rho = norm_of_prox(x, threshold, zero, axes)
     return jnp.where(zero, 0, x * (rho / (rho + threshold)))
@@ -76,7 +78,9 @@ def norm_of_prox(x: Array, threshold: Array, zero: Array, axes: tuple[int, ...])
 
 
 @norm_of_prox.defjvp
-def _(axes: tuple[int, ...], primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+def _(
+    axes: tuple[int, ...], primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[Array, Array]:
     (x, threshold, zero), (x_dot, threshold_dot, _) = primals, tangents
     rho = norm_of_prox(x, threshold, zero, axes)
     inverse = 1 / (rho + threshold)
@@ -114,7 +118,9 @@ class GroupL1:
     def value(self, x: Array) -> Array:
         """λ Σ_g √n_g ‖x_g‖."""
         shape, axes = layout(self.axis, x.shape)
-        return jnp.sum(group_weight(self.strength, shape, axes) * group_norm(to_layout(x, shape), axes))
+        return jnp.sum(
+            group_weight(self.strength, shape, axes) * group_norm(to_layout(x, shape), axes)
+        )
 
     def prox(self, x: Array, step: Array) -> Array:
         """`group_prox` with the thresholds step·λ√n_g."""
@@ -216,7 +222,9 @@ def group_l1(strength: ArrayLike, axis: Groups | list[int]) -> GroupL1:
     return GroupL1(strength, as_groups(axis))
 
 
-def sparse_group_l1(strength: ArrayLike, group_strength: ArrayLike, axis: Groups | list[int]) -> SparseGroupL1:
+def sparse_group_l1(
+    strength: ArrayLike, group_strength: ArrayLike, axis: Groups | list[int]
+) -> SparseGroupL1:
     """Penalise λ₁‖x‖₁ + λ₂ Σ_g √n_g ‖x_g‖₂: zero groups, and zeros within the groups that stay.
 
     A fixed point has the gradient −λ₁ sign(xᵢ) − λ₂√n_g xᵢ/‖x_g‖ where xᵢ ≠ 0, of at most λ₁ where

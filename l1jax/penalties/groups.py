@@ -117,7 +117,11 @@ def as_groups(axis: Any) -> Groups:
     if isinstance(axis, Channels | Blocks):
         return axis
     try:
-        return tuple(operator.index(a) for a in axis) if isinstance(axis, tuple | list) else operator.index(axis)
+        return (
+            tuple(operator.index(a) for a in axis)
+            if isinstance(axis, tuple | list)
+            else operator.index(axis)
+        )
     except TypeError:
         raise ValueError(
             f"`axis` (={axis!r}) must be an integer, a tuple of them, or one of output_channels(), input_channels(), "
@@ -136,7 +140,9 @@ def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") 
         return tuple(range(ndim))
     if isinstance(groups, Channels):
         if not groups.least_axes <= ndim <= (groups.most_axes or ndim):
-            wanted = "exactly 1 axis" if groups.most_axes == 1 else f"at least {groups.least_axes} axes"
+            wanted = (
+                "exactly 1 axis" if groups.most_axes == 1 else f"at least {groups.least_axes} axes"
+            )
             raise ValueError(
                 f"`axis` (={groups.name}()) must meet arrays of {wanted}, but {path} has the shape {shape}; choose the "
                 "leaves by `by_path`."
@@ -146,13 +152,17 @@ def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") 
     axes = groups if isinstance(groups, tuple) else (groups,)
     if any(not -ndim <= a < ndim for a in axes):
         wanted = f"be in [{-ndim}, {ndim - 1}] for" if ndim else "name axes, but there are none in"
-        raise ValueError(f"`axis` (={groups}) must {wanted} {path} of shape {shape}; choose the leaves by `by_path`.")
+        raise ValueError(
+            f"`axis` (={groups}) must {wanted} {path} of shape {shape}; choose the leaves by `by_path`."
+        )
     if len({a % ndim for a in axes}) < len(axes):
         raise ValueError(f"`axis` (={groups}) must name each axis of {path} of shape {shape} once.")
     return tuple(sorted(a % ndim for a in axes))
 
 
-def layout(groups: Groups, shape: tuple[int, ...], path: str = "the array") -> tuple[tuple[int, ...], tuple[int, ...]]:
+def layout(
+    groups: Groups, shape: tuple[int, ...], path: str = "the array"
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """A shape for the same entries in which every group extends over whole axes, and these axes.
 
     Blocks become axes of their own: (count, length) for each axis of the kernel.
@@ -180,12 +190,17 @@ def to_layout(x: Array, shape: tuple[int, ...]) -> Array:
     sharding = jax.typeof(x).sharding
     before: list[Any] = []
     after: list[Any] = []
-    for axes, (count, length) in zip(sharding.spec, zip(shape[::2], shape[1::2], strict=True), strict=True):
+    for axes, (count, length) in zip(
+        sharding.spec, zip(shape[::2], shape[1::2], strict=True), strict=True
+    ):
         devices = _devices(sharding.mesh, axes)
         whole_blocks = count % devices == 0
         part_of_one = count == 1 and length % devices == 0
         before.append(axes if whole_blocks or part_of_one else None)
-        after += [axes if whole_blocks else None, axes if part_of_one and not whole_blocks else None]
+        after += [
+            axes if whole_blocks else None,
+            axes if part_of_one and not whole_blocks else None,
+        ]
     x = jax.sharding.reshard(x, NamedSharding(sharding.mesh, PartitionSpec(*before)))
     return jnp.reshape(x, shape, out_sharding=NamedSharding(sharding.mesh, PartitionSpec(*after)))
 
@@ -195,7 +210,10 @@ def from_layout(y: Array, like: Array) -> Array:
     if y.shape == like.shape or not _on_explicit_mesh(like):
         return y.reshape(like.shape)
     sharding = jax.typeof(like).sharding
-    inner = [count or length for count, length in zip(*[iter(jax.typeof(y).sharding.spec)] * 2, strict=True)]
+    inner = [
+        count or length
+        for count, length in zip(*[iter(jax.typeof(y).sharding.spec)] * 2, strict=True)
+    ]
     y = jnp.reshape(y, like.shape, out_sharding=NamedSharding(sharding.mesh, PartitionSpec(*inner)))
     return jax.sharding.reshard(y, sharding)
 

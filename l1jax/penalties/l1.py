@@ -88,7 +88,9 @@ class WeightedL1:
 
     def per_leaf(self, tree: PyTree) -> list[Any]:
         """Each leaf with the weights that the tree of weights has for it."""
-        return [WeightedL1(self.strength, weights) for weights in along("weights", self.weights, tree)]
+        return [
+            WeightedL1(self.strength, weights) for weights in along("weights", self.weights, tree)
+        ]
 
     def check(self, shape: tuple[int, ...], path: str) -> None:
         """Refuse weights that do not broadcast to the leaf's shape."""
@@ -118,7 +120,9 @@ class NonnegativeL1:
     def distance(self, x: Array, grad: Array) -> Array:
         """|g + λ| where x > 0, (−g − λ)₊ where x = 0, ∞ where x < 0."""
         towards = grad + self.strength
-        return jnp.where(x > 0, jnp.abs(towards), jnp.where(x < 0, jnp.inf, jnp.maximum(-towards, 0)))
+        return jnp.where(
+            x > 0, jnp.abs(towards), jnp.where(x < 0, jnp.inf, jnp.maximum(-towards, 0))
+        )
 
 
 @on_trees

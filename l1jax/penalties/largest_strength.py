@@ -55,13 +55,18 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
     """
     leaves, treedef = jax.tree.flatten(params)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
-        raise ValueError("`params` must be concrete arrays, not traced ones; call `largest_strength` outside `jit`.")
+        raise ValueError(
+            "`params` must be concrete arrays, not traced ones; call `largest_strength` outside `jit`."
+        )
     penalties = leaf_penalties(penalty, params)
     for leaf_penalty in penalties:
         _refuse_penalty(leaf_penalty)
     first = first_strength(penalty)
     start = treedef.unflatten(
-        [leaf if p is None else jnp.zeros_like(leaf) for p, leaf in zip(penalties, leaves, strict=True)]
+        [
+            leaf if p is None else jnp.zeros_like(leaf)
+            for p, leaf in zip(penalties, leaves, strict=True)
+        ]
     )
     fitted = _fit_free(loss, start, penalties)
     _refuse_concave(loss, fitted)
@@ -70,7 +75,9 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
         raise ValueError("`loss` must have a finite gradient where the penalised leaves are zero.")
 
     penalised = []
-    for (path, grad), leaf_penalty in zip(jax.tree_util.tree_leaves_with_path(grads), penalties, strict=True):
+    for (path, grad), leaf_penalty in zip(
+        jax.tree_util.tree_leaves_with_path(grads), penalties, strict=True
+    ):
         if leaf_penalty is not None:
             if not jnp.any(grad != 0):
                 raise ValueError(
@@ -81,7 +88,9 @@ def largest_strength(loss: Callable[[PyTree], Array], params: PyTree, penalty: P
 
     @jax.jit
     def excess(scale: Array) -> Array:
-        return norm([scaled(p, scale).distance(jnp.zeros_like(grad), grad) for p, grad in penalised])
+        return norm(
+            [scaled(p, scale).distance(jnp.zeros_like(grad), grad) for p, grad in penalised]
+        )
 
     return float(_threshold(lambda scale: float(excess(scale)) == 0)) * first
 
@@ -106,18 +115,26 @@ def first_strength(penalty: Penalty) -> float:
     for path, leaf in jax.tree_util.tree_leaves_with_path(penalty):
         if getattr(path[-1], "name", "").endswith("strength") and float(leaf) > 0:
             return float(leaf)
-    raise ValueError("`penalty` must have a strength greater than 0: it says which ratios the strengths keep.")
+    raise ValueError(
+        "`penalty` must have a strength greater than 0: it says which ratios the strengths keep."
+    )
 
 
-def _fit_free(loss: Callable[[PyTree], Array], params: PyTree, penalties: list[Penalty | None]) -> PyTree:
+def _fit_free(
+    loss: Callable[[PyTree], Array], params: PyTree, penalties: list[Penalty | None]
+) -> PyTree:
     """Minimise the loss over the leaves without a penalty, by Newton steps halved until the gradient falls."""
     leaves, treedef = jax.tree.flatten(params)
-    free, unravel = ravel_pytree([jnp.asarray(leaf) for p, leaf in zip(penalties, leaves, strict=True) if p is None])
+    free, unravel = ravel_pytree(
+        [jnp.asarray(leaf) for p, leaf in zip(penalties, leaves, strict=True) if p is None]
+    )
     free = free.astype(free.dtype)  # not weakly typed any more
 
     def with_free(vector: Array) -> PyTree:
         rest = iter(unravel(vector))
-        return treedef.unflatten([next(rest) if p is None else leaf for p, leaf in zip(penalties, leaves, strict=True)])
+        return treedef.unflatten(
+            [next(rest) if p is None else leaf for p, leaf in zip(penalties, leaves, strict=True)]
+        )
 
     if not free.size:
         return params
@@ -126,7 +143,9 @@ def _fit_free(loss: Callable[[PyTree], Array], params: PyTree, penalties: list[P
     @jax.jit
     def newton(vector: Array) -> tuple[Array, Array]:
         g, curvature = jax.linearize(grad, vector)
-        return jax.scipy.sparse.linalg.cg(curvature, -g, tol=1e-10, maxiter=500)[0], jnp.linalg.norm(g)
+        return jax.scipy.sparse.linalg.cg(curvature, -g, tol=1e-10, maxiter=500)[
+            0
+        ], jnp.linalg.norm(g)
 
     size_at = jax.jit(lambda vector: jnp.linalg.norm(grad(vector)))
     start = size_at(free)
@@ -165,7 +184,9 @@ def _refuse_concave(loss: Callable[[PyTree], Array], params: PyTree) -> None:
         basis.append(rest / np.linalg.norm(rest))
     curvatures = np.linalg.eigvalsh(np.stack(basis[: len(images)]) @ np.stack(images).T)
     if curvatures[0] < -np.sqrt(jnp.finfo(point.dtype).eps) * np.abs(curvatures).max():
-        raise ValueError(f"`loss` must be convex, as a linear model's is, but it curves downwards; {_REMEDY}.")
+        raise ValueError(
+            f"`loss` must be convex, as a linear model's is, but it curves downwards; {_REMEDY}."
+        )
 
 
 def _threshold(is_zero: Callable[[Any], bool]) -> Any:
@@ -175,7 +196,9 @@ def _threshold(is_zero: Callable[[Any], bool]) -> Any:
     while not is_zero(high):
         high *= dtype(2)
         if not high < 1e30:
-            raise ValueError("`penalty` must penalise every entry of its leaves; a weight of 0 frees an entry.")
+            raise ValueError(
+                "`penalty` must penalise every entry of its leaves; a weight of 0 frees an entry."
+            )
     low = high / dtype(2)
     while is_zero(low):
         if low < 1e-30:

@@ -25,7 +25,9 @@ def water_level(v: Array, weights: Array, volume: Array, base: Array | float = 0
     Source: Dinkelbach, Management Science 13 (1967); for the simplex: Michelot, J. Optim. Theory Appl. 50 (1986).
     """
 
-    def mean_above(level: Array, v: Array, weights: Array, volume: Array, base: Array | float) -> Array:
+    def mean_above(
+        level: Array, v: Array, weights: Array, volume: Array, base: Array | float
+    ) -> Array:
         above = (v > level) & (weights > 0)
         mass = base + jnp.sum(jnp.where(above, weights, 0))
         height = jnp.sum(jnp.where(above, v, 0) * weights) - volume
@@ -42,7 +44,9 @@ def water_level(v: Array, weights: Array, volume: Array, base: Array | float = 0
         return level, following, mean_above(following, *held)
 
     level = mean_above(jnp.asarray(-jnp.inf, v.dtype), *held)
-    lowest = jnp.where(level > 0, -jnp.inf, -jnp.inf).astype(v.dtype)  # under `shard_map` as varying as the level
+    lowest = jnp.where(level > 0, -jnp.inf, -jnp.inf).astype(
+        v.dtype
+    )  # under `shard_map` as varying as the level
     last, _, _ = jax.lax.while_loop(rises, climb, (lowest, level, mean_above(level, *held)))
     return mean_above(last, v, weights, volume, base)  # once more, for its derivative
 
@@ -79,7 +83,9 @@ class Linf:
         size = jnp.abs(x)
         largest = size == jnp.max(size, initial=0)
         towards = -jnp.sign(x) * grad
-        level = water_level(jnp.where(largest, towards, -jnp.inf), largest.astype(x.dtype), self.strength)
+        level = water_level(
+            jnp.where(largest, towards, -jnp.inf), largest.astype(x.dtype), self.strength
+        )
         away = jnp.where(largest, jnp.minimum(towards, level), grad)
         ball = jnp.maximum(water_level(jnp.abs(grad), jnp.ones_like(grad), self.strength), 0)
         return jnp.where(jnp.any(x != 0), away, jnp.minimum(jnp.abs(grad), ball))
@@ -165,7 +171,9 @@ def l1_ball(radius: ArrayLike) -> L1Ball:
 def _relative(steps: Array) -> tuple[Array, Array]:
     """The steps over the largest, and that; at least 1e-20, where an entry does not move any more."""
     largest = jnp.max(steps, initial=0)
-    return jnp.where(largest > 0, jnp.maximum(steps / jnp.where(largest > 0, largest, 1), 1e-20), 1), largest
+    return jnp.where(
+        largest > 0, jnp.maximum(steps / jnp.where(largest > 0, largest, 1), 1e-20), 1
+    ), largest
 
 
 def _rounding(x: Array) -> float:

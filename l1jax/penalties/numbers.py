@@ -10,7 +10,12 @@ from jaxtyping import Array
 
 
 def check_number(
-    name: str, number: Any, above: float = 0.0, strict: bool = False, remedy: str = "", below: float = math.inf
+    name: str,
+    number: Any,
+    above: float = 0.0,
+    strict: bool = False,
+    remedy: str = "",
+    below: float = math.inf,
 ) -> None:
     """Refuse concrete numbers that are not finite and at least (`strict`: greater than) `above`; tracers pass.
 
@@ -47,7 +52,9 @@ def _in_float32(numbers: np.ndarray) -> np.ndarray:
 
 def known(number: Any) -> TypeGuard[float]:
     """Whether it is one concrete number, which can be checked: no schedule and no tracer."""
-    return isinstance(number, int | float | np.generic | np.ndarray | Array) and not isinstance(number, Tracer)
+    return isinstance(number, int | float | np.generic | np.ndarray | Array) and not isinstance(
+        number, Tracer
+    )
 
 
 def check_strength(name: str, strength: Any) -> None:

@@ -41,8 +41,12 @@ def selected(tree: PyTree, pattern: str) -> PyTree:
     try:
         search = re.compile(pattern).search
     except (re.error, TypeError) as error:
-        raise ValueError(f"`pattern` (={pattern!r}) must be a regular expression: {error}.") from None
-    found = jax.tree_util.tree_map_with_path(lambda path, _: search(path_name(path)) is not None, tree)
+        raise ValueError(
+            f"`pattern` (={pattern!r}) must be a regular expression: {error}."
+        ) from None
+    found = jax.tree_util.tree_map_with_path(
+        lambda path, _: search(path_name(path)) is not None, tree
+    )
     paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
     if paths and not any(jax.tree.leaves(found)):
         raise ValueError(
@@ -71,7 +75,9 @@ def sparsity(params: PyTree, pattern: str = "") -> Sparsity:
     zeros: dict[str, Array] = {}
     sizes: dict[str, int] = {}
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    for (path, leaf), counts in zip(leaves, jax.tree.leaves(selected(params, pattern)), strict=True):
+    for (path, leaf), counts in zip(
+        leaves, jax.tree.leaves(selected(params, pattern)), strict=True
+    ):
         if counts:
             name = path_name(path)  # two leaves may share it: params/x and x
             zeros[name] = zeros.get(name, 0) + jnp.sum(jnp.asarray(leaf) == 0, dtype=float)

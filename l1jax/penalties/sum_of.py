@@ -146,7 +146,9 @@ def sum_of(*penalties: Penalty) -> SumOf:
     entries = sum(isinstance(part, _ENTRIES) for part in parts)
     groups = sum(isinstance(part, GroupL1) for part in parts)
     alone = len(parts) == 1 and isinstance(parts[0], _ALONE)
-    if not penalties or not (alone or (entries <= 1 and groups <= 1 and entries + groups == len(parts))):
+    if not penalties or not (
+        alone or (entries <= 1 and groups <= 1 and entries + groups == len(parts))
+    ):
         raise ValueError(
             f"`penalties` (={' + '.join(type(penalty).__name__ for penalty in penalties) or 'none'}) must have a prox "
             "in closed form: any number of l2, with at most one of l1, weighted_l1, nonnegative_l1 or elastic_net and "

@@ -28,7 +28,11 @@ def zero_groups(params: PyTree, penalty: Penalty) -> dict[str, Bool[Array, "..."
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     rows = zip(leaves, leaf_penalties(penalty, params), strict=True)
-    return {path_name(path): _zero(jnp.asarray(leaf), own) for (path, leaf), own in rows if own is not None}
+    return {
+        path_name(path): _zero(jnp.asarray(leaf), own)
+        for (path, leaf), own in rows
+        if own is not None
+    }
 
 
 def _zero(leaf: Array, penalty: Any) -> Array:

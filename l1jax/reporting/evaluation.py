@@ -74,13 +74,21 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     if modes := result.get("modes"):
         lines.append(f"modes reached: {number(modes['modes'])} of {modes['of']:,}")
         if "high_quality" in modes:
-            lines.append(f"within three standard deviations of a mode: {number(modes['high_quality'])}")
+            lines.append(
+                f"within three standard deviations of a mode: {number(modes['high_quality'])}"
+            )
         divergence = f"reverse divergence of the modes' shares: {number(modes['reverse_kl'])} nats"
-        by = f", classes by a classifier of held-out accuracy {modes['accuracy']:.4f}" if "accuracy" in modes else ""
+        by = (
+            f", classes by a classifier of held-out accuracy {modes['accuracy']:.4f}"
+            if "accuracy" in modes
+            else ""
+        )
         lines.append(divergence + by)
     if images := result.get("images"):
         of_real = images["ms_ssim_of_real"]
-        lines.append(f"multi-scale similarity of pairs: {number(images['ms_ssim'])}, of real ones {of_real:.3g}")
+        lines.append(
+            f"multi-scale similarity of pairs: {number(images['ms_ssim'])}, of real ones {of_real:.3g}"
+        )
     if bound := result.get("likelihood"):
         nats = f"{bound['nats']:.4g} ± {bound['standard_error']:.1g} nats"
         lines.append(
@@ -98,11 +106,21 @@ def _zeros(zeros: Mapping[str, Any], console: Console) -> None:
         left = layer["effective_flops"] / max(layer["flops"], 1)
         dead = f"{layer['dead_outputs']:,} of {layer['outputs']:,}"
         name = layer["path"].removesuffix("/kernel")
-        table.add_row(name, f"{layer['entries']:,}", f"{share:.1%}", dead, f"{layer['flops']:,}", f"{left:.1%}")
+        table.add_row(
+            name,
+            f"{layer['entries']:,}",
+            f"{share:.1%}",
+            dead,
+            f"{layer['flops']:,}",
+            f"{left:.1%}",
+        )
     console.print(table)
     parameters = f"{zeros['effective_parameters']:,} of {zeros['parameters']:,} parameters"
     size = f"{zeros['compressed_bytes']:,} of {zeros['bytes']:,} bytes"
-    _say(console, f"kernels: {zeros['kernels']:.2%} zeros; left are {parameters}, and with a bitmask {size}")
+    _say(
+        console,
+        f"kernels: {zeros['kernels']:.2%} zeros; left are {parameters}, and with a bitmask {size}",
+    )
 
 
 def _cells(view: Mapping[str, Any], score: str) -> tuple[str, str]:

@@ -12,7 +12,9 @@ from l1jax.files import whole
 SMALLEST_CELL = 64  # pixels; smaller images are enlarged to at least this
 
 
-def image_grid(images: UInt8[np.ndarray, "count height width channels"], columns: int = 0) -> Image.Image:
+def image_grid(
+    images: UInt8[np.ndarray, "count height width channels"], columns: int = 0
+) -> Image.Image:
     """Lay images out in rows with a gap between them, small ones enlarged smoothly.
 
     Args:
@@ -24,7 +26,9 @@ def image_grid(images: UInt8[np.ndarray, "count height width channels"], columns
     """
     count, height, width, channels = images.shape
     if count < 1 or channels not in (1, 3):
-        raise ValueError(f"`images` (of shape {images.shape}) must be at least one image with 1 or 3 channels.")
+        raise ValueError(
+            f"`images` (of shape {images.shape}) must be at least one image with 1 or 3 channels."
+        )
     if columns < 0:
         raise ValueError(f"`columns` (={columns}) must be at least 0.")
     columns = min(columns or math.ceil(math.sqrt(count)), count)
@@ -33,7 +37,9 @@ def image_grid(images: UInt8[np.ndarray, "count height width channels"], columns
     gap = max(2, cell_width // 16)
     rows = math.ceil(count / columns)
     size = (gap + columns * (cell_width + gap), gap + rows * (cell_height + gap))
-    grid = Image.new("L" if channels == 1 else "RGB", size, 255 if channels == 1 else (255, 255, 255))
+    grid = Image.new(
+        "L" if channels == 1 else "RGB", size, 255 if channels == 1 else (255, 255, 255)
+    )
     for i, image in enumerate(images):
         cell = to_pillow(image)
         if enlarge > 1:

@@ -39,8 +39,14 @@ def model_card(
     what = f"{shape} images" if images else "points in the plane"
     header = ["---", "library_name: l1jax"]
     header += [f"license: {notes['licence']}"] if notes.get("licence") else []
-    header += ["pipeline_tag: unconditional-image-generation"] if images and not generator.classes else []
-    header += ["tags:", *(f"- {tag}" for tag in ("jax", "sparse", "generative", model.lower())), "---"]
+    header += (
+        ["pipeline_tag: unconditional-image-generation"] if images and not generator.classes else []
+    )
+    header += [
+        "tags:",
+        *(f"- {tag}" for tag in ("jax", "sparse", "generative", model.lower())),
+        "---",
+    ]
     body = [
         f"# {model}: {kind}{what}, {zeros['kernels']:.1%} zeros",
         f"A generator of {kind}{what} from {generator.latent_size} standard normal numbers each, trained by "
@@ -71,7 +77,9 @@ def model_card(
 def _described(part: Any) -> str:
     """A configuration's fields, of paths only the last name, since cards are published."""
     values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
-    hidden = {k: PurePath(v).name if k in ("path", "data_dir") and v else v for k, v in values.items()}
+    hidden = {
+        k: PurePath(v).name if k in ("path", "data_dir") and v else v for k, v in values.items()
+    }
     return ", ".join(f"{k} {_plain(v)}" for k, v in hidden.items() if v not in ("", None))
 
 
@@ -97,7 +105,9 @@ def _quality(evaluation: Mapping[str, Any] | None) -> list[str]:
         return ["Not measured: `python -m l1jax.evaluate --model .` does."]
     views, protocol = evaluation.get("features", {}), evaluation["protocol"]
     before = "Of the training run, before anything was rounded or removed"
-    parts = [f"{before}, at step {evaluation['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}."]
+    parts = [
+        f"{before}, at step {evaluation['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}."
+    ]
     if views:
         names = [f"{title(name, view)} | real halves" for name, view in views.items()]
         rows = [["", *names], ["---"] + ["---: | ---:"] * len(views)]
@@ -130,7 +140,9 @@ def _size(
     ]
     parts = ["\n".join(f"- {row}" for row in rows)]
     if lost:
-        table = [f"| `{name}` | {largest:.2g} | {relative:.2g} |" for name, largest, relative in lost]
+        table = [
+            f"| `{name}` | {largest:.2g} | {relative:.2g} |" for name, largest, relative in lost
+        ]
         head = ["| rounded | largest difference | relative, in L2 |", "|---|---:|---:|"]
         parts.append("\n".join([*head, *table]))
     return parts
@@ -140,7 +152,11 @@ def _compaction(proof: Mapping[str, Any] | None) -> list[str]:
     if not proof:
         return []
     costs = []
-    for name, unit in (("parameters", "parameters"), ("bytes", "bytes"), ("flops", "FLOPs per image")):
+    for name, unit in (
+        ("parameters", "parameters"),
+        ("bytes", "bytes"),
+        ("flops", "FLOPs per image"),
+    ):
         costs.append(f"{proof['before'][name]:,} → {proof['after'][name]:,} {unit}")
     same = f"the largest difference of an image from the exact one is {proof['error']:.2g} of the largest value"
     return [f"dead channels were removed, by `python -m l1jax.compact`: {', '.join(costs)}; {same}"]

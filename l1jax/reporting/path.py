@@ -23,7 +23,11 @@ LABELS = {
     "bic": "BIC ↓",
     "ebic": "EBIC ↓",
 }
-SHORT = {"kernel_distance": "kernel ↓", "frechet_distance": "Fréchet ↓", "log_likelihood": "bound ↑"}
+SHORT = {
+    "kernel_distance": "kernel ↓",
+    "frechet_distance": "Fréchet ↓",
+    "log_likelihood": "bound ↑",
+}
 MARKS = {"chosen": "chosen", "minimum": "best", "one_standard_error": "1 s.e."}
 STYLES: dict[str, dict[str, Any]] = {
     "chosen": {"marker": "o", "markersize": 14, "color": "k", "markerfacecolor": "none"},
@@ -35,8 +39,16 @@ STYLES: dict[str, dict[str, Any]] = {
 def show_path(path: Mapping[str, Any], console: Console) -> None:
     """Print what `l1jax.select` found: a row for each strength, the chosen one marked, and why it is chosen."""
     points = path["points"]
-    names = [path["criterion"], *(name for name in ("kernel_distance", "recall") if name != path["criterion"])]
-    table = Table(title=f"Strengths of the {path['network']}'s penalty", title_justify="left", box=SIMPLE, padding=0)
+    names = [
+        path["criterion"],
+        *(name for name in ("kernel_distance", "recall") if name != path["criterion"]),
+    ]
+    table = Table(
+        title=f"Strengths of the {path['network']}'s penalty",
+        title_justify="left",
+        box=SIMPLE,
+        padding=0,
+    )
     for name in ("strength", " zeros", " alive"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in names:
@@ -49,10 +61,19 @@ def show_path(path: Mapping[str, Any], console: Console) -> None:
         marks = [words for key, words in MARKS.items() if path.get(key) and path[key]["index"] == i]
         if point["trained"] < path["steps"]:
             marks.append(f"left at {point['trained']:,}")
-        table.add_row(_strength(point["strength"]), *cells, " " + ", ".join(marks), style="green" * ("chosen" in marks))
+        table.add_row(
+            _strength(point["strength"]),
+            *cells,
+            " " + ", ".join(marks),
+            style="green" * ("chosen" in marks),
+        )
     console.print(table)
     of = sum(count for _, count in points[0]["channels"].values())
-    for line in (_why(path), f"alive: output channels that are not all zero, of {of:,.0f}", path["protocol"]):
+    for line in (
+        _why(path),
+        f"alive: output channels that are not all zero, of {of:,.0f}",
+        path["protocol"],
+    ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -66,7 +87,9 @@ def _why(path: Mapping[str, Any]) -> str:
         said += f" (the score is the {criterion} with its sign changed)"
     if chosen["strength"] or about_zeros:
         return said
-    others = [point for point in path["points"] if point["strength"] and point["trained"] >= path["steps"]]
+    others = [
+        point for point in path["points"] if point["strength"] and point["trained"] >= path["steps"]
+    ]
     if not any(point["scores"][criterion]["mean"] is not None for point in others):
         return f"{said}. No run with a penalty has a score: lower its learning rate, or take weaker strengths"
     well = "better" if chosen["rule"] == "minimum" else "well enough"
@@ -79,14 +102,24 @@ def plot_path(path: Mapping[str, Any]) -> Image.Image:
     from matplotlib.figure import Figure
 
     points, criterion = path["points"], path["criterion"]
-    strengths, shown = [point["strength"] for point in points], _positions([point["strength"] for point in points])
+    strengths, shown = (
+        [point["strength"] for point in points],
+        _positions([point["strength"] for point in points]),
+    )
     scores = np.array([_value(point["scores"][criterion]["mean"]) for point in points])
-    errors = np.nan_to_num([_value(point["scores"][criterion]["standard_error"]) for point in points])
+    errors = np.nan_to_num(
+        [_value(point["scores"][criterion]["standard_error"]) for point in points]
+    )
     zeros = 100 * np.array([point["zeros"] for point in points])
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     score_axes, zero_axes, both_axes = FigureCanvasAgg(figure).figure.subplots(1, 3)
-    for axes, x, label in ((score_axes, shown, "strength"), (both_axes, zeros, "zeros, % of the penalised entries")):
-        axes.errorbar(x, scores, errors, marker="o", markersize=4, capsize=3, color="tab:blue", linewidth=1)
+    for axes, x, label in (
+        (score_axes, shown, "strength"),
+        (both_axes, zeros, "zeros, % of the penalised entries"),
+    ):
+        axes.errorbar(
+            x, scores, errors, marker="o", markersize=4, capsize=3, color="tab:blue", linewidth=1
+        )
         axes.set(xlabel=label, ylabel=LABELS[criterion])
         for key, style in STYLES.items():
             if path.get(key):
@@ -96,8 +129,13 @@ def plot_path(path: Mapping[str, Any]) -> Image.Image:
     score_axes.legend()
     zero_axes.plot(shown, zeros, "k-o", markersize=4, linewidth=2, label="zeros, all layers")
     for name in points[0]["channels"]:
-        dead = [100 * (1 - point["channels"][name][0] / max(point["channels"][name][1], 1)) for point in points]
-        zero_axes.plot(shown, dead, "--", linewidth=1, label=f"dead channels, {name.removesuffix('/kernel')}")
+        dead = [
+            100 * (1 - point["channels"][name][0] / max(point["channels"][name][1], 1))
+            for point in points
+        ]
+        zero_axes.plot(
+            shown, dead, "--", linewidth=1, label=f"dead channels, {name.removesuffix('/kernel')}"
+        )
     zero_axes.axvline(shown[path["chosen"]["index"]], color="k", linewidth=0.8, linestyle=":")
     zero_axes.set(xlabel="strength", ylabel="%", ylim=(-3, 103))
     zero_axes.legend(fontsize=7)
@@ -112,7 +150,9 @@ def plot_path(path: Mapping[str, Any]) -> Image.Image:
 
 
 def path_samples(
-    samples: Shaped[np.ndarray, "strengths count height width channels"], titles: Sequence[str], chosen: int
+    samples: Shaped[np.ndarray, "strengths count height width channels"],
+    titles: Sequence[str],
+    chosen: int,
 ) -> Image.Image:
     """Images of the same latents along the path, a row for each strength; of points, a plot for each."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -126,7 +166,9 @@ def path_samples(
     width, height = (3.2, 3.2) if points else (0.75 * samples.shape[1] + 2, 0.85)
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
     grid = FigureCanvasAgg(figure).figure.subplots(rows, columns, squeeze=False)
-    reach = 1.05 * np.abs(samples[np.isfinite(samples)]).max(initial=1e-6) if points else 1  # NaN where it diverged
+    reach = (
+        1.05 * np.abs(samples[np.isfinite(samples)]).max(initial=1e-6) if points else 1
+    )  # NaN where it diverged
     for i, axes in enumerate(grid.flat):
         axes.set_axis_off()
         if i >= len(samples):
@@ -140,7 +182,9 @@ def path_samples(
             picture = np.asarray(image_grid(samples[i], columns=samples.shape[1]))
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             place = {"transform": axes.transAxes, "ha": "right", "va": "center", "fontsize": 9}
-            axes.text(-0.01, 0.5, titles[i] + (" ●" if i == chosen else ""), fontweight=weight, **place)
+            axes.text(
+                -0.01, 0.5, titles[i] + (" ●" if i == chosen else ""), fontweight=weight, **place
+            )
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=110)
     return Image.open(written)
@@ -172,7 +216,11 @@ def _number(score: Mapping[str, Any], error: bool) -> str:
     if score["mean"] is None:
         return "none"
     deviation = score["standard_error"] if error else None
-    number = f"{score['mean']:,.0f}" if abs(score["mean"]) >= 10_000 else f"{score['mean']:{'.4g' if error else '.3g'}}"
+    number = (
+        f"{score['mean']:,.0f}"
+        if abs(score["mean"]) >= 10_000
+        else f"{score['mean']:{'.4g' if error else '.3g'}}"
+    )
     return number + ("" if deviation is None else f" ± {deviation:.1g}")
 
 

@@ -32,7 +32,12 @@ from l1jax.selection.rules import (
 )
 from l1jax.selection.solver import solve_path
 from l1jax.selection.stability import false_selections, stability_selection
-from l1jax.selection.strengths import check_strengths, linear_strengths, parse_strengths, strength_grid
+from l1jax.selection.strengths import (
+    check_strengths,
+    linear_strengths,
+    parse_strengths,
+    strength_grid,
+)
 
 __all__ = [
     "Choice",

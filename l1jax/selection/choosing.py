@@ -36,7 +36,9 @@ class Rule(NamedTuple):
     criterion: str  # of `CRITERIA`
     name: Literal["one-standard-error", "minimum"]
     zeros: float  # share wanted, instead of the rule; 0 for the rule
-    worse: float  # share by which the score may be worse than that of the dense model; 0 for the rule
+    worse: (
+        float  # share by which the score may be worse than that of the dense model; 0 for the rule
+    )
 
 
 class Choices(NamedTuple):
@@ -110,13 +112,19 @@ def choose(points: Sequence[Point], rule: Rule, sizes: Sizes, steps: int) -> Cho
     table = finished(points, scores(points, rule.criterion, sizes), steps)
     least = minimum(table, strengths)
     folds = table.shape[1] > 1
-    sparser = one_standard_error(table, strengths) if folds and rule.criterion not in INFORMATION else None
+    sparser = (
+        one_standard_error(table, strengths)
+        if folds and rule.criterion not in INFORMATION
+        else None
+    )
     if rule.zeros or rule.worse:
         chosen = _nearest_to_target(points, table, strengths, rule)
     else:
         chosen = sparser if sparser is not None and rule.name == "one-standard-error" else least
     all_zero = points[-1].zeros == 1
-    return Choices(without_more_beyond(chosen, all_zero), without_more_beyond(least, all_zero), sparser)
+    return Choices(
+        without_more_beyond(chosen, all_zero), without_more_beyond(least, all_zero), sparser
+    )
 
 
 def _nearest_to_target(
@@ -131,7 +139,9 @@ def _nearest_to_target(
     try:
         if rule.worse:
             return little_worse(table, strengths, dense_score(points, summary), rule.worse)
-        return enough_zeros(np.where(np.isfinite(summary.mean), zeros, np.nan), strengths, rule.zeros)
+        return enough_zeros(
+            np.where(np.isfinite(summary.mean), zeros, np.nan), strengths, rule.zeros
+        )
     except InputError as error:
         text = str(error)
         raise InputError(text if KEPT in text else f"{text} {KEPT}") from None
@@ -151,9 +161,13 @@ def dense_score(points: Sequence[Point], summary: Summary) -> float:
     Raises:
         InputError: if the path has no such point, or its score is none to take a share of.
     """
-    found = [float(mean) for point, mean in zip(points, summary.mean, strict=True) if point.strength == 0]
+    found = [
+        float(mean) for point, mean in zip(points, summary.mean, strict=True) if point.strength == 0
+    ]
     if not found:
-        raise InputError("`--worse` compares with the dense model: train it too, without --no-dense.")
+        raise InputError(
+            "`--worse` compares with the dense model: train it too, without --no-dense."
+        )
     if not math.isfinite(found[0]):
         raise InputError(
             "`--worse` compares with the dense model, which has no finite score, for its training diverged: lower "

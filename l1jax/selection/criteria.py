@@ -21,7 +21,9 @@ NOISELESS = (
 Numbers: TypeAlias = Float64[np.ndarray, "*models"] | np.float64
 
 
-def gaussian_log_likelihood(squares: ArrayLike, examples: int, variance: ArrayLike | None = None) -> Numbers:
+def gaussian_log_likelihood(
+    squares: ArrayLike, examples: int, variance: ArrayLike | None = None
+) -> Numbers:
     """−n/2·log 2πσ² − RSS/2σ², in nats, summed over the examples.
 
     Args:
@@ -34,7 +36,9 @@ def gaussian_log_likelihood(squares: ArrayLike, examples: int, variance: ArrayLi
     """
     rss = np.asarray(squares, np.float64)
     if np.any(rss < 0):
-        raise InputError(f"`squares` (down to {np.nanmin(rss):g}) must be at least 0: sums of squares.")
+        raise InputError(
+            f"`squares` (down to {np.nanmin(rss):g}) must be at least 0: sums of squares."
+        )
     sigma2 = rss / examples if variance is None else np.asarray(variance, np.float64)
     if variance is None and np.any(sigma2 == 0):
         raise InputError(NOISELESS)
@@ -87,7 +91,9 @@ def read_variance(
     """
     if isinstance(variance, str):
         if variance != "least squares":
-            raise InputError(f"`variance` (={variance!r}) must be a number, 'least squares' or 'own'.")
+            raise InputError(
+                f"`variance` (={variance!r}) must be a number, 'least squares' or 'own'."
+            )
         return noise_variance(features, target, intercept)
     if not 0 < variance < np.inf:
         raise InputError(f"`variance` (={variance}) must be greater than 0 and finite.")
@@ -99,7 +105,9 @@ def aic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike) -> Numbers:
 
     Source: Akaike, IEEE Trans. Autom. Control 19 (1974); the lasso's df: Zou, Hastie, Tibshirani (2007).
     """
-    return -2 * np.asarray(log_likelihood, np.float64) + 2 * np.asarray(degrees_of_freedom, np.float64)
+    return -2 * np.asarray(log_likelihood, np.float64) + 2 * np.asarray(
+        degrees_of_freedom, np.float64
+    )
 
 
 def aicc(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int) -> Numbers:
@@ -118,11 +126,17 @@ def bic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int)
 
     Source: Schwarz, Ann. Stat. 6 (1978).
     """
-    return -2 * np.asarray(log_likelihood, np.float64) + np.log(examples) * np.asarray(degrees_of_freedom, np.float64)
+    return -2 * np.asarray(log_likelihood, np.float64) + np.log(examples) * np.asarray(
+        degrees_of_freedom, np.float64
+    )
 
 
 def ebic(
-    log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int, parameters: int, gamma: float = 1.0
+    log_likelihood: ArrayLike,
+    degrees_of_freedom: ArrayLike,
+    examples: int,
+    parameters: int,
+    gamma: float = 1.0,
 ) -> Numbers:
     """BIC + 2γ log (p choose df): of the many models of one size none is preferred; for p > n.
 

@@ -33,7 +33,9 @@ def describe(plan: Plan, walked: Walked) -> dict[str, Any]:
             for name in names
         }
         layers = {
-            name: [float(np.mean([own.channels[name][k] for own in point.judged])) for k in range(2)]
+            name: [
+                float(np.mean([own.channels[name][k] for own in point.judged])) for k in range(2)
+            ]
             for name in point.judged[0].channels
         }
         rows.append(
@@ -50,7 +52,9 @@ def describe(plan: Plan, walked: Walked) -> dict[str, Any]:
     alone = "training" if rule.criterion in INFORMATION else "held-out"
     held = f"{parts} folds, each held out in turn" if parts > 1 else f"judged by the {alone} images"
     freedom = (
-        "; degrees of freedom: non-zeros of the generator, an upper bound" if rule.criterion in INFORMATION else ""
+        "; degrees of freedom: non-zeros of the generator, an upper bound"
+        if rule.criterion in INFORMATION
+        else ""
     )
     choice = {
         "chosen": choices.chosen._asdict(),

@@ -8,7 +8,9 @@ from jax.core import eval_jaxpr
 from jaxtyping import Array, PyTree, Shaped
 
 
-def open_closure(function: Callable[..., PyTree], *examples: PyTree) -> tuple[Callable[..., PyTree], list[Array]]:
+def open_closure(
+    function: Callable[..., PyTree], *examples: PyTree
+) -> tuple[Callable[..., PyTree], list[Array]]:
     """Separate a function from the arrays that it encloses.
 
     Args:

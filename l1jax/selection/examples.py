@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
 
-from l1jax.arrays import TableLike, as_array, as_float64, as_matrix, as_numbers, as_vector, check_squares
+from l1jax.arrays import (
+    TableLike,
+    as_array,
+    as_float64,
+    as_matrix,
+    as_numbers,
+    as_vector,
+    check_squares,
+)
 from l1jax.config import InputError
 from l1jax.selection.solver import FAMILIES
 
@@ -19,7 +27,9 @@ class Examples(NamedTuple):
 
     features: Float64[np.ndarray, "examples features"]  # x
     target: Float64[np.ndarray, " examples"]  # y
-    classes: Shaped[np.ndarray, "2"] | None  # that y = 0 and y = 1 stand for; None but in the logistic family
+    classes: (
+        Shaped[np.ndarray, "2"] | None
+    )  # that y = 0 and y = 1 stand for; None but in the logistic family
 
 
 class Splits(NamedTuple):
@@ -44,19 +54,25 @@ def read_examples(features: TableLike, target: TableLike, family: str) -> Exampl
             f"`target` (of {len(values)} values) must have one for each of the {len(x)} rows of `features`."
         )
     if not len(x):
-        raise InputError(f"`features` (of shape {x.shape}) must have at least one row to fit a model to.")
+        raise InputError(
+            f"`features` (of shape {x.shape}) must have at least one row to fit a model to."
+        )
     if family == "logistic":
         classes, codes = read_classes(values, "target")
         if len(classes) != 2:
             shown = ", ".join(repr(value) for value in classes[:5].tolist())
             remedy = (
-                "for one against the rest give `target == class`" if len(classes) > 2 else "nothing tells them apart"
+                "for one against the rest give `target == class`"
+                if len(classes) > 2
+                else "nothing tells them apart"
             )
             raise InputError(
                 f"`target` (of {len(classes)} classes: {shown}) must have two classes in the logistic family; {remedy}."
             )
         return Examples(x, codes.astype(np.float64), classes)
-    if values.dtype.kind in "OSU" and any(isinstance(value, str | bytes) for value in values.tolist()):
+    if values.dtype.kind in "OSU" and any(
+        isinstance(value, str | bytes) for value in values.tolist()
+    ):
         raise InputError(
             f"`target` (with {values.tolist()[0]!r}) must hold numbers in the squared family; of two classes take "
             '`family="logistic"`.'
@@ -96,12 +112,18 @@ def read_classes(
     elif not all(isinstance(value, str) for value in labels.tolist()):
         if labels.dtype == object:
             return read_classes(as_numbers(labels, name), name)
-        raise InputError(f"`{name}` (of dtype {labels.dtype}) must be text, not bytes: decode it first.")
-    classes, codes = np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)
+        raise InputError(
+            f"`{name}` (of dtype {labels.dtype}) must be text, not bytes: decode it first."
+        )
+    classes, codes = np.unique(
+        labels.astype(str) if labels.dtype == object else labels, return_inverse=True
+    )
     return classes, codes
 
 
-def read_weights(weights: TableLike | None, examples: Examples) -> Float64[np.ndarray, "*folds examples"]:
+def read_weights(
+    weights: TableLike | None, examples: Examples
+) -> Float64[np.ndarray, "*folds examples"]:
     """Read the weights of the examples, or rows of them; by default all alike.
 
     Raises:
@@ -120,7 +142,9 @@ def read_weights(weights: TableLike | None, examples: Examples) -> Float64[np.nd
             "row of as many for each fold."
         )
     if np.any(w < 0) or not np.all(np.any(w > 0, axis=-1)):
-        raise InputError(f"`weights` (from {w.min():g} to {w.max():g}) must be at least 0, and not all 0 in a row.")
+        raise InputError(
+            f"`weights` (from {w.min():g} to {w.max():g}) must be at least 0, and not all 0 in a row."
+        )
     w = w / w.max(axis=-1, keepdims=True)
     _check_classes(examples, w, "weights")
     return w
@@ -138,7 +162,9 @@ def read_splits(fold: Any, examples: Examples) -> Splits:
         splits = _from_pairs(_split(fold, examples), count)
     elif isinstance(fold, Iterable) and not plain:
         entries = list(fold)
-        pairs = bool(entries) and all(isinstance(entry, tuple | list) and len(entry) == 2 for entry in entries)
+        pairs = bool(entries) and all(
+            isinstance(entry, tuple | list) and len(entry) == 2 for entry in entries
+        )
         splits = _from_pairs(entries, count) if pairs else _from_numbers(entries, count)
     else:
         splits = _from_numbers(fold, count)
@@ -159,7 +185,9 @@ def fold_numbers(fold: TableLike) -> Int[np.ndarray, " examples"]:
         )
     numbers = as_float64(as_vector(fold, "fold"), "fold")
     if not numbers.size or np.any(numbers % 1) or numbers.min() < 0:
-        raise InputError(f"`fold` (={_shown(numbers)}) must be the fold of each example, whole numbers from 0 on.")
+        raise InputError(
+            f"`fold` (={_shown(numbers)}) must be the fold of each example, whole numbers from 0 on."
+        )
     found = np.unique(numbers)
     if len(found) != found[-1] + 1:
         raise InputError(
@@ -195,9 +223,13 @@ def _from_pairs(pairs: list[Any], count: int) -> Splits:
     """(training rows, held-out rows) of each fold; a row that is drawn twice counts twice."""
     if len(pairs) < 2:
         raise InputError(f"`fold` (of {len(pairs)} pairs of rows) must have at least two folds.")
-    training, held_out = (np.stack([_counts(pair[side], count) for pair in pairs]) for side in (0, 1))
+    training, held_out = (
+        np.stack([_counts(pair[side], count) for pair in pairs]) for side in (0, 1)
+    )
     if not (training.any(axis=1).all() and held_out.any(axis=1).all()):
-        raise InputError("`fold` must give every fold an example to train on, and one to be judged by.")
+        raise InputError(
+            "`fold` must give every fold an example to train on, and one to be judged by."
+        )
     return Splits(training, held_out)
 
 
@@ -207,11 +239,15 @@ def _counts(rows: Any, count: int) -> Float64[np.ndarray, " examples"]:
         return found.astype(np.float64)
     numbers = as_float64(found, "fold")
     if np.any(numbers % 1) or np.any(numbers < 0) or np.any(numbers >= count):
-        raise InputError(f"`fold` (with rows {_shown(numbers)}) must name rows of `features`, from 0 to {count - 1}.")
+        raise InputError(
+            f"`fold` (with rows {_shown(numbers)}) must name rows of `features`, from 0 to {count - 1}."
+        )
     return np.bincount(numbers.astype(np.int64), minlength=count).astype(np.float64)
 
 
-def _check_classes(examples: Examples, weights: Float64[np.ndarray, "*folds examples"], name: str) -> None:
+def _check_classes(
+    examples: Examples, weights: Float64[np.ndarray, "*folds examples"], name: str
+) -> None:
     """Refuse folds whose training examples are all of one class, for which no logistic model is the best."""
     if examples.classes is None:
         return

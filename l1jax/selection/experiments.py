@@ -16,7 +16,9 @@ def with_strength(experiment: Config, network: str, strength: float) -> Config:
     """
     optimizer = getattr(experiment, network)
     if not isinstance(optimizer, Optimizer):
-        raise InputError(f"`--network` (={network}) must be one that the experiment has, and it has no `{network}`.")
+        raise InputError(
+            f"`--network` (={network}) must be one that the experiment has, and it has no `{network}`."
+        )
     penalty = optimizer.penalty
     names = [f.name for f in dataclasses.fields(penalty) if f.name in STRENGTHS]
     if not names:

@@ -35,11 +35,16 @@ def row_hashes(rows: TableLike, seed: int = 0) -> Float64[np.ndarray, " examples
     """
     table = as_array(rows, "rows")
     if not table.ndim:
-        raise InputError(f"`rows` (a {type(rows).__name__}) must be an array, a data frame or lists of rows.")
+        raise InputError(
+            f"`rows` (a {type(rows).__name__}) must be an array, a data frame or lists of rows."
+        )
     if np.issubdtype(table.dtype, np.floating):
         table = table + np.zeros((), table.dtype)  # −0 equals 0, so it counts as 0
     key = f"fold {seed}".encode()
-    digests = (hashlib.blake2b(_content(row), digest_size=8, person=b"l1jax", key=key).digest() for row in table)
+    digests = (
+        hashlib.blake2b(_content(row), digest_size=8, person=b"l1jax", key=key).digest()
+        for row in table
+    )
     numbers = ((int.from_bytes(digest, "little") >> 11) / 2**53 for digest in digests)
     return np.fromiter(numbers, np.float64, len(table))
 
@@ -52,11 +57,15 @@ def _content(row: Any) -> bytes:
     entries = values.ravel().tolist()
     for entry in entries:
         if not isinstance(entry, str | bytes | bool | int | float | None):
-            raise InputError(f"`rows` (with {entry!r}, a {type(entry).__name__}) must hold numbers and text alone.")
+            raise InputError(
+                f"`rows` (with {entry!r}, a {type(entry).__name__}) must hold numbers and text alone."
+            )
     return repr(entries).encode()
 
 
-def stratified_folds(labels: TableLike | None, hashes: TableLike, folds: int) -> Int32[np.ndarray, " examples"]:
+def stratified_folds(
+    labels: TableLike | None, hashes: TableLike, folds: int
+) -> Int32[np.ndarray, " examples"]:
     """Which fold each example belongs to: as many of every class in each, as nearly as equal examples allow.
 
     Without equal ones the folds' sizes differ by at most one, in every class and in all. The order of
@@ -76,9 +85,13 @@ def stratified_folds(labels: TableLike | None, hashes: TableLike, folds: int) ->
             f"`folds` (={folds}) must be at least 2: each in turn is held out from training on the others."
         )
     dealt_by = as_float64(as_vector(hashes, "hashes"), "hashes")
-    numbers, first, member, counts = np.unique(dealt_by, return_index=True, return_inverse=True, return_counts=True)
+    numbers, first, member, counts = np.unique(
+        dealt_by, return_index=True, return_inverse=True, return_counts=True
+    )
     if folds > len(numbers):
-        raise InputError(f"`folds` (={folds}) must be at most the number of different examples (={len(numbers)}).")
+        raise InputError(
+            f"`folds` (={folds}) must be at most the number of different examples (={len(numbers)})."
+        )
     classes = np.zeros(len(numbers), np.int64)
     known = np.zeros(1, np.int64)
     if labels is not None:
@@ -120,4 +133,8 @@ def make_folds(fold: TableLike, key: Key[Array, ""]) -> Fold:
     """
     numbers = fold_numbers(fold)
     held_out = numbers == np.arange(numbers.max() + 1)[:, None]
-    return Fold(jax.numpy.asarray(~held_out), jax.numpy.asarray(held_out), jax.random.split(key, len(held_out)))
+    return Fold(
+        jax.numpy.asarray(~held_out),
+        jax.numpy.asarray(held_out),
+        jax.random.split(key, len(held_out)),
+    )

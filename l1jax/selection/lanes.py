@@ -21,7 +21,9 @@ from l1jax.transforms import set_scale, solution
 
 PATH = "path"  # the mesh axis over which the strengths are shared
 
-Examples = tuple[Shaped[np.ndarray, "n height width channels"], Int[np.ndarray, " n"]]  # images and labels
+Examples = tuple[
+    Shaped[np.ndarray, "n height width channels"], Int[np.ndarray, " n"]
+]  # images and labels
 Members = Sequence[Int[np.ndarray, " _members"]]  # of each fold, the examples that it is trained on
 
 
@@ -79,10 +81,14 @@ def make_lanes(
 
     def init(strengths: Float[Array, " strengths"]) -> State:
         fresh = task.init(start)
-        lanes = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(members), count, *leaf.shape)), fresh)
+        lanes = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (len(members), count, *leaf.shape)), fresh
+        )
         return with_scales(lanes._replace(step=fresh.step), network, strengths)
 
-    def steps(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
+    def steps(
+        state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
+    ) -> tuple[State, Metrics]:
         # Else a gradient with respect to images, as in R1, would come summed over the strengths' devices.
         own = partial(jax.lax.pcast, axis_name=PATH, to="varying")
         resident, chunk, key = jax.tree.map(own, (resident, chunk, key))
@@ -98,8 +104,12 @@ def make_lanes(
     # `step` is the same in all lanes and stays one number: what depends on it alone is decided once for all.
     over_strengths = jax.vmap(steps, in_axes=(axis, None, None, None), out_axes=(axis, 0))
     over_folds = jax.vmap(over_strengths, in_axes=(axis, None, 1, None), out_axes=(axis, 0))
-    mapped = jax.shard_map(over_folds, mesh=mesh, in_specs=(spec, P(), batches, P()), out_specs=(spec, P(None, PATH)))
-    shardings = jax.tree.map(partial(NamedSharding, mesh), spec, is_leaf=lambda leaf: isinstance(leaf, P))
+    mapped = jax.shard_map(
+        over_folds, mesh=mesh, in_specs=(spec, P(), batches, P()), out_specs=(spec, P(None, PATH))
+    )
+    shardings = jax.tree.map(
+        partial(NamedSharding, mesh), spec, is_leaf=lambda leaf: isinstance(leaf, P)
+    )
     template = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(init, jnp.zeros(count, float)),
@@ -142,7 +152,9 @@ def zeros(task: Task, state: State) -> Metrics:
     """Share of the penalised entries that are zero, of each network."""
     networks = {name: own for name, own in state._asdict().items() if isinstance(own, NetworkState)}
     return {
-        f"{name}/sparsity": sparsity(solution(own.opt_state, own.params), task.penalised[name]).total
+        f"{name}/sparsity": sparsity(
+            solution(own.opt_state, own.params), task.penalised[name]
+        ).total
         for name, own in networks.items()
     }
 
@@ -156,4 +168,6 @@ def lane(states: State, fold: int, strength: int) -> State:
 def keep_lanes(states: State, strengths: Sequence[int]) -> State:
     """The states of these strengths alone."""
     index = np.asarray(strengths)
-    return jax.tree.map(lambda leaf: leaf[:, index], states._replace(step=None))._replace(step=states.step)
+    return jax.tree.map(lambda leaf: leaf[:, index], states._replace(step=None))._replace(
+        step=states.step
+    )

@@ -17,7 +17,15 @@ from l1jax.config import Config
 from l1jax.files import whole, write_json
 from l1jax.reading import read_json
 from l1jax.selection.judging import Judge, Judged, from_json, to_json
-from l1jax.selection.lanes import Examples, Lanes, Members, keep_lanes, lane, make_lanes, with_scales
+from l1jax.selection.lanes import (
+    Examples,
+    Lanes,
+    Members,
+    keep_lanes,
+    lane,
+    make_lanes,
+    with_scales,
+)
 from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.log import open_progress
 from l1jax.training.loop import stop_requests
@@ -41,7 +49,9 @@ class Leg(NamedTuple):
     first: int  # step
     last: int
     origin: "Leg | None" = None  # whose final states these go on from; None for fresh ones
-    kept: tuple[int, ...] = ()  # which strengths of the origin go on, in the order of this leg's; all if empty
+    kept: tuple[
+        int, ...
+    ] = ()  # which strengths of the origin go on, in the order of this leg's; all if empty
     said: str = ""  # to people; by default its strengths
 
     @property
@@ -97,7 +107,19 @@ def make_course(
             devices=jax.devices(),
         )
 
-    return Course(experiment, task, network, members, examples, fingerprint, judge, folder, console, say, lanes)
+    return Course(
+        experiment,
+        task,
+        network,
+        members,
+        examples,
+        fingerprint,
+        judge,
+        folder,
+        console,
+        say,
+        lanes,
+    )
 
 
 def run_leg(course: Course, leg: Leg) -> Rows:
@@ -131,14 +153,27 @@ def train_leg(course: Course, leg: Leg) -> State:
         step, every = int(states.step), experiment.checkpoint_every
         if step == leg.last:
             return states
-        resident, key = jax.tree.map(jnp.asarray, course.examples), stream(experiment.seed, "training")
-        compiled, said = set[int](), open_progress(course.console, step - leg.first, leg.last - leg.first, summary)
+        resident, key = (
+            jax.tree.map(jnp.asarray, course.examples),
+            stream(experiment.seed, "training"),
+        )
+        compiled, said = (
+            set[int](),
+            open_progress(course.console, step - leg.first, leg.last - leg.first, summary),
+        )
         with said as (update, say), stop_requests(say) as requests:
             say(leg.title)
             while step < leg.last and not requests:
-                began, count = time.perf_counter(), min(experiment.log_every, leg.last - step, every - step % every)
-                states, metrics = lanes.run(states, resident, lanes.put(lanes.chunk(step, count)), key)
-                values = {name: np.asarray(value) for name, value in jax.device_get(metrics).items()}
+                began, count = (
+                    time.perf_counter(),
+                    min(experiment.log_every, leg.last - step, every - step % every),
+                )
+                states, metrics = lanes.run(
+                    states, resident, lanes.put(lanes.chunk(step, count)), key
+                )
+                values = {
+                    name: np.asarray(value) for name, value in jax.device_get(metrics).items()
+                }
                 step += count
                 if count in compiled:
                     values["seconds_per_step"] = np.asarray((time.perf_counter() - began) / count)
@@ -159,7 +194,9 @@ def first_states(course: Course, leg: Leg) -> State:
         return lanes.init(strengths)
     states = keep_lanes(train_leg(course, leg.origin), leg.kept or range(len(leg.origin.strengths)))
     states = with_scales(states, course.network, jnp.asarray(strengths, float))
-    return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), states, lanes.template)
+    return jax.tree.map(
+        lambda leaf, like: jax.device_put(leaf, like.sharding), states, lanes.template
+    )
 
 
 def summary(values: dict[str, Any]) -> tuple[str, float | None]:

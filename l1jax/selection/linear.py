@@ -16,7 +16,14 @@ from l1jax.config import InputError
 from l1jax.penalties import L1, NonnegativeL1, Penalty, WeightedL1, scaled
 from l1jax.selection import criteria
 from l1jax.selection.examples import read_examples, read_splits
-from l1jax.selection.linear_path import NEGLIGIBLE, LinearPath, Options, fit_examples, of_fold, predict
+from l1jax.selection.linear_path import (
+    NEGLIGIBLE,
+    LinearPath,
+    Options,
+    fit_examples,
+    of_fold,
+    predict,
+)
 from l1jax.selection.rules import Choice, minimum, without_more_beyond
 from l1jax.selection.solver import FAMILIES, FamilyName
 
@@ -50,7 +57,9 @@ def cross_validate(
     fold: Any,
     penalty: Penalty | None = None,
     *,
-    rule: Callable[[Float64[np.ndarray, "strengths folds"], Float64[np.ndarray, " strengths"]], Choice] = minimum,
+    rule: Callable[
+        [Float64[np.ndarray, "strengths folds"], Float64[np.ndarray, " strengths"]], Choice
+    ] = minimum,
     family: FamilyName = "squared",
     intercept: bool = True,
     debias: bool = False,
@@ -76,7 +85,9 @@ def cross_validate(
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning (2009), section 7.10.
     """
     if not callable(rule):
-        raise InputError(f"`rule` (={rule!r}) must be a function, such as `minimum` or `one_standard_error`.")
+        raise InputError(
+            f"`rule` (={rule!r}) must be a function, such as `minimum` or `one_standard_error`."
+        )
     examples = read_examples(features, target, family)
     splits = read_splits(fold, examples)
     x, y, _ = examples
@@ -128,17 +139,25 @@ def information_criterion(
     Source: Zou, Hastie, Tibshirani, Ann. Stat. 35 (2007), section 4.
     """
     if criterion not in get_args(Criterion):
-        raise InputError(f"`criterion` (={criterion!r}) must be one of {', '.join(get_args(Criterion))}.")
+        raise InputError(
+            f"`criterion` (={criterion!r}) must be one of {', '.join(get_args(Criterion))}."
+        )
     criteria.check_gamma(gamma)
     examples = read_examples(features, target, family)
     x, y, _ = examples
-    known = None if family == "logistic" or variance == "own" else criteria.read_variance(x, y, intercept, variance)
+    known = (
+        None
+        if family == "logistic" or variance == "own"
+        else criteria.read_variance(x, y, intercept, variance)
+    )
     options = Options(family, intercept, debias, tolerance)
     path = fit_examples(examples, strengths, penalty, np.ones(len(x)), options)
     losses = _losses(family, predict(path, x), y).sum(axis=1)
     if variance == "own" and family == "squared":
         criteria.refuse_noiseless(losses, y)
-    likelihood = -losses if family == "logistic" else criteria.gaussian_log_likelihood(losses, len(x), known)
+    likelihood = (
+        -losses if family == "logistic" else criteria.gaussian_log_likelihood(losses, len(x), known)
+    )
     df = _degrees_of_freedom(x, path, penalty, options)
     scores = {
         "aic": lambda: criteria.aic(likelihood, df),
@@ -156,7 +175,9 @@ def _losses(family: FamilyName, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
     return _in_float64(FAMILIES[family].loss, eta, y) * (2 if family == "squared" else 1)
 
 
-def _in_float64(function: Callable[[Array, Array], Array], eta: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _in_float64(
+    function: Callable[[Array, Array], Array], eta: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     with jax.enable_x64(True):
         return np.asarray(function(jnp.asarray(eta), jnp.asarray(y)))
 
@@ -173,5 +194,9 @@ def _degrees_of_freedom(
     for strength, slopes, weights in zip(path.strengths, path.coefficients, rows, strict=True):
         centred = x - (weights @ x / weights.sum() if options.intercept else 0)
         own = scaled(penalty, strength)
-        found.append(criteria.exact_degrees_of_freedom(centred * np.sqrt(weights)[:, None], slopes, own, negligible))
+        found.append(
+            criteria.exact_degrees_of_freedom(
+                centred * np.sqrt(weights)[:, None], slopes, own, negligible
+            )
+        )
     return np.asarray(found)

@@ -20,7 +20,9 @@ from l1jax.selection.examples import Examples, read_examples, read_features, rea
 from l1jax.selection.solver import FamilyName, solve_path
 from l1jax.selection.strengths import check_strengths
 
-NEGLIGIBLE = 1e-8  # what is at most this share of a path's largest coefficient is zero but for rounding
+NEGLIGIBLE = (
+    1e-8  # what is at most this share of a path's largest coefficient is zero but for rounding
+)
 
 
 class LinearPath(NamedTuple):
@@ -29,8 +31,12 @@ class LinearPath(NamedTuple):
     strengths: Float64[np.ndarray, " strengths"]
     coefficients: Float64[np.ndarray, "*folds strengths features"]  # β
     intercepts: Float64[np.ndarray, "*folds strengths"]  # b
-    distances: Float64[np.ndarray, "*folds strengths"]  # to optimality, shares of the gradient's norm at 0
-    classes: Shaped[np.ndarray, "2"] | None = None  # logistic: η is the log-odds of the second against the first
+    distances: Float64[
+        np.ndarray, "*folds strengths"
+    ]  # to optimality, shares of the gradient's norm at 0
+    classes: Shaped[np.ndarray, "2"] | None = (
+        None  # logistic: η is the log-odds of the second against the first
+    )
 
 
 class Options(NamedTuple):
@@ -95,7 +101,9 @@ def fit_examples(
     _refuse_concave(penalty)
     tolerance = options.tolerance
     if not 0 <= tolerance < 1:
-        raise InputError(f"`tolerance` (={tolerance}) must be at least 0 and below 1, such as 1e-10.")
+        raise InputError(
+            f"`tolerance` (={tolerance}) must be at least 0 and below 1, such as 1e-10."
+        )
     x, y, classes = examples
     means = x.mean(axis=0) if options.intercept else np.zeros(x.shape[1])
     centred = x - means
@@ -103,7 +111,9 @@ def fit_examples(
         centred[:, np.ptp(x, axis=0) == 0] = 0  # and no rounding of their means
     with jax.enable_x64(True):
         fit = _compiled(options)
-        solved = jax.tree.map(np.asarray, fit(centred, y, np.atleast_2d(weights), grid[::-1].copy(), penalty))
+        solved = jax.tree.map(
+            np.asarray, fit(centred, y, np.atleast_2d(weights), grid[::-1].copy(), penalty)
+        )
     slopes, constants = (part[:, ::-1] for part in solved.coefficients)
     path = LinearPath(grid, slopes, constants - slopes @ means, solved.distance[:, ::-1], classes)
     if not np.all(path.distances <= tolerance):
@@ -135,7 +145,9 @@ def _compiled(options: Options) -> Callable[..., Any]:
         size, free = jnp.abs(fits.coefficients.slopes), jnp.zeros(1)
 
         def again(support: Array) -> Any:
-            relaxed = solve_path(x * support, y, weights, free, l1(1.0), family, intercept, tolerance)
+            relaxed = solve_path(
+                x * support, y, weights, free, l1(1.0), family, intercept, tolerance
+            )
             return jax.tree.map(lambda leaf: leaf[0], relaxed)
 
         return jax.lax.map(again, size > NEGLIGIBLE * jnp.max(size))

@@ -69,7 +69,10 @@ def train_path(
         ValueError: if the state has no penalty of l1jax.
     """
     grid = check_strengths(strengths)
-    if how not in ("vmap", "warm", "independent") or order not in ("dense_to_sparse", "sparse_to_dense"):
+    if how not in ("vmap", "warm", "independent") or order not in (
+        "dense_to_sparse",
+        "sparse_to_dense",
+    ):
         raise InputError(
             f"`how` (={how!r}) must be vmap, warm or independent, and `order` (={order!r}) dense_to_sparse or "
             "sparse_to_dense."
@@ -86,7 +89,9 @@ def train_path(
     def start(key: Key[Array, ""]) -> PyTree:
         return init(jax.random.fold_in(key, 0))
 
-    def train(state: PyTree, strength: Array, fold: PyTree, key: Key[Array, ""], done: Array) -> tuple[PyTree, PyTree]:
+    def train(
+        state: PyTree, strength: Array, fold: PyTree, key: Key[Array, ""], done: Array
+    ) -> tuple[PyTree, PyTree]:
         draws = jax.random.fold_in(key, 1)
 
         def update(state: PyTree, t: Array) -> tuple[PyTree, None]:
@@ -110,7 +115,9 @@ def train_path(
             return train(start(key), strength, fold, key, jnp.zeros([], int))
 
         opened = open_closure(once, strength, *one)
-        states, scores = (_at_once if how == "vmap" else _one_by_one)(*opened, grid, folds, keys, devices)
+        states, scores = (_at_once if how == "vmap" else _one_by_one)(
+            *opened, grid, folds, keys, devices
+        )
     return Path(grid, states, jax.tree.map(np.asarray, scores))
 
 
@@ -118,7 +125,12 @@ Once = Callable[..., PyTree]  # (enclosed arrays, strength, fold, key) → state
 
 
 def _at_once(
-    once: Once, enclosed: list[Array], grid: np.ndarray, folds: PyTree, keys: Array, devices: Sequence[Any] | None
+    once: Once,
+    enclosed: list[Array],
+    grid: np.ndarray,
+    folds: PyTree,
+    keys: Array,
+    devices: Sequence[Any] | None,
 ) -> Any:
     """Every strength in one program; those that fill up the last device's share are dropped again."""
     run = jax.vmap(jax.vmap(once, (None, None, 0, 0)), (None, 0, None, None))
@@ -138,20 +150,29 @@ def _at_once(
     return jax.tree.map(lambda leaf: leaf[: len(grid)], found)
 
 
-def _one_by_one(once: Once, enclosed: list[Array], grid: np.ndarray, folds: PyTree, keys: Array, _: Any) -> Any:
+def _one_by_one(
+    once: Once, enclosed: list[Array], grid: np.ndarray, folds: PyTree, keys: Array, _: Any
+) -> Any:
     run = partial(jax.jit(once), enclosed)
     rows = [
-        [run(jnp.asarray(strength), jax.tree.map(lambda leaf, i=i: leaf[i], folds), keys[i]) for i in range(len(keys))]
+        [
+            run(jnp.asarray(strength), jax.tree.map(lambda leaf, i=i: leaf[i], folds), keys[i])
+            for i in range(len(keys))
+        ]
         for strength in grid
     ]
     return _stack([_stack(row) for row in rows])
 
 
-def _warm(state: Any, run: Any, grid: np.ndarray, folds: PyTree, keys: Array, steps: int, order: str) -> Any:
+def _warm(
+    state: Any, run: Any, grid: np.ndarray, folds: PyTree, keys: Array, steps: int, order: str
+) -> Any:
     found = {}
     indices = range(len(grid)) if order == "dense_to_sparse" else reversed(range(len(grid)))
     for position, index in enumerate(indices):
-        found[index] = run(state, jnp.asarray(grid[index]), folds, keys, jnp.asarray(position * steps))
+        found[index] = run(
+            state, jnp.asarray(grid[index]), folds, keys, jnp.asarray(position * steps)
+        )
         state = found[index][0]
     return _stack([found[index] for index in range(len(grid))])
 

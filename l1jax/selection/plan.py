@@ -24,7 +24,10 @@ from l1jax.selection.search import INFORMATION, Point, Sizes, bisected, one_by_o
 from l1jax.selection.strengths import parse_strengths, strength_grid
 from l1jax.training.task import make_task
 
-DENSEST, SPARSEST = 0.1, 0.99  # shares of zeros between which the strengths lie unless they are given
+DENSEST, SPARSEST = (
+    0.1,
+    0.99,
+)  # shares of zeros between which the strengths lie unless they are given
 
 
 class Plan(NamedTuple):
@@ -71,8 +74,12 @@ class Place(NamedTuple):
 def read_data(source: Source, held_out: Source | None) -> Data:
     """All examples, in memory; labels are 0 where there are none."""
     parts = [part for part in (source, held_out) if part is not None]
-    labels = [np.zeros(part.length, np.int32) if part.labels is None else part.labels for part in parts]
-    return Data(source, held_out, np.concatenate([load(part) for part in parts]), np.concatenate(labels))
+    labels = [
+        np.zeros(part.length, np.int32) if part.labels is None else part.labels for part in parts
+    ]
+    return Data(
+        source, held_out, np.concatenate([load(part) for part in parts]), np.concatenate(labels)
+    )
 
 
 def all_of(source: Source) -> Parts:
@@ -90,13 +97,17 @@ def divide(plan: Plan, source: Source, held_out: Source | None) -> Parts:
         parts, flag = all_of(source), f"`data` (of {source.length} images)"
     elif plan.folds == 1:
         if held_out is None:
-            raise InputError("`--folds` (=1) must be at least 2, or --holdout a share of the images to judge by.")
+            raise InputError(
+                "`--folds` (=1) must be at least 2, or --holdout a share of the images to judge by."
+            )
         parts = Parts([np.arange(source.length)], [source.length + np.arange(held_out.length)])
         flag = f"`--holdout` (={plan.experiment.holdout})"
     else:
         numbers = hashes(source, f"fold {plan.experiment.seed}")
         fold, each = stratified_folds(source.labels, numbers, plan.folds), range(plan.folds)
-        parts = Parts([np.flatnonzero(fold != i) for i in each], [np.flatnonzero(fold == i) for i in each])
+        parts = Parts(
+            [np.flatnonzero(fold != i) for i in each], [np.flatnonzero(fold == i) for i in each]
+        )
         flag = f"`--folds` (={plan.folds})"
     fewest = min(map(len, parts.held_out))
     if fewest <= NEIGHBOURS:
@@ -107,13 +118,31 @@ def divide(plan: Plan, source: Source, held_out: Source | None) -> Parts:
     return parts
 
 
-def open_course(plan: Plan, experiment: Config, data: Data, parts: Parts, place: Place, name: str = "") -> Course:
+def open_course(
+    plan: Plan, experiment: Config, data: Data, parts: Parts, place: Place, name: str = ""
+) -> Course:
     """A path of this experiment on these parts, kept in a folder of this name."""
     shape = image_shape(experiment.data)
-    task, model, examples = make_task(experiment, shape), build_model(experiment.model, shape), data[2:]
-    judge = make_judge(task, model, plan.network, *examples, parts.held_out, plan.features, experiment.seed)
+    task, model, examples = (
+        make_task(experiment, shape),
+        build_model(experiment.model, shape),
+        data[2:],
+    )
+    judge = make_judge(
+        task, model, plan.network, *examples, parts.held_out, plan.features, experiment.seed
+    )
     folder, fingerprint = place.workdir / "path" / name, data.source.fingerprint
-    return make_course(experiment, task, plan.network, parts.members, examples, fingerprint, judge, folder, *place[1:])
+    return make_course(
+        experiment,
+        task,
+        plan.network,
+        parts.members,
+        examples,
+        fingerprint,
+        judge,
+        folder,
+        *place[1:],
+    )
 
 
 def find_strengths(plan: Plan, data: Data, place: Place) -> np.ndarray:
@@ -129,8 +158,12 @@ def find_strengths(plan: Plan, data: Data, place: Place) -> np.ndarray:
         found = []
         for target in (DENSEST, SPARSEST):
             wanted = tracking(plan.experiment, plan.network, target, plan.steps)
-            course = open_course(plan, wanted, data, all_of(data.source), place, f"range-{target:g}")
-            leg = Leg("tracked", (1.0,), 0, plan.steps, said=f"which strength gives {target:.0%} zeros")
+            course = open_course(
+                plan, wanted, data, all_of(data.source), place, f"range-{target:g}"
+            )
+            leg = Leg(
+                "tracked", (1.0,), 0, plan.steps, said=f"which strength gives {target:.0%} zeros"
+            )
             found.append(run_leg(course, leg)[0][0].strength)
         low, high = found
         if not 0 < low < high:
@@ -160,7 +193,9 @@ def walk(plan: Plan, data: Data, parts: Parts, place: Place) -> Walked:
     """
     strengths = find_strengths(plan, data, place).tolist()
     rule, steps = plan.rule, plan.steps
-    course = open_course(plan, with_strength(plan.experiment, plan.network, 1.0), data, parts, place)
+    course = open_course(
+        plan, with_strength(plan.experiment, plan.network, 1.0), data, parts, place
+    )
     shapes = jax.eval_shape(course.task.generator.network.init, jax.random.key(0))[0]
     sizes = Sizes(data.source.length, sum(leaf.size for leaf in jax.tree.leaves(shapes)))
 
@@ -174,9 +209,13 @@ def walk(plan: Plan, data: Data, parts: Parts, place: Place) -> Walked:
         points = one_by_one(course, turns, steps, warm=plan.how == "warm", name=plan.how)
     points = sorted(points, key=lambda point: point.strength)
     if rule.zeros:
-        points = bisected(course, points, lambda point: point.zeros >= rule.zeros, steps, plan.precision)
+        points = bisected(
+            course, points, lambda point: point.zeros >= rule.zeros, steps, plan.precision
+        )
     elif rule.worse:
         dense = dense_score(points, summarise(scores(points, rule.criterion, sizes)))
         bound = dense + rule.worse * abs(dense)
-        points = bisected(course, points, lambda point: not score([point])[0] <= bound, steps, plan.precision)
+        points = bisected(
+            course, points, lambda point: not score([point])[0] <= bound, steps, plan.precision
+        )
     return Walked(course, points, choose(points, rule, sizes, steps), sizes)

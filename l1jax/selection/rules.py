@@ -38,7 +38,9 @@ def summarise(scores: Scores) -> Summary:
     table = table[:, None] if table.ndim == 1 else table
     finite = np.all(np.isfinite(table), axis=1)
     table = np.where(finite[:, None], table, 0)
-    error = np.std(table, axis=1, ddof=1) / math.sqrt(table.shape[1]) if table.shape[1] > 1 else np.nan
+    error = (
+        np.std(table, axis=1, ddof=1) / math.sqrt(table.shape[1]) if table.shape[1] > 1 else np.nan
+    )
     return Summary(np.where(finite, table.mean(axis=1), np.nan), np.where(finite, error, np.nan))
 
 
@@ -86,7 +88,9 @@ def enough_zeros(zeros: ArrayLike, strengths: ArrayLike, share: float) -> Choice
     """
     grid, (mean, _) = _table(zeros, strengths)
     if not 0 <= share <= 1:
-        raise InputError(f"`share` (={share}) must be in [0, 1]: of the entries, those that are to be zero.")
+        raise InputError(
+            f"`share` (={share}) must be in [0, 1]: of the entries, those that are to be zero."
+        )
     found = np.flatnonzero(mean >= share)
     if not found.size:
         raise InputError(
@@ -122,7 +126,8 @@ def little_worse(scores: Scores, strengths: ArrayLike, dense: float, share: floa
         )
     index = int(found[-1])
     reason = (
-        f"the strongest with a score of at most {bound:.6g}, {share:.1%} worse than dense; it has {mean[index]:.6g}"
+        f"the strongest with a score of at most {bound:.6g}, {share:.1%} worse than dense; "
+        f"it has {mean[index]:.6g}"
     )
     return Choice(index, float(grid[index]), "little worse than dense", reason)
 
@@ -179,10 +184,14 @@ def survivors(scores: Scores, keep: int) -> Bool[np.ndarray, " strengths"]:
     return kept
 
 
-def _table(scores: Scores, strengths: ArrayLike) -> tuple[Float64[np.ndarray, " strengths"], Summary]:
+def _table(
+    scores: Scores, strengths: ArrayLike
+) -> tuple[Float64[np.ndarray, " strengths"], Summary]:
     grid, summary = check_strengths(strengths), _finite(scores)
     if len(grid) != len(summary.mean):
-        raise InputError(f"`scores` (of {len(summary.mean)} strengths) must have a row for each of the {len(grid)}.")
+        raise InputError(
+            f"`scores` (of {len(summary.mean)} strengths) must have a row for each of the {len(grid)}."
+        )
     return grid, summary
 
 

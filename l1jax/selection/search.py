@@ -43,7 +43,9 @@ INFORMATION: dict[str, Callable[[np.ndarray, np.ndarray, Sizes], Any]] = {
 """(log-likelihood of all examples, parameters that are not zero, sizes) → the criterion, by its name."""
 
 
-def scores(points: Sequence[Point], criterion: str, sizes: Sizes) -> Float[np.ndarray, "strengths folds"]:
+def scores(
+    points: Sequence[Point], criterion: str, sizes: Sizes
+) -> Float[np.ndarray, "strengths folds"]:
     """How the strengths do, lower being better; NaN where one has no score.
 
     Args:
@@ -54,7 +56,9 @@ def scores(points: Sequence[Point], criterion: str, sizes: Sizes) -> Float[np.nd
     """
     if criterion not in INFORMATION:
         sign = SIGNS[criterion]
-        return np.array([[sign * own.scores[criterion] for own in point.judged] for point in points])
+        return np.array(
+            [[sign * own.scores[criterion] for own in point.judged] for point in points]
+        )
     nats = np.array([[own.scores["log_likelihood"] for own in point.judged] for point in points])
     nonzeros = np.array([[own.nonzeros for own in point.judged] for point in points])
     return INFORMATION[criterion](sizes.examples * nats, nonzeros, sizes)
@@ -84,7 +88,9 @@ def together(
     Source: Jamieson, Talwalkar, AISTATS 2016, algorithm 1.
     """
     every = course.experiment.log_every
-    ends = [max(every, round(steps / 2**h / every) * every) for h in range(halvings, 0, -1)] + [steps]
+    ends = [max(every, round(steps / 2**h / every) * every) for h in range(halvings, 0, -1)] + [
+        steps
+    ]
     ends = sorted({end for end in ends if end <= steps})
     found: dict[float, Point] = {}
     leg, first = None, 0
@@ -94,12 +100,16 @@ def together(
         points = points_of(course, leg, end)
         found |= {point.strength: point for point in points}
         if end < steps and score is not None:
-            kept = tuple(np.flatnonzero(survivors(score(points), math.ceil(len(points) / 2))).tolist())
+            kept = tuple(
+                np.flatnonzero(survivors(score(points), math.ceil(len(points) / 2))).tolist()
+            )
             running, first = tuple(running[index] for index in kept), end
     return [found[strength] for strength in strengths]
 
 
-def one_by_one(course: Course, strengths: Sequence[float], steps: int, *, warm: bool, name: str) -> list[Point]:
+def one_by_one(
+    course: Course, strengths: Sequence[float], steps: int, *, warm: bool, name: str
+) -> list[Point]:
     """Train the strengths in turn, each afresh, or warm: each going on from where the last one ended.
 
     Returns:
@@ -115,11 +125,17 @@ def one_by_one(course: Course, strengths: Sequence[float], steps: int, *, warm: 
 
 def points_of(course: Course, leg: Leg, trained: int) -> list[Point]:
     """Train a leg, to so many steps in all, and judge it."""
-    return [Point(s, trained, own) for s, own in zip(leg.strengths, run_leg(course, leg), strict=True)]
+    return [
+        Point(s, trained, own) for s, own in zip(leg.strengths, run_leg(course, leg), strict=True)
+    ]
 
 
 def bisected(
-    course: Course, points: Sequence[Point], beyond: Callable[[Point], bool], steps: int, ratio: float
+    course: Course,
+    points: Sequence[Point],
+    beyond: Callable[[Point], bool],
+    steps: int,
+    ratio: float,
 ) -> list[Point]:
     """Train more strengths around a target, by bisection, until two neighbours on its two sides are near.
 

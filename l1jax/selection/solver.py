@@ -12,7 +12,10 @@ from l1jax.config import InputError
 from l1jax.penalties import Penalty, scaled
 
 FamilyName: TypeAlias = Literal["squared", "logistic"]
-STEPS, ROUNDS = 50, 200  # accelerated steps before each attempt of Newton's method, and how often at most
+STEPS, ROUNDS = (
+    50,
+    200,
+)  # accelerated steps before each attempt of Newton's method, and how often at most
 
 
 class Family(NamedTuple):
@@ -26,7 +29,10 @@ class Family(NamedTuple):
 
 FAMILIES: dict[FamilyName, Family] = {
     "squared": Family(
-        lambda eta, y: jnp.square(eta - y) / 2, lambda eta, y: eta - y, lambda eta, y: jnp.ones_like(eta), 1.0
+        lambda eta, y: jnp.square(eta - y) / 2,
+        lambda eta, y: eta - y,
+        lambda eta, y: jnp.ones_like(eta),
+        1.0,
     ),
     "logistic": Family(
         lambda eta, y: jax.nn.softplus(eta) - y * eta,
@@ -48,7 +54,9 @@ class Fit(NamedTuple):
     """Where the solver is."""
 
     coefficients: Coefficients
-    curvature: Float[Array, ""]  # L: steps of 1/L in the metric of the columns' variances do not overshoot
+    curvature: Float[
+        Array, ""
+    ]  # L: steps of 1/L in the metric of the columns' variances do not overshoot
     distance: Float[Array, ""]  # to optimality, as a share of the gradient's norm at 0
 
 
@@ -102,7 +110,11 @@ def solve_path(
     given = [jnp.asarray(values) for values in (features, target, weights, strengths)]
     dtype = functools.reduce(jnp.promote_types, (values.dtype for values in given), jnp.float32)
     features, target, weights, strengths = (values.astype(dtype) for values in given)
-    if features.ndim != 2 or not features.size or not target.shape == weights.shape == features.shape[:1]:
+    if (
+        features.ndim != 2
+        or not features.size
+        or not target.shape == weights.shape == features.shape[:1]
+    ):
         raise InputError(
             f"`features`, `target` and `weights` (of shapes {features.shape}, {target.shape}, {weights.shape}) must "
             "be a matrix, and a number for each of its rows twice."
@@ -123,12 +135,16 @@ def solve_path(
     return fits._replace(coefficients=Coefficients(slopes, constants - slopes @ problem.means))
 
 
-def _centred(features: Array, target: Array, weights: Array, intercept: bool, loss: Family) -> Problem:
+def _centred(
+    features: Array, target: Array, weights: Array, intercept: bool, loss: Family
+) -> Problem:
     one = 1.0 if intercept else 0.0
     means = one * (weights @ features)
     squares = weights @ jnp.square(features)
     variances = squares - jnp.square(means)
-    varies = variances > jnp.maximum(1e-12 * jnp.max(variances), 64 * jnp.finfo(squares.dtype).eps * squares)
+    varies = variances > jnp.maximum(
+        1e-12 * jnp.max(variances), 64 * jnp.finfo(squares.dtype).eps * squares
+    )
     variances = jnp.where(varies, variances, 1)  # a constant column has no slope
 
     def predict(at: Coefficients) -> Array:
@@ -138,10 +154,14 @@ def _centred(features: Array, target: Array, weights: Array, intercept: bool, lo
         total = jnp.sum(residuals)
         return Coefficients(residuals @ features - total * means, one * total)
 
-    metric = Coefficients(loss.largest_curvature * variances, jnp.full_like(variances[0], loss.largest_curvature))
+    metric = Coefficients(
+        loss.largest_curvature * variances, jnp.full_like(variances[0], loss.largest_curvature)
+    )
     residuals = transpose(weights * loss.slope(jnp.zeros_like(target), target))
     scale = jnp.sqrt(_dot(residuals, residuals))
-    return Problem(predict, transpose, metric, target, weights, means, jnp.where(scale > 0, scale, 1))
+    return Problem(
+        predict, transpose, metric, target, weights, means, jnp.where(scale > 0, scale, 1)
+    )
 
 
 def _solve(problem: Problem, loss: Family, penalty: Penalty, fit: Fit, tolerance: float) -> Fit:
@@ -150,7 +170,9 @@ def _solve(problem: Problem, loss: Family, penalty: Penalty, fit: Fit, tolerance
     def judge(at: Coefficients) -> tuple[Array, Array]:
         gradient, eta = _gradient(problem, loss, at), problem.predict(at)
         distance = jnp.hypot(penalty.distance(at.slopes, gradient.slopes), gradient.intercept)
-        return distance / problem.scale, problem.weights @ loss.loss(eta, problem.target) + penalty.value(at.slopes)
+        return distance / problem.scale, problem.weights @ loss.loss(
+            eta, problem.target
+        ) + penalty.value(at.slopes)
 
     def unfinished(carry: tuple[Array, Fit]) -> Array:
         count, fit = carry
@@ -165,7 +187,9 @@ def _solve(problem: Problem, loss: Family, penalty: Penalty, fit: Fit, tolerance
         distance, objective = jax.vmap(judge)(stacked)
         best = jnp.where(objective[1] < objective[0], 1, 0)
         best = jnp.where(distance[2] < distance[best], 2, best)
-        return count + 1, Fit(jax.tree.map(lambda leaf: leaf[best], stacked), curvature, distance[best])
+        return count + 1, Fit(
+            jax.tree.map(lambda leaf: leaf[best], stacked), curvature, distance[best]
+        )
 
     start = jnp.zeros([], int), fit._replace(distance=jnp.full_like(fit.distance, jnp.inf))
     return jax.lax.while_loop(unfinished, improve, start)[1]
@@ -175,7 +199,9 @@ def _gradient(problem: Problem, loss: Family, at: Coefficients) -> Coefficients:
     return problem.transpose(problem.weights * loss.slope(problem.predict(at), problem.target))
 
 
-def _accelerate(problem: Problem, loss: Family, penalty: Penalty, fit: Fit) -> tuple[Coefficients, Array]:
+def _accelerate(
+    problem: Problem, loss: Family, penalty: Penalty, fit: Fit
+) -> tuple[Coefficients, Array]:
     """FISTA with adaptive restart in the metric of the columns, whose step shrinks where it would overshoot."""
     metric, y, weights = problem.metric, problem.target, problem.weights
     rounding = 16 * jnp.finfo(y.dtype).eps
@@ -188,15 +214,25 @@ def _accelerate(problem: Problem, loss: Family, penalty: Penalty, fit: Fit) -> t
         eta = predicted + ahead * (predicted - old_predicted)
         slopes = loss.slope(eta, y)
         lengths = jax.tree.map(lambda d: 1 / (curvature * d), metric)
-        moved = jax.tree.map(lambda p, g, s: p - s * g, point, problem.transpose(weights * slopes), lengths)
+        moved = jax.tree.map(
+            lambda p, g, s: p - s * g, point, problem.transpose(weights * slopes), lengths
+        )
         new = moved._replace(slopes=penalty.prox(moved.slopes, lengths.slopes))
         new_predicted = problem.predict(new)
         change = jax.tree.map(jnp.subtract, new, point)
-        apart = jnp.maximum(jnp.abs(new_predicted - eta) - rounding * (jnp.abs(eta) + jnp.abs(y)), 0)
+        apart = jnp.maximum(
+            jnp.abs(new_predicted - eta) - rounding * (jnp.abs(eta) + jnp.abs(y)), 0
+        )
         bent = loss.largest_curvature * jnp.sum(weights * jnp.square(apart))
         overshoots = bent > curvature * _dot(change, jax.tree.map(jnp.multiply, metric, change))
         overshoots &= curvature < metric.slopes.size  # which bounds the curvature in this metric
-        uphill = _dot(jax.tree.map(lambda d, c: -d * c, metric, change), jax.tree.map(jnp.subtract, new, at)) > 0
+        uphill = (
+            _dot(
+                jax.tree.map(lambda d, c: -d * c, metric, change),
+                jax.tree.map(jnp.subtract, new, at),
+            )
+            > 0
+        )
         taken = new, new_predicted, at, predicted, jnp.where(uphill, 1, new_momentum), curvature
         again = at, predicted, at, predicted, jnp.ones_like(momentum), 1.5 * curvature
         return jax.tree.map(lambda a, b: jnp.where(overshoots, a, b), again, taken), None

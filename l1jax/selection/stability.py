@@ -41,7 +41,9 @@ def stability_selection(
     Source: Meinshausen and Bühlmann, J. R. Stat. Soc. B 72 (2010), section 2.
     """
     if examples < 2 or resamples < 1:
-        raise InputError(f"`examples` (={examples}) must be at least 2 and `resamples` (={resamples}) at least 1.")
+        raise InputError(
+            f"`examples` (={examples}) must be at least 2 and `resamples` (={resamples}) at least 1."
+        )
 
     fit_half, enclosed = open_closure(fit, jnp.zeros(examples, float))
 
@@ -72,5 +74,7 @@ def false_selections(selected: float, threshold: float, variables: int) -> float
     Source: Meinshausen and Bühlmann, J. R. Stat. Soc. B 72 (2010), theorem 1.
     """
     if not 0.5 < threshold <= 1:
-        raise InputError(f"`threshold` (={threshold}) must be greater than 0.5 and at most 1, such as 0.75.")
+        raise InputError(
+            f"`threshold` (={threshold}) must be greater than 0.5 and at most 1, such as 0.75."
+        )
     return selected**2 / ((2 * threshold - 1) * variables)

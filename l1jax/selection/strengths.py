@@ -26,12 +26,18 @@ def check_strengths(strengths: ArrayLike) -> Float64[np.ndarray, " strengths"]:
     """
     grid = as_numbers(strengths, "strengths").astype(np.float64)
     if grid.ndim != 1 or grid.size < 2:
-        raise InputError(f"`strengths` (={_shown(grid)}) must be at least two to choose from; {FORM}.")
+        raise InputError(
+            f"`strengths` (={_shown(grid)}) must be at least two to choose from; {FORM}."
+        )
     if not np.all(np.isfinite(grid) & (grid >= 0)):
-        raise InputError(f"`strengths` (={_shown(grid)}) must all be finite and at least 0; {FORM}.")
+        raise InputError(
+            f"`strengths` (={_shown(grid)}) must all be finite and at least 0; {FORM}."
+        )
     if np.any(np.diff(grid) <= 0):
         remedy = ",".join(f"{strength:g}" for strength in np.unique(grid)[:20])
-        raise InputError(f"`strengths` (={_shown(grid)}) must increase, each stronger than the last: {remedy}.")
+        raise InputError(
+            f"`strengths` (={_shown(grid)}) must increase, each stronger than the last: {remedy}."
+        )
     return grid
 
 
@@ -45,11 +51,17 @@ def strength_grid(low: float, high: float, count: int) -> Float64[np.ndarray, " 
     [0.0001, 0.01, 1.0]
     """
     if not (np.isfinite(low) and low > 0 and np.isfinite(high) and high > 0):
-        raise InputError(f"`strengths` (from {low:g} to {high:g}) must be finite and greater than 0; {FORM}.")
+        raise InputError(
+            f"`strengths` (from {low:g} to {high:g}) must be finite and greater than 0; {FORM}."
+        )
     if count < 2 or count != int(count):
-        raise InputError(f"`strengths` (={low:g}:{high:g}:{count}) must be at least two to choose from; {FORM}.")
+        raise InputError(
+            f"`strengths` (={low:g}:{high:g}:{count}) must be at least two to choose from; {FORM}."
+        )
     if not low < high:
-        raise InputError(f"`strengths` (={low:g}:{high:g}:{count}) must go from low to high: {high:g}:{low:g}:{count}.")
+        raise InputError(
+            f"`strengths` (={low:g}:{high:g}:{count}) must go from low to high: {high:g}:{low:g}:{count}."
+        )
     return check_strengths(np.geomspace(low, high, count))
 
 
@@ -69,7 +81,9 @@ def parse_strengths(text: str) -> Float64[np.ndarray, " strengths"]:
         elif len(parts) == 1:
             return check_strengths([float(part) for part in text.split(",")])
         else:
-            raise InputError(f"`strengths` (={text!r}) must have three parts between colons; {FORM}.")
+            raise InputError(
+                f"`strengths` (={text!r}) must have three parts between colons; {FORM}."
+            )
     except InputError:
         raise
     except ValueError:
@@ -106,7 +120,9 @@ def linear_strengths(
     Source: Friedman, Hastie, Tibshirani, J. Stat. Softw. 33 (2010), section 2.5.
     """
     if not 0 < eps < 1:
-        raise InputError(f"`eps` (={eps}) must be between 0 and 1: the weakest strength as a share of the strongest.")
+        raise InputError(
+            f"`eps` (={eps}) must be between 0 and 1: the weakest strength as a share of the strongest."
+        )
     examples = read_examples(features, target, family)
     gradient = _gradient_at_zero(examples, intercept)
     penalty = l1(1.0) if penalty is None else penalty
@@ -115,10 +131,14 @@ def linear_strengths(
     with jax.enable_x64(True):
         linear = jnp.asarray(unit)
 
-        def loss(params: dict[str, Any]) -> Any:  # any with this gradient: the strength depends on nothing else
+        def loss(
+            params: dict[str, Any],
+        ) -> Any:  # any with this gradient: the strength depends on nothing else
             return linear @ params["slopes"]
 
-        strongest = largest_strength(loss, {"slopes": jnp.zeros_like(linear)}, by_path({"^slopes$": penalty}))
+        strongest = largest_strength(
+            loss, {"slopes": jnp.zeros_like(linear)}, by_path({"^slopes$": penalty})
+        )
     strongest = float(np.ldexp(strongest / first_strength(penalty), exponent)) * (1 + ROUNDING)
     return strength_grid(strongest * eps, strongest, count)
 
@@ -139,7 +159,9 @@ def _gradient_at_zero(examples: Examples, intercept: bool) -> Float64[np.ndarray
             f"`target` (all {y[0]:g}) must vary for features to explain it: no coefficient is left at any strength."
         )
     centred_size, size = np.abs(centred).max(axis=0), np.abs(x).max(axis=0)
-    rounding = np.finfo(np.float64).eps * (size * np.abs(residual).max() + centred_size * np.abs(y).max())
+    rounding = np.finfo(np.float64).eps * (
+        size * np.abs(residual).max() + centred_size * np.abs(y).max()
+    )
     if not np.any(np.abs(gradient) > 8 * rounding):
         raise InputError(
             f"`features` (of shape {x.shape}, uncorrelated with `target`) must explain some of it, and constant "

@@ -11,7 +11,12 @@ from l1jax.data.augmentation import Augmentation
 from l1jax.models.gan import AXIS, Network, local_slice
 from l1jax.objectives.adversarial import AdversarialLoss, Logits
 from l1jax.objectives.consistency import consistency, lecam
-from l1jax.objectives.gradient_penalty import around, between, unit_norm_penalty, with_squared_gradient
+from l1jax.objectives.gradient_penalty import (
+    around,
+    between,
+    unit_norm_penalty,
+    with_squared_gradient,
+)
 from l1jax.training.controllers import Controllers
 from l1jax.training.parts import mean_over_devices, named_key
 from l1jax.training.state import Metrics
@@ -29,7 +34,9 @@ class Terms(NamedTuple):
     every: int = 1  # discriminator updates from one gradient penalty to the next, which is as many times as strong
     consistency: float = 0.0  # of E(D(x) − D(T(x)))², real and generated
     lecam: float = 0.0  # of the pull to the other kind's average logit
-    augmentation: Augmentation | None = None  # what changes all images on their way to the discriminator
+    augmentation: Augmentation | None = (
+        None  # what changes all images on their way to the discriminator
+    )
     consistent: Augmentation | None = None  # T of the consistency term
 
     def has_gradients(self) -> bool:
@@ -74,7 +81,9 @@ def draw_numbers(terms: Terms, real: Images, key: Key[Array, ""]) -> dict[str, P
     return drawn
 
 
-def augmented(terms: Terms, kind: str, images: Images, examples: Examples, controllers: Controllers) -> Images:
+def augmented(
+    terms: Terms, kind: str, images: Images, examples: Examples, controllers: Controllers
+) -> Images:
     """The images as the discriminator sees them."""
     if terms.augmentation is None:
         return images
@@ -95,19 +104,31 @@ def discriminator_loss(
     """
 
     def value(
-        params: PyTree, statistics: PyTree, examples: Examples, controllers: Controllers, key: Key[Array, ""]
+        params: PyTree,
+        statistics: PyTree,
+        examples: Examples,
+        controllers: Controllers,
+        key: Key[Array, ""],
     ) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
         def discriminate(images: Images, statistics: PyTree, use: str) -> tuple[Logits, PyTree]:
-            return network.apply(params, statistics, images, True, examples.label, named_key(key, use))
+            return network.apply(
+                params, statistics, images, True, examples.label, named_key(key, use)
+            )
 
-        def score(images: Images, statistics: PyTree, use: str, gamma: float) -> tuple[Logits, PyTree, Array]:
+        def score(
+            images: Images, statistics: PyTree, use: str, gamma: float
+        ) -> tuple[Logits, PyTree, Array]:
             if gamma == 0 or not gradients:
                 return *discriminate(images, statistics, use), jnp.zeros(())
             logits, moved, squared = squared_gradient(images, statistics, use)
             return logits, moved, gamma / 2 * jnp.mean(squared)
 
-        def squared_gradient(images: Images, statistics: PyTree, use: str) -> tuple[Logits, PyTree, Array]:
-            logits, moved, squared = with_squared_gradient(lambda x: discriminate(x, statistics, use), images)
+        def squared_gradient(
+            images: Images, statistics: PyTree, use: str
+        ) -> tuple[Logits, PyTree, Array]:
+            logits, moved, squared = with_squared_gradient(
+                lambda x: discriminate(x, statistics, use), images
+            )
             packed = logits.shape[0] < images.shape[0]  # then several images are one input
             return logits, moved, squared.reshape(logits.shape[0], -1).sum(1) if packed else squared
 
@@ -119,10 +140,14 @@ def discriminator_loss(
         penalty = real_penalty + fake_penalty
         if terms.wgan_gp and gradients:
             points = between(real, fake, examples.numbers["between"])
-            penalty += terms.wgan_gp * unit_norm_penalty(squared_gradient(points, statistics, "between")[2])
+            penalty += terms.wgan_gp * unit_norm_penalty(
+                squared_gradient(points, statistics, "between")[2]
+            )
         if terms.dragan and gradients:
             points = examples.numbers["around"]
-            penalty += terms.dragan * unit_norm_penalty(squared_gradient(points, statistics, "around")[2])
+            penalty += terms.dragan * unit_norm_penalty(
+                squared_gradient(points, statistics, "around")[2]
+            )
         penalty *= terms.every
 
         base = loss.discriminator(real_logits, fake_logits)
@@ -131,13 +156,17 @@ def discriminator_loss(
             "discriminator/gradient_penalty": penalty,
             "discriminator/real_logit": jnp.mean(real_logits),
             "discriminator/fake_logit": jnp.mean(fake_logits),
-            "discriminator/accuracy": jnp.mean(real_logits > fake_logits, dtype=real_logits.dtype),  # of pairs
+            "discriminator/accuracy": jnp.mean(
+                real_logits > fake_logits, dtype=real_logits.dtype
+            ),  # of pairs
         }
         total = base + penalty
         if terms.consistency:
             assert terms.consistent is not None
             for kind, images, logits in (("real", real, real_logits), ("fake", fake, fake_logits)):
-                changed = terms.consistent.apply(images, examples.numbers[f"consistent_{kind}"], 1.0)
+                changed = terms.consistent.apply(
+                    images, examples.numbers[f"consistent_{kind}"], 1.0
+                )
                 again, _ = discriminate(changed, statistics, f"consistent {kind}")
                 metrics[f"discriminator/consistency_{kind}"] = consistency(logits, again)
                 total += terms.consistency * metrics[f"discriminator/consistency_{kind}"]

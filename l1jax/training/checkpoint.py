@@ -15,10 +15,20 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
-from l1jax.training.damage import brief, damage, is_step, looks_like_step, other_step, set_aside, write_manifest
+from l1jax.training.damage import (
+    brief,
+    damage,
+    is_step,
+    looks_like_step,
+    other_step,
+    set_aside,
+    write_manifest,
+)
 from l1jax.training.workdir import refuse_other_experiment
 
-absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax reports every save and every error; we say what matters
+absl_logging.set_verbosity(
+    absl_logging.FATAL
+)  # Orbax reports every save and every error; we say what matters
 
 
 class Restored(NamedTuple):
@@ -105,12 +115,18 @@ class Checkpoints:
             except (InputError, MemoryError):
                 raise
             except PermissionError as error:
-                raise InputError(f"checkpoint {self._path(candidate)} must be readable: {error.strerror}.") from error
+                raise InputError(
+                    f"checkpoint {self._path(candidate)} must be readable: {error.strerror}."
+                ) from error
             except Exception as error:  # damaged files raise anything, a bare Exception too
                 if step is not None:
-                    raise InputError(f"checkpoint {self._path(candidate)} is damaged ({brief(error)}).") from error
+                    raise InputError(
+                        f"checkpoint {self._path(candidate)} is damaged ({brief(error)})."
+                    ) from error
                 if self.read_only:
-                    self.say(f"checkpoint {self._path(candidate)} is damaged ({brief(error)}); trying an older one.")
+                    self.say(
+                        f"checkpoint {self._path(candidate)} is damaged ({brief(error)}); trying an older one."
+                    )
                 else:
                     self.set_aside(candidate, f"is damaged ({brief(error)})")
         return None
@@ -128,16 +144,26 @@ class Checkpoints:
 
     def _read(self, step: int, template: PyTree) -> PyTree:
         path = self._path(step)
-        meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))[
+            "meta"
+        ]
         refuse_other_experiment(from_json(meta["config"]), self.experiment, path)
         if self.fingerprint not in (None, meta["fingerprint"]):
-            raise InputError(f"`data` has changed since {path} was written: give the same images or another --workdir.")
+            raise InputError(
+                f"`data` has changed since {path} was written: give the same images or another --workdir."
+            )
         if meta["layout"] != layout(template):
-            raise InputError(f"{path} was written by another version of l1jax: use that version, or another --workdir.")
-        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
+            raise InputError(
+                f"{path} was written by another version of l1jax: use that version, or another --workdir."
+            )
+        state = self.manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
+        )["state"]
         if digest(state) != meta["digest"]:
             raise ValueError("its content differs from what was saved")
-        reason = other_step(int(getattr(state, "step", step)), step)  # the metadata of older checkpoints do not tell
+        reason = other_step(
+            int(getattr(state, "step", step)), step
+        )  # the metadata of older checkpoints do not tell
         if reason:
             raise ValueError(reason)
         return state
@@ -145,7 +171,9 @@ class Checkpoints:
     def _write(self, action: Callable[[], Any]) -> None:
         try:
             action()
-        except Exception as error:  # what the background thread met: full disk, permission, lost mount
+        except (
+            Exception
+        ) as error:  # what the background thread met: full disk, permission, lost mount
             raise InputError(
                 f"a checkpoint could not be written to {self.workdir / 'checkpoints'} ({brief(error)}): make room or "
                 "permission there and run the same command again; earlier checkpoints are intact."
@@ -182,7 +210,9 @@ def open_checkpoints(
     try:
         candidates = sorted(path for path in folder.iterdir() if looks_like_step(path.name))
     except OSError as error:
-        raise InputError(f"{folder} must be a folder that can be read: {error.strerror or error}.") from error
+        raise InputError(
+            f"{folder} must be a folder that can be read: {error.strerror or error}."
+        ) from error
     for path in candidates:
         if reason := damage(path):
             bad |= {int(path.name)} if is_step(path.name) else set()
@@ -198,11 +228,15 @@ def open_checkpoints(
         create=not read_only,
         read_only=read_only,
         lightweight_initialize=read_only,  # else Orbax opens files of damaged ones too
-        async_options=ocp.options.AsyncOptions(post_finalization_callback=lambda: write_manifest(folder)),
+        async_options=ocp.options.AsyncOptions(
+            post_finalization_callback=lambda: write_manifest(folder)
+        ),
     )
     try:
         manager = ocp.CheckpointManager(folder.absolute(), options=options)
-    except Exception as error:  # what Orbax makes of files in a damaged checkpoint that we may not set aside
+    except (
+        Exception
+    ) as error:  # what Orbax makes of files in a damaged checkpoint that we may not set aside
         named = ", ".join(map(str, sorted(bad))) or brief(error)
         raise InputError(
             f"{folder} cannot be read because of damaged checkpoints ({named}): the training command sets them aside, "
@@ -214,7 +248,9 @@ def open_checkpoints(
 def layout(tree: PyTree) -> str:
     """A digest of the paths, shapes and dtypes of a tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    names = [f"{jax.tree_util.keystr(path)} {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves]
+    names = [
+        f"{jax.tree_util.keystr(path)} {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves
+    ]
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 

@@ -81,5 +81,7 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    flags = next(
+        (line for line in lines if line.startswith(("flags", "Features"))), platform.processor()
+    )
     return hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:12]

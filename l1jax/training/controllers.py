@@ -18,7 +18,9 @@ class Balancer(NamedTuple):
     low: float = 0.45
     high: float = 0.55
     every: int = 10  # steps from one measurement to the next
-    horizon: int = 1_000  # steps in which the scale changes tenfold while the ratio is out of bounds
+    horizon: int = (
+        1_000  # steps in which the scale changes tenfold while the ratio is out of bounds
+    )
     max_sparsity: float = 1.0  # share of the discriminator's zeros that its optimiser holds it to
 
 
@@ -37,18 +39,24 @@ class Controllers(NamedTuple):
     balance: BalanceState | None = None
 
 
-def init_controllers(*, lecam: bool = False, adaptive: bool = False, balance: Balancer | None = None) -> Controllers:
+def init_controllers(
+    *, lecam: bool = False, adaptive: bool = False, balance: Balancer | None = None
+) -> Controllers:
     """Averages and probability at 0, the ratio in the middle of its bounds, the scale at 1."""
     return Controllers(
         anchors=init_anchors() if lecam else None,
         probability=jnp.zeros(()) if adaptive else None,
-        balance=BalanceState(jnp.asarray((balance.low + balance.high) / 2, float), jnp.zeros([], float))
+        balance=BalanceState(
+            jnp.asarray((balance.low + balance.high) / 2, float), jnp.zeros([], float)
+        )
         if balance
         else None,
     )
 
 
-def balance_ratio(before: Float[Array, ""], after: Float[Array, ""], real: Float[Array, ""]) -> Float[Array, ""]:
+def balance_ratio(
+    before: Float[Array, ""], after: Float[Array, ""], real: Float[Array, ""]
+) -> Float[Array, ""]:
     """Which part of the gap between real and generated logits one generator update closes, in [0, 1].
 
     (E D(G_new(z)) − E D(G_old(z))) / (E D(x) − E D(G_old(z))); 1 where there is no gap left to close.
@@ -65,7 +73,10 @@ def balance_ratio(before: Float[Array, ""], after: Float[Array, ""], real: Float
 
 
 def move_balance(
-    balancer: Balancer, state: BalanceState, ratio: Float[Array, ""], limited: Bool[Array, ""] | bool = False
+    balancer: Balancer,
+    state: BalanceState,
+    ratio: Float[Array, ""],
+    limited: Bool[Array, ""] | bool = False,
 ) -> BalanceState:
     """Average the ratio and move the scale by a constant factor if the average is out of bounds.
 
@@ -74,6 +85,8 @@ def move_balance(
     """
     measurements = max(balancer.horizon / balancer.every, 1)
     ratio = state.ratio + min(SMOOTHING / measurements, 1) * (ratio - state.ratio)
-    side = ((ratio < balancer.low) & jnp.logical_not(limited)).astype(float) - (ratio > balancer.high).astype(float)
+    side = ((ratio < balancer.low) & jnp.logical_not(limited)).astype(float) - (
+        ratio > balancer.high
+    ).astype(float)
     log_scale = state.log_scale + side * math.log(10) / measurements
     return BalanceState(ratio, jnp.clip(log_scale, *map(math.log, BOUNDS)))

@@ -12,7 +12,11 @@ from l1jax.config import InputError
 from l1jax.reading import JSON_BYTES, Unreadable, check_file, read_bytes, read_json
 
 MANIFEST = "files.sha256"
-UNGUARDED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}  # Orbax's last words, written after it
+UNGUARDED = {
+    MANIFEST,
+    "_CHECKPOINT_METADATA",
+    "commit_success.txt",
+}  # Orbax's last words, written after it
 META, METRICS = "meta/metadata", "metrics/metrics"
 LAST = 2**31 - 1  # step of a run
 LARGEST = 2**63  # bytes of an array's file

@@ -47,7 +47,9 @@ def open_events(folder: Path, first: int, say: Callable[[str], None]) -> Iterato
             append(step=step, summary={"value": rows})
         except OSError as error:
             lost = True
-            say(f"{folder} could not be written ({error.strerror or error}): from step {step:,} on it has no events.")
+            say(
+                f"{folder} could not be written ({error.strerror or error}): from step {step:,} on it has no events."
+            )
 
     try:
         yield write

@@ -14,8 +14,22 @@ from l1jax.models import Gan, from_uint8
 from l1jax.models.gan import AXIS, local_slice
 from l1jax.objectives.adversarial import AdversarialLoss
 from l1jax.objectives.consistency import move_anchors
-from l1jax.training.adversary import NO_TERMS, Examples, Images, Terms, augmented, discriminator_loss, draw_numbers
-from l1jax.training.controllers import Balancer, BalanceState, Controllers, balance_ratio, move_balance
+from l1jax.training.adversary import (
+    NO_TERMS,
+    Examples,
+    Images,
+    Terms,
+    augmented,
+    discriminator_loss,
+    draw_numbers,
+)
+from l1jax.training.controllers import (
+    Balancer,
+    BalanceState,
+    Controllers,
+    balance_ratio,
+    move_balance,
+)
 from l1jax.training.parts import (
     agree,
     all_finite,
@@ -63,7 +77,9 @@ def init_gan(
     discriminator = NetworkState(d_params, d_statistics, discriminator_tx.init(d_params))
     # The average starts at the generator, in memory of its own: the state is donated whole.
     average = Average(*jax.tree.map(jnp.copy, (params, statistics)))
-    return GanState(jnp.zeros([], jnp.int32), generator, discriminator, average, controllers or Controllers())
+    return GanState(
+        jnp.zeros([], jnp.int32), generator, discriminator, average, controllers or Controllers()
+    )
 
 
 def gan_step(
@@ -104,17 +120,32 @@ def gan_step(
 
     Source: Goodfellow et al., NeurIPS 2014, algorithm 1.
     """
-    game = Game(gan, loss, generator_tx, discriminator_tx, terms, n_critic, accumulate, ema_decay, balancer, adapt)
+    game = Game(
+        gan,
+        loss,
+        generator_tx,
+        discriminator_tx,
+        terms,
+        n_critic,
+        accumulate,
+        ema_decay,
+        balancer,
+        adapt,
+    )
     return partial(take_step, game)
 
 
-def take_step(game: Game, state: GanState, batch: Batch, key: Key[Array, ""]) -> tuple[GanState, Metrics]:
+def take_step(
+    game: Game, state: GanState, batch: Batch, key: Key[Array, ""]
+) -> tuple[GanState, Metrics]:
     """All updates of one step; see `gan_step`."""
     keys, last = jax.random.split(key, game.n_critic), game.n_critic - 1
     image, label = jnp.asarray(batch.image), jnp.asarray(batch.label)
     adversaries = (state.discriminator, state.controllers)
 
-    def extra_update(adversaries: Adversaries, draw: tuple[Any, Any, Any, Any]) -> tuple[Adversaries, None]:
+    def extra_update(
+        adversaries: Adversaries, draw: tuple[Any, Any, Any, Any]
+    ) -> tuple[Adversaries, None]:
         examples = draw_examples(game, *draw[:3])
         return update_discriminator(game, state, adversaries, examples, *draw[2:])[0], None
 
@@ -124,21 +155,32 @@ def take_step(game: Game, state: GanState, batch: Batch, key: Key[Array, ""]) ->
 
     key, examples, kept = keys[-1], draw_examples(game, image[-1], label[-1], keys[-1]), None
     if game.accumulate == 1:  # one pass of the generator serves both updates
-        kept = jax.vjp(lambda p: generate(game, p, state, examples, key), varying(state.generator.params), has_aux=True)
+        kept = jax.vjp(
+            lambda p: generate(game, p, state, examples, key),
+            varying(state.generator.params),
+            has_aux=True,
+        )
         examples = examples._replace(fake=jax.lax.stop_gradient(kept[0]))
     seen_by = adversaries[1]  # the probability of augmentation moves for the next update only
-    (discriminator, controllers), metrics = update_discriminator(game, state, adversaries, examples, key, last)
+    (discriminator, controllers), metrics = update_discriminator(
+        game, state, adversaries, examples, key, last
+    )
     judges = (discriminator, seen_by)
     generator, judged = update_generator(game, state, judges, examples, key, kept)
     metrics |= judged
     if game.balancer is not None:
-        discriminator, balance = update_balance(game, state, judges, generator, examples, key, judged)
+        discriminator, balance = update_balance(
+            game, state, judges, generator, examples, key, judged
+        )
         controllers = controllers._replace(balance=balance)
         metrics["discriminator/balance_ratio"] = balance.ratio
 
     finite = all_finite(*metrics.values())
     new = state._replace(generator=generator, discriminator=discriminator, controllers=controllers)
-    return settle(finite, new, state, game.ema_decay), {**metrics, "taken": finite.astype(jnp.float32)}
+    return settle(finite, new, state, game.ema_decay), {
+        **metrics,
+        "taken": finite.astype(jnp.float32),
+    }
 
 
 def draw_examples(
@@ -155,11 +197,18 @@ def generate(
 ) -> tuple[Images, PyTree]:
     """Images of these generator parameters, and the batch statistics that they move."""
     network, statistics = game.gan.generator.network, state.generator.statistics
-    return network.apply(params, statistics, examples.latents, True, examples.label, named_key(key, "generator"))
+    return network.apply(
+        params, statistics, examples.latents, True, examples.label, named_key(key, "generator")
+    )
 
 
 def update_discriminator(
-    game: Game, state: GanState, adversaries: Adversaries, examples: Examples, key: Key[Array, ""], i: ArrayLike
+    game: Game,
+    state: GanState,
+    adversaries: Adversaries,
+    examples: Examples,
+    key: Key[Array, ""],
+    i: ArrayLike,
 ) -> tuple[Adversaries, Metrics]:
     """The i-th update of the discriminator in this step; averages and probability follow it."""
     (network, controllers), terms = adversaries, game.terms
@@ -170,16 +219,22 @@ def update_discriminator(
 
         def of_part(part: Examples, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
             if part.fake is None:
-                part = part._replace(fake=generate(game, state.generator.params, state, part, key)[0])
+                part = part._replace(
+                    fake=generate(game, state.generator.params, state, part, key)[0]
+                )
             gradient = jax.grad(loss, has_aux=True)
-            grads, (statistics, metrics) = gradient(params, network.statistics, part, controllers, key)
+            grads, (statistics, metrics) = gradient(
+                params, network.statistics, part, controllers, key
+            )
             return grads, statistics, metrics
 
         return agree(*in_parts(of_part, examples, key, game.accumulate), game.accumulate)
 
     if terms.every > 1 and terms.has_gradients():
         due = (state.step * game.n_critic + i) % terms.every == 0
-        grads, statistics, metrics = jax.lax.cond(due, lambda: gradient(True), lambda: gradient(False))
+        grads, statistics, metrics = jax.lax.cond(
+            due, lambda: gradient(True), lambda: gradient(False)
+        )
     else:
         grads, statistics, metrics = gradient(True)
     metrics |= gradient_norms("discriminator", grads)
@@ -188,9 +243,14 @@ def update_discriminator(
         logits = (metrics["discriminator/real_logit"], metrics["discriminator/fake_logit"])
         controllers = controllers._replace(anchors=move_anchors(controllers.anchors, *logits))
     if controllers.probability is not None and game.adapt is not None:
-        sign, images = metrics["discriminator/real_sign"], examples.label.shape[0] * jax.lax.axis_size(AXIS)
+        sign, images = (
+            metrics["discriminator/real_sign"],
+            examples.label.shape[0] * jax.lax.axis_size(AXIS),
+        )
         metrics["discriminator/augmentation"] = controllers.probability
-        controllers = controllers._replace(probability=game.adapt(controllers.probability, sign, images))
+        controllers = controllers._replace(
+            probability=game.adapt(controllers.probability, sign, images)
+        )
     return (network, controllers), metrics
 
 
@@ -205,7 +265,9 @@ def judge(
     """Logits of the discriminator as it is now, its batch statistics left alone."""
     (network, controllers), key = adversaries, named_key(key, f"judge {kind}")
     seen = augmented(game.terms, kind, images, examples, controllers)
-    return game.gan.discriminator.apply(network.params, network.statistics, seen, True, examples.label, key)[0]
+    return game.gan.discriminator.apply(
+        network.params, network.statistics, seen, True, examples.label, key
+    )[0]
 
 
 def update_generator(
@@ -225,7 +287,9 @@ def update_generator(
 
     def of_part(part: Examples, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
         images, pullback, statistics = kept or jax.vjp(
-            lambda params: generate(game, params, state, part, key), varying(state.generator.params), has_aux=True
+            lambda params: generate(game, params, state, part, key),
+            varying(state.generator.params),
+            has_aux=True,
         )
 
         def loss(fake: Images) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -234,9 +298,15 @@ def update_generator(
             return game.loss.generator(real, logits), jnp.mean(logits)
 
         (value, logit), cotangent = jax.value_and_grad(loss, has_aux=True)(images)
-        return pullback(cotangent)[0], statistics, {"generator/loss": value, "generator/logit": logit}
+        return (
+            pullback(cotangent)[0],
+            statistics,
+            {"generator/loss": value, "generator/logit": logit},
+        )
 
-    grads, statistics, metrics = agree(*in_parts(of_part, examples, key, game.accumulate), game.accumulate)
+    grads, statistics, metrics = agree(
+        *in_parts(of_part, examples, key, game.accumulate), game.accumulate
+    )
     metrics |= gradient_norms("generator", grads)
     return update(state.generator, grads, statistics, game.generator_tx), metrics
 
@@ -257,14 +327,22 @@ def update_balance(
     balance = controllers.balance
 
     def measure() -> BalanceState:
-        def of_part(part: Examples, key: Key[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        def of_part(
+            part: Examples, key: Key[Array, ""]
+        ) -> tuple[Float[Array, ""], Float[Array, ""]]:
             images, _ = generate(game, generator.params, state, part, key)
             after = judge(game, adversaries, "fake", images, part, key)
             return jnp.mean(after), jnp.mean(judge(game, adversaries, "real", part.real, part, key))
 
         after, real = mean_over_devices(in_parts(of_part, examples, key, game.accumulate))
-        limited = optax.tree.get(network.opt_state, "log_scale", 0.0) < 0  # its optimiser holds the zeros back
-        return move_balance(balancer, balance, balance_ratio(judged["generator/logit"], after, real), limited)
+        limited = (
+            optax.tree.get(network.opt_state, "log_scale", 0.0) < 0
+        )  # its optimiser holds the zeros back
+        return move_balance(
+            balancer, balance, balance_ratio(judged["generator/logit"], after, real), limited
+        )
 
     balance = jax.lax.cond(state.step % balancer.every == 0, measure, lambda: balance)
-    return network._replace(opt_state=set_scale(network.opt_state, jnp.exp(balance.log_scale))), balance
+    return network._replace(
+        opt_state=set_scale(network.opt_state, jnp.exp(balance.log_scale))
+    ), balance

@@ -25,22 +25,34 @@ SCORES = ("frechet_distance", "kernel_distance", "precision", "recall", "coverag
 def make_judge(generator: Generator, real: Images, seed: int) -> Callable[[Average], float]:
     """Build average → kernel distance on the pixels of 512 images, of the same latents each time."""
     real = real[:JUDGED]
-    sampler, latents = make_sampler(generator), draw_latents(generator, stream(seed, "judged"), len(real))
+    sampler, latents = (
+        make_sampler(generator),
+        draw_latents(generator, stream(seed, "judged"), len(real)),
+    )
     return lambda average: pixel_kernel_distance(sampler(average, latents), real)
 
 
-def make_evaluation(generator: Generator, real: Images, seed: int) -> Callable[[Average], dict[str, float]]:
+def make_evaluation(
+    generator: Generator, real: Images, seed: int
+) -> Callable[[Average], dict[str, float]]:
     """Build average → scores against the real images, as `l1jax.evaluate` takes them on fixed random convolutions.
 
     Points are seen as they are. There are no scores of fewer than 16 real images.
     """
     if len(real) < FEWEST:
         return lambda average: {}
-    sampler, latents = make_sampler(generator), draw_latents(generator, stream(seed, "evaluated"), len(real))
+    sampler, latents = (
+        make_sampler(generator),
+        draw_latents(generator, stream(seed, "evaluated"), len(real)),
+    )
     features = None if generator.image_range is None else random_features()
 
     def see(images: Images) -> Extracted:
-        return Extracted(images.reshape(len(images), -1)) if features is None else extract_all(features, images)
+        return (
+            Extracted(images.reshape(len(images), -1))
+            if features is None
+            else extract_all(features, images)
+        )
 
     seen = see(real)
 

@@ -95,23 +95,31 @@ def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterato
         open_events(workdir / "tensorboard", first, say) as write_events,
     ):
         if gone:
-            say(f"{path} is gone, and with it the metrics up to step {first:,}; going on without them.")
+            say(
+                f"{path} is gone, and with it the metrics up to step {first:,}; going on without them."
+            )
         if unreadable:
-            say(f"{path} is damaged: {unreadable:,} of its lines cannot be read and are left out; going on.")
+            say(
+                f"{path} is damaged: {unreadable:,} of its lines cannot be read and are left out; going on."
+            )
 
         def metrics(step: int, values: dict[str, float]) -> None:
             finite = {name: value for name, value in values.items() if math.isfinite(value)}
             known = {name: finite.get(name) for name in values}  # JSON has no NaN
             lines.write(json.dumps({"step": step, **known}) + "\n")
             lines.flush()
-            write_events(step, finite)  # TensorBoard draws no others, and tensorboardX warns of them
+            write_events(
+                step, finite
+            )  # TensorBoard draws no others, and tensorboardX warns of them
             update(step, values)
 
         yield Log(metrics, say)
 
 
 Values = TypeVar("Values")
-Summary = Callable[[Values], tuple[str, float | None]]  # a few words, and the seconds per step if they are known
+Summary = Callable[
+    [Values], tuple[str, float | None]
+]  # a few words, and the seconds per step if they are known
 Progressing = Iterator[tuple[Callable[[int, Values], None], Callable[[str], None]]]
 
 
@@ -124,7 +132,9 @@ def open_progress(console: Console, first: int, steps: int, summary: Summary[Val
 
 
 @contextmanager
-def _terminal(console: Console, first: int, steps: int, summary: Summary[Values]) -> Progressing[Values]:
+def _terminal(
+    console: Console, first: int, steps: int, summary: Summary[Values]
+) -> Progressing[Values]:
     columns = (
         MofNCompleteColumn(),
         BarColumn(bar_width=None),
@@ -134,13 +144,19 @@ def _terminal(console: Console, first: int, steps: int, summary: Summary[Values]
     with Progress(*columns, console=console, expand=True) as progress:
         task = progress.add_task("compiling the first call …", total=steps, completed=first)
         yield (
-            lambda step, values: progress.update(task, completed=step, description=summary(values)[0]),
-            lambda text: progress.console.print(text, markup=False, highlight=False, soft_wrap=True),
+            lambda step, values: progress.update(
+                task, completed=step, description=summary(values)[0]
+            ),
+            lambda text: progress.console.print(
+                text, markup=False, highlight=False, soft_wrap=True
+            ),
         )
 
 
 @contextmanager
-def _plain(console: Console, first: int, steps: int, summary: Summary[Values]) -> Progressing[Values]:
+def _plain(
+    console: Console, first: int, steps: int, summary: Summary[Values]
+) -> Progressing[Values]:
     shown = -math.inf
 
     def say(text: str) -> None:
@@ -163,7 +179,11 @@ def _plain(console: Console, first: int, steps: int, summary: Summary[Values]) -
 
 def _summary(values: dict[str, float]) -> tuple[str, float | None]:
     """The few numbers that tell how training goes."""
-    parts = [f"{values['images_per_second']:,.0f} images/s" if "images_per_second" in values else "compiled"]
+    parts = [
+        f"{values['images_per_second']:,.0f} images/s"
+        if "images_per_second" in values
+        else "compiled"
+    ]
     if "bound" in values:
         parts.append(f"bound {values['bound']:.4g} nats, divergence {values['divergence']:.3g}")
     for short, network in (("G", "generator"), ("D", "discriminator"), ("E", "encoder")):

@@ -79,15 +79,28 @@ def train(
     shown = GRID - GRID % (columns or 1) if task.generator.image_range is not None else POINTS
     grid_latents = draw_latents(task.generator, stream(experiment.seed, "grid"), shown)
     judge = make_judge(task.generator, reference, experiment.seed)
-    evaluate = make_evaluation(task.generator, reference, experiment.seed) if experiment.evaluate_every else None
+    evaluate = (
+        make_evaluation(task.generator, reference, experiment.seed)
+        if experiment.evaluate_every
+        else None
+    )
     reference = reference[:JUDGED]
-    probed_latents = draw_latents(task.generator, stream(experiment.seed, "judged"), min(PROBED, len(reference)))
+    probed_latents = draw_latents(
+        task.generator, stream(experiment.seed, "judged"), min(PROBED, len(reference))
+    )
 
     def save_grid(step: int, state: State) -> None:
         samples = sampler(state.average, grid_latents)
-        save_image(sample_picture(samples, reference, columns), workdir / "samples" / f"step_{step:06d}.png")
+        save_image(
+            sample_picture(samples, reference, columns),
+            workdir / "samples" / f"step_{step:06d}.png",
+        )
 
-    probe, probe_key, watch = make_probe(task.generator), stream(experiment.seed, "probe"), make_watch(log.say)
+    probe, probe_key, watch = (
+        make_probe(task.generator),
+        stream(experiment.seed, "probe"),
+        make_watch(log.say),
+    )
 
     compiled = set[int]()
     step = saved = int(state.step)
@@ -106,19 +119,30 @@ def train(
             if values["skipped"] == count:
                 checkpoints.wait()
                 raise NotFinite(step - count, step)
-            if count in compiled:  # the first call of a length compiles: its time says nothing of speed
+            if (
+                count in compiled
+            ):  # the first call of a length compiles: its time says nothing of speed
                 images = count * task.draws * experiment.batch_size
-                values |= {"images_per_second": images / seconds, "seconds_per_step": seconds / count}
+                values |= {
+                    "images_per_second": images / seconds,
+                    "seconds_per_step": seconds / count,
+                }
             compiled.add(count)
             last = step == experiment.steps
             if last or step % experiment.sample_every == 0:
                 save_grid(step, state)
-                found = jax.device_get(probe(state, jnp.asarray(reference), probed_latents, probe_key))
+                found = jax.device_get(
+                    probe(state, jnp.asarray(reference), probed_latents, probe_key)
+                )
                 values |= {name: float(value) for name, value in found.items()}
             watch(step, values)
             if evaluate and (last or step % experiment.evaluate_every == 0):
                 values |= evaluate(state.average)
-            if saving := last or step % experiment.checkpoint_every == 0 or "evaluation/frechet_distance" in values:
+            if (
+                saving := last
+                or step % experiment.checkpoint_every == 0
+                or "evaluation/frechet_distance" in values
+            ):
                 values["kernel_distance"] = judge(state.average)
             log.metrics(step, values)  # before the checkpoint: what is beyond it is cut on resuming
             if saving:
@@ -134,7 +158,12 @@ def train(
 
 def chunk_length(experiment: Config, step: int) -> int:
     """Steps until the next thing to do: a line of metrics, a grid, a checkpoint or the end."""
-    every = (experiment.log_every, experiment.sample_every, experiment.checkpoint_every, experiment.evaluate_every)
+    every = (
+        experiment.log_every,
+        experiment.sample_every,
+        experiment.checkpoint_every,
+        experiment.evaluate_every,
+    )
     return min(experiment.steps - step, *(period - step % period for period in every if period))
 
 

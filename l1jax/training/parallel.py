@@ -66,8 +66,15 @@ def make_runner(
 
     if parallel == "pmap":
 
-        def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
-            return mapped(state, resident, jax.tree.map(lambda leaf: _by_device(leaf, len(devices)), chunk), key)
+        def run(
+            state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
+        ) -> tuple[State, Metrics]:
+            return mapped(
+                state,
+                resident,
+                jax.tree.map(lambda leaf: _by_device(leaf, len(devices)), chunk),
+                key,
+            )
 
         def put(chunk: PyTree) -> PyTree:
             return chunk  # `pmap` does it in its call
@@ -75,10 +82,14 @@ def make_runner(
     else:
         compiled = set()
 
-        def run(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
+        def run(
+            state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
+        ) -> tuple[State, Metrics]:
             arguments = (state, resident, jax.device_put(chunk, split), key)
             steps = jax.tree.leaves(chunk)[0].shape[0]
-            if steps not in compiled:  # before it runs, so that its memory comes not on top of the compiler's
+            if (
+                steps not in compiled
+            ):  # before it runs, so that its memory comes not on top of the compiler's
                 release_freed_memory()
                 mapped.lower(*arguments).compile()  # the call below finds it
                 release_freed_memory()
@@ -86,7 +97,9 @@ def make_runner(
             return mapped(*arguments)
 
         def put(chunk: PyTree) -> PyTree:
-            return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), chunk)
+            return jax.tree.map(
+                lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), chunk
+            )
 
     return Runner(lambda tree: jax.device_put(tree, replicated), put, run)
 
@@ -109,7 +122,9 @@ def mapped_steps(
         parallel: `jit(shard_map)` or `pmap`.
     """
 
-    def steps(state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]) -> tuple[State, Metrics]:
+    def steps(
+        state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
+    ) -> tuple[State, Metrics]:
         def body(state: State, item: PyTree) -> tuple[State, Metrics]:
             return task.step(state, take(resident, item), jax.random.fold_in(key, state.step))
 
@@ -138,7 +153,11 @@ def summarise(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
     """Mean of each metric over the steps that were taken; `skipped` counts the others."""
     taken = metrics["taken"] > 0
     count = jnp.maximum(jnp.sum(taken), 1)
-    means = {name: jnp.sum(jnp.where(taken, m, 0)) / count for name, m in metrics.items() if name != "taken"}
+    means = {
+        name: jnp.sum(jnp.where(taken, m, 0)) / count
+        for name, m in metrics.items()
+        if name != "taken"
+    }
     return {**means, "skipped": jnp.sum(~taken).astype(jnp.float32)}
 
 
@@ -149,9 +168,16 @@ def describe(task: Task, state: State) -> Metrics:
         if isinstance(network, NetworkState):
             zeros = sparsity(solution(network.opt_state, network.params), task.penalised[name])
             metrics[f"{name}/sparsity"] = zeros.total
-            metrics |= {f"{name}/sparsity/{path}": fraction for path, fraction in zeros.by_path.items()}
-            strengths = jax.tree.leaves(strength(network.opt_state))  # one, or several of one penalty
-            metrics |= {f"{name}/strength" + (f"/{i}" if i else ""): value for i, value in enumerate(strengths)}
+            metrics |= {
+                f"{name}/sparsity/{path}": fraction for path, fraction in zeros.by_path.items()
+            }
+            strengths = jax.tree.leaves(
+                strength(network.opt_state)
+            )  # one, or several of one penalty
+            metrics |= {
+                f"{name}/strength" + (f"/{i}" if i else ""): value
+                for i, value in enumerate(strengths)
+            }
             metrics[f"{name}/learning_rate"] = learning_rate(network.opt_state)
     return metrics
 
@@ -167,4 +193,6 @@ def output_spread(generator: Generator, network: NetworkState) -> Float[Array, "
 def _by_device(leaf: np.ndarray, devices: int) -> np.ndarray:
     """Split the batch axis into device and local batch, the device where `pmap` looks for it."""
     shape = leaf.shape
-    return leaf.reshape(*shape[:BATCH_AXIS], devices, shape[BATCH_AXIS] // devices, *shape[BATCH_AXIS + 1 :])
+    return leaf.reshape(
+        *shape[:BATCH_AXIS], devices, shape[BATCH_AXIS] // devices, *shape[BATCH_AXIS + 1 :]
+    )

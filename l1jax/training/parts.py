@@ -40,19 +40,27 @@ def mean_over_devices(tree: Tree) -> Tree:
 
 def gradient_norms(name: str, grads: PyTree) -> dict[str, Float[Array, ""]]:
     """Norm of a network's gradient, in all and for each parameter."""
-    squares = {path_name(path): jnp.sum(jnp.square(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(grads)}
+    squares = {
+        path_name(path): jnp.sum(jnp.square(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(grads)
+    }
     norms = {f"{name}/gradient_norm/{path}": jnp.sqrt(square) for path, square in squares.items()}
     return {f"{name}/gradient_norm": jnp.sqrt(sum(squares.values())), **norms}
 
 
-def agree(grads: Tree, statistics: PyTree, metrics: Tree2, parts: int) -> tuple[Tree, PyTree, Tree2]:
+def agree(
+    grads: Tree, statistics: PyTree, metrics: Tree2, parts: int
+) -> tuple[Tree, PyTree, Tree2]:
     """Means over the devices; batch statistics are such already, but for the means of several parts."""
     grads, metrics = mean_over_devices((grads, metrics))
     return grads, statistics if parts == 1 else mean_over_devices(statistics), metrics
 
 
 def in_parts(
-    function: Callable[[Inputs, Key[Array, ""]], Tree], inputs: Inputs, key: Key[Array, ""], parts: int
+    function: Callable[[Inputs, Key[Array, ""]], Tree],
+    inputs: Inputs,
+    key: Key[Array, ""],
+    parts: int,
 ) -> Tree:
     """Mean of function(part, its key) over equal parts of a batch, one after the other in a scan.
 
@@ -62,7 +70,9 @@ def in_parts(
     if parts == 1:
         return function(inputs, key)
 
-    def own(tree: Tree) -> Tree:  # what is the same on all devices becomes each one's own, as the rest is
+    def own(
+        tree: Tree,
+    ) -> Tree:  # what is the same on all devices becomes each one's own, as the rest is
         zero = varying(jnp.zeros(()))
         return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), tree)
 
@@ -70,7 +80,9 @@ def in_parts(
         return jax.tree.map(jnp.add, total, own(function(*item))), None
 
     # Every so many examples belong together: the same ones, whatever the number of devices.
-    split = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), inputs)
+    split = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), inputs
+    )
     items = (split, jax.random.split(key, parts))
     shapes = jax.eval_shape(lambda: function(*jax.tree.map(lambda leaf: leaf[0], items)))
     zeros = own(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
@@ -78,13 +90,17 @@ def in_parts(
     return jax.tree.map(lambda leaf: leaf / parts, total)
 
 
-def update(network: NetworkState, grads: PyTree, statistics: PyTree, tx: optax.GradientTransformation) -> NetworkState:
+def update(
+    network: NetworkState, grads: PyTree, statistics: PyTree, tx: optax.GradientTransformation
+) -> NetworkState:
     """One optimiser step."""
     updates, opt_state = tx.update(grads, network.opt_state, network.params)
     return NetworkState(optax.apply_updates(network.params, updates), statistics, opt_state)
 
 
-def move_average(average: Average, network: NetworkState, step: Int[Array, ""], decay: ArrayLike) -> Average:
+def move_average(
+    average: Average, network: NetworkState, step: Int[Array, ""], decay: ArrayLike
+) -> Average:
     """Follow the generator; the decay ramps up as (1 + t)/(10 + t), so that early samples are not the start's.
 
     Where the optimiser has a sparse iterate beside the parameters (dual averaging), it follows that.
@@ -92,7 +108,8 @@ def move_average(average: Average, network: NetworkState, step: Int[Array, ""], 
     decay = jnp.minimum(decay, (1 + step) / (10 + step))
     params = sparse_average(average.params, solution(network.opt_state, network.params), decay)
     statistics = optax.tree.cast_like(
-        optax.incremental_update(network.statistics, average.statistics, 1 - decay), average.statistics
+        optax.incremental_update(network.statistics, average.statistics, 1 - decay),
+        average.statistics,
     )
     return Average(params, statistics)
 

@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
-from l1jax.evaluation.health import AT_ONCE, EVERY_LINE, alarms, dead_units, diversity, output_sparsity, saturation
+from l1jax.evaluation.health import (
+    AT_ONCE,
+    EVERY_LINE,
+    alarms,
+    dead_units,
+    diversity,
+    output_sparsity,
+    saturation,
+)
 from l1jax.models import Generator, from_uint8
 from l1jax.models.summary import layers
 from l1jax.training.compilation import jit_once
@@ -14,7 +22,9 @@ from l1jax.training.state import Metrics, State
 
 def make_probe(
     generator: Generator,
-) -> Callable[[State, Shaped[Array, "n h w c"], Float[Array, "batch latent"], Key[Array, ""]], Metrics]:
+) -> Callable[
+    [State, Shaped[Array, "n h w c"], Float[Array, "batch latent"], Key[Array, ""]], Metrics
+]:
     """Build (state, real images, latents, key) → metrics of the generator as it trains, not of its average.
 
     On the images of these latents, classes in turn: their diversity against the real ones', the share of pixels
@@ -24,13 +34,18 @@ def make_probe(
 
     @jit_once
     def probe(
-        state: State, real: Shaped[Array, "n h w c"], latents: Float[Array, "batch latent"], key: Key[Array, ""]
+        state: State,
+        real: Shaped[Array, "n h w c"],
+        latents: Float[Array, "batch latent"],
+        key: Key[Array, ""],
     ) -> Metrics:
         network, batch = state.generator, len(latents)
         label = jnp.arange(batch) % max(generator.classes, 1)
 
         def forward() -> Float[Array, "batch h w c"]:
-            return generator.network.apply(network.params, network.statistics, latents, False, label)[0]
+            return generator.network.apply(
+                network.params, network.statistics, latents, False, label
+            )[0]
 
         images, real = forward(), from_uint8(real, generator.image_range)
         metrics = {"generator/diversity": diversity(images, real)}

@@ -21,11 +21,17 @@ from l1jax.training.parts import (
 from l1jax.training.state import Average, GeneratorState, Metrics, NetworkState
 
 
-def init_generator(generator: Generator, tx: optax.GradientTransformation, key: Key[Array, ""]) -> GeneratorState:
+def init_generator(
+    generator: Generator, tx: optax.GradientTransformation, key: Key[Array, ""]
+) -> GeneratorState:
     """Draw the generator."""
     params, statistics = generator.network.init(key)
-    average = Average(*jax.tree.map(jnp.copy, (params, statistics)))  # memory of its own: the state is donated
-    return GeneratorState(jnp.zeros([], jnp.int32), NetworkState(params, statistics, tx.init(params)), average)
+    average = Average(
+        *jax.tree.map(jnp.copy, (params, statistics))
+    )  # memory of its own: the state is donated
+    return GeneratorState(
+        jnp.zeros([], jnp.int32), NetworkState(params, statistics, tx.init(params)), average
+    )
 
 
 def reconstruction_step(
@@ -61,21 +67,32 @@ def reconstruction_step(
         keys = jax.vmap(lambda i: jax.random.fold_in(latent_key, i))(index)
         return jax.vmap(lambda key: generator.latents(key, 1)[0])(keys)
 
-    def step(state: GeneratorState, batch: Batch, key: Key[Array, ""]) -> tuple[GeneratorState, Metrics]:
+    def step(
+        state: GeneratorState, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[GeneratorState, Metrics]:
         real, z = from_uint8(batch.image[0], generator.image_range), latents(batch.index[0])
         params = varying(state.generator.params)
 
-        def gradient(part: tuple[Array, ...], key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
+        def gradient(
+            part: tuple[Array, ...], key: Key[Array, ""]
+        ) -> tuple[PyTree, PyTree, Metrics]:
             real, z, label = part
 
             def loss(params: PyTree) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
                 images, statistics = generator.network.apply(
                     params, state.generator.statistics, z, True, label, named_key(key, "generator")
                 )
-                error, activity = mean_squared_error(images, real), activity_l1(images, activity_strength)
-                if hidden_activity_strength and generator.activations:  # compiled, it shares the pass above
+                error, activity = (
+                    mean_squared_error(images, real),
+                    activity_l1(images, activity_strength),
+                )
+                if (
+                    hidden_activity_strength and generator.activations
+                ):  # compiled, it shares the pass above
                     hidden = generator.activations(params, z)
-                    activity += sum(activity_l1(outputs, hidden_activity_strength) for outputs in hidden)
+                    activity += sum(
+                        activity_l1(outputs, hidden_activity_strength) for outputs in hidden
+                    )
                 metrics = {"generator/loss": error, "generator/activity_l1": activity}
                 return error + activity, (statistics, metrics)
 

@@ -60,7 +60,12 @@ def read_rollback(workdir: Path) -> Rollback | None:
     step, count, useless = found
     _check(path, "step", step, type(step) is int and 0 <= step < MOST_STEPS)
     _check(path, "count", count, type(count) is int and 1 <= count <= MOST_ROLLBACKS)
-    _check(path, "useless", useless, useless is None or (type(useless) is int and step < useless < MOST_STEPS))
+    _check(
+        path,
+        "useless",
+        useless,
+        useless is None or (type(useless) is int and step < useless < MOST_STEPS),
+    )
     return Rollback(step, count, useless)
 
 
@@ -98,7 +103,9 @@ def _unusable(path: Path, why: str) -> InputError:
     )
 
 
-def plan_rollback(last: Rollback | None, began: int, checkpoints: list[int], most: int) -> Rollback | None:
+def plan_rollback(
+    last: Rollback | None, began: int, checkpoints: list[int], most: int
+) -> Rollback | None:
     """Where to go back to after a call without a finite step; None if that cannot help.
 
     The newest checkpoint is good if a finite step led on from it, else the one before it. It cannot

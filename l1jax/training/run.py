@@ -50,7 +50,13 @@ class Outcome(NamedTuple):
 
 
 def run_experiment(
-    experiment: Config, workdir: Path, console: Console, say: Callable[[str], None], *, resume: bool, overwrite: bool
+    experiment: Config,
+    workdir: Path,
+    console: Console,
+    say: Callable[[str], None],
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> Outcome:
     """Train an experiment in its work directory, going on from the newest checkpoint there.
 
@@ -74,7 +80,9 @@ def run_experiment(
     source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
     for sentence in source.skipped[:SKIPPED]:
         say(f"left out: {sentence}")
-    if (workdir / "config.json").exists() and not overwrite:  # the run was begun, so its question was settled
+    if (
+        workdir / "config.json"
+    ).exists() and not overwrite:  # the run was begun, so its question was settled
         source = source._replace(question="")
     check_labels(task.generator.classes, source)
     feed, reference = open_feed(experiment, task, source, held_out, console)
@@ -84,8 +92,21 @@ def run_experiment(
     with open_workdir(workdir, experiment, overwrite=overwrite):
         ran_before = (workdir / "metrics.jsonl").exists()
         try:
-            with closing(open_checkpoints(workdir, experiment, source.fingerprint, say)) as checkpoints:
-                job = Job(experiment, task, runner, checkpoints, template, workdir, feed, reference, console, say)
+            with closing(
+                open_checkpoints(workdir, experiment, source.fingerprint, say)
+            ) as checkpoints:
+                job = Job(
+                    experiment,
+                    task,
+                    runner,
+                    checkpoints,
+                    template,
+                    workdir,
+                    feed,
+                    reference,
+                    console,
+                    say,
+                )
                 first, state = start_or_restore(job, before)
                 tell_start(job, first, ran_before, source, devices)
                 write_classes(workdir, source)
@@ -117,7 +138,9 @@ class Job(NamedTuple):
     say: Callable[[str], None]
 
 
-def tell_start(job: Job, first: int, ran_before: bool, source: Source, devices: Sequence[Any]) -> None:
+def tell_start(
+    job: Job, first: int, ran_before: bool, source: Source, devices: Sequence[Any]
+) -> None:
     """Say where training begins, on what, and where it is kept."""
     if first:
         job.say(f"resuming {job.workdir} from step {first:,}")
@@ -175,7 +198,10 @@ def find_devices() -> list[Any]:
     """
     try:
         return jax.devices()
-    except (RuntimeError, AssertionError) as error:  # JAX asserts where it was compiled without that kind
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # JAX asserts where it was compiled without that kind
         raise InputError(
             f"JAX finds no device of the kind that JAX_PLATFORMS (={os.environ.get('JAX_PLATFORMS', '')}) asks for: "
             "unset it, or install l1jax with the extra for that kind."
@@ -189,7 +215,10 @@ def check_batch(experiment: Config, devices: int) -> None:
         InputError: naming the nearest size that they can.
     """
     size, factors = experiment.batch_size, {"the number of devices": devices}
-    factors |= {"`accumulate`": experiment.accumulate, "`model.packing`": getattr(experiment.model, "packing", 1)}
+    factors |= {
+        "`accumulate`": experiment.accumulate,
+        "`model.packing`": getattr(experiment.model, "packing", 1),
+    }
     divisor = math.prod(factors.values())
     if size % divisor:
         nearest = max(divisor, round(size / divisor) * divisor)
@@ -211,10 +240,16 @@ def check_labels(classes: int, source: Source) -> None:
     if not classes:
         return
     if source.labels is None:
-        raise InputError(f"`model.classes` (={classes}) must be 0 for these images, which have no labels.")
+        raise InputError(
+            f"`model.classes` (={classes}) must be 0 for these images, which have no labels."
+        )
     first, last = int(source.labels.min()), int(source.labels.max())
     if last >= classes:
-        from_one = " (they seem to be numbered from 1: save them less 1 to have no empty class 0)" if first == 1 else ""
+        from_one = (
+            " (they seem to be numbered from 1: save them less 1 to have no empty class 0)"
+            if first == 1
+            else ""
+        )
         raise InputError(
             f"`model.classes` (={classes}) must be at least {last + 1}: the labels of these images go from {first} to "
             f"{last}{from_one}."
@@ -255,13 +290,16 @@ def open_feed(
     judges = held_out if experiment.evaluate_every and held_out is not None else source
     most = min(EVALUATED if experiment.evaluate_every else JUDGED, judges.length)
     chosen = order(experiment.seed, 0, most, judges.length)
-    if source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize > experiment.resident_mib * 2**20:
+    if (
+        source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize
+        > experiment.resident_mib * 2**20
+    ):
         return streaming_feed(source, *arguments, experiment.workers, host), take(judges, chosen)
     with console.status(f"reading {source.length:,} images"):
         images = load(source)
-    return resident_feed(images, *arguments, source.labels, host), images[chosen] if judges is source else take(
-        judges, chosen
-    )
+    return resident_feed(images, *arguments, source.labels, host), images[
+        chosen
+    ] if judges is source else take(judges, chosen)
 
 
 def start_or_restore(job: Job, before: Config | None) -> tuple[int, State]:
@@ -284,7 +322,10 @@ def start(job: Job) -> tuple[int, State]:
         write_rollback(job.workdir, rollback)
     example = job.runner.replicate(np.zeros(()))
     first, state = job.checkpoints.restore(
-        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=example.sharding), job.template)
+        jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=example.sharding),
+            job.template,
+        )
     ) or (0, jit_once(job.task.init)(stream(job.experiment.seed, "parameters")))
     if rollback:
         refuse_other_run(job.workdir, rollback, first, state)

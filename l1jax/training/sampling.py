@@ -11,7 +11,9 @@ from l1jax.training.state import Average
 BATCH = 128  # images generated in one compiled call
 
 
-def draw_latents(generator: Generator, key: Key[Array, ""], count: int) -> Float[Array, "count latent"]:
+def draw_latents(
+    generator: Generator, key: Key[Array, ""], count: int
+) -> Float[Array, "count latent"]:
     """Latents of which the first n are the same for every `count` ≥ n."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
     return jax.vmap(lambda k: generator.latents(k, 1)[0])(keys)
@@ -32,11 +34,15 @@ def make_sampler(generator: Generator):
     def generate(
         average: Average, latents: Float[Array, "batch latent"], label: Int[Array, " batch"]
     ) -> Shaped[Array, "batch h w c"]:
-        images, _ = generator.network.apply(average.params, average.statistics, latents, False, label)
+        images, _ = generator.network.apply(
+            average.params, average.statistics, latents, False, label
+        )
         return images if generator.image_range is None else to_uint8(images, generator.image_range)
 
     def sample(
-        average: Average, latents: Float[Array, "count latent"], label: Int[Array, " count"] | None = None
+        average: Average,
+        latents: Float[Array, "count latent"],
+        label: Int[Array, " count"] | None = None,
     ) -> Shaped[np.ndarray, "count h w c"]:
         count = len(latents)
         size = min(BATCH, count)
@@ -44,7 +50,10 @@ def make_sampler(generator: Generator):
         label = jnp.arange(count) % max(generator.classes, 1) if label is None else label
         labels = jnp.pad(label, (0, -count % size))
         starts = range(0, count, size)
-        parts = [np.asarray(generate(average, padded[i : i + size], labels[i : i + size])) for i in starts]
+        parts = [
+            np.asarray(generate(average, padded[i : i + size], labels[i : i + size]))
+            for i in starts
+        ]
         return np.concatenate(parts)[:count]
 
     return sample

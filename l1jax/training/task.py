@@ -40,12 +40,18 @@ def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> T
     """
     model, objective = build_model(experiment.model, image_shape), experiment.objective
     optimizers = {"generator": experiment.generator}
-    if isinstance(model, Gan) and isinstance(objective, config.Adversarial) and experiment.discriminator:
+    if (
+        isinstance(model, Gan)
+        and isinstance(objective, config.Adversarial)
+        and experiment.discriminator
+    ):
         optimizers["discriminator"] = experiment.discriminator
         task = _gan_task(experiment, objective, model, experiment.discriminator)
     elif isinstance(model, Generator) and isinstance(objective, config.Reconstruction):
         task = _generator_task(experiment, objective, model)
-    elif isinstance(model, Vae) and isinstance(objective, config.Variational) and experiment.encoder:
+    elif (
+        isinstance(model, Vae) and isinstance(objective, config.Variational) and experiment.encoder
+    ):
         optimizers["encoder"] = experiment.encoder
         task = _vae_task(experiment, objective, model, experiment.encoder)
     else:
@@ -55,7 +61,9 @@ def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> T
             f"{'set' if experiment.encoder else 'None'}): Adversarial needs a GAN and a discriminator's optimiser, "
             "Variational a VAE and an encoder's, Reconstruction a generator alone such as DenseGenerator."
         )
-    if experiment.flip and (task.generator.image_range is None or isinstance(objective, config.Reconstruction)):
+    if experiment.flip and (
+        task.generator.image_range is None or isinstance(objective, config.Reconstruction)
+    ):
         raise config.InputError(
             "`flip` (=True) must be False for points, and for Reconstruction, where each latent belongs to one image."
         )
@@ -69,9 +77,13 @@ def flipping(step: Step) -> Step:
     def flipped(state: Any, batch: Batch, key: Key[Array, ""]) -> tuple[Any, Metrics]:
         image = jnp.asarray(batch.image)
         draws, local = image.shape[:2]
-        coins = jax.random.bernoulli(named_key(key, "flip"), 0.5, (local * jax.lax.axis_size(AXIS), draws))
+        coins = jax.random.bernoulli(
+            named_key(key, "flip"), 0.5, (local * jax.lax.axis_size(AXIS), draws)
+        )
         mirrored = local_slice(coins).T[:, :, None, None, None]
-        return step(state, batch._replace(image=jnp.where(mirrored, image[..., ::-1, :], image)), key)
+        return step(
+            state, batch._replace(image=jnp.where(mirrored, image[..., ::-1, :], image)), key
+        )
 
     return flipped
 
@@ -83,18 +95,30 @@ def ema_decay(experiment: config.Config) -> float:
 
 
 def _gan_task(
-    experiment: config.Config, objective: config.Adversarial, gan: Gan, discriminator: config.Optimizer
+    experiment: config.Config,
+    objective: config.Adversarial,
+    gan: Gan,
+    discriminator: config.Optimizer,
 ) -> Task:
-    balance, ada = objective.balance, isinstance(objective.augment, config.Ada) and objective.augment
-    if balance and (discriminator.sparsity_target or not getattr(discriminator.penalty, "strength", 0)):
+    balance, ada = (
+        objective.balance,
+        isinstance(objective.augment, config.Ada) and objective.augment,
+    )
+    if balance and (
+        discriminator.sparsity_target or not getattr(discriminator.penalty, "strength", 0)
+    ):
         raise config.InputError(
             "`objective.balance` moves the discriminator's strength: give `discriminator.penalty` a positive strength, "
             "and no `sparsity_target`, which moves it too."
         )
     balancer = Balancer(**vars(balance)) if balance else None
     generator_tx = build_optimizer(experiment.generator)
-    discriminator_tx = build_optimizer(discriminator, objective.n_critic, balance.max_sparsity if balance else 1.0)
-    controllers = partial(init_controllers, lecam=objective.lecam > 0, adaptive=bool(ada), balance=balancer)
+    discriminator_tx = build_optimizer(
+        discriminator, objective.n_critic, balance.max_sparsity if balance else 1.0
+    )
+    controllers = partial(
+        init_controllers, lecam=objective.lecam > 0, adaptive=bool(ada), balance=balancer
+    )
     step = gan_step(
         gan,
         build_loss(objective),
@@ -125,14 +149,22 @@ def build_terms(objective: config.Adversarial, image_range: tuple[float, float] 
 
     def needed() -> tuple[float, float]:
         if image_range is None:
-            raise config.InputError("`objective.augment` and `objective.consistency` change images; points have none.")
+            raise config.InputError(
+                "`objective.augment` and `objective.consistency` change images; points have none."
+            )
         return image_range
 
     augmentation, consistent = None, None
     match objective.augment:
         case config.DiffAugment() as chosen:
-            names = {"color": chosen.colour, "translation": chosen.translation, "cutout": chosen.cutout}
-            augmentation = augment(*(name for name, used in names.items() if used), image_range=needed())
+            names = {
+                "color": chosen.colour,
+                "translation": chosen.translation,
+                "cutout": chosen.cutout,
+            }
+            augmentation = augment(
+                *(name for name, used in names.items() if used), image_range=needed()
+            )
         case config.Ada():
             augmentation = adaptive(needed())
     if objective.consistency:
@@ -150,7 +182,9 @@ def build_terms(objective: config.Adversarial, image_range: tuple[float, float] 
     )
 
 
-def _generator_task(experiment: config.Config, objective: config.Reconstruction, generator: Generator) -> Task:
+def _generator_task(
+    experiment: config.Config, objective: config.Reconstruction, generator: Generator
+) -> Task:
     tx = build_optimizer(experiment.generator)
     step = reconstruction_step(
         generator,
@@ -170,7 +204,9 @@ def _generator_task(experiment: config.Config, objective: config.Reconstruction,
     )
 
 
-def _vae_task(experiment: config.Config, objective: config.Variational, vae: Vae, encoder: config.Optimizer) -> Task:
+def _vae_task(
+    experiment: config.Config, objective: config.Variational, vae: Vae, encoder: config.Optimizer
+) -> Task:
     if objective.samples > 1 and (objective.beta != 1 or objective.free_nats):
         raise config.InputError(
             f"`objective.samples` (={objective.samples}) asks for the importance-weighted bound, which has neither "

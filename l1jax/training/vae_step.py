@@ -15,7 +15,15 @@ from l1jax.objectives.variational import (
     log_weights,
     negative_elbo,
 )
-from l1jax.training.parts import agree, all_finite, gradient_norms, in_parts, settle, update, varying
+from l1jax.training.parts import (
+    agree,
+    all_finite,
+    gradient_norms,
+    in_parts,
+    settle,
+    update,
+    varying,
+)
 from l1jax.training.state import Average, Metrics, NetworkState, VaeState
 
 
@@ -27,8 +35,13 @@ def init_vae(
 ) -> VaeState:
     """Draw both networks."""
     keys = jax.random.split(key)
-    (encoder, statistics), (decoder, d_statistics) = vae.encoder.init(keys[0]), vae.decoder.init(keys[1])
-    average = Average(*jax.tree.map(jnp.copy, (decoder, d_statistics)))  # memory of its own: the state is donated
+    (encoder, statistics), (decoder, d_statistics) = (
+        vae.encoder.init(keys[0]),
+        vae.decoder.init(keys[1]),
+    )
+    average = Average(
+        *jax.tree.map(jnp.copy, (decoder, d_statistics))
+    )  # memory of its own: the state is donated
     return VaeState(
         jnp.zeros([], jnp.int32),
         NetworkState(encoder, statistics, encoder_tx.init(encoder)),
@@ -73,17 +86,23 @@ def vae_step(
         pixels, label = jnp.asarray(batch.image[0]), jnp.asarray(batch.label[0])
         whole = pixels.shape[0] * jax.lax.axis_size(AXIS)
         pixel_key, latent_key = jax.random.split(key)
-        x = likelihood.prepare(pixels, local_slice(jax.random.uniform(pixel_key, (whole, *pixels.shape[1:]))))
+        x = likelihood.prepare(
+            pixels, local_slice(jax.random.uniform(pixel_key, (whole, *pixels.shape[1:])))
+        )
         noise = local_slice(jax.random.normal(latent_key, (whole, samples, latent_size)))
 
         def loss(
             params: tuple[PyTree, PyTree], x: Array, noise: Array, label: Array
         ) -> tuple[Float[Array, ""], tuple[tuple[PyTree, PyTree], Metrics]]:
-            moments, statistics = vae.encoder.apply(params[0], state.encoder.statistics, x, True, label)
+            moments, statistics = vae.encoder.apply(
+                params[0], state.encoder.statistics, x, True, label
+            )
             mean, log_variance = jnp.split(moments, 2, axis=-1)
             z = mean + jnp.exp(0.5 * log_variance) * noise.swapaxes(0, 1)
             flat, labels = z.reshape(-1, latent_size), jnp.tile(label, samples)
-            outputs, d_statistics = vae.decoder.apply(params[1], state.generator.statistics, flat, True, labels)
+            outputs, d_statistics = vae.decoder.apply(
+                params[1], state.generator.statistics, flat, True, labels
+            )
             log_likelihood = likelihood.log_likelihood(outputs, jnp.tile(x, (samples, 1, 1, 1)))
             kl = gaussian_kl(mean, log_variance)
             if samples == 1:
@@ -104,7 +123,9 @@ def vae_step(
             grads, (statistics, metrics) = jax.grad(loss, has_aux=True)(params, *part)
             return grads, statistics, metrics
 
-        grads, statistics, metrics = agree(*in_parts(gradient, (x, noise, label), key, accumulate), accumulate)
+        grads, statistics, metrics = agree(
+            *in_parts(gradient, (x, noise, label), key, accumulate), accumulate
+        )
         metrics["bound"] = metrics["log_likelihood"] - metrics["divergence"]
         metrics |= gradient_norms("encoder", grads[0]) | gradient_norms("generator", grads[1])
         encoder = update(state.encoder, grads[0], statistics[0], encoder_tx)

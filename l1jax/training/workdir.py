@@ -32,7 +32,9 @@ def read_config(directory: Path) -> Config | None:
     try:
         return from_json(read_json(path))
     except Unreadable as error:
-        raise InputError(f"{path} cannot be read as an experiment (it {error.why}): {REMEDY}.") from error
+        raise InputError(
+            f"{path} cannot be read as an experiment (it {error.why}): {REMEDY}."
+        ) from error
     except InputError as error:
         raise InputError(f"{path} is not an experiment of this l1jax: {error}") from error
 
@@ -45,7 +47,9 @@ def write_config(directory: Path, experiment: Config) -> None:
 def with_absolute_paths(experiment: Config) -> Config:
     """The experiment, the paths of its data absolute and `~` expanded; an empty one stays empty."""
     given = {name: getattr(experiment.data, name, "") for name in PATHS}
-    absolute = {name: os.path.abspath(os.path.expanduser(path)) for name, path in given.items() if path}
+    absolute = {
+        name: os.path.abspath(os.path.expanduser(path)) for name, path in given.items() if path
+    }
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, **absolute))
 
 
@@ -70,19 +74,29 @@ def check_workdir(directory: Path, experiment: Config, *, resume: bool, overwrit
         InputError: if it is not a directory, cannot be written, holds another experiment, or holds
             any run although `resume` is off; `overwrite` lifts the last two.
     """
-    if set("*?[") & set(str(directory.absolute())):  # Orbax looks its files up by a pattern that starts with the path
-        raise InputError(f"`--workdir` (={directory.absolute()}) must not contain any of * ? [ in its path.")
+    if set("*?[") & set(
+        str(directory.absolute())
+    ):  # Orbax looks its files up by a pattern that starts with the path
+        raise InputError(
+            f"`--workdir` (={directory.absolute()}) must not contain any of * ? [ in its path."
+        )
     try:
         os.stat(directory)
     except (FileNotFoundError, NotADirectoryError):
         pass  # to be made, or told below
     except OSError as error:  # too long a name, links in a circle
-        raise InputError(f"`--workdir` (={directory}) cannot be used: {error.strerror or error}.") from error
-    existing = next(parent for parent in (directory, *directory.absolute().parents) if os.path.exists(parent))
+        raise InputError(
+            f"`--workdir` (={directory}) cannot be used: {error.strerror or error}."
+        ) from error
+    existing = next(
+        parent for parent in (directory, *directory.absolute().parents) if os.path.exists(parent)
+    )
     if not existing.is_dir():
         raise InputError(f"`--workdir` (={directory}) must be a directory, and {existing} is none.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"`--workdir` (={directory}) must be writable: no permission to write in {existing}.")
+        raise InputError(
+            f"`--workdir` (={directory}) must be writable: no permission to write in {existing}."
+        )
     if overwrite:
         return
     present = [name for name in OWN if os.path.lexists(directory / name)]
@@ -134,14 +148,20 @@ def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Ite
             if overwrite:
                 for name in OWN:
                     path = directory / name
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
+                        missing_ok=True
+                    )
             elif found := read_config(directory):
                 refuse_other_experiment(found, experiment, directory)
-            write_config(directory, experiment)  # first: without it the rest would be taken for someone else's
+            write_config(
+                directory, experiment
+            )  # first: without it the rest would be taken for someone else's
             for name in ("checkpoints", "samples"):
                 (directory / name).mkdir(exist_ok=True)
         except OSError as error:
-            raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror or error}.") from error
+            raise InputError(
+                f"`--workdir` (={directory}) must be writable: {error.strerror or error}."
+            ) from error
         yield
 
 
@@ -157,7 +177,9 @@ def hold(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         lock = open(directory / LOCK, "a")  # noqa: SIM115 (held as long as the run)
     except OSError as error:
-        raise InputError(f"`--workdir` (={directory}) must be writable: {error.strerror}.") from error
+        raise InputError(
+            f"`--workdir` (={directory}) must be writable: {error.strerror}."
+        ) from error
     with lock:
         _hold(lock.fileno(), directory)
         yield
@@ -166,7 +188,9 @@ def hold(directory: Path) -> Iterator[None]:
 def _hold(descriptor: int, directory: Path) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows has no such lock; two runs in one directory are then the user's to avoid
+    except (
+        ImportError
+    ):  # Windows has no such lock; two runs in one directory are then the user's to avoid
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,7 +19,12 @@ from l1jax.transforms.dual_averaging import (
     rising_momentum,
     rmda,
 )
-from l1jax.transforms.optimizers import proximal_adagrad, proximal_adam, proximal_rmsprop, proximal_sgd
+from l1jax.transforms.optimizers import (
+    proximal_adagrad,
+    proximal_adam,
+    proximal_rmsprop,
+    proximal_sgd,
+)
 from l1jax.transforms.proximal import (
     PreconditionedProximalState,
     ProximalState,

@@ -73,11 +73,16 @@ def accelerated(
         moved = prox_updates(penalties, descent, params, step)
         solution = jax.tree.map(lambda y, u: (wide(y) + wide(u)).astype(y.dtype), params, moved)
         change = jax.tree.map(lambda new, old: wide(new) - wide(old), solution, state.solution)
-        uphill = sum(-jnp.sum(u * c) for u, c in zip(jax.tree.leaves(moved), jax.tree.leaves(change), strict=True))
+        uphill = sum(
+            -jnp.sum(u * c)
+            for u, c in zip(jax.tree.leaves(moved), jax.tree.leaves(change), strict=True)
+        )
         momentum = jnp.where(uphill > 0, 1.0, state.momentum)
         next_momentum = (1 + jnp.sqrt(1 + 4 * jnp.square(momentum))) / 2
         extrapolation = (momentum - 1) / next_momentum
-        updates = jax.tree.map(lambda u, c: (wide(u) + extrapolation * c).astype(u.dtype), moved, change)
+        updates = jax.tree.map(
+            lambda u, c: (wide(u) + extrapolation * c).astype(u.dtype), moved, change
+        )
         return updates, state._replace(
             count=optax.safe_increment(state.count),
             strength=strengths,

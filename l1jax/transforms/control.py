@@ -87,16 +87,22 @@ def track_sparsity(
     (0.6, 0.6)
     """
     if known(target) and not 0 <= target < 1:
-        raise ValueError(f"`target` (={target}) must be a share of zeros of at least 0 and below 1.")
+        raise ValueError(
+            f"`target` (={target}) must be a share of zeros of at least 0 and below 1."
+        )
     if not 200 <= horizon < math.inf:
-        raise ValueError(f"`horizon` (={horizon}) must be finite and at least 200 updates: a faster loop oscillates.")
+        raise ValueError(
+            f"`horizon` (={horizon}) must be finite and at least 200 updates: a faster loop oscillates."
+        )
     check_number("bounds", np.asarray(bounds), strict=True, remedy="such as (1e-6, 1e6)")
     if not 0 < bounds[0] < bounds[1]:
         raise ValueError(f"`bounds` (={bounds}) must be positive and rise, such as (1e-6, 1e6).")
 
     def init(params: optax.Params) -> TrackSparsityState:
         none = jnp.zeros([], float)
-        return TrackSparsityState(jnp.zeros([], jnp.int32), none, jnp.copy(none), _share_of_zeros(params))
+        return TrackSparsityState(
+            jnp.zeros([], jnp.int32), none, jnp.copy(none), _share_of_zeros(params)
+        )
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
@@ -105,15 +111,24 @@ def track_sparsity(
         wanted = at(target, state.count)
         missing, gained = wanted - zeros, SMOOTHING / horizon * (zeros - state.zeros)
         near = jnp.abs(wanted - state.zeros - gained) < jnp.minimum(0.03, 0.3 * (1 - wanted))
-        near &= jnp.abs(missing) * sum(map(jnp.size, jax.tree.leaves(params))) > 0.5  # of an entry: else it has arrived
-        learnt = jnp.where(near, TREND * (1 - wanted) / horizon**2 * missing, -SMOOTHING / horizon * state.trend)
+        near &= (
+            jnp.abs(missing) * sum(map(jnp.size, jax.tree.leaves(params))) > 0.5
+        )  # of an entry: else it has arrived
+        learnt = jnp.where(
+            near, TREND * (1 - wanted) / horizon**2 * missing, -SMOOTHING / horizon * state.trend
+        )
         trend = state.trend + learnt
         move = trend + GAIN / horizon * missing - DAMPING * gained
         log_scale = jnp.clip(state.log_scale + move, math.log(bounds[0]), math.log(bounds[1]))
-        trend = jnp.where(log_scale == state.log_scale + move, trend, 0)  # nothing is learnt at a bound
+        trend = jnp.where(
+            log_scale == state.log_scale + move, trend, 0
+        )  # nothing is learnt at a bound
         updates = jax.tree.map(lambda s: s * jnp.exp(log_scale), updates)
         return updates, state._replace(
-            count=optax.safe_increment(state.count), log_scale=log_scale, trend=trend, zeros=state.zeros + gained
+            count=optax.safe_increment(state.count),
+            log_scale=log_scale,
+            trend=trend,
+            zeros=state.zeros + gained,
         )
 
     return optax.GradientTransformation(init, update)
@@ -160,9 +175,13 @@ def reweight(every: int, eps: float = 0.1) -> optax.GradientTransformation:
         params = required(params, "the weights follow their size")
         renew = (state.count % every == 0) & (state.count > 0)
         weights = jax.tree.map(
-            lambda w, p: jnp.where(renew, eps / (jnp.abs(jnp.asarray(p, w.dtype)) + eps), w), state.weights, params
+            lambda w, p: jnp.where(renew, eps / (jnp.abs(jnp.asarray(p, w.dtype)) + eps), w),
+            state.weights,
+            params,
         )
-        updates = jax.tree.map(lambda scale, w: scale * w, jax.tree.broadcast(updates, weights), weights)
+        updates = jax.tree.map(
+            lambda scale, w: scale * w, jax.tree.broadcast(updates, weights), weights
+        )
         return updates, state._replace(count=optax.safe_increment(state.count), weights=weights)
 
     return optax.GradientTransformation(init, update)

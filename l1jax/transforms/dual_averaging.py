@@ -11,7 +11,15 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from l1jax.penalties import Penalty, check_number, convex_part, known
 from l1jax.transforms.floats import on_floats
-from l1jax.transforms.leaves import at, check_rate, copied, linearise_concave, matched, prox_leaves, wide
+from l1jax.transforms.leaves import (
+    at,
+    check_rate,
+    copied,
+    linearise_concave,
+    matched,
+    prox_leaves,
+    wide,
+)
 from l1jax.transforms.strengths import Scale, Strength, StrengthState, moved_by
 
 
@@ -64,7 +72,13 @@ def regularized_dual_averaging(
         return jnp.sqrt(k) / at(learning_rate, state.count)
 
     return _dual_averaging(
-        learning_rate, weight, metric, moved_by(penalty, scale), momentum=1.0, restarts=(), squares=False
+        learning_rate,
+        weight,
+        metric,
+        moved_by(penalty, scale),
+        momentum=1.0,
+        restarts=(),
+        squares=False,
     )
 
 
@@ -115,7 +129,9 @@ def rmda(
     def metric(state: DualAveragingState, k: Array) -> Array:
         return jnp.sqrt(k)
 
-    return _dual_averaging(learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=False)
+    return _dual_averaging(
+        learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=False
+    )
 
 
 def ramda(
@@ -165,7 +181,9 @@ def ramda(
     def metric(state: DualAveragingState, k: Array) -> PyTree:
         return jax.tree.map(lambda u: _cube_root(u) + at(eps, state.count), state.square_sum)
 
-    return _dual_averaging(learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=True)
+    return _dual_averaging(
+        learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=True
+    )
 
 
 def rising_momentum(momentum: float, begin: int = 0) -> optax.Schedule:
@@ -185,7 +203,9 @@ def rising_momentum(momentum: float, begin: int = 0) -> optax.Schedule:
     [0.5, 0.5, 1.0, 1.0]
     """
     _check_momentum(momentum)
-    return lambda count: jnp.minimum(1.0, momentum * jnp.sqrt(jnp.maximum(jnp.asarray(count) - begin + 1.0, 1.0)))
+    return lambda count: jnp.minimum(
+        1.0, momentum * jnp.sqrt(jnp.maximum(jnp.asarray(count) - begin + 1.0, 1.0))
+    )
 
 
 def _dual_averaging(
@@ -205,9 +225,13 @@ def _dual_averaging(
     _check_momentum(momentum)
     check_rate(learning_rate)
     if isinstance(restarts, int):
-        raise ValueError(f"`restarts` (={restarts}) must be a sequence of numbers of updates, such as ({restarts},).")
+        raise ValueError(
+            f"`restarts` (={restarts}) must be a sequence of numbers of updates, such as ({restarts},)."
+        )
     if any(later <= earlier for earlier, later in zip((0, *restarts), restarts, strict=False)):
-        raise ValueError(f"`restarts` (={tuple(restarts)}) must be positive and rise, such as (3000, 6000).")
+        raise ValueError(
+            f"`restarts` (={tuple(restarts)}) must be positive and rise, such as (3000, 6000)."
+        )
 
     def init(params: optax.Params) -> DualAveragingState:
         start, solution = copied(params), copied(params)
@@ -216,10 +240,16 @@ def _dual_averaging(
             return jax.tree.map(lambda p: jnp.zeros_like(wide(p)), start)
 
         square_sum = zeros() if squares else None
-        count, weight_sum, moved = jnp.zeros([], jnp.int32), jnp.zeros([], float), strength.init(params)
+        count, weight_sum, moved = (
+            jnp.zeros([], jnp.int32),
+            jnp.zeros([], float),
+            strength.init(params),
+        )
         scale, _ = jax.eval_shape(strength.move, moved, params)
         scale_sum = jax.tree.map(lambda x: jnp.zeros(x.shape, float), scale)
-        return DualAveragingState(count, moved, start, zeros(), square_sum, weight_sum, scale_sum, solution)
+        return DualAveragingState(
+            count, moved, start, zeros(), square_sum, weight_sum, scale_sum, solution
+        )
 
     def restart(state: DualAveragingState, params: PyTree, k: Array) -> DualAveragingState:
         fresh = init(params)
@@ -228,13 +258,20 @@ def _dual_averaging(
             return jax.tree.map(lambda n, o: jnp.where(k == 1, n, o), new, old)
 
         kept = ("start", "gradient_sum", "square_sum", "weight_sum", "scale_sum")
-        return state._replace(**{name: choose(getattr(fresh, name), getattr(state, name)) for name in kept})
+        return state._replace(
+            **{name: choose(getattr(fresh, name), getattr(state, name)) for name in kept}
+        )
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, DualAveragingState]:
-        params = matched(params, updates, "they are averaged with the minimiser and start each stage")
-        begin = sum(jnp.where(state.count >= r, r - last, 0) for last, r in zip((0, *restarts), restarts, strict=False))
+        params = matched(
+            params, updates, "they are averaged with the minimiser and start each stage"
+        )
+        begin = sum(
+            jnp.where(state.count >= r, r - last, 0)
+            for last, r in zip((0, *restarts), restarts, strict=False)
+        )
         k = jnp.asarray(state.count - begin + 1, float)
         state = restart(state, params, k) if restarts else state
         s, c = weight(state.count, k), at(momentum, state.count)
@@ -247,18 +284,28 @@ def _dual_averaging(
         state = state._replace(
             strength=strengths,
             gradient_sum=jax.tree.map(lambda v, g: add(v, wide(g)), state.gradient_sum, updates),
-            square_sum=jax.tree.map(lambda u, g: add(u, jnp.square(wide(g))), state.square_sum, updates)
+            square_sum=jax.tree.map(
+                lambda u, g: add(u, jnp.square(wide(g))), state.square_sum, updates
+            )
             if squares
             else None,
             weight_sum=add(state.weight_sum, jnp.ones([])),
             scale_sum=jax.tree.map(add, state.scale_sum, scale),
         )
-        penalties = strength.penalties(jax.tree.map(lambda x: x / state.weight_sum, state.scale_sum), params)
+        penalties = strength.penalties(
+            jax.tree.map(lambda x: x / state.weight_sum, state.scale_sum), params
+        )
         penalties = [penalty and convex_part(penalty) for penalty in penalties]
         inverse = jax.tree.map(lambda p: 1 / p, jax.tree.broadcast(metric(state, k), params))
-        minimum = jax.tree.map(lambda w, v, p: wide(w) - v * p, state.start, state.gradient_sum, inverse)
-        minimum = prox_leaves(penalties, minimum, jax.tree.map(lambda p: state.weight_sum * p, inverse))
-        updates = jax.tree.map(lambda g, w, p: (c * (w - wide(p))).astype(g.dtype), updates, minimum, params)
+        minimum = jax.tree.map(
+            lambda w, v, p: wide(w) - v * p, state.start, state.gradient_sum, inverse
+        )
+        minimum = prox_leaves(
+            penalties, minimum, jax.tree.map(lambda p: state.weight_sum * p, inverse)
+        )
+        updates = jax.tree.map(
+            lambda g, w, p: (c * (w - wide(p))).astype(g.dtype), updates, minimum, params
+        )
         solution = jax.tree.map(lambda w, p: w.astype(p.dtype), minimum, params)
         return updates, state._replace(count=optax.safe_increment(state.count), solution=solution)
 
@@ -288,5 +335,9 @@ def _cube_root(u: Array) -> Array:
 
 
 def _check_momentum(momentum: ArrayLike | optax.Schedule) -> None:
-    if known(momentum) and not (np.float32(momentum) > 0 and momentum <= 1):  # 1e-50 is 0 in float32
-        raise ValueError(f"`momentum` (={momentum}) must be above 0 and at most 1, which averages nothing.")
+    if known(momentum) and not (
+        np.float32(momentum) > 0 and momentum <= 1
+    ):  # 1e-50 is 0 in float32
+        raise ValueError(
+            f"`momentum` (={momentum}) must be above 0 and at most 1, which averages nothing."
+        )

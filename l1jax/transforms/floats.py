@@ -48,7 +48,9 @@ def as_array(leaf: Any) -> Any:
     if not isinstance(leaf, int | float | complex | np.ndarray | np.generic) or not is_number(leaf):
         return leaf
     array = jnp.asarray(leaf)
-    return array.astype(array.dtype)  # no weak type, which a state restored from a checkpoint never has
+    return array.astype(
+        array.dtype
+    )  # no weak type, which a state restored from a checkpoint never has
 
 
 def is_number(leaf: Any) -> bool:
@@ -63,7 +65,9 @@ def _seen(tree: PyTree, params: PyTree) -> PyTree:
     flags = [is_inexact(p) for p in jax.tree.leaves(params)]
     if len(leaves) != len(flags):  # what has None for integers as well, or is refused
         return jax.tree.map(_wide_range, tree)
-    return treedef.unflatten([_wide_range(leaf) if flag else None for leaf, flag in zip(leaves, flags, strict=True)])
+    return treedef.unflatten(
+        [_wide_range(leaf) if flag else None for leaf, flag in zip(leaves, flags, strict=True)]
+    )
 
 
 def _wide_range(leaf: Any) -> Any:

@@ -21,7 +21,8 @@ class LearningRateState(NamedTuple):
 
 
 def with_learning_rate(
-    make: Callable[[Float[Array, ""]], optax.GradientTransformation], learning_rate: optax.ScalarOrSchedule
+    make: Callable[[Float[Array, ""]], optax.GradientTransformation],
+    learning_rate: optax.ScalarOrSchedule,
 ) -> optax.GradientTransformation:
     """Build an optimiser anew at every update, with the learning rate of that update.
 
@@ -42,14 +43,18 @@ def with_learning_rate(
 
     def init(params: optax.Params) -> LearningRateState:
         rate = jnp.asarray(at(learning_rate, jnp.zeros([], jnp.int32)), float)
-        return LearningRateState(jnp.zeros([], jnp.int32), jnp.ones([], float), rate, make(rate).init(params))
+        return LearningRateState(
+            jnp.zeros([], jnp.int32), jnp.ones([], float), rate, make(rate).init(params)
+        )
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, LearningRateState]:
         rate = (at(learning_rate, state.count) * state.scale).astype(state.value.dtype)
         updates, inner = make(rate).update(updates, state.inner, params)
-        return updates, state._replace(count=optax.safe_increment(state.count), value=rate, inner=inner)
+        return updates, state._replace(
+            count=optax.safe_increment(state.count), value=rate, inner=inner
+        )
 
     return optax.GradientTransformation(init, update)
 
@@ -63,7 +68,9 @@ def learning_rate(opt_state: optax.OptState) -> Float[Array, ""]:
 def set_learning_rate_scale(tree: Any, scale: ArrayLike) -> Any:
     """Multiply the learning rate of every optimiser in a tree of states by `scale`, from the next update on."""
     return jax.tree.map(
-        lambda node: node._replace(scale=jnp.asarray(scale, node.scale.dtype)) if _has_rate(node) else node,
+        lambda node: (
+            node._replace(scale=jnp.asarray(scale, node.scale.dtype)) if _has_rate(node) else node
+        ),
         tree,
         is_leaf=_has_rate,
     )

@@ -23,7 +23,9 @@ def required(params: optax.Params | None, reason: str) -> Any:
 def matched(params: optax.Params | None, updates: optax.Updates, reason: str) -> Any:
     """Return `params`, or say why `update` needs them, or where the updates are not like them."""
     params = required(params, reason)
-    for u, p in itertools.zip_longest(_shapes(updates), _shapes(params), fillvalue=("nothing", None)):
+    for u, p in itertools.zip_longest(
+        _shapes(updates), _shapes(params), fillvalue=("nothing", None)
+    ):
         if u[1] != p[1]:
             raise ValueError(
                 f"`updates` must be a tree like `params`, but have {_show(*u)} where these have {_show(*p)}."
@@ -32,7 +34,10 @@ def matched(params: optax.Params | None, updates: optax.Updates, reason: str) ->
 
 
 def _shapes(tree: PyTree) -> list[tuple[str, tuple[int, ...] | None]]:
-    return [(path_name(path), jnp.shape(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    return [
+        (path_name(path), jnp.shape(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
 
 
 def _show(path: str, shape: tuple[int, ...] | None) -> str:
@@ -42,7 +47,9 @@ def _show(path: str, shape: tuple[int, ...] | None) -> str:
 def floating(tree: PyTree, pattern: str) -> PyTree:
     """A tree of booleans: which leaves the pattern selects; refuse those that are not of floating point."""
     found = selected(tree, pattern)
-    for (path, leaf), chosen in zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(found), strict=True):
+    for (path, leaf), chosen in zip(
+        jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(found), strict=True
+    ):
         if chosen and not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(
                 f"{path_name(path) or 'the array'} has dtype {jnp.result_type(leaf)}, but must be of floating point; "
@@ -71,7 +78,9 @@ def prox_leaves(penalties: list[Penalty | None], points: PyTree, steps: PyTree) 
     """The prox of the leaves that have a penalty, the others as they are."""
     leaves, treedef = jax.tree.flatten(points)
     columns = zip(penalties, leaves, jax.tree.leaves(steps), strict=True)
-    return treedef.unflatten([penalty.prox(x, step) if penalty else x for penalty, x, step in columns])
+    return treedef.unflatten(
+        [penalty.prox(x, step) if penalty else x for penalty, x, step in columns]
+    )
 
 
 def prox_update(penalty: Penalty | None, u: Array, p: Array, step: ArrayLike) -> Array:
@@ -82,7 +91,9 @@ def prox_update(penalty: Penalty | None, u: Array, p: Array, step: ArrayLike) ->
     return (moved - wide(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
 
 
-def prox_updates(penalties: list[Penalty | None], updates: PyTree, params: PyTree, step: ArrayLike) -> PyTree:
+def prox_updates(
+    penalties: list[Penalty | None], updates: PyTree, params: PyTree, step: ArrayLike
+) -> PyTree:
     """`prox_update` of every leaf, with one step."""
     leaves, treedef = jax.tree.flatten(updates)
     columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
@@ -98,7 +109,9 @@ def linearise_concave(
     def add(penalty: Penalty | None, part: Penalty | None, g: Array, p: Array) -> Array:
         if penalty is None or part is None or part is penalty:
             return g
-        return (wide(g) + (penalty.subgradient(wide(p)) - part.subgradient(wide(p)))).astype(g.dtype)
+        return (wide(g) + (penalty.subgradient(wide(p)) - part.subgradient(wide(p)))).astype(
+            g.dtype
+        )
 
     leaves, treedef = jax.tree.flatten(grads)
     columns = (penalties, convex, leaves, jax.tree.leaves(params))

@@ -119,7 +119,9 @@ def proximal_adam(
     def init(params: optax.Params) -> optax.OptState:
         return by_moments.init(params), by_rate.init(params)  # as optax.adam
 
-    def step(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array) -> InnerStep:
+    def step(
+        grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array
+    ) -> InnerStep:
         moments: Any = by_moments.update(grads, state[0])[1]
         _, rate_state = by_rate.update(grads, state[1])
         pooled = denominator(moments._replace(nu=pool(groups, jax.tree.leaves(moments.nu))))
@@ -233,13 +235,19 @@ def proximal_adagrad(
     return proximal_in_metric(_divided(inner, metric), penalty, learning_rate, scale, per_group)
 
 
-def _divided(inner: optax.GradientTransformation, preconditioner: preconditioners.Preconditioner) -> Inner:
+def _divided(
+    inner: optax.GradientTransformation, preconditioner: preconditioners.Preconditioner
+) -> Inner:
     """An optimiser whose step is −learning_rate·gradient/denominator: what it divides need not be worked out."""
 
-    def step(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array) -> InnerStep:
+    def step(
+        grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array
+    ) -> InnerStep:
         _, state = inner.update(grads, state, params)
         pooled = pool(groups, jax.tree.leaves(preconditioner(state)), root_mean_square)
-        return InnerStep(jax.tree.leaves(grads), [-rate * (1 / wide(d)) for d in pooled], pooled, state)
+        return InnerStep(
+            jax.tree.leaves(grads), [-rate * (1 / wide(d)) for d in pooled], pooled, state
+        )
 
     return Inner(inner.init, step)
 

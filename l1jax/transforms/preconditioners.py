@@ -163,7 +163,9 @@ def rmsprop(
 
         if not centered:
             return jax.tree.map(root, hat(moments.nu))
-        return jax.tree.map(lambda mu, nu: root(nu - jnp.square(mu)), hat(moments.mu), hat(moments.nu))
+        return jax.tree.map(
+            lambda mu, nu: root(nu - jnp.square(mu)), hat(moments.mu), hat(moments.nu)
+        )
 
     return denominator
 
@@ -191,7 +193,9 @@ def adagrad(eps: ArrayLike = 1e-7) -> Preconditioner:
 
 
 def _adam_denominator(moments: Any, b2: ArrayLike, eps: ArrayLike, eps_root: ArrayLike) -> PyTree:
-    return jax.tree.map(lambda nu: jnp.sqrt(nu + eps_root) + eps, _corrected(moments.nu, b2, moments.count))
+    return jax.tree.map(
+        lambda nu: jnp.sqrt(nu + eps_root) + eps, _corrected(moments.nu, b2, moments.count)
+    )
 
 
 def _corrected(moment: PyTree, decay: ArrayLike, count: Array) -> PyTree:
@@ -211,7 +215,9 @@ def _part(state: optax.OptState, kind: str, *fields: str) -> Any:
             )
         if _is_optax(part) and name != kind:
             remedy = f"give {_FOR_TYPE[name]}" if name in _FOR_TYPE else "there is none for it"
-            raise ValueError(f"`state` holds {name}, but this preconditioner is for {kind}; {remedy}.")
+            raise ValueError(
+                f"`state` holds {name}, but this preconditioner is for {kind}; {remedy}."
+            )
     if len(found) != 1:
         raise ValueError(
             f"`state` (={type(state).__name__}) must hold exactly one part with the fields {list(fields)}, not "
@@ -227,7 +233,9 @@ def _parts(node: Any, fields: tuple[str, ...], wrappers: list[str]) -> list[tupl
     if _is_optax(node) and type(node).__name__ not in _TRANSPARENT:
         wrappers = [*wrappers, type(node).__name__]
     children = jax.tree.leaves(node, is_leaf=lambda child: child is not node)
-    return [part for child in children if child is not node for part in _parts(child, fields, wrappers)]
+    return [
+        part for child in children if child is not node for part in _parts(child, fields, wrappers)
+    ]
 
 
 def _hint(state: optax.OptState) -> str:
@@ -236,7 +244,9 @@ def _hint(state: optax.OptState) -> str:
     def is_known(node: Any) -> bool:
         return type(node).__name__ in _FOR_TYPE
 
-    names = {type(node).__name__ for node in jax.tree.leaves(state, is_leaf=is_known) if is_known(node)}
+    names = {
+        type(node).__name__ for node in jax.tree.leaves(state, is_leaf=is_known) if is_known(node)
+    }
     return "".join(f", such as {_FOR_TYPE[name]} for {name}" for name in sorted(names))
 
 

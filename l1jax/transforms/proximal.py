@@ -13,7 +13,15 @@ from l1jax.penalties.base import of_leaf, prox_of_leaf
 from l1jax.penalties.groups import Groups, from_layout, layout, to_layout
 from l1jax.penalties.sparsity import some
 from l1jax.transforms.floats import on_floats
-from l1jax.transforms.leaves import at, check_rate, linearise_concave, matched, prox_update, prox_updates, wide
+from l1jax.transforms.leaves import (
+    at,
+    check_rate,
+    linearise_concave,
+    matched,
+    prox_update,
+    prox_updates,
+    wide,
+)
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, moved_by
 
@@ -138,10 +146,14 @@ def preconditioned_proximal(
 
     def init(params: optax.Params) -> optax.OptState:
         state = inner.init(params)
-        _check_denominators(jax.eval_shape(preconditioner, state), params)  # refuses another optimiser's state
+        _check_denominators(
+            jax.eval_shape(preconditioner, state), params
+        )  # refuses another optimiser's state
         return state
 
-    def step(grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array) -> InnerStep:
+    def step(
+        grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array
+    ) -> InnerStep:
         updates, state = inner.update(grads, state, params)
         denominators = jax.tree.leaves(preconditioner(state))
         if not any(groups):
@@ -161,8 +173,14 @@ def preconditioned_proximal(
 
 def _check_denominators(denominators: PyTree, params: PyTree) -> None:
     """Refuse a metric that has not a number for each parameter."""
-    found = {path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(denominators)}
-    leaves = [(path_name(path), jnp.shape(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+    found = {
+        path_name(path): leaf.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(denominators)
+    }
+    leaves = [
+        (path_name(path), jnp.shape(leaf))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    ]
     missing = [path or "the array" for path, shape in leaves if found.get(path) != shape]
     if missing:
         raise ValueError(
@@ -194,7 +212,11 @@ class Inner(NamedTuple):
 
 
 def proximal_in_metric(
-    inner: Inner, penalty: Penalty, learning_rate: optax.ScalarOrSchedule, scale: Scale, per_group: bool
+    inner: Inner,
+    penalty: Penalty,
+    learning_rate: optax.ScalarOrSchedule,
+    scale: Scale,
+    per_group: bool,
 ) -> optax.GradientTransformation:
     """Let the prox in the metric denominator/learning_rate follow an optimiser.
 
@@ -209,7 +231,9 @@ def proximal_in_metric(
     strength = moved_by(penalty, scale)
 
     def init_all(params: optax.Params) -> PreconditionedProximalState:
-        return PreconditionedProximalState(jnp.zeros([], jnp.int32), strength.init(params), inner.init(params))
+        return PreconditionedProximalState(
+            jnp.zeros([], jnp.int32), strength.init(params), inner.init(params)
+        )
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
@@ -235,7 +259,9 @@ def laid_out(groups: Groups | None, x: Array) -> Array:
     return x if groups is None else to_layout(x, layout(groups, x.shape)[0])
 
 
-def pool(groups: LeafGroups, leaves: list[Array], mean: Callable[..., Array] = jnp.mean) -> list[Array]:
+def pool(
+    groups: LeafGroups, leaves: list[Array], mean: Callable[..., Array] = jnp.mean
+) -> list[Array]:
     """The mean of each group, in the groups' layout and of length 1 along their axes; other leaves as they are."""
 
     def pool_leaf(group: Groups | None, leaf: Array) -> Array:
@@ -253,7 +279,12 @@ def root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def _prox_update(
-    penalty: Penalty | None, group: Groups | None, direction: Array, factor: ArrayLike, p: Array, step: Array
+    penalty: Penalty | None,
+    group: Groups | None,
+    direction: Array,
+    factor: ArrayLike,
+    p: Array,
+    step: Array,
 ) -> Array:
     """prox(p + direction·factor, step) − p of one leaf; the step alone where it has no penalty."""
     if penalty is None or group is None:

@@ -123,10 +123,14 @@ def largest(
     """
     bits = 64 if score.dtype == jnp.float64 else 32
     signed, unsigned = (jnp.int64, jnp.uint64) if bits == 64 else (jnp.int32, jnp.uint32)
-    key = jax.lax.bitcast_convert_type(wide(score), signed).astype(unsigned) ^ jnp.asarray(1 << (bits - 1), unsigned)
+    key = jax.lax.bitcast_convert_type(wide(score), signed).astype(unsigned) ^ jnp.asarray(
+        1 << (bits - 1), unsigned
+    )
     place = jnp.zeros(score.shape, jnp.uint32)
     for axis, length in enumerate(score.shape):
-        along = jnp.arange(length, dtype=jnp.uint32).reshape([-1 if a == axis else 1 for a in range(score.ndim)])
+        along = jnp.arange(length, dtype=jnp.uint32).reshape(
+            [-1 if a == axis else 1 for a in range(score.ndim)]
+        )
         place = place * length + along
 
     def number(chosen: Array) -> Array:
@@ -153,7 +157,11 @@ def _bisect(holds: Callable[[Array], Array], bits: int, zero: Array) -> Array:
 
 def mask_leaves(params: PyTree, pattern: str) -> PyTree:
     """An all-true mask for the leaves that the pattern selects, None for the others."""
-    return jax.tree.map(lambda p, chosen: jnp.ones_like(p, bool) if chosen else None, params, floating(params, pattern))
+    return jax.tree.map(
+        lambda p, chosen: jnp.ones_like(p, bool) if chosen else None,
+        params,
+        floating(params, pattern),
+    )
 
 
 def zero_outside(mask: Array | None, u: Any, p: Any) -> Any:
@@ -184,7 +192,9 @@ def _masked(
         params = jax.tree.map(as_array, params)
         mask = mask_leaves(params, pattern)
         jax.eval_shape(
-            lambda: map_masked(lambda m, _, p: choose(jnp.zeros(p.shape), m, jnp.zeros([])), mask, mask, params)
+            lambda: map_masked(
+                lambda m, _, p: choose(jnp.zeros(p.shape), m, jnp.zeros([])), mask, mask, params
+            )
         )
         return PruningState(jnp.zeros([], jnp.int32), mask)
 

@@ -30,8 +30,12 @@ class Reparametrisation(NamedTuple):
     """
 
     split: Callable[[PyTree], PyTree]  # params → factors whose product they are, balanced
-    merge: Callable[..., PyTree]  # (factors, threshold=0) → params; |w| ≤ threshold becomes exactly 0
-    ridge: Callable[[PyTree], Float[Array, ""]]  # Σ (‖weight‖² + Σ ‖gate‖²)/depth over factorised leaves
+    merge: Callable[
+        ..., PyTree
+    ]  # (factors, threshold=0) → params; |w| ≤ threshold becomes exactly 0
+    ridge: Callable[
+        [PyTree], Float[Array, ""]
+    ]  # Σ (‖weight‖² + Σ ‖gate‖²)/depth over factorised leaves
 
 
 def hadamard(pattern: str = "", depth: int = 2) -> Reparametrisation:
@@ -103,7 +107,9 @@ def d_gating(axis: Groups | list[int], pattern: str = "", depth: int = 2) -> Rep
         raise ValueError(f"`axis` (={groups}) must name whole axes, which a gate broadcasts over.")
 
     def factors(w: Array, path: str) -> Factors:
-        norm = jnp.sqrt(jnp.sum(jnp.square(wide(w)), group_axes(groups, w.shape, path), keepdims=True))
+        norm = jnp.sqrt(
+            jnp.sum(jnp.square(wide(w)), group_axes(groups, w.shape, path), keepdims=True)
+        )
         gate = norm ** (1 / depth)
         others = gate ** (depth - 1)
         weight = wide(w) / jnp.where(norm == 0, 1, others)
@@ -112,14 +118,20 @@ def d_gating(axis: Groups | list[int], pattern: str = "", depth: int = 2) -> Rep
     return _reparametrisation(factors, pattern, depth)
 
 
-def _reparametrisation(factors: Callable[[Array, str], Factors], pattern: str, depth: int) -> Reparametrisation:
+def _reparametrisation(
+    factors: Callable[[Array, str], Factors], pattern: str, depth: int
+) -> Reparametrisation:
     if depth < 2:
-        raise ValueError(f"`depth` (={depth}) must be at least 2: one factor is the parameter itself.")
+        raise ValueError(
+            f"`depth` (={depth}) must be at least 2: one factor is the parameter itself."
+        )
     selected((), pattern)  # refuse what is no regular expression
 
     def split(params: PyTree) -> PyTree:
         return jax.tree_util.tree_map_with_path(
-            lambda path, w, chosen: factors(as_array(w), path_name(path) or "the array") if chosen else w,
+            lambda path, w, chosen: (
+                factors(as_array(w), path_name(path) or "the array") if chosen else w
+            ),
             params,
             floating(params, pattern),
         )
@@ -129,13 +141,17 @@ def _reparametrisation(factors: Callable[[Array, str], Factors], pattern: str, d
             if not isinstance(leaf, Factors):
                 return leaf
             w = functools.reduce(operator.mul, map(wide, leaf.gates), wide(leaf.weight))
-            return jnp.where(jnp.abs(w) <= threshold, jnp.zeros_like(w), w).astype(leaf.weight.dtype)
+            return jnp.where(jnp.abs(w) <= threshold, jnp.zeros_like(w), w).astype(
+                leaf.weight.dtype
+            )
 
         return jax.tree.map(product, tree, is_leaf=_is_factors)
 
     def ridge(tree: PyTree) -> Float[Array, ""]:
         found = [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_factors) if _is_factors(leaf)]
-        return jnp.asarray(sum(jnp.sum(jnp.square(wide(x))) for x in jax.tree.leaves(found)) / depth, float)
+        return jnp.asarray(
+            sum(jnp.sum(jnp.square(wide(x))) for x in jax.tree.leaves(found)) / depth, float
+        )
 
     return Reparametrisation(split, merge, ridge)
 

@@ -69,7 +69,9 @@ def rigl(
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.9]
     """
     if not 0 <= sparsity < 1:
-        raise ValueError(f"`sparsity` (={sparsity}) must be a share of zeros of at least 0 and below 1.")
+        raise ValueError(
+            f"`sparsity` (={sparsity}) must be a share of zeros of at least 0 and below 1."
+        )
     if not 0 <= drop_fraction <= 1:
         raise ValueError(f"`drop_fraction` (={drop_fraction}) must be a share from 0 to 1.")
     if every < 1 or stop < 1:
@@ -83,7 +85,8 @@ def rigl(
         keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
         shares = _shares([leaf.shape for leaf in leaves], sparsity, densities)
         masks = [
-            leaf & largest(jax.random.uniform(key, leaf.shape), jnp.asarray(round(share * leaf.size)))
+            leaf
+            & largest(jax.random.uniform(key, leaf.shape), jnp.asarray(round(share * leaf.size)))
             for key, leaf, share in zip(keys, leaves, shares, strict=False)
         ]
         return RiglState(jnp.zeros([], jnp.int32), treedef.unflatten(masks), inner.init(params))
@@ -92,29 +95,44 @@ def rigl(
         """The mask without its smallest entries, filled up with the largest gradients outside."""
         living = jnp.sum(mask)
         fraction = drop_fraction / 2 * (1 + jnp.cos(jnp.pi * count / stop))
-        kept = largest(jnp.where(mask, jnp.abs(p), -1.0), living - jnp.floor(fraction * living).astype(living.dtype))
+        kept = largest(
+            jnp.where(mask, jnp.abs(p), -1.0),
+            living - jnp.floor(fraction * living).astype(living.dtype),
+        )
         return kept | largest(jnp.where(kept, -1.0, jnp.abs(g)), living - jnp.sum(kept))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, RiglState]:
         params = matched(params, updates, "the smallest of them lose their place")
-        sparse = map_masked(lambda mask, g: jnp.where(mask, g, jnp.zeros_like(g)), state.mask, updates)
+        sparse = map_masked(
+            lambda mask, g: jnp.where(mask, g, jnp.zeros_like(g)), state.mask, updates
+        )
         inner_updates, inner_state = inner.update(sparse, state.inner, params)
         change = (state.count > 0) & (state.count < stop) & (state.count % every == 0)
         mask = jax.lax.cond(
             change,
             lambda: map_masked(
-                lambda m, _, p, g: rewire(state.count, m, p, g), state.mask, state.mask, params, updates
+                lambda m, _, p, g: rewire(state.count, m, p, g),
+                state.mask,
+                state.mask,
+                params,
+                updates,
             ),
             lambda: state.mask,
         )
-        inner_updates = jax.tree.map(lambda u: jnp.where(change, jnp.zeros_like(u), u), inner_updates)
+        inner_updates = jax.tree.map(
+            lambda u: jnp.where(change, jnp.zeros_like(u), u), inner_updates
+        )
         alive = jax.tree.map(jnp.logical_and, mask, state.mask)  # what comes to life starts at zero
         updates = map_masked(zero_outside, alive, inner_updates, params)
-        return updates, state._replace(count=optax.safe_increment(state.count), mask=mask, inner=inner_state)
+        return updates, state._replace(
+            count=optax.safe_increment(state.count), mask=mask, inner=inner_state
+        )
 
-    return on_floats(optax.GradientTransformation(init, update), lambda params: floating(params, pattern))
+    return on_floats(
+        optax.GradientTransformation(init, update), lambda params: floating(params, pattern)
+    )
 
 
 def _shares(shapes: list[tuple[int, ...]], sparsity: float, densities: str) -> list[float]:

@@ -23,7 +23,9 @@ class StrengthState(NamedTuple):
 
     scale: Float[Array, ""]  # what the user sets: multiplies every strength of the penalty
     control: optax.OptState  # state of the transformation that moves the scale
-    value: tuple[Float[Array, "..."], ...]  # the penalty's strengths at the last update, all factors included
+    value: tuple[
+        Float[Array, "..."], ...
+    ]  # the penalty's strengths at the last update, all factors included
 
 
 class Strength(NamedTuple):
@@ -35,20 +37,26 @@ class Strength(NamedTuple):
     def init(self, params: PyTree) -> StrengthState:
         """Check that the penalty fits `params`; the scale starts at 1."""
         penalised = _penalised(self.penalty, params)
-        return StrengthState(jnp.ones([], float), self.control.init(penalised), _strengths(self.penalty, 1.0))
+        return StrengthState(
+            jnp.ones([], float), self.control.init(penalised), _strengths(self.penalty, 1.0)
+        )
 
     def check(self, params: PyTree) -> None:
         """Refuse parameters that the penalty does not fit."""
         leaf_penalties(self.penalty, params)
 
-    def update(self, state: StrengthState, params: PyTree) -> tuple[list[Penalty | None], StrengthState]:
+    def update(
+        self, state: StrengthState, params: PyTree
+    ) -> tuple[list[Penalty | None], StrengthState]:
         """The penalty of each leaf with the strength of this update, None for free leaves."""
         scale, state = self.move(state, params)
         return self.penalties(scale, params), state
 
     def move(self, state: StrengthState, params: PyTree) -> tuple[PyTree, StrengthState]:
         """The scale of this update: a number, or a tree of one per penalised entry."""
-        scale, control = self.control.update(state.scale, state.control, _penalised(self.penalty, params))
+        scale, control = self.control.update(
+            state.scale, state.control, _penalised(self.penalty, params)
+        )
         return scale, StrengthState(state.scale, control, _strengths(self.penalty, _mean(scale)))
 
     def penalties(self, scale: PyTree, params: PyTree) -> list[Penalty | None]:
@@ -61,14 +69,18 @@ def moved_by(penalty: Any, scale: Scale) -> Strength:
     """Let a schedule, a number or a transformation of the number 1 move a penalty's strength."""
     check_penalty("penalty", penalty)
     if scale is not None and not _strengths(penalty, 1.0):
-        raise ValueError(f"`scale` (={scale!r}) has no strength to move in `penalty` (={penalty!r}).")
+        raise ValueError(
+            f"`scale` (={scale!r}) has no strength to move in `penalty` (={penalty!r})."
+        )
     if isinstance(scale, optax.GradientTransformation):
         return Strength(penalty, scale)
     if scale is None:
         return Strength(penalty, optax.identity())
     if callable(scale):
         return Strength(penalty, optax.scale_by_schedule(scale))
-    check_number("scale", scale, remedy="or a schedule, or an optax transformation such as `track_sparsity`")
+    check_number(
+        "scale", scale, remedy="or a schedule, or an optax transformation such as `track_sparsity`"
+    )
     return Strength(penalty, optax.scale(scale))
 
 
@@ -125,13 +137,17 @@ def set_scale(opt_state: optax.OptState, scale: ArrayLike) -> optax.OptState:
     def rescale(node: Any) -> Any:
         if not _is_strength(node):
             return node
-        return node._replace(scale=jax.tree.map(lambda old: jnp.asarray(scale, old.dtype), node.scale))
+        return node._replace(
+            scale=jax.tree.map(lambda old: jnp.asarray(scale, old.dtype), node.scale)
+        )
 
     return jax.tree.map(rescale, opt_state, is_leaf=_is_strength)
 
 
 def _states(opt_state: optax.OptState) -> list[StrengthState]:
-    found = [node for node in jax.tree.leaves(opt_state, is_leaf=_is_strength) if _is_strength(node)]
+    found = [
+        node for node in jax.tree.leaves(opt_state, is_leaf=_is_strength) if _is_strength(node)
+    ]
     if not found:
         raise ValueError(
             f"`opt_state` (={type(opt_state).__name__}) must come from a chain with an l1jax transformation that "
@@ -163,9 +179,15 @@ def _scaled(penalty: Penalty, scale: ArrayLike) -> Penalty:
 def _strengths(penalty: Penalty, scale: ArrayLike) -> tuple[Array, ...]:
     """The fields that `scaled` multiplies, times `scale`."""
     fields = jax.tree_util.tree_leaves_with_path(penalty)
-    return tuple(jnp.asarray(leaf, float) * scale for path, leaf in fields if str(path[-1].name).endswith("strength"))
+    return tuple(
+        jnp.asarray(leaf, float) * scale
+        for path, leaf in fields
+        if str(path[-1].name).endswith("strength")
+    )
 
 
 def _mean(scale: PyTree) -> Array:
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(scale)]
-    return jnp.asarray(sum(jnp.sum(leaf) for leaf in leaves) / max(sum(leaf.size for leaf in leaves), 1), float)
+    return jnp.asarray(
+        sum(jnp.sum(leaf) for leaf in leaves) / max(sum(leaf.size for leaf in leaves), 1), float
+    )

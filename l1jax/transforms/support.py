@@ -56,7 +56,9 @@ def freeze_support(pattern: str = "", start: int = 0) -> optax.GradientTransform
             params,
             selected(params, pattern),
         )
-        return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count)) if start else state
+        return updates, optax.ScaleByScheduleState(
+            optax.safe_increment(state.count)
+        ) if start else state
 
     return optax.GradientTransformation(init, update)
 

@@ -57,7 +57,9 @@ def keep(folder, hash):
     ],
 )
 @pytest.mark.parametrize("committed", [True, False])
-def test_a_result_is_out_of_date_once_its_code_has_changed(tmp_path, monkeypatch, changed, out_of_date, committed):
+def test_a_result_is_out_of_date_once_its_code_has_changed(
+    tmp_path, monkeypatch, changed, out_of_date, committed
+):
     result = in_repository(tmp_path, monkeypatch)
     if changed is not None:
         (tmp_path / changed).write_text("2\n")

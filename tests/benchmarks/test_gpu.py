@@ -45,8 +45,18 @@ def run(folder: Path, endings: list[str], minutes: float) -> tuple[int, str, dic
         "gpu.PARTS = {name: gpu.Part(f'part_{i}', 1.0) for i, name in enumerate(names)}\n"
         "sys.exit(gpu.main())\n"
     )
-    environment = {"PYTHONPATH": f"{folder}:{BENCHMARKS}:{BENCHMARKS.parent}", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(script), "--minutes", str(minutes), "--output", str(folder / "out")]
+    environment = {
+        "PYTHONPATH": f"{folder}:{BENCHMARKS}:{BENCHMARKS.parent}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [
+        sys.executable,
+        str(script),
+        "--minutes",
+        str(minutes),
+        "--output",
+        str(folder / "out"),
+    ]
     found = subprocess.run(command, env=environment, capture_output=True, text=True)
     summary = json.loads((folder / "out" / "summary-gpu.json").read_text())["parts"]
     return found.returncode, found.stdout, dict(zip(endings, summary.values(), strict=True))
@@ -72,7 +82,9 @@ def test_parts_that_end_badly_leave_their_results_and_the_others(tmp_path):
     assert "a number was wrong" in said  # the log's end
     cut_short = {"first"}
     assert [kept_items(tmp_path, name) for name in ("right", "fast", "cheap")] == [cut_short] * 3
-    assert [kept_items(tmp_path, name) for name in ("path", "good")] == [{"first", "bad", "second"}] * 2
+    assert [kept_items(tmp_path, name) for name in ("path", "good")] == [
+        {"first", "bad", "second"}
+    ] * 2
 
 
 @pytest.mark.slow
@@ -117,17 +129,23 @@ def test_the_time_that_a_part_leaves_goes_to_those_behind_it(tmp_path, monkeypat
 
     limits = {}
     monkeypatch.setattr(
-        gpu, "run_part", lambda command, limit, log: limits.setdefault(command[3], limit) and "complete"
+        gpu,
+        "run_part",
+        lambda command, limit, log: limits.setdefault(command[3], limit) and "complete",
     )
     gpu.run_parts(gpu.parse(["--output", str(tmp_path), "--minutes", "10"]), tmp_path)
     shares = np.array([part.share for part in gpu.PARTS.values()])
-    expected = 600 * shares / np.cumsum(shares[::-1])[::-1]  # each one of what is left, for nothing was used
+    expected = (
+        600 * shares / np.cumsum(shares[::-1])[::-1]
+    )  # each one of what is left, for nothing was used
     np.testing.assert_allclose(list(limits.values()), expected, rtol=1e-2)
 
 
 @pytest.mark.usefixtures("benchmarks")
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("size", "stride", "side"), [(1, 1, 4), (3, 1, 5), (4, 2, 8), (5, 2, 7), (3, 4, 8)])
+@pytest.mark.parametrize(
+    ("size", "stride", "side"), [(1, 1, 4), (3, 1, 5), (4, 2, 8), (5, 2, 7), (3, 4, 8)]
+)
 def test_the_exact_convolutions_are_the_librarys(transposed, size, stride, side, x64):
     """In float64, outputs, gradients and second derivatives."""
     import gpu_convolutions
@@ -137,10 +155,14 @@ def test_the_exact_convolutions_are_the_librarys(transposed, size, stride, side,
     dimensions = ("NHWC", "HWIO", "NHWC")
 
     def plain(x, kernel, stride):
-        return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=dimensions)
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=dimensions
+        )
 
     def spread(x, kernel, stride):
-        return jax.lax.conv_transpose(x, kernel, (stride, stride), "SAME", dimension_numbers=dimensions)
+        return jax.lax.conv_transpose(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=dimensions
+        )
 
     small = -(-side // stride)
     before, after = (small, small * stride) if transposed else (side, small)
@@ -151,11 +173,19 @@ def test_the_exact_convolutions_are_the_librarys(transposed, size, stride, side,
     function = library.spread if transposed else library.plain
 
     def half_squared_gradient(kernel, weights):
-        gradient = jax.vjp(lambda x: function(x, kernel, stride), jnp.asarray(arrays[0]))[1](weights)[0]
+        gradient = jax.vjp(lambda x: function(x, kernel, stride), jnp.asarray(arrays[0]))[1](
+            weights
+        )[0]
         return jnp.sum(gradient**2) / 2
 
-    y, pullback = jax.vjp(lambda x, kernel: function(x, kernel, stride), *map(jnp.asarray, arrays[:2]))
-    expected = (y, *pullback(jnp.asarray(arrays[2])), *jax.grad(half_squared_gradient, (0, 1))(*arrays[1:]))
+    y, pullback = jax.vjp(
+        lambda x, kernel: function(x, kernel, stride), *map(jnp.asarray, arrays[:2])
+    )
+    expected = (
+        y,
+        *pullback(jnp.asarray(arrays[2])),
+        *jax.grad(half_squared_gradient, (0, 1))(*arrays[1:]),
+    )
     found = gpu_convolutions.exact_convolution(transposed, stride, *arrays)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
@@ -166,7 +196,9 @@ def test_a_wrong_convolution_is_found(monkeypatch):
     import gpu_convolutions
 
     right = gpu_convolutions.convolve
-    monkeypatch.setattr(gpu_convolutions, "convolve", lambda x, kernel, stride: right(x, kernel * 1.001, stride))
+    monkeypatch.setattr(
+        gpu_convolutions, "convolve", lambda x, kernel, stride: right(x, kernel * 1.001, stride)
+    )
     layer = gpu_convolutions.Layer(5, 2, 2, kernel=3, stride=1)
     assert gpu_convolutions.convolution_error(layer, False, "float32", "highest") > 1e-4
 

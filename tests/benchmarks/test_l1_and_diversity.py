@@ -30,10 +30,14 @@ def test_every_method_makes_a_task_of_images_and_of_points(name):
         assert state.generator.params, "and it has a generator"
 
 
-@pytest.mark.parametrize(("name", "share"), [("magnitude pruning, 80 %", 0.8), ("RigL, 95 %", 0.95)])
+@pytest.mark.parametrize(
+    ("name", "share"), [("magnitude pruning, 80 %", 0.8), ("RigL, 95 %", 0.95)]
+)
 def test_masks_end_at_the_share_of_their_name(name, share):
     experiment = study.dense(load_experiment("digits"), 400)
-    params = {"dense": {"kernel": jax.random.normal(jax.random.key(0), (40, 50)), "bias": jnp.ones(50)}}
+    params = {
+        "dense": {"kernel": jax.random.normal(jax.random.key(0), (40, 50)), "bias": jnp.ones(50)}
+    }
     tx = VARIANTS[name].wrap(optax.sgd(1e-3), experiment)
     state = tx.init(params)
 
@@ -52,7 +56,9 @@ def test_a_study_that_was_stopped_goes_on_with_what_is_missing(tmp_path, monkeyp
     for module in (study, seeds):
         monkeypatch.setattr(module, "CHUNK", 2)
     small = replace(load_experiment("gaussians"), batch_size=8)
-    small = replace(small, model=replace(small.model, generator_hidden=(8,), discriminator_hidden=(8,)))
+    small = replace(
+        small, model=replace(small.model, generator_hidden=(8,), discriminator_hidden=(8,))
+    )
     monkeypatch.setattr(study, "load_experiment", lambda name: small)
     monkeypatch.setattr(study, "POINTS", 100)
     output = tmp_path / "ring.json"

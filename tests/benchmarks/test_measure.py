@@ -28,7 +28,9 @@ def test_functions_are_timed_in_turn_and_the_order_alternates(monkeypatch):
     functions = {"a": lambda: work("a", 1.0), "b": lambda: work("b", 2.0)}
     seconds = measure.alternate(functions, pairs=4, warmup=1)
     assert "".join(calls) == "ba" + "ab" + "ba" + "ab" + "ba"
-    np.testing.assert_allclose(seconds["a"], [4, 7, 8, 11])  # 1 + the number of the call, the warm-up's two first
+    np.testing.assert_allclose(
+        seconds["a"], [4, 7, 8, 11]
+    )  # 1 + the number of the call, the warm-up's two first
     np.testing.assert_allclose(seconds["b"], [10, 12, 18, 20])
 
 
@@ -39,9 +41,13 @@ def test_ratios_are_taken_round_by_round():
 
 
 def test_the_kept_result_says_where_it_comes_from(tmp_path):
-    path = measure.write_result(tmp_path / "new" / "result.json", "python benchmarks/x.py", {"rows": [1.5]})
+    path = measure.write_result(
+        tmp_path / "new" / "result.json", "python benchmarks/x.py", {"rows": [1.5]}
+    )
     record = json.loads(path.read_text())
-    head = subprocess.run(["git", "-C", str(BENCHMARKS), "rev-parse", "HEAD"], capture_output=True, text=True)
+    head = subprocess.run(
+        ["git", "-C", str(BENCHMARKS), "rev-parse", "HEAD"], capture_output=True, text=True
+    )
     assert record["rows"] == [1.5]
     assert record["command"] == "python benchmarks/x.py"
     environment = record["environment"]

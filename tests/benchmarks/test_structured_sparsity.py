@@ -18,7 +18,11 @@ from structured_sparsity_report import at_equal_accuracy, zero_groups_at
 )
 def test_zero_groups_at_an_accuracy_are_read_off_the_line_between_two_strengths(accuracy, share):
     found = zero_groups_at(accuracy, [0.9, 0.85, 0.85, 0.7], [0.2, 0.4, 0.4, 0.8])
-    assert found == (None if share is None else pytest.approx(np.interp(accuracy, [0.7, 0.85, 0.9], [0.8, 0.4, 0.2])))
+    assert found == (
+        None
+        if share is None
+        else pytest.approx(np.interp(accuracy, [0.7, 0.85, 0.9], [0.8, 0.4, 0.2]))
+    )
     if share is not None:
         assert found == pytest.approx(share, abs=0.07)
 
@@ -40,7 +44,9 @@ def test_methods_are_compared_at_accuracies_below_the_best_of_all():
     assert [row["accuracy"] for row in rows] == pytest.approx([0.9075, 0.905, 0.9])
     assert [row["a"] for row in rows[:2]] == [None, None]  # its first seed ends at 0.9
     assert rows[2]["a"] == pytest.approx({"mean": 0.25, "sd": 0.25 * 2**0.5})
-    assert rows[2]["b"]["mean"] == pytest.approx(0.3 + 0.3 * np.mean([0.0025 / 0.0225, 0.0035 / 0.0235]))
+    assert rows[2]["b"]["mean"] == pytest.approx(
+        0.3 + 0.3 * np.mean([0.0025 / 0.0225, 0.0035 / 0.0235])
+    )
 
 
 def write_mnist(folder, rng):
@@ -64,7 +70,9 @@ def test_the_useful_pixels_are_found(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(structured_sparsity, "HELD_OUT", 1000)
     monkeypatch.setattr(structured_sparsity, "OPTIMUM_STEPS", 200)
     output, plot = tmp_path / "result.json", tmp_path / "plot.png"
-    structured_sparsity.main(["--data", str(tmp_path), "--seeds", "2", "--output", str(output), "--plot", str(plot)])
+    structured_sparsity.main(
+        ["--data", str(tmp_path), "--seeds", "2", "--output", str(output), "--plot", str(plot)]
+    )
     record = json.loads(output.read_text())
     result = record["problems"]["logistic"]
     assert result["optimum"]["zero_groups"] == [774 / 784] * 2

@@ -54,7 +54,9 @@ def test_snippets_of_the_page_run():
     params = {"layer": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}}
     scope = {"l1jax": l1jax, "optax": optax, "curvature": 1.0}
     exec(re.search(r"`(penalty = .*)`:", page)[1], scope)
-    snippets = [line for line in re.findall(r"`((?:l1jax|optax)\.[^`]*\(.*\))`", page) if "penalty" in line]
+    snippets = [
+        line for line in re.findall(r"`((?:l1jax|optax)\.[^`]*\(.*\))`", page) if "penalty" in line
+    ]
     assert len(snippets) == 5
     for snippet in snippets:
         tx = eval(snippet, scope)

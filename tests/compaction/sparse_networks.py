@@ -10,14 +10,18 @@ from l1jax.models import dcgan, dense_generator, mlp_gan, r3gan, sn_resnet, vae
 
 FAMILIES = {
     "mlp": lambda: mlp_gan((4, 3, 1), 8, (9, 11)).generator,
-    "mlp with classes": lambda: mlp_gan((4, 3, 2), 7, (10, 8, 9), classes=3, activation="relu").generator,
+    "mlp with classes": lambda: (
+        mlp_gan((4, 3, 2), 7, (10, 8, 9), classes=3, activation="relu").generator
+    ),
     "dense generator": lambda: dense_generator((3, 4, 1), 9, (12, 10)),
     "dcgan": lambda: dcgan((16, 16, 1), 7, 4).generator,
     "dcgan with classes": lambda: dcgan((10, 10, 2), 7, 6, classes=2).generator,
     "sn_resnet": lambda: sn_resnet((32, 32, 1), 6, 5).generator,
     "sn_resnet with classes": lambda: sn_resnet((32, 32, 2), 6, 4, classes=3).generator,
     "r3gan": lambda: r3gan((8, 8, 1), 6, 8, group_size=4).generator,
-    "r3gan with classes": lambda: r3gan((10, 10, 2), 5, 6, blocks=2, group_size=3, classes=2).generator,
+    "r3gan with classes": lambda: (
+        r3gan((10, 10, 2), 5, 6, blocks=2, group_size=3, classes=2).generator
+    ),
     "dense vae": lambda: vae((4, 3, 2), 7, (), (9, 8), likelihood="gaussian").generator,
     "vae with classes": lambda: vae((8, 8, 1), 6, (6, 5), (9,), classes=3).generator,
 }
@@ -35,7 +39,9 @@ def random_variables(generator, seed, shares, dtype=np.float64):
         if name == "kernel":
             values /= np.sqrt(np.prod(leaf.shape[:-1]) / 2)
             which = rng.integers(3)
-            outputs, inputs = (rng.random(n) < rng.choice(shares) for n in (leaf.shape[-1], leaf.shape[-2]))
+            outputs, inputs = (
+                rng.random(n) < rng.choice(shares) for n in (leaf.shape[-1], leaf.shape[-2])
+            )
             if which != 1 and layer != "image":
                 values[..., outputs] = 0
             if which != 0:
@@ -50,7 +56,11 @@ def random_variables(generator, seed, shares, dtype=np.float64):
 def arguments(generator, count=6, seed=1):
     """Latents, and labels if it has classes."""
     latents = generator.latents(jax.random.key(seed), count)
-    return (latents, False, jnp.arange(count) % generator.classes) if generator.classes else (latents, False)
+    return (
+        (latents, False, jnp.arange(count) % generator.classes)
+        if generator.classes
+        else (latents, False)
+    )
 
 
 @cache

@@ -15,7 +15,13 @@ from l1jax.config import Dcgan
 from l1jax.models import dcgan, mlp_gan
 from l1jax.models.gan import AXIS
 
-SHARES = {"none": [0], "some": [0, 0.3], "many": [0.3, 0.7], "nearly all": [0, 0.7, 0.95], "all": [0, 0, 1]}
+SHARES = {
+    "none": [0],
+    "some": [0, 0.3],
+    "many": [0.3, 0.7],
+    "nearly all": [0, 0.7, 0.95],
+    "all": [0, 0, 1],
+}
 
 DEEP = {
     "dcgan": ["none", "many", "all"],
@@ -43,7 +49,9 @@ def test_images_are_the_same_and_nothing_dead_is_left(family, shares):
     assert shapes(made) == shapes((smaller.params, smaller.statistics))
     again = compact(smaller.generator, smaller.params, smaller.statistics, fold_norms=folding)
     assert layer_shapes(again.params) == layer_shapes(smaller.params)
-    kept, whole = (sum(np.size(v) for v in layer_leaves(p).values()) for p in (smaller.params, params))
+    kept, whole = (
+        sum(np.size(v) for v in layer_leaves(p).values()) for p in (smaller.params, params)
+    )
     assert kept < whole if shares in ("many", "nearly all") else kept <= whole
 
 
@@ -56,7 +64,9 @@ def layer_shapes(params):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("family", ["mlp", "dcgan with classes", "sn_resnet", "r3gan", "vae with classes"])
+@pytest.mark.parametrize(
+    "family", ["mlp", "dcgan with classes", "sn_resnet", "r3gan", "vae with classes"]
+)
 def test_every_kept_channel_is_live(family):
     generator = FAMILIES[family]()
     params, statistics = random_variables(generator, 5, [0.3, 0.5])
@@ -66,7 +76,9 @@ def test_every_kept_channel_is_live(family):
     @jax.jit
     @jax.grad
     def effect(params):
-        made, _ = smaller.generator.network.apply(params, smaller.statistics, *arguments(generator, 96))
+        made, _ = smaller.generator.network.apply(
+            params, smaller.statistics, *arguments(generator, 96)
+        )
         return jnp.sum(weights * made)
 
     removed = False
@@ -103,7 +115,9 @@ def test_a_constant_unit_becomes_part_of_the_next_bias_and_an_unread_one_goes():
     hidden = smaller.params["hidden_0"]
     np.testing.assert_array_equal(hidden["kernel"], first[1:][:, [0, 3]])
     constant = biases[0][1] * (1 if biases[0][1] > 0 else 0.2)  # leaky ReLU
-    np.testing.assert_allclose(smaller.params["hidden_1"]["bias"], biases[1] + constant * second[1], rtol=1e-6)
+    np.testing.assert_allclose(
+        smaller.params["hidden_1"]["bias"], biases[1] + constant * second[1], rtol=1e-6
+    )
     np.testing.assert_array_equal(smaller.params["hidden_1"]["kernel"], second[[0, 3]])
     assert smaller.generator.latent_size == 3
 
@@ -114,7 +128,9 @@ def small_dcgan(constant):
     params, statistics = random_variables(generator, 0, [0], np.float32)
     params["project"]["kernel"].reshape(3, 4, 4, 4)[..., 2] = 0
     norm, moments = params["norm_0"], statistics["norm_0"]
-    value = norm["bias"][2] - norm["scale"][2] * moments["mean"][2] / np.sqrt(moments["var"][2] + 1e-5)
+    value = norm["bias"][2] - norm["scale"][2] * moments["mean"][2] / np.sqrt(
+        moments["var"][2] + 1e-5
+    )
     norm["bias"][2] += constant - value
     return generator, params, statistics
 
@@ -143,7 +159,9 @@ def test_a_class_conditional_constant_goes_if_it_is_the_same_for_all_classes(sam
     norm["bias"][:, 1] = 0.3 if same else [0.3, 0.3, 0.4]
     smaller = compact(generator, params, statistics)
     assert smaller.params["block_0"]["norm_2"]["scale"].shape == (3, 3 if same else 4)
-    assert smaller.params["block_0"]["conv_1"]["kernel"].shape[-1] == 3  # which nothing reads either way
+    assert (
+        smaller.params["block_0"]["conv_1"]["kernel"].shape[-1] == 3
+    )  # which nothing reads either way
     found = images(smaller.generator, smaller.params, smaller.statistics)
     assert relative_error(found, images(generator, params, statistics)) < 1e-5
 
@@ -159,7 +177,9 @@ def test_norms_stay_for_training_and_take_constants_into_their_means():
     def train(latents):
         return smaller.generator.network.apply(smaller.params, smaller.statistics, latents, True)
 
-    made, moved = jax.vmap(train, axis_name=AXIS)(jnp.stack([generator.latents(jax.random.key(0), 5)] * 2))
+    made, moved = jax.vmap(train, axis_name=AXIS)(
+        jnp.stack([generator.latents(jax.random.key(0), 5)] * 2)
+    )
     assert made.shape == (2, 5, 8, 8, 1)
     assert shapes(jax.tree.map(lambda leaf: leaf[0], moved)) == shapes(smaller.statistics)
     assert np.any(moved["norm_0"]["mean"][0] != smaller.statistics["norm_0"]["mean"])

@@ -20,7 +20,9 @@ def kernel(density, shape=(5, 7, 16), seed=0):
 
 def there_and_back(tensors, **options):
     written, metadata = encode(tensors, **options)
-    return decode(written, metadata, {name: value.shape for name, value in tensors.items()}), written
+    return decode(
+        written, metadata, {name: value.shape for name, value in tensors.items()}
+    ), written
 
 
 @settings(max_examples=40, deadline=None)
@@ -31,7 +33,10 @@ def there_and_back(tensors, **options):
     st.integers(0, 2**32 - 1),
 )
 def test_float32_comes_back_bit_by_bit(shape, density, odd, seed):
-    tensors = {"a/kernel": kernel(density, tuple(shape), seed), "a/bias": np.array([odd], np.float32)}
+    tensors = {
+        "a/kernel": kernel(density, tuple(shape), seed),
+        "a/bias": np.array([odd], np.float32),
+    }
     if tensors["a/kernel"].size:
         tensors["a/kernel"].flat[0] = odd
     for sparse in (False, True):
@@ -43,7 +48,8 @@ def test_float32_comes_back_bit_by_bit(shape, density, odd, seed):
 
 
 @pytest.mark.parametrize(
-    ("density", "parts"), [(1.0, {""}), (0.5, {".mask", ".values"}), (0.004, {".rows", ".columns", ".values"})]
+    ("density", "parts"),
+    [(1.0, {""}), (0.5, {".mask", ".values"}), (0.004, {".rows", ".columns", ".values"})],
 )
 def test_the_smallest_form_is_taken(density, parts):
     value = kernel(density, (400, 128))
@@ -77,7 +83,9 @@ def test_sixteen_bits_round_to_nearest(values, relative, sparse):
     back, written = there_and_back({"k": value, "bias": value[0, 0]}, sparse=sparse, values=values)
     assert written["k.values" if sparse else "k"].dtype == DTYPES[values]
     np.testing.assert_array_equal(back["bias"], value[0, 0])
-    wanted = value.astype({"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}[values]).astype(np.float32)
+    wanted = value.astype({"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}[values]).astype(
+        np.float32
+    )
     np.testing.assert_array_equal(back["k"], wanted)
     assert np.all(np.abs(back["k"] - value) <= relative * np.abs(value) + 2**-25)
 
@@ -93,11 +101,15 @@ def test_eight_bits_are_off_by_half_a_step_of_their_column(sparse):
     (loss,) = losses({"k": value}, back)
     difference = back["k"].astype(np.float64) - value
     assert loss.largest == pytest.approx(np.abs(difference).max())
-    assert loss.relative == pytest.approx(np.sqrt((difference**2).sum() / (value.astype(np.float64) ** 2).sum()))
+    assert loss.relative == pytest.approx(
+        np.sqrt((difference**2).sum() / (value.astype(np.float64) ** 2).sum())
+    )
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(InputError, match=r"`k` holds 1e\+05, too large for float16: store it as bfloat16"):
+    with pytest.raises(
+        InputError, match=r"`k` holds 1e\+05, too large for float16: store it as bfloat16"
+    ):
         encode({"k": np.full((2, 2), 1e5, np.float32)}, sparse=False, values="float16")
     with pytest.raises(InputError, match="`k` must be finite"):
         encode({"k": np.full((2, 2), np.nan, np.float32)}, sparse=False, values="int8")
@@ -118,14 +130,26 @@ def damaged():
     yield written, {KEY: "[]"}, "must be a JSON object"
     yield written, described(form="pickle"), "has no form that is known"
     yield written, {KEY: '{"k": 3}'}, "has no form that is known"
-    yield written, described(shape=[5, 7, 17]), r"has the shape \[5, 7, 17\], and the network's is \[5, 7, 16\]"
-    yield written, {KEY: json.dumps(json.loads(metadata[KEY]) | {"other": {}})}, "`other` is no part of the network"
+    yield (
+        written,
+        described(shape=[5, 7, 17]),
+        r"has the shape \[5, 7, 17\], and the network's is \[5, 7, 16\]",
+    )
+    yield (
+        written,
+        {KEY: json.dumps(json.loads(metadata[KEY]) | {"other": {}})},
+        "`other` is no part of the network",
+    )
     yield written | {"other": written["k.mask"]}, metadata, "`other` is no part of the network"
     yield {"k": np.zeros((5, 7, 15), np.float32)}, {}, "has the shape"
     yield {"k": np.zeros((5, 7, 16), np.int64)}, {}, "holds int64"
     yield {"k": np.zeros((5, 7, 16), np.int8)}, {}, "needs a float32 scale"
     yield written | {"k.scale": np.zeros(3, np.float32)}, metadata, "needs a float32 scale"
-    yield {"k": np.zeros((5, 7, 16), np.float32), "k.scale": np.zeros(16, np.float32)}, {}, "only int8 has"
+    yield (
+        {"k": np.zeros((5, 7, 16), np.float32), "k.scale": np.zeros(16, np.float32)},
+        {},
+        "only int8 has",
+    )
     yield written | {"k.values": written["k.values"][:-1]}, metadata, "keeps"
     yield written | {"k.mask": written["k.mask"][:-1]}, metadata, "mask of another length"
     yield written | {"k.mask": written["k.mask"].astype(np.float32)}, metadata, "no bitmask"

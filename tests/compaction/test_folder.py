@@ -25,7 +25,10 @@ from l1jax.training.state import Average
 def written(tmp_path_factory):
     """A folder with all that there can be in it."""
     compact, folder = generator("mlp", 3), tmp_path_factory.mktemp("models") / "mlp"
-    programs = {"model.stablehlo": export_stablehlo(*compact[:3]), "model.onnx": export_onnx(*compact[:3])}
+    programs = {
+        "model.stablehlo": export_stablehlo(*compact[:3]),
+        "model.onnx": export_onnx(*compact[:3]),
+    }
     write_model(folder, compact, experiment("mlp", 3), 7, {"licence": "mit"}, programs=programs)
     return folder
 
@@ -55,7 +58,9 @@ def replace_file(folder, name, content):
     edit(folder, files=digests | {name: hashlib.sha256(content).hexdigest()})
 
 
-@pytest.mark.parametrize(("name", "classes"), [("mlp", 3), ("dcgan", 0), ("sn_resnet", 3), ("conv_vae", 0)])
+@pytest.mark.parametrize(
+    ("name", "classes"), [("mlp", 3), ("dcgan", 0), ("sn_resnet", 3), ("conv_vae", 0)]
+)
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_same_bits_come_back(tmp_path, name, classes, sparse):
     compact, own = generator(name, classes), experiment(name, classes)
@@ -63,13 +68,17 @@ def test_the_same_bits_come_back(tmp_path, name, classes, sparse):
     back = read_model(tmp_path / "model")
     assert (back.experiment, back.step, back.layout, back.notes) == (own, 7, {}, {"mine": [1]})
     assert jax.tree.structure((back.params, back.statistics)) == jax.tree.structure(compact[1:3])
-    for found, wanted in zip(jax.tree.leaves(back[1:3]), jax.tree.leaves(compact[1:3]), strict=True):
+    for found, wanted in zip(
+        jax.tree.leaves(back[1:3]), jax.tree.leaves(compact[1:3]), strict=True
+    ):
         assert np.asarray(found).tobytes() == np.asarray(wanted).tobytes()
 
 
 def test_dense_weights_are_plain_tensors(written):
     compact, tensors = generator("mlp", 3), load_file(written / "model.safetensors")
-    assert set(tensors) == {f"params/{layer}/{part}" for layer in compact.params for part in ("kernel", "bias")}
+    assert set(tensors) == {
+        f"params/{layer}/{part}" for layer in compact.params for part in ("kernel", "bias")
+    }
     np.testing.assert_array_equal(tensors["params/image/kernel"], compact.params["image"]["kernel"])
 
 
@@ -87,10 +96,14 @@ def test_rounding_is_stated(tmp_path):
             np.linalg.norm(difference) / np.linalg.norm(own_params["kernel"]), rel=1e-6
         )
     given = inputs(compact, 64)
-    difference = np.abs(images_of(compact, *given) - images_of(compact._replace(params=back.params), *given))
+    difference = np.abs(
+        images_of(compact, *given) - images_of(compact._replace(params=back.params), *given)
+    )
     assert 0.2 < difference.max() / by_name["images"].largest < 5  # of other latents
     card = (tmp_path / "model" / "README.md").read_text()
-    assert f"| `images` | {by_name['images'].largest:.2g} | {by_name['images'].relative:.2g} |" in card
+    assert (
+        f"| `images` | {by_name['images'].largest:.2g} | {by_name['images'].relative:.2g} |" in card
+    )
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.stablehlo", "model.onnx"])
@@ -120,10 +133,16 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, written):
 @pytest.mark.parametrize("failing", ["save_tensors", "model_card"])
 def test_nothing_is_left_of_what_could_not_be_written(tmp_path, monkeypatch, failing):
     def fail(*_):
-        raise OSError(28, "No space left on device") if failing == "save_tensors" else KeyError("protocol")
+        raise (
+            OSError(28, "No space left on device")
+            if failing == "save_tensors"
+            else KeyError("protocol")
+        )
 
     monkeypatch.setattr(folder_module, failing, fail)
-    with pytest.raises(InputError, match=r"No space left on device|`notes` are not what a model card is made of"):
+    with pytest.raises(
+        InputError, match=r"No space left on device|`notes` are not what a model card is made of"
+    ):
         write_model(tmp_path / "model", generator("mlp"), experiment("mlp"), 1, {})
     assert list(tmp_path.iterdir()) == []
 
@@ -134,20 +153,50 @@ DAMAGE = {
     "no JSON": (lambda f: (f / "config.json").write_text("{"), "config.json` is no JSON"),
     "nested": (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json` is no JSON"),
     "no text": (lambda f: (f / "config.json").write_bytes(b"\xff"), "config.json` is no JSON"),
-    "a list": (lambda f: (f / "config.json").write_text("[]"), "is not that of a model exported by l1jax"),
-    "another library": (lambda f: edit(f, library_name="diffusers"), "is not that of a model exported by l1jax"),
+    "a list": (
+        lambda f: (f / "config.json").write_text("[]"),
+        "is not that of a model exported by l1jax",
+    ),
+    "another library": (
+        lambda f: edit(f, library_name="diffusers"),
+        "is not that of a model exported by l1jax",
+    ),
     "a newer format": (lambda f: edit(f, format=2), "has the format 2, and this l1jax reads 1"),
     "no number": (lambda f: edit(f, step="7"), r"`step` \(='7'\) of .* must be of type int"),
-    "no sides": (lambda f: edit(f, generator__image_shape=[8, 8]), "must be three sides of an image"),
-    "huge sides": (lambda f: edit(f, generator__image_shape=[2**20, 2**20, 3]), "must be three sides of an image"),
+    "no sides": (
+        lambda f: edit(f, generator__image_shape=[8, 8]),
+        "must be three sides of an image",
+    ),
+    "huge sides": (
+        lambda f: edit(f, generator__image_shape=[2**20, 2**20, 3]),
+        "must be three sides of an image",
+    ),
     "other sides": (lambda f: edit(f, generator__image_shape=[8, 4, 1]), "the network's is"),
-    "an unknown model": (lambda f: edit(f, experiment__model__kind="Transformer"), r"must be of type MlpGan or"),
-    "no such field": (lambda f: edit(f, experiment__model__width=3), "`model.width` is not a field of MlpGan"),
-    "another width": (lambda f: edit(f, experiment__model__generator_hidden=[12, 9]), "the network's is"),
-    "another depth": (lambda f: edit(f, experiment__model__generator_hidden=[12]), "the network's is"),
+    "an unknown model": (
+        lambda f: edit(f, experiment__model__kind="Transformer"),
+        r"must be of type MlpGan or",
+    ),
+    "no such field": (
+        lambda f: edit(f, experiment__model__width=3),
+        "`model.width` is not a field of MlpGan",
+    ),
+    "another width": (
+        lambda f: edit(f, experiment__model__generator_hidden=[12, 9]),
+        "the network's is",
+    ),
+    "another depth": (
+        lambda f: edit(f, experiment__model__generator_hidden=[12]),
+        "the network's is",
+    ),
     "another layout": (lambda f: edit(f, layout={"x": 1}), "does not describe a network"),
-    "other weights": (lambda f: (f / "model.safetensors").write_bytes(b"x"), "is damaged or another model's"),
-    "no safetensors": (lambda f: replace_file(f, "model.safetensors", b"x" * 99), "cannot be read as safetensors"),
+    "other weights": (
+        lambda f: (f / "model.safetensors").write_bytes(b"x"),
+        "is damaged or another model's",
+    ),
+    "no safetensors": (
+        lambda f: replace_file(f, "model.safetensors", b"x" * 99),
+        "cannot be read as safetensors",
+    ),
     "no digest": (lambda f: edit(f, files={}), "is not listed"),
 }
 
@@ -178,13 +227,24 @@ def sparse(path):
 
 HOSTILE = {
     "a pipe": (other_file(os.mkfifo), "must be a file, and is a folder, a pipe or a device"),
-    "a device": (other_file(lambda path: path.symlink_to("/dev/zero")), "must be a file, and is a folder, a pipe"),
-    "a folder": (other_file(lambda path: path.mkdir()), "must be a file, and is a folder, a pipe or a device"),
-    "20 GB of nothing": (other_file(sparse), r"\(=20,000,000,000 bytes\) must have at most [\d,]+ bytes"),
+    "a device": (
+        other_file(lambda path: path.symlink_to("/dev/zero")),
+        "must be a file, and is a folder, a pipe",
+    ),
+    "a folder": (
+        other_file(lambda path: path.mkdir()),
+        "must be a file, and is a folder, a pipe or a device",
+    ),
+    "20 GB of nothing": (
+        other_file(sparse),
+        r"\(=20,000,000,000 bytes\) must have at most [\d,]+ bytes",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.stablehlo", "model.onnx"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "model.stablehlo", "model.onnx"]
+)
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_what_is_no_file_or_too_large_is_not_opened(copied, name, hostile):
     act, words = HOSTILE[hostile]
@@ -216,7 +276,9 @@ ABSURD = {
         "config.json` is no JSON of ours: it is nested deeper than 100 levels",
     ),
     "a number too large": (
-        lambda f: text_of(f, lambda text: text.replace('"latent_size": 6', '"latent_size": 1e400', 1)),
+        lambda f: text_of(
+            f, lambda text: text.replace('"latent_size": 6', '"latent_size": 1e400', 1)
+        ),
         r"config.json` is no JSON \(the number 1e400 is too large\)",
     ),
     "a number too small": (
@@ -227,7 +289,10 @@ ABSURD = {
         lambda f: text_of(f, lambda text: text.replace('"step": 7', '"step": ' + "7" * 10_000)),
         "config.json` is no JSON",
     ),
-    "a step of no training": (lambda f: edit(f, step=10**30), r"`step` \(=10+\) of .* must be from 0 to"),
+    "a step of no training": (
+        lambda f: edit(f, step=10**30),
+        r"`step` \(=10+\) of .* must be from 0 to",
+    ),
     "many layers": (
         lambda f: edit(f, experiment__model__generator_hidden=[8] * 100_000),
         r"`experiment.model.generator_hidden` of .* has 100,000 layers, and may have at most 1,000",
@@ -279,19 +344,26 @@ def test_an_evaluation_that_is_none_is_left_out(tmp_path, content):
 def test_foreign_safetensors_are_refused(copied, tmp_path):
     save_file({"unet.conv.weight": np.zeros((3, 3), np.float32)}, tmp_path / "foreign.safetensors")
     replace_file(copied, "model.safetensors", (tmp_path / "foreign.safetensors").read_bytes())
-    with pytest.raises(InputError, match=r"does not hold the model of config.json: `params/.*` is missing"):
+    with pytest.raises(
+        InputError, match=r"does not hold the model of config.json: `params/.*` is missing"
+    ):
         read_model(copied)
 
 
 def test_what_is_no_model_is_refused(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"\x80\x02")
-    with pytest.raises(InputError, match=r"must be a folder made by python -m l1jax.export, or its model.safetensors"):
+    with pytest.raises(
+        InputError,
+        match=r"must be a folder made by python -m l1jax.export, or its model.safetensors",
+    ):
         read_model(tmp_path / "model.pt")
     with pytest.raises(InputError, match="does not exist"):
         read_model(tmp_path / "model")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "model.onnx", "model.stablehlo"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "model.onnx", "model.stablehlo"]
+)
 def test_flipped_and_lost_bytes_never_give_a_traceback(copied, name):
     random, whole, messages = np.random.default_rng(0), (copied / name).read_bytes(), []
     path = copied / name if name.startswith("model") else copied

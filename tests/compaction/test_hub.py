@@ -31,27 +31,42 @@ def test_the_folder_goes_to_the_repository(tmp_path, public):
     client = Client()
     assert upload(client, tmp_path, "me/digits", public=public) == "https://hub.example/me/digits"
     (_, made), (_, sent) = client.calls
-    assert made == {"repo_id": "me/digits", "repo_type": "model", "private": not public, "exist_ok": True}
-    assert (sent["repo_id"], sent["folder_path"], sent["repo_type"]) == ("me/digits", tmp_path, "model")
+    assert made == {
+        "repo_id": "me/digits",
+        "repo_type": "model",
+        "private": not public,
+        "exist_ok": True,
+    }
+    assert (sent["repo_id"], sent["folder_path"], sent["repo_type"]) == (
+        "me/digits",
+        tmp_path,
+        "model",
+    )
 
 
 def test_the_real_client_takes_these_arguments():
     api = importlib.import_module("huggingface_hub").HfApi
     from inspect import signature
 
-    assert {"repo_id", "repo_type", "private", "exist_ok"} <= set(signature(api.create_repo).parameters)
+    assert {"repo_id", "repo_type", "private", "exist_ok"} <= set(
+        signature(api.create_repo).parameters
+    )
     wanted = {"repo_id", "repo_type", "folder_path", "commit_message"}
     assert wanted <= set(signature(api.upload_folder).parameters)
 
 
 def test_what_the_hub_refuses_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"`--upload` \(=me/digits\) did not succeed: 403 Forbidden\.$"):
+    with pytest.raises(
+        InputError, match=r"`--upload` \(=me/digits\) did not succeed: 403 Forbidden\.$"
+    ):
         upload(Client(RuntimeError("403 Forbidden.\n\nmore")), tmp_path, "me/digits", public=False)
     with pytest.raises(InputError, match=r"did not succeed: TimeoutError\.$"):
         upload(Client(TimeoutError()), tmp_path, "me/digits", public=False)
 
 
-@pytest.mark.parametrize("name", ["digits", "me/", "/digits", "me/digits/x", "../x", "me/dig its", "", "me/ä"])
+@pytest.mark.parametrize(
+    "name", ["digits", "me/", "/digits", "me/digits/x", "../x", "me/dig its", "", "me/ä"]
+)
 def test_a_repository_is_owner_and_name(name):
     with pytest.raises(InputError, match="must be owner/name"):
         check_repository(name)
@@ -71,5 +86,7 @@ def test_a_missing_package_is_told(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(hub.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r"needs the package huggingface_hub, which is missing: pip install"):
+    with pytest.raises(
+        InputError, match=r"needs the package huggingface_hub, which is missing: pip install"
+    ):
         open_hub()

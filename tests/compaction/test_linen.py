@@ -21,7 +21,9 @@ class Upsampler(nn.Module):
         x = nn.Conv(6 * 4, (3, 3), name="shuffle")(x)
         x = x.reshape(-1, 3, 3, 6, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(-1, 6, 6, 6)
         x = nn.silu(nn.BatchNorm(use_running_average=not train, name="norm")(x))
-        y = nn.Conv(6, (3, 3), padding="VALID", name="valid")(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+        y = nn.Conv(6, (3, 3), padding="VALID", name="valid")(
+            jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        )
         x = jnp.concatenate([x + y * 0.5, image], axis=-1)
         x = nn.ConvTranspose(5, (4, 4), strides=(2, 2), use_bias=False, name="up")(x)
         x = nn.relu(nn.GroupNorm(num_groups=5, name="group_norm")(x))
@@ -45,18 +47,24 @@ def random_upsampler(dead):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("dead", [[], ["project", "valid"], ["shuffle", "up"], ["project", "shuffle", "valid"]])
+@pytest.mark.parametrize(
+    "dead", [[], ["project", "valid"], ["shuffle", "up"], ["project", "shuffle", "valid"]]
+)
 @pytest.mark.parametrize("fold_norms", [True, False])
 def test_a_module_of_usual_layers_computes_the_same(dead, fold_norms):
     module, variables, inputs = random_upsampler(dead)
     smaller, left = compact_linen(module, variables, *inputs, fold_norms=fold_norms)
     found = jax.jit(lambda v, z, image: smaller.apply(v, z, False, image))(left, *inputs)
     assert relative_error(found, jax.jit(module.apply)(variables, *inputs)) < 1e-11
-    made = jax.eval_shape(lambda key: smaller.init(key, inputs[0], False, inputs[1]), jax.random.key(0))
+    made = jax.eval_shape(
+        lambda key: smaller.init(key, inputs[0], False, inputs[1]), jax.random.key(0)
+    )
     assert shapes(made) == shapes(left)
     before, after = (flatten_dict(v["params"], sep="/") for v in (variables, left))
     narrower = {
-        name.split("/")[0] for name in after if name.endswith("kernel") and after[name].shape != before[name].shape
+        name.split("/")[0]
+        for name in after
+        if name.endswith("kernel") and after[name].shape != before[name].shape
     }
     assert narrower >= set(dead)
     assert after["group_norm/scale"].shape == (5,)  # it reads every channel, zeros too
@@ -68,8 +76,12 @@ class Normed(nn.Module):
     @nn.compact
     def __call__(self, x, train=False):
         x = nn.relu(nn.Dense(6, name="first")(x))
-        x = nn.BatchNorm(use_running_average=not train, name="norm_1")(nn.Dense(5, use_bias=False, name="second")(x))
-        x = nn.BatchNorm(use_running_average=not train, name="norm_2")(nn.Dense(4, name="third")(jnp.tanh(x)))
+        x = nn.BatchNorm(use_running_average=not train, name="norm_1")(
+            nn.Dense(5, use_bias=False, name="second")(x)
+        )
+        x = nn.BatchNorm(use_running_average=not train, name="norm_2")(
+            nn.Dense(4, name="third")(jnp.tanh(x))
+        )
         return nn.Dense(3, name="last")(x * self.param("gate", nn.initializers.ones, (4,)))
 
 
@@ -145,7 +157,11 @@ class AcrossBatch(nn.Module):
     [
         (Attention(), (2, 3, 4), "`dot_general`"),
         (Mixed(), (2, 3), r"`sort` in `.*inner.*` cannot be compacted: it is not among"),
-        (Spectral(), (2, 3), r"`normalised` cannot be compacted with `spectral_norm` \(=True\): it must be False"),
+        (
+            Spectral(),
+            (2, 3),
+            r"`normalised` cannot be compacted with `spectral_norm` \(=True\): it must be False",
+        ),
         (AcrossBatch(), (2, 3), "mixes the examples of a batch"),
     ],
 )

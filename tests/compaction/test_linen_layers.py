@@ -54,7 +54,9 @@ def convolved_thrice(*args, **options):
 WRAPPED = {
     "weight norm": lambda x: nn.WeightNorm(nn.Dense(6, name="wide"))(x),
     "spectral norm": lambda x: nn.SpectralNorm(nn.Dense(6, name="wide"))(x, update_stats=False),
-    "mapped variables": lambda x: nn.map_variables(nn.Dense, "params", doubled, init=True)(6, name="wide")(x),
+    "mapped variables": lambda x: nn.map_variables(nn.Dense, "params", doubled, init=True)(
+        6, name="wide"
+    )(x),
     "remat": lambda x: nn.remat(nn.Dense)(6, name="wide")(x),
     "jit": lambda x: JittedDense(6, name="wide")(x),
     "low rank": lambda x: LowRank(name="wide")(x),
@@ -67,7 +69,9 @@ WRAPPED = {
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", WRAPPED)
 def test_a_wrapped_layer_computes_with_what_it_really_has(name):
-    wanted, found, left, _ = original_and_compact(lambda x: head(nn.relu(WRAPPED[name](x))), vectors(), dead=["wide"])
+    wanted, found, left, _ = original_and_compact(
+        lambda x: head(nn.relu(WRAPPED[name](x))), vectors(), dead=["wide"]
+    )
     assert relative_error(found, wanted) < 1e-11
     if name != "low rank":
         assert left["params"]["head"]["kernel"].shape == (
@@ -121,7 +125,9 @@ def test_the_variance_is_computed_as_the_network_does(kind):
 
 
 def boxed(x):
-    return nn.Dense(6, kernel_init=nn.with_partitioning(nn.initializers.ones, (None, "model")), name="odd")(x)
+    return nn.Dense(
+        6, kernel_init=nn.with_partitioning(nn.initializers.ones, (None, "model")), name="odd"
+    )(x)
 
 
 def mapped(x):
@@ -210,7 +216,9 @@ IMAGES_REFUSED = {
         "`odd` cannot be compacted with `conv_general_dilated`",
     ),
     "a class of convolutions": (
-        lambda x: nn.Conv(2, (3, 3), conv_general_dilated_cls=lambda: convolved_thrice, name="odd")(x),
+        lambda x: nn.Conv(2, (3, 3), conv_general_dilated_cls=lambda: convolved_thrice, name="odd")(
+            x
+        ),
         "`odd` cannot be compacted with `conv_general_dilated_cls`",
     ),
     "a masked kernel": (
@@ -226,7 +234,9 @@ IMAGES_REFUSED = {
         "`odd` cannot be compacted: it is called on 3 axes, the batch's among them, and needs 4",
     ),
     "a transposed kernel on a torus": (
-        lambda x: nn.ConvTranspose(2, (3, 3), padding="CIRCULAR", transpose_kernel=True, name="odd")(x),
+        lambda x: nn.ConvTranspose(
+            2, (3, 3), padding="CIRCULAR", transpose_kernel=True, name="odd"
+        )(x),
         "`odd` cannot be compacted: it has `transpose_kernel`",
     ),
     "local weights": (

@@ -61,7 +61,9 @@ BETWEEN = {
     "batch norm of channels in front": lambda x: nn.BatchNorm(True, axis=1, name="norm")(
         x.transpose(0, 3, 1, 2)
     ).transpose(0, 2, 3, 1),
-    "matrix": lambda x: jnp.einsum("bhwc,hk->bkwc", x, np.random.default_rng(3).normal(size=(6, 4))),
+    "matrix": lambda x: jnp.einsum(
+        "bhwc,hk->bkwc", x, np.random.default_rng(3).normal(size=(6, 4))
+    ),
 }
 
 
@@ -96,9 +98,9 @@ def test_a_norm_of_channels_in_front_is_taken_in_by_the_layer_in_front():
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 2), (0, 1))])
 def test_a_transposed_kernel_is_that_of_the_layer(kernel_size, padding):
     wanted, found, left, _ = original_and_compact(
-        lambda x: nn.ConvTranspose(2, kernel_size, strides=(2, 2), padding=padding, transpose_kernel=True, name="last")(
-            convolved(x)
-        ),
+        lambda x: nn.ConvTranspose(
+            2, kernel_size, strides=(2, 2), padding=padding, transpose_kernel=True, name="last"
+        )(convolved(x)),
         pictures(),
         dead=["wide"],
     )
@@ -141,7 +143,9 @@ LAST = {
 @pytest.mark.parametrize("name", LAST)
 def test_constants_become_a_bias_where_no_zeros_come_between(name):
     last, folded = LAST[name]
-    wanted, found, left, _ = original_and_compact(lambda x: last(convolved(x) + 1), pictures(), dead=["wide"])
+    wanted, found, left, _ = original_and_compact(
+        lambda x: last(convolved(x) + 1), pictures(), dead=["wide"]
+    )
     assert relative_error(found, wanted) < 1e-11
     inputs = left["params"]["last"]["kernel"].shape[-2]
     if name == "a grouped one":
@@ -154,13 +158,17 @@ def test_a_table_comes_back_from_json():
     def function(x):
         y = nn.max_pool(convolved(x), (2, 2), padding="SAME")
         y = jax.image.resize(y, (x.shape[0], 5, 4, 6), "bilinear")[:, ::-1]
-        y = nn.Conv(2, (1, 1), precision=(lax.Precision.HIGH, lax.Precision.HIGHEST), name="last")(y)
+        y = nn.Conv(2, (1, 1), precision=(lax.Precision.HIGH, lax.Precision.HIGHEST), name="last")(
+            y
+        )
         return jnp.round(y), nn.gelu(y, approximate=False)
 
     module, x = Network(function), pictures()
     variables = trained(module, [x], ["wide"])
     smaller, left = compact_linen(module, variables, x)
-    again = Compacted(from_layout(json.loads(json.dumps(to_layout(smaller.nodes)))), smaller.structure)
+    again = Compacted(
+        from_layout(json.loads(json.dumps(to_layout(smaller.nodes)))), smaller.structure
+    )
     for found, wanted in zip(again.apply(left, x), module.apply(variables, x), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
 
@@ -175,10 +183,14 @@ def test_an_own_convolution_that_enlarges_carries_its_constants():
 
 
 def test_embeddings_lose_the_channels_that_are_constant_or_not_read():
-    module = Network(lambda ids: nn.Dense(2, name="last")(nn.relu(nn.Embed(5, 6, name="table")(ids))))
+    module = Network(
+        lambda ids: nn.Dense(2, name="last")(nn.relu(nn.Embed(5, 6, name="table")(ids)))
+    )
     ids = jnp.array([[0, 1], [4, 2], [3, 3]])
     variables = trained(module, [ids])
-    table, kernel = (np.array(variables["params"][k][n]) for k, n in (("table", "embedding"), ("last", "kernel")))
+    table, kernel = (
+        np.array(variables["params"][k][n]) for k, n in (("table", "embedding"), ("last", "kernel"))
+    )
     table[:, 1] = 0.5
     kernel[4] = 0
     variables["params"] = {

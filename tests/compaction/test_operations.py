@@ -28,10 +28,22 @@ UNARY = {
     "square": lax.square,
 }
 OF_FLOATS = {
-    **{name: getattr(lax, name) for name in ("abs", "ceil", "cos", "erf", "erfc", "exp2", "floor", "neg", "sign")},
-    **{name: getattr(lax, name) for name in ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cosh")},
-    **{name: getattr(lax, name) for name in ("erf_inv", "exp", "expm1", "is_finite", "log", "log1p", "logistic")},
-    **{name: getattr(lax, name) for name in ("rsqrt", "sin", "sinh", "sqrt", "square", "tan", "tanh")},
+    **{
+        name: getattr(lax, name)
+        for name in ("abs", "ceil", "cos", "erf", "erfc", "exp2", "floor", "neg", "sign")
+    },
+    **{
+        name: getattr(lax, name)
+        for name in ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cosh")
+    },
+    **{
+        name: getattr(lax, name)
+        for name in ("erf_inv", "exp", "expm1", "is_finite", "log", "log1p", "logistic")
+    },
+    **{
+        name: getattr(lax, name)
+        for name in ("rsqrt", "sin", "sinh", "sqrt", "square", "tan", "tanh")
+    },
 }
 MOVED = {
     "add": lax.add,
@@ -47,7 +59,9 @@ def both(name, *operands, **options):
     """On NumPy's arrays and on JAX's."""
     with np.errstate(all="ignore"):
         plain = ELEMENTWISE[name](np, *operands, **options)
-    return np.asarray(plain), np.asarray(ELEMENTWISE[name](jnp, *map(jnp.asarray, operands), **options))
+    return np.asarray(plain), np.asarray(
+        ELEMENTWISE[name](jnp, *map(jnp.asarray, operands), **options)
+    )
 
 
 def check(name, primitive, *operands):
@@ -63,7 +77,9 @@ def test_integers_are_computed_with_as_jax_does(dtype):
     x, y = (part.reshape(-1) for part in np.meshgrid(INTEGERS[dtype], INTEGERS[dtype]))
     for name, primitive in BINARY.items():
         if name in ("div", "rem"):  # of the least integer by −1 no one says what it is
-            chosen = ~((x == np.iinfo(dtype).min) & (y == np.array(-1).astype(dtype))) | (np.iinfo(dtype).min == 0)
+            chosen = ~((x == np.iinfo(dtype).min) & (y == np.array(-1).astype(dtype))) | (
+                np.iinfo(dtype).min == 0
+            )
             check(name, primitive, x[chosen], y[chosen])
         else:
             check(name, primitive, x, y)
@@ -89,11 +105,15 @@ def test_floats_are_computed_with_as_jax_does():
     x, y = (part.reshape(-1) for part in np.meshgrid(FLOATS, FLOATS))
     for name, primitive in MOVED.items():
         for found in both(name, x, y):
-            np.testing.assert_allclose(found, primitive(jnp.asarray(x), jnp.asarray(y)), rtol=1e-12, err_msg=name)
+            np.testing.assert_allclose(
+                found, primitive(jnp.asarray(x), jnp.asarray(y)), rtol=1e-12, err_msg=name
+            )
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("method", [lax.RoundingMethod.AWAY_FROM_ZERO, lax.RoundingMethod.TO_NEAREST_EVEN])
+@pytest.mark.parametrize(
+    "method", [lax.RoundingMethod.AWAY_FROM_ZERO, lax.RoundingMethod.TO_NEAREST_EVEN]
+)
 def test_halves_are_rounded_as_jax_does(method):
     wanted = lax.round(jnp.asarray(FLOATS), method)
     for found in both("round", FLOATS, rounding_method=int(method)):

@@ -20,7 +20,10 @@ FORMATS = {"stablehlo": (export_stablehlo, open_stablehlo), "onnx": (export_onnx
 
 
 CASES = [("onnx", name, 0) for name in FAMILIES] + [("onnx", name, 3) for name in CONDITIONAL]
-CASES += [("stablehlo", *case) for case in [("points", 0), ("dcgan", 3), ("sn_resnet", 3), ("r3gan", 0), ("vae", 3)]]
+CASES += [
+    ("stablehlo", *case)
+    for case in [("points", 0), ("dcgan", 3), ("sn_resnet", 3), ("r3gan", 0), ("vae", 3)]
+]
 
 
 @pytest.mark.parametrize(("format", "name", "classes"), CASES)
@@ -52,16 +55,22 @@ def test_other_classes_are_other_images():
     latents = inputs(compact)[0]
     for export, read in FORMATS.values():
         again = read(compact.generator, export(*compact[:3]), Path("file"))
-        first, second = (again.network.apply({}, {}, latents, False, jnp.full(5, y))[0] for y in (0, 1))
+        first, second = (
+            again.network.apply({}, {}, latents, False, jnp.full(5, y))[0] for y in (0, 1)
+        )
         assert np.abs(first - second).max() > 1e-3
 
 
 def loader(heading):
     """The five lines that docs/export.md gives under a heading."""
-    return DOCS.read_text(encoding="utf-8").split(heading)[1].split("```python\n")[1].split("```")[0]
+    return (
+        DOCS.read_text(encoding="utf-8").split(heading)[1].split("```python\n")[1].split("```")[0]
+    )
 
 
-@pytest.mark.parametrize(("format", "heading"), [("stablehlo", "## StableHLO"), ("onnx", "## ONNX")])
+@pytest.mark.parametrize(
+    ("format", "heading"), [("stablehlo", "## StableHLO"), ("onnx", "## ONNX")]
+)
 def test_the_documented_loader_needs_no_l1jax(tmp_path, format, heading):
     lines = loader(heading)
     assert len(lines.strip().splitlines()) <= 5
@@ -82,9 +91,17 @@ def test_the_documented_loader_needs_no_l1jax(tmp_path, format, heading):
             "np.save('images.npy', np.asarray(images))",
         ]
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(np.load(tmp_path / "images.npy"), images_of(compact, *given), atol=1e-4)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "images.npy"), images_of(compact, *given), atol=1e-4
+    )
 
 
 def test_a_program_runs_on_every_platform_in_its_own_form():
@@ -98,7 +115,11 @@ def test_a_program_runs_on_every_platform_in_its_own_form():
 
 def test_the_graph_is_one_that_others_read():
     onnx = package("onnx")
-    for name, kind in (("dcgan", "ConvTranspose"), ("conv_vae", "ConvTranspose"), ("r3gan", "Conv")):
+    for name, kind in (
+        ("dcgan", "ConvTranspose"),
+        ("conv_vae", "ConvTranspose"),
+        ("r3gan", "Conv"),
+    ):
         model = onnx.load_from_string(export_onnx(*generator(name)[:3]))
         onnx.checker.check_model(model, full_check=True)
         assert kind in {node.op_type for node in model.graph.node}
@@ -114,7 +135,9 @@ def test_what_onnx_has_no_form_of_is_refused_with_its_layer():
 
     made = generator("mlp").generator
     odd = made._replace(network=made.network._replace(apply=apply))
-    with pytest.raises(InputError, match=r"`--onnx` knows no form of JAX's sort .* in the layer .*sorter"):
+    with pytest.raises(
+        InputError, match=r"`--onnx` knows no form of JAX's sort .* in the layer .*sorter"
+    ):
         export_onnx(odd, {}, {})
 
 
@@ -126,7 +149,9 @@ def test_what_is_no_program_is_refused(format):
     for broken in (b"", b"no program", content[: len(content) // 2]):
         with pytest.raises(InputError, match=r"`file` is no \w+ \w+ that this \w+ reads"):
             read(compact.generator, broken, Path("file"))
-    with pytest.raises(InputError, match=r"`file` takes and gives .*6.*, and its config.json's generator .*"):
+    with pytest.raises(
+        InputError, match=r"`file` takes and gives .*6.*, and its config.json's generator .*"
+    ):
         read(generator("points").generator, content, Path("file"))
     with pytest.raises(InputError, match="`file` takes and gives"):
         read(generator("mlp", 3).generator, content, Path("file"))
@@ -137,5 +162,8 @@ def test_a_missing_package_is_told(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(onnx_module.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r"ONNX needs the package onnx, which is missing: pip install 'l1jax\[onnx\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"ONNX needs the package onnx, which is missing: pip install 'l1jax\[onnx\]'",
+    ):
         export_onnx(*generator("mlp")[:3])

@@ -25,7 +25,9 @@ def test_numbers_before_and_after_are_those_of_the_arrays():
     generator = mlp_gan((1, 2, 1), 3, (4,)).generator
     kernels = np.ones((3, 4), np.float32), np.ones((4, 2), np.float32)
     kernels[1][:3] = 0
-    params = {n: {"kernel": k, "bias": k[0]} for n, k in zip(("hidden_0", "image"), kernels, strict=True)}
+    params = {
+        n: {"kernel": k, "bias": k[0]} for n, k in zip(("hidden_0", "image"), kernels, strict=True)
+    }
     found = proof(Compact(generator, params, {}, {}), compact(generator, params, {}))
     assert found.before[:3] == (3 * 4 + 4 + 4 * 2 + 2, 4 * 26, 2 * (3 * 4 + 4 * 2))
     assert found.after[:3] == (3 * 1 + 1 + 1 * 2 + 2, 4 * 8, 2 * (3 * 1 + 1 * 2))
@@ -45,7 +47,10 @@ def test_a_proof_of_the_same_images_is_one(family):
 def test_where_the_original_itself_rounds_much_twice_that_is_allowed():
     generator = mlp_gan((1, 2, 1), 3, (64,), output="linear").generator
     rng = np.random.default_rng(0)
-    kernel, last = rng.normal(size=(3, 64)).astype(np.float32), rng.normal(size=(64, 2)).astype(np.float32)
+    kernel, last = (
+        rng.normal(size=(3, 64)).astype(np.float32),
+        rng.normal(size=(64, 2)).astype(np.float32),
+    )
     last[32:] = -last[:32] * np.float32(1 - 1e-5)  # large terms that nearly cancel
     kernel[:, 32:] = kernel[:, :32]
     params = {
@@ -63,7 +68,10 @@ def test_where_the_original_itself_rounds_much_twice_that_is_allowed():
 def test_an_error_in_one_class_is_found():
     original, smaller = original_and_compact(shares=[0])
     kernel = smaller.params["hidden_0"]["kernel"]
-    wrong = {**smaller.params, "hidden_0": {**smaller.params["hidden_0"], "kernel": kernel.at[-1].add(1e-2)}}
+    wrong = {
+        **smaller.params,
+        "hidden_0": {**smaller.params["hidden_0"], "kernel": kernel.at[-1].add(1e-2)},
+    }
     with pytest.raises(Different, match=r"must be at most 1e-05"):
         proof(original, smaller._replace(params=wrong))
 

@@ -36,7 +36,9 @@ def another_bias(graph):
 
 
 def fewer_bits(graph):
-    rounded = jax.tree.map(lambda leaf: np.asarray(leaf, jnp.bfloat16).astype(np.float32), graph.params)
+    rounded = jax.tree.map(
+        lambda leaf: np.asarray(leaf, jnp.bfloat16).astype(np.float32), graph.params
+    )
     return graph._replace(params=rounded)
 
 
@@ -74,7 +76,11 @@ FAULTS = {
     "what is not a number": (
         compacting,
         "_rounded",
-        lambda own: lambda *a: own(*a)._replace(params=jax.tree.map(lambda leaf: leaf * np.nan, own(*a).params)),
+        lambda own: (
+            lambda *a: own(*a)._replace(
+                params=jax.tree.map(lambda leaf: leaf * np.nan, own(*a).params)
+            )
+        ),
         "rounded,",
     ),
 }
@@ -120,7 +126,9 @@ def test_what_shows_at_other_scales_alone_is_noticed(scale, monkeypatch):
             return jnp.where(size < 0.1 if scale < 1 else size > 100, 1.1 * y, y)
 
     monkeypatch.setattr(verification, "Compacted", Bent)
-    with pytest.raises(Different, match=f"On random inputs of mean .*deviation {scale:g}|of mean 1000"):
+    with pytest.raises(
+        Different, match=f"On random inputs of mean .*deviation {scale:g}|of mean 1000"
+    ):
         compacted(lambda x: nn.Dense(2, name="last")(x))
 
 
@@ -147,6 +155,8 @@ def test_random_inputs_are_those_that_a_network_may_get():
     assert groups[4].inputs[1].min() < 0  # any integers, negative ones too
     assert groups[0].inputs[2].dtype == bool
     assert [x.dtype for x in groups[0].inputs[:2]] == [np.float32, labels.dtype]
-    shapes = random_inputs([jax.ShapeDtypeStruct((1, 4), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.uint8)])
+    shapes = random_inputs(
+        [jax.ShapeDtypeStruct((1, 4), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.uint8)]
+    )
     assert 0.3 < np.abs(shapes[0].inputs[0]).mean() < 3
     assert set(shapes[0].inputs[1].tolist()) <= {0, 1}

@@ -77,10 +77,17 @@ def png(width, height, depth, colour, rows):
     """A PNG of any claimed size."""
 
     def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 @functools.cache
@@ -139,8 +146,18 @@ def tar_of(files, rng):
             member = tarfile.TarInfo(name[:90])
             member.size = len(content)
             if rng.random() < 0.2:
-                kinds = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
-                member.type, member.size, member.linkname = kinds[rng.integers(5)], 0, "../../etc/passwd.png"
+                kinds = [
+                    tarfile.SYMTYPE,
+                    tarfile.LNKTYPE,
+                    tarfile.FIFOTYPE,
+                    tarfile.CHRTYPE,
+                    tarfile.DIRTYPE,
+                ]
+                member.type, member.size, member.linkname = (
+                    kinds[rng.integers(5)],
+                    0,
+                    "../../etc/passwd.png",
+                )
                 content = b""
             if rng.random() < 0.1:
                 member.pax_headers = {"comment": "x" * 100_000, "size": "99999999999999"}
@@ -169,13 +186,26 @@ def growing(rng):
 def array_file(rng):
     """A .npz or .npy with any header."""
     buffer = io.BytesIO()
-    shape = [(5, 8, 8), (5, 8, 8, 3), (2**40, 8, 8), (-1, 8, 8), (0, 8, 8), (), (5, 0, 8), (2**20, 64, 64)][
-        rng.integers(8)
-    ]
+    shape = [
+        (5, 8, 8),
+        (5, 8, 8, 3),
+        (2**40, 8, 8),
+        (-1, 8, 8),
+        (0, 8, 8),
+        (),
+        (5, 0, 8),
+        (2**20, 64, 64),
+    ][rng.integers(8)]
     descr = ["|u1", "<f4", "|O", "<U9", "|b1"][rng.integers(5)] if rng.random() < 0.5 else "|u1"
-    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": descr, "fortran_order": False, "shape": shape}
+    )
     content = buffer.getvalue() + rng.bytes(5 * 64 * int(rng.integers(1, 5)))
-    return zip_of([("images.npy", content), ("labels.npy", content)], rng) if rng.random() < 0.6 else content
+    return (
+        zip_of([("images.npy", content), ("labels.npy", content)], rng)
+        if rng.random() < 0.6
+        else content
+    )
 
 
 def case(seed, folder):
@@ -184,13 +214,19 @@ def case(seed, folder):
 
     rng = np.random.default_rng(seed)
     files = [(names(rng), image_bytes(rng)) for _ in range(rng.integers(1, 4))]
-    damaged = [(name, hurt(content, rng) if rng.random() < 0.8 else content) for name, content in files]
+    damaged = [
+        (name, hurt(content, rng) if rng.random() < 0.8 else content) for name, content in files
+    ]
     if rng.random() < 0.1:
         damaged.append(("bomb.png", bomb(rng)))
     folder.mkdir(parents=True)
     kind = seed % 8
     skip = "skip" if rng.random() < 0.5 else "stop"
-    options = {"image_size": int(rng.integers(1, 40)), "channels": int(rng.choice([1, 3])), "on_error": skip}
+    options = {
+        "image_size": int(rng.integers(1, 40)),
+        "channels": int(rng.choice([1, 3])),
+        "on_error": skip,
+    }
     if kind == 0:
         for i, (_, content) in enumerate(damaged):
             suffix = SUFFIXES[rng.integers(len(SUFFIXES))]
@@ -203,10 +239,14 @@ def case(seed, folder):
     if kind == 7:
         for split in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
             shape = (5, 8, 8) if "images" in split else (5,)
-            content = struct.pack(f">HBB{len(shape)}i", 0, 8, len(shape), *shape) + rng.bytes(int(np.prod(shape)))
+            content = struct.pack(f">HBB{len(shape)}i", 0, 8, len(shape), *shape) + rng.bytes(
+                int(np.prod(shape))
+            )
             content = hurt(content, rng) if rng.random() < 0.7 else content
             packed = gzip.compress(content)
-            (folder / f"{split}.gz").write_bytes(hurt(packed, rng) if rng.random() < 0.3 else packed)
+            (folder / f"{split}.gz").write_bytes(
+                hurt(packed, rng) if rng.random() < 0.3 else packed
+            )
         return IdxData(str(folder), image_size=options["image_size"])
     if kind == 5 and rng.random() < 0.2:
         file.write_bytes(growing(rng))

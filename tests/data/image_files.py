@@ -17,13 +17,22 @@ from l1jax.data.sources import open_source
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (4, 4), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-NAMES = ["B.PNG", "a/1.png", "a/10.png", "a/b/x.png", "a/é 2.png", "a0.png"]  # in the order of code points
+NAMES = [
+    "B.PNG",
+    "a/1.png",
+    "a/10.png",
+    "a/b/x.png",
+    "a/é 2.png",
+    "a0.png",
+]  # in the order of code points
 PIXELS = {name: RNG.integers(0, 256, (4, 4, 3), dtype=np.uint8) for name in NAMES}
 
 
 def encode(pixels, kind="PNG", **options):
     buffer = io.BytesIO()
-    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(buffer, kind, **options)
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(
+        buffer, kind, **options
+    )
     return buffer.getvalue()
 
 
@@ -59,7 +68,12 @@ def pack(path, kind, files=FILES):
     """Write the files as a folder or as an archive."""
     if kind == "folder":
         return write_folder(path, files)
-    packers = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress, "tar.bz2": bz2.compress}
+    packers = {
+        "tar": bytes,
+        "tar.gz": gzip.compress,
+        "tar.xz": lzma.compress,
+        "tar.bz2": bz2.compress,
+    }
     path.write_bytes(zip_bytes(files) if kind == "zip" else packers[kind](tar_bytes(files)))
     return path
 

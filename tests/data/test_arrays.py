@@ -11,7 +11,9 @@ from l1jax.config import ArrayData
 from l1jax.data.source import take
 from l1jax.data.sources import open_source
 
-GREY, COLOUR = (RNG.integers(0, 256, (7, 6, 6, *channels), dtype=np.uint8) for channels in ((), (3,)))
+GREY, COLOUR = (
+    RNG.integers(0, 256, (7, 6, 6, *channels), dtype=np.uint8) for channels in ((), (3,))
+)
 LABELS = np.array([3, 0, 9, 1, 1, 4, 7])
 
 
@@ -52,7 +54,9 @@ def test_other_names_no_labels_and_an_npy(tmp_path):
 def test_images_of_another_size_or_kind_are_cropped_resized_and_converted(tmp_path):
     np.save(tmp_path / "wide.npy", COLOUR[:, :4])
     source = open_arrays(tmp_path / "wide.npy", 3, 1)
-    expected = Image.fromarray(COLOUR[2][:4, 1:5]).convert("L").resize((3, 3), Image.Resampling.LANCZOS)
+    expected = (
+        Image.fromarray(COLOUR[2][:4, 1:5]).convert("L").resize((3, 3), Image.Resampling.LANCZOS)
+    )
     np.testing.assert_array_equal(source.example(2)[..., 0], np.asarray(expected))
     np.save(tmp_path / "grey.npy", GREY)
     np.testing.assert_array_equal(
@@ -116,7 +120,11 @@ def test_arrays_that_are_no_images_and_labels(tmp_path, arrays, words):
 def npy(array, shape=None):
     """A .npy file whose header may lie."""
     buffer = io.BytesIO()
-    header = {"descr": "|u1", "fortran_order": False, "shape": array.shape if shape is None else shape}
+    header = {
+        "descr": "|u1",
+        "fortran_order": False,
+        "shape": array.shape if shape is None else shape,
+    }
     np.lib.format.write_array_header_1_0(buffer, header)
     return buffer.getvalue() + array.tobytes()
 
@@ -147,7 +155,12 @@ def npz(content):
 )
 def test_a_damaged_file_is_one_sentence_with_its_name(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
-    refusal(lambda: open_arrays(tmp_path / "a.npz"), "`data.path`", "a.npz", "must be a whole .npz or .npy")
+    refusal(
+        lambda: open_arrays(tmp_path / "a.npz"),
+        "`data.path`",
+        "a.npz",
+        "must be a whole .npz or .npy",
+    )
 
 
 def test_paths_that_cannot_be_opened_and_bombs(tmp_path, monkeypatch):
@@ -155,7 +168,9 @@ def test_paths_that_cannot_be_opened_and_bombs(tmp_path, monkeypatch):
     refusal(lambda: open_arrays(tmp_path / "gone.npz"), "gone.npz", "No such file")
     refusal(lambda: open_arrays(tmp_path), "`data.path`", "looks like a folder")
     os.mkfifo(tmp_path / "pipe.npz")
-    refusal(lambda: open_arrays(tmp_path / "pipe.npz"), "`data.path`", "is a folder, a pipe or a device")
+    refusal(
+        lambda: open_arrays(tmp_path / "pipe.npz"), "`data.path`", "is a folder, a pipe or a device"
+    )
     monkeypatch.setattr("l1jax.data.tars.LARGEST", 1000)
     (tmp_path / "bomb.npz").write_bytes(npz(npy(np.zeros((2**18, 4, 4), np.uint8))))
     refusal(lambda: open_arrays(tmp_path / "bomb.npz"), "bomb.npz", "grows beyond", "numpy.savez")

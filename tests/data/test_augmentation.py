@@ -19,7 +19,11 @@ from l1jax.data.augmentation import (
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (6, 8, 12, 3)).astype(np.float32)
-EVERYTHING = {"diffaugment": augment("color", "translation", "cutout"), "flip": augment("flip"), "ada": adaptive()}
+EVERYTHING = {
+    "diffaugment": augment("color", "translation", "cutout"),
+    "flip": augment("flip"),
+    "ada": adaptive(),
+}
 
 
 def numbers(*values):
@@ -38,7 +42,9 @@ def test_links_are_their_formulas():
     np.testing.assert_array_equal(flip(x, numbers(0.2)), IMAGES)
 
 
-@pytest.mark.parametrize(("u", "rows", "columns"), [((0.0, 0.999), -1, 2), ((0.5, 0.5), 0, 0), ((0.999, 0.0), 1, -2)])
+@pytest.mark.parametrize(
+    ("u", "rows", "columns"), [((0.0, 0.999), -1, 2), ((0.5, 0.5), 0, 0), ((0.999, 0.0), 1, -2)]
+)
 def test_translation_moves_up_to_an_eighth_and_lets_zeros_in(u, rows, columns):
     padded = np.pad(IMAGES, ((0, 0), (2, 2), (3, 3), (0, 0)))
     expected = padded[:, 2 - rows : 10 - rows, 3 - columns : 15 - columns]
@@ -138,7 +144,9 @@ def test_one_rotation_or_the_other_happens_with_the_probability():
 def test_scaling_enlarges_about_the_centre_and_stretching_keeps_the_area():
     one = 0.8413447  # where the normal distribution's quantile is 1
     np.testing.assert_allclose(
-        position_maps(only(POSITIONS, 3, one), 0.5, 8, 8)[0], np.diag([2**-0.2, 2**-0.2, 1]), atol=1e-4
+        position_maps(only(POSITIONS, 3, one), 0.5, 8, 8)[0],
+        np.diag([2**-0.2, 2**-0.2, 1]),
+        atol=1e-4,
     )
     stretched = position_maps(only(POSITIONS, 5, one), 0.5, 8, 8)[0]
     np.testing.assert_allclose(stretched, np.diag([2**-0.2, 2**0.2, 1]), atol=1e-4)
@@ -153,7 +161,9 @@ def test_colours_change_as_they_should():
 
     np.testing.assert_allclose(changed(0, one), x + 0.2, atol=1e-4)
     np.testing.assert_allclose(changed(1, one), x * np.sqrt(2), atol=1e-4)
-    np.testing.assert_allclose(changed(2, 0.9), x - 2 * grey, atol=1e-5)  # the luminance alone changes its sign
+    np.testing.assert_allclose(
+        changed(2, 0.9), x - 2 * grey, atol=1e-5
+    )  # the luminance alone changes its sign
     np.testing.assert_allclose(changed(4, one), grey + 2 * (x - grey), atol=1e-4)
     third = changed(3, 0.5 + 1 / 3)  # a third of a turn of hue exchanges the colours in a circle
     np.testing.assert_allclose(third, x[..., [2, 0, 1]], atol=1e-5)
@@ -163,7 +173,9 @@ def test_grey_images_stay_grey():
     x = IMAGES[:, :, :, :1]
     u = jnp.asarray(RNG.uniform(size=(len(x), COLOURS, 3)), jnp.float32)
     coloured = recolour(jnp.repeat(jnp.asarray(x), 3, 3), colour_maps(u, 1.0))
-    np.testing.assert_allclose(recolour(jnp.asarray(x), colour_maps(u, 1.0)), coloured[..., :1], atol=1e-5)
+    np.testing.assert_allclose(
+        recolour(jnp.asarray(x), colour_maps(u, 1.0)), coloured[..., :1], atol=1e-5
+    )
     with pytest.raises(ValueError, match=r"`images` \(channels=2\) must have 1 or 3 channels"):
         recolour(jnp.zeros((6, 2, 2, 2)), colour_maps(u, 1.0))
 
@@ -177,5 +189,7 @@ def test_the_probability_follows_overfitting():
 
 
 def test_an_unknown_name_is_told():
-    with pytest.raises(ValueError, match=rf"`names` \(='blur'\) must be of {', '.join(TRANSFORMATIONS)}"):
+    with pytest.raises(
+        ValueError, match=rf"`names` \(='blur'\) must be of {', '.join(TRANSFORMATIONS)}"
+    ):
         augment("flip", "blur")

@@ -33,7 +33,11 @@ def test_every_pass_sees_every_example_once(length, epoch):
 
 
 def test_passes_and_seeds_have_orders_of_their_own():
-    orders = [tuple(order(seed, epoch * 50, epoch * 50 + 50, 50)) for seed in range(3) for epoch in range(3)]
+    orders = [
+        tuple(order(seed, epoch * 50, epoch * 50 + 50, 50))
+        for seed in range(3)
+        for epoch in range(3)
+    ]
     assert len(set(orders)) == 9
     assert tuple(range(50)) not in orders
 
@@ -44,7 +48,9 @@ def test_first_places_are_uniform():
     assert ((counts - 200) ** 2 / 200).sum() < 18.5  # χ² with 4 degrees of freedom, p = 0.001
 
 
-@pytest.mark.parametrize("cuts", [[0, 100], [0, 1, 2, 50, 99, 100], [0, 13, 26, 39, 52, 65, 78, 91, 100]])
+@pytest.mark.parametrize(
+    "cuts", [[0, 100], [0, 1, 2, 50, 99, 100], [0, 13, 26, 39, 52, 65, 78, 91, 100]]
+)
 def test_the_order_does_not_depend_on_how_it_is_cut(cuts):
     pieces = [order(1, start, stop, 13) for start, stop in itertools.pairwise(cuts)]
     np.testing.assert_array_equal(np.concatenate(pieces), order(1, 0, 100, 13))
@@ -68,7 +74,8 @@ def test_batches_follow_the_order(make, length):
     assert {leaf.shape[:3] for leaf in jax.tree.leaves(chunk)} == {(2, draws, batch)}
     for step in range(2):
         found = jax.jit(feed.take)(
-            jax.tree.map(jnp.asarray, feed.resident), jax.tree.map(lambda leaf, s=step: leaf[s], chunk)
+            jax.tree.map(jnp.asarray, feed.resident),
+            jax.tree.map(lambda leaf, s=step: leaf[s], chunk),
         )
         expected = order(7, (3 + step) * 8, (4 + step) * 8, length).reshape(draws, batch)
         np.testing.assert_array_equal(found.index, expected)

@@ -53,7 +53,9 @@ def test_what_is_there_is_used_and_the_rest_is_added(tmp_path):
     with pytest.raises(AssertionError, match="example 3 is decoded"):
         take(second, ALL[3:4])
     take(first, ALL)
-    np.testing.assert_array_equal(take(second, ALL), EXPECTED)  # what another process adds is seen at once
+    np.testing.assert_array_equal(
+        take(second, ALL), EXPECTED
+    )  # what another process adds is seen at once
 
 
 @pytest.mark.parametrize("place", range(6))
@@ -87,7 +89,9 @@ def test_a_file_of_another_size_or_header_is_made_anew(filled, damage):
     assert list(folder.iterdir()) == [file]
 
 
-def test_images_written_to_are_other_images_though_names_sizes_and_a_sample_of_contents_stay(tmp_path):
+def test_images_written_to_are_other_images_though_names_sizes_and_a_sample_of_contents_stay(
+    tmp_path,
+):
     path = write_folder(tmp_path / "images")
     take(cached(open_images(path), tmp_path / "cache"), ALL)
     os.utime(path / "a0.png", (1, 1))
@@ -142,7 +146,9 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
 
 
 def test_an_unusable_image_is_told_as_without_a_cache(tmp_path):
-    source = cached(open_images(write_folder(tmp_path / "images", FILES | {"z.png": b"no"})), tmp_path / "cache")
+    source = cached(
+        open_images(write_folder(tmp_path / "images", FILES | {"z.png": b"no"})), tmp_path / "cache"
+    )
     for _ in range(2):
         with pytest.raises(InputError, match=r"'z.png', which cannot be used"):
             source.example(6)
@@ -171,7 +177,10 @@ assert (take(source, order)[:, 0, 0, 0] == order % 256).all()
 
 
 def test_processes_fill_one_cache_at_the_same_time(tmp_path):
-    write_folder(tmp_path / "images", {f"{i:03}.png": encode(np.full((8, 8), i % 256, np.uint8)) for i in range(400)})
+    write_folder(
+        tmp_path / "images",
+        {f"{i:03}.png": encode(np.full((8, 8), i % 256, np.uint8)) for i in range(400)},
+    )
     command = [sys.executable, "-c", READER, str(tmp_path / "images"), str(tmp_path / "cache")]
     running = [subprocess.Popen([*command, str(seed)]) for seed in range(3)]
     assert [process.wait(timeout=120) for process in running] == [0, 0, 0]

@@ -38,8 +38,18 @@ NESTED = ("train/cat/1.png", "train/dog/1.png", "test/cat/2.png", "test/dog/2.pn
 @pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
 def test_nested_class_folders_are_read_as_labels_says(tmp_path, kind):
     path = pack(tmp_path / "d", kind, images(*NESTED))
-    assert classes_of(open_images(path, labels="innermost")) == {0: "cat", 1: "dog", 2: "cat", 3: "dog"}
-    assert classes_of(open_images(path, labels="folders")) == {0: "train", 1: "train", 2: "test", 3: "test"}
+    assert classes_of(open_images(path, labels="innermost")) == {
+        0: "cat",
+        1: "dog",
+        2: "cat",
+        3: "dog",
+    }
+    assert classes_of(open_images(path, labels="folders")) == {
+        0: "train",
+        1: "train",
+        2: "test",
+        3: "test",
+    }
     assert open_images(path, labels="none").labels is None
     assert classes_of(open_images(path, subfolder="train")) == {0: "cat", 1: "dog"}
     for labels in ("folders", "innermost", "none"):
@@ -52,15 +62,38 @@ def test_nested_class_folders_are_read_as_labels_says(tmp_path, kind):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (NESTED, ["test, train", "--data.subfolder train", "--data.labels none", "--data.labels innermost"]),
-        (("Train/1.png", "Test/1.png"), ["Test, Train", "--data.subfolder Train", "--data.labels none"]),
+        (
+            NESTED,
+            [
+                "test, train",
+                "--data.subfolder train",
+                "--data.labels none",
+                "--data.labels innermost",
+            ],
+        ),
+        (
+            ("Train/1.png", "Test/1.png"),
+            ["Test, Train", "--data.subfolder Train", "--data.labels none"],
+        ),
         (("train/1.png", "val/1.png", "x/1.png"), ["train, val", "--data.labels folders"]),
         (("cat/1.png", "dog/1.png", "validation/1.png"), ["the folders validation,"]),
-        (("training_set/1.png", "test_set/1.png"), ["test_set, training_set", "--data.subfolder training_set"]),
-        (("00000/1.png", "01000/1.png", "69000/1.png"), ["00000, 01000", "1000 apart", "--data.labels none"]),
+        (
+            ("training_set/1.png", "test_set/1.png"),
+            ["test_set, training_set", "--data.subfolder training_set"],
+        ),
+        (
+            ("00000/1.png", "01000/1.png", "69000/1.png"),
+            ["00000, 01000", "1000 apart", "--data.labels none"],
+        ),
         (("0/1.png", "10/1.png"), ["10 apart"]),
-        (("1.png", "cat/1.png", "cat/2.png", "dog/1.png"), ["1 image beside 2 class folders", "'1.png'", "on-error"]),
-        (("1.png", "2.png", "cat/1.png", "dog/1.png"), ["2 images beside 2 class folders", "--data.labels none"]),
+        (
+            ("1.png", "cat/1.png", "cat/2.png", "dog/1.png"),
+            ["1 image beside 2 class folders", "'1.png'", "on-error"],
+        ),
+        (
+            ("1.png", "2.png", "cat/1.png", "dog/1.png"),
+            ["2 images beside 2 class folders", "--data.labels none"],
+        ),
     ],
 )
 def test_what_may_be_no_classes_is_asked_about_before_training(tmp_path, names, words):
@@ -90,7 +123,12 @@ def test_what_is_clear_is_not_asked_about(tmp_path, names):
 @pytest.mark.parametrize("labels", ["folders", "innermost"])
 def test_an_image_beside_class_folders_is_an_error_where_classes_are_asked_for(tmp_path, labels):
     path = write_folder(tmp_path, images("cat/1.png", "cat/2.png", "dog/1.png", "stray.png"))
-    refusal(lambda: open_images(path, labels=labels), "'stray.png'", "1 image beside 2 class folders", "skip")
+    refusal(
+        lambda: open_images(path, labels=labels),
+        "'stray.png'",
+        "1 image beside 2 class folders",
+        "skip",
+    )
 
 
 @pytest.mark.parametrize("labels", ["auto", "folders", "innermost"])
@@ -101,7 +139,9 @@ def test_an_image_beside_class_folders_is_skipped_where_that_is_allowed(tmp_path
     assert not source.question
     assert len(source.skipped) == 1
     assert "'stray.png'" in source.skipped[0]
-    kept, _ = open_examples(ImageData(str(path), image_size=4, labels=labels, on_error="skip"), cache=False)
+    kept, _ = open_examples(
+        ImageData(str(path), image_size=4, labels=labels, on_error="skip"), cache=False
+    )
     assert kept.classes == ("cat", "dog")
 
 
@@ -109,13 +149,22 @@ def test_most_images_are_not_skipped_as_strays(tmp_path):
     path = write_folder(tmp_path, images("1.png", "2.png", "3.png", "cat/1.png", "dog/1.png"))
     source = open_images(path, on_error="skip")
     assert source.length == 5
-    assert "--data.on-error" not in refusal(lambda: check_labels(0, source), "3 images beside 2 class folders")
-    refusal(lambda: open_images(path, on_error="skip", labels="folders"), "3 images beside 2 class folders")
+    assert "--data.on-error" not in refusal(
+        lambda: check_labels(0, source), "3 images beside 2 class folders"
+    )
+    refusal(
+        lambda: open_images(path, on_error="skip", labels="folders"),
+        "3 images beside 2 class folders",
+    )
 
 
 @pytest.mark.parametrize("labels", ["folders", "innermost"])
 def test_classes_that_are_asked_for_must_be_there(tmp_path, labels):
-    refusal(lambda: folder(tmp_path, "x/1.png", "x/2.png", labels=labels), f"`data.labels` (={labels})", "none")
+    refusal(
+        lambda: folder(tmp_path, "x/1.png", "x/2.png", labels=labels),
+        f"`data.labels` (={labels})",
+        "none",
+    )
 
 
 def test_an_old_configuration_still_opens_and_means_what_it_meant(tmp_path):
@@ -131,9 +180,14 @@ def test_classes_are_counted_and_described(tmp_path):
     source = folder(tmp_path / "a", "cat/1.png", "cat/2.png", "dog/1.png")
     assert class_counts(source) == [ClassCount(0, "cat", 2), ClassCount(1, "dog", 1)]
     assert describe_classes(source) == "2 classes, with their counts of images: 0 cat 2, 1 dog 1"
-    assert class_counts(subset(source, np.array([2]))) == [ClassCount(0, "cat", 0), ClassCount(1, "dog", 1)]
+    assert class_counts(subset(source, np.array([2]))) == [
+        ClassCount(0, "cat", 0),
+        ClassCount(1, "dog", 1),
+    ]
     digits = describe_classes(open_source(DigitsData()))
-    assert digits.startswith("10 classes, with their counts of images: 0 178, 1 182, ")  # scikit-learn's page
+    assert digits.startswith(
+        "10 classes, with their counts of images: 0 178, 1 182, "
+    )  # scikit-learn's page
     many = folder(tmp_path / "b", *(f"c{i:02}/1.png" for i in range(12)))
     assert describe_classes(many).endswith("9 c09 1, … to 11 c11 1")
     assert describe_classes(folder(tmp_path / "c", "1.png")) == ""
@@ -179,10 +233,16 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, labels, words):
 
 def test_labels_that_are_objects_are_refused_and_not_unpickled(tmp_path):
     np.savez(tmp_path / "a.npz", images=GREY, labels=np.array([1, "a", None], object))
-    refusal(lambda: open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1)), "`data.path`", "without objects")
+    refusal(
+        lambda: open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1)),
+        "`data.path`",
+        "without objects",
+    )
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, ">i2", np.uint32, np.int64, np.uint64])
+@pytest.mark.parametrize(
+    "dtype", [np.int8, np.uint8, np.int16, ">i2", np.uint32, np.int64, np.uint64]
+)
 def test_labels_of_any_whole_kind_are_read(tmp_path, dtype):
     np.savez(tmp_path / "a.npz", images=GREY, labels=np.array([2, 0, 100], dtype))
     source = open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1))
@@ -195,7 +255,11 @@ def test_labels_from_1_on_are_told(tmp_path):
     np.savez(tmp_path / "a.npz", images=GREY, labels=[1, 2, 3])
     source = open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1))
     refusal(
-        lambda: check_labels(3, source), "`model.classes` (=3)", "at least 4", "numbered from 1", "save them less 1"
+        lambda: check_labels(3, source),
+        "`model.classes` (=3)",
+        "at least 4",
+        "numbered from 1",
+        "save them less 1",
     )
     check_labels(4, source)
     with pytest.raises(InputError) as caught:

@@ -26,10 +26,16 @@ def listing(folder):
 def test_300_damaged_files_are_read_or_refused_in_a_sentence(tmp_path):
     work, cache = tmp_path / "work", tmp_path / "cache"
     work.mkdir()
-    environment = os.environ | {"L1JAX_CACHE_DIR": str(cache), "TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path)}
+    environment = os.environ | {
+        "L1JAX_CACHE_DIR": str(cache),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "HOME": str(tmp_path),
+    }
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, PROGRAM, tmp_path / "cases", "300"]
-    ended = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(
+        command, cwd=work, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert ended.returncode == 0, ended.stderr
     refused, partly, whole, peak, longest = map(float, ended.stdout.split())
     assert refused + partly + whole == 300
@@ -40,14 +46,19 @@ def test_300_damaged_files_are_read_or_refused_in_a_sentence(tmp_path):
     assert longest < 30  # seconds
     outside = listing(tmp_path) - listing(cache) - listing(tmp_path / "cases")
     assert not outside
-    written = {path.relative_to(tmp_path / "cases").parts[1] for path in listing(tmp_path / "cases")}
-    assert not any("up" in name or "root" in name for name in written)  # what archives would put next to themselves
+    written = {
+        path.relative_to(tmp_path / "cases").parts[1] for path in listing(tmp_path / "cases")
+    }
+    assert not any(
+        "up" in name or "root" in name for name in written
+    )  # what archives would put next to themselves
     assert not Path("/etc/root.png").exists()
 
 
 @pytest.mark.parametrize("mode", MODES["JPEG"])
 @pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"quality": 100, "subsampling": 0}, {"exif": b"Exif\0\0"}]
+    "options",
+    [{}, {"progressive": True}, {"quality": 100, "subsampling": 0}, {"exif": b"Exif\0\0"}],
 )
 def test_plain_jpegs_are_decoded_to_the_pixels_of_the_long_way(mode, options):
     rng = np.random.default_rng(0)
@@ -56,7 +67,9 @@ def test_plain_jpegs_are_decoded_to_the_pixels_of_the_long_way(mode, options):
     plain = decode_plain(content, PIXELS)
     assert (plain is None) == (mode == "CMYK" or "exif" in options)
     if plain is not None:
-        np.testing.assert_array_equal(np.asarray(plain), np.asarray(Image.open(io.BytesIO(content))))
+        np.testing.assert_array_equal(
+            np.asarray(plain), np.asarray(Image.open(io.BytesIO(content)))
+        )
     assert decode_plain(content, 37 * 53 - 1) is None
 
 
@@ -82,7 +95,9 @@ def test_a_large_image_is_converted_in_bands():
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("size", [(8193, 8193), (2**15, 2**15), (2**31 - 1, 2**31 - 1), (1, 2**16 + 1), (2**17, 1)])
+@pytest.mark.parametrize(
+    "size", [(8193, 8193), (2**15, 2**15), (2**31 - 1, 2**31 - 1), (1, 2**16 + 1), (2**17, 1)]
+)
 def test_a_claim_of_too_many_pixels_is_refused_before_it_costs_anything(size):
     with pytest.raises((ValueError, Image.DecompressionBombError), match=r"pixels|limit"):
         decode(png(*size, 8, 2, b""))

@@ -20,7 +20,15 @@ LOSSLESS = {  # suffix → how Pillow writes it
     "pgm": "PPM", "png": "PNG", "pnm": "PPM", "ppm": "PPM", "rgb": "SGI", "sgi": "SGI", "tga": "TGA", "tif": "TIFF",
     "tiff": "TIFF", "vda": "TGA", "vst": "TGA",
 }  # fmt: skip
-LOSSY = {"jfif": "JPEG", "jpe": "JPEG", "jpeg": "JPEG", "jpg": "JPEG", "avif": "AVIF", "webp": "WEBP", "mpo": "MPO"}
+LOSSY = {
+    "jfif": "JPEG",
+    "jpe": "JPEG",
+    "jpeg": "JPEG",
+    "jpg": "JPEG",
+    "avif": "AVIF",
+    "webp": "WEBP",
+    "mpo": "MPO",
+}
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
@@ -40,8 +48,22 @@ def test_lossy_formats_are_read(tmp_path, suffix):
 
 def test_every_suffix_that_pillow_opens_is_one_but_for_those_that_are_no_images():
     Image.init()
-    opened = {suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN or name == "MPO"}
-    others = {".eps", ".ps", ".wmf", ".emf", ".mpg", ".mpeg", ".bufr", ".grib", ".h5", ".hdf", ".iim"}
+    opened = {
+        suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN or name == "MPO"
+    }
+    others = {
+        ".eps",
+        ".ps",
+        ".wmf",
+        ".emf",
+        ".mpg",
+        ".mpeg",
+        ".bufr",
+        ".grib",
+        ".h5",
+        ".hdf",
+        ".iim",
+    }
     assert image_suffixes().keys() == opened - others
     assert sort_of("a.b/x.PnG") == "image"
     assert sort_of("x.heic") == sort_of("x.EPS") == "other image"
@@ -52,7 +74,11 @@ def test_every_suffix_that_pillow_opens_is_one_but_for_those_that_are_no_images(
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.xz", "zip"])
 def test_no_class_vanishes(tmp_path, kind):
-    files = {"a/1.jpg": encode(COLOUR, "JPEG"), "b/1.jfif": encode(COLOUR, "JPEG"), "c/1.png": encode(COLOUR)}
+    files = {
+        "a/1.jpg": encode(COLOUR, "JPEG"),
+        "b/1.jfif": encode(COLOUR, "JPEG"),
+        "c/1.png": encode(COLOUR),
+    }
     source = open_images(pack(tmp_path / "d", kind, files))
     assert source.classes == ("a", "b", "c")
     np.testing.assert_array_equal(source.labels, [0, 1, 2])
@@ -125,7 +151,12 @@ def png(bits, colour, row, transparent):
     """A PNG of one row of two pixels, written by hand."""
 
     def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     header = struct.pack(">IIBBBBB", 2, 1, bits, colour, 0, 0, 0)
     data = zlib.compress(b"\0" + row)
@@ -141,7 +172,13 @@ def png(bits, colour, row, transparent):
         (8, 0, b"\x05\x06", struct.pack(">H", 5), 255),
         (8, 0, b"\x05\x06", struct.pack(">H", 6), 5),
         (16, 0, struct.pack(">2H", 1285, 4), struct.pack(">H", 1285), 255),
-        (16, 0, struct.pack(">2H", 1285, 4), struct.pack(">H", 1284), 5),  # the neighbouring value is not it
+        (
+            16,
+            0,
+            struct.pack(">2H", 1285, 4),
+            struct.pack(">H", 1284),
+            5,
+        ),  # the neighbouring value is not it
         (16, 0, struct.pack(">2H", 1285, 4), struct.pack(">H", 5), 5),
         (4, 0, b"\x3f", struct.pack(">H", 3), 255),
         (4, 0, b"\x3f", struct.pack(">H", 15), 51),
@@ -160,8 +197,12 @@ def test_a_transparent_value_becomes_white_at_any_depth(bits, colour, row, trans
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_larger_images_can_be_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    path = write_folder(tmp_path, {"1.png": encode(Image.new("1", (30_000, 9_000))), "2.png": FILES["B.PNG"]})
-    refusal(lambda: open_images(path).example(0), "'1.png'", "limit", "--data.most-pixels 270000000 ")
+    path = write_folder(
+        tmp_path, {"1.png": encode(Image.new("1", (30_000, 9_000))), "2.png": FILES["B.PNG"]}
+    )
+    refusal(
+        lambda: open_images(path).example(0), "'1.png'", "limit", "--data.most-pixels 270000000 "
+    )
     larger = open_images(path, most_pixels=270_000_000)
     assert Image.MAX_IMAGE_PIXELS == 270_000_000  # Pillow's own limit would refuse it
     assert decode((path / "1.png").read_bytes(), "1.png", 270_000_000).size == (30_000, 9_000)
@@ -169,12 +210,19 @@ def test_larger_images_can_be_allowed(tmp_path, monkeypatch):
 
 
 def test_fewer_pixels_can_be_allowed(tmp_path):
-    path = write_folder(tmp_path, {"1.png": encode(np.zeros((5, 5), np.uint8)), "2.png": FILES["B.PNG"]})
+    path = write_folder(
+        tmp_path, {"1.png": encode(np.zeros((5, 5), np.uint8)), "2.png": FILES["B.PNG"]}
+    )
     refusal(
-        lambda: open_images(path, most_pixels=24).example(0), "5×5 pixels", "limit of 24 ", "--data.most-pixels 25 "
+        lambda: open_images(path, most_pixels=24).example(0),
+        "5×5 pixels",
+        "limit of 24 ",
+        "--data.most-pixels 25 ",
     )
     assert open_images(path, most_pixels=25).example(0).shape == (4, 4, 3)
-    source, _ = open_examples(ImageData(str(path), image_size=4, on_error="skip", most_pixels=24), cache=False)
+    source, _ = open_examples(
+        ImageData(str(path), image_size=4, on_error="skip", most_pixels=24), cache=False
+    )
     assert source.length == 1
 
 
@@ -192,6 +240,11 @@ def test_the_limit_that_is_proposed_is_enough():
 
 def test_an_icon_that_holds_a_larger_image_than_it_says_is_refused():
     inner = encode(np.zeros((300, 300), np.uint8))
-    header = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22)
-    with pytest.warns(UserWarning, match="expected size"), pytest.raises(ValueError, match="300×300 pixels are over"):
+    header = struct.pack("<HHH", 0, 1, 1) + struct.pack(
+        "<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22
+    )
+    with (
+        pytest.warns(UserWarning, match="expected size"),
+        pytest.raises(ValueError, match="300×300 pixels are over"),
+    ):
         decode(header + inner, "x.ico", 1000)

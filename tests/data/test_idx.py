@@ -8,7 +8,10 @@ from l1jax.config import IdxData, InputError, StackedData
 from l1jax.data.sources import open_source
 
 RNG = np.random.default_rng(0)
-IMAGES, LABELS = RNG.integers(0, 256, (7, 28, 28), np.uint8), np.array([3, 0, 9, 1, 1, 4, 7], np.uint8)
+IMAGES, LABELS = (
+    RNG.integers(0, 256, (7, 28, 28), np.uint8),
+    np.array([3, 0, 9, 1, 1, 4, 7], np.uint8),
+)
 
 
 def idx(array, dimensions=None, kind=8):
@@ -52,7 +55,9 @@ def test_stacked_digits_are_three_digits_with_their_number(folder):
             assert len(same) == 1
             assert LABELS[same[0]] == digit
     assert len(np.unique(source.labels)) > 50  # of 6³ = 216 that these seven digits make
-    again, other = (open_source(StackedData(str(folder), count=300, draw_seed=seed)) for seed in (0, 1))
+    again, other = (
+        open_source(StackedData(str(folder), count=300, draw_seed=seed)) for seed in (0, 1)
+    )
     np.testing.assert_array_equal(again.labels, source.labels)
     assert not np.array_equal(other.labels, source.labels)
     assert other.fingerprint != source.fingerprint
@@ -62,12 +67,32 @@ def test_stacked_digits_are_three_digits_with_their_number(folder):
     ("name", "content", "words"),
     [
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(IMAGES))[:-9], "cannot be read"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(idx(IMAGES)[:-1]), "does not hold as many values as its header"),
-        ("train-images-idx3-ubyte.gz", idx(IMAGES) + b"1", "does not hold as many values as its header"),
-        ("train-images-idx3-ubyte.gz", idx(IMAGES, (7, -28, -28)), "does not hold as many values as its header"),
-        ("train-images-idx3-ubyte.gz", idx(IMAGES, kind=13), "must be an IDX file of unsigned bytes"),
+        (
+            "train-images-idx3-ubyte.gz",
+            gzip.compress(idx(IMAGES)[:-1]),
+            "does not hold as many values as its header",
+        ),
+        (
+            "train-images-idx3-ubyte.gz",
+            idx(IMAGES) + b"1",
+            "does not hold as many values as its header",
+        ),
+        (
+            "train-images-idx3-ubyte.gz",
+            idx(IMAGES, (7, -28, -28)),
+            "does not hold as many values as its header",
+        ),
+        (
+            "train-images-idx3-ubyte.gz",
+            idx(IMAGES, kind=13),
+            "must be an IDX file of unsigned bytes",
+        ),
         ("train-images-idx3-ubyte.gz", b"", "must be an IDX file of unsigned bytes"),
-        ("train-images-idx3-ubyte.gz", b"\0\0\x08\xff" + bytes(100), "does not hold as many values as its header"),
+        (
+            "train-images-idx3-ubyte.gz",
+            b"\0\0\x08\xff" + bytes(100),
+            "does not hold as many values as its header",
+        ),
         ("train-labels-idx1-ubyte", idx(LABELS[:5]), "must hold as many train images as labels"),
         (
             "train-labels-idx1-ubyte",

@@ -40,15 +40,21 @@ def test_grey_and_colour(tmp_path):
     np.testing.assert_array_equal(only(tmp_path, encode(GREY), channels=1)[..., 0], GREY)
     np.testing.assert_array_equal(only(tmp_path, encode(GREY)), np.repeat(GREY[..., None], 3, -1))
     bits = Image.fromarray(GREY > 127)
-    np.testing.assert_array_equal(only(tmp_path, encode(bits), channels=1)[..., 0], np.where(GREY > 127, 255, 0))
+    np.testing.assert_array_equal(
+        only(tmp_path, encode(bits), channels=1)[..., 0], np.where(GREY > 127, 255, 0)
+    )
 
 
 def test_palettes_and_cmyk(tmp_path):
     palette = Image.fromarray(GREY % 3, "L").convert("P")
     palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     np.testing.assert_array_equal(only(tmp_path, encode(palette)), np.eye(3)[GREY % 3] * 255)
-    ink = Image.merge("CMYK", [Image.new("L", (4, 4), v) for v in (255, 0, 0, 0)])  # cyan: all but red
-    np.testing.assert_array_equal(only(tmp_path, encode(ink, "TIFF")), np.broadcast_to([0, 255, 255], (4, 4, 3)))
+    ink = Image.merge(
+        "CMYK", [Image.new("L", (4, 4), v) for v in (255, 0, 0, 0)]
+    )  # cyan: all but red
+    np.testing.assert_array_equal(
+        only(tmp_path, encode(ink, "TIFF")), np.broadcast_to([0, 255, 255], (4, 4, 3))
+    )
     assert only(tmp_path, encode(ink, "TIFF"), channels=1).shape == (4, 4, 1)
 
 
@@ -78,7 +84,9 @@ def test_16_bits_are_scaled_to_8(tmp_path, kind):
     values = RNG.integers(0, 65536, (4, 4), dtype=np.uint16)
     values[0, :2] = 0, 65535
     expected = np.floor(values * (255 / 65535) + 0.5)
-    np.testing.assert_array_equal(only(tmp_path, encode(values, kind), channels=1)[..., 0], expected)
+    np.testing.assert_array_equal(
+        only(tmp_path, encode(values, kind), channels=1)[..., 0], expected
+    )
     wide = encode(values.astype(np.int32), "TIFF")
     np.testing.assert_array_equal(only(tmp_path, wide), np.repeat(expected[..., None], 3, -1))
 
@@ -107,20 +115,38 @@ def test_bad_images_are_named(tmp_path, kind):
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     for limit in (100, 200):  # Pillow raises over twice its limit, and warns over the limit
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        refusal(lambda: only(tmp_path, encode(np.zeros((15, 15), np.uint8))), "'image.png'", "pixels")
+        refusal(
+            lambda: only(tmp_path, encode(np.zeros((15, 15), np.uint8))), "'image.png'", "pixels"
+        )
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 225)
     assert only(tmp_path, encode(np.zeros((15, 15), np.uint8))).shape == (4, 4, 3)
 
 
 def test_values_without_a_known_range_are_refused(tmp_path):
-    refusal(lambda: only(tmp_path, encode(np.ones((4, 4), np.float32), "TIFF")), "'image.png'", "float")
-    refusal(lambda: only(tmp_path, encode(np.full((4, 4), 65536, np.int32), "TIFF")), "'image.png'", "16 bits")
-    refusal(lambda: only(tmp_path, encode(np.full((4, 4), -1, np.int32), "TIFF")), "'image.png'", "16 bits")
+    refusal(
+        lambda: only(tmp_path, encode(np.ones((4, 4), np.float32), "TIFF")), "'image.png'", "float"
+    )
+    refusal(
+        lambda: only(tmp_path, encode(np.full((4, 4), 65536, np.int32), "TIFF")),
+        "'image.png'",
+        "16 bits",
+    )
+    refusal(
+        lambda: only(tmp_path, encode(np.full((4, 4), -1, np.int32), "TIFF")),
+        "'image.png'",
+        "16 bits",
+    )
 
 
 def test_a_crop_larger_than_the_image_is_refused(tmp_path):
     content = encode(np.zeros((5, 9), np.uint8))
-    refusal(lambda: only(tmp_path, content, crop=6), "`data.crop` (=6)", "'image.png'", "9×5", "--data.crop")
+    refusal(
+        lambda: only(tmp_path, content, crop=6),
+        "`data.crop` (=6)",
+        "'image.png'",
+        "9×5",
+        "--data.crop",
+    )
 
 
 def test_formats_beyond_the_listed_are_not_tried(tmp_path):

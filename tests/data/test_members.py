@@ -23,7 +23,11 @@ PETS = {"photos/cat/1.png": FILES[CAT], "photos/dog/1.png": FILES[DOG]}
 def seen(source):
     """The images by class and what they show."""
     shown = {pixels.tobytes(): name for name, pixels in PIXELS.items()}
-    labels = [""] * source.length if source.labels is None else [source.classes[i] for i in source.labels]
+    labels = (
+        [""] * source.length
+        if source.labels is None
+        else [source.classes[i] for i in source.labels]
+    )
     return sorted((label, shown[source.example(i).tobytes()]) for i, label in enumerate(labels))
 
 
@@ -74,7 +78,9 @@ EVERYWHERE = pytest.mark.parametrize("kind", ["folder", "tar", "tar.xz", "zip"])
 @pytest.mark.parametrize("packer", [zip_bytes, tar_bytes])
 def test_however_folders_are_separated_it_is_the_same_data_set(tmp_path, packer, change):
     (tmp_path / "plain").write_bytes(packer(PETS))
-    (tmp_path / "other").write_bytes(packer({change(name): content for name, content in PETS.items()}))
+    (tmp_path / "other").write_bytes(
+        packer({change(name): content for name, content in PETS.items()})
+    )
     plain, other = open_images(tmp_path / "plain"), open_images(tmp_path / "other")
     np.testing.assert_array_equal(other.labels, [0, 1])
     assert other.classes == ("cat", "dog")
@@ -83,8 +89,13 @@ def test_however_folders_are_separated_it_is_the_same_data_set(tmp_path, packer,
 
 
 def test_an_archive_extracted_without_its_folders_is_the_same_data_set(tmp_path):
-    write_folder(tmp_path / "flat", {name.replace("/", "\\"): content for name, content in PETS.items()})
-    flat, plain = open_images(tmp_path / "flat"), open_images(write_folder(tmp_path / "plain", PETS))
+    write_folder(
+        tmp_path / "flat", {name.replace("/", "\\"): content for name, content in PETS.items()}
+    )
+    flat, plain = (
+        open_images(tmp_path / "flat"),
+        open_images(write_folder(tmp_path / "plain", PETS)),
+    )
     assert flat.fingerprint == plain.fingerprint
     assert seen(flat) == [("cat", CAT), ("dog", DOG)]
 
@@ -119,7 +130,10 @@ def test_a_link_leads_to_a_file_without_an_images_suffix(tmp_path, kind):
     """As a download of the Hugging Face Hub does."""
     files = {"blobs/8f3a": FILES[CAT], "blobs/77ee": FILES[DOG]}
     links = {"main/cat/1.png": "../../blobs/8f3a", "main/dog/1.png": "../../blobs/77ee"}
-    assert seen(open_images(with_links(tmp_path / "d", kind, files, links))) == [("cat", CAT), ("dog", DOG)]
+    assert seen(open_images(with_links(tmp_path / "d", kind, files, links))) == [
+        ("cat", CAT),
+        ("dog", DOG),
+    ]
 
 
 @EVERYWHERE
@@ -131,7 +145,9 @@ def test_a_loop_ends_where_it_closes(tmp_path, kind):
 
 
 @EVERYWHERE
-def test_folders_that_all_link_to_each_other_are_refused_and_not_walked_for_ever(tmp_path, monkeypatch, kind):
+def test_folders_that_all_link_to_each_other_are_refused_and_not_walked_for_ever(
+    tmp_path, monkeypatch, kind
+):
     for module in ("folders", "members"):
         monkeypatch.setattr(f"l1jax.data.{module}.MOST_VISITS", 50)
     files = {f"{i}/x.png": FILES[CAT] for i in range(5)}
@@ -163,7 +179,11 @@ def test_a_link_that_leads_nowhere_stops_or_is_skipped(tmp_path, kind, name, tar
 def test_where_nothing_is_left_skipping_is_not_proposed(tmp_path, kind):
     path = with_links(tmp_path / "d", kind, {}, {"1.png": "gone.png", "2.png": "gone.png"})
     for on_error in ("stop", "skip"):
-        message = refusal(lambda on_error=on_error: open_images(path, on_error=on_error), "'1.png'", "nor can 1 more")
+        message = refusal(
+            lambda on_error=on_error: open_images(path, on_error=on_error),
+            "'1.png'",
+            "nor can 1 more",
+        )
         assert "--data.on-error" not in message
 
 
@@ -177,7 +197,10 @@ def test_links_that_are_no_images_do_not_matter(tmp_path):
 def test_a_hard_link_to_a_link_is_followed(tmp_path):
     (tmp_path / "t").write_bytes(tar_bytes({"x.png": FILES[CAT]}))
     with tarfile.open(tmp_path / "t", "a") as tar:
-        for name, kind, target in [("a/s.png", tarfile.SYMTYPE, "../x.png"), ("h.png", tarfile.LNKTYPE, "a/s.png")]:
+        for name, kind, target in [
+            ("a/s.png", tarfile.SYMTYPE, "../x.png"),
+            ("h.png", tarfile.LNKTYPE, "a/s.png"),
+        ]:
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, target
             tar.addfile(member)
@@ -189,7 +212,9 @@ def not_root():
     """A folder that everyone may enter, while the test runs as a user who is not root."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
-        open_images(write_folder(Path(folder) / "warm", {"x.png": FILES[CAT]}))  # imports what it needs
+        open_images(
+            write_folder(Path(folder) / "warm", {"x.png": FILES[CAT]})
+        )  # imports what it needs
         user = os.geteuid()
         if user == 0:
             os.seteuid(65534)
@@ -202,9 +227,13 @@ def not_root():
                     path.chmod(0o777)
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o300, 0o600])  # closed; may not be listed; may not be entered
+@pytest.mark.parametrize(
+    "mode", [0o000, 0o300, 0o600]
+)  # closed; may not be listed; may not be entered
 def test_a_folder_without_permission_stops_or_is_skipped(not_root, mode):
-    path = write_folder(not_root / "d", {"cat/1.png": FILES[CAT], "dog/1.png": FILES[DOG], "b/1.png": FILES[BIRD]})
+    path = write_folder(
+        not_root / "d", {"cat/1.png": FILES[CAT], "dog/1.png": FILES[DOG], "b/1.png": FILES[BIRD]}
+    )
     (path / "dog").chmod(mode)
     refusal(lambda: open_images(path), "'dog", "Permission denied", "--data.on-error skip")
     source = open_images(path, on_error="skip")
@@ -231,12 +260,23 @@ def test_a_folder_that_may_not_be_listed_itself_is_refused(not_root):
     refusal(lambda: open_images(path), "`data.path`", "Permission denied", "permissions")
 
 
-RUN = {f"runs/a/{name}": FILES[BIRD] for name in ("samples/step_0.png", "grid.png", "checkpoints/4/x.png")}
+RUN = {
+    f"runs/a/{name}": FILES[BIRD]
+    for name in ("samples/step_0.png", "grid.png", "checkpoints/4/x.png")
+}
 
 
 @EVERYWHERE
 def test_work_directories_are_no_images(tmp_path, kind):
-    files = PETS | RUN | {"runs/a/config.json": b"{}", "runs/b/selection.json": b"{}", "runs/b/path.png": FILES[BIRD]}
+    files = (
+        PETS
+        | RUN
+        | {
+            "runs/a/config.json": b"{}",
+            "runs/b/selection.json": b"{}",
+            "runs/b/path.png": FILES[BIRD],
+        }
+    )
     alone = open_images(with_links(tmp_path / "alone", kind, PETS, {}))
     source = open_images(with_links(tmp_path / "d", kind, files, {}))
     assert source.fingerprint == alone.fingerprint
@@ -244,14 +284,20 @@ def test_work_directories_are_no_images(tmp_path, kind):
     assert [sentence.split("work directory ")[1].split(",")[0] for sentence in source.skipped] == [
         "'runs/a'", "'runs/b'"
     ]  # fmt: skip
-    kept = open_images(with_links(tmp_path / "kept", kind, PETS | {"runs/config.json": b"", "runs/1.png": b"1"}, {}))
+    kept = open_images(
+        with_links(
+            tmp_path / "kept", kind, PETS | {"runs/config.json": b"", "runs/1.png": b"1"}, {}
+        )
+    )
     assert kept.length == 3  # a config.json alone makes none
 
 
 def test_of_a_work_directory_that_is_the_data_folder_only_what_the_run_wrote_is_left_out(tmp_path):
     files = {"1.png": FILES[CAT], "2.png": FILES[DOG]}
     alone = open_images(write_folder(tmp_path, files)).fingerprint
-    write_folder(tmp_path, {"config.json": b"{}", "samples/step_0.png": FILES[BIRD], "checkpoints/1/x": b""})
+    write_folder(
+        tmp_path, {"config.json": b"{}", "samples/step_0.png": FILES[BIRD], "checkpoints/1/x": b""}
+    )
     assert open_images(tmp_path).fingerprint == alone
     assert open_images(tmp_path / "samples").length == 1  # who names it wants it
 
@@ -286,7 +332,9 @@ def test_listing_asks_the_system_once_for_each_file(tmp_path, monkeypatch):
     calls = []
     for name in ("stat", "lstat"):
         found = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, found=found, **k: calls.append(a) or found(*a, **k))
+        monkeypatch.setattr(
+            os, name, lambda *a, found=found, **k: calls.append(a) or found(*a, **k)
+        )
     assert len(open_files(str(tmp_path)).names) == 3_000
     assert len(calls) < 50
     began = time.process_time()

@@ -14,7 +14,9 @@ def test_points_come_equally_from_all_modes_with_the_papers_moments(shape, modes
     counts = np.bincount(labels, minlength=modes)
     assert len(counts) == modes
     expected = 20_500 / modes
-    assert ((counts - expected) ** 2 / expected).sum() < 52.6  # χ² with 24 degrees of freedom, p = 0.0007
+    assert (
+        (counts - expected) ** 2 / expected
+    ).sum() < 52.6  # χ² with 24 degrees of freedom, p = 0.0007
     if shape == "ring":
         angle = 2 * np.pi * np.arange(8) / 8
         means = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -27,7 +29,8 @@ def test_points_come_equally_from_all_modes_with_the_papers_moments(shape, modes
 
 def test_a_draw_is_a_function_of_its_seed_alone():
     few, many, other = (
-        open_source(MixtureData("grid", count, seed)) for count, seed in ((1500, 3), (2500, 3), (1500, 4))
+        open_source(MixtureData("grid", count, seed))
+        for count, seed in ((1500, 3), (2500, 3), (1500, 4))
     )
     np.testing.assert_array_equal(load(few), load(many)[:1500])
     assert not np.array_equal(load(few), load(other))

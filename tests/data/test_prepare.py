@@ -11,7 +11,9 @@ from l1jax.data.prepare import main
 from l1jax.data.sources import open_source
 
 CLASSES = {
-    f"{kind}/{i}.png": encode(np.full((4, 4, 3), 10 * i + j, np.uint8)) for i in range(3) for j, kind in enumerate("ab")
+    f"{kind}/{i}.png": encode(np.full((4, 4, 3), 10 * i + j, np.uint8))
+    for i in range(3)
+    for j, kind in enumerate("ab")
 }
 
 
@@ -23,7 +25,9 @@ def test_images_become_a_set_that_trains_without_tensorflow(tmp_path, capsys, ki
     assert "my_pictures/1.0.0" in output
     assert "train (6)" in output
     assert f"--data.name my_pictures:1.0.0 --data.data-dir {tmp_path / 'tfds'}" in output
-    source = open_source(TfdsData("my_pictures:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4))
+    source = open_source(
+        TfdsData("my_pictures:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4)
+    )
     found = sorted(source.example(i).tobytes() for i in range(source.length))
     assert found == sorted(pixels.tobytes() for pixels in PIXELS.values())
     assert {source.content(i) for i in range(source.length)} == set(FILES.values())
@@ -34,7 +38,10 @@ def test_class_folders_become_labels_under_a_chosen_name(tmp_path, capsys):
     import tensorflow_datasets as tfds
 
     path = write_folder(tmp_path / "images", CLASSES)
-    for expected in ("prepared digits/1.0.0", "prepared digits/1.0.0"):  # twice: the second finds it
+    for expected in (
+        "prepared digits/1.0.0",
+        "prepared digits/1.0.0",
+    ):  # twice: the second finds it
         assert main([str(path), "--name", "digits", "--data-dir", str(tmp_path / "tfds")]) == 0
         assert expected in capsys.readouterr().out
     builder = tfds.builder("digits:1.0.0", data_dir=tmp_path / "tfds")
@@ -54,7 +61,9 @@ def test_class_folders_become_labels_under_a_chosen_name(tmp_path, capsys):
         (["bad"], "'x.png', which cannot be used (it has 0 bytes)"),
     ],
 )
-def test_what_cannot_be_prepared_is_told_in_a_sentence(tmp_path, monkeypatch, capsys, arguments, words):
+def test_what_cannot_be_prepared_is_told_in_a_sentence(
+    tmp_path, monkeypatch, capsys, arguments, words
+):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "images")
     (tmp_path / "empty").mkdir()
@@ -94,7 +103,9 @@ def test_what_must_be_installed_first_is_told(tmp_path, monkeypatch, capsys, mis
     assert main(["mnist", "--data-dir", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert f"without {missing}" in said
-    assert ("pip install 'l1jax[tfds]'" if missing == "tensorflow" else "pip install 'apache_beam'") in said
+    assert (
+        "pip install 'l1jax[tfds]'" if missing == "tensorflow" else "pip install 'apache_beam'"
+    ) in said
     assert "FOLDER" in said
 
 
@@ -102,7 +113,9 @@ def test_the_command_line(tmp_path):
     write_folder(tmp_path / "images", CLASSES)
     command = [sys.executable, "-m", "l1jax.data.prepare", "images", "--data-dir", "tfds"]
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert ended.returncode == 0, ended.stderr
     assert "prepared images/1.0.0 in tfds/images/1.0.0: train (6)" in ended.stdout
 
@@ -120,10 +133,20 @@ def test_other_images_under_the_same_name_are_refused(tmp_path, capsys):
     assert prepare(tmp_path, capsys, first)[0] == 0
     status, said = prepare(tmp_path, capsys, second)
     assert status == 2
-    for words in ("`--name` (='images')", "was made of other images", "tfds/images/1.0.0", "give another --name"):
+    for words in (
+        "`--name` (='images')",
+        "was made of other images",
+        "tfds/images/1.0.0",
+        "give another --name",
+    ):
         assert words in said
     assert prepare(tmp_path, capsys, first)[0] == 0  # the same again
-    assert prepare(tmp_path, capsys, pack(tmp_path / "images.zip", "zip", {"x/1.png": FILES["B.PNG"]}))[0] == 0
+    assert (
+        prepare(
+            tmp_path, capsys, pack(tmp_path / "images.zip", "zip", {"x/1.png": FILES["B.PNG"]})
+        )[0]
+        == 0
+    )
     assert prepare(tmp_path, capsys, second, "--name", "others")[0] == 0
     source = open_source(TfdsData("others:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4))
     np.testing.assert_array_equal(source.example(0), PIXELS["a0.png"])
@@ -148,7 +171,9 @@ def test_a_set_that_does_not_say_what_it_was_made_of_is_not_trusted(tmp_path, ca
         assert "does not say which images" in said
 
 
-NESTED = {f"{split}/{name}": content for split in ("train", "test") for name, content in CLASSES.items()}
+NESTED = {
+    f"{split}/{name}": content for split in ("train", "test") for name, content in CLASSES.items()
+}
 
 
 def test_folders_that_may_be_no_classes_are_asked_about(tmp_path, capsys):
@@ -160,13 +185,17 @@ def test_folders_that_may_be_no_classes_are_asked_about(tmp_path, capsys):
     assert "--data." not in said  # this command has other flags
     status, said = prepare(tmp_path, capsys, path, "--subfolder", "train")
     assert "train (6)" in said
-    source = open_source(TfdsData("images:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4, labels=True))
+    source = open_source(
+        TfdsData("images:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4, labels=True)
+    )
     assert source.classes == ("a", "b")
     assert [int(source.example(i)[0, 0, 0]) % 10 for i in range(6)] == source.labels.tolist()
 
 
 def test_what_cannot_be_used_is_left_out_where_that_is_asked_for(tmp_path, capsys):
-    path = write_folder(tmp_path / "images", {"1.png": FILES["B.PNG"], "2.png": b"", "3.png": b"no image"})
+    path = write_folder(
+        tmp_path / "images", {"1.png": FILES["B.PNG"], "2.png": b"", "3.png": b"no image"}
+    )
     assert prepare(tmp_path, capsys, path)[0] == 2
     status, said = prepare(tmp_path, capsys, path, "--on-error", "skip")
     assert status == 0

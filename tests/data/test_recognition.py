@@ -32,7 +32,10 @@ def one_array(values):
     return buffer.getvalue()
 
 
-IDX = {"train-images-idx3-ubyte": idx(STACK), "train-labels-idx1-ubyte": idx(np.arange(7, dtype=np.uint8))}
+IDX = {
+    "train-images-idx3-ubyte": idx(STACK),
+    "train-labels-idx1-ubyte": idx(np.arange(7, dtype=np.uint8)),
+}
 
 ARCHIVES = {"a.zip": b"", "b/c.tar.gz": b"", "d.7z": b"", "e.rar": b""}
 
@@ -71,7 +74,11 @@ def test_a_zip_of_arrays_is_one_of_images_where_it_holds_one(tmp_path):
     ("files", "path", "words"),
     [
         ({"a/1.png": FILES["B.PNG"]}, "a", ["looks like a folder", "--data image"]),
-        ({"a/x.npz": b"", "a/y.npy": b""}, "a", ["folder with NumPy's files", "--data.path", "a/x.npz"]),
+        (
+            {"a/x.npz": b"", "a/y.npy": b""},
+            "a",
+            ["folder with NumPy's files", "--data.path", "a/x.npz"],
+        ),
         (IDX, "", ["a folder of MNIST's files", "--data idx"]),
         (IDX, "train-images-idx3-ubyte", ["MNIST's files", "--data idx"]),
         ({"a.zip": zip_bytes()}, "a.zip", ["looks like an archive", "--data image"]),
@@ -83,13 +90,19 @@ def test_a_zip_of_arrays_is_one_of_images_where_it_holds_one(tmp_path):
 def test_an_array_wanted_and_something_else_given(tmp_path, files, path, words):
     write_folder(tmp_path, files)
     place = str(tmp_path / path if path else tmp_path)
-    refusal(lambda: open_source(ArrayData(place)), "`data.path`", "must be a .npz or .npy file", *words)
+    refusal(
+        lambda: open_source(ArrayData(place)), "`data.path`", "must be a .npz or .npy file", *words
+    )
 
 
 @pytest.mark.parametrize(
     ("files", "path", "words"),
     [
-        (IDX, "train-images-idx3-ubyte", ["it is one of these files", "the folder that they are in"]),
+        (
+            IDX,
+            "train-images-idx3-ubyte",
+            ["it is one of these files", "the folder that they are in"],
+        ),
         ({f"{name}/{name}": content for name, content in IDX.items()}, "", ["into one folder"]),
         ({"a/1.png": FILES["B.PNG"]}, "a", ["looks like a folder", "--data image"]),
         ({"a.npz": arrays(images=STACK)}, "a.npz", ["NumPy's file", "--data array"]),
@@ -100,13 +113,20 @@ def test_an_array_wanted_and_something_else_given(tmp_path, files, path, words):
 def test_mnist_wanted_and_something_else_given(tmp_path, kind, files, path, words):
     write_folder(tmp_path, files)
     place = str(tmp_path / path if path else tmp_path)
-    refusal(lambda: open_source(kind(place)), "`data.path`", "must be a folder with train-images-idx3-ubyte", *words)
+    refusal(
+        lambda: open_source(kind(place)),
+        "`data.path`",
+        "must be a folder with train-images-idx3-ubyte",
+        *words,
+    )
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_mnists_files_may_have_a_dot_for_the_dash(tmp_path, suffix):
     packed = gzip.compress if suffix else bytes
-    files = {name.replace("-idx", ".idx") + suffix: packed(content) for name, content in IDX.items()}
+    files = {
+        name.replace("-idx", ".idx") + suffix: packed(content) for name, content in IDX.items()
+    }
     write_folder(tmp_path, files)
     source = open_source(IdxData(str(tmp_path)))
     assert source.labels.tolist() == list(range(7))
@@ -114,9 +134,16 @@ def test_mnists_files_may_have_a_dot_for_the_dash(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("kind", [ImageData, ArrayData, IdxData, StackedData])
-@pytest.mark.parametrize("address", ["https://x.org/a.zip", "s3://b/a", "gs://b/a", "hf://datasets/a/b", "hdfs:/a"])
+@pytest.mark.parametrize(
+    "address", ["https://x.org/a.zip", "s3://b/a", "gs://b/a", "hf://datasets/a/b", "hdfs:/a"]
+)
 def test_an_address_is_told_from_a_path(kind, address):
-    refusal(lambda: open_source(kind(address)), f"`data.path` (={address!r})", "address on a network", "download")
+    refusal(
+        lambda: open_source(kind(address)),
+        f"`data.path` (={address!r})",
+        "address on a network",
+        "download",
+    )
 
 
 def lock(content):
@@ -132,7 +159,9 @@ def lock(content):
 
 def test_an_encrypted_zip_is_told(tmp_path):
     (tmp_path / "a.zip").write_bytes(lock(zip_bytes(compression=zipfile.ZIP_STORED)))
-    message = refusal(lambda: open_images(tmp_path / "a.zip"), "a.zip", "it is encrypted", "its password")
+    message = refusal(
+        lambda: open_images(tmp_path / "a.zip"), "a.zip", "it is encrypted", "its password"
+    )
     assert "on-error" not in message
 
 
@@ -154,7 +183,9 @@ def test_arrays_that_are_no_images_say_how_to_make_them(tmp_path, images, words)
     np.save(tmp_path / "a.npy", images)
     np.savez(tmp_path / "a.npz", images=images)
     for name in ("a.npy", "a.npz"):
-        refusal(lambda name=name: open_source(ArrayData(str(tmp_path / name))), "`data.images`", *words)
+        refusal(
+            lambda name=name: open_source(ArrayData(str(tmp_path / name))), "`data.images`", *words
+        )
 
 
 def test_what_the_remedies_say_works(tmp_path):
@@ -171,7 +202,11 @@ def test_what_the_remedies_say_works(tmp_path):
 def test_a_mistyped_name_of_the_labels_is_told(tmp_path, name):
     np.savez(tmp_path / "a.npz", images=STACK, labels=np.arange(7))
     path = str(tmp_path / "a.npz")
-    refusal(lambda: open_source(ArrayData(path, 28, 1, labels=name)), f"`data.labels` (={name!r})", "images, labels")
+    refusal(
+        lambda: open_source(ArrayData(path, 28, 1, labels=name)),
+        f"`data.labels` (={name!r})",
+        "images, labels",
+    )
     np.savez(tmp_path / "a.npz", images=STACK)
     assert open_source(ArrayData(path, 28, 1)).labels is None  # by default they may be missing
     refusal(

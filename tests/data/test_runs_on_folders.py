@@ -29,7 +29,9 @@ def images(*folders, each=8):
 
 
 def trained(steps, path, workdir, *more):
-    return train.main([*TINY, f"--steps={steps}", f"--data.path={path}", f"--workdir={workdir}", *more])
+    return train.main(
+        [*TINY, f"--steps={steps}", f"--data.path={path}", f"--workdir={workdir}", *more]
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +70,9 @@ def test_a_run_inside_its_own_data_folder_goes_on_and_says_its_classes(monkeypat
     assert list(result["features"]) == ["pixels", "random"]  # no classifier of train against test
     doubt, fewer = result["remarks"]
     assert doubt.endswith("--data.subfolder and --data.labels are flags of python -m l1jax.train.")
-    assert fewer.startswith("20 generated images of each seed are compared with all 16 training images")
+    assert fewer.startswith(
+        "20 generated images of each seed are compared with all 16 training images"
+    )
 
 
 def test_evaluate_names_its_own_flags_for_data():
@@ -77,7 +81,9 @@ def test_evaluate_names_its_own_flags_for_data():
     (unseen, *_) = set(range(24)) - set(order(0, 0, 16, 24).tolist())
     kept = names[unseen].read_bytes()
     names[unseen].write_bytes(b"no image")  # which the classifier alone would see
-    said = refusal(lambda: evaluate.main(["--workdir=run", "--samples=16"]), "`data.path` (='", "give --path")
+    said = refusal(
+        lambda: evaluate.main(["--workdir=run", "--samples=16"]), "`data.path` (='", "give --path"
+    )
     assert "--data.on-error is a flag of python -m l1jax.train" in said
     names[unseen].write_bytes(kept)
     Path("d").rename("elsewhere")

@@ -33,7 +33,9 @@ def test_digits_are_scikit_learns_in_bytes():
     from sklearn.datasets import load_digits
 
     source = open_source(DigitsData())
-    expected = [[round(value * 255 / 16) for value in row] for row in load_digits().images[5].tolist()]
+    expected = [
+        [round(value * 255 / 16) for value in row] for row in load_digits().images[5].tolist()
+    ]
     assert source.length == 1797
     assert source.image_shape == (8, 8, 1)
     assert source.example(5).dtype == np.uint8
@@ -56,7 +58,9 @@ def test_every_container_gives_the_same_images_in_order_of_name(tmp_path, kind):
     assert (source.length, source.image_shape) == (6, (4, 4, 3))
     for i, name in enumerate(NAMES):
         np.testing.assert_array_equal(source.example(i), PIXELS[name])
-    contents = hashlib.sha256(b"".join(hashlib.sha256(FILES[name]).digest() for name in NAMES)).hexdigest()
+    contents = hashlib.sha256(
+        b"".join(hashlib.sha256(FILES[name]).digest() for name in NAMES)
+    ).hexdigest()
     entries = [*([name, len(FILES[name])] for name in NAMES), contents]
     expected = hashlib.sha256(json.dumps([entries, 4, 3, 0]).encode()).hexdigest()
     assert source.fingerprint == expected
@@ -79,7 +83,9 @@ def test_folders_that_all_share_do_not_change_the_fingerprint(tmp_path):
     (tmp_path / "t.tar").write_bytes(tar_bytes(prefix="./up/faces/"))
     (tmp_path / "absolute.tar").write_bytes(tar_bytes(prefix="/faces/"))
     packed, absolute = open_images(tmp_path / "t.tar"), open_images(tmp_path / "absolute.tar")
-    (tmp_path / "mixed.tar").write_bytes(tar_bytes({"/a/x.png": FILES["B.PNG"], "b.png": FILES["B.PNG"]}))
+    (tmp_path / "mixed.tar").write_bytes(
+        tar_bytes({"/a/x.png": FILES["B.PNG"], "b.png": FILES["B.PNG"]})
+    )
     assert open_images(tmp_path / "mixed.tar").length == 2
     assert inside.fingerprint == above.fingerprint == packed.fingerprint == absolute.fingerprint
     np.testing.assert_array_equal(packed.example(1), PIXELS[NAMES[1]])
@@ -90,7 +96,10 @@ def test_the_fingerprint_follows_names_sizes_and_preprocessing_but_not_time(tmp_
     write_folder(tmp_path / "b")
     os.utime(tmp_path / "b/a0.png", (1, 1))
     assert open_images(tmp_path / "b").fingerprint == first
-    others = [open_images(tmp_path / "b", **change) for change in ({"image_size": 2}, {"channels": 1}, {"crop": 2})]
+    others = [
+        open_images(tmp_path / "b", **change)
+        for change in ({"image_size": 2}, {"channels": 1}, {"crop": 2})
+    ]
     (tmp_path / "b/a0.png").write_bytes(FILES["a0.png"] + b"0")
     others.append(open_images(tmp_path / "b"))
     (tmp_path / "b/a0.png").write_bytes(FILES["a0.png"])
@@ -101,7 +110,13 @@ def test_the_fingerprint_follows_names_sizes_and_preprocessing_but_not_time(tmp_
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.xz", "zip"])
 def test_hidden_and_other_files_are_skipped(tmp_path, kind):
-    extra = {".hidden.png": b"?", ".git/x.png": b"?", "a/._1.png": b"?", "notes.txt": b"?", "png": b"?"}
+    extra = {
+        ".hidden.png": b"?",
+        ".git/x.png": b"?",
+        "a/._1.png": b"?",
+        "notes.txt": b"?",
+        "png": b"?",
+    }
     assert open_images(pack(tmp_path / "data", kind, FILES | extra)).length == len(FILES)
 
 
@@ -173,7 +188,11 @@ def test_bad_paths(tmp_path):
     refusal(lambda: open_images(tmp_path / "nope"), "`data.path`", "nope", "No such file")
     refusal(lambda: open_images("\0"), "`data.path`")
     (tmp_path / "text.txt").write_text("not images" * 200)
-    refusal(lambda: open_images(tmp_path / "text.txt"), "text.txt", "neither a folder nor a tar nor a zip")
+    refusal(
+        lambda: open_images(tmp_path / "text.txt"),
+        "text.txt",
+        "neither a folder nor a tar nor a zip",
+    )
     os.mkfifo(tmp_path / "pipe")  # which must not be waited for
     refusal(lambda: open_images(tmp_path / "pipe"), "pipe'", "neither a folder nor a tar nor a zip")
     (tmp_path / "broken").mkdir()
@@ -185,7 +204,11 @@ def test_bad_paths(tmp_path):
 def test_no_images(tmp_path, kind):
     (tmp_path / "empty").mkdir()
     refusal(lambda: open_images(tmp_path / "empty"), "`data.path`", "holds no images", ".png")
-    refusal(lambda: open_images(pack(tmp_path / "data", kind, {"a/readme.md": b"x"})), "data'", "holds no images")
+    refusal(
+        lambda: open_images(pack(tmp_path / "data", kind, {"a/readme.md": b"x"})),
+        "data'",
+        "holds no images",
+    )
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
@@ -198,7 +221,13 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", deny)
-    refusal(lambda: open_images(tmp_path), "`data.path`", "'a/b'", "Permission denied", "--data.on-error skip")
+    refusal(
+        lambda: open_images(tmp_path),
+        "`data.path`",
+        "'a/b'",
+        "Permission denied",
+        "--data.on-error skip",
+    )
 
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz", "tar.bz2", "zip"])
@@ -215,7 +244,9 @@ def test_an_archive_cut_short(tmp_path, kind, keep):
     refusal(lambda: open_images(path), "`data.path`", "data'", "damaged or incomplete", "again")
 
 
-@pytest.mark.parametrize("size", [5 * 1536, 5 * 1536 + 100, 5 * 1536 + 600, 20 * 1536, 20 * 1536 + 512])
+@pytest.mark.parametrize(
+    "size", [5 * 1536, 5 * 1536 + 100, 5 * 1536 + 600, 20 * 1536, 20 * 1536 + 512]
+)
 def test_a_tar_cut_short_is_not_taken_for_a_smaller_one(tmp_path, size):
     content = tar_bytes({f"{i}.png": RNG.bytes(1000) for i in range(20)})
     (tmp_path / "t").write_bytes(content[:size])
@@ -235,7 +266,9 @@ def test_a_damaged_tar(tmp_path, kind):
 
 
 def test_damage_inside_a_zip_names_the_image(tmp_path):
-    content = bytearray(zip_bytes({"a.png": FILES["a0.png"], "b.png": FILES["B.PNG"]}, zipfile.ZIP_STORED))
+    content = bytearray(
+        zip_bytes({"a.png": FILES["a0.png"], "b.png": FILES["B.PNG"]}, zipfile.ZIP_STORED)
+    )
     place = content.find(FILES["B.PNG"]) + 45
     content[place] ^= 255
     (tmp_path / "z").write_bytes(content)
@@ -255,13 +288,19 @@ def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_images(tmp_
     for i in range(2):
         (tmp_path / str(i)).mkdir()
         for name in "ab":
-            Image.fromarray(np.full((4, 4), 100 * i, np.uint8)).save(tmp_path / str(i) / f"{name}.bmp")
+            Image.fromarray(np.full((4, 4), 100 * i, np.uint8)).save(
+                tmp_path / str(i) / f"{name}.bmp"
+            )
         fingerprints.append(open_images(tmp_path / str(i)).fingerprint)
     assert fingerprints[0] != fingerprints[1]
 
 
 def test_class_folders_are_labels_and_a_subfolder_can_be_chosen(tmp_path):
-    for split, name, value in [("train", "b/1.png", 10), ("train", "a/2.png", 20), ("test", "c/3.png", 30)]:
+    for split, name, value in [
+        ("train", "b/1.png", 10),
+        ("train", "a/2.png", 20),
+        ("test", "c/3.png", 30),
+    ]:
         path = tmp_path / split / name
         path.parent.mkdir(parents=True)
         Image.new("L", (4, 4), value).save(path)
@@ -269,11 +308,18 @@ def test_class_folders_are_labels_and_a_subfolder_can_be_chosen(tmp_path):
     values = [source.example(i)[0, 0, 0] for i in range(source.length)]
     assert dict(zip(values, source.labels, strict=True)) == {20: 0, 10: 1}
     whole = open_source(ImageData(str(tmp_path), image_size=4, channels=1))
-    assert sorted(zip([whole.example(i)[0, 0, 0] for i in range(3)], whole.labels, strict=True)) == [
+    assert sorted(
+        zip([whole.example(i)[0, 0, 0] for i in range(3)], whole.labels, strict=True)
+    ) == [
         (10, 1),
         (20, 1),
         (30, 0),
     ]
-    assert open_source(ImageData(str(tmp_path / "test" / "c"), image_size=4, channels=1)).labels is None
-    with pytest.raises(InputError, match=r"`data.subfolder` \(='val'\) must be a folder .* which has test, train"):
+    assert (
+        open_source(ImageData(str(tmp_path / "test" / "c"), image_size=4, channels=1)).labels
+        is None
+    )
+    with pytest.raises(
+        InputError, match=r"`data.subfolder` \(='val'\) must be a folder .* which has test, train"
+    ):
         open_source(ImageData(str(tmp_path), image_size=4, channels=1, subfolder="val"))

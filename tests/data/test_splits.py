@@ -13,7 +13,9 @@ def bytes_source(contents):
     """A source whose examples are given as bytes."""
     images = np.zeros((len(contents), 1, 1, 1), np.uint8)
     labels = np.arange(len(contents), dtype=np.int32)
-    return Source(len(contents), (1, 1, 1), images.__getitem__, "f", labels, content=contents.__getitem__)
+    return Source(
+        len(contents), (1, 1, 1), images.__getitem__, "f", labels, content=contents.__getitem__
+    )
 
 
 UNIFORM = bytes_source([str(i).encode() for i in range(10_000)])
@@ -28,7 +30,11 @@ def test_folds_are_of_about_the_same_size(seed):
 
 def test_folds_of_other_seeds_and_the_held_out_share_are_independent():
     table = np.zeros((2, 2, 2))
-    np.add.at(table, (fold(UNIFORM, 2, 0), fold(UNIFORM, 2, 1), (hashes(UNIFORM, "held out") < 0.5).astype(int)), 1)
+    np.add.at(
+        table,
+        (fold(UNIFORM, 2, 0), fold(UNIFORM, 2, 1), (hashes(UNIFORM, "held out") < 0.5).astype(int)),
+        1,
+    )
     assert ((table - 1250) ** 2 / 1250).sum() < 24.3  # χ² with 7 degrees of freedom, p = 0.001
 
 
@@ -41,7 +47,8 @@ def test_equal_examples_share_a_fold_whatever_their_names_order_and_size(tmp_pat
         folds.setdefault(source.content(i), set()).add(part)
     assert len(folds) == 6
     assert {
-        content: {part} for content, part in zip(map(alone.content, range(6)), fold(alone, 1000), strict=True)
+        content: {part}
+        for content, part in zip(map(alone.content, range(6)), fold(alone, 1000), strict=True)
     } == folds
 
 
@@ -50,12 +57,16 @@ def test_train_and_held_out_examples_are_a_partition_without_common_images():
     train, held = hold_out(source, 0.2)
     assert train.length + held.length == source.length
     assert 0.15 < held.length / source.length < 0.25
-    a, b = ({image.tobytes() for image in take(part, np.arange(part.length))} for part in (train, held))
+    a, b = (
+        {image.tobytes() for image in take(part, np.arange(part.length))} for part in (train, held)
+    )
     assert not a & b
     assert a | b == {image.tobytes() for image in take(source, np.arange(source.length))}
     assert len({source.fingerprint, train.fingerprint, held.fingerprint}) == 3
     larger = hold_out(open_source(DigitsData(image_size=9)), 0.4)[1]
-    assert {held.content(i) for i in range(held.length)} < {larger.content(i) for i in range(larger.length)}
+    assert {held.content(i) for i in range(held.length)} < {
+        larger.content(i) for i in range(larger.length)
+    }
 
 
 def test_labels_stay_with_their_examples():
@@ -72,7 +83,11 @@ def test_points_can_be_held_out_too():
 
 
 def test_a_share_that_leaves_nothing_is_refused():
-    refusal(lambda: hold_out(bytes_source([b"a", b"b"]), 1e-9), "`holdout` (=1e-09)", "of 2 it holds out 0")
+    refusal(
+        lambda: hold_out(bytes_source([b"a", b"b"]), 1e-9),
+        "`holdout` (=1e-09)",
+        "of 2 it holds out 0",
+    )
 
 
 BAD = {"a/bad.png": FILES["B.PNG"][:60], "c.jpg": b"none", "zero.png": b""}
@@ -85,7 +100,11 @@ def test_images_that_cannot_be_used_are_left_out_counted_and_named(tmp_path, kin
     refusal(lambda: open_images(path), "'zero.png'", "0 bytes", "--data.on-error skip")
     for _ in range(2):  # the second time from the cache
         source, _ = open_examples(config_of(path), cache=cache)
-        assert source.length == len(source.labels if source.labels is not None else FILES) == len(FILES)
+        assert (
+            source.length
+            == len(source.labels if source.labels is not None else FILES)
+            == len(FILES)
+        )
         assert len(source.skipped) == 3
         assert all(any(f"'{name}'" in sentence for sentence in source.skipped) for name in BAD)
         for i, name in enumerate(sorted(FILES)):
@@ -102,9 +121,15 @@ def config_of(path):
 
 
 def test_where_all_are_unusable_the_first_is_told(tmp_path):
-    source = open_images(write_folder(tmp_path, {"a.png": b"no", "b.png": b"image"}), on_error="skip")
+    source = open_images(
+        write_folder(tmp_path, {"a.png": b"no", "b.png": b"image"}), on_error="skip"
+    )
     refusal(lambda: skip_unusable(source), "'a.png'", "cannot be used")
-    refusal(lambda: open_images(write_folder(tmp_path / "c", {"a.png": b""}), on_error="skip"), "'a.png'", "0 bytes")
+    refusal(
+        lambda: open_images(write_folder(tmp_path / "c", {"a.png": b""}), on_error="skip"),
+        "'a.png'",
+        "0 bytes",
+    )
 
 
 def test_nothing_left_out_changes_no_fingerprint(tmp_path):

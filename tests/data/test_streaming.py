@@ -21,14 +21,20 @@ from l1jax.data.streaming import streaming_feed
 def faces(tmp_path_factory):
     """40 grey JPEGs in two class folders."""
     folder, rng = tmp_path_factory.mktemp("faces"), np.random.default_rng(0)
-    files = {f"{'ab'[i % 2]}/{i:02}.jpg": encode(rng.integers(0, 256, (20, 24), np.uint8), "JPEG") for i in range(40)}
+    files = {
+        f"{'ab'[i % 2]}/{i:02}.jpg": encode(rng.integers(0, 256, (20, 24), np.uint8), "JPEG")
+        for i in range(40)
+    }
     return write_folder(folder, files)
 
 
 def batches(feed, first=3, steps=4):
     """What the steps see, whichever way it comes."""
     chunk = jax.tree.map(jnp.asarray, feed.chunk(first, steps))
-    found = [feed.take(feed.resident, jax.tree.map(lambda leaf, s=step: leaf[s], chunk)) for step in range(steps)]
+    found = [
+        feed.take(feed.resident, jax.tree.map(lambda leaf, s=step: leaf[s], chunk))
+        for step in range(steps)
+    ]
     feed.close()
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
@@ -47,7 +53,9 @@ def test_resident_and_streamed_batches_are_the_same_for_any_number_of_workers(fa
         assert part.stamp is not None  # so that the workers have something to decode
         same(batches(streaming_feed(part, 7, 2, 8, workers)), expected)
         assert cached(source, tmp_path / f"{workers}").gather(np.arange(5)).shape == (5, 16, 16, 1)
-    assert next((tmp_path / "2").iterdir()).stat().st_size == 4096 + 40 * (8 + 256)  # which the workers wrote
+    assert next((tmp_path / "2").iterdir()).stat().st_size == 4096 + 40 * (
+        8 + 256
+    )  # which the workers wrote
 
 
 @pytest.mark.parametrize("make", ["resident", "streaming"])
@@ -64,7 +72,9 @@ def test_hosts_share_the_batches_of_one(faces, make, hosts):
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, 2), *parts)
     np.testing.assert_array_equal(whole.index, order(1, 3 * 16, 7 * 16, 40).reshape(4, 2, 8))
     same(whole, batches(feed(Host())))
-    with pytest.raises(ValueError, match=r"`batch_size` \(=8\) must be divisible by the number of hosts \(=3\)"):
+    with pytest.raises(
+        ValueError, match=r"`batch_size` \(=8\) must be divisible by the number of hosts \(=3\)"
+    ):
         feed(Host(0, 3)).chunk(0, 1)
 
 
@@ -102,7 +112,10 @@ if __name__ == "__main__":
 def test_workers_end_with_the_process_that_was_killed(faces, tmp_path):
     (tmp_path / "program.py").write_text(KILLED)
     with subprocess.Popen(
-        [sys.executable, tmp_path / "program.py", faces], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, tmp_path / "program.py", faces],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         pids = [int(pid) for pid in re.findall(r"\d+", process.stdout.readline())]
         assert len(pids) == 1
@@ -117,6 +130,8 @@ def test_workers_end_with_the_process_that_was_killed(faces, tmp_path):
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().split()[2] != "Z"  # one that has ended may wait for whoever adopted it
+            return (
+                file.read().split()[2] != "Z"
+            )  # one that has ended may wait for whoever adopted it
     except FileNotFoundError:
         return False

@@ -31,13 +31,17 @@ def tfds_dir(tmp_path_factory):
         "bare": (None, None),
     }
     for name, (feature, value) in contents.items():
-        features = {"label": tfds.features.ClassLabel(num_classes=7)} | ({"image": feature} if feature else {})
+        features = {"label": tfds.features.ClassLabel(num_classes=7)} | (
+            {"image": feature} if feature else {}
+        )
 
         class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             VERSION = tfds.core.Version("1.0.0")
 
             def _info(self, features=features):
-                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features)
+                )
 
             def _split_generators(self, dl_manager):
                 return {"train": self._generate_examples()}
@@ -48,7 +52,10 @@ def tfds_dir(tmp_path_factory):
 
         Written.name = f"l1jax_{name}"
         Written(data_dir=folder, file_format="array_record").download_and_prepare()
-    labels = [int(example["label"]) for example in tfds.data_source("l1jax_bare:1.0.0", data_dir=folder, split="train")]
+    labels = [
+        int(example["label"])
+        for example in tfds.data_source("l1jax_bare:1.0.0", data_dir=folder, split="train")
+    ]
     return folder, images, labels
 
 
@@ -63,7 +70,9 @@ def test_tfds_images_are_cropped_and_resized(tfds_dir, name):
     assert (source.length, source.image_shape) == (7, (4, 4, 3))
     for i, label in enumerate(labels):
         if label != 6:
-            expected = Image.fromarray(images[label][:, 1:7]).resize((4, 4), Image.Resampling.LANCZOS)
+            expected = Image.fromarray(images[label][:, 1:7]).resize(
+                (4, 4), Image.Resampling.LANCZOS
+            )
             np.testing.assert_array_equal(source.example(i), np.asarray(expected))
     grey = open_tfds(folder, name, channels=1, crop=4).example(labels.index(2))
     expected = np.asarray(Image.fromarray(images[2][1:5, 2:6]).convert("L"))
@@ -72,7 +81,10 @@ def test_tfds_images_are_cropped_and_resized(tfds_dir, name):
 
 def test_tfds_parts_and_fingerprints(tfds_dir):
     folder = tfds_dir[0]
-    whole, part = open_tfds(folder, "l1jax_encoded"), open_tfds(folder, "l1jax_encoded", "train[2:5]")
+    whole, part = (
+        open_tfds(folder, "l1jax_encoded"),
+        open_tfds(folder, "l1jax_encoded", "train[2:5]"),
+    )
     assert part.length == 3
     np.testing.assert_array_equal(part.example(0), whole.example(2))
     others = [open_tfds(folder, "l1jax_arrays"), open_tfds(folder, "l1jax_encoded", crop=4)]
@@ -105,22 +117,48 @@ def test_tfds_bad_names(tfds_dir, tmp_path):
     folder = tfds_dir[0]
     refusal(lambda: open_tfds(folder, ""), "`data.name` is empty", "--data.name")
     refusal(
-        lambda: open_tfds(folder, "l1jax_nope"), "`data.name` (='l1jax_nope')", "neither known", "--data.path FOLDER"
+        lambda: open_tfds(folder, "l1jax_nope"),
+        "`data.name` (='l1jax_nope')",
+        "neither known",
+        "--data.path FOLDER",
     )
     refusal(lambda: open_tfds(folder, "no name"), "`data.name` (='no name')", "--data.path FOLDER")
-    refusal(lambda: open_tfds(folder, "l1jax_encoded:2.0.0"), "`data.name` (='l1jax_encoded:2.0.0')")
-    how = ("`tfds.builder('mnist'", 'file_format="array_record").download_and_prepare()`', "l1jax[tfds]", "--data.path")
-    refusal(lambda: open_tfds(tmp_path, "mnist"), "`data.name` (='mnist')", "not prepared", str(tmp_path), *how)
+    refusal(
+        lambda: open_tfds(folder, "l1jax_encoded:2.0.0"), "`data.name` (='l1jax_encoded:2.0.0')"
+    )
+    how = (
+        "`tfds.builder('mnist'",
+        'file_format="array_record").download_and_prepare()`',
+        "l1jax[tfds]",
+        "--data.path",
+    )
+    refusal(
+        lambda: open_tfds(tmp_path, "mnist"),
+        "`data.name` (='mnist')",
+        "not prepared",
+        str(tmp_path),
+        *how,
+    )
 
 
-@pytest.mark.parametrize("split", ["nope", "train[:", "", "train[9:12]", "train[5:2]", "train[3:3]"])
+@pytest.mark.parametrize(
+    "split", ["nope", "train[:", "", "train[9:12]", "train[5:2]", "train[3:3]"]
+)
 def test_tfds_bad_splits(tfds_dir, split):
-    refusal(lambda: open_tfds(tfds_dir[0], "l1jax_encoded", split), f"`data.split` (={split!r})", "must")
+    refusal(
+        lambda: open_tfds(tfds_dir[0], "l1jax_encoded", split), f"`data.split` (={split!r})", "must"
+    )
 
 
 @pytest.mark.parametrize("name", ["l1jax_bare", "l1jax_floats"])
 def test_tfds_without_usable_images(tfds_dir, name):
-    refusal(lambda: open_tfds(tfds_dir[0], name), f"(={name!r})", "`image`", "label", "--data.path FOLDER")
+    refusal(
+        lambda: open_tfds(tfds_dir[0], name),
+        f"(={name!r})",
+        "`image`",
+        "label",
+        "--data.path FOLDER",
+    )
 
 
 def test_tfds_in_another_file_format(tfds_dir, tmp_path):
@@ -131,7 +169,13 @@ def test_tfds_in_another_file_format(tfds_dir, tmp_path):
         content = file.read_bytes()
         name = file.name.replace("array_record", "tfrecord")
         (target / name).write_bytes(content.replace(b"array_record", b"tfrecord"))
-    refusal(lambda: open_tfds(tmp_path, "l1jax_encoded"), "(='l1jax_encoded')", "tfrecord", "array_record", "data_dir")
+    refusal(
+        lambda: open_tfds(tmp_path, "l1jax_encoded"),
+        "(='l1jax_encoded')",
+        "tfrecord",
+        "array_record",
+        "data_dir",
+    )
     (target / "dataset_info.json").write_text("{")
     refusal(lambda: open_tfds(tmp_path, "l1jax_encoded"), "(='l1jax_encoded')", "JSON")
 
@@ -140,8 +184,17 @@ def test_tfds_bad_examples_are_named(tfds_dir):
     folder, _, labels = tfds_dir
     i = labels.index(6)
     source = open_tfds(folder, "l1jax_encoded")
-    refusal(lambda: source.example(i), "`data.name` (='l1jax_encoded')", f"'train, example {i}'", "remove")
-    refusal(lambda: open_tfds(folder, "l1jax_encoded", crop=7).example(0 if i else 1), "`data.crop` (=7)", "8×6")
+    refusal(
+        lambda: source.example(i),
+        "`data.name` (='l1jax_encoded')",
+        f"'train, example {i}'",
+        "remove",
+    )
+    refusal(
+        lambda: open_tfds(folder, "l1jax_encoded", crop=7).example(0 if i else 1),
+        "`data.crop` (=7)",
+        "8×6",
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,14 +211,20 @@ def test_tfds_labels_that_do_not_fit_are_refused(tmp_path, values, words):
     import tensorflow_datasets as tfds
 
     dtypes = {int: np.int64, float: np.float64}
-    kind = tfds.features.Text() if isinstance(values[0], str) else tfds.features.Scalar(dtypes[type(values[0])])
+    kind = (
+        tfds.features.Text()
+        if isinstance(values[0], str)
+        else tfds.features.Scalar(dtypes[type(values[0])])
+    )
 
     class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
             features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": kind}
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
 
         def _split_generators(self, dl_manager):
             return {"train": self._generate_examples()}
@@ -177,7 +236,16 @@ def test_tfds_labels_that_do_not_fit_are_refused(tmp_path, values, words):
     Written.name = "l1jax_labels"
     Written(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     if words:
-        refusal(lambda: open_tfds(tmp_path, "l1jax_labels", labels=True), "`data.name`", "`label`", *words)
+        refusal(
+            lambda: open_tfds(tmp_path, "l1jax_labels", labels=True),
+            "`data.name`",
+            "`label`",
+            *words,
+        )
     else:
         source = open_tfds(tmp_path, "l1jax_labels", labels=True)
-        assert {int(source.example(i)[0, 0, 0]): int(source.labels[i]) for i in range(3)} == {0: 3, 1: 1, 2: 2}
+        assert {int(source.example(i)[0, 0, 0]): int(source.labels[i]) for i in range(3)} == {
+            0: 3,
+            1: 1,
+            2: 2,
+        }

@@ -12,7 +12,9 @@ import torch
 def _module(name):
     if "torch_fidelity" not in sys.modules:
         package = types.ModuleType("torch_fidelity")
-        package.__path__ = list(importlib.util.find_spec("torch_fidelity").submodule_search_locations)
+        package.__path__ = list(
+            importlib.util.find_spec("torch_fidelity").submodule_search_locations
+        )
         sys.modules["torch_fidelity"] = package
     return importlib.import_module(f"torch_fidelity.{name}")
 
@@ -26,7 +28,9 @@ def network(weights):
 
     def extract(images):
         with torch.no_grad():
-            return [found.numpy() for found in extractor(torch.from_numpy(images).permute(0, 3, 1, 2))]
+            return [
+                found.numpy() for found in extractor(torch.from_numpy(images).permute(0, 3, 1, 2))
+            ]
 
     return extract
 

@@ -16,10 +16,17 @@ def tail(right, n, p):
 
 @pytest.mark.parametrize(
     ("right", "n", "p"),
-    [(3, 3, Fraction(1, 2)), (1, 10, Fraction(1, 10)), (40, 180, Fraction(1, 10)), (900, 1_316, Fraction(18, 25))],
+    [
+        (3, 3, Fraction(1, 2)),
+        (1, 10, Fraction(1, 10)),
+        (40, 180, Fraction(1, 10)),
+        (900, 1_316, Fraction(18, 25)),
+    ],
 )
 def test_the_probability_is_the_binomial_tail(right, n, p):
-    assert guessing_probability(right, n, float(p)) == pytest.approx(float(tail(right, n, p)), rel=1e-9)
+    assert guessing_probability(right, n, float(p)) == pytest.approx(
+        float(tail(right, n, p)), rel=1e-9
+    )
 
 
 def test_nothing_right_and_one_class_alone_prove_nothing():
@@ -41,13 +48,20 @@ def classifier(right, held_out, classes, chance=None):
         (classifier(33, 180, 10), True),  # P(X ≥ 33) = .00047
         (classifier(9, 9, 2), False),  # P(X = 9) = .00195
         (classifier(10, 10, 2), True),  # P(X = 10) = .00098
-        (classifier(950, 1_316, 2, 0.72), False),  # as always saying the more frequent class, 947.5 on average
+        (
+            classifier(950, 1_316, 2, 0.72),
+            False,
+        ),  # as always saying the more frequent class, 947.5 on average
         (classifier(1_100, 1_316, 2, 0.72), True),
     ],
 )
-def test_it_is_used_if_guessing_reaches_it_with_a_probability_of_at_most_a_thousandth(trained, used):
+def test_it_is_used_if_guessing_reaches_it_with_a_probability_of_at_most_a_thousandth(
+    trained, used
+):
     right = round(trained.accuracy * trained.held_out)
-    probability = float(tail(right, trained.held_out, Fraction(trained.chance).limit_denominator(1_000)))
+    probability = float(
+        tail(right, trained.held_out, Fraction(trained.chance).limit_denominator(1_000))
+    )
     assert (probability <= 1e-3) == used
     said = doubt(trained)
     assert (said == "") == used

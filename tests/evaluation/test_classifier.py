@@ -60,7 +60,9 @@ def test_features_and_logits_are_those_of_the_last_layers(trained):
     found = extract_all(classifier_features(trained), x)
     last = trained.parameters["logits"]
     assert found.features.shape == (50, 16)
-    np.testing.assert_allclose(found.logits, found.features @ last["kernel"] + last["bias"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        found.logits, found.features @ last["kernel"] + last["bias"], rtol=1e-3, atol=1e-4
+    )
     assert np.mean(found.logits.argmax(1) == labels) > 0.9
     protocol = classifier_features(trained).protocol
     assert f"{trained.accuracy:.4f}" in protocol
@@ -74,7 +76,9 @@ def test_the_same_arguments_give_the_same_classifier_and_another_seed_another():
     other = train_classifier(x, labels, ClassifierSettings(steps=3, hidden=4, seed=1))
     assert classifier_features(one).protocol == classifier_features(two).protocol
     assert classifier_features(one).protocol != classifier_features(other).protocol
-    np.testing.assert_array_equal(one.parameters["hidden"]["kernel"], two.parameters["hidden"]["kernel"])
+    np.testing.assert_array_equal(
+        one.parameters["hidden"]["kernel"], two.parameters["hidden"]["kernel"]
+    )
 
 
 def test_copies_of_an_image_are_on_one_side_and_stay_there():
@@ -114,7 +118,11 @@ def test_a_kept_classifier_is_not_trained_again(tmp_path, monkeypatch):
     np.testing.assert_array_equal(extract_all(classifier_features(again), x).logits.shape, (100, 3))
     changed = x.copy()
     changed[0, 0, 0, 0] ^= 1
-    others = (changed, labels, settings), (x, 2 - labels, settings), (x, labels, ClassifierSettings(steps=3, hidden=4))
+    others = (
+        (changed, labels, settings),
+        (x, 2 - labels, settings),
+        (x, labels, ClassifierSettings(steps=3, hidden=4)),
+    )
     for other in others:
         with pytest.raises(TypeError, match="not callable"):
             train_classifier(*other, tmp_path / "new" / "folder")
@@ -127,7 +135,13 @@ def flipped(content):
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda c: c[:-7], lambda c: b"", flipped, lambda c: c.replace(b"accuracy", b"accurucy"), lambda c: b"\xff" * 99],
+    [
+        lambda c: c[:-7],
+        lambda c: b"",
+        flipped,
+        lambda c: c.replace(b"accuracy", b"accurucy"),
+        lambda c: b"\xff" * 99,
+    ],
     ids=["cut", "empty", "flipped", "renamed", "garbage"],
 )
 def test_a_damaged_one_is_trained_again(tmp_path, monkeypatch, caplog, damage, trained):
@@ -193,7 +207,9 @@ def test_stacked_classes_read_the_channels_as_digits(trained):
     stacked = np.stack([x[i, ..., 0] for i in triple.T], axis=-1)
     expected = [9 * labels[a] + 3 * labels[b] + labels[c] for a, b, c in triple]
     np.testing.assert_array_equal(stacked_classes(trained, stacked), expected)
-    np.testing.assert_array_equal(stacked_classes(trained, iter([stacked[:7], stacked[7:]])), expected)
+    np.testing.assert_array_equal(
+        stacked_classes(trained, iter([stacked[:7], stacked[7:]])), expected
+    )
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (28, 28, 1), (49, 60, 3), (8, 128, 1), (128, 128, 3)])

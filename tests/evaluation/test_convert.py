@@ -23,7 +23,11 @@ def source(tensors, tmp_path_factory):
     """A file of random weights as pytorch-fid wrote its own: before PyTorch 1.6, with counters beside them."""
     path = tmp_path_factory.mktemp("source") / "weights.pth"
     state = {name: torch.from_numpy(value) for name, value in tensors.items()}
-    state |= {f"{name[:-4]}num_batches_tracked": torch.tensor(0) for name in state if name.endswith("bn.bias")}
+    state |= {
+        f"{name[:-4]}num_batches_tracked": torch.tensor(0)
+        for name in state
+        if name.endswith("bn.bias")
+    }
     torch.save(state, path, _use_new_zipfile_serialization=False)
     return path
 
@@ -41,11 +45,15 @@ def test_the_public_file_is_told_by_its_hash(tensors, source, tmp_path, monkeypa
     assert found.keys() == tensors.keys()
     for name, value in tensors.items():
         np.testing.assert_array_equal(found[name], value)
-    assert f"weights {sha256(source)[:8]}" in inception_features(tmp_path / "w.safetensors").protocol
+    assert (
+        f"weights {sha256(source)[:8]}" in inception_features(tmp_path / "w.safetensors").protocol
+    )
 
 
 def test_another_is_refused_unless_wanted(source, capsys):
-    with pytest.raises(InputError, match=f"6726825d0af5f729.*its own is {sha256(source)}.*--any-weights"):
+    with pytest.raises(
+        InputError, match=f"6726825d0af5f729.*its own is {sha256(source)}.*--any-weights"
+    ):
         command.main([str(source)])
     converted = source.with_suffix(".safetensors")
     assert not converted.exists()
@@ -56,7 +64,13 @@ def test_another_is_refused_unless_wanted(source, capsys):
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("w.pth", "w"), ("w.pt", "w"), ("weights-0.003", "weights-0.003"), ("v1.0.pth", "v1.0"), ("w", "w")],
+    [
+        ("w.pth", "w"),
+        ("w.pt", "w"),
+        ("weights-0.003", "weights-0.003"),
+        ("v1.0.pth", "v1.0"),
+        ("w", "w"),
+    ],
 )
 def test_the_converted_files_name_keeps_what_is_no_suffix(name, wanted, tmp_path):
     assert command.beside(tmp_path / name) == tmp_path / f"{wanted}.safetensors"
@@ -69,7 +83,10 @@ def test_the_converted_files_name_keeps_what_is_no_suffix(name, wanted, tmp_path
         ([""], "`FILE` is empty"),
         ([], "FILE"),
         (["FILE", "--output", "w.bin"], r"must end in \.safetensors"),
-        (["FILE", "--any-weights", "--output", "no/such/w.safetensors"], "`--output` .*in a folder that exists"),
+        (
+            ["FILE", "--any-weights", "--output", "no/such/w.safetensors"],
+            "`--output` .*in a folder that exists",
+        ),
         (["FILE", "--any"], "`--any` is not a flag"),
     ],
 )

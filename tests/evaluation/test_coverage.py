@@ -10,7 +10,9 @@ MEANS = jnp.asarray([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
 
 
 def test_counts_by_hand():
-    points = jnp.asarray([[0.29, 0.0], [0.0, -0.31], [9.9, 0.1], [10.0, 0.0], [6.0, 0.0], [0.0, 9.0]])
+    points = jnp.asarray(
+        [[0.29, 0.0], [0.0, -0.31], [9.9, 0.1], [10.0, 0.0], [6.0, 0.0], [0.0, 9.0]]
+    )
     found = mode_coverage(points, MEANS, 0.1)
     assert found.modes == 2  # the third is met, but from too far
     np.testing.assert_allclose(found.high_quality, 3 / 6)
@@ -53,14 +55,18 @@ def test_an_unsure_image_has_a_class_but_reaches_no_mode():
 
 def test_as_many_images_of_each_of_1000_classes_as_the_data_has():
     counts = np.random.default_rng(0).integers(1, 50, size=1000)
-    found = class_coverage(np.random.default_rng(1).permutation(np.repeat(np.arange(1000), counts)), counts)
+    found = class_coverage(
+        np.random.default_rng(1).permutation(np.repeat(np.arange(1000), counts)), counts
+    )
     assert found.modes == 1000
     assert abs(found.reverse_kl) < 1e-6
 
 
 def test_a_class_that_the_data_lacks_is_infinitely_wrong_unless_no_image_has_it():
     assert class_coverage(np.asarray([0, 1]), np.asarray([5, 0, 0])).reverse_kl == np.inf
-    np.testing.assert_allclose(class_coverage(np.asarray([0, 2]), np.asarray([5, 0, 5])).reverse_kl, 0, atol=1e-6)
+    np.testing.assert_allclose(
+        class_coverage(np.asarray([0, 2]), np.asarray([5, 0, 5])).reverse_kl, 0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("classes", [[0, 3], [-1, 0]])

@@ -48,7 +48,9 @@ def pictures(n, height, width, channels, seed=0):
     rng = np.random.default_rng(seed)
     rows, columns = np.arange(height)[:, None, None], np.arange(width)[:, None]
     waves = np.sin(rows / 4 + rng.uniform(0, 1.5, (n, 1, 1, channels))) * np.cos(columns / 5)
-    return np.clip(128 + 80 * waves + 15 * rng.normal(size=(n, height, width, channels)), 0, 255).astype(np.uint8)
+    return np.clip(
+        128 + 80 * waves + 15 * rng.normal(size=(n, height, width, channels)), 0, 255
+    ).astype(np.uint8)
 
 
 SHAPES = [  # height, width, channels, scales, window
@@ -68,7 +70,8 @@ def test_it_is_the_papers_formula(height, width, channels, scales, size, x64):
     a, b = pictures(2, height, width, channels, 0), pictures(2, height, width, channels, 1)
     x, y = a.astype(np.float64), b.astype(np.float64)
     expected = [
-        np.mean([reference(x[i, ..., c], y[i, ..., c], scales, size) for c in range(channels)]) for i in range(2)
+        np.mean([reference(x[i, ..., c], y[i, ..., c], scales, size) for c in range(channels)])
+        for i in range(2)
     ]
     assert all(0.02 < value < 0.98 for value in expected)
     np.testing.assert_allclose(compiled(x / 255, y / 255, 1.0), expected, rtol=1e-9)

@@ -61,7 +61,9 @@ def test_whatever_is_plainly_a_matrix_has_the_matrixs_number(name):
         X.astype(np.float16),
         jnp.asarray(X),
     ):
-        for own, other in zip(jax.tree.leaves(METRICS[name](given)), jax.tree.leaves(expected), strict=True):
+        for own, other in zip(
+            jax.tree.leaves(METRICS[name](given)), jax.tree.leaves(expected), strict=True
+        ):
             np.testing.assert_allclose(own, other, rtol=1e-6, atol=1e-12)
 
 
@@ -92,18 +94,23 @@ def test_what_is_not_finite_is_refused_by_all(name, value):
         return  # the logarithm of a probability of 0
     bad = np.where((np.arange(40) == 7)[:, None], np.float32(value), X)
     with pytest.raises(
-        InputError, match=rf"^`{name.split(' ')[0]}` \((of 40 rows, 1 of them with NaN|1 images with NaN)"
+        InputError,
+        match=rf"^`{name.split(' ')[0]}` \((of 40 rows, 1 of them with NaN|1 images with NaN)",
     ):
         (METRICS | SCORES)[name](bad)
 
 
 @pytest.mark.parametrize("name", [name for name in METRICS if "inception" not in name])
 def test_what_has_no_finite_square_is_refused_by_all(name):
-    with pytest.raises(InputError, match=rf"^`{name.split(' ')[0]}` \(with entries up to 2.0e\+200"):
+    with pytest.raises(
+        InputError, match=rf"^`{name.split(' ')[0]}` \(with entries up to 2.0e\+200"
+    ):
         METRICS[name](X.astype(np.float64) * 1e200)
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name.split(" ")[0] not in ("features", "logits")])
+@pytest.mark.parametrize(
+    "name", [name for name in METRICS if name.split(" ")[0] not in ("features", "logits")]
+)
 def test_features_of_two_functions_are_refused_by_all(name):
     with pytest.raises(InputError, match=r"of (2 and 3|3 and 2) features"):
         METRICS[name](X[:, :2])
@@ -117,13 +124,22 @@ def test_features_of_two_functions_are_refused_by_all(name):
         (lambda: jax.jit(kernel_distance)(X, X[:1]), r"`b` \(of 1 rows\) must have at least 2"),
         (lambda: kernel_distance(X, X[:4], 2, 5), r"`subset_size` \(=5\) must be at most .*\(=4\)"),
         (lambda: kernel_distance(X.astype(float) * 1e75, X), "sixth powers"),
-        (lambda: precision_recall_density_coverage(X[:5], X), r"`real` \(of 5 rows\) must have at least 6"),
+        (
+            lambda: precision_recall_density_coverage(X[:5], X),
+            r"`real` \(of 5 rows\) must have at least 6",
+        ),
         (lambda: nearest_neighbours(X, X[:2], 3), r"`training` \(of 2 rows\) must have at least 3"),
         (lambda: nearest_neighbours(X[:0], X), r"`generated` \(of 0 rows\) must have at least 1"),
         (lambda: mode_coverage(X[:0], X, 1.0), r"`points` \(of 0 rows\) must have at least 1"),
         (lambda: mode_coverage(X, X[:0], 1.0), r"`means` \(of 0 rows\) must have at least 1"),
-        (lambda: inception_score(X[:3]), r"`splits` \(=10\) must be between 1 and the number of images \(=3\)"),
-        (lambda: jax.jit(mode_coverage)(X[:, 0], X, 1.0), r"`points` \(of shape \(40,\)\) must be a matrix"),
+        (
+            lambda: inception_score(X[:3]),
+            r"`splits` \(=10\) must be between 1 and the number of images \(=3\)",
+        ),
+        (
+            lambda: jax.jit(mode_coverage)(X[:, 0], X, 1.0),
+            r"`points` \(of shape \(40,\)\) must be a matrix",
+        ),
         (lambda: jax.jit(kernel_distance)(X, X[:, :2]), "of 3 and 2 features"),
         (lambda: jax.jit(frechet_distance)(X, X), r"`a` .*traced by JAX.*outside of `jit`"),
         (lambda: mode_coverage(X, X, 0.0), r"`deviation` \(=0.0\) must be greater than 0"),
@@ -166,10 +182,22 @@ IMAGES = RNG.uniform(0, 1, size=(4, 8, 8, 1)).astype(np.float32)
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: pair_similarity(IMAGES[..., 0], peak=1.0), r"`images` \(of shape \(4, 8, 8\)\).*\[..., None\]"),
-        (lambda: pair_similarity(2 * IMAGES - 1, peak=1.0), r"`images` \(from -.* must be from 0 to `peak` \(=1.0\)"),
-        (lambda: pair_similarity(np.where(IMAGES > 0.9, np.nan, IMAGES), peak=1.0), "`images` .*NaN"),
-        (lambda: pair_similarity(IMAGES, labels=[0, 0, 0], peak=1.0), r"`labels` \(of 3 images\).*each of the 4"),
+        (
+            lambda: pair_similarity(IMAGES[..., 0], peak=1.0),
+            r"`images` \(of shape \(4, 8, 8\)\).*\[..., None\]",
+        ),
+        (
+            lambda: pair_similarity(2 * IMAGES - 1, peak=1.0),
+            r"`images` \(from -.* must be from 0 to `peak` \(=1.0\)",
+        ),
+        (
+            lambda: pair_similarity(np.where(IMAGES > 0.9, np.nan, IMAGES), peak=1.0),
+            "`images` .*NaN",
+        ),
+        (
+            lambda: pair_similarity(IMAGES, labels=[0, 0, 0], peak=1.0),
+            r"`labels` \(of 3 images\).*each of the 4",
+        ),
         (lambda: multiscale_ssim(IMAGES, IMAGES[:2], peak=1.0), "must have one shape"),
         (lambda: multiscale_ssim(IMAGES, IMAGES, peak=0.0), r"`peak` \(=0.0\)"),
         (lambda: jax.jit(multiscale_ssim)(IMAGES[0], IMAGES[0]), r"`a` \(of shape \(8, 8, 1\)\)"),

@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.evaluation.features import Extracted, Features, custom_features, extract_all, pixel_features, random_features
+from l1jax.evaluation.features import (
+    Extracted,
+    Features,
+    custom_features,
+    extract_all,
+    pixel_features,
+    random_features,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -33,7 +40,8 @@ def test_arrays_in_turn_are_their_concatenation(lengths):
     x = images(sum(lengths))
     parts = np.split(x, np.cumsum(lengths)[:-1])
     np.testing.assert_array_equal(
-        extract_all(pixel_features(), iter(parts), 16).features, extract_all(pixel_features(), x).features
+        extract_all(pixel_features(), iter(parts), 16).features,
+        extract_all(pixel_features(), x).features,
     )
 
 
@@ -45,14 +53,19 @@ def test_one_compilation_serves_all_batches_and_further_calls():
         return batch.mean((1, 2))
 
     features = custom_features("means", function)
-    found = [extract_all(features, [images(n) for n in lengths], 16) for lengths in ((40,), (3, 20), (16,))]
+    found = [
+        extract_all(features, [images(n) for n in lengths], 16)
+        for lengths in ((40,), (3, 20), (16,))
+    ]
     assert [len(f.features) for f in found] == [40, 23, 16]
     assert traced == [(16 // jax.device_count(), 8, 8, 1)]
 
 
 def test_all_devices_agree_with_one():
     x, features = images(21, 12, 12, 3), random_features(features=32)
-    alone = features.extract(jax.tree.map(jnp.asarray, features.parameters), jnp.asarray(x)).features
+    alone = features.extract(
+        jax.tree.map(jnp.asarray, features.parameters), jnp.asarray(x)
+    ).features
     assert jax.device_count() == 8
     np.testing.assert_allclose(extract_all(features, x, 16).features, alone, rtol=1e-4, atol=1e-5)
 
@@ -68,7 +81,9 @@ def test_logits_come_along():
 
 
 def test_products_are_as_exact_as_float32():
-    features = Features("product", lambda w, batch: Extracted(batch[:, 0, :, 0].astype(jnp.float32) @ w), jnp.eye(8))
+    features = Features(
+        "product", lambda w, batch: Extracted(batch[:, 0, :, 0].astype(jnp.float32) @ w), jnp.eye(8)
+    )
     assert "HIGHEST" in str(jax.make_jaxpr(lambda: _through_extract_all(features))())
 
 
@@ -107,7 +122,11 @@ def strided(x, kernel):
     """A 3×3 convolution of stride 2 over pixels 2i to 2i + 2, as SAME padding has it for even sides."""
     padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
     rows, columns = x.shape[1] // 2, x.shape[2] // 2
-    taps = [padded[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] @ kernel[i, j] for i in range(3) for j in range(3)]
+    taps = [
+        padded[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2] @ kernel[i, j]
+        for i in range(3)
+        for j in range(3)
+    ]
     return np.sum([t[:, :rows, :columns] for t in taps], axis=0)
 
 
@@ -121,7 +140,9 @@ def test_random_convolutions_are_those_of_numpy():
 
 def test_random_weights_are_uniform_and_the_same_forever():
     parameters = random_features(seed=0, features=64).parameters
-    for weights, gain in [(k, 2 / 1.04) for k in parameters["kernels"]] + [(parameters["projection"], 1.0)]:
+    for weights, gain in [(k, 2 / 1.04) for k in parameters["kernels"]] + [
+        (parameters["projection"], 1.0)
+    ]:
         inputs = np.prod(weights.shape[:-1])
         bound = np.sqrt(3 * gain / inputs)
         assert np.abs(weights).max() <= bound
@@ -130,7 +151,8 @@ def test_random_weights_are_uniform_and_the_same_forever():
     bits = np.random.Philox(key=0).random_raw(2)  # the two first, by hand
     first = [(2 * (int(b) >> 40) + 1) / 2**24 - 1 for b in bits]
     np.testing.assert_array_equal(
-        parameters["kernels"][0].ravel()[:2], np.float32(np.multiply(first, np.sqrt(3 * 2 / 1.04 / 27)))
+        parameters["kernels"][0].ravel()[:2],
+        np.float32(np.multiply(first, np.sqrt(3 * 2 / 1.04 / 27))),
     )
 
 
@@ -144,12 +166,19 @@ def test_random_features_keep_one_scale_whatever_the_depth():
 def test_grey_images_are_seen_as_colour_ones_with_equal_channels():
     x, features = images(3, 28, 28), random_features(features=8)
     np.testing.assert_allclose(
-        extract_all(features, x).features, extract_all(features, np.repeat(x, 3, -1)).features, rtol=1e-5, atol=1e-6
+        extract_all(features, x).features,
+        extract_all(features, np.repeat(x, 3, -1)).features,
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
 def test_protocols_tell_features_apart():
-    protocols = [random_features(0).protocol, random_features(1).protocol, random_features(0, 64).protocol]
+    protocols = [
+        random_features(0).protocol,
+        random_features(1).protocol,
+        random_features(0, 64).protocol,
+    ]
     protocols += [pixel_features().protocol, custom_features("mine", lambda x: x).protocol]
     assert len(set(protocols)) == len(protocols)
     assert "weights " in protocols[0]

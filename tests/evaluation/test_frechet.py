@@ -4,7 +4,15 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.stats import linregress
 
-from l1jax.evaluation import FrechetInfinity, Moments, frechet_distance, frechet_infinity, merge, moments, tiles
+from l1jax.evaluation import (
+    FrechetInfinity,
+    Moments,
+    frechet_distance,
+    frechet_infinity,
+    merge,
+    moments,
+    tiles,
+)
 from l1jax.evaluation.frechet import _intercept
 
 RNG = np.random.default_rng(0)
@@ -21,11 +29,14 @@ def reference(a, b):
     """Heusel et al., equation 6, with the matrix square root itself."""
     covariances = [np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b)]
     root = sqrtm(covariances[0] @ covariances[1])
-    return np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(covariances[0] + covariances[1] - 2 * root.real)
+    return np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(
+        covariances[0] + covariances[1] - 2 * root.real
+    )
 
 
 @pytest.mark.parametrize(
-    ("n", "m", "features"), [(2, 3, 1), (60, 50, 5), (300, 200, 64), (20, 30, 64), (20, 300, 64), (300, 20, 64)]
+    ("n", "m", "features"),
+    [(2, 3, 1), (60, 50, 5), (300, 200, 64), (20, 30, 64), (20, 300, 64), (300, 20, 64)],
 )
 def test_it_is_the_formula_with_a_matrix_square_root(n, m, features):
     a, b = sample(n, features, 0), sample(m, features, 1)
@@ -38,7 +49,9 @@ def test_it_is_the_formula_with_a_matrix_square_root(n, m, features):
 @pytest.mark.parametrize("features", [4, 300])
 def test_it_is_known_of_diagonal_covariances(features):
     means, deviations = RNG.normal(size=(2, features)), RNG.uniform(0.1, 3, size=(2, features))
-    a, b = (Moments(1001, mean, 1000 * np.diag(d**2)) for mean, d in zip(means, deviations, strict=True))
+    a, b = (
+        Moments(1001, mean, 1000 * np.diag(d**2)) for mean, d in zip(means, deviations, strict=True)
+    )
     expected = np.sum((means[0] - means[1]) ** 2 + (deviations[0] - deviations[1]) ** 2)
     np.testing.assert_allclose(frechet_distance(a, b), expected, rtol=1e-12)
 
@@ -46,10 +59,14 @@ def test_it_is_known_of_diagonal_covariances(features):
 def test_features_that_never_change_count_by_their_mean_and_the_others_variance():
     a, b = sample(100, 3, 0), sample(100, 3, 1)
     dead, alive = np.full((100, 2), 2.0), RNG.normal(size=(100, 2))
-    found = frechet_distance(np.concatenate([a, dead], axis=1), np.concatenate([b, dead + 1], axis=1))
+    found = frechet_distance(
+        np.concatenate([a, dead], axis=1), np.concatenate([b, dead + 1], axis=1)
+    )
     np.testing.assert_allclose(found, reference(a, b) + 2, rtol=1e-7)
     only = frechet_distance(dead, alive)
-    np.testing.assert_allclose(only, np.sum((2 - alive.mean(0)) ** 2 + alive.var(0, ddof=1)), rtol=1e-7)
+    np.testing.assert_allclose(
+        only, np.sum((2 - alive.mean(0)) ** 2 + alive.var(0, ddof=1)), rtol=1e-7
+    )
 
 
 def test_moments_of_fewer_samples_than_features_lose_no_digits():
@@ -63,7 +80,9 @@ def test_moments_of_fewer_samples_than_features_lose_no_digits():
 
 def test_a_small_distance_far_from_the_origin_keeps_its_digits():
     a, b = (1e4 + sample(200, 6, seed).astype(np.float32) / 100 for seed in (0, 1))
-    np.testing.assert_allclose(frechet_distance(a, b), reference(a.astype(float), b.astype(float)), rtol=1e-6)
+    np.testing.assert_allclose(
+        frechet_distance(a, b), reference(a.astype(float), b.astype(float)), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("n", [5, 50])
@@ -75,7 +94,11 @@ def test_it_is_zero_of_a_sample_from_itself_and_symmetric(n):
 
 def test_moments_are_those_of_numpy_in_float64_for_any_precision(monkeypatch):
     monkeypatch.setattr(tiles, "ELEMENTS", 0)  # pieces of 256 rows
-    for dtype, convert in ((np.float64, np.asarray), (np.float32, np.asarray), (jnp.bfloat16, jnp.asarray)):
+    for dtype, convert in (
+        (np.float64, np.asarray),
+        (np.float32, np.asarray),
+        (jnp.bfloat16, jnp.asarray),
+    ):
         a = convert(sample(600, 4).astype(dtype))
         found, exact = moments(a), np.asarray(a).astype(np.float64)
         assert found.count == 600
@@ -114,7 +137,9 @@ def test_the_limit_of_infinitely_many_samples_is_without_the_bias_of_few():
 def test_the_line_is_scipys():
     x, y = RNG.normal(size=(2, 9))
     line = linregress(x, y)
-    np.testing.assert_allclose(_intercept(x, y), (line.intercept, line.intercept_stderr), rtol=1e-10)
+    np.testing.assert_allclose(
+        _intercept(x, y), (line.intercept, line.intercept_stderr), rtol=1e-10
+    )
 
 
 def test_default_sizes_reach_from_a_tenth_to_all(monkeypatch):
@@ -160,12 +185,17 @@ def test_with_ten_rows_for_each_feature_it_is_the_distance_of_the_distributions(
 def test_fewer_rows_than_ten_for_each_feature_are_refused(rows, features):
     sample = RNG.normal(size=(rows, features))
     least = max(20, 10 * features)
-    with pytest.raises(ValueError, match=rf"`generated` \(of {rows} rows with {features} features\).*at least {least}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"`generated` \(of {rows} rows with {features} features\).*at least {least}",
+    ):
         frechet_infinity(sample, sample)
 
 
 def test_small_subsets_that_are_asked_for_are_warned_of():
-    with pytest.warns(UserWarning, match=r"`sizes` \(from 79 on\) should be at least 80, 5 rows for each feature"):
+    with pytest.warns(
+        UserWarning, match=r"`sizes` \(from 79 on\) should be at least 80, 5 rows for each feature"
+    ):
         frechet_infinity(drawn(0, 10), drawn(1, 10), [79, 120, 160])
 
 

@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.evaluation.health import alarms, dead_units, diversity, output_sparsity, saturation, spread
+from l1jax.evaluation.health import (
+    alarms,
+    dead_units,
+    diversity,
+    output_sparsity,
+    saturation,
+    spread,
+)
 from l1jax.models import dcgan, mlp_gan
 from l1jax.models.summary import layers
 
@@ -27,14 +34,20 @@ def test_dead_units_are_those_that_are_never_on_or_never_read():
     params["hidden_1"]["kernel"] = params["hidden_1"]["kernel"].at[4].set(0.0)  # one is never read
     params["image"]["kernel"] = params["image"]["kernel"].at[:5].set(0.0)  # of the next layer, half
     found = dead(generator, params, statistics, latents)
-    assert {name: float(share) for name, share in found.items()} == {"hidden_0": 3 / 8, "hidden_1": 0.5, "image": 0.0}
+    assert {name: float(share) for name, share in found.items()} == {
+        "hidden_0": 3 / 8,
+        "hidden_1": 0.5,
+        "image": 0.0,
+    }
 
 
 def test_dead_channels_of_convolutions_with_batch_norm_and_checkpointing():
     generator = dcgan((8, 8, 1), latent_size=4, channels=4, checkpointing=True).generator
     params, statistics = generator.network.init(jax.random.key(0))
     last = [name for name in params if "kernel" in params[name]][-1]
-    params[last]["kernel"] = params[last]["kernel"].at[:, :, 1].set(0.0)  # its input channel 1 is not read
+    params[last]["kernel"] = (
+        params[last]["kernel"].at[:, :, 1].set(0.0)
+    )  # its input channel 1 is not read
     found = dead(generator, params, statistics, generator.latents(jax.random.key(2), 16))
     norms = [name for name in found if params[name].get("scale") is not None]
     assert float(found[norms[-1]]) == 1 / params[norms[-1]]["scale"].size
@@ -64,13 +77,18 @@ def test_the_spread_is_the_largest_difference_of_an_entry():
 
 
 def test_diversity_is_the_ratio_of_mean_squared_distances():
-    a, b = RNG.normal(size=(5, 2, 3, 1)).astype(np.float32), 3 * RNG.normal(size=(7, 2, 3, 1)).astype(np.float32)
+    a, b = (
+        RNG.normal(size=(5, 2, 3, 1)).astype(np.float32),
+        3 * RNG.normal(size=(7, 2, 3, 1)).astype(np.float32),
+    )
 
     def distance(x):
         pairs = [(i, j) for i in range(len(x)) for j in range(len(x)) if i != j]
         return np.mean([np.sum(np.square(x[i].astype(np.float64) - x[j])) for i, j in pairs])
 
-    np.testing.assert_allclose(diversity(jnp.asarray(a), jnp.asarray(b)), distance(a) / distance(b), rtol=1e-5)
+    np.testing.assert_allclose(
+        diversity(jnp.asarray(a), jnp.asarray(b)), distance(a) / distance(b), rtol=1e-5
+    )
     assert float(diversity(jnp.ones((4, 2)), jnp.asarray(b))) == 0
 
 
@@ -104,7 +122,11 @@ WELL = {
         ("dead layer", {"generator/dead/hidden_0": 1.0}, "--generator.penalty.strength"),
         ("saturated outputs", {"generator/saturation": 0.98}, "--generator.learning-rate"),
         ("all zero", {"generator/sparsity/image/kernel": 1.0}, "--generator.penalty.strength"),
-        ("all zero", {"discriminator/sparsity/logit/kernel": 1.0}, "--discriminator.penalty.strength"),
+        (
+            "all zero",
+            {"discriminator/sparsity/logit/kernel": 1.0},
+            "--discriminator.penalty.strength",
+        ),
         ("all zero", {"encoder/sparsity/hidden_0/kernel": 1.0}, "--encoder.penalty.strength"),
         ("constant images", {"generator/spread": 0.0}, "--generator.learning-rate"),
         ("constant images", {"generator/spread": 1 / 511}, "--generator.penalty.strength"),

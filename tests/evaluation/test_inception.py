@@ -31,9 +31,13 @@ def oracle(weights):
 
 def smooth(n, side, channels, contrast):
     """Images with large and small structures, as photographs have."""
-    coarse = RNG.integers(0, 256, (n, 7, 7, channels)).repeat(-(-side // 7), 1).repeat(-(-side // 7), 2)
+    coarse = (
+        RNG.integers(0, 256, (n, 7, 7, channels)).repeat(-(-side // 7), 1).repeat(-(-side // 7), 2)
+    )
     noise = RNG.normal(0, 20, (n, side, side, channels))
-    return np.clip(128 + contrast * (coarse[:, :side, :side] - 128) + noise, 0, 255).astype(np.uint8)
+    return np.clip(128 + contrast * (coarse[:, :side, :side] - 128) + noise, 0, 255).astype(
+        np.uint8
+    )
 
 
 def fid(a, b):
@@ -41,14 +45,18 @@ def fid(a, b):
 
     Of centred samples A and B, tr √(AᵀA BᵀB) is the sum of the singular values of ABᵀ.
     """
-    (m, x), (n, y) = ((s.mean(0), (s - s.mean(0)) / np.sqrt(len(s) - 1)) for s in map(np.float64, (a, b)))
+    (m, x), (n, y) = (
+        (s.mean(0), (s - s.mean(0)) / np.sqrt(len(s) - 1)) for s in map(np.float64, (a, b))
+    )
     return np.sum((m - n) ** 2) + np.sum(x**2) + np.sum(y**2) - 2 * np.linalg.norm(x @ y.T, "nuc")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(("side", "channels", "bias"), [(28, 1, True), (300, 3, False)])
-def test_features_logits_and_distance_are_those_of_torch_fidelity(weights, oracle, side, channels, bias):
+def test_features_logits_and_distance_are_those_of_torch_fidelity(
+    weights, oracle, side, channels, bias
+):
     features, found, expected = inception_features(weights[1], bias), [], []
     for contrast in (0.9, 0.6):
         x = smooth(6, side, channels, contrast)
@@ -63,7 +71,9 @@ def test_features_logits_and_distance_are_those_of_torch_fidelity(weights, oracl
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-@pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 33), (64, 64), (150, 97), (299, 299), (300, 298)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(28, 28), (32, 33), (64, 64), (150, 97), (299, 299), (300, 298)]
+)
 def test_images_are_resized_as_torch_fidelity_does(height, width):
     x = RNG.integers(0, 256, (2, height, width, 3)).astype(np.uint8)
     np.testing.assert_allclose(resize(jnp.asarray(x)), resized(x), atol=1e-3)  # of 255

@@ -33,7 +33,9 @@ def test_sure_and_evenly_spread_images_score_the_number_of_classes():
 
 
 def test_images_that_all_look_the_same_score_one():
-    np.testing.assert_allclose(inception_score(np.tile(RNG.normal(size=5), (20, 1)), splits=2), (1, 0), atol=1e-12)
+    np.testing.assert_allclose(
+        inception_score(np.tile(RNG.normal(size=5), (20, 1)), splits=2), (1, 0), atol=1e-12
+    )
 
 
 def test_logits_of_any_size_and_probabilities_agree():
@@ -54,5 +56,7 @@ def test_a_row_without_a_softmax_is_refused(row):
 
 @pytest.mark.parametrize("splits", [0, 6])
 def test_splits_need_an_image_each(splits):
-    with pytest.raises(ValueError, match=rf"`splits` \(={splits}\) must be between 1 and the number of images \(=5"):
+    with pytest.raises(
+        ValueError, match=rf"`splits` \(={splits}\) must be between 1 and the number of images \(=5"
+    ):
         inception_score(np.zeros((5, 2)), splits)

@@ -7,7 +7,13 @@ from inception_weights import zero_tensors
 from safetensors.numpy import save_file
 
 from l1jax.config import InputError
-from l1jax.evaluation.inception import check_tensors, fold, inception_features, resize, tensor_shapes
+from l1jax.evaluation.inception import (
+    check_tensors,
+    fold,
+    inception_features,
+    resize,
+    tensor_shapes,
+)
 from l1jax.evaluation.tensors import save_tensors
 
 
@@ -18,7 +24,10 @@ def test_the_network_has_the_public_files_tensors():
     assert shapes["Mixed_7c.branch3x3_2a.bn.running_mean"] == (384,)
     assert shapes["fc.weight"] == (1008, 2048)
     convolutions = [shape for name, shape in shapes.items() if name.endswith("conv.weight")]
-    assert (len(convolutions), sum(map(np.prod, convolutions))) == (94, 21_751_136)  # counted in torchvision's network
+    assert (len(convolutions), sum(map(np.prod, convolutions))) == (
+        94,
+        21_751_136,
+    )  # counted in torchvision's network
     assert len(shapes) == 5 * 94 + 2
 
 
@@ -32,7 +41,9 @@ def test_folding_is_the_batch_norm_behind_the_convolution():
     pixel = rng.normal(size=3)
     raw = kernel[:, :, 0, 0] @ pixel
     variance = norm["x.bn.running_var"] + 1e-3
-    expected = (raw - norm["x.bn.running_mean"]) / np.sqrt(variance) * norm["x.bn.weight"] + norm["x.bn.bias"]
+    expected = (raw - norm["x.bn.running_mean"]) / np.sqrt(variance) * norm["x.bn.weight"] + norm[
+        "x.bn.bias"
+    ]
     np.testing.assert_allclose(pixel @ folded["kernel"][0, 0] + folded["bias"], expected, rtol=1e-5)
 
 
@@ -40,15 +51,23 @@ def test_resizing_has_no_half_pixel_centres():
     ramp = np.arange(8, dtype=np.uint8)[None, :, None, None].repeat(8, 2)
     expected = np.minimum(np.arange(299) * 8 / 299, 7)
     np.testing.assert_allclose(resize(jnp.asarray(ramp))[0, :, 0, 0], expected, atol=1e-4)
-    np.testing.assert_allclose(resize(jnp.asarray(ramp.swapaxes(1, 2)))[0, 5, :, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(
+        resize(jnp.asarray(ramp.swapaxes(1, 2)))[0, 5, :, 0], expected, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda t: t.pop("fc.bias"), "lacks 1 of the tensors of Inception-v3, `fc.bias`"),
-        (lambda t: t.update({"AuxLogits.fc.bias": np.zeros(3, np.float32)}), "must not hold.*`AuxLogits.fc.bias`"),
-        (lambda t: t.update({"fc.bias": np.zeros(1000, np.float32)}), r"`fc.bias`.*\[1000\].*float32\[1008\]"),
+        (
+            lambda t: t.update({"AuxLogits.fc.bias": np.zeros(3, np.float32)}),
+            "must not hold.*`AuxLogits.fc.bias`",
+        ),
+        (
+            lambda t: t.update({"fc.bias": np.zeros(1000, np.float32)}),
+            r"`fc.bias`.*\[1000\].*float32\[1008\]",
+        ),
         (lambda t: t.update({"fc.bias": np.zeros(1008, np.int32)}), "`fc.bias`.*int32"),
         (lambda t: t.update({"fc.bias": np.full(1008, np.nan, np.float32)}), "`fc.bias`.*finite"),
     ],

@@ -11,16 +11,23 @@ RNG = np.random.default_rng(0)
 
 def reference(a, b):
     """Bińkowski et al., equation 4, pair by pair."""
-    xx, yy, xy = (polynomial_kernel(x, y, degree=3, gamma=1 / x.shape[1], coef0=1) for x, y in ((a, a), (b, b), (a, b)))
+    xx, yy, xy = (
+        polynomial_kernel(x, y, degree=3, gamma=1 / x.shape[1], coef0=1)
+        for x, y in ((a, a), (b, b), (a, b))
+    )
     n, m = len(a), len(b)
-    within = xx[~np.eye(n, dtype=bool)].sum() / (n * (n - 1)) + yy[~np.eye(m, dtype=bool)].sum() / (m * (m - 1))
+    within = xx[~np.eye(n, dtype=bool)].sum() / (n * (n - 1)) + yy[~np.eye(m, dtype=bool)].sum() / (
+        m * (m - 1)
+    )
     return within - 2 * xy.mean()
 
 
 @pytest.mark.parametrize(("n", "m", "features"), [(2, 2, 1), (5, 9, 3), (40, 30, 64)])
 def test_it_is_the_unbiased_estimate(n, m, features, x64):
     a, b = RNG.normal(size=(n, features)), RNG.normal(0.5, 2, size=(m, features))
-    np.testing.assert_allclose(kernel_distance(jnp.asarray(a), jnp.asarray(b)), reference(a, b), rtol=1e-9)
+    np.testing.assert_allclose(
+        kernel_distance(jnp.asarray(a), jnp.asarray(b)), reference(a, b), rtol=1e-9
+    )
 
 
 def test_it_is_symmetric(x64):
@@ -38,7 +45,9 @@ def test_it_is_zero_on_average_for_one_distribution_at_any_size(x64):
 
 def test_it_grows_with_the_distance():
     a = RNG.normal(size=(200, 8)).astype(np.float32)
-    found = [float(kernel_distance(jnp.asarray(a), jnp.asarray(a + shift))) for shift in (0.5, 1, 2)]
+    found = [
+        float(kernel_distance(jnp.asarray(a), jnp.asarray(a + shift))) for shift in (0.5, 1, 2)
+    ]
     assert 0 < found[0] < found[1] < found[2]
 
 
@@ -62,7 +71,9 @@ def test_what_jax_traces_has_the_same_value_and_a_gradient(x64):
     np.testing.assert_allclose(jax.jit(kernel_distance)(a, b), reference(a, b), rtol=1e-9)
     step = 1e-6 * RNG.normal(size=(6, 3))
     slope = (reference(a + step, b) - reference(a - step, b)) / 2
-    np.testing.assert_allclose(jnp.sum(jax.jit(jax.grad(kernel_distance))(a, b) * step), slope, rtol=1e-6)
+    np.testing.assert_allclose(
+        jnp.sum(jax.jit(jax.grad(kernel_distance))(a, b) * step), slope, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -82,7 +93,9 @@ def test_the_standard_error_is_the_deviation_of_the_mean():
     found = [kernel_distance(a, b, subsets=10, subset_size=10, seed=seed) for seed in range(40)]
     means = np.asarray([result.mean for result in found])
     expected = np.mean([result.standard_error for result in found])
-    np.testing.assert_allclose(np.std(means), expected, rtol=0.3)  # of 40 values: within 12 % as a rule
+    np.testing.assert_allclose(
+        np.std(means), expected, rtol=0.3
+    )  # of 40 values: within 12 % as a rule
     assert abs(np.mean(means) - reference(a, b)) < 4 * expected / np.sqrt(40)
     assert found[0] == kernel_distance(a, b, subsets=10, subset_size=10)
 

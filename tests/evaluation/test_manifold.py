@@ -9,7 +9,9 @@ RNG = np.random.default_rng(0)
 
 
 def samples(n, m, features, dtype=np.float64):
-    return RNG.normal(size=(n, features)).astype(dtype), RNG.normal(0.3, 0.8, size=(m, features)).astype(dtype)
+    return RNG.normal(size=(n, features)).astype(dtype), RNG.normal(
+        0.3, 0.8, size=(m, features)
+    ).astype(dtype)
 
 
 @pytest.fixture
@@ -36,7 +38,9 @@ def test_on_a_grid_points_on_the_edge_of_a_ball_are_outside():
     prdc = pytest.importorskip("prdc")
     real, generated = (RNG.integers(0, 6, size=(200, 3)).astype(float) for _ in range(2))
     expected = tuple(prdc.compute_prdc(real, generated, 4).values())
-    np.testing.assert_allclose(precision_recall_density_coverage(real, generated, 4), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        precision_recall_density_coverage(real, generated, 4), expected, rtol=1e-12
+    )
 
 
 def test_on_a_line_by_hand():
@@ -70,7 +74,9 @@ def test_bad_samples_are_refused_by_name():
         nearest_neighbours(real, generated, 0)
 
 
-@pytest.mark.parametrize(("n", "m", "features", "k"), [(7, 5, 2, 5), (300, 600, 8, 3), (513, 257, 1, 1)])
+@pytest.mark.parametrize(
+    ("n", "m", "features", "k"), [(7, 5, 2, 5), (300, 600, 8, 3), (513, 257, 1, 1)]
+)
 def test_neighbours_are_scikit_learns(n, m, features, k, small_tiles):
     generated, training = samples(n, m, features, np.float32)
     exact = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(training.astype(np.float64))

@@ -27,11 +27,16 @@ def test_large_sets_are_compared_by_subsets():
     np.testing.assert_allclose(scores["kernel_distance"], float(kernel_distance(a, b)), rtol=0.1)
 
 
-@pytest.mark.parametrize("offset", [0, 1e3])  # far from 0 copies are told from new images all the same
+@pytest.mark.parametrize(
+    "offset", [0, 1e3]
+)  # far from 0 copies are told from new images all the same
 def test_novelty_tells_copies_from_new_images(offset):
     real = offset + RNG.normal(size=(400, 6))
     new = offset + RNG.normal(size=(100, 6))
-    found = [feature_scores(Extracted(real), Extracted(x))["novelty"] for x in (real[:100], real[:100] + 5e-3, new)]
+    found = [
+        feature_scores(Extracted(real), Extracted(x))["novelty"]
+        for x in (real[:100], real[:100] + 5e-3, new)
+    ]
     to_real, among_real = cdist(new, real).min(axis=1), np.sort(cdist(real, real), axis=1)[:, 1]
     assert found[0] == 0
     assert 0 < found[1] < 0.02

@@ -66,7 +66,9 @@ def test_flipped_values_in_an_archive_are_noticed(tmp_path):
         read_torch(tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("tree", [torch.ones(3), [torch.ones(3)], {"a": torch.ones(3, dtype=torch.complex64)}])
+@pytest.mark.parametrize(
+    "tree", [torch.ones(3), [torch.ones(3)], {"a": torch.ones(3, dtype=torch.complex64)}]
+)
 def test_other_things_are_refused(tmp_path, tree):
     with pytest.raises(InputError, match=r"dictionary of tensors|ComplexFloatStorage"):
         read_torch(save(tree, tmp_path / "w.pth", True))

@@ -9,7 +9,11 @@ import pytest
 from l1jax.config import InputError
 from l1jax.evaluation.torch_files import read_torch
 
-MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+MAGIC = (
+    pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+    + pickle.dumps(1001, 2)
+    + pickle.dumps({"little_endian": True}, 2)
+)
 
 
 class Runs:
@@ -70,10 +74,18 @@ def test_any_other_name_is_refused(tmp_path, name):
         (MAGIC, "none or is damaged"),
         (MAGIC + pickle.dumps([1]) + pickle.dumps([]), "dictionary of tensors"),
         (MAGIC + pickle.dumps({1: 2}) + pickle.dumps([]), "dictionary of tensors"),
-        (MAGIC + pickle.dumps({}) + pickle.dumps(["7"]) + b"\1" + 7 * b"\0", "storage 7 is not as long"),
-        (MAGIC + b"ctorch\nFloatStorage\n(tR.", "none or is damaged"),  # a type of storage cannot be called
         (
-            pickle.dumps(0x1950A86A20F9469CFC6C) + pickle.dumps(1001) + pickle.dumps({"little_endian": False}),
+            MAGIC + pickle.dumps({}) + pickle.dumps(["7"]) + b"\1" + 7 * b"\0",
+            "storage 7 is not as long",
+        ),
+        (
+            MAGIC + b"ctorch\nFloatStorage\n(tR.",
+            "none or is damaged",
+        ),  # a type of storage cannot be called
+        (
+            pickle.dumps(0x1950A86A20F9469CFC6C)
+            + pickle.dumps(1001)
+            + pickle.dumps({"little_endian": False}),
             "big-endian",
         ),
     ],
@@ -96,7 +108,8 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 
 TENSOR = (
-    b"ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI%d\ntQI%d\n(I%d\nt(I%d\ntI00\nNtR"
+    b"ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI%d\n"
+    b"tQI%d\n(I%d\nt(I%d\ntI00\nNtR"
 )
 
 

@@ -8,7 +8,15 @@ from sklearn.datasets import load_digits
 
 from l1jax.evaluation.classifier import Classifier, ClassifierSettings, train_classifier
 from l1jax.evaluation.features import custom_features
-from l1jax.evaluation.views import Drawn, compare, count_different, make_views, misleading_precision, sameness, spread
+from l1jax.evaluation.views import (
+    Drawn,
+    compare,
+    count_different,
+    make_views,
+    misleading_precision,
+    sameness,
+    spread,
+)
 
 RNG = np.random.default_rng(0)
 SHAPE = (8, 8, 1)
@@ -23,7 +31,9 @@ def digits():
 @pytest.fixture(scope="module")
 def views(digits):
     images, labels = digits
-    return make_views(SHAPE, train_classifier(images[:500], labels[:500], ClassifierSettings(steps=60)), None)
+    return make_views(
+        SHAPE, train_classifier(images[:500], labels[:500], ClassifierSettings(steps=60)), None
+    )
 
 
 def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_told(views, digits):
@@ -114,7 +124,11 @@ def test_different_images_are_counted():
     ("different", "real", "words"),
     [
         ([100, 100], 50, []),
-        ([1, 1], 50, ["all 100 generated images of each seed are equal: the generator draws one image"]),
+        (
+            [1, 1],
+            50,
+            ["all 100 generated images of each seed are equal: the generator draws one image"],
+        ),
         ([10, 10], 50, ["of the 100 generated images of each seed only 10 differ"]),
         ([98, 100], 50, ["of the 100 generated images of each seed only 98 to 100 differ"]),
         ([100], 1, ["all real images are equal"]),
@@ -128,5 +142,9 @@ def test_repetition_is_said(different, real, words):
 
 def test_a_spread_is_that_of_the_seeds():
     found = spread([{"a": 1.0}, {"a": 4.0}])["a"]
-    assert found == {"mean": 2.5, "deviation": pytest.approx(np.std([1, 4], ddof=1)), "each": [1, 4]}
+    assert found == {
+        "mean": 2.5,
+        "deviation": pytest.approx(np.std([1, 4], ddof=1)),
+        "each": [1, 4],
+    }
     assert spread([{"a": 1.0}])["a"]["deviation"] is None

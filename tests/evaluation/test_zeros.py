@@ -18,13 +18,21 @@ def test_zeros_are_counted_by_layer_and_channel():
     }
     zeros = count_zeros(params, LAYERS)
     conv, dense = zeros.layers
-    assert (conv.path, conv.entries, conv.zeros, conv.outputs, conv.dead_outputs) == ("conv/kernel", 60, 13, 5, 1)
+    assert (conv.path, conv.entries, conv.zeros, conv.outputs, conv.dead_outputs) == (
+        "conv/kernel",
+        60,
+        13,
+        5,
+        1,
+    )
     assert (dense.zeros, dense.dead_outputs, dense.effective_flops) == (0, 0, 60)
     assert (conv.flops, conv.effective_flops) == (1_000, round(1_000 * 47 / 60))
     assert (zeros.parameters, zeros.effective_parameters) == (60 + 5 + 30 + 3, 47 + 30 + 3)
     assert (zeros.sparsity, zeros.dead_outputs, zeros.flops) == (13 / 90, 1 / 7, 1_060)
     assert zeros.bytes == 4 * 98
-    assert zeros.compressed_bytes == (4 * 47 + 8) + 1 + 4 * 30 + 4 * 3  # bits only where they save something
+    assert (
+        zeros.compressed_bytes == (4 * 47 + 8) + 1 + 4 * 30 + 4 * 3
+    )  # bits only where they save something
 
 
 def test_a_network_without_kernels_has_no_zeros():

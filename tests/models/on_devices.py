@@ -18,7 +18,11 @@ def drawn(network, seed=0):
     def draw(path, leaf):
         name, fan = path[-1].key, max(1, leaf.size // leaf.shape[-1])
         values = rng.normal(size=leaf.shape) * {"kernel": fan**-0.5, "u": 1}.get(name, 0.2)
-        values = {"scale": 1 + values, "var": np.exp(values), "u": values / np.linalg.norm(values)}.get(name, values)
+        values = {
+            "scale": 1 + values,
+            "var": np.exp(values),
+            "u": values / np.linalg.norm(values),
+        }.get(name, values)
         return jnp.asarray(values, leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(network.init, jax.random.key(0)))
@@ -52,7 +56,13 @@ def gradient(network, params, statistics, x, label=None, key=None, devices=1):
 def mapped(function, devices, out_specs):
     mesh = Mesh(np.asarray(jax.devices()[:devices]), (AXIS,))
     return jax.jit(
-        jax.shard_map(function, mesh=mesh, in_specs=(P(), P(), P(AXIS), P(AXIS)), out_specs=out_specs, check_vma=True)
+        jax.shard_map(
+            function,
+            mesh=mesh,
+            in_specs=(P(), P(), P(AXIS), P(AXIS)),
+            out_specs=out_specs,
+            check_vma=True,
+        )
     )
 
 

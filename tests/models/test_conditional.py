@@ -31,7 +31,9 @@ def dense(layer, x):
 
 def apply(network, x, label=None):
     params, statistics = drawn(network)
-    return params, jax.jit(partial(network.apply, train=False))(params, statistics, x, label=label)[0]
+    return params, jax.jit(partial(network.apply, train=False))(params, statistics, x, label=label)[
+        0
+    ]
 
 
 def test_labels_are_appended_at_every_pixel_and_several_side_by_side():
@@ -49,21 +51,27 @@ def test_the_dense_gan_reads_labels_beside_latents_and_pixels():
     one_hot, z, x = np.eye(3)[LABEL], normal(4, 5), normal(4, 1, 1, 2)
     params, points = apply(gan.generator.network, z, LABEL)
     hidden = leaky(dense(params["hidden_0"], np.concatenate([z, one_hot], 1)))
-    np.testing.assert_allclose(points[:, 0, 0], dense(params["image"], hidden), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        points[:, 0, 0], dense(params["image"], hidden), rtol=1e-4, atol=1e-5
+    )
     params, logits = apply(gan.discriminator, x, LABEL)
     hidden = leaky(dense(params["hidden_0"], np.concatenate([x[:, 0, 0], one_hot], 1)))
     np.testing.assert_allclose(logits, dense(params["logit"], hidden)[:, 0], rtol=1e-4, atol=1e-5)
     assert gan.generator.classes == 3
 
 
-@pytest.mark.parametrize("make", [partial(dcgan, (8, 8, 1), 5, 3), partial(mlp_gan, (8, 8, 1), 5, (4,), (3,), ())])
+@pytest.mark.parametrize(
+    "make", [partial(dcgan, (8, 8, 1), 5, 3), partial(mlp_gan, (8, 8, 1), 5, (4,), (3,), ())]
+)
 def test_convolutional_discriminators_project_labels_on_their_features(make):
     conditional, plain = make(classes=3).discriminator, make().discriminator
     x = normal(4, 8, 8, 1)
     params, logits = apply(conditional, x, LABEL)
     found = plain.apply({k: v for k, v in params.items() if k != "projection"}, {}, x, False)[0]
     if "conv_1" not in params:  # then the features are the only convolution's
-        features = nn.Conv(3, params["conv_0"]["kernel"].shape[:2], 2).apply({"params": params["conv_0"]}, x)
+        features = nn.Conv(3, params["conv_0"]["kernel"].shape[:2], 2).apply(
+            {"params": params["conv_0"]}, x
+        )
         features = leaky(np.asarray(features)).reshape(4, -1)
         projected = np.sum(np.asarray(params["projection"]["kernel"])[LABEL] * features, 1)
         np.testing.assert_allclose(logits - found, projected, rtol=1e-3, atol=1e-4)
@@ -75,10 +83,14 @@ def test_conditional_batch_norm_scales_and_shifts_by_class():
     x = normal(4, 2, 2, 5)
     outputs, moved = train(module, params, statistics, x, LABEL)
     normalised = (x - np.mean(x, (0, 1, 2))) / np.sqrt(np.var(x, (0, 1, 2)) + 1e-5)
-    scale, bias = (np.asarray(params["norm"][name])[LABEL][:, None, None] for name in ("scale", "bias"))
+    scale, bias = (
+        np.asarray(params["norm"][name])[LABEL][:, None, None] for name in ("scale", "bias")
+    )
     np.testing.assert_allclose(outputs, normalised * scale + bias, rtol=1e-4, atol=1e-5)
     before = statistics["norm"]["moments"]["mean"]
-    np.testing.assert_allclose(moved["norm"]["moments"]["mean"], 0.9 * before + 0.1 * np.mean(x, (0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(
+        moved["norm"]["moments"]["mean"], 0.9 * before + 0.1 * np.mean(x, (0, 1, 2)), rtol=1e-4
+    )
 
 
 class Normed(nn.Module):
@@ -113,15 +125,31 @@ def test_labels_must_be_given_and_have_their_parameters(name):
 
 def test_projection_spectral_norm_dropout_and_packing_are_the_same_on_any_number_of_devices():
     """In training, gradients too, with the types of shard_map checked: `u` comes back replicated."""
-    gan = mlp_gan((4, 4, 1), 5, (8,), (6,), (8,), norm="batch", spectral_norm=True, dropout=0.3, classes=3, packing=2)
+    gan = mlp_gan(
+        (4, 4, 1),
+        5,
+        (8,),
+        (6,),
+        (8,),
+        norm="batch",
+        spectral_norm=True,
+        dropout=0.3,
+        classes=3,
+        packing=2,
+    )
     params, statistics = drawn(gan.discriminator)
     x, label, key = normal(16, 4, 4, 1), np.arange(16) % 3, jax.random.key(7)
     alone, *spread = (
-        jax.tree.map(np.asarray, gradient(gan.discriminator, params, statistics, x, label, key, devices))
+        jax.tree.map(
+            np.asarray, gradient(gan.discriminator, params, statistics, x, label, key, devices)
+        )
         for devices in DEVICES
     )
     assert alone[0].shape == (8,)
     for found in spread:
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-    assert np.max(np.abs(alone[1]["conv_0"]["spectral"]["u"] - statistics["conv_0"]["spectral"]["u"])) > 1e-2
+    assert (
+        np.max(np.abs(alone[1]["conv_0"]["spectral"]["u"] - statistics["conv_0"]["spectral"]["u"]))
+        > 1e-2
+    )

@@ -15,13 +15,26 @@ from l1jax.models.bilinear import Geometry, shifted
 from l1jax.models.layers import convolve, convolve_transposed
 from l1jax.models.linear import Conv, ConvTranspose
 
-CASES = [(1, 1, 4), (3, 1, 7), (4, 1, 8), (1, 2, 7), (3, 2, 7), (4, 2, 8), (5, 2, 7), (5, 2, 8), (3, 4, 8), (5, 3, 7)]
+CASES = [
+    (1, 1, 4),
+    (3, 1, 7),
+    (4, 1, 8),
+    (1, 2, 7),
+    (3, 2, 7),
+    (4, 2, 8),
+    (5, 2, 7),
+    (5, 2, 8),
+    (3, 4, 8),
+    (5, 3, 7),
+]
 TILED = [(4, 2, 8), (4, 2, 6), (3, 1, 5), (5, 2, 7)]  # with enough channels for tiles of 2×2
 PAIRS = [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)]
 
 
 def library(x, kernel, stride):
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def library_transposed(x, kernel, stride):
@@ -36,10 +49,14 @@ def equal(ours, theirs, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), ours, theirs)
 
 
-@pytest.mark.parametrize(("size", "stride", "side", "inputs", "outputs"), [(*case, 3, 5) for case in CASES])
+@pytest.mark.parametrize(
+    ("size", "stride", "side", "inputs", "outputs"), [(*case, 3, 5) for case in CASES]
+)
 @pytest.mark.parametrize(("ours", "flax"), PAIRS)
 @pytest.mark.usefixtures("x64")
-def test_parameters_outputs_and_gradients_equal_flax(ours, flax, size, stride, side, inputs, outputs):
+def test_parameters_outputs_and_gradients_equal_flax(
+    ours, flax, size, stride, side, inputs, outputs
+):
     check(ours, flax, size, stride, side, inputs, outputs)
 
 
@@ -53,11 +70,16 @@ def test_tiles_have_the_same_outputs_and_gradients(ours, flax, size, stride, sid
 def check(ours, flax, size, stride, side, inputs, outputs):
     x = draw(0, 2, side, side, inputs)
     bias = side == 7
-    mine, theirs = ours(outputs, size, stride, bias), flax(outputs, (size, size), (stride, stride), use_bias=bias)
+    mine, theirs = (
+        ours(outputs, size, stride, bias),
+        flax(outputs, (size, size), (stride, stride), use_bias=bias),
+    )
     params = jax.tree.map(jnp.float64, theirs.init(jax.random.key(0), x))
     if bias:
         params["params"]["bias"] = jnp.arange(float(outputs))
-    assert jax.tree.map(jnp.shape, jax.eval_shape(mine.init, jax.random.key(0), x)) == jax.tree.map(jnp.shape, params)
+    assert jax.tree.map(jnp.shape, jax.eval_shape(mine.init, jax.random.key(0), x)) == jax.tree.map(
+        jnp.shape, params
+    )
 
     def outputs_and_gradients(module):
         y, pullback = jax.vjp(module.apply, params, x)
@@ -115,7 +137,9 @@ def test_devices_with_a_shared_kernel_sum_its_gradient():
     x, kernel = draw(0, 4, 4, 4, 32), draw(1, 4, 4, 32, 32)
 
     def gradients(convolution, x, kernel):
-        return jax.grad(lambda x, kernel: jnp.sum(convolution(x, kernel, 2) ** 2), (0, 1))(x, kernel)
+        return jax.grad(lambda x, kernel: jnp.sum(convolution(x, kernel, 2) ** 2), (0, 1))(
+            x, kernel
+        )
 
     mesh, specs = Mesh(np.asarray(jax.devices()[:2]), ("data",)), (P("data"), P())
     mapped = jax.shard_map(partial(gradients, convolve), mesh=mesh, in_specs=specs, out_specs=specs)
@@ -143,4 +167,8 @@ def test_other_platforms_forms_are_the_librarys_derivatives(size, stride, side):
     weights = jnp.cos(y)
     ours = [layers._library_image_gradient(geometry, weights, kernel)]
     ours += [layers._library_kernel_gradient(geometry, x, weights)]
-    equal([layers._library_convolution(geometry, x, kernel), *ours], [y, *pullback(weights)], atol=1e-12)
+    equal(
+        [layers._library_convolution(geometry, x, kernel), *ours],
+        [y, *pullback(weights)],
+        atol=1e-12,
+    )

@@ -15,7 +15,9 @@ Z = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
 
 def sizes(tree, pattern=""):
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    names = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf.size) for path, leaf in leaves]
+    names = [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf.size) for path, leaf in leaves
+    ]
     return sum(size for name, size in names if re.search(pattern, name))
 
 
@@ -37,7 +39,9 @@ def test_sizes_are_those_of_the_published_64_pixel_networks():
     norms = 2 * (128 + 256 + 512)
     assert convolutions + norms == 2_765_568
     assert sizes(params, "kernel|norm") == convolutions + norms
-    assert sizes(params, "^(?!norm).*bias") == 64 + 1  # of the two layers without batch norm; there they have none
+    assert (
+        sizes(params, "^(?!norm).*bias") == 64 + 1
+    )  # of the two layers without batch norm; there they have none
     assert sizes(statistics) == norms
 
 
@@ -53,16 +57,24 @@ def test_without_batch_norm_every_discriminator_layer_has_a_bias():
 def test_images_have_the_shape_asked_for(size, channels):
     gan = dcgan((size, size, channels), latent_size=5, channels=2)
     params, statistics = shapes_of(gan.generator.network)
-    images, _ = jax.eval_shape(lambda p, s, z: gan.generator.network.apply(p, s, z, False), params, statistics, Z)
+    images, _ = jax.eval_shape(
+        lambda p, s, z: gan.generator.network.apply(p, s, z, False), params, statistics, Z
+    )
     assert images.shape == (3, size, size, channels)
     params, statistics = shapes_of(gan.discriminator)
-    logits, _ = jax.eval_shape(lambda p, s, x: gan.discriminator.apply(p, s, x, False), params, statistics, images)
+    logits, _ = jax.eval_shape(
+        lambda p, s, x: gan.discriminator.apply(p, s, x, False), params, statistics, images
+    )
     assert logits.shape == (3,)
 
 
-@pytest.mark.parametrize("shape", [(4, 4, 1), (7, 7, 1), (9, 9, 3), (30, 30, 3), (100, 100, 3), (64, 32, 3), (2, 2, 1)])
+@pytest.mark.parametrize(
+    "shape", [(4, 4, 1), (7, 7, 1), (9, 9, 3), (30, 30, 3), (100, 100, 3), (64, 32, 3), (2, 2, 1)]
+)
 def test_images_that_do_not_fit_are_refused(shape):
-    with pytest.raises(ValueError, match=r"`image_shape` \(=\(.*must be square with a side of 4, 5, 6 or 7 times"):
+    with pytest.raises(
+        ValueError, match=r"`image_shape` \(=\(.*must be square with a side of 4, 5, 6 or 7 times"
+    ):
         dcgan(shape)
 
 
@@ -70,15 +82,23 @@ def test_generator_is_its_formula_at_8_pixels():
     generator = dcgan((8, 8, 2), latent_size=5, channels=3).generator
     params, statistics = jax.jit(generator.network.init)(jax.random.key(0))
     p = jax.tree.map(np.asarray, params)
-    p = jax.tree.map(lambda leaf: 20 * leaf if leaf.ndim > 1 else leaf, p)  # 0.02 would hide in the tolerance
+    p = jax.tree.map(
+        lambda leaf: 20 * leaf if leaf.ndim > 1 else leaf, p
+    )  # 0.02 would hide in the tolerance
     images, _ = jax.jit(lambda p, z: generator.network.apply(p, statistics, z, False))(p, Z)
-    x = (Z @ p["project"]["kernel"]).reshape(3, 4, 4, 3) / np.sqrt(1 + 1e-5)  # running mean 0, variance 1
+    x = (Z @ p["project"]["kernel"]).reshape(3, 4, 4, 3) / np.sqrt(
+        1 + 1e-5
+    )  # running mean 0, variance 1
     x = np.maximum(x * p["norm_0"]["scale"] + p["norm_0"]["bias"], 0)
-    out = np.zeros((3, 12, 12, 2))  # pixel i lands on 2i … 2i+3; one is cut off at the start, the rest at the end
+    out = np.zeros(
+        (3, 12, 12, 2)
+    )  # pixel i lands on 2i … 2i+3; one is cut off at the start, the rest at the end
     kernel = p["image"]["kernel"][::-1, ::-1]
     for i in range(4):
         for j in range(4):
-            out[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += np.einsum("nc,hwco->nhwo", x[:, i, j], kernel)
+            out[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += np.einsum(
+                "nc,hwco->nhwo", x[:, i, j], kernel
+            )
     np.testing.assert_allclose(images, np.tanh(out[:, 1:9, 1:9]), rtol=1e-4, atol=1e-5)
 
 
@@ -97,17 +117,23 @@ def test_devices_share_batch_statistics():
     z = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
 
     def train(devices):
-        step = jax.vmap(lambda part: gan.generator.network.apply(params, statistics, part, True), axis_name=AXIS)
+        step = jax.vmap(
+            lambda part: gan.generator.network.apply(params, statistics, part, True), axis_name=AXIS
+        )
         images, moved = jax.jit(step)(z.reshape(devices, 8 // devices, 4))
         return images.reshape(8, 8, 8, 1), jax.tree.map(lambda leaf: leaf[0], moved)
 
     (one, moved), (four, moved_too) = train(1), train(4)
     np.testing.assert_allclose(one, four, atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8), moved, moved_too)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8), moved, moved_too
+    )
 
 
 def load_generator(target, params, statistics):
-    project, *deconvs = [layer for layer in target if hasattr(layer, "weight") and layer.weight.ndim == 4]
+    project, *deconvs = [
+        layer for layer in target if hasattr(layer, "weight") and layer.weight.ndim == 4
+    ]
     kernel = np.asarray(params["project"]["kernel"])
     peers.load(project.weight, kernel.reshape(len(kernel), 4, 4, -1).transpose(0, 3, 1, 2))
     for layer, name in zip(deconvs, ["deconv_1", "deconv_2", "deconv_3", "image"], strict=True):
@@ -117,10 +143,15 @@ def load_generator(target, params, statistics):
 
 
 def load_discriminator(target, params, statistics):
-    *convs, logit = [layer for layer in target if hasattr(layer, "weight") and layer.weight.ndim == 4]
+    *convs, logit = [
+        layer for layer in target if hasattr(layer, "weight") and layer.weight.ndim == 4
+    ]
     for i, layer in enumerate(convs):
         peers.load_layer(layer, {"kernel": params[f"conv_{i}"]["kernel"]})
-    peers.load(logit.weight, np.asarray(params["logit"]["kernel"]).reshape(4, 4, -1, 1).transpose(3, 2, 0, 1))
+    peers.load(
+        logit.weight,
+        np.asarray(params["logit"]["kernel"]).reshape(4, 4, -1, 1).transpose(3, 2, 0, 1),
+    )
     for i, layer in enumerate((layer for layer in target if hasattr(layer, "running_mean")), 1):
         peers.load_norm(layer, params[f"norm_{i}"], statistics[f"norm_{i}"])
 
@@ -132,18 +163,28 @@ def test_outputs_are_those_of_pytorchs_example_in_training_and_inference(which):
     params, statistics = drawn(network)
     if which == "discriminator":  # theirs has no biases
         params = {
-            name: {k: 0 * v if name in ("conv_0", "logit") and k == "bias" else v for k, v in layer.items()}
+            name: {
+                k: 0 * v if name in ("conv_0", "logit") and k == "bias" else v
+                for k, v in layer.items()
+            }
             for name, layer in params.items()
         }
     target, load, x = {
-        "generator": (peers.dcgan_generator(10, 4, 3), load_generator, np.random.default_rng(1).normal(size=(4, 10))),
+        "generator": (
+            peers.dcgan_generator(10, 4, 3),
+            load_generator,
+            np.random.default_rng(1).normal(size=(4, 10)),
+        ),
         "discriminator": (
             peers.dcgan_discriminator(4, 3),
             load_discriminator,
             np.random.default_rng(1).normal(size=(4, 64, 64, 3)),
         ),
     }[which]
-    x, given = jnp.asarray(x, jnp.float32), peers.images(x) if x.ndim == 4 else peers.tensor(x)[:, :, None, None]
+    x, given = (
+        jnp.asarray(x, jnp.float32),
+        peers.images(x) if x.ndim == 4 else peers.tensor(x)[:, :, None, None],
+    )
 
     def expected():
         found = target(given).detach()

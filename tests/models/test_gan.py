@@ -27,7 +27,9 @@ def test_every_grey_value_survives_the_way_there_and_back(image_range):
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     images = from_uint8(jnp.asarray(values), image_range)
     low, high = image_range
-    np.testing.assert_allclose(images, low + (high - low) * values.astype(np.float64) / 255, atol=1e-7)
+    np.testing.assert_allclose(
+        images, low + (high - low) * values.astype(np.float64) / 255, atol=1e-7
+    )
     assert images.dtype == jnp.float32
     np.testing.assert_array_equal(to_uint8(images, image_range), values)
 
@@ -58,7 +60,9 @@ def test_a_network_without_batch_statistics_has_none():
     for train in (False, True):
         outputs, moved = apply(params, statistics, x, train)
         assert moved == {}
-        np.testing.assert_allclose(outputs, x @ params["out"]["kernel"] + params["out"]["bias"], rtol=1e-6)
+        np.testing.assert_allclose(
+            outputs, x @ params["out"]["kernel"] + params["out"]["bias"], rtol=1e-6
+        )
 
 
 def test_batch_statistics_move_in_training_alone():
@@ -82,6 +86,8 @@ def test_batch_statistics_are_those_of_the_whole_batch():
     x = np.random.default_rng(0).normal(3, 2, (8, 2)).astype(np.float32)
     train = jax.vmap(lambda part: apply(params, statistics, part, True), axis_name=AXIS)
     outputs, moved = train(jnp.asarray(x.reshape(4, 2, 2)))  # four devices
-    np.testing.assert_allclose(outputs.reshape(8, 2), (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        outputs.reshape(8, 2), (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), rtol=1e-3, atol=1e-5
+    )
     for device in range(4):
         np.testing.assert_allclose(moved["BatchNorm_0"]["mean"][device], 0.1 * x.mean(0), rtol=1e-5)

@@ -23,7 +23,11 @@ from l1jax.training.task import make_task
 EXPERIMENTS = sorted(path.stem for path in experiments_folder().glob("*.py"))
 DENSE = ("dense_generator", "digits", "gaussians", "vae_digits", "vae_mnist", "wgan_gp")
 STEPS, BATCH = 2, 4
-FORMS = ("_convolution", "_image_gradient", "_kernel_gradient")  # what differs from platform to platform
+FORMS = (
+    "_convolution",
+    "_image_gradient",
+    "_kernel_gradient",
+)  # what differs from platform to platform
 HOST = "callback|infeed|outfeed"
 
 
@@ -42,7 +46,9 @@ def traced(name, dtype):
     shape = image_shape(experiment.data)
     task = make_task(experiment, shape)
     points = task.generator.image_range is None
-    feed = resident_feed(np.zeros((8, *shape), np.float32 if points else np.uint8), 0, task.draws, BATCH)
+    feed = resident_feed(
+        np.zeros((8, *shape), np.float32 if points else np.uint8), 0, task.draws, BATCH
+    )
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(task.init, key)
     program = mapped_steps(task, feed.take, jax.devices()[:1])
@@ -75,7 +81,9 @@ def of_logits(shapes):
     return any("1" in shape.split("x") or "x" not in shape for shape in shapes)
 
 
-@pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in EXPERIMENTS for dtype in dtypes(name)])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [(name, dtype) for name in EXPERIMENTS for dtype in dtypes(name)]
+)
 def test_a_training_step_is_lowered_for_accelerators_as_they_need_it(name, dtype):
     program, state = traced(name, dtype)
     for platform in ("cuda", "tpu"):
@@ -88,7 +96,9 @@ def test_a_training_step_is_lowered_for_accelerators_as_they_need_it(name, dtype
             assert "dot_general" not in found[form], form
         assert text.count("stablehlo.convolution") == len(forms)
         assert "f64" not in text
-        assert not [call for call in re.findall(r"custom_call @(\w+)", text) if re.search(HOST, call)]
+        assert not [
+            call for call in re.findall(r"custom_call @(\w+)", text) if re.search(HOST, call)
+        ]
         donated = re.findall(r"tf\.aliasing_output|jax\.buffer_donor", found["main"])
         assert len(donated) == len(jax.tree.leaves(state))
         if dtype == "bfloat16":
@@ -103,7 +113,9 @@ def test_a_training_step_is_lowered_for_accelerators_as_they_need_it(name, dtype
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("order", [("cpu", "cuda"), ("cuda", "cpu")])
-def test_what_is_traced_and_run_on_one_platform_is_lowered_for_another_in_its_own_form(transposed, order):
+def test_what_is_traced_and_run_on_one_platform_is_lowered_for_another_in_its_own_form(
+    transposed, order
+):
     convolution = convolve_transposed if transposed else convolve
     x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((4, 4, 3, 5))
 

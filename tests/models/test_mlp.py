@@ -23,12 +23,16 @@ def leaky(x):
 
 def with_biases(params):
     """Biases start at zero, and one that is forgotten would not be seen."""
-    return jax.tree.map(lambda leaf: leaf + RNG.normal(0, 0.1, leaf.shape).astype(np.float32), params)
+    return jax.tree.map(
+        lambda leaf: leaf + RNG.normal(0, 0.1, leaf.shape).astype(np.float32), params
+    )
 
 
 def start(network):
     params, statistics = jax.jit(network.init)(jax.random.key(0))
-    return with_biases(params), jax.jit(lambda params, x: network.apply(params, statistics, x, True)[0])
+    return with_biases(params), jax.jit(
+        lambda params, x: network.apply(params, statistics, x, True)[0]
+    )
 
 
 def count(params):
@@ -37,7 +41,9 @@ def count(params):
 
 @pytest.mark.parametrize(("output", "activation"), [("tanh", "leaky_relu"), ("sigmoid", "relu")])
 def test_gan_is_its_formula(output, activation):
-    gan = mlp_gan((2, 3, 1), 5, (7, 4), discriminator_hidden=(6,), output=output, activation=activation)
+    gan = mlp_gan(
+        (2, 3, 1), 5, (7, 4), discriminator_hidden=(6,), output=output, activation=activation
+    )
     params, generate = start(gan.generator.network)
     z = RNG.normal(size=(9, 5)).astype(np.float32)
     images = generate(params, z)
@@ -50,7 +56,10 @@ def test_gan_is_its_formula(output, activation):
 
     params, discriminate = start(gan.discriminator)
     logits = discriminate(params, images)
-    expected = dense(params["logit"], leaky(dense(params["hidden_0"], np.asarray(images, np.float64).reshape(9, 6))))
+    expected = dense(
+        params["logit"],
+        leaky(dense(params["hidden_0"], np.asarray(images, np.float64).reshape(9, 6))),
+    )
     np.testing.assert_allclose(logits, expected[:, 0], rtol=1e-4, atol=1e-6)
 
 
@@ -79,7 +88,9 @@ def test_the_documents_gan_has_its_size():
     widths = [3, 64, 128, 256, 512]
     convolutions = sum(25 * a * b + b for a, b in itertools.pairwise(widths))
     assert count(params) == convolutions + 4 * 4 * 512 + 1  # 64 pixels halved four times
-    logits = jax.eval_shape(lambda p, x: gan.discriminator.apply(p, {}, x, False)[0], params, jnp.zeros((2, 64, 64, 3)))
+    logits = jax.eval_shape(
+        lambda p, x: gan.discriminator.apply(p, {}, x, False)[0], params, jnp.zeros((2, 64, 64, 3))
+    )
     assert logits.shape == (2,)
 
 
@@ -89,13 +100,19 @@ def test_a_strided_convolution_is_its_sum():
     x = RNG.normal(size=(2, 4, 4, 2)).astype(np.float32)
     logits = discriminate(params, x)
     kernel = np.asarray(params["conv_0"]["kernel"], np.float64)
-    padded = np.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))  # 5 taps for 2 outputs of stride 2 over 4 pixels: 3 in all
+    padded = np.pad(
+        x, ((0, 0), (1, 2), (1, 2), (0, 0))
+    )  # 5 taps for 2 outputs of stride 2 over 4 pixels: 3 in all
     hidden = np.zeros((2, 2, 2, 3))
     for i in range(2):
         for j in range(2):
-            hidden[:, i, j] = np.einsum("nhwc,hwco->no", padded[:, 2 * i : 2 * i + 5, 2 * j : 2 * j + 5], kernel)
+            hidden[:, i, j] = np.einsum(
+                "nhwc,hwco->no", padded[:, 2 * i : 2 * i + 5, 2 * j : 2 * j + 5], kernel
+            )
     hidden = leaky(hidden + np.asarray(params["conv_0"]["bias"]))
-    np.testing.assert_allclose(logits, dense(params["logit"], hidden.reshape(2, -1))[:, 0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        logits, dense(params["logit"], hidden.reshape(2, -1))[:, 0], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_points_have_no_range_and_are_left_alone():
@@ -106,5 +123,7 @@ def test_points_have_no_range_and_are_left_alone():
 
 @pytest.mark.parametrize(("shape", "output"), [((1, 1, 2), "tanh"), ((8, 8, 1), "linear")])
 def test_the_output_fits_points_or_images(shape, output):
-    with pytest.raises(config.InputError, match=rf"`model.output` \(={output}\) must be linear for points"):
+    with pytest.raises(
+        config.InputError, match=rf"`model.output` \(={output}\) must be linear for points"
+    ):
         build_model(config.MlpGan(output=output), shape)

@@ -35,7 +35,8 @@ def test_a_pack_of_one_is_the_network_itself():
 def test_a_batch_that_does_not_divide_is_refused():
     network = mlp_gan((2, 3, 2), 4, (4,), (), (4,), packing=4).discriminator
     with pytest.raises(
-        ValueError, match=r"`packing` \(=4\) must divide the batch of each device \(=6\); make `batch_s"
+        ValueError,
+        match=r"`packing` \(=4\) must divide the batch of each device \(=6\); make `batch_s",
     ):
         network.apply(*drawn(network), X, False)
     with pytest.raises(ValueError, match=r"`packing` \(=0\) must be at least 1"):
@@ -45,19 +46,30 @@ def test_a_batch_that_does_not_divide_is_refused():
 @pytest.mark.parametrize("make", [mlp_gan, dcgan, sn_resnet, r3gan])
 @pytest.mark.parametrize("classes", [0, 10])
 def test_every_discriminator_packs_and_only_what_reads_images_and_labels_grows(make, classes):
-    alone, network = (make((32, 32, 3), classes=classes, packing=packing).discriminator for packing in (1, 4))
+    alone, network = (
+        make((32, 32, 3), classes=classes, packing=packing).discriminator for packing in (1, 4)
+    )
     params, statistics = jax.eval_shape(network.init, jax.random.key(0))
     x = jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)
     label = jax.ShapeDtypeStruct((8,), jnp.int32)
-    logits, _ = jax.eval_shape(lambda p, s, x, y: network.apply(p, s, x, False, y), params, statistics, x, label)
+    logits, _ = jax.eval_shape(
+        lambda p, s, x, y: network.apply(p, s, x, False, y), params, statistics, x, label
+    )
     assert logits.shape == (2,)
     before, _ = jax.eval_shape(alone.init, jax.random.key(0))
     grown = {
         (path[-2].key, b.shape[-2] / a.shape[-2])
-        for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(params), strict=True)
+        for (path, a), b in zip(
+            jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(params), strict=True
+        )
         if a.shape != b.shape
     }
-    firsts = {"mlp_gan": {"hidden_0"}, "dcgan": {"conv_0"}, "sn_resnet": {"conv_1", "shortcut"}, "r3gan": {"pixels"}}
+    firsts = {
+        "mlp_gan": {"hidden_0"},
+        "dcgan": {"conv_0"},
+        "sn_resnet": {"conv_1", "shortcut"},
+        "r3gan": {"pixels"},
+    }
     projected = {"projection"} if classes and make is not mlp_gan else set()
     assert grown == {(name, 4.0) for name in firsts[make.__name__] | projected}
     assert make((32, 32, 3), packing=4).packing == 4
@@ -66,6 +78,7 @@ def test_every_discriminator_packs_and_only_what_reads_images_and_labels_grows(m
 def test_the_discriminator_of_pacgan_has_its_papers_size():
     """Lin et al. 2018, section 4.1: 2-dimensional points, four hidden layers of 128, the first reads the pack."""
     params, _ = jax.eval_shape(
-        mlp_gan((1, 1, 2), 2, (400,) * 4, (), (128,) * 4, "linear", packing=2).discriminator.init, jax.random.key(0)
+        mlp_gan((1, 1, 2), 2, (400,) * 4, (), (128,) * 4, "linear", packing=2).discriminator.init,
+        jax.random.key(0),
     )
     assert params["hidden_0"]["kernel"].shape == (4, 128)

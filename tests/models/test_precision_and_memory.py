@@ -36,13 +36,19 @@ def test_bfloat16_is_computed_in_and_all_that_is_kept_or_returned_is_float32(nam
     network, x = pick(name, part, dtype="bfloat16")
     params, statistics = drawn(network)
     found = jax.eval_shape(partial(gradient, network), params, statistics, x, LABEL)
-    assert {leaf.dtype for leaf in jax.tree.leaves((params, statistics, found))} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, statistics, found))} == {
+        jnp.dtype("float32")
+    }
     jaxpr = jax.make_jaxpr(partial(network.apply, train=False))(params, statistics, x, label=LABEL)
     products = re.findall(r":(\w+)\[.* = (?:dot_general|conv_general_dilated)\[", str(jaxpr))
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     kernels = sum("kernel" in path for path in paths)
-    assert products.count("bf16") >= max(kernels - 4, 1)  # the logit, the projection and class tables are not
-    jaxpr = jax.make_jaxpr(partial(pick(name, part)[0].apply, train=False))(params, statistics, x, label=LABEL)
+    assert products.count("bf16") >= max(
+        kernels - 4, 1
+    )  # the logit, the projection and class tables are not
+    jaxpr = jax.make_jaxpr(partial(pick(name, part)[0].apply, train=False))(
+        params, statistics, x, label=LABEL
+    )
     assert "bf16" not in str(jaxpr)
 
 
@@ -54,15 +60,25 @@ def test_bfloat16_is_close_to_float32(part):
         params, statistics = drawn(network)
         outputs.append(jax.jit(partial(network.apply, train=False))(params, statistics, x)[0])
     exact, rounded = outputs
-    assert 1e-4 < np.linalg.norm(exact - rounded) / np.linalg.norm(exact) < 0.03  # bfloat16 has 8 bits
+    assert (
+        1e-4 < np.linalg.norm(exact - rounded) / np.linalg.norm(exact) < 0.03
+    )  # bfloat16 has 8 bits
 
 
 @pytest.mark.parametrize(("name", "part"), [("dcgan", "discriminator"), ("r3gan", "generator")])
 def test_checkpointing_changes_neither_outputs_nor_statistics_nor_gradients(name, part):
-    options = {"norm": "batch", "spectral_norm": True, "dropout": 0.3} if name == "dcgan" else {"blocks": 1}
-    (plain, x), (thrifty, _) = (pick(name, part, checkpointing=on, **options) for on in (False, True))
+    options = (
+        {"norm": "batch", "spectral_norm": True, "dropout": 0.3}
+        if name == "dcgan"
+        else {"blocks": 1}
+    )
+    (plain, x), (thrifty, _) = (
+        pick(name, part, checkpointing=on, **options) for on in (False, True)
+    )
     params, statistics = drawn(plain)
-    found, expected = (gradient(n, params, statistics, x, LABEL, jax.random.key(0)) for n in (thrifty, plain))
+    found, expected = (
+        gradient(n, params, statistics, x, LABEL, jax.random.key(0)) for n in (thrifty, plain)
+    )
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.max(np.abs(b)))
 
@@ -75,7 +91,9 @@ def test_checkpointing_keeps_less_for_the_backward_pass(name, part):
         params, statistics = drawn(network)
 
         def outputs(params):
-            return jax.vmap(lambda x: network.apply(params, statistics, x, True, label)[0], axis_name=AXIS)(x[None])
+            return jax.vmap(
+                lambda x: network.apply(params, statistics, x, True, label)[0], axis_name=AXIS
+            )(x[None])
 
         residuals = jax.eval_shape(lambda params: jax.vjp(outputs, params)[1], params)
         return sum(leaf.size for leaf in jax.tree.leaves(residuals)) - sum(
@@ -91,11 +109,20 @@ def test_the_penalised_pattern_catches_every_kernel_and_nothing_else(name, part)
     params = jax.tree.map(jnp.ones_like, params)
     caught = by_path({r"(^|/)kernel$": l1(1.0)}).value(params)
     leaves = {
-        jax.tree_util.keystr(p, simple=True, separator="/"): v for p, v in jax.tree_util.tree_leaves_with_path(params)
+        jax.tree_util.keystr(p, simple=True, separator="/"): v
+        for p, v in jax.tree_util.tree_leaves_with_path(params)
     }
-    norms = {path: leaf for path, leaf in leaves.items() if re.search(r"(^|/)norm[_\d]*/(scale|bias)$", path)}
-    biases = {path: leaf for path, leaf in leaves.items() if path not in norms and path.endswith("bias")}
-    assert caught == sum(leaf.size for leaf in leaves.values()) - sum(leaf.size for leaf in (norms | biases).values())
+    norms = {
+        path: leaf
+        for path, leaf in leaves.items()
+        if re.search(r"(^|/)norm[_\d]*/(scale|bias)$", path)
+    }
+    biases = {
+        path: leaf for path, leaf in leaves.items() if path not in norms and path.endswith("bias")
+    }
+    assert caught == sum(leaf.size for leaf in leaves.values()) - sum(
+        leaf.size for leaf in (norms | biases).values()
+    )
     assert all(leaf.ndim == 1 for leaf in biases.values())
 
 

@@ -32,13 +32,17 @@ def test_sizes_are_those_of_the_papers_networks(pixels, classes):
     gan = r3gan((pixels, pixels, 3), 64, 768, 2, classes=classes)
     widths = PUBLISHED[pixels]
     assert size(gan.generator.network) == peers.count(peers.R3Generator, 64, widths, 2, 16, classes)
-    assert size(gan.discriminator) == peers.count(peers.R3Discriminator, widths[::-1], 2, 16, classes)
+    assert size(gan.discriminator) == peers.count(
+        peers.R3Discriminator, widths[::-1], 2, 16, classes
+    )
 
 
 def load(target, params, per_size):
     for i, block in enumerate(target.blocks):
         for name in ("conv_1", "conv_2", "conv_3"):
-            peers.load_layer(getattr(block, name), params[f"block_{i // per_size}_{i % per_size}"][name])
+            peers.load_layer(
+                getattr(block, name), params[f"block_{i // per_size}_{i % per_size}"][name]
+            )
     for i, layer in enumerate(target.widen, 1):
         if isinstance(layer, torch.nn.Conv2d):
             peers.load_layer(layer, params[f"width_{i}"])
@@ -72,7 +76,9 @@ def test_images_and_logits_are_pytorchs(pixels, channels, classes):
         )
         expected = target(theirs, *given).detach()
         expected = expected.permute(0, 2, 3, 1) if target is generator else expected
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        np.testing.assert_allclose(
+            found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max())
+        )
 
 
 def test_resampling_is_pytorchs_filtering_and_keeps_constants_inside():
@@ -96,7 +102,10 @@ def test_training_starts_from_identities_with_weights_as_large_as_the_paper_says
 
 
 def test_groups_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"`group_size` \(=16\) must divide twice the channels .*\[20, 20, 20, 20\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"`group_size` \(=16\) must divide twice the channels .*\[20, 20, 20, 20\]",
+    ):
         r3gan((32, 32, 3), channels=20)
     with pytest.raises(ValueError, match=r"`image_shape`"):
         r3gan((30, 30, 3))

@@ -47,11 +47,17 @@ def test_a_kernel_is_divided_by_its_largest_singular_value_in_the_end():
     x, kernel = normal(4, 7), params["dense"]["kernel"]
     _, singular, right = np.linalg.svd(np.asarray(kernel, np.float64))
     u = jax.lax.fori_loop(
-        0, 60, lambda _, u: largest_singular_value(kernel, u)[1], statistics["dense"]["spectral"]["u"]
+        0,
+        60,
+        lambda _, u: largest_singular_value(kernel, u)[1],
+        statistics["dense"]["spectral"]["u"],
     )
     np.testing.assert_allclose(np.abs(u @ right[0]), 1, rtol=1e-5)
     statistics = {"dense": {"spectral": {"u": u}}}
-    for outputs in (layer.apply(params, statistics, x, False)[0], train(layer, params, statistics, x)[0]):
+    for outputs in (
+        layer.apply(params, statistics, x, False)[0],
+        train(layer, params, statistics, x)[0],
+    ):
         np.testing.assert_allclose(outputs, x @ kernel / singular[0], rtol=1e-4, atol=1e-5)
 
 
@@ -69,7 +75,9 @@ def test_one_power_iteration_is_miyatos_algorithm():
     matrix, u = RNG.normal(size=(6, 4)), RNG.normal(size=4)
     v = matrix @ u / np.linalg.norm(matrix @ u)
     moved = matrix.T @ v / np.linalg.norm(matrix.T @ v)
-    sigma, found = largest_singular_value(jnp.asarray(matrix, jnp.float32), jnp.asarray(u, jnp.float32))
+    sigma, found = largest_singular_value(
+        jnp.asarray(matrix, jnp.float32), jnp.asarray(u, jnp.float32)
+    )
     np.testing.assert_allclose(found, moved, rtol=1e-5)
     np.testing.assert_allclose(sigma, v @ matrix @ moved, rtol=1e-5)
 
@@ -84,7 +92,10 @@ def test_scaling_a_kernel_changes_nothing_so_that_its_gradient_is_at_right_angle
     assert abs(np.sum(kernel * slope)) < 1e-6 * np.linalg.norm(kernel) * np.linalg.norm(slope)
     larger = {"dense": {**params["dense"], "kernel": 3 * params["dense"]["kernel"]}}
     np.testing.assert_allclose(
-        layer.apply(larger, statistics, x, False)[0], layer.apply(params, statistics, x, False)[0], rtol=1e-5, atol=1e-6
+        layer.apply(larger, statistics, x, False)[0],
+        layer.apply(params, statistics, x, False)[0],
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -96,7 +107,9 @@ def test_a_kernel_of_zeros_gives_zeros_and_finite_gradients_and_recovers():
     outputs, moved = train(layer, empty, statistics, x)
     np.testing.assert_array_equal(outputs, np.ones((4, 5)))
     _, _, grads = gradient(layer, empty, statistics, x)
-    np.testing.assert_allclose(grads["dense"]["kernel"], x.T @ np.ones((4, 5)) * 2 / 20, rtol=1e-5)  # σ counts as 1
+    np.testing.assert_allclose(
+        grads["dense"]["kernel"], x.T @ np.ones((4, 5)) * 2 / 20, rtol=1e-5
+    )  # σ counts as 1
     jax.tree.map(np.testing.assert_array_equal, moved, statistics)
     outputs, _ = train(layer, params, moved, x)
     assert np.all(np.isfinite(outputs))

@@ -20,7 +20,11 @@ PUBLISHED = {
     48: (6, [512, 256, 128, 64], [64, 128, 256, 512, 1024], 4),
     64: (4, [1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024], 5),
 }
-ABSORBED = {32: 3 * 3 * 256, 48: 3 * (256 + 128 + 64), 64: 3 * (512 + 256 + 128 + 64)}  # biases in front of norms
+ABSORBED = {
+    32: 3 * 3 * 256,
+    48: 3 * (256 + 128 + 64),
+    64: 3 * (512 + 256 + 128 + 64),
+}  # biases in front of norms
 
 
 def size(network):
@@ -35,7 +39,9 @@ def test_sizes_are_the_published_ones_but_for_biases_that_batch_norm_takes_away(
     gan = sn_resnet((pixels, pixels, 3), classes=classes)
     theirs = peers.count(peers.ResnetGenerator, start, generator, 128, classes=classes)
     assert size(gan.generator.network) == theirs - ABSORBED[pixels]
-    assert size(gan.discriminator) == peers.count(peers.ResnetDiscriminator, discriminator, halved, classes=classes)
+    assert size(gan.discriminator) == peers.count(
+        peers.ResnetDiscriminator, discriminator, halved, classes=classes
+    )
 
 
 def test_the_32_pixel_networks_have_the_sizes_of_mimicrys_sngan_32():
@@ -51,7 +57,11 @@ def test_the_32_pixel_networks_have_the_sizes_of_mimicrys_sngan_32():
 
 def load_generator(target, params, statistics):
     side = target.start
-    kernel = np.asarray(params["project"]["kernel"]).reshape(LATENT, side, side, -1).transpose(0, 3, 1, 2)
+    kernel = (
+        np.asarray(params["project"]["kernel"])
+        .reshape(LATENT, side, side, -1)
+        .transpose(0, 3, 1, 2)
+    )
     bias = np.asarray(params["project"]["bias"]).reshape(side, side, -1).transpose(2, 0, 1)
     peers.load(target.project.weight, kernel.reshape(LATENT, -1).T)
     peers.load(target.project.bias, bias.reshape(-1))
@@ -59,7 +69,9 @@ def load_generator(target, params, statistics):
         for name in ("conv_1", "conv_2", "shortcut"):
             peers.load_layer(getattr(block, name), params[f"block_{i}"][name])
         for name in ("norm_1", "norm_2"):
-            peers.load_norm(getattr(block, name), params[f"block_{i}"][name], statistics[f"block_{i}"][name])
+            peers.load_norm(
+                getattr(block, name), params[f"block_{i}"][name], statistics[f"block_{i}"][name]
+            )
     peers.load_norm(target.norm, params["norm"], statistics["norm"])
     peers.load_layer(target.image, params["image"])
 
@@ -67,7 +79,9 @@ def load_generator(target, params, statistics):
 def load_discriminator(target, params, statistics):
     for i, block in enumerate(target.blocks):
         for name in params[f"block_{i}"]:
-            peers.load_layer(getattr(block, name), params[f"block_{i}"][name], statistics[f"block_{i}"][name])
+            peers.load_layer(
+                getattr(block, name), params[f"block_{i}"][name], statistics[f"block_{i}"][name]
+            )
     for name in ("logit", "projection"):
         if getattr(target, name):
             peers.load_layer(getattr(target, name), params[name], statistics[name])
@@ -85,7 +99,9 @@ def test_the_generator_gives_pytorchs_images_in_training_and_inference():
     np.testing.assert_allclose(images, expected.permute(0, 2, 3, 1), atol=1e-4)
     assert np.std(images) > 0.05
 
-    load_generator(target, params, moved)  # PyTorch's own running variance divides by n − 1, not by n
+    load_generator(
+        target, params, moved
+    )  # PyTorch's own running variance divides by n − 1, not by n
     images, _ = jax.jit(lambda z, label: network.apply(params, moved, z, False, label))(z, label)
     expected = target.eval()(peers.tensor(z), torch.from_numpy(label)).detach()
     np.testing.assert_allclose(images, expected.permute(0, 2, 3, 1), atol=1e-4)
@@ -103,7 +119,9 @@ def test_the_discriminator_gives_pytorchs_logits_singular_vectors_and_gradients(
     np.testing.assert_allclose(logits, expected.detach(), rtol=1e-4, atol=1e-4)
     expected.square().mean().backward()
     layers = [
-        (f"block_{i}", name, getattr(b, name)) for i, b in enumerate(target.blocks) for name in params[f"block_{i}"]
+        (f"block_{i}", name, getattr(b, name))
+        for i, b in enumerate(target.blocks)
+        for name in params[f"block_{i}"]
     ]
     for block, name, layer in layers:
         np.testing.assert_allclose(moved[block][name]["spectral"]["u"], layer.u, atol=1e-5)
@@ -127,14 +145,20 @@ def test_the_48_pixel_networks_double_and_halve_as_published():
         params, statistics = drawn(network)
         load(target, params, statistics)
         x = RNG.normal(size=(2, LATENT) if target is generator else (2, 48, 48, 1))
-        found, same = jax.jit(partial(network.apply, train=False))(params, statistics, jnp.asarray(x, jnp.float32))
+        found, same = jax.jit(partial(network.apply, train=False))(
+            params, statistics, jnp.asarray(x, jnp.float32)
+        )
         jax.tree.map(np.testing.assert_array_equal, same, statistics)
-        expected = target.eval()(peers.tensor(x) if target is generator else peers.images(x)).detach()
+        expected = target.eval()(
+            peers.tensor(x) if target is generator else peers.images(x)
+        ).detach()
         expected = expected.permute(0, 2, 3, 1) if target is generator else expected
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (128, 128, 3), (32, 64, 3)])
 def test_other_sizes_are_refused(shape):
-    with pytest.raises(ValueError, match=r"`image_shape` \(=\(.*must be square with a side of 32, 48 or 64"):
+    with pytest.raises(
+        ValueError, match=r"`image_shape` \(=\(.*must be square with a side of 32, 48 or 64"
+    ):
         sn_resnet(shape)

@@ -52,9 +52,13 @@ def test_flops_are_those_that_pytorch_counts():
 
 def test_flops_of_grouped_and_resampled_convolutions_are_those_of_their_sums():
     rows = {row.name: row for row in layers(r3gan((16, 16, 3), channels=32).generator.network.init)}
-    assert rows["block_1_0/conv_2"].flops == 2 * 8 * 8 * 9 * 16 * 64  # 8×8 pixels, 64 outputs that read 16 inputs each
+    assert (
+        rows["block_1_0/conv_2"].flops == 2 * 8 * 8 * 9 * 16 * 64
+    )  # 8×8 pixels, 64 outputs that read 16 inputs each
     rows = {row.name: row for row in layers(sn_resnet((32, 32, 3), 8, 5, 7).discriminator.init)}
-    assert rows["block_0/conv_2"].flops == 2 * 32 * 32 * 9 * 7 * 7  # at every pixel in front of the halving
+    assert (
+        rows["block_0/conv_2"].flops == 2 * 32 * 32 * 9 * 7 * 7
+    )  # at every pixel in front of the halving
     assert rows["block_0/conv_2"].output == (16, 16, 7)
     assert rows["block_0/shortcut"].flops == 2 * 16 * 16 * 3 * 7
 
@@ -71,7 +75,12 @@ class Foreign(nn.Module):
 def test_modules_of_others_are_counted_and_long_names_cut():
     net = network(Foreign(), (5, 5, 2))
     long, logit = layers(net.init)
-    assert (long.kind, long.output, long.parameters, long.flops) == ("ConvTranspose", (10, 10, 4), 76, 2 * 25 * 72)
+    assert (long.kind, long.output, long.parameters, long.flops) == (
+        "ConvTranspose",
+        (10, 10, 4),
+        76,
+        2 * 25 * 72,
+    )
     assert (logit.parameters, logit.flops) == (401, 800)
     lines = summarise(net.init, "foreign").splitlines()
     assert max(map(len, lines)) <= 100

@@ -23,7 +23,10 @@ def count(tree):
 )
 def test_shapes_and_the_generator_is_the_decoders_mean(likelihood, channels, classes):
     model = vae((8, 12, 3), 4, channels, (6,), likelihood, classes)
-    (encoder, statistics), (decoder, _) = jax.jit(model.encoder.init)(KEY), jax.jit(model.decoder.init)(KEY)
+    (encoder, statistics), (decoder, _) = (
+        jax.jit(model.encoder.init)(KEY),
+        jax.jit(model.decoder.init)(KEY),
+    )
     assert statistics == {}
     label = jnp.arange(2) if classes else None
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 8, 12, 3)), jnp.float32)
@@ -80,6 +83,7 @@ def test_bfloat16_computes_with_float32_parameters():
 
 def test_images_that_cannot_be_halved_are_refused():
     with pytest.raises(
-        ValueError, match=r"`image_shape` \(=\(6, 6, 1\)\) must be divisible by 2 .* `channels` \(=\(4, 4\)\)"
+        ValueError,
+        match=r"`image_shape` \(=\(6, 6, 1\)\) must be divisible by 2 .* `channels` \(=\(4, 4\)\)",
     ):
         vae((6, 6, 1), 2, (4, 4))

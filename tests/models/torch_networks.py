@@ -17,16 +17,25 @@ def dcgan_generator(latent, width, channels):
     layers, widths = [nn.ConvTranspose2d(latent, 8 * width, 4, 1, 0, bias=False)], [8, 4, 2, 1]
     for before, after in zip(widths, [*widths[1:], None], strict=True):
         layers += [nn.BatchNorm2d(before * width), nn.ReLU()]
-        layers += [nn.ConvTranspose2d(before * width, after * width if after else channels, 4, 2, 1, bias=False)]
+        layers += [
+            nn.ConvTranspose2d(
+                before * width, after * width if after else channels, 4, 2, 1, bias=False
+            )
+        ]
     return nn.Sequential(*layers, nn.Tanh())
 
 
 def dcgan_discriminator(width, channels):
     layers = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
     for i in (1, 2, 4):
-        layers += [nn.Conv2d(i * width, 2 * i * width, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * i * width)]
+        layers += [
+            nn.Conv2d(i * width, 2 * i * width, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(2 * i * width),
+        ]
         layers += [nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 0, bias=False))  # its sigmoid is in the loss here
+    return nn.Sequential(
+        *layers, nn.Conv2d(8 * width, 1, 4, 1, 0, bias=False)
+    )  # its sigmoid is in the loss here
 
 
 class Normalised(nn.Module):
@@ -101,7 +110,9 @@ class DownBlock(nn.Module):
         self.halved, self.first, hidden = halved, first, outputs if first else inputs
         self.conv_1 = Normalised(nn.Conv2d(inputs, hidden, 3, padding=1))
         self.conv_2 = Normalised(nn.Conv2d(hidden, outputs, 3, padding=1))
-        self.shortcut = Normalised(nn.Conv2d(inputs, outputs, 1)) if halved or inputs != outputs else None
+        self.shortcut = (
+            Normalised(nn.Conv2d(inputs, outputs, 1)) if halved or inputs != outputs else None
+        )
 
     def forward(self, x):
         pool = (lambda x: F.avg_pool2d(x, 2)) if self.halved else lambda x: x
@@ -115,7 +126,9 @@ class ResnetDiscriminator(nn.Module):
         pairs = enumerate(zip([channels, *widths[:-1]], widths, strict=True))
         self.blocks = nn.ModuleList([DownBlock(a, b, i < halved, i == 0) for i, (a, b) in pairs])
         self.logit = Normalised(nn.Linear(widths[-1], 1))
-        self.projection = Normalised(nn.Linear(classes, widths[-1], bias=False)) if classes else None
+        self.projection = (
+            Normalised(nn.Linear(classes, widths[-1], bias=False)) if classes else None
+        )
         self.classes = classes
 
     def forward(self, x, *label):
@@ -124,7 +137,9 @@ class ResnetDiscriminator(nn.Module):
         features = F.relu(x).sum((2, 3))
         logit = self.logit(features)[:, 0]
         if self.projection:
-            logit = logit + (self.projection(F.one_hot(label[0], self.classes).float()) * features).sum(1)
+            logit = logit + (
+                self.projection(F.one_hot(label[0], self.classes).float()) * features
+            ).sum(1)
         return logit
 
 
@@ -154,19 +169,27 @@ class R3Generator(nn.Module):
         self.project = nn.Linear(latent * (2 if classes else 1), widths[0], bias=False)
         self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
         pairs = pairwise(widths)
-        self.widen = nn.ModuleList([nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity() for a, b in pairs])
-        self.blocks = nn.ModuleList([R3Block(w, 2 * w // group_size) for w in widths for _ in range(blocks)])
+        self.widen = nn.ModuleList(
+            [nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity() for a, b in pairs]
+        )
+        self.blocks = nn.ModuleList(
+            [R3Block(w, 2 * w // group_size) for w in widths for _ in range(blocks)]
+        )
         self.image = nn.Conv2d(widths[-1], 3, 1, bias=False)
         self.per_size = blocks
 
     def forward(self, z, *label):
         if self.embedding:
-            z = torch.cat([z, self.embedding(F.one_hot(label[0], self.embedding.in_features).float())], 1)
+            z = torch.cat(
+                [z, self.embedding(F.one_hot(label[0], self.embedding.in_features).float())], 1
+            )
         x = self.basis * self.project(z)[:, :, None, None]
         for i, block in enumerate(self.blocks):
             if i and i % self.per_size == 0:
                 x = self.widen[i // self.per_size - 1](x)
-                x = F.conv_transpose2d(x, 4 * tent(x.shape[1]), stride=2, padding=1, groups=x.shape[1])
+                x = F.conv_transpose2d(
+                    x, 4 * tent(x.shape[1]), stride=2, padding=1, groups=x.shape[1]
+                )
             x = block(x)
         return self.image(x)
 
@@ -178,8 +201,12 @@ class R3Discriminator(nn.Module):
         super().__init__()
         self.pixels = nn.Conv2d(3, widths[0], 1, bias=False)
         pairs = pairwise(widths)
-        self.widen = nn.ModuleList([nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity() for a, b in pairs])
-        self.blocks = nn.ModuleList([R3Block(w, 2 * w // group_size) for w in widths for _ in range(blocks)])
+        self.widen = nn.ModuleList(
+            [nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity() for a, b in pairs]
+        )
+        self.blocks = nn.ModuleList(
+            [R3Block(w, 2 * w // group_size) for w in widths for _ in range(blocks)]
+        )
         self.basis = nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False)
         self.logit = nn.Linear(widths[-1], widths[-1] if classes else 1, bias=False)
         self.projection = nn.Linear(classes, widths[-1], bias=False) if classes else None
@@ -194,7 +221,9 @@ class R3Discriminator(nn.Module):
             x = block(x)
         x = self.logit(self.basis(x)[:, :, 0, 0])
         if self.projection:
-            return (x * self.projection(F.one_hot(label[0], self.projection.in_features).float())).sum(1)
+            return (
+                x * self.projection(F.one_hot(label[0], self.projection.in_features).float())
+            ).sum(1)
         return x[:, 0]
 
 

@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.objectives.adversarial import LOSSES, minimax, non_saturating, relativistic_average, relativistic_pairing
+from l1jax.objectives.adversarial import (
+    LOSSES,
+    minimax,
+    non_saturating,
+    relativistic_average,
+    relativistic_pairing,
+)
 
 RNG = np.random.default_rng(0)
 REAL, FAKE = RNG.normal(1, 2, 16), RNG.normal(-1, 2, 16)
@@ -22,10 +28,15 @@ FORMULAS = {
         -np.mean(np.log(sigmoid(FAKE - REAL))),
     ),
     "relativistic_average": (
-        -np.mean(np.log(sigmoid(REAL - FAKE.mean()))) - np.mean(np.log(1 - sigmoid(FAKE - REAL.mean()))),
-        -np.mean(np.log(sigmoid(FAKE - REAL.mean()))) - np.mean(np.log(1 - sigmoid(REAL - FAKE.mean()))),
+        -np.mean(np.log(sigmoid(REAL - FAKE.mean())))
+        - np.mean(np.log(1 - sigmoid(FAKE - REAL.mean()))),
+        -np.mean(np.log(sigmoid(FAKE - REAL.mean())))
+        - np.mean(np.log(1 - sigmoid(REAL - FAKE.mean()))),
     ),
-    "least_squares": (0.5 * np.mean((REAL - 1) ** 2) + 0.5 * np.mean(FAKE**2), 0.5 * np.mean((FAKE - 1) ** 2)),
+    "least_squares": (
+        0.5 * np.mean((REAL - 1) ** 2) + 0.5 * np.mean(FAKE**2),
+        0.5 * np.mean((FAKE - 1) ** 2),
+    ),
     "hinge": (np.mean(np.maximum(0, 1 - REAL)) + np.mean(np.maximum(0, 1 + FAKE)), -FAKE.mean()),
     "wasserstein": (FAKE.mean() - REAL.mean(), -FAKE.mean()),
 }
@@ -63,7 +74,9 @@ def test_gradients_are_finite_differences(name, network, x64):
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_discriminator_that_cannot_tell_pays_for_it(name):
     same = jnp.zeros(4)
-    np.testing.assert_allclose(LOSSES[name].discriminator(same, same), AT_ZERO.get(name, 2 * np.log(2)), rtol=1e-6)
+    np.testing.assert_allclose(
+        LOSSES[name].discriminator(same, same), AT_ZERO.get(name, 2 * np.log(2)), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -78,10 +91,14 @@ def test_extreme_logits_stay_finite(name, size):
 
 def test_only_the_minimax_generator_starves_when_the_discriminator_wins():
     real, fake = jnp.full(4, 20.0), jnp.full(4, -20.0)
-    gradients = [jax.grad(loss.generator, argnums=1)(real, fake) for loss in (minimax, non_saturating)]
+    gradients = [
+        jax.grad(loss.generator, argnums=1)(real, fake) for loss in (minimax, non_saturating)
+    ]
     np.testing.assert_allclose(gradients[0], -sigmoid(-20.0) / 4, rtol=1e-5)
     np.testing.assert_allclose(gradients[1], -sigmoid(20.0) / 4, rtol=1e-5)
-    np.testing.assert_allclose(jax.grad(relativistic_pairing.generator, argnums=1)(real, fake), -0.25, rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.grad(relativistic_pairing.generator, argnums=1)(real, fake), -0.25, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -101,8 +118,13 @@ def test_the_relativistic_average_is_over_all_devices(network, x64):
         def local(real, fake):
             return jax.lax.pmean(getattr(parts, network)(real, fake), "data")
 
-        mesh, split = jax.sharding.Mesh(jax.devices(), ("data",)), jax.sharding.PartitionSpec("data")
-        return jax.shard_map(local, mesh=mesh, in_specs=split, out_specs=jax.sharding.PartitionSpec())(*both)
+        mesh, split = (
+            jax.sharding.Mesh(jax.devices(), ("data",)),
+            jax.sharding.PartitionSpec("data"),
+        )
+        return jax.shard_map(
+            local, mesh=mesh, in_specs=split, out_specs=jax.sharding.PartitionSpec()
+        )(*both)
 
     both = jnp.asarray(np.stack([REAL, FAKE]))
     expected = jax.value_and_grad(lambda b: getattr(whole, network)(b[0], b[1]))(both)

@@ -6,7 +6,9 @@ from l1jax.objectives.consistency import Anchors, consistency, init_anchors, lec
 
 
 def test_consistency_is_the_mean_square_of_what_the_augmentation_changes():
-    assert consistency(jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray([1.0, 0.0, 6.0])) == (0 + 4 + 9) / 3
+    assert (
+        consistency(jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray([1.0, 0.0, 6.0])) == (0 + 4 + 9) / 3
+    )
 
 
 def test_anchors_are_exponential_averages():

@@ -3,7 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from l1jax.models import mlp_gan
-from l1jax.objectives.gradient_penalty import around, between, unit_norm_penalty, with_squared_gradient
+from l1jax.objectives.gradient_penalty import (
+    around,
+    between,
+    unit_norm_penalty,
+    with_squared_gradient,
+)
 
 
 def test_it_is_the_squared_norm_of_finite_differences(x64):
@@ -15,13 +20,17 @@ def test_it_is_the_squared_norm_of_finite_differences(x64):
         return network.apply(params, {}, x, True)
 
     images = np.random.default_rng(0).normal(size=(3, 4, 4, 2))
-    logits, aux, squared = jax.jit(lambda x: with_squared_gradient(discriminate, x))(jnp.asarray(images))
+    logits, aux, squared = jax.jit(lambda x: with_squared_gradient(discriminate, x))(
+        jnp.asarray(images)
+    )
     np.testing.assert_allclose(logits, jax.jit(discriminate)(jnp.asarray(images))[0], rtol=1e-12)
     assert aux == {}
 
     step, shifts = 1e-6, np.eye(32).reshape(32, 1, 4, 4, 2)
     score = jax.jit(jax.vmap(lambda x: discriminate(x)[0]))
-    slopes = (score(jnp.asarray(images + step * shifts)) - score(jnp.asarray(images - step * shifts))) / (2 * step)
+    slopes = (
+        score(jnp.asarray(images + step * shifts)) - score(jnp.asarray(images - step * shifts))
+    ) / (2 * step)
     np.testing.assert_allclose(squared, (np.asarray(slopes) ** 2).sum(0), rtol=1e-7)
 
 
@@ -30,7 +39,9 @@ def test_a_linear_discriminator_has_the_norm_of_its_weights():
 
     def mean_penalty(w):
         images = jnp.ones((5, 3, 3, 1))
-        _, told, squared = with_squared_gradient(lambda x: (jnp.einsum("nhwc,hwc->n", x, w), "told"), images)
+        _, told, squared = with_squared_gradient(
+            lambda x: (jnp.einsum("nhwc,hwc->n", x, w), "told"), images
+        )
         assert told == "told"
         assert squared.shape == (5,)
         return jnp.mean(squared)
@@ -47,7 +58,9 @@ def test_images_do_not_mix():
 
 
 def test_a_constant_discriminator_has_none():
-    _, _, squared = with_squared_gradient(lambda x: (jnp.full(len(x), 3.0), None), jnp.ones((2, 4, 4, 1)))
+    _, _, squared = with_squared_gradient(
+        lambda x: (jnp.full(len(x), 3.0), None), jnp.ones((2, 4, 4, 1))
+    )
     np.testing.assert_array_equal(squared, [0.0, 0.0])
 
 
@@ -55,7 +68,9 @@ def test_the_penalty_of_a_linear_discriminator_is_that_of_its_weights(x64):
     w, images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 1))), jnp.ones((5, 3, 3, 1))
 
     def penalty(w):
-        _, _, squared = with_squared_gradient(lambda x: (jnp.einsum("nhwc,hwc->n", x, w), None), images)
+        _, _, squared = with_squared_gradient(
+            lambda x: (jnp.einsum("nhwc,hwc->n", x, w), None), images
+        )
         return unit_norm_penalty(squared)
 
     value, slope = jax.value_and_grad(penalty)(w)

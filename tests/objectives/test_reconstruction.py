@@ -18,7 +18,9 @@ def test_squared_error_is_scikit_learns(x64):
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 3])
 def test_activity_is_strength_times_the_mean_size(strength, x64):
-    np.testing.assert_allclose(activity_l1(jnp.asarray(A), strength), strength * np.abs(A).mean(), rtol=1e-12)
+    np.testing.assert_allclose(
+        activity_l1(jnp.asarray(A), strength), strength * np.abs(A).mean(), rtol=1e-12
+    )
 
 
 def test_activity_pulls_every_output_to_zero_alike(x64):

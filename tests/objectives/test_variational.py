@@ -39,7 +39,9 @@ def test_gaussian_is_scipys_density_of_pixels_spread_over_their_interval():
     u = RNG.uniform(size=PIXELS.shape)
     density = stats.norm.logpdf((PIXELS + u) / 256, expit(LOCATION), np.exp(LOG_SCALE))
     expected = (density - np.log(256)).sum((1, 2, 3))
-    np.testing.assert_allclose(found("gaussian", LOCATION, LOG_SCALE, PIXELS, u), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        found("gaussian", LOCATION, LOG_SCALE, PIXELS, u), expected, rtol=1e-12
+    )
 
 
 def test_discretized_logistic_is_scipys_mass_of_each_pixel():
@@ -57,7 +59,9 @@ def test_the_masses_of_all_pixels_sum_to_1(name, log_scale):
     count = 256 if name == "discretized_logistic" else 2
     pixels = np.linspace(0, 255, count).astype(np.uint8).reshape(-1, 1, 1, 1)
     location = np.full(pixels.shape, 0.3)
-    masses = found(name, location, np.full(pixels.shape, log_scale), pixels, np.full(pixels.shape, 0.5))
+    masses = found(
+        name, location, np.full(pixels.shape, log_scale), pixels, np.full(pixels.shape, 0.5)
+    )
     np.testing.assert_allclose(logsumexp(masses), 0, atol=1e-9)
 
 
@@ -75,7 +79,9 @@ def test_far_off_decoders_have_finite_gradients(name):
                 x = LIKELIHOODS[name].prepare(jnp.asarray(pixels), u)
                 return LIKELIHOODS[name].log_likelihood(outputs, x).sum()
 
-            value, slope = jax.value_and_grad(total)(jnp.asarray(np.concatenate([location, scales], -1)))
+            value, slope = jax.value_and_grad(total)(
+                jnp.asarray(np.concatenate([location, scales], -1))
+            )
             assert np.isfinite(value)
             assert np.isfinite(slope).all()
 
@@ -116,7 +122,9 @@ def test_with_the_exact_posterior_every_draw_gives_the_evidence():
 
 def test_the_bound_is_the_log_of_the_mean():
     weights = RNG.normal(size=(6, 4)) * 30 - 500
-    np.testing.assert_allclose(importance_weighted_bound(jnp.asarray(weights)), logsumexp(weights, 0) - np.log(6))
+    np.testing.assert_allclose(
+        importance_weighted_bound(jnp.asarray(weights)), logsumexp(weights, 0) - np.log(6)
+    )
 
 
 def test_a_fair_coin_per_entry_is_one_bit():

@@ -18,10 +18,15 @@ def best_on_grid(value, z, step, points=1001, rounds=5):
     centre, width = np.zeros_like(z), 2 * np.abs(z) + 0.1
     best = np.full(len(z), np.inf)
     for _ in range(rounds):
-        grid = np.concatenate([centre + width * np.linspace(-1, 1, points)[:, None], 0 * z, z], axis=1)
+        grid = np.concatenate(
+            [centre + width * np.linspace(-1, 1, points)[:, None], 0 * z, z], axis=1
+        )
         costs = objective(value, grid, z, step)
         best = np.minimum(best, costs.min(1))
-        centre, width = np.take_along_axis(grid, costs.argmin(1)[:, None, None], 1), width * 4 / points
+        centre, width = (
+            np.take_along_axis(grid, costs.argmin(1)[:, None, None], 1),
+            width * 4 / points,
+        )
     return best
 
 
@@ -45,8 +50,12 @@ def best_of_supports(value, z, step):
             return objective(value, y, z, step)
 
         for shrink in (1.0, 0.1):
-            found = minimize(cost, shrink * np.abs(z[support]) / scale, method="BFGS", options={"gtol": 1e-9})
-            found = minimize(cost, found.x, method="Nelder-Mead", options={"xatol": 1e-11, "fatol": 1e-14})
+            found = minimize(
+                cost, shrink * np.abs(z[support]) / scale, method="BFGS", options={"gtol": 1e-9}
+            )
+            found = minimize(
+                cost, found.x, method="Nelder-Mead", options={"xatol": 1e-11, "fatol": 1e-14}
+            )
             best = min(best, found.fun)
     return best
 
@@ -58,7 +67,9 @@ def best_with_common_size(strength, value, z, step):
         clipped = np.array(clipped)
         if clipped.any():
             size = ((np.abs(z) / step)[clipped].sum() - strength) / (1 / step)[clipped].sum()
-            best = min(best, objective(value, np.where(clipped, np.sign(z) * max(size, 0), z), z, step))
+            best = min(
+                best, objective(value, np.where(clipped, np.sign(z) * max(size, 0), z), z, step)
+            )
     return min(best, objective(value, z, z, step))
 
 

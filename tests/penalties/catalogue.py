@@ -38,13 +38,17 @@ def _norm(x):
 
 
 def mcp(size, strength, gamma):
-    return np.where(size <= gamma * strength, strength * size - size**2 / (2 * gamma), gamma * strength**2 / 2)
+    return np.where(
+        size <= gamma * strength, strength * size - size**2 / (2 * gamma), gamma * strength**2 / 2
+    )
 
 
 def scad(size, strength, a):
     middle = (2 * a * strength * size - size**2 - strength**2) / (2 * (a - 1))
     return np.where(
-        size <= strength, strength * size, np.where(size <= a * strength, middle, strength**2 * (a + 1) / 2)
+        size <= strength,
+        strength * size,
+        np.where(size <= a * strength, middle, strength**2 * (a + 1) / 2),
     )
 
 
@@ -56,16 +60,31 @@ ENTRYWISE = [
     Case("l1", lambda: l1jax.l1(0.7), lambda x: 0.7 * _l1(x), True),
     Case("l1_off", lambda: l1jax.l1(0.0), lambda x: 0.0 * _l1(x), True),
     Case("l2", lambda: l1jax.l2(0.7), lambda x: 0.7 * _l2(x), True),
-    Case("elastic_net", lambda: l1jax.elastic_net(0.7, 0.4), lambda x: 0.7 * _l1(x) + 0.4 * _l2(x), True),
-    Case("nonnegative_l1", lambda: l1jax.nonnegative_l1(0.7), lambda x: 0.7 * _nonnegative(x), True),
+    Case(
+        "elastic_net",
+        lambda: l1jax.elastic_net(0.7, 0.4),
+        lambda x: 0.7 * _l1(x) + 0.4 * _l2(x),
+        True,
+    ),
+    Case(
+        "nonnegative_l1", lambda: l1jax.nonnegative_l1(0.7), lambda x: 0.7 * _nonnegative(x), True
+    ),
     Case("l0", lambda: l1jax.l0(0.7), lambda x: 0.7 * (x != 0).sum(-1)),
     Case("l_half", lambda: l1jax.l_half(0.7), lambda x: 0.7 * np.sqrt(np.abs(x)).sum(-1)),
     Case("mcp", lambda: l1jax.mcp(0.7, 3.0), lambda x: mcp(np.abs(x), 0.7, 3.0).sum(-1)),
     Case("mcp_steep", lambda: l1jax.mcp(0.7, 0.4), lambda x: mcp(np.abs(x), 0.7, 0.4).sum(-1)),
     Case("scad", lambda: l1jax.scad(0.7, 3.7), lambda x: scad(np.abs(x), 0.7, 3.7).sum(-1)),
     Case("scad_steep", lambda: l1jax.scad(0.7, 2.1), lambda x: scad(np.abs(x), 0.7, 2.1).sum(-1)),
-    Case("log_sum", lambda: l1jax.log_sum(0.7, 0.1), lambda x: 0.7 * np.log1p(np.abs(x) / 0.1).sum(-1)),
-    Case("log_sum_wide", lambda: l1jax.log_sum(0.7, 2.0), lambda x: 0.7 * np.log1p(np.abs(x) / 2.0).sum(-1)),
+    Case(
+        "log_sum",
+        lambda: l1jax.log_sum(0.7, 0.1),
+        lambda x: 0.7 * np.log1p(np.abs(x) / 0.1).sum(-1),
+    ),
+    Case(
+        "log_sum_wide",
+        lambda: l1jax.log_sum(0.7, 2.0),
+        lambda x: 0.7 * np.log1p(np.abs(x) / 2.0).sum(-1),
+    ),
     Case(
         "sum_nonnegative_l2",
         lambda: l1jax.sum_of(l1jax.l2(0.4), l1jax.nonnegative_l1(0.7)),
@@ -79,10 +98,18 @@ ENTRYWISE = [
     ),
 ]
 WEIGHTED = Case(
-    "weighted_l1", lambda: l1jax.weighted_l1(0.7, WEIGHTS), lambda x: 0.7 * (WEIGHTS * np.abs(x)).sum(-1), True
+    "weighted_l1",
+    lambda: l1jax.weighted_l1(0.7, WEIGHTS),
+    lambda x: 0.7 * (WEIGHTS * np.abs(x)).sum(-1),
+    True,
 )
 GROUPED = [
-    Case("group_l1", lambda: l1jax.group_l1(0.7, 0), lambda x: 0.7 * np.sqrt(x.shape[-1]) * _norm(x), True),
+    Case(
+        "group_l1",
+        lambda: l1jax.group_l1(0.7, 0),
+        lambda x: 0.7 * np.sqrt(x.shape[-1]) * _norm(x),
+        True,
+    ),
     Case(
         "sparse_group_l1",
         lambda: l1jax.sparse_group_l1(0.3, 0.7, 0),
@@ -108,7 +135,12 @@ GROUPED = [
     ),
 ]
 LINF = Case("linf", lambda: l1jax.linf(0.7), lambda x: 0.7 * np.abs(x).max(-1), True)
-BALL = Case("l1_ball", lambda: l1jax.l1_ball(0.7), lambda x: np.where(_l1(x) <= 0.7 * (1 + 1e-12), 0.0, np.inf), True)
+BALL = Case(
+    "l1_ball",
+    lambda: l1jax.l1_ball(0.7),
+    lambda x: np.where(_l1(x) <= 0.7 * (1 + 1e-12), 0.0, np.inf),
+    True,
+)
 SUM_LINF = Case(
     "sum_linf_l2",
     lambda: l1jax.sum_of(l1jax.linf(0.7), l1jax.l2(0.4)),
@@ -116,7 +148,11 @@ SUM_LINF = Case(
     True,
 )
 ALL = [*ENTRYWISE, WEIGHTED, *GROUPED, LINF, SUM_LINF, BALL]
-EACH_KIND = [case for case in ALL if "_steep" not in case.name and "sum_" not in case.name and "_off" not in case.name]
+EACH_KIND = [
+    case
+    for case in ALL
+    if "_steep" not in case.name and "sum_" not in case.name and "_off" not in case.name
+]
 CONVEX = [case for case in ALL if case.convex]
 
 

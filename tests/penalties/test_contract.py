@@ -13,7 +13,9 @@ from flax import nnx
 import l1jax
 from l1jax.penalties import scaled
 
-SHIFTED = {"group_mcp": l1jax.group_mcp(0.7, 3.0, 0)}  # the catalogue's γ is beyond half precision's range
+SHIFTED = {
+    "group_mcp": l1jax.group_mcp(0.7, 3.0, 0)
+}  # the catalogue's γ is beyond half precision's range
 
 
 def make(case):
@@ -25,8 +27,16 @@ def test_dtype_is_kept_and_half_precision_is_computed_in_float32(case):
     penalty = make(case)
     for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
         x = jax.ShapeDtypeStruct((3,), dtype)
-        assert jax.eval_shape(penalty.prox, x, 0.37).dtype == jax.eval_shape(penalty.subgradient, x).dtype == dtype
-        assert jax.eval_shape(penalty.value, x).dtype == jax.eval_shape(penalty.distance, x, x).dtype == jnp.float32
+        assert (
+            jax.eval_shape(penalty.prox, x, 0.37).dtype
+            == jax.eval_shape(penalty.subgradient, x).dtype
+            == dtype
+        )
+        assert (
+            jax.eval_shape(penalty.value, x).dtype
+            == jax.eval_shape(penalty.distance, x, x).dtype
+            == jnp.float32
+        )
     x, step = np.array([1.5, -0.3, 0.7], jnp.bfloat16), np.array([0.37, 0.37, 0.37], np.float32)
     y = PROX(penalty, x, step)
     assert y.dtype == jnp.bfloat16
@@ -117,7 +127,9 @@ def test_one_step_serves_every_leaf_below_it():
 def test_strengths_trace_and_vmap(case):
     scales = np.array([0.1, 1.0, 4.0], np.float32)
     x, step = np.array([1.5, 0.3, 0.7], np.float32), np.array([0.5, 0.2, 0.9], np.float32)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(scaled(make(case), scale) for scale in scales))
+    stacked = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(scaled(make(case), scale) for scale in scales)
+    )
     at_once = jax.vmap(PROX, in_axes=(0, None, None))(stacked, x, step)
     for i, scale in enumerate(scales):
         alone = scaled(make(case), float(scale))
@@ -137,7 +149,9 @@ def test_jit_tells_penalties_with_equally_many_numbers_apart():
     # the structures of classes registered by jax.tree_util.register_dataclass compare equal
     structures = {type(make(case)): jax.tree.structure(make(case)) for case in ALL}
     by_path = ({"x": l1jax.l1(1.0)}, {"x": l1jax.l2(1.0)}, {"y": l1jax.l1(1.0)})
-    structures |= {i: jax.tree.structure(l1jax.by_path(penalties)) for i, penalties in enumerate(by_path)}
+    structures |= {
+        i: jax.tree.structure(l1jax.by_path(penalties)) for i, penalties in enumerate(by_path)
+    }
     for a, b in itertools.combinations(structures, 2):
         assert structures[a] != structures[b], (a, b)
     assert jax.tree.structure(l1jax.l1(1.0)) == jax.tree.structure(l1jax.l1(2.0))
@@ -149,7 +163,9 @@ def test_derivatives_of_the_prox_are_finite(case):
     step = jnp.array([0.5, 0.3, 0.7])
     slopes = jax.jit(jax.grad(lambda *args: jnp.sum(jnp.square(PROX(*args))), argnums=(0, 1, 2)))
     for x in (jnp.zeros(3), jnp.array([0.01, 0.0, 0.02]), jnp.array([5.0, 0.0, 2.0])):
-        assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(slopes(make(case), x, step)))
+        assert all(
+            np.isfinite(slope).all() for slope in jax.tree.leaves(slopes(make(case), x, step))
+        )
 
 
 @pytest.mark.parametrize("case", [*CONVEX], ids=ids)
@@ -183,9 +199,18 @@ def test_scaled_multiplies_every_strength_and_nothing_else():
 
 
 def test_weights_go_with_their_leaves():
-    params = {"a": {"kernel": jnp.array([3.0, 3.0])}, "b": {"kernel": jnp.array([3.0, 3.0]), "bias": jnp.ones(1)}}
-    weights = {"a": {"kernel": jnp.array([1.0, 2.0])}, "b": {"kernel": jnp.array([0.0, 9.0]), "bias": jnp.zeros(1)}}
-    expected = {"a": {"kernel": np.array([2.0, 1.0])}, "b": {"kernel": np.array([3.0, 0.0]), "bias": np.ones(1)}}
+    params = {
+        "a": {"kernel": jnp.array([3.0, 3.0])},
+        "b": {"kernel": jnp.array([3.0, 3.0]), "bias": jnp.ones(1)},
+    }
+    weights = {
+        "a": {"kernel": jnp.array([1.0, 2.0])},
+        "b": {"kernel": jnp.array([0.0, 9.0]), "bias": jnp.zeros(1)},
+    }
+    expected = {
+        "a": {"kernel": np.array([2.0, 1.0])},
+        "b": {"kernel": np.array([3.0, 0.0]), "bias": np.ones(1)},
+    }
     weighted = l1jax.weighted_l1(1.0, weights)
     for penalty in (
         weighted,
@@ -209,7 +234,9 @@ def test_leaves_without_entries_are_no_trouble(case):
         assert penalty.value(x) == penalty.distance(x, x) == 0
 
 
-@pytest.mark.parametrize("case", [case for case in EACH_KIND if case not in (WEIGHTED, *GROUPED)], ids=ids)
+@pytest.mark.parametrize(
+    "case", [case for case in EACH_KIND if case not in (WEIGHTED, *GROUPED)], ids=ids
+)
 def test_a_number_is_an_array_of_one_entry(case):
     penalty, one = make(case), jnp.array([2.0])
     for number in (2.0, np.float64(2.0)):
@@ -218,7 +245,9 @@ def test_a_number_is_an_array_of_one_entry(case):
         np.testing.assert_allclose(prox, penalty.prox(one, 0.5)[0], rtol=1e-6)
         np.testing.assert_allclose(subgradient, penalty.subgradient(one)[0], rtol=1e-6)
         np.testing.assert_allclose(penalty.value(number), penalty.value(one), rtol=1e-6)
-        np.testing.assert_allclose(penalty.distance(number, -0.25), penalty.distance(one, one * -0.125), rtol=1e-6)
+        np.testing.assert_allclose(
+            penalty.distance(number, -0.25), penalty.distance(one, one * -0.125), rtol=1e-6
+        )
 
 
 def test_sparsity_and_soft_threshold_of_python_numbers():
@@ -226,7 +255,9 @@ def test_sparsity_and_soft_threshold_of_python_numbers():
     assert l1jax.soft_threshold(np.float32(2.0), 0.5) == 1.5
 
 
-@pytest.mark.parametrize("penalty", [l1jax.group_l1(1e-4, 0), l1jax.linf(1e-4), l1jax.mcp(1e-4, 3.0)])
+@pytest.mark.parametrize(
+    "penalty", [l1jax.group_l1(1e-4, 0), l1jax.linf(1e-4), l1jax.mcp(1e-4, 3.0)]
+)
 def test_small_float16_entries_do_not_vanish_in_their_squares(penalty):
     x = np.array([3e-4, -2e-4, 1e-4], np.float16)  # whose squares are below float16's range
     expected = PROX(penalty, x.astype(np.float32), 1.0)
@@ -239,13 +270,20 @@ def test_one_pattern_serves_boxed_parameters_too():
         def __init__(self):
             self.hidden = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
 
-    linen = {"params": {"hidden": {"kernel": nn.Partitioned(jnp.ones((2, 2)), (None, "x")), "bias": jnp.ones(2)}}}
+    linen = {
+        "params": {
+            "hidden": {"kernel": nn.Partitioned(jnp.ones((2, 2)), (None, "x")), "bias": jnp.ones(2)}
+        }
+    }
     penalty = l1jax.by_path({r"(^|/)kernel$": l1jax.l1(2.0)})
     for params in (nnx.state(Net(), nnx.Param), linen):
         pruned = l1jax.sparsity(penalty.prox(params, 9.0))
         assert set(pruned.by_path) == {"hidden/kernel", "hidden/bias"}
         assert pruned.by_path["hidden/kernel"] == 1
-    value = {"value": jnp.ones(2), "a": {"value": jnp.zeros(2)}}  # keys of dictionaries are names like any other
+    value = {
+        "value": jnp.ones(2),
+        "a": {"value": jnp.zeros(2)},
+    }  # keys of dictionaries are names like any other
     assert set(l1jax.sparsity(value).by_path) == {"value", "a/value"}
 
 

@@ -25,7 +25,11 @@ def test_the_rest_is_smooth_and_concave(penalty, kind):
     def rest(x):
         return VALUE(penalty, x) - VALUE(part, x)
 
-    points = [np.zeros(3), np.array([0.0, 0.5, -4.0]), *(scale * rng.normal(size=3) for scale in (0.5, 1, 3, 9))]
+    points = [
+        np.zeros(3),
+        np.array([0.0, 0.5, -4.0]),
+        *(scale * rng.normal(size=3) for scale in (0.5, 1, 3, 9)),
+    ]
     for x in points:
         gradient = SUBGRADIENT(penalty, x) - SUBGRADIENT(part, x)
         for h in (1e-7, -1e-7):
@@ -35,7 +39,9 @@ def test_the_rest_is_smooth_and_concave(penalty, kind):
         assert all(rest((x + y) / 2) >= (rest(x) + rest(y)) / 2 - 1e-12 for y in points)
 
 
-@pytest.mark.parametrize("case", [*CONVEX, *(case for case in ALL if case.name in ("l0", "l_half"))], ids=ids)
+@pytest.mark.parametrize(
+    "case", [*CONVEX, *(case for case in ALL if case.name in ("l0", "l_half"))], ids=ids
+)
 def test_others_are_returned_as_they_are(case):
     penalty = case.penalty()
     assert convex_part(penalty) is penalty

@@ -32,12 +32,19 @@ def points(case):
 def test_distance_is_the_steepest_rate_of_descent(case):
     rng, penalty = np.random.default_rng(0), case.penalty()
     for x in points(case):
-        for grad in (rng.normal(size=3), 0.3 * rng.normal(size=3), 5 * rng.normal(size=3), np.zeros(3)):
+        for grad in (
+            rng.normal(size=3),
+            0.3 * rng.normal(size=3),
+            5 * rng.normal(size=3),
+            np.zeros(3),
+        ):
             found = steepest_descent(case.value, x, grad, rng)
             np.testing.assert_allclose(DISTANCE(penalty, x, grad), found, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("case", [case for case in ALL if "nonnegative" in case.name or case is BALL], ids=ids)
+@pytest.mark.parametrize(
+    "case", [case for case in ALL if "nonnegative" in case.name or case is BALL], ids=ids
+)
 def test_distance_is_infinite_outside_the_domain(case):
     x, penalty = np.array([-1.0, 2.0, 3.0]), case.penalty()
     assert DISTANCE(penalty, x, np.zeros(3)) == np.inf
@@ -51,12 +58,16 @@ def test_distance_on_the_l1_ball_is_that_to_its_normal_cone():
         x = np.array(x)
         for scale in (0.2, 3.0):
             grad = scale * rng.normal(size=3)
-            away = np.where(x != 0, np.abs(grad + thetas * np.sign(x)), np.maximum(np.abs(grad) - thetas, 0))
+            away = np.where(
+                x != 0, np.abs(grad + thetas * np.sign(x)), np.maximum(np.abs(grad) - thetas, 0)
+            )
             expected = np.sqrt(np.square(away).sum(-1)).min()
             np.testing.assert_allclose(DISTANCE(penalty, x, grad), expected, atol=1e-6)
     inside, grad = np.array([0.5, 0.0, 0.2]), np.array([3.0, 4.0, 0.0])
     assert DISTANCE(penalty, inside, grad) == 5
-    assert DISTANCE(l1jax.l1_ball(0.0), np.zeros(3), grad) == 0  # one point: every gradient is normal
+    assert (
+        DISTANCE(l1jax.l1_ball(0.0), np.zeros(3), grad) == 0
+    )  # one point: every gradient is normal
 
 
 @pytest.mark.parametrize("metric", ["scalar", "diagonal"])
@@ -74,7 +85,13 @@ def test_distance_is_zero_where_a_prox_step_ends(case, metric):
 def test_distance_is_exactly_zero_at_exact_solutions():
     # ½‖x − z‖² with z a lattice: no rounding, so no tolerance
     z = jnp.array([-3.0, 0.5, 1.0, 0.0, 2.25])
-    for penalty in (l1jax.l1(0.5), l1jax.nonnegative_l1(0.5), l1jax.mcp(0.5, 2.0), l1jax.l0(0.125), l1jax.linf(1.0)):
+    for penalty in (
+        l1jax.l1(0.5),
+        l1jax.nonnegative_l1(0.5),
+        l1jax.mcp(0.5, 2.0),
+        l1jax.l0(0.125),
+        l1jax.linf(1.0),
+    ):
         x = penalty.prox(z, 1.0)
         assert penalty.distance(x, x - z) == 0
         assert penalty.distance(x, x - z + 1e-3) > 0
@@ -85,7 +102,9 @@ def test_value_is_the_formula_and_its_derivative_the_subgradient(case):
     penalty, x = case.penalty(), points(case)
     for row in x:
         np.testing.assert_allclose(VALUE(penalty, row), case.value(row), rtol=1e-13)
-        one_sided = (row == 0) & ("nonnegative" in case.name)  # there is no derivative from the left
+        one_sided = (row == 0) & (
+            "nonnegative" in case.name
+        )  # there is no derivative from the left
         slope = np.where(one_sided, 0, SLOPE(penalty, row))
         np.testing.assert_allclose(slope, SUBGRADIENT(penalty, row), atol=1e-12)
 
@@ -97,4 +116,6 @@ def test_subgradient_is_the_least_of_the_subdifferential(case):
         subgradient = np.asarray(SUBGRADIENT(penalty, x))
         assert DISTANCE(penalty, x, -subgradient) <= 1e-11  # it belongs to ∂R
         least = DISTANCE(penalty, x, np.zeros(3))
-        np.testing.assert_allclose(np.sqrt(np.square(subgradient).sum()), least, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            np.sqrt(np.square(subgradient).sum()), least, rtol=1e-12, atol=1e-12
+        )

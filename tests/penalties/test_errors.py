@@ -30,17 +30,23 @@ STRENGTHS = {
 }
 
 
-@pytest.mark.parametrize("strength", [-1.0, math.nan, math.inf, -1, np.float32(-2), jnp.array([1.0, -3.0])])
+@pytest.mark.parametrize(
+    "strength", [-1.0, math.nan, math.inf, -1, np.float32(-2), jnp.array([1.0, -3.0])]
+)
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_strength_must_be_finite_and_not_negative(name, strength):
-    with pytest.raises(ValueError, match=r"^`strength` \(=(-[123](\.0)?|nan|inf)\) must be finite and at least 0"):
+    with pytest.raises(
+        ValueError, match=r"^`strength` \(=(-[123](\.0)?|nan|inf)\) must be finite and at least 0"
+    ):
         STRENGTHS[name](strength)
 
 
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_strength_must_be_finite_in_float32(name):
     for strength in (1e39, np.float64(1e300), np.array([0.1, 3.5e38])):
-        with pytest.raises(ValueError, match=r"^`strength` \(=.*e\+3.*\) must be finite and at least 0 in float32"):
+        with pytest.raises(
+            ValueError, match=r"^`strength` \(=.*e\+3.*\) must be finite and at least 0 in float32"
+        ):
             STRENGTHS[name](strength)
     STRENGTHS[name](3.4e38)
     STRENGTHS[name](1e-50)  # 0 in float32, and no different from it
@@ -48,7 +54,16 @@ def test_strength_must_be_finite_in_float32(name):
 
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_good_and_traced_strengths_pass(name):
-    for strength in (0, 0.0, 1, 0.5, np.float32(1), np.float64(1), jnp.array(0.5), jnp.array([0.1, 0.2])):
+    for strength in (
+        0,
+        0.0,
+        1,
+        0.5,
+        np.float32(1),
+        np.float64(1),
+        jnp.array(0.5),
+        jnp.array([0.1, 0.2]),
+    ):
         STRENGTHS[name](strength)
     x = jnp.ones(2)
     jax.jit(lambda s: STRENGTHS[name](s).prox(x, 1.0))(-1.0)  # cannot be looked at
@@ -57,32 +72,83 @@ def test_good_and_traced_strengths_pass(name):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: l1jax.elastic_net(1.0, -1.0), "`l2_strength` (=-1.0) must be finite and at least 0"),
-        (lambda: l1jax.sparse_group_l1(1.0, math.nan, 0), "`group_strength` (=nan) must be finite and at least 0"),
-        (lambda: l1jax.mcp(1.0, 0.0), "`gamma` (=0.0) must be finite and greater than 0; 3 is usual"),
+        (
+            lambda: l1jax.elastic_net(1.0, -1.0),
+            "`l2_strength` (=-1.0) must be finite and at least 0",
+        ),
+        (
+            lambda: l1jax.sparse_group_l1(1.0, math.nan, 0),
+            "`group_strength` (=nan) must be finite and at least 0",
+        ),
+        (
+            lambda: l1jax.mcp(1.0, 0.0),
+            "`gamma` (=0.0) must be finite and greater than 0; 3 is usual",
+        ),
         (lambda: l1jax.mcp(1.0, math.inf), "`gamma` (=inf) must be finite and greater than 0"),
-        (lambda: l1jax.group_mcp(1.0, -1.0, 0), "`gamma` (=-1.0) must be finite and greater than 0"),
-        (lambda: l1jax.scad(1.0, 2.0), "`a` (=2.0) must be finite and greater than 2; 3.7 is usual"),
+        (
+            lambda: l1jax.group_mcp(1.0, -1.0, 0),
+            "`gamma` (=-1.0) must be finite and greater than 0",
+        ),
+        (
+            lambda: l1jax.scad(1.0, 2.0),
+            "`a` (=2.0) must be finite and greater than 2; 3.7 is usual",
+        ),
         (lambda: l1jax.scad(1.0, math.nan), "`a` (=nan) must be finite and greater than 2"),
         (lambda: l1jax.log_sum(1.0, 0.0), "`eps` (=0.0) must be finite and greater than 0"),
-        (lambda: l1jax.mcp(1.0, 1e-50), "`gamma` (=1e-50) must be finite and greater than 0 in float32; 3 is usual"),
-        (lambda: l1jax.group_mcp(1.0, 1e39, 0), "`gamma` (=1e+39) must be finite and greater than 0 in float32"),
-        (lambda: l1jax.scad(1.0, 2.00000001), "`a` (=2.00000001) must be finite and greater than 2 in float32"),
-        (lambda: l1jax.log_sum(1.0, 1e-40), "`eps` (=1e-40) must be finite and greater than 0 in float32"),
+        (
+            lambda: l1jax.mcp(1.0, 1e-50),
+            "`gamma` (=1e-50) must be finite and greater than 0 in float32; 3 is usual",
+        ),
+        (
+            lambda: l1jax.group_mcp(1.0, 1e39, 0),
+            "`gamma` (=1e+39) must be finite and greater than 0 in float32",
+        ),
+        (
+            lambda: l1jax.scad(1.0, 2.00000001),
+            "`a` (=2.00000001) must be finite and greater than 2 in float32",
+        ),
+        (
+            lambda: l1jax.log_sum(1.0, 1e-40),
+            "`eps` (=1e-40) must be finite and greater than 0 in float32",
+        ),
         (lambda: l1jax.l1_ball(1e39), "`radius` (=1e+39) must be finite and at least 0 in float32"),
-        (lambda: l1jax.elastic_net(1.0, 1e39), "`l2_strength` (=1e+39) must be finite and at least 0 in float32"),
-        (lambda: l1jax.weighted_l1(1.0, [1.0, 1e39]), "`weights` (=1e+39) must be finite and at least 0 in float32"),
-        (lambda: l1jax.l1(-1e-50), "`strength` (=-1e-50) must be finite and at least 0; 0 switches"),
+        (
+            lambda: l1jax.elastic_net(1.0, 1e39),
+            "`l2_strength` (=1e+39) must be finite and at least 0 in float32",
+        ),
+        (
+            lambda: l1jax.weighted_l1(1.0, [1.0, 1e39]),
+            "`weights` (=1e+39) must be finite and at least 0 in float32",
+        ),
+        (
+            lambda: l1jax.l1(-1e-50),
+            "`strength` (=-1e-50) must be finite and at least 0; 0 switches",
+        ),
         (lambda: l1jax.l1_ball(-1.0), "`radius` (=-1.0) must be finite and at least 0"),
         (
             lambda: l1jax.weighted_l1(1.0, {"w": np.array([1.0, -2.0])}),
             "`weights` (=-2.0) must be finite",
         ),
-        (lambda: l1jax.kernel_blocks(()), "`shape` (=()) must be a tuple of at least one length, each at least 1"),
-        (lambda: l1jax.kernel_blocks((4, 0)), "`shape` (=(4, 0)) must be a tuple of at least one length, each at"),
-        (lambda: l1jax.kernel_blocks((4, -2)), "`shape` (=(4, -2)) must be a tuple of at least one length, each at"),
-        (lambda: l1jax.by_path({}), "`penalties` (={}) must be a mapping with at least one pattern"),
-        (lambda: l1jax.by_path({"(": l1jax.l1(1.0)}), "`penalties` has '(', which must be a regular expression"),
+        (
+            lambda: l1jax.kernel_blocks(()),
+            "`shape` (=()) must be a tuple of at least one length, each at least 1",
+        ),
+        (
+            lambda: l1jax.kernel_blocks((4, 0)),
+            "`shape` (=(4, 0)) must be a tuple of at least one length, each at",
+        ),
+        (
+            lambda: l1jax.kernel_blocks((4, -2)),
+            "`shape` (=(4, -2)) must be a tuple of at least one length, each at",
+        ),
+        (
+            lambda: l1jax.by_path({}),
+            "`penalties` (={}) must be a mapping with at least one pattern",
+        ),
+        (
+            lambda: l1jax.by_path({"(": l1jax.l1(1.0)}),
+            "`penalties` has '(', which must be a regular expression",
+        ),
         (lambda: l1jax.l1(jnp.array(1j)), "`strength` (of dtype complex64) must be real numbers"),
     ],
 )
@@ -95,11 +161,31 @@ def test_bad_constructions(build, message):
     ("build", "argument", "message"),
     [
         (l1jax.kernel_blocks, 16, "`shape` (=16) must be a tuple of at least one length"),
-        (l1jax.kernel_blocks, (2, 1.5), "`shape` (=(2, 1.5)) must be a tuple of at least one length"),
-        (l1jax.by_path, [l1jax.l1(1.0)], "`penalties` (=[L1(strength=1.0)]) must be a mapping with at least one"),
-        (l1jax.by_path, {3: l1jax.l1(1.0)}, "`penalties` has 3, which must be a regular expression"),
-        (l1jax.by_path, {"w": 0.1}, "`penalties['w']` (=0.1) must be a penalty, such as `l1jax.l1(1e-4)`"),
-        (l1jax.l1, np.sqrt, "`strength` (=<ufunc 'sqrt'>) must be a number; give a schedule to the transformation"),
+        (
+            l1jax.kernel_blocks,
+            (2, 1.5),
+            "`shape` (=(2, 1.5)) must be a tuple of at least one length",
+        ),
+        (
+            l1jax.by_path,
+            [l1jax.l1(1.0)],
+            "`penalties` (=[L1(strength=1.0)]) must be a mapping with at least one",
+        ),
+        (
+            l1jax.by_path,
+            {3: l1jax.l1(1.0)},
+            "`penalties` has 3, which must be a regular expression",
+        ),
+        (
+            l1jax.by_path,
+            {"w": 0.1},
+            "`penalties['w']` (=0.1) must be a penalty, such as `l1jax.l1(1e-4)`",
+        ),
+        (
+            l1jax.l1,
+            np.sqrt,
+            "`strength` (=<ufunc 'sqrt'>) must be a number; give a schedule to the transformation",
+        ),
         (l1jax.l1, "0.1", "`strength` (='0.1') must be a number or an array of numbers"),
         (l1jax.l2, 1j, "`strength` (=1j) must be a number or an array of numbers"),
     ],
@@ -125,11 +211,31 @@ FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
 @pytest.mark.parametrize(
     ("penalty", "params", "message"),
     [
-        (l1jax.l1(1.0), PARAMS, "hidden/count has dtype int32, but a penalised leaf must be of floating point; choose"),
-        (l1jax.by_path({"count": l1jax.l1(1.0)}), PARAMS, "hidden/count has dtype int32, but a penalised leaf must"),
-        (l1jax.l1(1.0), jnp.ones(3, bool), "the array has dtype bool, but a penalised leaf must be of floating point"),
-        (l1jax.l1(1.0), jnp.ones(3, complex), "the array has dtype complex64, but a penalised leaf must be"),
-        (l1jax.group_l1(1.0, 1), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias of shape (6,); choose the"),
+        (
+            l1jax.l1(1.0),
+            PARAMS,
+            "hidden/count has dtype int32, but a penalised leaf must be of floating point; choose",
+        ),
+        (
+            l1jax.by_path({"count": l1jax.l1(1.0)}),
+            PARAMS,
+            "hidden/count has dtype int32, but a penalised leaf must",
+        ),
+        (
+            l1jax.l1(1.0),
+            jnp.ones(3, bool),
+            "the array has dtype bool, but a penalised leaf must be of floating point",
+        ),
+        (
+            l1jax.l1(1.0),
+            jnp.ones(3, complex),
+            "the array has dtype complex64, but a penalised leaf must be",
+        ),
+        (
+            l1jax.group_l1(1.0, 1),
+            FLOATS,
+            "`axis` (=1) must be in [-1, 0] for hidden/bias of shape (6,); choose the",
+        ),
         (
             l1jax.group_l1(1.0, 0),
             jnp.ones(()),
@@ -154,17 +260,53 @@ FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
         (l1jax.group_l1(1.0, (0, 2)), KERNEL, "`axis` (=(0, 2)) must be in [-2, 1] for the array"),
         (l1jax.group_l1(1.0, -3), KERNEL, "`axis` (=-3) must be in [-2, 1] for the array"),
         (l1jax.group_l1(1.0, (0, -2)), KERNEL, "`axis` (=(0, -2)) must name each axis of the"),
-        (l1jax.sparse_group_l1(1.0, 1.0, 1), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias"),
+        (
+            l1jax.sparse_group_l1(1.0, 1.0, 1),
+            FLOATS,
+            "`axis` (=1) must be in [-1, 0] for hidden/bias",
+        ),
         (l1jax.group_mcp(1.0, 3.0, 1), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias"),
-        (l1jax.sum_of(l1jax.l1(1.0), l1jax.group_l1(1.0, 1)), FLOATS, "`axis` (=1) must be in [-1, 0] for hidden/bias"),
-        (l1jax.group_l1(1.0, l1jax.output_channels()), FLOATS, "`axis` (=output_channels()) must meet arrays of at"),
-        (l1jax.group_l1(1.0, l1jax.input_channels()), FLOATS, "`axis` (=input_channels()) must meet arrays of at"),
-        (l1jax.group_l1(1.0, l1jax.scales()), FLOATS, "`axis` (=scales()) must meet arrays of exactly 1"),
-        (l1jax.group_l1(1.0, l1jax.kernel_blocks((2, 4))), KERNEL, "`kernel_blocks` of shape (2, 4) must"),
-        (l1jax.group_l1(1.0, l1jax.kernel_blocks((2, 2))), FLOATS, "`kernel_blocks` of shape (2, 2) must divide"),
-        (l1jax.weighted_l1(1.0, np.ones(4)), BIAS, "`weights` of shape (4,) must broadcast to the array"),
+        (
+            l1jax.sum_of(l1jax.l1(1.0), l1jax.group_l1(1.0, 1)),
+            FLOATS,
+            "`axis` (=1) must be in [-1, 0] for hidden/bias",
+        ),
+        (
+            l1jax.group_l1(1.0, l1jax.output_channels()),
+            FLOATS,
+            "`axis` (=output_channels()) must meet arrays of at",
+        ),
+        (
+            l1jax.group_l1(1.0, l1jax.input_channels()),
+            FLOATS,
+            "`axis` (=input_channels()) must meet arrays of at",
+        ),
+        (
+            l1jax.group_l1(1.0, l1jax.scales()),
+            FLOATS,
+            "`axis` (=scales()) must meet arrays of exactly 1",
+        ),
+        (
+            l1jax.group_l1(1.0, l1jax.kernel_blocks((2, 4))),
+            KERNEL,
+            "`kernel_blocks` of shape (2, 4) must",
+        ),
+        (
+            l1jax.group_l1(1.0, l1jax.kernel_blocks((2, 2))),
+            FLOATS,
+            "`kernel_blocks` of shape (2, 2) must divide",
+        ),
+        (
+            l1jax.weighted_l1(1.0, np.ones(4)),
+            BIAS,
+            "`weights` of shape (4,) must broadcast to the array",
+        ),
         (l1jax.weighted_l1(1.0, np.ones((1, 6))), BIAS, "`weights` of shape (1, 6) must broadcast"),
-        (l1jax.weighted_l1(1.0, {"a": 1.0}), FLOATS, "`weights` (PyTreeDef({'a': *})) must be one array or"),
+        (
+            l1jax.weighted_l1(1.0, {"a": 1.0}),
+            FLOATS,
+            "`weights` (PyTreeDef({'a': *})) must be one array or",
+        ),
         (
             l1jax.by_path({"scale$": l1jax.l1(1.0)}),
             FLOATS,
@@ -196,8 +338,14 @@ def test_leaves_that_do_not_fit(penalty, params, message):
 
 
 def test_an_array_of_strengths_has_no_value_and_the_error_names_the_weighted_norm():
-    for penalty in (l1jax.l1(np.ones(6)), l1jax.l2(np.ones(6)), l1jax.by_path({"": l1jax.l1(np.ones(6))})):
-        with pytest.raises(ValueError, match=r"`strength` of shape \(6,\) must be one number; .* to `weighted_l1`"):
+    for penalty in (
+        l1jax.l1(np.ones(6)),
+        l1jax.l2(np.ones(6)),
+        l1jax.by_path({"": l1jax.l1(np.ones(6))}),
+    ):
+        with pytest.raises(
+            ValueError, match=r"`strength` of shape \(6,\) must be one number; .* to `weighted_l1`"
+        ):
             penalty.value(BIAS)
 
 
@@ -224,8 +372,13 @@ def test_patterns_of_by_path_may_match_nothing_where_that_is_allowed_or_a_part_o
 
 def test_an_error_lists_a_few_paths_and_counts_the_others():
     many = {f"layer_{i:02}": jnp.ones(2) for i in range(30)}
-    for call in (lambda: l1jax.sparsity(many, "x"), lambda: l1jax.by_path({"x": l1jax.l1(1.0)}).value(many)):
-        with pytest.raises(ValueError, match=r"the paths are \['layer_00', .* 'layer_09'\] and 20 more\."):
+    for call in (
+        lambda: l1jax.sparsity(many, "x"),
+        lambda: l1jax.by_path({"x": l1jax.l1(1.0)}).value(many),
+    ):
+        with pytest.raises(
+            ValueError, match=r"the paths are \['layer_00', .* 'layer_09'\] and 20 more\."
+        ):
             call()
 
 
@@ -238,10 +391,16 @@ def test_by_path_leaves_the_others_free_whatever_their_dtype():
     assert penalty.value(PARAMS) == 6
     assert not np.any(penalty.subgradient(PARAMS)["params"]["hidden"]["bias"])
     grads = jax.tree.map(lambda leaf: jnp.full(leaf.shape, -0.25), FLOATS)
-    np.testing.assert_allclose(penalty.distance(FLOATS, grads), 0.25 * np.sqrt(6), rtol=1e-6)  # the bias's gradient
+    np.testing.assert_allclose(
+        penalty.distance(FLOATS, grads), 0.25 * np.sqrt(6), rtol=1e-6
+    )  # the bias's gradient
     assert penalty.value({}) == 0
-    grads = jax.grad(lambda params: jnp.sum(params["params"]["hidden"]["bias"]), allow_int=True)(PARAMS)
-    expected = np.sqrt(6 + 24 / 16)  # 1 at each bias, ¼ at each entry of the kernel; the counter has no gradient
+    grads = jax.grad(lambda params: jnp.sum(params["params"]["hidden"]["bias"]), allow_int=True)(
+        PARAMS
+    )
+    expected = np.sqrt(
+        6 + 24 / 16
+    )  # 1 at each bias, ¼ at each entry of the kernel; the counter has no gradient
     np.testing.assert_allclose(penalty.distance(PARAMS, grads), expected, rtol=1e-6)
 
 
@@ -259,7 +418,9 @@ def test_steps_and_gradients_that_are_not_like_x(argument, part):
 
 
 def test_a_pattern_of_sparsity_that_matches_nothing_lists_the_paths():
-    with pytest.raises(ValueError, match=r"`pattern` \(='scale'\) must match .*\['hidden/bias', 'hidden/kernel'\]"):
+    with pytest.raises(
+        ValueError, match=r"`pattern` \(='scale'\) must match .*\['hidden/bias', 'hidden/kernel'\]"
+    ):
         l1jax.sparsity(FLOATS, "scale")
     with pytest.raises(ValueError, match=r"`pattern` \(='\('\) must be a regular expression"):
         l1jax.sparsity(FLOATS, "(")

@@ -21,11 +21,20 @@ def layer_without_a_group(layer, axis, index):
     """Apply the layer as Flax does, its kernel after a prox that removes the group of this index only."""
     module, shape = LAYERS[layer]
     rng = np.random.default_rng(0)
-    kernel_shape = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape))["params"]["kernel"].shape
+    kernel_shape = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape))["params"][
+        "kernel"
+    ].shape
     groups = l1jax.group_l1(1.0, axis)
     (kept,) = set(range(len(kernel_shape))) - set(group_axes(groups.axis, kernel_shape))
-    small = np.arange(kernel_shape[kept]).reshape([-1 if a == kept else 1 for a in range(len(kernel_shape))]) == index
-    kernel = rng.choice([-1.0, 1.0], size=kernel_shape).astype(np.float32) * np.where(small, 1e-4, 1)
+    small = (
+        np.arange(kernel_shape[kept]).reshape(
+            [-1 if a == kept else 1 for a in range(len(kernel_shape))]
+        )
+        == index
+    )
+    kernel = rng.choice([-1.0, 1.0], size=kernel_shape).astype(np.float32) * np.where(
+        small, 1e-4, 1
+    )
     kernel = PROX(groups, kernel, 0.01)
     np.testing.assert_array_equal(kernel == 0, np.broadcast_to(small, kernel_shape))
     variables = {"params": {"kernel": kernel, "bias": jnp.arange(6.0)}}
@@ -53,7 +62,9 @@ def test_scales_are_groups_of_one_entry():
     norm = nn.BatchNorm(use_running_average=False)
     shape = jax.eval_shape(norm.init, jax.random.key(0), jnp.zeros((2, 3)))["params"]["scale"].shape
     scale = jnp.ones(shape) * jnp.array([1.0, 0.2, -3.0])
-    y = l1jax.by_path({"scale": l1jax.group_l1(0.5, l1jax.scales())}).prox({"scale": scale, "bias": scale}, 1.0)
+    y = l1jax.by_path({"scale": l1jax.group_l1(0.5, l1jax.scales())}).prox(
+        {"scale": scale, "bias": scale}, 1.0
+    )
     np.testing.assert_allclose(y["scale"], [0.5, 0.0, -2.5])
     np.testing.assert_array_equal(y["bias"], scale)
 
@@ -75,16 +86,27 @@ def test_axes_are_named(groups, shape, axes):
     assert group_axes(groups, shape) == axes
 
 
-@pytest.mark.parametrize(("block", "shape"), [((2, 3), (4, 6)), ((2, 3), (2, 4, 6)), ((2, -1, 2), (2, 4, 6))])
+@pytest.mark.parametrize(
+    ("block", "shape"), [((2, 3), (4, 6)), ((2, 3), (2, 4, 6)), ((2, -1, 2), (2, 4, 6))]
+)
 def test_blocks_are_groups(block, shape):
     # oracle: each block cut out by hand and given to the prox of one group
     rng = np.random.default_rng(0)
-    x, step = rng.normal(size=shape).astype(np.float32), rng.uniform(0.5, 2, size=shape).astype(np.float32)
+    x, step = (
+        rng.normal(size=shape).astype(np.float32),
+        rng.uniform(0.5, 2, size=shape).astype(np.float32),
+    )
     ends = zip(shape[-len(block) :], block, strict=True)
     lengths = (1,) * (len(shape) - len(block)) + tuple(n if b == -1 else b for n, b in ends)
     for penalty, make in (
-        (l1jax.group_mcp(0.8, 9.0, l1jax.kernel_blocks(block)), lambda: l1jax.group_mcp(0.8, 9.0, 0)),
-        (l1jax.sparse_group_l1(0.2, 0.8, l1jax.kernel_blocks(block)), lambda: l1jax.sparse_group_l1(0.2, 0.8, 0)),
+        (
+            l1jax.group_mcp(0.8, 9.0, l1jax.kernel_blocks(block)),
+            lambda: l1jax.group_mcp(0.8, 9.0, 0),
+        ),
+        (
+            l1jax.sparse_group_l1(0.2, 0.8, l1jax.kernel_blocks(block)),
+            lambda: l1jax.sparse_group_l1(0.2, 0.8, 0),
+        ),
     ):
         for steps in (np.float32(0.7), step):
             y, value, square = np.array(PROX(penalty, x, steps)), 0.0, 0.0
@@ -94,7 +116,9 @@ def test_blocks_are_groups(block, shape):
                 part, part_step = x[at].ravel(), steps[at].ravel() if np.ndim(steps) else steps
                 expected = PROX(make(), part, part_step).reshape(lengths)
                 np.testing.assert_allclose(y[at], expected, rtol=1e-5, atol=1e-6)
-                np.testing.assert_allclose(subgradient[at], SUBGRADIENT(make(), part).reshape(lengths), rtol=1e-5)
+                np.testing.assert_allclose(
+                    subgradient[at], SUBGRADIENT(make(), part).reshape(lengths), rtol=1e-5
+                )
                 value += float(VALUE(make(), part))
                 square += float(DISTANCE(make(), part, part_step * part)) ** 2
             np.testing.assert_allclose(VALUE(penalty, x), value, rtol=1e-5)
@@ -104,13 +128,18 @@ def test_blocks_are_groups(block, shape):
 
 def test_step_that_varies_along_one_axis_only():
     # length 1 along the groups is one step per group; length 1 along the others is a metric
-    x, rng = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32), np.random.default_rng(1)
+    x, rng = (
+        np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32),
+        np.random.default_rng(1),
+    )
     for shape in ((4, 1), (1, 6), (6,), (1, 1), ()):
         step = rng.uniform(0.1, 0.5, size=shape).astype(np.float32)
         full = np.broadcast_to(step, x.shape)
         for axis in (0, l1jax.kernel_blocks((2, 3))):
             penalty = l1jax.sparse_group_l1(0.3, 0.7, axis)
-            np.testing.assert_allclose(PROX(penalty, x, step), PROX(penalty, x, full), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                PROX(penalty, x, step), PROX(penalty, x, full), rtol=1e-5, atol=1e-6
+            )
 
 
 def test_one_step_per_group_takes_the_cheap_form():
@@ -128,7 +157,14 @@ def test_zero_groups_are_those_with_no_entry_left():
     conv, dense = rng.normal(size=(3, 3, 4, 6)), rng.normal(size=(4, 6))
     conv[..., [1, 4]] = dense[2] = dense[:2, :3] = 0
     conv[0, 0, 0] = 0  # an entry of every group, all of none but those two
-    params = {"conv": conv, "dense": dense, "summed": dense, "blocks": dense, "entries": dense, "bias": np.zeros(6)}
+    params = {
+        "conv": conv,
+        "dense": dense,
+        "summed": dense,
+        "blocks": dense,
+        "entries": dense,
+        "bias": np.zeros(6),
+    }
     rows = l1jax.input_channels()
     penalty = l1jax.by_path(
         {

@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import DESIGNS, ELASTIC_NET, FEATURES, GROUP_LASSO, LASSO, LOGISTIC, SPARSE_GROUP_LASSO
+from problems import (
+    DESIGNS,
+    ELASTIC_NET,
+    FEATURES,
+    GROUP_LASSO,
+    LASSO,
+    LOGISTIC,
+    SPARSE_GROUP_LASSO,
+)
 
 import l1jax
 from l1jax.penalties import scaled
@@ -22,7 +30,9 @@ def squares(params):
 
 
 def logistic(params):
-    return jnp.mean(jnp.logaddexp(0, -jnp.where(Y > 6, 1, -1) * (X @ params["kernel"] + params["bias"])))
+    return jnp.mean(
+        jnp.logaddexp(0, -jnp.where(Y > 6, 1, -1) * (X @ params["kernel"] + params["bias"]))
+    )
 
 
 def on_kernel(penalty):
@@ -63,7 +73,9 @@ def test_sparse_group_keeps_the_ratio_of_its_strengths():
 def test_exact_solvers_find_zero_from_there_on_only(family, rows):
     (x, y), zeros = DESIGNS[rows], np.zeros(FEATURES)
     loss = family.loss(x, y)
-    largest = l1jax.largest_strength(lambda w: loss.value(w, loss.data), zeros, family.penalty(1.0).own)
+    largest = l1jax.largest_strength(
+        lambda w: loss.value(w, loss.data), zeros, family.penalty(1.0).own
+    )
     assert not family.solve(x, y, 1.0001 * largest, zeros).any()
     assert family.solve(x, y, 0.9999 * largest, zeros).any()
 
@@ -73,7 +85,9 @@ def test_without_free_leaves_and_with_float32_parameters():
         return jnp.mean(jnp.square(X @ w - Y)) / 2
 
     np.testing.assert_allclose(
-        l1jax.largest_strength(loss, jnp.ones(6), l1jax.l1(1.0)), np.abs(X.T @ Y / 40).max(), rtol=1e-12
+        l1jax.largest_strength(loss, jnp.ones(6), l1jax.l1(1.0)),
+        np.abs(X.T @ Y / 40).max(),
+        rtol=1e-12,
     )
     single = jax.tree.map(np.float32, PARAMS)
     found = l1jax.largest_strength(squares, single, on_kernel(l1jax.l1(1.0)))
@@ -115,14 +129,20 @@ def test_softmax_regression_with_a_singular_curvature():
 @pytest.mark.parametrize(
     ("penalty", "message"),
     [
-        (l1jax.l0(1.0), "at zero for any strength; give the strengths yourself, or let `track_sparsity`"),
+        (
+            l1jax.l0(1.0),
+            "at zero for any strength; give the strengths yourself, or let `track_sparsity`",
+        ),
         (l1jax.l_half(1.0), "LHalf, which has a stationary point at zero"),
         (l1jax.l2(1.0), "L2, which gives no zeros at any strength"),
         (l1jax.sum_of(l1jax.l2(1.0)), "L2, which gives no zeros at any strength"),
         (l1jax.sum_of(l1jax.l2(1.0), l1jax.l0(1.0)), "L0, which has a stationary point"),
         (l1jax.l1_ball(1.0), "L1Ball, which has a radius, no strength"),
         (l1jax.l1(0.0), "`penalty` must have a strength greater than 0"),
-        (l1jax.weighted_l1(1.0, np.arange(6.0)), "`penalty` must penalise every entry of its leaves"),
+        (
+            l1jax.weighted_l1(1.0, np.arange(6.0)),
+            "`penalty` must penalise every entry of its leaves",
+        ),
     ],
     ids=lambda p: type(p).__name__,
 )
@@ -152,14 +172,18 @@ def test_networks_are_refused(activation, pattern):
         hidden = activation(X @ params[0]["kernel"] + params[0]["bias"])
         return jnp.mean(jnp.square(hidden @ params[1]["kernel"] + params[1]["bias"] - Y))
 
-    with pytest.raises(ValueError, match=r"`loss` must .*give the strengths yourself, or let `track_sparsity`"):
+    with pytest.raises(
+        ValueError, match=r"`loss` must .*give the strengths yourself, or let `track_sparsity`"
+    ):
         l1jax.largest_strength(loss, params, l1jax.by_path({pattern: l1jax.l1(1.0)}))
 
 
 def test_a_loss_without_a_minimum_is_refused():
     with pytest.raises(ValueError, match="must have a minimum over the leaves without a penalty"):
         l1jax.largest_strength(
-            lambda p: squares({"kernel": p["kernel"], "bias": 0.0}) + jnp.exp(p["bias"]) + 30 * p["bias"],
+            lambda p: (
+                squares({"kernel": p["kernel"], "bias": 0.0}) + jnp.exp(p["bias"]) + 30 * p["bias"]
+            ),
             PARAMS,
             on_kernel(l1jax.l1(1.0)),
         )

@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from brute_force import best_of_supports, best_on_faces, best_on_grid, best_with_common_size, objective
+from brute_force import (
+    best_of_supports,
+    best_on_faces,
+    best_on_grid,
+    best_with_common_size,
+    objective,
+)
 from catalogue import BALL, CONVEX, ENTRYWISE, GROUPED, LINF, PROX, SUM_LINF, WEIGHTS, ids
 from jax.test_util import check_grads
 
@@ -39,13 +45,17 @@ def test_entrywise_prox_beats_a_grid_in_a_diagonal_metric(case):
 def test_entrywise_prox_beats_a_grid_with_one_step(case, step):
     z = np.linspace(-4, 4, 33)
     y = np.asarray(PROX(case.penalty(), z, step))
-    assert_no_better(case.value, y[:, None], z[:, None], step, best_on_grid(case.value, z, np.full(33, step)))
+    assert_no_better(
+        case.value, y[:, None], z[:, None], step, best_on_grid(case.value, z, np.full(33, step))
+    )
 
 
 def test_weighted_l1_beats_a_grid():
     z = np.linspace(-3, 3, 13)
     for step in STEPS[::3]:
-        y = np.asarray(l1jax.weighted_l1(0.7, WEIGHTS).prox(jnp.stack([jnp.asarray(z)] * 3, axis=1), step))
+        y = np.asarray(
+            l1jax.weighted_l1(0.7, WEIGHTS).prox(jnp.stack([jnp.asarray(z)] * 3, axis=1), step)
+        )
         for i, weight in enumerate(WEIGHTS):
 
             def value(x, weight=weight):
@@ -95,7 +105,9 @@ def test_group_prox_satisfies_the_optimality_condition(size, spread):
     z = rng.normal(size=(size, count)) * 10 ** rng.uniform(-2, 2, size=(size, count))
     step = 10 ** rng.uniform(-spread, spread, size=(size, count))
     edge = np.sqrt(np.square(z / step).sum(0))  # of the strengths beyond which a group is zero
-    prox = jax.jit(lambda strength, z, step: l1jax.group_l1(strength / np.sqrt(size), 0).prox(z, step))
+    prox = jax.jit(
+        lambda strength, z, step: l1jax.group_l1(strength / np.sqrt(size), 0).prox(z, step)
+    )
     for share in (1e-3, 1e-2, 0.1, 0.5, 1 - 1e-6):
         scaled_z = z / (edge / np.median(edge))
         strength = share * np.median(edge)
@@ -103,7 +115,9 @@ def test_group_prox_satisfies_the_optimality_condition(size, spread):
         assert y.any(0).all()
         residual = (y - scaled_z) / step + strength * y / np.sqrt(np.square(y).sum(0))
         excess = 0.5 * (step * np.square(residual)).sum(0)
-        cost = strength * np.sqrt(np.square(y).sum(0)) + 0.5 * (np.square(y - scaled_z) / step).sum(0)
+        cost = strength * np.sqrt(np.square(y).sum(0)) + 0.5 * (np.square(y - scaled_z) / step).sum(
+            0
+        )
         assert np.max(excess / cost) < 1e-12
         single = prox(np.float32(strength), scaled_z.astype(np.float32), step.astype(np.float32))
         assert single.dtype == np.float32
@@ -152,11 +166,17 @@ def test_group_mcp_with_long_steps_beats_a_grid_along_the_ray():
     direction = np.array([0.6, -0.8])
     for gamma in (0.4, 3.0):
         prox = jax.jit(l1jax.group_mcp(0.7, gamma, 0).prox)
-        sizes, step = (a.ravel() for a in np.meshgrid(np.linspace(0.05, 6, 40), np.logspace(-2, 2, 9)))
+        sizes, step = (
+            a.ravel() for a in np.meshgrid(np.linspace(0.05, 6, 40), np.logspace(-2, 2, 9))
+        )
 
         def value(x, gamma=gamma):
             size, strength = np.abs(x).sum(-1), 0.7 * np.sqrt(2)
-            return np.where(size < gamma * strength, strength * size - size**2 / (2 * gamma), gamma * strength**2 / 2)
+            return np.where(
+                size < gamma * strength,
+                strength * size - size**2 / (2 * gamma),
+                gamma * strength**2 / 2,
+            )
 
         z = direction[:, None] * sizes
         for one in (step[None], np.broadcast_to(step, z.shape)):
@@ -187,8 +207,13 @@ def test_group_mcp_in_a_metric_of_short_steps_has_the_right_branches():
 
 def test_group_mcp_refuses_a_mixed_metric_and_is_nan_there_under_jit():
     penalty = l1jax.group_mcp(0.5, 1.5, 0)
-    x, step = jnp.array([[1.0, 0.0, 3.0], [1.0, 0.0, 2.0]]), jnp.array([[2.0, 2.0, 0.2], [1.0, 1.0, 0.1]])
-    with pytest.raises(ValueError, match=r"`gamma` \(=1.5\) must be greater than every step.*up to 2"):
+    x, step = (
+        jnp.array([[1.0, 0.0, 3.0], [1.0, 0.0, 2.0]]),
+        jnp.array([[2.0, 2.0, 0.2], [1.0, 1.0, 0.1]]),
+    )
+    with pytest.raises(
+        ValueError, match=r"`gamma` \(=1.5\) must be greater than every step.*up to 2"
+    ):
         penalty.prox(x, step)
     y = np.asarray(jax.jit(penalty.prox)(x, step))
     assert np.isnan(y[:, 0]).all()
@@ -207,7 +232,10 @@ def test_convex_prox_is_non_expansive_in_its_metric(case):
     @hypothesis.given(three, three, st.lists(st.floats(-3, 3), min_size=3, max_size=3))
     def check(a, b, exponents):
         a, b, step = np.array(a), np.array(b), 10.0 ** np.array(exponents)
-        moved = np.square(np.asarray(PROX(penalty, a, step)) - np.asarray(PROX(penalty, b, step))) / step
+        moved = (
+            np.square(np.asarray(PROX(penalty, a, step)) - np.asarray(PROX(penalty, b, step)))
+            / step
+        )
         apart = np.square(a - b) / step
         rounding = 1e-12 * np.sqrt((np.square(np.abs(a) + np.abs(b)) / step).sum()) + 1e-12
         assert np.sqrt(moved.sum()) <= np.sqrt(apart.sum()) + rounding

@@ -40,13 +40,19 @@ def test_value_is_the_sum_in_either_order(penalties):
     expected = sum(float(VALUE(penalty, x)) for penalty in penalties)
     for order in (penalties, penalties[::-1]):
         np.testing.assert_allclose(VALUE(l1jax.sum_of(*order), x), expected, rtol=1e-6)
-    assert jax.tree.leaves(l1jax.sum_of(*penalties)) == jax.tree.leaves(l1jax.sum_of(*penalties[::-1]))
+    assert jax.tree.leaves(l1jax.sum_of(*penalties)) == jax.tree.leaves(
+        l1jax.sum_of(*penalties[::-1])
+    )
 
 
-@pytest.mark.parametrize("penalties", REFUSED, ids=lambda p: "+".join(type(q).__name__ for q in p) or "none")
+@pytest.mark.parametrize(
+    "penalties", REFUSED, ids=lambda p: "+".join(type(q).__name__ for q in p) or "none"
+)
 def test_sums_without_a_closed_form_are_refused_by_name(penalties):
     names = r" \+ ".join(type(penalty).__name__ for penalty in penalties) or "none"
-    with pytest.raises(ValueError, match=rf"`penalties` \(={names}\) must have a prox in closed form"):
+    with pytest.raises(
+        ValueError, match=rf"`penalties` \(={names}\) must have a prox in closed form"
+    ):
         l1jax.sum_of(*penalties)
 
 

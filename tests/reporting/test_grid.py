@@ -24,7 +24,9 @@ def cells(grid, size, gap, columns, rows):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (4, 2, 2), (5, 3, 2), (7, 3, 3), (64, 8, 8)])
+@pytest.mark.parametrize(
+    ("count", "columns", "rows"), [(1, 1, 1), (4, 2, 2), (5, 3, 2), (7, 3, 3), (64, 8, 8)]
+)
 def test_images_lie_in_rows_unchanged_with_a_gap_between(count, columns, rows, channels):
     images = RNG.integers(0, 256, (count, 64, 64, channels), dtype=np.uint8)
     grid = image_grid(images)
@@ -38,7 +40,9 @@ def test_images_lie_in_rows_unchanged_with_a_gap_between(count, columns, rows, c
 @pytest.mark.parametrize(("columns", "rows"), [(1, 6), (2, 3), (4, 2), (6, 1)])
 def test_columns_can_be_chosen(columns, rows):
     images = RNG.integers(0, 256, (6, 64, 64, 1), dtype=np.uint8)
-    for cell, image in zip(cells(image_grid(images, columns), 64, 4, columns, rows), images, strict=False):
+    for cell, image in zip(
+        cells(image_grid(images, columns), 64, 4, columns, rows), images, strict=False
+    ):
         np.testing.assert_array_equal(cell, image[..., 0])
 
 
@@ -46,10 +50,15 @@ def test_more_columns_than_images_leave_no_empty_ones():
     assert image_grid(np.zeros((3, 64, 64, 1), np.uint8), 100).size == (4 + 3 * 68, 4 + 68)
 
 
-@pytest.mark.parametrize(("size", "cell"), [(8, 64), (28, 84), (32, 64), (48, 96), (63, 126), (64, 64), (100, 100)])
+@pytest.mark.parametrize(
+    ("size", "cell"), [(8, 64), (28, 84), (32, 64), (48, 96), (63, 126), (64, 64), (100, 100)]
+)
 def test_small_images_are_enlarged_by_whole_factors_to_64_pixels_or_more(size, cell):
     gap = max(2, cell // 16)
-    assert image_grid(np.zeros((2, size, size, 3), np.uint8)).size == (gap + 2 * (cell + gap), gap + cell + gap)
+    assert image_grid(np.zeros((2, size, size, 3), np.uint8)).size == (
+        gap + 2 * (cell + gap),
+        gap + cell + gap,
+    )
 
 
 def test_small_images_are_enlarged_smoothly():

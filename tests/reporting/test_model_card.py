@@ -13,7 +13,10 @@ ZEROS = {"parameters": 1000, "effective_parameters": 250, "kernels": 0.8, "dead_
 SCORES = {"mean": 0.5, "deviation": 0.01, "each": [0.5]}
 EVALUATION = {
     "step": 7,
-    "protocol": {"real": "500 of 1,797 training images", "generated": "500 of the averaged generator"},
+    "protocol": {
+        "real": "500 of 1,797 training images",
+        "generated": "500 of the averaged generator",
+    },
     "features": {
         "pixels": {
             "protocol": "pixels in [-1, 1]",
@@ -38,7 +41,9 @@ IMAGES = mlp_gan((8, 8, 1), 64).generator
 
 
 def card(notes=None, experiment=EXPERIMENT, generator=IMAGES, lost=()):
-    return model_card(experiment, generator, 1234, ZEROS, {"model.safetensors": 4321}, lost, notes or {})
+    return model_card(
+        experiment, generator, 1234, ZEROS, {"model.safetensors": 4321}, lost, notes or {}
+    )
 
 
 def header(text):
@@ -57,7 +62,9 @@ def test_the_header_is_yaml():
 
 def test_points_and_classes_have_no_pipeline_of_unconditional_images():
     points = mlp_gan((1, 1, 2), 8, output="linear").generator
-    text = card(experiment=Config(data=MixtureData(), model=MlpGan(output="linear")), generator=points)
+    text = card(
+        experiment=Config(data=MixtureData(), model=MlpGan(output="linear")), generator=points
+    )
     assert "pipeline_tag" not in header(text)
     assert "# MlpGan: points in the plane, 80.0% zeros" in text
     text = card(generator=mlp_gan((8, 8, 1), 64, classes=10).generator)
@@ -76,7 +83,9 @@ def test_numbers_stand_with_their_protocols():
 
 
 def test_size_rounding_and_compaction_are_stated():
-    before, after = ({"parameters": n, "bytes": 4 * n, "flops": 9 * n, "latency": 0.1} for n in (5000, 1000))
+    before, after = (
+        {"parameters": n, "bytes": 4 * n, "flops": 9 * n, "latency": 0.1} for n in (5000, 1000)
+    )
     notes = {"compaction": {"error": 3e-7, "before": before, "after": after}}
     text = card(notes, lost=[("params/image/kernel", 0.0123, 0.00456)])
     assert "- 1,000 parameters, 250 of them not zero" in text
@@ -97,7 +106,11 @@ def test_paths_stay_at_home_and_code_ends_where_it_should():
 @pytest.mark.parametrize("penalty", [L1(0.0), L1(1e-3), GroupL1(2e-3)])
 def test_the_penalty_is_named(penalty):
     text = card(experiment=Config(generator=Optimizer(penalty=penalty)))
-    wanted = "none;" if penalty.strength == 0 else f"{type(penalty).__name__}, strength {penalty.strength}"
+    wanted = (
+        "none;"
+        if penalty.strength == 0
+        else f"{type(penalty).__name__}, strength {penalty.strength}"
+    )
     assert f"penalty of the generator: {wanted}" in text
 
 

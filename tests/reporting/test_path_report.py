@@ -22,11 +22,20 @@ def path(chosen, criterion="kernel_distance"):
             "trained": trained,
             "zeros": zeros,
             "channels": {"hidden_0/kernel": [8 - 4 * i, 8]},
-            "scores": {"kernel_distance": score(mean, 0.02), "recall": score(0.125), "bic": score(123456.0)},
+            "scores": {
+                "kernel_distance": score(mean, 0.02),
+                "recall": score(0.125),
+                "bic": score(123456.0),
+            },
         }
         for i, (strength, zeros, mean, trained) in enumerate(rows)
     ]
-    choice = {"index": chosen, "strength": rows[chosen][0], "rule": "minimum", "reason": "the least score"}
+    choice = {
+        "index": chosen,
+        "strength": rows[chosen][0],
+        "rule": "minimum",
+        "reason": "the least score",
+    }
     return {
         "network": "generator",
         "criterion": criterion,
@@ -72,7 +81,9 @@ def why(change, **others):
 def test_no_penalty_is_told_as_the_rule_that_chose_it():
     assert "No penalty does better by this score: for zeros" in why({})
     assert "No penalty does well enough by this score" in why({"rule": "little worse than dense"})
-    assert "No penalty" not in why({"rule": "enough zeros", "reason": "the weakest with at least 0.00% zeros"})
+    assert "No penalty" not in why(
+        {"rule": "enough zeros", "reason": "the weakest with at least 0.00% zeros"}
+    )
     points = path(0)["points"]
     points[1]["scores"]["kernel_distance"] = score(None)
     assert "No run with a penalty has a score: lower its learning rate" in why({}, points=points)
@@ -81,7 +92,9 @@ def test_no_penalty_is_told_as_the_rule_that_chose_it():
 def test_the_changed_sign_is_told_of_scores_and_not_of_zeros():
     bound = {"criterion": "recall", "points": path(1, "recall")["points"]}
     assert "recall with its sign changed" in why({}, **bound)
-    assert "sign changed" not in why({"rule": "enough zeros", "reason": "the weakest with enough zeros"}, **bound)
+    assert "sign changed" not in why(
+        {"rule": "enough zeros", "reason": "the weakest with enough zeros"}, **bound
+    )
 
 
 @pytest.mark.parametrize("criterion", ["kernel_distance", "bic"])
@@ -95,7 +108,11 @@ def test_the_plots_show_a_path_with_a_gap(criterion):
 def test_there_is_a_row_or_a_plot_for_each_strength(shape):
     rng = np.random.default_rng(0)
     points = shape[2:4] == (1, 1)
-    samples = rng.normal(size=shape).astype(np.float32) if points else rng.integers(0, 256, shape, np.uint8)
+    samples = (
+        rng.normal(size=shape).astype(np.float32)
+        if points
+        else rng.integers(0, 256, shape, np.uint8)
+    )
     picture = np.asarray(path_samples(samples, [str(i) for i in range(shape[0])], 1).convert("L"))
     assert np.mean(picture < 200) > 0.001
     one = np.asarray(path_samples(samples[:1], ["0"], 0).convert("L"))

@@ -13,7 +13,10 @@ def blue(picture):
 
 def test_points_lie_where_the_axes_say():
     corners = np.float32([[-4, -4], [-4, 4], [4, -4], [4, 4]])
-    places = [blue(point_plot(np.float32([point]), corners)).mean(0) for point in [(0, 0), (2, 0), (0, -2)]]
+    places = [
+        blue(point_plot(np.float32([point]), corners)).mean(0)
+        for point in [(0, 0), (2, 0), (0, -2)]
+    ]
     right, down = places[1] - places[0], places[2] - places[0]
     np.testing.assert_allclose(right[1], 0, atol=1)
     np.testing.assert_allclose(down[0], 0, atol=1)
@@ -23,7 +26,9 @@ def test_points_lie_where_the_axes_say():
 
 def test_points_far_from_the_real_ones_do_not_move_the_axes():
     corners = np.float32([[-4, -4], [4, 4]])
-    alone, beside = (blue(point_plot(np.float32(points), corners)) for points in ([(0, 0)], [(0, 0), (900, 0)]))
+    alone, beside = (
+        blue(point_plot(np.float32(points), corners)) for points in ([(0, 0)], [(0, 0), (900, 0)])
+    )
     np.testing.assert_allclose(beside.mean(0), alone.mean(0), atol=0.5)
 
 

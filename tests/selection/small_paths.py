@@ -50,9 +50,14 @@ def course(folder, experiment=PLAIN, folds=1, say=lambda text: None):
     images, labels, fingerprint = digits()
     images, labels = images[:200], labels[:200]
     unit = with_strength(experiment, "generator", 1.0)
-    task, model = make_task(unit, image_shape(unit.data)), build_model(unit.model, image_shape(unit.data))
+    task, model = (
+        make_task(unit, image_shape(unit.data)),
+        build_model(unit.model, image_shape(unit.data)),
+    )
     held_out = [np.arange(i, 200, folds + 1) for i in range(folds)]
     members = [np.setdiff1d(np.arange(200), own) for own in held_out]
     judge = make_judge(task, model, "generator", images, labels, held_out, "pixels", 0)
     console = Console(file=io.StringIO())
-    return make_course(unit, task, "generator", members, (images, labels), fingerprint, judge, folder, console, say)
+    return make_course(
+        unit, task, "generator", members, (images, labels), fingerprint, judge, folder, console, say
+    )

@@ -60,7 +60,9 @@ def test_what_a_target_lacks_is_said_with_what_was_kept():
     rule = Rule("kernel_distance", "minimum", 0, 0.01)
     with pytest.raises(InputError, match=r"the dense model, which has no finite score.*is kept"):
         chosen(rule, [point(0.0, [math.nan, 1.0]), *POINTS[1:]])
-    with pytest.raises(InputError, match=r"a share of the dense model's score, which is 0.*is kept"):
+    with pytest.raises(
+        InputError, match=r"a share of the dense model's score, which is 0.*is kept"
+    ):
         chosen(rule, [point(0.0, [0.0, 0.0]), *POINTS[1:]])
     with pytest.raises(InputError, match=r"take stronger ones\. All that was trained is kept"):
         chosen(Rule("kernel_distance", "minimum", 0.7, 0))
@@ -69,20 +71,32 @@ def test_what_a_target_lacks_is_said_with_what_was_kept():
 def test_the_strongest_that_is_all_zero_has_nothing_beyond():
     for zeros, says in ((0.9, "may lie beyond"), (1.0, "all that it penalises is 0")):
         points = [point(0.1, [2.0, 2.1]), point(0.2, [1.0, 1.1], zeros)]
-        assert says in choose(points, Rule("kernel_distance", "minimum", 0, 0), SIZES, 10).chosen.reason
+        assert (
+            says
+            in choose(points, Rule("kernel_distance", "minimum", 0, 0), SIZES, 10).chosen.reason
+        )
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"criterion": "bic", "named": "bic"}, "the criterion is bic: such a score has no zero"),
-        ({"criterion": "kernel_distance", "named": "its default"}, "the criterion is its default: .*frechet_distance"),
+        (
+            {"criterion": "kernel_distance", "named": "its default"},
+            "the criterion is its default: .*frechet_distance",
+        ),
         ({"dense": False}, "with --no-dense.*let --strengths begin with 0"),
         ({"halvings": 1}, "with --halvings"),
     ],
 )
 def test_a_share_of_nothing_is_refused(change, says):
-    arguments = {"worse": 0.1, "criterion": "recall", "named": "recall", "dense": True, "halvings": 0} | change
+    arguments = {
+        "worse": 0.1,
+        "criterion": "recall",
+        "named": "recall",
+        "dense": True,
+        "halvings": 0,
+    } | change
     with pytest.raises(InputError, match=rf"`--worse` \(=0.1\) must be 0 .*{says}"):
         check_worse(**arguments)
     for criterion in ("recall", "coverage", "frechet_distance"):

@@ -79,7 +79,10 @@ PENALTIES = {
 def test_degrees_of_freedom_are_the_covariance_of_fit_and_target(name, x64):
     """Σ cov(ŷᵢ, yᵢ)/σ² = E⟨ŷ, ε⟩/σ over many draws of y = μ + σε; their difference from df has the mean 0."""
     rng, penalty, sigma, draws = np.random.default_rng(1), PENALTIES[name], 0.7, 600
-    x = rng.normal(size=(30, 20)) @ np.linalg.cholesky(0.5 ** np.abs(np.subtract.outer(np.arange(20), np.arange(20)))).T
+    x = (
+        rng.normal(size=(30, 20))
+        @ np.linalg.cholesky(0.5 ** np.abs(np.subtract.outer(np.arange(20), np.arange(20)))).T
+    )
     x -= x.mean(axis=0)
     mu = x[:, :5] @ np.array([1.0, -1.0, 0.5, 0.0, 0.0])
     noise = rng.normal(size=(draws, 30))
@@ -104,7 +107,11 @@ def test_degrees_of_freedom_are_the_covariance_of_fit_and_target(name, x64):
 
 
 def test_exact_degrees_of_freedom_scale_with_the_strength():
-    x, beta, penalty = RNG.normal(size=(12, 4)), np.array([1.0, 2.0, 0.0, 0.0]), l1jax.group_l1(1.0, (0,))
+    x, beta, penalty = (
+        RNG.normal(size=(12, 4)),
+        np.array([1.0, 2.0, 0.0, 0.0]),
+        l1jax.group_l1(1.0, (0,)),
+    )
     df = [exact_degrees_of_freedom(x, beta, scaled(penalty, s)) for s in (0.0, 0.1, 1.0, 1e6)]
     np.testing.assert_allclose(df[0], 2)
     assert np.all(np.diff(df) < 0)

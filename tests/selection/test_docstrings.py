@@ -19,7 +19,9 @@ def test_examples_in_docstrings(name):
 
 def test_the_documents_code_runs(capsys):
     names = {}
-    for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)[:2]:
+    for block in re.findall(
+        r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL
+    )[:2]:
         exec(block, names)
     assert names["simpler"].choice.strength > names["lasso"].choice.strength
     assert (names["sparse"].coefficients == 0).sum() > (names["lasso"].coefficients == 0).sum()

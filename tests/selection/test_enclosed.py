@@ -28,7 +28,9 @@ def nested(carry):
     def body(total, scale):
         total = jax.lax.cond(total[0] > 0, lambda t: t + DEVICE, lambda t: t - DEVICE, total)
         total = jax.lax.while_loop(lambda t: t[0] < 9, lambda t: t + 2 * jnp.asarray(LARGE), total)
-        return jax.jit(lambda t: t * scale + DEVICE)(total), jax.grad(lambda s: jnp.sum(s * DEVICE))(scale)
+        return jax.jit(lambda t: t * scale + DEVICE)(total), jax.grad(
+            lambda s: jnp.sum(s * DEVICE)
+        )(scale)
 
     return jax.lax.scan(body, carry["start"], jnp.arange(1.0, 3.0)), jnp.sum(DEVICE)
 
@@ -89,7 +91,9 @@ def test_the_programs_of_a_path_have_the_examples_as_arguments(monkeypatch):
     folds = make_folds(np.arange(300) % 2, jax.random.key(0))
     found = []
     for how in ("vmap", "independent", "warm"):
-        result = train_path(init, step, score, [0.1, 0.2], folds, steps=2, key=jax.random.key(0), how=how)
+        result = train_path(
+            init, step, score, [0.1, 0.2], folds, steps=2, key=jax.random.key(0), how=how
+        )
         found.append(result.scores)
     assert len(texts) >= 3
     assert not any(encloses(text) for text in texts)
@@ -98,7 +102,9 @@ def test_the_programs_of_a_path_have_the_examples_as_arguments(monkeypatch):
 
 def test_so_have_those_of_stability_selection(monkeypatch):
     texts = compiled_programs(monkeypatch, stability)
-    shares = stability_selection(lambda weights: weights * DEVICE, 300, jax.random.key(0), resamples=50)
+    shares = stability_selection(
+        lambda weights: weights * DEVICE, 300, jax.random.key(0), resamples=50
+    )
     assert len(texts) == 1
     assert not encloses(texts[0])
     assert abs(float(shares.mean()) - 0.5) < 1e-6  # half of each resample

@@ -40,7 +40,8 @@ def test_equal_examples_share_a_fold_whatever_their_labels():
         assert np.bincount(fold, minlength=3).min() > 70
         order = RNG.permutation(300)
         np.testing.assert_array_equal(
-            stratified_folds(labels if labels is None else labels[order], hashes[order], 3), fold[order]
+            stratified_folds(labels if labels is None else labels[order], hashes[order], 3),
+            fold[order],
         )
 
 
@@ -70,6 +71,8 @@ def test_more_folds_than_examples_are_refused(labels, hashes, folds, says):
 
 def test_a_fold_trains_on_what_it_is_not_judged_by():
     folds = make_folds(np.array([0, 1, 2, 0, 1]), jax.random.key(0))
-    np.testing.assert_array_equal(folds.held_out, np.array([[1, 0, 0, 1, 0], [0, 1, 0, 0, 1], [0, 0, 1, 0, 0]]) == 1)
+    np.testing.assert_array_equal(
+        folds.held_out, np.array([[1, 0, 0, 1, 0], [0, 1, 0, 0, 1], [0, 0, 1, 0, 0]]) == 1
+    )
     np.testing.assert_array_equal(folds.training, ~np.asarray(folds.held_out))
     assert len(np.unique(jax.random.key_data(folds.key), axis=0)) == 3

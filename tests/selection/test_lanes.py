@@ -26,7 +26,9 @@ ELASTIC = replace(GAN, generator=replace(GAN.generator, penalty=ElasticNet(1e-2,
 
 def in_double_precision(task):
     def init(key):
-        return jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, task.init(key))
+        return jax.tree.map(
+            lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, task.init(key)
+        )
 
     return task._replace(init=init)
 
@@ -41,7 +43,9 @@ def alone(experiment, fold):
     state = runner.replicate(task.init(stream(experiment.seed, "parameters")))
     chunk = runner.put(feed.chunk(0, STEPS))
     return jax.device_get(
-        runner.run(state, runner.replicate(feed.resident), chunk, stream(experiment.seed, "training"))[0]
+        runner.run(
+            state, runner.replicate(feed.resident), chunk, stream(experiment.seed, "training")
+        )[0]
     )
 
 
@@ -63,7 +67,10 @@ def test_every_lane_ends_as_training_alone_does(experiment, devices):
     )
     resident = jax.tree.map(jnp.asarray, (images, labels))
     states, metrics = lanes.run(
-        lanes.init(np.asarray(STRENGTHS)), resident, lanes.put(lanes.chunk(0, STEPS)), stream(unit.seed, "training")
+        lanes.init(np.asarray(STRENGTHS)),
+        resident,
+        lanes.put(lanes.chunk(0, STEPS)),
+        stream(unit.seed, "training"),
     )
     states = jax.device_get(states)
     assert metrics["skipped"].shape == (2, len(STRENGTHS))
@@ -72,19 +79,27 @@ def test_every_lane_ends_as_training_alone_does(experiment, devices):
         expected = alone(wanted, fold)
         found = lane(states, fold, strength)
         for a, b in zip(
-            jax.tree.leaves(found.generator.params), jax.tree.leaves(expected.generator.params), strict=True
+            jax.tree.leaves(found.generator.params),
+            jax.tree.leaves(expected.generator.params),
+            strict=True,
         ):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
             np.testing.assert_array_equal(a == 0, b == 0)
-        for a, b in zip(jax.tree.leaves(found.average), jax.tree.leaves(expected.average), strict=True):
+        for a, b in zip(
+            jax.tree.leaves(found.average), jax.tree.leaves(expected.average), strict=True
+        ):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
     zeros = np.mean(states.generator.params["hidden_0"]["kernel"] == 0, axis=(0, 2, 3))
-    assert zeros[0] == 0 < zeros[-1], "the strengths must do something for this test to say anything"
+    assert zeros[0] == 0 < zeros[-1], (
+        "the strengths must do something for this test to say anything"
+    )
 
 
 def test_lanes_that_are_kept_are_those_asked_for():
     rows = jnp.arange(6.0).reshape(2, 3)  # folds, strengths
-    states = GeneratorState(jnp.asarray(5), NetworkState({"kernel": rows}, {}, ()), Average({"kernel": rows}, {}))
+    states = GeneratorState(
+        jnp.asarray(5), NetworkState({"kernel": rows}, {}, ()), Average({"kernel": rows}, {})
+    )
     kept = keep_lanes(states, [0, 2])
     np.testing.assert_array_equal(kept.generator.params["kernel"], [[0, 2], [3, 5]])
     assert lane(kept, 1, 1).average.params["kernel"] == 5

@@ -96,7 +96,9 @@ def test_a_signal_saves_and_the_same_call_goes_on(halved, tmp_path):
         run_leg(path._replace(lanes=lambda count: lanes(count)._replace(run=run_and_ask)), leg)
     assert stopped.value.signal == signal.SIGTERM
     assert read_rows(tmp_path / "together-0") is None
-    assert int(train_leg(path._replace(lanes=lanes), leg._replace(last=2)).step) == 2, "what was done is kept"
+    assert int(train_leg(path._replace(lanes=lanes), leg._replace(last=2)).step) == 2, (
+        "what was done is kept"
+    )
     same(together(path, STRENGTHS, 8, 1, by_strength), halved)
 
 
@@ -130,7 +132,9 @@ def test_information_criteria_count_the_nonzeros(tmp_path):
     points = together(course(tmp_path, VAE), (1e-2, 1.0), 4)
     nats = np.array([[own.scores["log_likelihood"] for own in point.judged] for point in points])
     nonzeros = np.array([[own.nonzeros for own in point.judged] for point in points])
-    np.testing.assert_allclose(scores(points, "bic", SIZES), -2 * 400 * nats + np.log(400) * nonzeros)
+    np.testing.assert_allclose(
+        scores(points, "bic", SIZES), -2 * 400 * nats + np.log(400) * nonzeros
+    )
     np.testing.assert_allclose(
         scores(points, "recall", SIZES), [[-j.scores["recall"] for j in p.judged] for p in points]
     )

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_digits
-from sklearn.linear_model import ElasticNetCV, Lasso, LassoCV, LassoLarsIC, LinearRegression, LogisticRegressionCV
+from sklearn.linear_model import (
+    ElasticNetCV,
+    Lasso,
+    LassoCV,
+    LassoLarsIC,
+    LinearRegression,
+    LogisticRegressionCV,
+)
 
 import l1jax
 from l1jax.config import InputError
@@ -31,7 +38,9 @@ def splits(fold):
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)]
 
 
-@pytest.mark.parametrize("data", [lambda: load_diabetes(return_X_y=True), wide], ids=["diabetes", "p > n"])
+@pytest.mark.parametrize(
+    "data", [lambda: load_diabetes(return_X_y=True), wide], ids=["diabetes", "p > n"]
+)
 def test_cross_validation_is_scikit_learns(data):
     x, y = data()
     fold = stratified_folds(None, row_hashes(x), 5)
@@ -53,7 +62,9 @@ def test_cross_validation_of_an_elastic_net_is_scikit_learns():
     x, y = load_diabetes(return_X_y=True)
     fold, penalty = stratified_folds(None, row_hashes(x), 3), l1jax.elastic_net(0.5, 0.5)
     own = cross_validate(x, y, linear_strengths(x, y, penalty, count=10), fold, penalty)
-    net = ElasticNetCV(l1_ratio=0.5, alphas=10, cv=splits(fold), tol=1e-10, max_iter=1_000_000).fit(x, y)
+    net = ElasticNetCV(l1_ratio=0.5, alphas=10, cv=splits(fold), tol=1e-10, max_iter=1_000_000).fit(
+        x, y
+    )
     np.testing.assert_allclose(own.scores[::-1], net.mse_path_, rtol=1e-4)
     np.testing.assert_allclose(own.choice.strength, net.alpha_, rtol=1e-8)
     nonzeros = np.sum(own.path.coefficients != 0, axis=1)
@@ -73,8 +84,12 @@ def test_information_criteria_are_scikit_learns(criterion):
 def test_logistic_cross_validation_is_scikit_learns():
     x, y = load_digits(return_X_y=True)
     x, y = x[-100:] / 16, (y[-100:] >= 5).astype(int)
-    fold = np.random.default_rng(0).permutation(100) % 5  # of equal sizes: scikit-learn's C is 1/(λn)
-    c = np.geomspace(0.2, 3, 4)  # weaker ones have no coefficients, where saga stops before the intercept is right
+    fold = (
+        np.random.default_rng(0).permutation(100) % 5
+    )  # of equal sizes: scikit-learn's C is 1/(λn)
+    c = np.geomspace(
+        0.2, 3, 4
+    )  # weaker ones have no coefficients, where saga stops before the intercept is right
     own = cross_validate(x, y, 1 / (80 * c[::-1]), fold, family="logistic")
     saga = LogisticRegressionCV(
         Cs=c,
@@ -112,7 +127,9 @@ def test_cross_validated_risk_is_near_the_best_of_the_grid():
     rng, chosen, best = np.random.default_rng(0), [], []
     for _ in range(30):
         x, y, beta = draw(rng)
-        own = cross_validate(x, y, strength_grid(0.02, 2.0, 25), stratified_folds(None, row_hashes(x), 5))
+        own = cross_validate(
+            x, y, strength_grid(0.02, 2.0, 25), stratified_folds(None, row_hashes(x), 5)
+        )
         risks = 1 + np.sum((own.path.coefficients - beta) ** 2, axis=1)  # of a new example
         chosen.append(risks[own.choice.index])
         best.append(risks.min())
@@ -124,12 +141,16 @@ def test_debiased_coefficients_are_least_squares_on_the_lassos_support():
     x, y = wide()
     strengths = linear_strengths(x, y, count=12, eps=0.05)
     own = information_criterion(x, y, strengths, "ebic", variance="own", debias=True)
-    for strength, beta, eta in zip(strengths, own.path.coefficients, predict(own.path, x), strict=True):
+    for strength, beta, eta in zip(
+        strengths, own.path.coefficients, predict(own.path, x), strict=True
+    ):
         support = Lasso(strength, tol=1e-12, max_iter=1_000_000).fit(x, y).coef_ != 0
         exact = LinearRegression().fit(x[:, support], y) if support.any() else None
         np.testing.assert_array_equal(beta != 0, support)
         np.testing.assert_allclose(beta[support], exact.coef_ if exact else [], rtol=1e-6)
-        np.testing.assert_allclose(eta, exact.predict(x[:, support]) if exact else y.mean(), rtol=1e-6)
+        np.testing.assert_allclose(
+            eta, exact.predict(x[:, support]) if exact else y.mean(), rtol=1e-6
+        )
     np.testing.assert_array_equal(np.flatnonzero(own.coefficients), np.arange(5))
     known = information_criterion(x, y, strengths, "ebic", variance=1.0, debias=True)
     np.testing.assert_array_equal(np.flatnonzero(known.coefficients), np.arange(5))
@@ -155,13 +176,19 @@ GRID = strength_grid(0.1, 1.0, 3)
         (lambda: fit_path(X, Y[1:], GRID), "`target` .*each of the 442 rows of `features`"),
         (lambda: fit_path(np.where(X > 0.1, np.nan, X), Y, GRID), "must be finite"),
         (lambda: fit_path(X, Y, GRID, l1jax.mcp(1.0, 3.0)), "must be convex"),
-        (lambda: fit_path(X, Y, GRID, l1jax.sum_of(l1jax.l0(1.0), l1jax.l2(1.0))), "must be convex"),
+        (
+            lambda: fit_path(X, Y, GRID, l1jax.sum_of(l1jax.l0(1.0), l1jax.l2(1.0))),
+            "must be convex",
+        ),
         (lambda: fit_path(X, Y, GRID, family="logistic"), "`target` .*must have two classes"),
         (lambda: fit_path(X, Y, GRID, weights=-np.ones(len(X))), "`weights`"),
         (lambda: cross_validate(X, Y, GRID, FOLD[1:]), "`fold`"),
         (lambda: cross_validate(X, Y, GRID, 2 * FOLD), "every fold an example"),
         (lambda: cross_validate(X, Y, GRID, 0 * FOLD), "at least two folds"),
-        (lambda: cross_validate(X, FOLD == 0, GRID, np.minimum(FOLD, 1), family="logistic"), "both classes"),
+        (
+            lambda: cross_validate(X, FOLD == 0, GRID, np.minimum(FOLD, 1), family="logistic"),
+            "both classes",
+        ),
     ],
 )
 def test_what_no_linear_model_can_be_fitted_to_is_refused(call, says):

@@ -73,12 +73,17 @@ def test_of_two_classes_the_later_in_order_is_one(labels, classes):
 def test_a_logistic_model_of_words_is_scikit_learns_and_knows_its_words():
     words = np.where(HALF, "bad", "good")  # the other way round than the numbers
     path = fit_path(X, words, GRID, family="logistic")
-    own = LogisticRegression(C=1 / (30 * GRID[0]), l1_ratio=1.0, solver="saga", tol=1e-10, max_iter=100_000)
+    own = LogisticRegression(
+        C=1 / (30 * GRID[0]), l1_ratio=1.0, solver="saga", tol=1e-10, max_iter=100_000
+    )
     own.fit(X, words)
     assert path.classes.tolist() == own.classes_.tolist() == ["bad", "good"]
     np.testing.assert_allclose(path.coefficients[0], own.coef_[0], atol=1e-5)
     np.testing.assert_allclose(predict(path, X.tolist())[0], own.decision_function(X), atol=1e-4)
-    assert cross_validate(X, words, GRID, FOLD, family="logistic").path.classes.tolist() == ["bad", "good"]
+    assert cross_validate(X, words, GRID, FOLD, family="logistic").path.classes.tolist() == [
+        "bad",
+        "good",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -87,9 +92,19 @@ def test_a_logistic_model_of_words_is_scikit_learns_and_knows_its_words():
         (X[:, 0], Y, "squared", r"`features` \(of shape \(30,\)\).*reshape\(-1, 1\)"),
         (X[:0], Y[:0], "squared", r"`features` \(of shape \(0, 3\)\) must have at least one row"),
         (X, Y[:-1], "squared", r"`target` \(of 29 values\) must have one for each of the 30 rows"),
-        (X, np.stack([Y, Y], axis=1), "squared", r"`target` \(of shape \(30, 2\)\) must be a vector"),
+        (
+            X,
+            np.stack([Y, Y], axis=1),
+            "squared",
+            r"`target` \(of shape \(30, 2\)\) must be a vector",
+        ),
         (X, np.where(HALF, np.nan, Y), "squared", r"`target` .*NaN or infinity"),
-        (np.where(X > 2, np.inf, X), Y, "squared", r"`features` .*NaN or infinity.*fill in what is missing"),
+        (
+            np.where(X > 2, np.inf, X),
+            Y,
+            "squared",
+            r"`features` .*NaN or infinity.*fill in what is missing",
+        ),
         (scipy.sparse.csr_matrix(X), Y, "squared", r"`features` \(a sparse csr_matrix"),
         (X + 0j, Y, "squared", r"`features` .*complex128"),
         (X * 1e200, Y, "squared", r"`features` \(with entries up to .*e\+200\)"),
@@ -218,7 +233,10 @@ def test_constant_columns_have_no_coefficient_and_leave_the_others_alone():
 def test_the_strongest_strength_leaves_no_coefficient():
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        x, y = rng.normal(size=(30, 3)) * 10.0 ** rng.integers(-4, 5), rng.normal(size=30) + rng.normal()
+        x, y = (
+            rng.normal(size=(30, 3)) * 10.0 ** rng.integers(-4, 5),
+            rng.normal(size=30) + rng.normal(),
+        )
         strongest = linear_strengths(x, y, count=2)[-1]
         path = fit_path(x, y, [(1 - 1e-6) * strongest, strongest])
         np.testing.assert_array_equal(path.coefficients[1], 0)
@@ -250,7 +268,10 @@ def test_one_example_is_its_intercept():
     ("call", "says"),
     [
         (lambda: information_criterion(X, Y, GRID, "ebic", gamma=2.0), "`gamma`"),
-        (lambda: information_criterion(X, Y, GRID, variance=-1.0), r"`variance` \(=-1.0\) must be greater than 0"),
+        (
+            lambda: information_criterion(X, Y, GRID, variance=-1.0),
+            r"`variance` \(=-1.0\) must be greater than 0",
+        ),
         (lambda: read_variance(X, Y, True, "known"), r"`variance` \(='known'\)"),
         (lambda: fit_path(X, Y, GRID, tolerance=-1.0), r"`tolerance` \(=-1.0\)"),
         (lambda: fit_path(X, Y, ["weak", "strong"]), "`strengths` .*must hold real numbers"),
@@ -264,7 +285,9 @@ def test_an_option_is_refused_before_the_fit(call, says, monkeypatch):
 
 def test_predictions_are_of_the_features_that_the_models_know():
     path = fit_path(X, Y, GRID)
-    with pytest.raises(InputError, match=r"`features` \(of shape \(30, 2\)\) must have the 3 columns"):
+    with pytest.raises(
+        InputError, match=r"`features` \(of shape \(30, 2\)\) must have the 3 columns"
+    ):
         predict(path, X[:, :2])
     with pytest.raises(InputError, match=r"`features` .*NaN"):
         predict(path, X * np.nan)
@@ -276,7 +299,9 @@ def test_the_solver_computes_whole_numbers_as_floats():
     fit = solve_path(x, y, np.ones(4, int), np.array([1, 0]), l1jax.l1(1.0), tolerance=1e-5)
     lasso = Lasso(1.0, tol=1e-12).fit(x, y)
     np.testing.assert_allclose(fit.coefficients.slopes[0], lasso.coef_, atol=1e-4)
-    with pytest.raises(InputError, match=r"`features`, `target` and `weights` \(of shapes \(4, 2\), \(3,\), \(4,\)"):
+    with pytest.raises(
+        InputError, match=r"`features`, `target` and `weights` \(of shapes \(4, 2\), \(3,\), \(4,\)"
+    ):
         solve_path(x, y[:3], np.ones(4), np.ones(1), l1jax.l1(1.0))
 
 
@@ -287,13 +312,22 @@ def test_classes_of_several_types_have_no_order():
 
 def test_hashes_are_of_values_and_not_of_addresses_or_padding():
     frame = DataFrame({"a": [1.5, 2.5], "b": ["x", "yy"]})
-    again = [[float("1.5"), "".join(["x"])], [float("2.5"), "".join(["y", "y"])]]  # equal, elsewhere in memory
+    again = [
+        [float("1.5"), "".join(["x"])],
+        [float("2.5"), "".join(["y", "y"])],
+    ]  # equal, elsewhere in memory
     np.testing.assert_array_equal(row_hashes(frame), row_hashes(np.array(again, object)))
-    np.testing.assert_array_equal(row_hashes(np.array(["a", "bb"])), row_hashes(np.array(["a", "bbb", "bb"]))[[0, 2]])
+    np.testing.assert_array_equal(
+        row_hashes(np.array(["a", "bb"])), row_hashes(np.array(["a", "bbb", "bb"]))[[0, 2]]
+    )
     np.testing.assert_array_equal(row_hashes(X.tolist()), row_hashes(X))
     np.testing.assert_array_equal(row_hashes(DataFrame(X)), row_hashes(X))
     assert len(set(row_hashes([[0.0], [-0.0]]))) == 1
-    others = {"sparse": scipy.sparse.csr_array(X), "a float": 3.0, "numbers and text": np.array([[object()]])}
+    others = {
+        "sparse": scipy.sparse.csr_array(X),
+        "a float": 3.0,
+        "numbers and text": np.array([[object()]]),
+    }
     for says, rows in others.items():
         with pytest.raises(InputError, match=f"`rows` .*{says}"):
             row_hashes(rows)

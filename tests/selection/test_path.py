@@ -38,7 +38,9 @@ def regression():
         return State(params, tx.init(params))
 
     def step(state, fold, key):
-        grads = jax.grad(lambda p: jnp.mean(jnp.square(residuals(p)) / 2, where=fold.training))(state.params)
+        grads = jax.grad(lambda p: jnp.mean(jnp.square(residuals(p)) / 2, where=fold.training))(
+            state.params
+        )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         return State(optax.apply_updates(state.params, updates), opt_state)
 
@@ -62,7 +64,9 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_leads_to_scikit_learns_lasso_of_every_fold(way, x64):
     folds = make_folds(FOLD, jax.random.key(0))
-    path = train_path(*regression(), STRENGTHS, folds, steps=300, key=jax.random.key(1), **WAYS[way])
+    path = train_path(
+        *regression(), STRENGTHS, folds, steps=300, key=jax.random.key(1), **WAYS[way]
+    )
     assert path.states.params["slopes"].shape == (4, 3, 8)
     assert path.scores["score"].dtype == np.float64
     for i, strength in enumerate(STRENGTHS):
@@ -83,7 +87,9 @@ def classifier(batch):
 
     def losses(params, rows):
         hidden = jax.nn.relu(jnp.asarray(IMAGES)[rows] @ params["kernel_0"])
-        return optax.softmax_cross_entropy_with_integer_labels(hidden @ params["kernel_1"], jnp.asarray(LABELS)[rows])
+        return optax.softmax_cross_entropy_with_integer_labels(
+            hidden @ params["kernel_1"], jnp.asarray(LABELS)[rows]
+        )
 
     def init(key):
         first, second = jax.random.split(key)
@@ -106,16 +112,26 @@ def classifier(batch):
 
 
 def classifiers(steps, **options):
-    folds = make_folds(stratified_folds(LABELS, np.random.default_rng(0).random(300), 2), jax.random.key(0))
+    folds = make_folds(
+        stratified_folds(LABELS, np.random.default_rng(0).random(300), 2), jax.random.key(0)
+    )
     strengths = np.array([1e-4, 3e-3, 0.3])
-    return train_path(*classifier(32), strengths, folds, steps=steps, key=jax.random.key(1), **options)
+    return train_path(
+        *classifier(32), strengths, folds, steps=steps, key=jax.random.key(1), **options
+    )
 
 
 def test_all_at_once_trains_the_classifiers_of_the_separate_runs(x64):
     once, separate = classifiers(20), classifiers(20, how="independent")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), once.states, separate.states)
     jax.tree.map(
-        lambda a, b: np.testing.assert_array_equal(a == 0, b == 0), once.states["params"], separate.states["params"]
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10),
+        once.states,
+        separate.states,
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a == 0, b == 0),
+        once.states["params"],
+        separate.states["params"],
     )
     np.testing.assert_allclose(once.scores, separate.scores, rtol=1e-8)
 
@@ -123,7 +139,9 @@ def test_all_at_once_trains_the_classifiers_of_the_separate_runs(x64):
 def test_a_classifier_is_chosen_by_cross_validation():
     path = classifiers(150)
     zeros = np.asarray(
-        jax.vmap(lambda p: l1jax.sparsity(p).total)(jax.tree.map(lambda x: x[:, 0], path.states["params"]))
+        jax.vmap(lambda p: l1jax.sparsity(p).total)(
+            jax.tree.map(lambda x: x[:, 0], path.states["params"])
+        )
     )
     assert zeros[0] < 0.5 < zeros[1] < zeros[2] == 1.0
     np.testing.assert_allclose(path.scores[2], np.log(10), rtol=1e-5)  # nothing is left but chance
@@ -137,7 +155,10 @@ def test_strengths_share_start_and_randomness_and_folds_and_steps_do_not(way):
     tx = l1jax.proximal_sgd(1.0, l1jax.l1(1.0))
 
     def init(key):
-        return {"draws": jnp.append(jnp.zeros(12), jax.random.normal(key)), "optimizer": tx.init(jnp.ones(1))}
+        return {
+            "draws": jnp.append(jnp.zeros(12), jax.random.normal(key)),
+            "optimizer": tx.init(jnp.ones(1)),
+        }
 
     def step(state, fold, key):
         return {**state, "draws": jnp.append(state["draws"][1:], jax.random.normal(key))}
@@ -145,10 +166,14 @@ def test_strengths_share_start_and_randomness_and_folds_and_steps_do_not(way):
     def score(state, fold):
         return state["draws"]
 
-    path = train_path(init, step, score, STRENGTHS, jnp.arange(2), steps=3, key=jax.random.key(0), **WAYS[way])
+    path = train_path(
+        init, step, score, STRENGTHS, jnp.arange(2), steps=3, key=jax.random.key(0), **WAYS[way]
+    )
     if way == "vmap":
         np.testing.assert_array_equal(path.scores, np.tile(path.scores[:1], (4, 1, 1)))
-        assert len(np.unique(path.scores[0, :, -4:])) == 2 * 4  # the start and three steps, in each of two folds
+        assert (
+            len(np.unique(path.scores[0, :, -4:])) == 2 * 4
+        )  # the start and three steps, in each of two folds
     else:  # every strength goes on with new ones where the last one ended
         last = path.scores[-1 if way == "warm" else 0]
         assert len(np.unique(last)) == 2 * 13

@@ -17,7 +17,9 @@ from l1jax.selection.rules import without_more_beyond
 
 NAN, INF = np.nan, np.inf
 STRENGTHS = np.array([1e-4, 1e-3, 1e-2, 1e-1])
-SCORES = np.array([[3.0, 5.0], [1.0, 3.0], [2.5, 3.0], [6.0, 7.0]])  # means 4, 2, 2.75, 6.5; error of the best 1
+SCORES = np.array(
+    [[3.0, 5.0], [1.0, 3.0], [2.5, 3.0], [6.0, 7.0]]
+)  # means 4, 2, 2.75, 6.5; error of the best 1
 
 
 def test_summary_is_mean_and_standard_error():
@@ -94,13 +96,17 @@ def test_enough_zeros_takes_the_weakest_that_has_them():
     zeros = [0.1, NAN, 0.9, 0.95]
     assert enough_zeros(zeros, STRENGTHS, 0.9).index == 2
     assert enough_zeros(zeros, STRENGTHS, 0.0).index == 0
-    with pytest.raises(InputError, match=r"must reach 99.00% zeros, but have at most 95.00%: take stronger"):
+    with pytest.raises(
+        InputError, match=r"must reach 99.00% zeros, but have at most 95.00%: take stronger"
+    ):
         enough_zeros(zeros, STRENGTHS, 0.99)
     with pytest.raises(InputError, match="`share`"):
         enough_zeros(zeros, STRENGTHS, 90.0)
 
 
-@pytest.mark.parametrize(("sign", "share", "index"), [(1, 0.05, 1), (1, 0.5, 2), (1, 9.0, 3), (-1, 0.5, 2)])
+@pytest.mark.parametrize(
+    ("sign", "share", "index"), [(1, 0.05, 1), (1, 0.5, 2), (1, 9.0, 3), (-1, 0.5, 2)]
+)
 def test_little_worse_takes_the_strongest_that_is(sign, share, index):
     scores = np.array([2.0, 2.1, 2.9, 6.0]) if sign > 0 else np.array([-2.0, -1.9, -1.1, NAN])
     assert little_worse(scores, STRENGTHS, sign * 2.0, share).index == index
@@ -116,7 +122,9 @@ def test_little_worse_refuses_what_no_strength_reaches():
 @pytest.mark.parametrize("target", [2e-4, 0.0314, 0.9])
 def test_bisection_brackets_the_target_with_few_calls(target):
     asked = []
-    low, high = bisect_strength(lambda s: not asked.append(s) and s >= target, 1e-4, 1.0, ratio=1.01)
+    low, high = bisect_strength(
+        lambda s: not asked.append(s) and s >= target, 1e-4, 1.0, ratio=1.01
+    )
     assert low < target <= high <= 1.01 * low
     assert len(asked) == np.ceil(np.log2(np.log(1e4) / np.log(1.01)))  # the logarithm's halves
     with pytest.raises(InputError, match="0 < low < high"):

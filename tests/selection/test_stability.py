@@ -19,7 +19,12 @@ def fit(weights):
     strengths = jnp.array([0.4, 0.1])
     return {
         "slopes": solve_path(
-            jnp.asarray(X, float), jnp.asarray(Y, float), weights, strengths, l1jax.l1(1.0), tolerance=1e-4
+            jnp.asarray(X, float),
+            jnp.asarray(Y, float),
+            weights,
+            strengths,
+            l1jax.l1(1.0),
+            tolerance=1e-4,
         ).coefficients.slopes
     }
 
@@ -31,7 +36,9 @@ def test_shares_are_those_of_scikit_learns_lasso_on_random_halves():
         half = RNG.permutation(80)[:40]
         for row, strength in zip(expected, (0.4, 0.1), strict=True):
             row += Lasso(strength).fit(X[half], Y[half]).coef_ != 0
-    np.testing.assert_allclose(shares, expected / 200, atol=0.2)  # 4 standard errors of a difference of shares
+    np.testing.assert_allclose(
+        shares, expected / 200, atol=0.2
+    )  # 4 standard errors of a difference of shares
     assert np.abs(shares - expected / 200).mean() < 0.04
     assert np.all(shares[0, :2] > 0.9)
     assert np.all(shares[0, 3:] < 0.5)
@@ -52,9 +59,14 @@ def test_halves_are_drawn_without_replacement_from_the_key():
 def test_groups_are_counted_as_wholes():
     penalty = l1jax.group_l1(1.0, l1jax.kernel_blocks((2,)))
     counted = stability_selection(
-        lambda w: {"kernel": jnp.stack([w[0], w[1], 0 * w[0], 1 + w[0]])}, 2, jax.random.key(0), penalty=penalty
+        lambda w: {"kernel": jnp.stack([w[0], w[1], 0 * w[0], 1 + w[0]])},
+        2,
+        jax.random.key(0),
+        penalty=penalty,
     )
-    np.testing.assert_array_equal(counted["kernel"], [1.0, 1.0])  # one of the two examples is always in the half
+    np.testing.assert_array_equal(
+        counted["kernel"], [1.0, 1.0]
+    )  # one of the two examples is always in the half
 
 
 def test_bound_on_false_selections_is_the_theorems():

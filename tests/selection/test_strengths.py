@@ -46,7 +46,9 @@ def test_what_is_no_path_is_refused_with_the_remedy(text, says):
 @pytest.mark.parametrize("shift", [0.0, 100.0])
 def test_grid_of_a_linear_model_is_scikit_learns(shift):
     lasso = LassoCV(alphas=10, cv=2).fit(X + shift, Y)
-    np.testing.assert_allclose(linear_strengths(X + shift, Y, count=10)[::-1], lasso.alphas_, rtol=1e-8)
+    np.testing.assert_allclose(
+        linear_strengths(X + shift, Y, count=10)[::-1], lasso.alphas_, rtol=1e-8
+    )
 
 
 def test_grid_of_an_elastic_net_is_scikit_learns():

@@ -24,7 +24,9 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 def in_float64(tree):
-    return jax.tree.map(lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+    return jax.tree.map(
+        lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
 
 
 def mapped(function, devices, *specs):
@@ -34,7 +36,9 @@ def mapped(function, devices, *specs):
 
 def after(step, state, draws, devices):
     rng = np.random.default_rng(0)
-    image = jnp.asarray(rng.uniform(-1, 1, (draws, BATCH, *SHAPE)))  # float64, as bytes do not become
+    image = jnp.asarray(
+        rng.uniform(-1, 1, (draws, BATCH, *SHAPE))
+    )  # float64, as bytes do not become
     batch = Batch(image, *jnp.asarray(rng.integers(0, 9, (2, draws, BATCH)), jnp.int32))
     return mapped(step, devices, P(), P(None, AXIS), P())(state, batch, KEY)
 
@@ -49,7 +53,9 @@ def test_a_gan_step_in_parts_is_the_step(parts, devices):
     gan = gan._replace(generator=gan.generator._replace(image_range=None))
     state = in_float64(init_gan(gan, TX, TX, jax.random.key(1)))
     whole, cut = (
-        gan_step(gan, relativistic_pairing, TX, TX, terms=Terms(r1=0.4, r2=0.2), n_critic=2, accumulate=k)
+        gan_step(
+            gan, relativistic_pairing, TX, TX, terms=Terms(r1=0.4, r2=0.2), n_critic=2, accumulate=k
+        )
         for k in (1, parts)
     )
     assert_same(after(cut, state, 2, devices), after(whole, state, 2, 1))
@@ -59,7 +65,9 @@ def test_a_reconstruction_in_parts_is_the_step():
     generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))._replace(image_range=None)
     state = in_float64(init_generator(generator, TX, jax.random.key(1)))
     whole, cut = (
-        reconstruction_step(generator, TX, latent_key=jax.random.key(3), activity_strength=0.3, accumulate=k)
+        reconstruction_step(
+            generator, TX, latent_key=jax.random.key(3), activity_strength=0.3, accumulate=k
+        )
         for k in (1, 4)
     )
     assert_same(after(cut, state, 1, 1), after(whole, state, 1, 1))
@@ -84,7 +92,9 @@ def test_parts_are_averaged_and_each_has_its_own_key(parts, devices):
         return mean_over_devices((largest, mean, noise))
 
     largest, one, noise = mapped(statistics, devices, P(AXIS), P())(jnp.asarray(x), KEY)
-    by_hand = [x.reshape(devices, -1)[d][j::parts].max() for d in range(devices) for j in range(parts)]
+    by_hand = [
+        x.reshape(devices, -1)[d][j::parts].max() for d in range(devices) for j in range(parts)
+    ]
     np.testing.assert_allclose(largest, np.mean(by_hand))
     assert one == 1
     keys = [KEY] if parts == 1 else jax.random.split(KEY, parts)

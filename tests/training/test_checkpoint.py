@@ -22,14 +22,19 @@ EXPERIMENT = Config(keep_checkpoints=2)
 
 def state_at(step):
     rng = np.random.default_rng(step)
-    params = {"kernel": jnp.asarray(rng.normal(size=(300, 200)), jnp.float32), "bias": jnp.zeros(3, jnp.bfloat16)}
+    params = {
+        "kernel": jnp.asarray(rng.normal(size=(300, 200)), jnp.float32),
+        "bias": jnp.zeros(3, jnp.bfloat16),
+    }
     tx = l1jax.proximal_adam(1e-3, l1jax.by_path({"kernel": l1jax.l1(0.1)}))
     return {"step": jnp.asarray(step, jnp.int32), "params": params, "opt_state": tx.init(params)}
 
 
 def template():
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), state_at(0))
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), state_at(0)
+    )
 
 
 @pytest.fixture
@@ -91,13 +96,19 @@ def test_one_flipped_bit_changes_the_digest_and_so_does_its_sign_of_zero():
 
 
 def test_layout_tells_paths_shapes_and_dtypes_apart():
-    trees = [{"x": np.zeros((2, 3), "f4")}, {"y": np.zeros((2, 3), "f4")}, {"x": np.zeros((3, 2), "f4")}]
+    trees = [
+        {"x": np.zeros((2, 3), "f4")},
+        {"y": np.zeros((2, 3), "f4")},
+        {"x": np.zeros((3, 2), "f4")},
+    ]
     trees.append({"x": np.zeros((2, 3), "f8")})
     assert len({layout(tree) for tree in trees}) == 4
 
 
 def files_of(folder):
-    return sorted(p for p in (folder / "checkpoints" / "2").rglob("*") if p.is_file() and p.stat().st_size)
+    return sorted(
+        p for p in (folder / "checkpoints" / "2").rglob("*") if p.is_file() and p.stat().st_size
+    )
 
 
 def flip(path):
@@ -184,7 +195,9 @@ def test_a_damaged_one_asked_for_by_its_step_is_an_error(opened):
 def test_another_experiment_is_refused_with_the_fields_named(opened):
     open_again, folder, _ = opened
     save_steps(open_again(), {1: 1.0})
-    other = dataclasses.replace(EXPERIMENT, generator=dataclasses.replace(EXPERIMENT.generator, learning_rate=1.0))
+    other = dataclasses.replace(
+        EXPERIMENT, generator=dataclasses.replace(EXPERIMENT.generator, learning_rate=1.0)
+    )
     with pytest.raises(InputError, match=r"generator.learning_rate: 0.0002 → 1.0"):
         open_again(other).restore(template())
     assert (folder / "checkpoints" / "1").is_dir()
@@ -193,7 +206,9 @@ def test_another_experiment_is_refused_with_the_fields_named(opened):
 def test_more_steps_and_other_intervals_are_the_same_experiment(opened):
     open_again, _, _ = opened
     save_steps(open_again(), {1: 1.0})
-    longer = dataclasses.replace(EXPERIMENT, steps=10**6, log_every=7, sample_every=9, checkpoint_every=11)
+    longer = dataclasses.replace(
+        EXPERIMENT, steps=10**6, log_every=7, sample_every=9, checkpoint_every=11
+    )
     assert open_again(longer).restore(template()).step == 1
 
 
@@ -231,14 +246,18 @@ def test_a_save_that_cannot_be_written_is_one_sentence(opened, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints.manager, "save", full)
-    with pytest.raises(InputError, match=r"could not be written .*No space left on device.*earlier checkpoints"):
+    with pytest.raises(
+        InputError, match=r"could not be written .*No space left on device.*earlier checkpoints"
+    ):
         checkpoints.save(2, state_at(2), 1.0)
 
 
 def test_adam_of_optax_itself_round_trips(opened):
     """What users put in the state comes back, chained NamedTuples included."""
     open_again, _, _ = opened
-    state = optax.chain(optax.adam(1e-3), l1jax.proximal(l1jax.l1(0.1), 1e-3)).init({"w": jnp.ones(3)})
+    state = optax.chain(optax.adam(1e-3), l1jax.proximal(l1jax.l1(0.1), 1e-3)).init(
+        {"w": jnp.ones(3)}
+    )
     checkpoints = open_again()
     checkpoints.save(1, state, 0.0)
     checkpoints.wait()
@@ -254,7 +273,10 @@ def test_without_its_manifest_a_damaged_checkpoint_is_still_noticed(opened):
         (folder / "checkpoints" / str(step) / "files.sha256").unlink()
         (folder / "checkpoints" / str(step) / name).write_bytes(b"{")
     assert open_again(read_only=True).restore(template()) is None
-    assert ["checkpoints/2 is damaged" in said[-2], "checkpoints/3 is damaged" in said[-1]] == [True, True]
+    assert ["checkpoints/2 is damaged" in said[-2], "checkpoints/3 is damaged" in said[-1]] == [
+        True,
+        True,
+    ]
     checkpoints = open_again()
     assert checkpoints.restore(template()) is None
     assert {p.name for p in (folder / "damaged").iterdir()} == {"2", "3"}
@@ -367,5 +389,7 @@ def test_checkpoints_that_are_no_folder(opened):
     open_again, folder, _ = opened
     (folder / "checkpoints").rmdir()
     (folder / "checkpoints").write_text("")
-    with pytest.raises(InputError, match="checkpoints must be a folder that can be read: Not a directory"):
+    with pytest.raises(
+        InputError, match="checkpoints must be a folder that can be read: Not a directory"
+    ):
         open_again()

@@ -12,7 +12,11 @@ import pytest
 
 from l1jax.training.compilation import jit_once, release_freed_memory, tidy, use_compilation_cache
 
-SETTINGS = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", "jax_persistent_cache_min_compile_time_secs")
+SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_enable_compilation_cache",
+    "jax_persistent_cache_min_compile_time_secs",
+)
 
 
 @pytest.fixture
@@ -45,7 +49,12 @@ def test_entries_that_are_not_whole_and_the_oldest_go(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     spent = sum(len(content) for content in bad.values()) + len(b"\x28\xb5\x2f\xfd and more")
     tidy(tmp_path, limit=spent + 2 * len(whole))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["age1-cache", "age2-cache", "notes.txt", "zstandard-cache"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "age1-cache",
+        "age2-cache",
+        "notes.txt",
+        "zstandard-cache",
+    ]
 
 
 def test_the_users_cache_folder_is_used(tmp_path, monkeypatch, settings):
@@ -75,14 +84,18 @@ def test_what_runs_once_is_computed_all_the_same():
     np.testing.assert_allclose(found["tanh"], np.tanh(x), atol=1e-6)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own count of memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="reads Linux's own count of memory"
+)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone keeps it")
 def test_memory_that_was_freed_between_blocks_in_use_goes_back():
     def resident():
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
-    blocks = [bytearray(b"x" * 60_000) for _ in range(4_000)]  # below what glibc takes from the system one by one
+    blocks = [
+        bytearray(b"x" * 60_000) for _ in range(4_000)
+    ]  # below what glibc takes from the system one by one
     blocks = blocks[::50]  # those in between are free, but cannot be given back from the end
     before = resident()
     release_freed_memory()

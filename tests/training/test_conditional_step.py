@@ -53,7 +53,9 @@ def test_generated_images_carry_the_labels_of_the_real_ones():
     gan, tx = conditional(), optax.sgd(RATE)
     state = after(gan_step(gan, wasserstein, tx, tx), init_gan(gan, tx, tx, KEY))
     real, one_hot = np.linspace(2, 3, BATCH), np.eye(CLASSES)[LABELS]
-    discriminator = 1 - RATE * (one_hot * (1 - real)[:, None]).mean(0)  # E D(G(z)) − E D(x), each by its class
+    discriminator = 1 - RATE * (one_hot * (1 - real)[:, None]).mean(
+        0
+    )  # E D(G(z)) − E D(x), each by its class
     generator = 1 + RATE * (one_hot * discriminator).mean(0)
     np.testing.assert_allclose(state.discriminator.params["value"], discriminator, rtol=1e-6)
     np.testing.assert_allclose(state.generator.params["value"], generator, rtol=1e-6)
@@ -83,7 +85,9 @@ def test_every_pass_has_its_own_dropout_key_the_same_on_all_devices():
     batch = Batch(jnp.ones((1, BATCH, *SHAPE)), jnp.arange(BATCH)[None], jnp.asarray(LABELS)[None])
     first, second = np.asarray(jax.jit(used_keys)(init_gan(gan, tx, tx, KEY), batch, KEY))
     np.testing.assert_array_equal(first, second)
-    assert len({tuple(key) for key in first}) == len(first) == 5  # real, fake, between; real and fake judged again
+    assert (
+        len({tuple(key) for key in first}) == len(first) == 5
+    )  # real, fake, between; real and fake judged again
 
 
 def test_any_number_of_devices_drops_the_same():

@@ -7,7 +7,13 @@ import pytest
 
 from l1jax.config import L1, Adversarial, Balance, Config, MixtureData, MlpGan, Optimizer
 from l1jax.data.batches import resident_feed
-from l1jax.training.controllers import BOUNDS, Balancer, balance_ratio, init_controllers, move_balance
+from l1jax.training.controllers import (
+    BOUNDS,
+    Balancer,
+    balance_ratio,
+    init_controllers,
+    move_balance,
+)
 from l1jax.training.parallel import make_runner
 from l1jax.training.task import make_task, stream
 
@@ -55,18 +61,24 @@ def test_the_scale_does_not_rise_where_it_is_limited_but_falls():
     state = init_controllers(balance=(balancer := Balancer(every=10, horizon=200))).balance
     for ratio, moved in ((0.0, 0.0), (1.0, -np.log(10) / 20)):
         state = move_balance(balancer, state, jnp.asarray(ratio), jnp.asarray(True))
-        state = move_balance(balancer, state._replace(log_scale=jnp.zeros(())), jnp.asarray(ratio), jnp.asarray(True))
+        state = move_balance(
+            balancer, state._replace(log_scale=jnp.zeros(())), jnp.asarray(ratio), jnp.asarray(True)
+        )
         np.testing.assert_allclose(state.log_scale, moved, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("max_sparsity", "least", "most"), [(0.5, 0.4, 0.6), (1.0, 0.99, 1.0)])
-def test_a_discriminator_that_is_always_too_strong_keeps_its_share_of_entries(max_sparsity, least, most):
+def test_a_discriminator_that_is_always_too_strong_keeps_its_share_of_entries(
+    max_sparsity, least, most
+):
     # Without a limit it ends as nothing but zeros, and no gradient reaches anything any more.
     adversary = Optimizer(1e-3, penalty=L1(1e-4), sparsity_horizon=200)
     balance = Balance(low=1.0, high=1.0, every=5, horizon=200, max_sparsity=max_sparsity)
     experiment = Config(
         data=MixtureData("ring"),
-        model=MlpGan(latent_size=2, generator_hidden=(16,), discriminator_hidden=(16, 16), output="linear"),
+        model=MlpGan(
+            latent_size=2, generator_hidden=(16,), discriminator_hidden=(16, 16), output="linear"
+        ),
         objective=Adversarial(balance=balance),
         generator=Optimizer(1e-5),
         discriminator=adversary,
@@ -79,9 +91,13 @@ def test_a_discriminator_that_is_always_too_strong_keeps_its_share_of_entries(ma
     state = runner.replicate(task.init(jax.random.key(0)))
     shares = []
     for begin in range(0, 3_000, 100):
-        state, _ = runner.run(state, runner.replicate(feed.resident), feed.chunk(begin, 100), stream(0, "training"))
+        state, _ = runner.run(
+            state, runner.replicate(feed.resident), feed.chunk(begin, 100), stream(0, "training")
+        )
         kernels = [leaf for leaf in jax.tree.leaves(state.discriminator.params) if leaf.ndim > 1]
-        shares.append(sum(int(jnp.sum(leaf == 0)) for leaf in kernels) / sum(leaf.size for leaf in kernels))
+        shares.append(
+            sum(int(jnp.sum(leaf == 0)) for leaf in kernels) / sum(leaf.size for leaf in kernels)
+        )
     assert least <= np.mean(shares[-10:]) <= most, shares
 
 

@@ -8,12 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.config import L1, Ada, Adversarial, Balance, Config, DiffAugment, DigitsData, MlpGan, Optimizer, Schedule
+from l1jax.config import (
+    L1,
+    Ada,
+    Adversarial,
+    Balance,
+    Config,
+    DiffAugment,
+    DigitsData,
+    MlpGan,
+    Optimizer,
+    Schedule,
+)
 from l1jax.data.batches import resident_feed
 from l1jax.training.parallel import make_runner
 from l1jax.training.task import make_task, stream
 
-SPARSE = Optimizer(b2=0.99, penalty=L1(1e-2), learning_rate_schedule=Schedule("cosine", warmup=2, steps=8))
+SPARSE = Optimizer(
+    b2=0.99, penalty=L1(1e-2), learning_rate_schedule=Schedule("cosine", warmup=2, steps=8)
+)
 FULL = Config(
     data=DigitsData(),
     model=MlpGan(latent_size=4, generator_hidden=(8,), discriminator_hidden=(8,)),
@@ -39,7 +52,9 @@ EXPERIMENTS = {
     "in parts": dataclasses.replace(
         FULL,
         accumulate=2,
-        model=dataclasses.replace(FULL.model, norm="batch", dropout=0.1, discriminator_hidden=(8, 8)),
+        model=dataclasses.replace(
+            FULL.model, norm="batch", dropout=0.1, discriminator_hidden=(8, 8)
+        ),
         objective=Adversarial("hinge", r1=0.3, r2=0.2, augment=DiffAugment()),
     ),
 }
@@ -59,9 +74,14 @@ def trained(name, devices, parallel="shard_map"):
     runner = make_runner(task, feed, jax.devices()[:devices], parallel)
     with jax.enable_x64(False):
         start = jax.tree.map(np.asarray, task.init(jax.random.key(1)))
-    wide = lambda leaf: np.asarray(leaf, float if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype)  # noqa: E731
+
+    def wide(leaf):
+        return np.asarray(leaf, float if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype)
+
     state = runner.replicate(jax.tree.map(wide, start))
-    state, metrics = runner.run(state, runner.replicate(feed.resident), feed.chunk(0, STEPS), stream(0, "training"))
+    state, metrics = runner.run(
+        state, runner.replicate(feed.resident), feed.chunk(0, STEPS), stream(0, "training")
+    )
     return jax.tree.map(np.asarray, (state, metrics))
 
 

@@ -29,19 +29,25 @@ def test_points_are_judged_as_they_are():
     expected = frechet_distance(real.reshape(-1, 2), drawn.reshape(-1, 2))
     assert found["evaluation/frechet_distance"] == pytest.approx(expected)
     assert set(found) == {
-        f"evaluation/{n}" for n in ("frechet_distance", "kernel_distance", "precision", "recall", "coverage")
+        f"evaluation/{n}"
+        for n in ("frechet_distance", "kernel_distance", "precision", "recall", "coverage")
     }
 
 
 def test_images_of_the_generator_itself_are_nearer_than_others():
     average = average_of(IMAGES)
-    own = make_sampler(IMAGES.generator)(average, draw_latents(IMAGES.generator, jax.random.key(5), 64))
+    own = make_sampler(IMAGES.generator)(
+        average, draw_latents(IMAGES.generator, jax.random.key(5), 64)
+    )
     other = RNG.integers(0, 256, own.shape, np.uint8)
     distances = [
-        make_evaluation(IMAGES.generator, real, 0)(average)["evaluation/frechet_distance"] for real in (own, other)
+        make_evaluation(IMAGES.generator, real, 0)(average)["evaluation/frechet_distance"]
+        for real in (own, other)
     ]
     assert distances[0] < 0.1 * distances[1]
-    assert make_judge(IMAGES.generator, own, 0)(average) < make_judge(IMAGES.generator, other, 0)(average)
+    assert make_judge(IMAGES.generator, own, 0)(average) < make_judge(IMAGES.generator, other, 0)(
+        average
+    )
 
 
 def test_there_is_no_score_of_a_handful_or_of_what_is_not_finite():

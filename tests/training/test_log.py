@@ -54,7 +54,9 @@ def test_lines_beyond_the_step_are_cut(text, step, kept, tmp_path):
     path.write_bytes(text.encode("latin-1"))
     damaged = cut_metrics(path, step)
     assert path.read_text() == kept
-    assert damaged == text.count('{"loss": 1}') + sum(f"{mark}\n" in text for mark in ("[20]", "\0", "\xff"))
+    assert damaged == text.count('{"loss": 1}') + sum(
+        f"{mark}\n" in text for mark in ("[20]", "\0", "\xff")
+    )
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
@@ -74,7 +76,10 @@ def test_a_line_longer_than_any_is_left_out_and_counted_once(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (lines_of(10) + "x\n\0\n" + lines_of(20), "is damaged: 2 of its lines cannot be read and are left out"),
+        (
+            lines_of(10) + "x\n\0\n" + lines_of(20),
+            "is damaged: 2 of its lines cannot be read and are left out",
+        ),
         (None, "is gone, and with it the metrics up to step 20"),
         (lines_of(10, 20) + '{"step"', ""),  # which a kill leaves
         (lines_of(10, 20), ""),
@@ -134,7 +139,9 @@ def test_tensorboard_is_given_what_it_can_draw_and_warns_of_nothing(tmp_path, ca
     assert b"lost" not in written
 
 
-def test_a_disk_that_is_full_for_events_alone_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_for_events_alone_is_told_once_and_training_goes_on(
+    tmp_path, monkeypatch
+):
     out = console()
     with open_log(tmp_path, 0, 40, out) as log:
         log.metrics(10, VALUES)
@@ -189,8 +196,11 @@ def test_without_a_terminal_there_is_a_plain_line_now_and_then(tmp_path, monkeyp
         "step 1,000/1,000",  # and the last one always
         "[bold] said",
     ]
-    assert said[0] == (
-        "step 100/1,000  1,234 images/s  G 0.25, 77.5 % zeros  D 1.5, 0.0 % zeros  ETA 7:30"  # 900 × 0.5 s
+    assert (
+        said[0]
+        == (
+            "step 100/1,000  1,234 images/s  G 0.25, 77.5 % zeros  D 1.5, 0.0 % zeros  ETA 7:30"  # 900 × 0.5 s
+        )
     )
     assert "\x1b" not in out.file.getvalue()
 
@@ -200,7 +210,10 @@ def test_skipped_steps_and_a_generator_alone_are_told(tmp_path):
     alone = {name: value for name, value in VALUES.items() if not name.startswith("discriminator")}
     with open_log(tmp_path, 0, 10, out) as log:
         log.metrics(10, alone | {"skipped": 3.0})
-    assert out.file.getvalue() == "step 10/10  1,234 images/s  G 0.25, 77.5 % zeros  3 steps skipped  ETA 0:00\n"
+    assert (
+        out.file.getvalue()
+        == "step 10/10  1,234 images/s  G 0.25, 77.5 % zeros  3 steps skipped  ETA 0:00\n"
+    )
 
 
 def test_on_a_terminal_there_is_a_bar(tmp_path):

@@ -9,7 +9,17 @@ import numpy as np
 import optax
 import pytest
 
-from l1jax.config import L1, Adversarial, Config, Dcgan, DenseGenerator, DigitsData, MlpGan, Optimizer, Reconstruction
+from l1jax.config import (
+    L1,
+    Adversarial,
+    Config,
+    Dcgan,
+    DenseGenerator,
+    DigitsData,
+    MlpGan,
+    Optimizer,
+    Reconstruction,
+)
 from l1jax.data.batches import Batch, resident_feed
 from l1jax.training.parallel import describe, make_runner, summarise
 from l1jax.training.task import make_task, stream
@@ -56,7 +66,10 @@ EXPERIMENTS = {
 
 
 LAYOUTS = [(2, "shard_map"), (8, "shard_map"), (1, "pmap"), (2, "pmap"), (8, "pmap")]
-CASES = [("mlp", 8, "shard_map"), ("dense_generator", 2, "pmap")]  # what is theirs alone, not every layout again
+CASES = [
+    ("mlp", 8, "shard_map"),
+    ("dense_generator", 2, "pmap"),
+]  # what is theirs alone, not every layout again
 
 
 def images():
@@ -74,10 +87,15 @@ def trained(name, devices, parallel, dtype):
     def cast(leaf):
         return np.asarray(leaf, dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype)
 
-    state, resident = runner.replicate(jax.tree.map(cast, start(name))), runner.replicate(feed.resident)
+    state, resident = (
+        runner.replicate(jax.tree.map(cast, start(name))),
+        runner.replicate(feed.resident),
+    )
     states = []
     for step in range(20):
-        state, _ = runner.run(state, resident, feed.chunk(step, 1), stream(experiment.seed, "training"))
+        state, _ = runner.run(
+            state, resident, feed.chunk(step, 1), stream(experiment.seed, "training")
+        )
         states.append(jax.tree.map(np.asarray, state))
     return states[0], states[-1]
 
@@ -86,15 +104,22 @@ def trained(name, devices, parallel, dtype):
 def start(name):
     """From a key with which no unit comes so near a kink of its ReLU that rounding decides its side."""
     with jax.enable_x64(False):
-        return jax.tree.map(np.asarray, make_task(EXPERIMENTS[name], (16, 16, 1)).init(jax.random.key(3)))
+        return jax.tree.map(
+            np.asarray, make_task(EXPERIMENTS[name], (16, 16, 1)).init(jax.random.key(3))
+        )
 
 
 def relative_error(a, b):
-    norm = lambda tree: np.sqrt(sum(float(np.sum(np.square(leaf, dtype=float))) for leaf in jax.tree.leaves(tree)))  # noqa: E731
+    def norm(tree):
+        squares = [float(np.sum(np.square(leaf, dtype=float))) for leaf in jax.tree.leaves(tree)]
+        return np.sqrt(sum(squares))
+
     return norm(jax.tree.map(lambda x, y: np.asarray(x, float) - y, a, b)) / max(norm(b), 1e-300)
 
 
-@pytest.mark.parametrize(("name", "devices", "parallel"), [*(("dcgan", *layout) for layout in LAYOUTS), *CASES])
+@pytest.mark.parametrize(
+    ("name", "devices", "parallel"), [*(("dcgan", *layout) for layout in LAYOUTS), *CASES]
+)
 @pytest.mark.usefixtures("x64", "unoptimised")
 def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, devices, parallel):
     """All layouts of the network that has most to synchronise, and one with each mapping of the two others."""
@@ -103,10 +128,14 @@ def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, d
     for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(alone), strict=True):
         assert a.dtype == b.dtype
     for field in alone._fields:  # parameters, moments, statistics and average, each by itself
-        for part, expected in zip(_parts(getattr(spread, field)), _parts(getattr(alone, field)), strict=True):
+        for part, expected in zip(
+            _parts(getattr(spread, field)), _parts(getattr(alone, field)), strict=True
+        ):
             assert relative_error(part, expected) <= 1e-12
     zeros = [leaf == 0 for leaf in jax.tree.leaves(alone.generator.params)]
-    assert 0 < sum(z.sum() for z in zeros) < sum(z.size for z in zeros), "the penalty must leave some zeros here"
+    assert 0 < sum(z.sum() for z in zeros) < sum(z.size for z in zeros), (
+        "the penalty must leave some zeros here"
+    )
     for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(alone), strict=True):
         np.testing.assert_array_equal(a == 0, b == 0)
 
@@ -124,7 +153,9 @@ def test_in_float32_one_step_gradients_and_twenty_steps_agree(name, devices, par
     first_spread, spread = trained(name, devices, parallel, "float32")
     for network in ("generator", "discriminator"):
         if hasattr(first, network):
-            moments = [optax.tree.get(getattr(s, network).opt_state, "mu") for s in (first_spread, first)]
+            moments = [
+                optax.tree.get(getattr(s, network).opt_state, "mu") for s in (first_spread, first)
+            ]
             assert relative_error(*moments) <= 1e-5
     assert relative_error(spread.generator.params, alone.generator.params) <= 1e-4
 
@@ -138,7 +169,9 @@ def test_a_chunk_of_steps_equals_its_steps_one_by_one():
     for lengths in ([4], [1] * 4):
         state, first = runner.replicate(start("mlp")), 0
         for length in lengths:
-            state, _ = runner.run(state, runner.replicate(feed.resident), feed.chunk(first, length), stream(0, "t"))
+            state, _ = runner.run(
+                state, runner.replicate(feed.resident), feed.chunk(first, length), stream(0, "t")
+            )
             first += length
         ends.append(jax.tree.map(np.asarray, state))
     jax.tree.map(np.testing.assert_array_equal, *ends)

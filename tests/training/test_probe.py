@@ -17,12 +17,19 @@ def start(generator):
 def test_a_probe_looks_at_the_generator_in_training():
     generator = mlp_gan((2, 3, 1), 4, (6,), classes=2).generator
     state, latents = start(generator), generator.latents(jax.random.key(1), 32)
-    images, _ = generator.network.apply(state.generator.params, {}, latents, False, jnp.arange(32) % 2)
+    images, _ = generator.network.apply(
+        state.generator.params, {}, latents, False, jnp.arange(32) % 2
+    )
     real = to_uint8(images, generator.image_range)
     found = make_probe(generator)(state, real, latents, jax.random.key(2))
-    np.testing.assert_allclose(found["generator/diversity"], 1, atol=0.02)  # against itself, rounded to 8 bits
+    np.testing.assert_allclose(
+        found["generator/diversity"], 1, atol=0.02
+    )  # against itself, rounded to 8 bits
     assert float(found["generator/output_sparsity"]) == float(found["real/output_sparsity"])
-    assert {name for name in found if "/dead/" in name} == {"generator/dead/hidden_0", "generator/dead/image"}
+    assert {name for name in found if "/dead/" in name} == {
+        "generator/dead/hidden_0",
+        "generator/dead/image",
+    }
 
 
 def test_points_have_neither_saturation_nor_output_sparsity():

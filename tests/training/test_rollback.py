@@ -111,7 +111,9 @@ def test_a_note_that_no_run_has_written_is_refused(tmp_path, change, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "null", '{"step": 4, "count": 1e400, "useless": null}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "null", '{"step": 4, "count": 1e400, "useless": null}', "[" * 100_000]
+)
 def test_a_note_of_another_form_is_refused(tmp_path, text):
     (tmp_path / "rollback.json").write_text(text)
     with pytest.raises(InputError, match=r"rollback.json (holds no rollback|cannot be read)"):
@@ -157,8 +159,13 @@ def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_
     assert rollback.step in (12, 24, 36)
     said = [line for line in output.splitlines() if "going back" in line]
     assert len(said) == rollback.count
-    assert f"going back to step {rollback.step} with {rollback.learning_rate_scale:g} of the learning rate" in said[-1]
-    for line in metrics:  # its learning rate is in force from there on, and those of earlier rollbacks before it
+    assert (
+        f"going back to step {rollback.step} with {rollback.learning_rate_scale:g} of the learning rate"
+        in said[-1]
+    )
+    for line in (
+        metrics
+    ):  # its learning rate is in force from there on, and those of earlier rollbacks before it
         scale = line["generator/learning_rate"] / (1.2 * min(line["step"] / 24, 1))
         assert scale == pytest.approx(rollback.learning_rate_scale) or line["step"] <= rollback.step
         assert line["skipped"] == 0
@@ -167,7 +174,9 @@ def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_
 
 
 @pytest.mark.parametrize("moment", ["before the note", "after the note", "after some steps"])
-def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(recovered, tmp_path, monkeypatch, moment):
+def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(
+    recovered, tmp_path, monkeypatch, moment
+):
     workdir, write, loop, calls = tmp_path / "run", training.write_rollback, training.train, []
 
     def write_and_die(*arguments):
@@ -215,7 +224,9 @@ def test_a_note_that_was_changed_stops_a_run_before_it_trains(recovered, tmp_pat
     assert end_of(workdir) == before
 
 
-def test_a_checkpoint_that_was_made_again_after_a_rollback_is_not_set_aside(recovered, tmp_path, capsys):
+def test_a_checkpoint_that_was_made_again_after_a_rollback_is_not_set_aside(
+    recovered, tmp_path, capsys
+):
     workdir = shutil.copytree(recovered, tmp_path / "run")
     write_rollback(workdir, read_rollback(workdir)._replace(useless=None))
     assert run(workdir) == 0

@@ -32,12 +32,16 @@ def log_sigmoid(x):
 TEXTBOOK = {
     "minimax": (
         minimax,
-        lambda real, fake: -jnp.mean(log_sigmoid(real)) - jnp.mean(jnp.log(1 - jax.nn.sigmoid(fake))),
+        lambda real, fake: (
+            -jnp.mean(log_sigmoid(real)) - jnp.mean(jnp.log(1 - jax.nn.sigmoid(fake)))
+        ),
         lambda real, fake: jnp.mean(jnp.log(1 - jax.nn.sigmoid(fake))),
     ),
     "non_saturating": (
         non_saturating,
-        lambda real, fake: -jnp.mean(log_sigmoid(real)) - jnp.mean(jnp.log(1 - jax.nn.sigmoid(fake))),
+        lambda real, fake: (
+            -jnp.mean(log_sigmoid(real)) - jnp.mean(jnp.log(1 - jax.nn.sigmoid(fake)))
+        ),
         lambda real, fake: -jnp.mean(log_sigmoid(fake)),
     ),
     "relativistic_pairing": (
@@ -49,13 +53,17 @@ TEXTBOOK = {
 
 
 def in_float64(tree):
-    return jax.tree.map(lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+    return jax.tree.map(
+        lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
 
 
 def on_one_device(step):
     """The step as the loop runs it, over a mapped axis of one device."""
     mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
-    return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P())))
+    return jax.jit(
+        jax.shard_map(step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P()))
+    )
 
 
 def batch(draws):
@@ -139,12 +147,16 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
 
 def test_the_generators_average_follows_with_the_ramped_decay(gan):
     tx = optax.sgd(RATE)
-    state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))._replace(step=jnp.asarray(4, jnp.int32))
+    state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))._replace(
+        step=jnp.asarray(4, jnp.int32)
+    )
     step = gan_step(gan, non_saturating, tx, tx, ema_decay=0.999)
     after, _ = on_one_device(step)(state, batch(1), KEY)
     decay = (1 + 4) / (10 + 4)  # below 0.999 this early
     old, new = (np.asarray(s.generator.params["hidden_0"]["kernel"]) for s in (state, after))
-    np.testing.assert_allclose(after.average.params["hidden_0"]["kernel"], decay * old + (1 - decay) * new, rtol=1e-6)
+    np.testing.assert_allclose(
+        after.average.params["hidden_0"]["kernel"], decay * old + (1 - decay) * new, rtol=1e-6
+    )
 
 
 def test_the_average_has_the_generators_zeros_and_averages_statistics():
@@ -173,7 +185,9 @@ def test_the_key_decides_the_latents(gan):
     tx = optax.sgd(RATE)
     state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))
     step = on_one_device(gan_step(gan, non_saturating, tx, tx))
-    once, again, other = (step(state, batch(1), key)[0].generator.params for key in (KEY, KEY, jax.random.key(8)))
+    once, again, other = (
+        step(state, batch(1), key)[0].generator.params for key in (KEY, KEY, jax.random.key(8))
+    )
     jax.tree.map(np.testing.assert_array_equal, once, again)
     assert not np.array_equal(once["hidden_0"]["kernel"], other["hidden_0"]["kernel"])
 
@@ -193,13 +207,19 @@ def test_reconstruction_pairs_each_example_with_its_own_fixed_latent():
     def objective(params):
         drawn = generator.network.apply(params, {}, z, True)[0]
         hidden = jnp.maximum(z @ params["hidden_0"]["kernel"] + params["hidden_0"]["bias"], 0)
-        return jnp.mean((drawn - real) ** 2) + 0.3 * jnp.mean(jnp.abs(drawn)) + 0.2 * jnp.mean(hidden)
+        return (
+            jnp.mean((drawn - real) ** 2) + 0.3 * jnp.mean(jnp.abs(drawn)) + 0.2 * jnp.mean(hidden)
+        )
 
     grads = jax.grad(objective)(state.generator.params)
     expected = jax.tree.map(lambda p, u: p - RATE * u, state.generator.params, grads)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after.generator.params, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after.generator.params, expected
+    )
     np.testing.assert_allclose(
-        metrics["generator/loss"] + metrics["generator/activity_l1"], objective(state.generator.params), rtol=1e-6
+        metrics["generator/loss"] + metrics["generator/activity_l1"],
+        objective(state.generator.params),
+        rtol=1e-6,
     )
 
 

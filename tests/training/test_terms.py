@@ -37,7 +37,9 @@ def discriminate(params, statistics, images, train, label=None, key=None):
 def gan():
     generator = Network(lambda key: ({"shift": jnp.zeros(2)}, {}), generate)
     discriminator = Network(lambda key: ({"weight": jnp.asarray(WEIGHT)}, {}), discriminate)
-    return Gan(Generator(generator, latent_size=2, image_shape=SHAPE, image_range=None), discriminator)
+    return Gan(
+        Generator(generator, latent_size=2, image_shape=SHAPE, image_range=None), discriminator
+    )
 
 
 def take(steps=1, *, controllers=None, state=None, discriminator_tx=None, n_critic=1, **options):
@@ -46,7 +48,9 @@ def take(steps=1, *, controllers=None, state=None, discriminator_tx=None, n_crit
     state = state or init_gan(gan(), g_tx, d_tx, KEY, controllers)
     step = gan_step(gan(), wasserstein, g_tx, d_tx, n_critic=n_critic, **options)
     mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
-    step = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P())))
+    step = jax.jit(
+        jax.shard_map(step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P()))
+    )
     image = jnp.asarray(REAL[:n_critic]).reshape(n_critic, BATCH, *SHAPE)
     batch = Batch(image, *jnp.zeros((2, n_critic, BATCH), jnp.int32))
     taken = []
@@ -72,7 +76,9 @@ def double(images, numbers, probability):
 
 
 DOUBLE = Augmentation(lambda key, count: jnp.ones(count), double)
-NEGATE = Augmentation(lambda key, count: jnp.ones(count), lambda images, numbers, probability: -images)
+NEGATE = Augmentation(
+    lambda key, count: jnp.ones(count), lambda images, numbers, probability: -images
+)
 NORM = np.linalg.norm(WEIGHT)
 
 
@@ -82,17 +88,26 @@ NORM = np.linalg.norm(WEIGHT)
         (Terms(), 0 * WEIGHT),
         (Terms(r1=0.5), 0.5 * WEIGHT),  # γ/2·‖w‖²
         (Terms(r1=0.5, r2=0.25), 0.75 * WEIGHT),
-        (Terms(wgan_gp=3.0), 3 * 2 * (NORM - 1) * WEIGHT / NORM),  # λ(‖w‖ − 1)², wherever it is looked at
+        (
+            Terms(wgan_gp=3.0),
+            3 * 2 * (NORM - 1) * WEIGHT / NORM,
+        ),  # λ(‖w‖ − 1)², wherever it is looked at
         (Terms(dragan=2.0), 2 * 2 * (NORM - 1) * WEIGHT / NORM),
     ],
-    ids=lambda value: "-".join(k for k, v in value._asdict().items() if v) if isinstance(value, Terms) else "",
+    ids=lambda value: (
+        "-".join(k for k, v in value._asdict().items() if v) if isinstance(value, Terms) else ""
+    ),
 )
 def test_gradient_penalties(terms, gradient):
     ((state, metrics),) = take(terms=terms)
-    np.testing.assert_allclose(state.discriminator.params["weight"], weight_after(gradient), rtol=1e-10)
+    np.testing.assert_allclose(
+        state.discriminator.params["weight"], weight_after(gradient), rtol=1e-10
+    )
     zero_centred = (terms.r1 + terms.r2) / 2 * NORM**2
     unit_norm = (terms.wgan_gp + terms.dragan) * (NORM - 1) ** 2
-    np.testing.assert_allclose(metrics["discriminator/gradient_penalty"], zero_centred + unit_norm, atol=1e-12)
+    np.testing.assert_allclose(
+        metrics["discriminator/gradient_penalty"], zero_centred + unit_norm, atol=1e-12
+    )
 
 
 def test_a_lazy_penalty_acts_on_every_third_update_three_times_as_strong():
@@ -115,18 +130,30 @@ def test_consistency_looks_at_both_kinds_of_images():
     for name, x in (("real", REAL[0]), ("fake", latents())):
         logits = x @ WEIGHT  # (D(x) − D(−x))² = 4(w·x)²
         gradient += 0.1 * (8 * logits[:, None] * x).mean(0)
-        np.testing.assert_allclose(metrics[f"discriminator/consistency_{name}"], (4 * logits**2).mean(), rtol=1e-10)
-    np.testing.assert_allclose(state.discriminator.params["weight"], weight_after(gradient), rtol=1e-10)
+        np.testing.assert_allclose(
+            metrics[f"discriminator/consistency_{name}"], (4 * logits**2).mean(), rtol=1e-10
+        )
+    np.testing.assert_allclose(
+        state.discriminator.params["weight"], weight_after(gradient), rtol=1e-10
+    )
 
 
 def test_lecam_pulls_to_the_averages_and_moves_them():
     anchors = Anchors(jnp.asarray(0.4), jnp.asarray(-0.3))
     ((state, _),) = take(terms=Terms(lecam=0.2), controllers=Controllers(anchors=anchors))
     real, fake = REAL[0] @ WEIGHT, latents() @ WEIGHT
-    gradient = 0.4 * (((real + 0.3)[:, None] * REAL[0]).mean(0) + ((fake - 0.4)[:, None] * latents()).mean(0))
-    np.testing.assert_allclose(state.discriminator.params["weight"], weight_after(gradient), rtol=1e-10)
-    np.testing.assert_allclose(state.controllers.anchors.real, 0.99 * 0.4 + 0.01 * real.mean(), rtol=1e-10)
-    np.testing.assert_allclose(state.controllers.anchors.fake, -0.99 * 0.3 + 0.01 * fake.mean(), rtol=1e-10)
+    gradient = 0.4 * (
+        ((real + 0.3)[:, None] * REAL[0]).mean(0) + ((fake - 0.4)[:, None] * latents()).mean(0)
+    )
+    np.testing.assert_allclose(
+        state.discriminator.params["weight"], weight_after(gradient), rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        state.controllers.anchors.real, 0.99 * 0.4 + 0.01 * real.mean(), rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        state.controllers.anchors.fake, -0.99 * 0.3 + 0.01 * fake.mean(), rtol=1e-10
+    )
 
 
 @pytest.mark.parametrize("probability", [None, 0.25])
@@ -142,7 +169,9 @@ def test_augmentation_changes_what_both_updates_see(probability):
     factor = 1 + (probability if adaptive else 1.0)
     weight = WEIGHT - D_RATE * factor * (latents().mean(0) - REAL[0].mean(0))
     np.testing.assert_allclose(state.discriminator.params["weight"], weight, rtol=1e-10)
-    np.testing.assert_allclose(state.generator.params["shift"], G_RATE * factor * weight, rtol=1e-10)
+    np.testing.assert_allclose(
+        state.generator.params["shift"], G_RATE * factor * weight, rtol=1e-10
+    )
     if adaptive:
         expected = probability + np.sign(REAL[0] @ WEIGHT).mean() * BATCH
         np.testing.assert_allclose(state.controllers.probability, expected, rtol=1e-10)
@@ -152,7 +181,9 @@ def test_the_balance_ratio_is_measured_and_sets_the_strength():
     balancer = Balancer(low=0.45, high=0.55, every=2, horizon=20)
     controllers = Controllers(balance=BalanceState(jnp.asarray(0.5), jnp.asarray(0.0)))
     tx = l1jax.proximal_sgd(D_RATE, l1jax.l1(0.01))
-    (first, _), (second, _), (third, _) = take(3, controllers=controllers, balancer=balancer, discriminator_tx=tx)
+    (first, _), (second, _), (third, _) = take(
+        3, controllers=controllers, balancer=balancer, discriminator_tx=tx
+    )
 
     w = np.asarray(first.discriminator.params["weight"])
     before, real = (latents() @ w).mean(), (REAL[0] @ w).mean()
@@ -162,7 +193,13 @@ def test_the_balance_ratio_is_measured_and_sets_the_strength():
     # 20/2 measurements in a horizon: each moves the average 20/10 of the way, but at most all of it.
     np.testing.assert_allclose(first.controllers.balance.ratio, ratio, rtol=1e-10)
     np.testing.assert_allclose(first.controllers.balance.log_scale, np.log(10) / 10, rtol=1e-10)
-    np.testing.assert_allclose(second.controllers.balance.ratio, ratio, rtol=1e-10)  # step 1 is not measured
+    np.testing.assert_allclose(
+        second.controllers.balance.ratio, ratio, rtol=1e-10
+    )  # step 1 is not measured
     assert third.controllers.balance.ratio != second.controllers.balance.ratio
-    np.testing.assert_allclose(l1jax.strength(first.discriminator.opt_state), 0.01)  # set for the next update
-    np.testing.assert_allclose(l1jax.strength(second.discriminator.opt_state), 0.01 * 10**0.1, rtol=1e-6)
+    np.testing.assert_allclose(
+        l1jax.strength(first.discriminator.opt_state), 0.01
+    )  # set for the next update
+    np.testing.assert_allclose(
+        l1jax.strength(second.discriminator.opt_state), 0.01 * 10**0.1, rtol=1e-6
+    )

@@ -26,18 +26,26 @@ pytestmark = pytest.mark.usefixtures("x64")
 def batch():
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.integers(0, 256, (1, BATCH, *SHAPE), np.uint8))
-    return Batch(image, jnp.zeros((1, BATCH), jnp.int32), jnp.asarray(rng.integers(0, 3, (1, BATCH)), jnp.int32))
+    return Batch(
+        image,
+        jnp.zeros((1, BATCH), jnp.int32),
+        jnp.asarray(rng.integers(0, 3, (1, BATCH)), jnp.int32),
+    )
 
 
 def start():
     state = init_vae(MODEL, TX, TX, jax.random.key(1))
-    return jax.tree.map(lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
+    return jax.tree.map(
+        lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x, state
+    )
 
 
 def stepped(devices=1, state=None, **options):
     mesh = Mesh(np.asarray(jax.devices()[:devices]), (AXIS,))
     step = vae_step(MODEL, TX, TX, ema_decay=0.9, **options)
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P()))
+    mapped = jax.shard_map(
+        step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P())
+    )
     return jax.jit(mapped)(state or start(), batch(), KEY)
 
 
@@ -53,15 +61,26 @@ def textbook(params, beta, free_nats, samples):
         z = mean + jnp.exp(log_variance / 2) * noise[:, k]
         raw, log_scale = jnp.split(MODEL.decoder.apply(params[1], {}, z, True, label)[0], 2, -1)
         logpdf = jax.scipy.stats.norm.logpdf
-        likelihood = (logpdf(x, jax.nn.sigmoid(raw), jnp.exp(log_scale)) - np.log(256)).sum((1, 2, 3))
-        joint.append((likelihood, likelihood + (logpdf(z) - logpdf(z, mean, jnp.exp(log_variance / 2))).sum(1)))
+        likelihood = (logpdf(x, jax.nn.sigmoid(raw), jnp.exp(log_scale)) - np.log(256)).sum(
+            (1, 2, 3)
+        )
+        joint.append(
+            (
+                likelihood,
+                likelihood + (logpdf(z) - logpdf(z, mean, jnp.exp(log_variance / 2))).sum(1),
+            )
+        )
     if samples > 1:
-        return -jnp.mean(jax.scipy.special.logsumexp(jnp.stack([w for _, w in joint]), 0) - np.log(samples))
+        return -jnp.mean(
+            jax.scipy.special.logsumexp(jnp.stack([w for _, w in joint]), 0) - np.log(samples)
+        )
     kl = 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance).mean(0)
     return -joint[0][0].mean() + beta * jnp.maximum(kl, free_nats).sum()
 
 
-@pytest.mark.parametrize(("beta", "free_nats", "samples"), [(1.0, 0.0, 1), (4.0, 0.3, 1), (1.0, 0.0, 3)])
+@pytest.mark.parametrize(
+    ("beta", "free_nats", "samples"), [(1.0, 0.0, 1), (4.0, 0.3, 1), (1.0, 0.0, 3)]
+)
 def test_a_step_descends_the_textbooks_objective(beta, free_nats, samples):
     state = start()
     after, metrics = stepped(beta=beta, free_nats=free_nats, samples=samples)
@@ -80,15 +99,23 @@ def test_a_step_descends_the_textbooks_objective(beta, free_nats, samples):
         np.testing.assert_allclose(metrics[f"{network}/gradient_norm"], norm, rtol=1e-9)
     assert after.step == 1
     moved = jax.tree.map(  # decay 1/10 at first; an entry that leaves 0 restarts where it is
-        lambda p, q: jnp.where(p == 0, q, p + 0.9 * (q - p)), state.average.params, after.generator.params
+        lambda p, q: jnp.where(p == 0, q, p + 0.9 * (q - p)),
+        state.average.params,
+        after.generator.params,
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9), after.average.params, moved)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9),
+        after.average.params,
+        moved,
+    )
 
 
 @pytest.mark.parametrize("options", [{"free_nats": 0.3}, {"samples": 2}])
 def test_eight_devices_take_the_same_step(options):
     alone, spread = stepped(1, **options), stepped(8, **options)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), spread, alone)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), spread, alone
+    )
 
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_count():
@@ -104,7 +131,9 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count():
 def test_the_likelihood_of_images_is_the_integral_over_the_latent():
     model = vae((2, 2, 1), 1, (), (3,), "bernoulli")
     encoder, decoder = (net.init(jax.random.key(3))[0] for net in (model.encoder, model.decoder))
-    encoder = jax.tree.map(lambda leaf: 0.1 * leaf, encoder)  # draws close to the prior, which reach everywhere
+    encoder = jax.tree.map(
+        lambda leaf: 0.1 * leaf, encoder
+    )  # draws close to the prior, which reach everywhere
     images = jnp.asarray(np.random.default_rng(0).choice([0, 255], (3, 2, 2, 1)).astype(np.uint8))
     found = jax.jit(log_likelihood(model, 4096, 512))(encoder, decoder, images, KEY)
     z = np.linspace(-8, 8, 4001)

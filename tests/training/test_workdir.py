@@ -6,7 +6,14 @@ import pytest
 
 from l1jax.config import Config, ImageData, InputError, TfdsData
 from l1jax.training import workdir as module
-from l1jax.training.workdir import FILES, OWN, check_workdir, open_workdir, read_config, write_config
+from l1jax.training.workdir import (
+    FILES,
+    OWN,
+    check_workdir,
+    open_workdir,
+    read_config,
+    write_config,
+)
 
 
 def check(directory, experiment=None, resume=True, overwrite=False):
@@ -69,7 +76,9 @@ def test_the_same_experiment_goes_on_and_may_be_longer(tmp_path):
     write_config(tmp_path, Config(steps=10))
     check(tmp_path, Config(steps=10))
     check(tmp_path, Config(steps=20, log_every=1))
-    with pytest.raises(InputError, match=r"seed: 0 → 1; batch_size: 64 → 32|batch_size: 64 → 32; seed: 0 → 1"):
+    with pytest.raises(
+        InputError, match=r"seed: 0 → 1; batch_size: 64 → 32|batch_size: 64 → 32; seed: 0 → 1"
+    ):
         check(tmp_path, Config(steps=10, seed=1, batch_size=32))
     check(tmp_path, Config(seed=1), overwrite=True)
 
@@ -79,7 +88,9 @@ def test_no_resume_and_whatever_a_run_wrote(tmp_path, name):
     (tmp_path / name).write_text("") if "." in name else (tmp_path / name).mkdir()
     with pytest.raises(InputError, match=f"holds {name}: add --overwrite"):
         check(tmp_path, resume=False)
-    with pytest.raises(InputError, match="no config.json" if name != "config.json" else "cannot be read"):
+    with pytest.raises(
+        InputError, match="no config.json" if name != "config.json" else "cannot be read"
+    ):
         check(tmp_path)
     check(tmp_path, resume=False, overwrite=True)
 
@@ -145,7 +156,10 @@ def test_an_error_lets_go_of_the_directory(tmp_path):
 def test_an_experiment_that_came_in_since_the_check_is_kept(tmp_path):
     check(tmp_path, Config(seed=2))
     write_config(tmp_path, Config(seed=1))  # another process, meanwhile
-    with pytest.raises(InputError, match="seed: 1 → 2"), open_workdir(tmp_path, Config(seed=2), overwrite=False):
+    with (
+        pytest.raises(InputError, match="seed: 1 → 2"),
+        open_workdir(tmp_path, Config(seed=2), overwrite=False),
+    ):
         pass
     assert read_config(tmp_path) == Config(seed=1)
 
@@ -180,7 +194,9 @@ def test_a_path_that_orbax_would_take_for_a_pattern_is_refused(tmp_path, name):
         check_workdir(tmp_path / name, Config(), resume=True, overwrite=False)
 
 
-def test_a_relative_path_is_kept_such_that_it_leads_to_the_data_from_anywhere(tmp_path, monkeypatch):
+def test_a_relative_path_is_kept_such_that_it_leads_to_the_data_from_anywhere(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
     for given, kept in (
@@ -224,7 +240,10 @@ def test_what_a_run_could_not_have_written_is_refused_and_can_be_overwritten(tmp
 
 def test_a_lock_that_is_a_pipe_is_refused_and_no_wait(tmp_path):
     os.mkfifo(tmp_path / ".lock")
-    with pytest.raises(InputError, match=r"\.lock must be a file"), open_workdir(tmp_path, Config(), overwrite=False):
+    with (
+        pytest.raises(InputError, match=r"\.lock must be a file"),
+        open_workdir(tmp_path, Config(), overwrite=False),
+    ):
         pass
 
 

@@ -15,12 +15,18 @@ BLOCKS = l1jax.kernel_blocks((2, 2))
 ADAM = {
     "blocks": (l1jax.group_l1(0.4, BLOCKS), False),
     "one step per block": (l1jax.group_l1(2.0, BLOCKS), True),
-    "entries and blocks": (l1jax.sum_of(l1jax.l1(0.1), l1jax.group_l1(2.0, BLOCKS), l1jax.l2(0.1)), True),
+    "entries and blocks": (
+        l1jax.sum_of(l1jax.l1(0.1), l1jax.group_l1(2.0, BLOCKS), l1jax.l2(0.1)),
+        True,
+    ),
     "group MCP": (l1jax.group_mcp(2.0, 3.0, BLOCKS), True),
     "maximum norm": (l1jax.linf(9.0), False),
     "L1 ball": (l1jax.l1_ball(20.0), False),
 }
-CASES = {name: l1jax.proximal_adam(0.3, penalty, per_group=group) for name, (penalty, group) in ADAM.items()} | {
+CASES = {
+    name: l1jax.proximal_adam(0.3, penalty, per_group=group)
+    for name, (penalty, group) in ADAM.items()
+} | {
     "magnitude_pruning": optax.chain(optax.sgd(0.3), l1jax.magnitude_pruning(0.5)),
     "n_of_m": optax.chain(optax.sgd(0.3), l1jax.n_of_m(2, 4)),
     "rigl": l1jax.rigl(optax.sgd(0.3), 0.5, every=1),
@@ -29,13 +35,18 @@ CASES = {name: l1jax.proximal_adam(0.3, penalty, per_group=group) for name, (pen
 RNG = np.random.default_rng(0)
 PARAMS = {"rows": RNG.normal(size=(32, 4)), "columns": RNG.normal(size=(4, 32))}
 SPECS = {"rows": PartitionSpec("model"), "columns": PartitionSpec(None, "model")}
-PARAMS = {name: leaf.astype(np.float32) for name, leaf in PARAMS.items()}  # 4 rows or columns for each device
+PARAMS = {
+    name: leaf.astype(np.float32) for name, leaf in PARAMS.items()
+}  # 4 rows or columns for each device
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_zeros_as_on_one_device_and_no_kernel_is_gathered(name):
     tx = CASES[name]
-    grads = [jax.tree.map(lambda leaf: RNG.normal(size=leaf.shape).astype(np.float32), PARAMS) for _ in range(2)]
+    grads = [
+        jax.tree.map(lambda leaf: RNG.normal(size=leaf.shape).astype(np.float32), PARAMS)
+        for _ in range(2)
+    ]
 
     def run(params, state, grads):
         for g in grads:
@@ -49,7 +60,11 @@ def test_same_zeros_as_on_one_device_and_no_kernel_is_gathered(name):
     with jax.set_mesh(mesh):
         params = jax.device_put(PARAMS, shardings)
         state = jax.jit(tx.init)(params)
-        program = jax.jit(run).lower(params, state, [jax.device_put(g, shardings) for g in grads]).compile()
+        program = (
+            jax.jit(run)
+            .lower(params, state, [jax.device_put(g, shardings) for g in grads])
+            .compile()
+        )
         found, new = program(params, state, [jax.device_put(g, shardings) for g in grads])
     for key, leaf in found.items():
         np.testing.assert_allclose(leaf, expected[key], rtol=1e-5, atol=1e-5)
@@ -59,7 +74,9 @@ def test_same_zeros_as_on_one_device_and_no_kernel_is_gathered(name):
     assert all(jnp.any(leaf != 0) for leaf in found.values())
     for leaf in jax.tree.leaves((state, new)):
         if leaf.ndim == 2:
-            assert leaf.sharding.is_equivalent_to(shardings["rows" if leaf.shape[0] == 32 else "columns"], 2)
+            assert leaf.sharding.is_equivalent_to(
+                shardings["rows" if leaf.shape[0] == 32 else "columns"], 2
+            )
     gathered = re.findall(r"= \w+\[([\d,]+)\]\S* all-gather", program.as_text())
     assert not [shape for shape in gathered if np.prod([int(n) for n in shape.split(",")]) >= 128]
 

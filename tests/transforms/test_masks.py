@@ -75,7 +75,9 @@ def test_magnitude_pruning_takes_the_smallest_of_the_moved_entries():
 
 
 def test_magnitude_pruning_is_for_good_where_the_schedule_falls():
-    tx = optax.chain(optax.sgd(0.3), l1jax.magnitude_pruning(lambda count: jnp.where(count == 0, 0.5, 0.25)))
+    tx = optax.chain(
+        optax.sgd(0.3), l1jax.magnitude_pruning(lambda count: jnp.where(count == 0, 0.5, 0.25))
+    )
     found, _ = trajectory(tx, jnp.asarray(RNG.normal(size=(8, 6)), jnp.float32), 4)
     for params in found:
         np.testing.assert_array_equal(params == 0, found[0] == 0)
@@ -84,7 +86,9 @@ def test_magnitude_pruning_is_for_good_where_the_schedule_falls():
 
 @pytest.mark.parametrize(("n", "m", "axis"), [(2, 4, -2), (1, 3, 1), (4, 4, 0)])
 def test_n_of_m_keeps_the_largest_of_each_block(n, m, axis):
-    found, _ = trajectory(optax.chain(optax.sgd(1.0), l1jax.n_of_m(n, m, axis)), jnp.zeros((8, 6)), 1)
+    found, _ = trajectory(
+        optax.chain(optax.sgd(1.0), l1jax.n_of_m(n, m, axis)), jnp.zeros((8, 6)), 1
+    )
     blocks = np.moveaxis(np.asarray(TARGET), axis, -1).reshape(-1, m)
     kept = np.moveaxis(np.asarray(found[-1]), axis, -1).reshape(-1, m)
     for block, row in zip(blocks, kept, strict=True):
@@ -161,7 +165,10 @@ def test_rigl_spreads_the_living_as_erdos_and_renyi_do():
 
 def test_rigl_starts_from_another_mask_for_another_seed_and_leaf():
     params = {"a": jnp.ones((10, 10)), "b": jnp.ones((10, 10)), "c": jnp.ones(3)}
-    masks = [l1jax.rigl(optax.sgd(0.1), 0.9, pattern="a|b", seed=seed).init(params).mask for seed in (0, 0, 1)]
+    masks = [
+        l1jax.rigl(optax.sgd(0.1), 0.9, pattern="a|b", seed=seed).init(params).mask
+        for seed in (0, 0, 1)
+    ]
     np.testing.assert_array_equal(masks[0]["a"], masks[1]["a"])
     assert jnp.any(masks[0]["a"] != masks[2]["a"])
     assert jnp.any(masks[0]["a"] != masks[0]["b"])
@@ -182,14 +189,18 @@ def test_sparse_ema_is_the_average_on_the_support_and_zero_off_it():
     found, state = trajectory(tx, start, 30)
     average = np.asarray(start)
     for params in np.asarray(found):
-        average = np.where(params == 0, 0, np.where(average == 0, params, 0.9 * average + 0.1 * params))
+        average = np.where(
+            params == 0, 0, np.where(average == 0, params, 0.9 * average + 0.1 * params)
+        )
     np.testing.assert_allclose(state[-1].average, average, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(state[-1].average == 0, found[-1] == 0)
     assert 0.1 < jnp.mean(found[-1] == 0) < 0.9
 
 
 def test_sparse_average_of_a_counter_is_the_counter():
-    found = l1jax.sparse_average({"n": jnp.array([3]), "w": jnp.ones(1)}, {"n": jnp.array([5]), "w": jnp.ones(1)}, 0.9)
+    found = l1jax.sparse_average(
+        {"n": jnp.array([3]), "w": jnp.ones(1)}, {"n": jnp.array([5]), "w": jnp.ones(1)}, 0.9
+    )
     assert found["n"] == 5
 
 
@@ -201,7 +212,11 @@ def test_sparse_ema_takes_a_schedule():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize(
-    "make", [lambda penalty: l1jax.proximal_adam(0.1, penalty), lambda penalty: l1jax.proximal_sgd(0.3, penalty, 0.5)]
+    "make",
+    [
+        lambda penalty: l1jax.proximal_adam(0.1, penalty),
+        lambda penalty: l1jax.proximal_sgd(0.3, penalty, 0.5),
+    ],
 )
 def test_zeros_stay_exact_and_positive(make, dtype):
     tx = make(l1jax.l1(2.0))

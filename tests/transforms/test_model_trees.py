@@ -61,18 +61,25 @@ class Linear:
     bias: Any
 
 
-MODULES = {"layers": [Linear(jnp.full((3, 4), 0.5), None), Linear(jnp.full((2, 3), 0.5), jnp.full(2, 0.5))]}
+MODULES = {
+    "layers": [Linear(jnp.full((3, 4), 0.5), None), Linear(jnp.full((2, 3), 0.5), jnp.full(2, 0.5))]
+}
 NAMES = {"mlp/~/linear_0": {"w": jnp.full((4, 3), 0.5), "b": jnp.full(3, 0.5)}}
 
 
 @pytest.mark.parametrize(
     ("params", "pattern", "pruned"),
-    [(MODULES, r"weight$", {"layers/0/weight", "layers/1/weight"}), (NAMES, r"/w$", {"mlp/~/linear_0/w"})],
+    [
+        (MODULES, r"weight$", {"layers/0/weight", "layers/1/weight"}),
+        (NAMES, r"/w$", {"mlp/~/linear_0/w"}),
+    ],
     ids=["modules", "names"],
 )
 def test_modules_and_names_with_slashes(params, pattern, pruned):
     tx = l1jax.proximal_adam(0.1, l1jax.by_path({pattern: l1jax.l1(9.0)}))
-    updates, state = jax.jit(tx.update)(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
+    updates, state = jax.jit(tx.update)(
+        jax.tree.map(jnp.ones_like, params), tx.init(params), params
+    )
     moved = optax.apply_updates(params, updates)
     assert jax.tree.structure(moved) == jax.tree.structure(params)
     zeros = l1jax.sparsity(l1jax.solution(state, moved)).by_path

@@ -40,22 +40,34 @@ def metric(optimizer, preconditioner, learning_rate=0.1, **kwargs):
 METHODS = {
     "sgd": lambda penalty, curvature: l1jax.proximal_sgd(1 / curvature, penalty),
     "momentum": lambda penalty, curvature: l1jax.proximal_sgd(0.1 / curvature, penalty, 0.9),
-    "nesterov": lambda penalty, curvature: l1jax.proximal_sgd(0.1 / curvature, penalty, 0.9, nesterov=True),
-    "chained": lambda penalty, curvature: optax.chain(optax.sgd(1 / curvature), l1jax.proximal(penalty, 1 / curvature)),
+    "nesterov": lambda penalty, curvature: l1jax.proximal_sgd(
+        0.1 / curvature, penalty, 0.9, nesterov=True
+    ),
+    "chained": lambda penalty, curvature: optax.chain(
+        optax.sgd(1 / curvature), l1jax.proximal(penalty, 1 / curvature)
+    ),
     "accelerated": lambda penalty, curvature: l1jax.accelerated(1 / curvature, penalty),
     "proximal_adam": lambda penalty, curvature: l1jax.proximal_adam(decayed(0.1), penalty),
     "proximal_rmsprop": lambda penalty, curvature: l1jax.proximal_rmsprop(decayed(0.1), penalty),
-    "rmsprop momentum": lambda penalty, curvature: l1jax.proximal_rmsprop(decayed(0.01), penalty, momentum=0.9),
+    "rmsprop momentum": lambda penalty, curvature: l1jax.proximal_rmsprop(
+        decayed(0.01), penalty, momentum=0.9
+    ),
     "rmsprop nesterov": lambda penalty, curvature: l1jax.proximal_rmsprop(
         decayed(0.01), penalty, momentum=0.9, nesterov=True
     ),
-    "rmsprop centered": lambda penalty, curvature: l1jax.proximal_rmsprop(decayed(0.01), penalty, centered=True),
+    "rmsprop centered": lambda penalty, curvature: l1jax.proximal_rmsprop(
+        decayed(0.01), penalty, centered=True
+    ),
     "proximal_adagrad": lambda penalty, curvature: l1jax.proximal_adagrad(1.0, penalty),
     "adamw": metric(optax.adamw, preconditioners.adamw(), weight_decay=0.0),
     "nadam": metric(optax.nadam, preconditioners.nadam()),
     "amsgrad": metric(optax.amsgrad, preconditioners.amsgrad(), 1.0),
-    "rmsprop": metric(optax.rmsprop, preconditioners.rmsprop(eps_in_sqrt=False), 0.1, eps_in_sqrt=False),
-    "rmsprop corrected": metric(optax.rmsprop, preconditioners.rmsprop(bias_correction=True), bias_correction=True),
+    "rmsprop": metric(
+        optax.rmsprop, preconditioners.rmsprop(eps_in_sqrt=False), 0.1, eps_in_sqrt=False
+    ),
+    "rmsprop corrected": metric(
+        optax.rmsprop, preconditioners.rmsprop(bias_correction=True), bias_correction=True
+    ),
     "adagrad": metric(optax.adagrad, preconditioners.adagrad(), 3.0),
     "adabelief": metric(optax.adabelief, preconditioners.adabelief()),
     "yogi": metric(optax.yogi, preconditioners.yogi()),
@@ -65,7 +77,9 @@ METHODS = {
     "ramda": lambda penalty, curvature: l1jax.ramda(
         0.03, penalty, l1jax.rising_momentum(0.05, RESTARTS[-1]), restarts=RESTARTS
     ),
-    "regularized_dual_averaging": lambda penalty, curvature: l1jax.regularized_dual_averaging(1.0, penalty),
+    "regularized_dual_averaging": lambda penalty, curvature: l1jax.regularized_dual_averaging(
+        1.0, penalty
+    ),
 }
 
 
@@ -79,12 +93,17 @@ def solve(method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
     def numbers(problem: Problem):
         return jax.tree.map(
-            jnp.asarray, (problem.penalty.own, problem.loss.curvature, problem.start, problem.loss.data)
+            jnp.asarray,
+            (problem.penalty.own, problem.loss.curvature, problem.start, problem.loss.data),
         )
 
-    programs = {family: jax.vmap(functools.partial(run, pair[0].loss.value)) for family, pair in PROBLEMS.items()}
+    programs = {
+        family: jax.vmap(functools.partial(run, pair[0].loss.value))
+        for family, pair in PROBLEMS.items()
+    }
     inputs = {
-        family: jax.tree.map(lambda *pair: jnp.stack(pair), *map(numbers, pair)) for family, pair in PROBLEMS.items()
+        family: jax.tree.map(lambda *pair: jnp.stack(pair), *map(numbers, pair))
+        for family, pair in PROBLEMS.items()
     }
     # one program, hardly optimised: compiling costs more than running
     whole = jax.jit(
@@ -109,7 +128,9 @@ def test_reaches_the_optimum_and_its_support(method: str):
                 np.testing.assert_allclose(params, found, rtol=1e-12, err_msg=problem.name)
 
 
-@pytest.mark.parametrize("problem", [*itertools.chain(*PROBLEMS.values())], ids=lambda problem: problem.name)
+@pytest.mark.parametrize(
+    "problem", [*itertools.chain(*PROBLEMS.values())], ids=lambda problem: problem.name
+)
 def test_the_references_are_stationary_with_a_support_beyond_doubt(problem: Problem):
     w = problem.solution
     gradient = problem.loss.gradient(w)
@@ -121,7 +142,9 @@ def test_the_references_are_stationary_with_a_support_beyond_doubt(problem: Prob
     assert 3 <= np.count_nonzero(w) <= FEATURES // 2
 
 
-@pytest.mark.parametrize("problem", PROBLEMS["mcp"] + PROBLEMS["scad"], ids=lambda problem: problem.name)
+@pytest.mark.parametrize(
+    "problem", PROBLEMS["mcp"] + PROBLEMS["scad"], ids=lambda problem: problem.name
+)
 def test_where_the_penalty_is_not_convex_the_loss_makes_up_for_it(problem: Problem):
     gram = problem.loss.data[0]
     entries = problem.solution != 0 if np.any(problem.start) else np.full(FEATURES, True)
@@ -131,7 +154,9 @@ def test_where_the_penalty_is_not_convex_the_loss_makes_up_for_it(problem: Probl
 
 
 @pytest.mark.parametrize("method", ["proximal_adam", "ramda"])
-@pytest.mark.parametrize("penalty", [l1jax.log_sum(0.02, 0.1), l1jax.group_mcp(0.2, 0.5, GROUPS)], ids=type)
+@pytest.mark.parametrize(
+    "penalty", [l1jax.log_sum(0.02, 0.1), l1jax.group_mcp(0.2, 0.5, GROUPS)], ids=type
+)
 def test_what_else_levels_off_ends_at_a_stationary_point(penalty, method: str):
     """Also where steps are beyond γ, with which the prox of group MCP itself is NaN in Adam's metric."""
     loss = PROBLEMS["lasso"][0].loss

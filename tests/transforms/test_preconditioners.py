@@ -13,11 +13,17 @@ RATE = 0.25
 
 # Momentum off, so that each update is −learning_rate·g/d and d = −learning_rate·g/u; AdaBelief needs b1 > 0.
 OPTIMIZERS = {
-    "adam": (optax.adam(RATE, b1=0.0, b2=0.9, eps=1e-3, eps_root=1e-4), preconditioners.adam(0.9, 1e-3, 1e-4)),
+    "adam": (
+        optax.adam(RATE, b1=0.0, b2=0.9, eps=1e-3, eps_root=1e-4),
+        preconditioners.adam(0.9, 1e-3, 1e-4),
+    ),
     "adamw": (optax.adamw(RATE, b1=0.0, b2=0.9, weight_decay=0.0), preconditioners.adamw(0.9)),
     "nadam": (optax.nadam(RATE, b1=0.0, b2=0.9, eps=1e-3), preconditioners.nadam(0.9, 1e-3)),
     "yogi": (optax.yogi(RATE, b1=0.0, b2=0.9), preconditioners.yogi(0.9)),
-    "amsgrad": (optax.amsgrad(RATE, b1=0.0, b2=0.3, eps=1e-3, eps_root=1e-4), preconditioners.amsgrad(1e-3, 1e-4)),
+    "amsgrad": (
+        optax.amsgrad(RATE, b1=0.0, b2=0.3, eps=1e-3, eps_root=1e-4),
+        preconditioners.amsgrad(1e-3, 1e-4),
+    ),
     "rmsprop": (optax.rmsprop(RATE, 0.8, 1e-3), preconditioners.rmsprop(0.8, 1e-3)),
     "rmsprop, eps outside": (
         optax.rmsprop(RATE, 0.8, 1e-3, eps_in_sqrt=False),
@@ -49,7 +55,9 @@ def test_metric_is_what_the_update_divides_by(name):
         update, state = tx.update(jnp.asarray(gradient), state, params)
         if name == "yogi" and step == 0:
             continue  # its first moment does not start at zero
-        np.testing.assert_allclose(preconditioner(state), -RATE * gradient / np.asarray(update), rtol=1e-10)
+        np.testing.assert_allclose(
+            preconditioner(state), -RATE * gradient / np.asarray(update), rtol=1e-10
+        )
 
 
 @pytest.mark.usefixtures("x64")
@@ -93,13 +101,41 @@ def test_metric_is_found_inside_wrappers(name):
 @pytest.mark.parametrize(
     ("tx", "preconditioner", "message"),
     [
-        (optax.contrib.ademamix(1.0), preconditioners.adam(), "holds ScaleByAdemamixState, .* there is none for it"),
-        (optax.novograd(1.0), preconditioners.adam(), "holds ScaleByNovogradState, .* there is none for it"),
-        (optax.sm3(1.0), preconditioners.rmsprop(), "holds ScaleBySM3State, .* there is none for it"),
-        (optax.adabelief(1.0), preconditioners.adam(), r"holds ScaleByBeliefState, .* `preconditioners.adabelief\(\)`"),
-        (optax.adam(1.0), preconditioners.adabelief(), r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)`"),
-        (optax.amsgrad(1.0), preconditioners.adam(), r"holds ScaleByAmsgradState, .* `preconditioners.amsgrad\(\)`"),
-        (optax.adam(1.0), preconditioners.rmsprop(), r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)`"),
+        (
+            optax.contrib.ademamix(1.0),
+            preconditioners.adam(),
+            "holds ScaleByAdemamixState, .* there is none for it",
+        ),
+        (
+            optax.novograd(1.0),
+            preconditioners.adam(),
+            "holds ScaleByNovogradState, .* there is none for it",
+        ),
+        (
+            optax.sm3(1.0),
+            preconditioners.rmsprop(),
+            "holds ScaleBySM3State, .* there is none for it",
+        ),
+        (
+            optax.adabelief(1.0),
+            preconditioners.adam(),
+            r"holds ScaleByBeliefState, .* `preconditioners.adabelief\(\)`",
+        ),
+        (
+            optax.adam(1.0),
+            preconditioners.adabelief(),
+            r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)`",
+        ),
+        (
+            optax.amsgrad(1.0),
+            preconditioners.adam(),
+            r"holds ScaleByAmsgradState, .* `preconditioners.amsgrad\(\)`",
+        ),
+        (
+            optax.adam(1.0),
+            preconditioners.rmsprop(),
+            r"holds ScaleByAdamState, .* give `preconditioners.adam\(\)`",
+        ),
         (
             optax.rmsprop(1.0, centered=True),
             preconditioners.rmsprop(),
@@ -127,16 +163,23 @@ def test_metric_is_found_inside_wrappers(name):
         ),
     ],
 )
-def test_the_type_of_another_optimisers_state_is_named_with_the_preconditioner_for_it(tx, preconditioner, message):
+def test_the_type_of_another_optimisers_state_is_named_with_the_preconditioner_for_it(
+    tx, preconditioner, message
+):
     with pytest.raises(ValueError, match=message):
         l1jax.preconditioned_proximal(tx, preconditioner, l1jax.l1(0.1), 1.0).init(jnp.zeros(2))
 
 
 def test_leaves_that_another_optimiser_moves_are_named():
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
-    for inner in (optax.contrib.muon(0.1), optax.masked(optax.adam(0.1), {"kernel": False, "bias": True})):
+    for inner in (
+        optax.contrib.muon(0.1),
+        optax.masked(optax.adam(0.1), {"kernel": False, "bias": True}),
+    ):
         tx = l1jax.preconditioned_proximal(inner, preconditioners.adam(), l1jax.l1(0.1), 0.1)
-        with pytest.raises(ValueError, match=r"no denominator for each entry of \['kernel'\]: `inner` moves .*muon"):
+        with pytest.raises(
+            ValueError, match=r"no denominator for each entry of \['kernel'\]: `inner` moves .*muon"
+        ):
             tx.init(params)
 
 

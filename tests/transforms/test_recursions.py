@@ -20,7 +20,9 @@ STEPS, SIZE, STRENGTH, ETA = 60, 12, 0.3, 0.05
 RNG = np.random.default_rng(0)
 START = RNG.normal(size=SIZE)
 CURVATURE = np.exp(RNG.normal(size=SIZE))
-TARGETS = RNG.normal(size=(STEPS, SIZE)) + 0.5  # a noisy quadratic: the gradient at update k is h·(w − target_k)
+TARGETS = (
+    RNG.normal(size=(STEPS, SIZE)) + 0.5
+)  # a noisy quadratic: the gradient at update k is h·(w − target_k)
 
 
 def rate(count):
@@ -31,7 +33,9 @@ def soft(x, threshold):
     return np.sign(x) * np.maximum(np.abs(x) - threshold, 0)
 
 
-def iterates(tx: optax.GradientTransformation, of: Any = lambda state, params: params) -> np.ndarray:
+def iterates(
+    tx: optax.GradientTransformation, of: Any = lambda state, params: params
+) -> np.ndarray:
     """The parameters, or what `of` takes from state and parameters, after each update."""
 
     @jax.jit
@@ -135,7 +139,9 @@ def test_the_concave_part_of_a_penalty_counts_as_loss():
         d = np.sqrt(s + 1e-5)
         w = soft(w - 4 * rate(k) * g / d, 4 * rate(k) * STRENGTH / d)
         expected.append(w)
-    tx = l1jax.proximal_adagrad(lambda count: 4 * rate(count), l1jax.mcp(STRENGTH, gamma), 0.2, 1e-5)
+    tx = l1jax.proximal_adagrad(
+        lambda count: 4 * rate(count), l1jax.mcp(STRENGTH, gamma), 0.2, 1e-5
+    )
     agree(iterates(tx), expected)
 
     w, v, expected = START, 0.0, []
@@ -157,7 +163,10 @@ def test_accelerated():
         expected.append(np.stack([y, x]))
     assert restarts > 1
     tx = l1jax.accelerated(0.2, l1jax.l1(STRENGTH))
-    agree(iterates(tx, lambda state, params: jnp.stack([params, l1jax.solution(state, params)])), expected)
+    agree(
+        iterates(tx, lambda state, params: jnp.stack([params, l1jax.solution(state, params)])),
+        expected,
+    )
 
 
 def test_regularized_dual_averaging():
@@ -242,10 +251,22 @@ def group_prox(z, step, strength, weights=0.0, l2=0.0):
 
 WEIGHTS = np.linspace(0.0, 2.0, SIZE).reshape(3, 4)
 SUMS = {
-    "rows": (l1jax.sum_of(l1jax.l1(0.3), l1jax.group_l1(0.5, 1)), [np.s_[i] for i in range(3)], 0.3, 0.0),
-    "ridge": (l1jax.sum_of(l1jax.group_l1(0.5, 1), l1jax.l2(2.0)), [np.s_[i] for i in range(3)], 0.0, 2.0),
+    "rows": (
+        l1jax.sum_of(l1jax.l1(0.3), l1jax.group_l1(0.5, 1)),
+        [np.s_[i] for i in range(3)],
+        0.3,
+        0.0,
+    ),
+    "ridge": (
+        l1jax.sum_of(l1jax.group_l1(0.5, 1), l1jax.l2(2.0)),
+        [np.s_[i] for i in range(3)],
+        0.0,
+        2.0,
+    ),
     "blocks": (
-        l1jax.sum_of(l1jax.weighted_l1(1.0, WEIGHTS), l1jax.group_l1(0.5, l1jax.kernel_blocks((3, 2)))),
+        l1jax.sum_of(
+            l1jax.weighted_l1(1.0, WEIGHTS), l1jax.group_l1(0.5, l1jax.kernel_blocks((3, 2)))
+        ),
         [np.s_[:, :2], np.s_[:, 2:]],
         WEIGHTS,
         0.0,
@@ -265,7 +286,9 @@ def test_one_step_size_per_group_of_a_sum_and_of_blocks(name):
         for group in groups:
             step = rate(k) / (np.sqrt(np.mean(v[group]) / (1 - b2 ** (k + 1))) + eps)
             own = np.broadcast_to(weights, (3, 4))[group]
-            new[group] = group_prox(w[group] - step * m[group] / (1 - b1 ** (k + 1)), step, 0.5, own, l2)
+            new[group] = group_prox(
+                w[group] - step * m[group] / (1 - b1 ** (k + 1)), step, 0.5, own, l2
+            )
         w = new
         expected.append(w.ravel())
     tx = l1jax.proximal_adam(rate, penalty, b1, b2, eps, per_group=True)
@@ -310,7 +333,10 @@ def test_one_step_size_per_group_behind_other_optimisers(name):
 
 def test_one_step_size_per_block_needs_no_inner_iteration():
     def sums(axis):
-        tx, params = l1jax.proximal_adam(0.1, l1jax.group_l1(1.0, axis), per_group=True), jnp.ones((4, 6))
+        tx, params = (
+            l1jax.proximal_adam(0.1, l1jax.group_l1(1.0, axis), per_group=True),
+            jnp.ones((4, 6)),
+        )
         return str(jax.make_jaxpr(tx.update)(params, tx.init(params), params)).count("reduce_sum")
 
     assert sums(l1jax.kernel_blocks((2, 3))) == sums(0) < 4
@@ -319,7 +345,9 @@ def test_one_step_size_per_block_needs_no_inner_iteration():
 def test_group_mcp_with_one_step_per_group_ends_at_a_stationary_point():
     penalty, target = l1jax.group_mcp(0.4, 3.0, 1), jnp.asarray(TARGETS[0])
     curvature = jnp.asarray(CURVATURE)
-    tx = in_rows(l1jax.proximal_adam(optax.exponential_decay(0.1, 3000, 1e-4), penalty, per_group=True))
+    tx = in_rows(
+        l1jax.proximal_adam(optax.exponential_decay(0.1, 3000, 1e-4), penalty, per_group=True)
+    )
 
     def step(carry, _):
         params, state = carry
@@ -373,7 +401,9 @@ def test_plain_prox_after_adam_thresholds_by_the_learning_rate():
 
 
 def test_cube_roots_are_exact_to_the_last_digits():
-    u = np.concatenate([[0, np.inf, np.nan], 10 ** np.random.default_rng(0).uniform(-37, 38, 1000)]).astype(np.float32)
+    u = np.concatenate(
+        [[0, np.inf, np.nan], 10 ** np.random.default_rng(0).uniform(-37, 38, 1000)]
+    ).astype(np.float32)
     exact = np.cbrt(u.astype(np.float64))
     np.testing.assert_allclose(jax.jit(_cube_root)(jnp.asarray(u)), exact, rtol=2e-7)
     np.testing.assert_allclose(jax.jit(_cube_root)(jnp.asarray(u, float)), exact, rtol=1e-15)

@@ -26,7 +26,10 @@ def test_float16_and_numbers_of_numpy_and_python_keep_their_entries():
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_split_and_merge_invert_each_other(depth):
-    params = {"kernel": jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32).at[:, 1].set(0.0), "bias": jnp.ones(3)}
+    params = {
+        "kernel": jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32).at[:, 1].set(0.0),
+        "bias": jnp.ones(3),
+    }
     for pair in (l1jax.hadamard("kernel", depth), l1jax.d_gating(0, "kernel", depth)):
         factors = pair.split(params)
         assert len(factors["kernel"].gates) == depth - 1
@@ -44,10 +47,14 @@ def test_ridge_of_balanced_factors_is_the_penalty(depth):
         entries.ridge(entries.split(jnp.asarray(w))), np.sum(np.abs(w) ** (2 / depth)), rtol=1e-5
     )
     norms = np.linalg.norm(w, axis=0)
-    np.testing.assert_allclose(groups.ridge(groups.split(jnp.asarray(w))), np.sum(norms ** (2 / depth)), rtol=1e-5)
+    np.testing.assert_allclose(
+        groups.ridge(groups.split(jnp.asarray(w))), np.sum(norms ** (2 / depth)), rtol=1e-5
+    )
 
 
-@pytest.mark.parametrize("pair", [l1jax.hadamard(depth=3), l1jax.d_gating(1, depth=3)], ids=["hadamard", "d_gating"])
+@pytest.mark.parametrize(
+    "pair", [l1jax.hadamard(depth=3), l1jax.d_gating(1, depth=3)], ids=["hadamard", "d_gating"]
+)
 def test_no_other_factors_of_the_same_product_have_less_ridge(pair):
     factors = pair.split(jnp.asarray(RNG.normal(size=(5, 4)), jnp.float32))
     product, least = pair.merge(factors), pair.ridge(factors)
@@ -62,7 +69,9 @@ def agrees(problem, pair, start, strength):
     """Train the factors with Adam; their product, cut off at 1e-6, is the problem's solution."""
 
     def loss(factors):
-        return problem.loss.value(pair.merge(factors).ravel(), problem.loss.data) + strength * pair.ridge(factors)
+        return problem.loss.value(
+            pair.merge(factors).ravel(), problem.loss.data
+        ) + strength * pair.ridge(factors)
 
     factors, _ = train(optax.adam(optax.cosine_decay_schedule(0.02, 30_000)), loss, start, 30_000)
     found = np.asarray(pair.merge(factors, threshold=1e-6)).ravel()
@@ -71,7 +80,9 @@ def agrees(problem, pair, start, strength):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("problem", PROBLEMS["lasso"] + PROBLEMS["logistic"], ids=lambda problem: problem.name)
+@pytest.mark.parametrize(
+    "problem", PROBLEMS["lasso"] + PROBLEMS["logistic"], ids=lambda problem: problem.name
+)
 def test_gradient_descent_on_factors_solves_the_l1_problem(problem):
     start = l1jax.Factors(jnp.full(FEATURES, 0.1), (jnp.full(FEATURES, 0.3),))
     agrees(problem, l1jax.hadamard(), start, problem.penalty.own.strength)

@@ -20,7 +20,10 @@ def run(tx, grad, params, steps, key=None):
             params, state = carry
             updates, state = tx.update(grad(params, k), state, params)
             params = optax.apply_updates(params, updates)
-            return (params, state), (l1jax.strength(state), l1jax.sparsity(params, "kernel|^$").total)
+            return (params, state), (
+                l1jax.strength(state),
+                l1jax.sparsity(params, "kernel|^$").total,
+            )
 
         keys = jax.random.split(jax.random.key(0) if key is None else key, steps)
         return jax.lax.scan(step, (params, tx.init(params)), keys)
@@ -31,7 +34,10 @@ def run(tx, grad, params, steps, key=None):
 
 SCHEDULES = {
     "warm-up": (optax.linear_schedule(0.0, 1.0, 4), lambda k: min(k / 4, 1.0)),
-    "cosine": (optax.cosine_decay_schedule(1.0, 6), lambda k: (1 + np.cos(np.pi * min(k / 6, 1.0))) / 2),
+    "cosine": (
+        optax.cosine_decay_schedule(1.0, 6),
+        lambda k: (1 + np.cos(np.pi * min(k / 6, 1.0))) / 2,
+    ),
     "number": (0.25, lambda k: 0.25),
     "chain": (
         optax.chain(optax.scale(3.0), optax.scale_by_schedule(lambda k: 1.0 / (1 + k))),
@@ -39,10 +45,14 @@ SCHEDULES = {
     ),
 }
 FACTORIES = {
-    "proximal": lambda penalty, scale: optax.chain(optax.sgd(0.5), l1jax.proximal(penalty, 0.5, scale=scale)),
+    "proximal": lambda penalty, scale: optax.chain(
+        optax.sgd(0.5), l1jax.proximal(penalty, 0.5, scale=scale)
+    ),
     "proximal_sgd": lambda penalty, scale: l1jax.proximal_sgd(0.5, penalty, scale=scale),
     "accelerated": lambda penalty, scale: l1jax.accelerated(0.5, penalty, scale=scale),
-    "add_subgradient": lambda penalty, scale: optax.chain(l1jax.add_subgradient(penalty, scale=scale), optax.sgd(0.5)),
+    "add_subgradient": lambda penalty, scale: optax.chain(
+        l1jax.add_subgradient(penalty, scale=scale), optax.sgd(0.5)
+    ),
 }
 
 
@@ -56,7 +66,9 @@ def test_schedule_moves_the_strength_and_the_step(schedule, factory):
         updates, state = tx.update(jnp.zeros(2), state, params)
         np.testing.assert_allclose(l1jax.strength(state), 0.2 * expected(k), rtol=1e-5)
         if factory != "accelerated" or k == 0:  # which then extrapolates
-            np.testing.assert_allclose(updates, [-0.1 * expected(k), 0.1 * expected(k)], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(
+                updates, [-0.1 * expected(k), 0.1 * expected(k)], rtol=1e-4, atol=1e-6
+            )
         params = optax.apply_updates(params, updates)
 
 
@@ -91,7 +103,9 @@ def test_strength_of_a_path_of_strengths_is_a_vector():
     np.testing.assert_allclose(l1jax.strength(state), 0.5 * scales)
     for scale, one in zip(scales, found, strict=True):
         alone = l1jax.proximal_adam(0.1, l1jax.l1(0.5 * float(scale)))
-        np.testing.assert_allclose(one, run_short(alone, alone.init(params), params)[0], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            one, run_short(alone, alone.init(params), params)[0], rtol=1e-5, atol=1e-7
+        )
     assert np.any(found[2] == 0)
     assert np.all(found[0] != 0)
 
@@ -110,7 +124,11 @@ def test_strength_of_several_penalties_is_a_tuple_in_their_order():
     np.testing.assert_allclose(l1jax.strength(state), (0.3, 0.7))
     labels = {"a": "sgd", "b": "adam"}
     tx = optax.partition(
-        {"sgd": l1jax.proximal_sgd(0.1, l1jax.l1(0.1)), "adam": l1jax.proximal_adam(0.1, l1jax.l1(0.2))}, labels
+        {
+            "sgd": l1jax.proximal_sgd(0.1, l1jax.l1(0.1)),
+            "adam": l1jax.proximal_adam(0.1, l1jax.l1(0.2)),
+        },
+        labels,
     )
     np.testing.assert_allclose(sorted(l1jax.strength(tx.init(params))), (0.1, 0.2))
 
@@ -159,7 +177,9 @@ def test_track_sparsity_that_may_not_raise_the_strength_is_a_limit():
     # For long a little below the limit it leaves the strength alone, and learns nothing that would delay it later.
     wide = jnp.asarray(np.random.default_rng(0).laplace(size=1000), jnp.float32)
     least = float(jnp.quantile(jnp.abs(wide), 0.78))
-    tx = l1jax.proximal_sgd(0.2, l1jax.l1(least), scale=l1jax.track_sparsity(0.8, 300, bounds=(1e-6, 1.0)))
+    tx = l1jax.proximal_sgd(
+        0.2, l1jax.l1(least), scale=l1jax.track_sparsity(0.8, 300, bounds=(1e-6, 1.0))
+    )
 
     def step(targets, carry, _):
         params, state = carry
@@ -167,7 +187,9 @@ def test_track_sparsity_that_may_not_raise_the_strength_is_a_limit():
         params = params + updates
         return (params, state), (jnp.mean(params == 0), l1jax.strength(state))
 
-    carry, (zeros, strengths) = jax.lax.scan(partial(step, wide), (wide, tx.init(wide)), length=3000)
+    carry, (zeros, strengths) = jax.lax.scan(
+        partial(step, wide), (wide, tx.init(wide)), length=3000
+    )
     assert abs(zeros[-1] - 0.78) < 2e-3
     np.testing.assert_allclose(strengths[500:], least, rtol=1e-6)
     narrow = wide * least / jnp.quantile(jnp.abs(wide), 0.82)
@@ -263,7 +285,14 @@ def test_track_sparsity_counts_the_zeros_of_the_solution(make):
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_dual_averaging_meets_each_gradient_with_the_strength_of_its_own_update(adaptive):
     rng = np.random.default_rng(0)
-    start, targets, w, v, u, total = rng.normal(size=8), rng.normal(size=(20, 8)), None, 0.0, 0.0, 0.0
+    start, targets, w, v, u, total = (
+        rng.normal(size=8),
+        rng.normal(size=(20, 8)),
+        None,
+        0.0,
+        0.0,
+        0.0,
+    )
     method, strength, eps = (l1jax.ramda, 0.1, {"eps": 0.1}) if adaptive else (l1jax.rmda, 0.4, {})
     warm_up = lambda count: jnp.minimum(jnp.asarray(count, float) / 10, 1.0)  # noqa: E731
     tx = method(0.1, l1jax.l1(strength), 0.5, scale=warm_up, **eps)
@@ -276,7 +305,9 @@ def test_dual_averaging_meets_each_gradient_with_the_strength_of_its_own_update(
         v, u, total = v + s * g, u + s * g**2, total + s * strength * min((k - 1) / 10, 1)
         metric = np.cbrt(u) + 0.1 if adaptive else np.sqrt(k)
         z = start - v / metric
-        best = np.sign(z) * np.maximum(np.abs(z) - total / metric, 0)  # of Σ sₖλₖ|w| + ⟨V, w⟩ + ½‖w − w⁰‖²
+        best = np.sign(z) * np.maximum(
+            np.abs(z) - total / metric, 0
+        )  # of Σ sₖλₖ|w| + ⟨V, w⟩ + ½‖w − w⁰‖²
         w = 0.5 * w + 0.5 * best
         np.testing.assert_allclose(l1jax.solution(state, params), best, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(params, w, rtol=1e-12, atol=1e-14)
@@ -295,10 +326,14 @@ def test_reweight_reaches_a_stationary_point_of_the_logarithmic_sum():
     found = np.asarray(run(tx, grad, jnp.zeros(20), 4000)[0])
     g = x.T @ (x @ found - y) / 60
     slope = strength * eps / (np.abs(found) + eps)  # of λε log(1 + |x|/ε)
-    np.testing.assert_allclose(g[found != 0], -slope[found != 0] * np.sign(found[found != 0]), atol=1e-9)
+    np.testing.assert_allclose(
+        g[found != 0], -slope[found != 0] * np.sign(found[found != 0]), atol=1e-9
+    )
     assert np.all(np.abs(g[found == 0]) <= strength)
     np.testing.assert_array_equal(found != 0, w != 0)
-    plain = np.asarray(run(l1jax.proximal_sgd(step, l1jax.l1(strength)), grad, jnp.zeros(20), 4000)[0])
+    plain = np.asarray(
+        run(l1jax.proximal_sgd(step, l1jax.l1(strength)), grad, jnp.zeros(20), 4000)[0]
+    )
     assert np.abs(found - w).max() < 0.2 * np.abs(plain - w).max()  # the bias is gone
 
 
@@ -320,4 +355,6 @@ def test_controllers_chain():
     scale = optax.chain(optax.scale(2.0), l1jax.reweight(1, eps=1.0), l1jax.track_sparsity(0.5))
     tx, params = l1jax.proximal_sgd(0.1, l1jax.l1(0.5), scale=scale), jnp.array([3.0, 1.0])
     _, state = tx.update(jnp.zeros(2), tx.init(params), params)
-    assert 1.0 < float(l1jax.strength(state)) < 1.1  # 2·½, and a little more because zeros are missing
+    assert (
+        1.0 < float(l1jax.strength(state)) < 1.1
+    )  # 2·½, and a little more because zeros are missing

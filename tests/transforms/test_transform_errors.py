@@ -51,7 +51,9 @@ PATTERNED = {
 
 @pytest.mark.parametrize("name", PATTERNED)
 def test_pattern_that_matches_nothing_lists_the_paths(name):
-    with pytest.raises(ValueError, match=r"`pattern` \(='kernels'\) must match .* \['dense/bias', 'dense/kernel'\]"):
+    with pytest.raises(
+        ValueError, match=r"`pattern` \(='kernels'\) must match .* \['dense/bias', 'dense/kernel'\]"
+    ):
         PATTERNED[name]("kernels").init(PARAMS)
     PATTERNED[name]("kernels").init({})  # an empty subtree of a partition
 
@@ -75,25 +77,51 @@ def test_pattern_that_is_no_regular_expression(name):
 )
 def test_penalty_that_matches_nothing_lists_the_paths(make):
     tx = make(l1jax.by_path({"kernels": PENALTY}))
-    with pytest.raises(ValueError, match=r"\['kernels'\] must match .* \['dense/bias', 'dense/kernel'\]"):
+    with pytest.raises(
+        ValueError, match=r"\['kernels'\] must match .* \['dense/bias', 'dense/kernel'\]"
+    ):
         tx.init(PARAMS)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=1.0), r"`momentum` \(=1.0\) must be at least 0 and below 1"),
-        (lambda: l1jax.proximal_rmsprop(0.1, PENALTY, momentum=-0.1), r"`momentum` \(=-0.1\) must be"),
-        (lambda: l1jax.rmda(0.1, PENALTY, momentum=0.0), r"`momentum` \(=0.0\) must be above 0 and at most 1"),
+        (
+            lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=1.0),
+            r"`momentum` \(=1.0\) must be at least 0 and below 1",
+        ),
+        (
+            lambda: l1jax.proximal_rmsprop(0.1, PENALTY, momentum=-0.1),
+            r"`momentum` \(=-0.1\) must be",
+        ),
+        (
+            lambda: l1jax.rmda(0.1, PENALTY, momentum=0.0),
+            r"`momentum` \(=0.0\) must be above 0 and at most 1",
+        ),
         (lambda: l1jax.ramda(0.1, PENALTY, momentum=1.5), r"`momentum` \(=1.5\) must be"),
         (lambda: l1jax.rising_momentum(2.0), r"`momentum` \(=2.0\) must be"),
-        (lambda: l1jax.ramda(0.1, PENALTY, restarts=(5, 5)), r"`restarts` \(=\(5, 5\)\) must be positive and rise"),
-        (lambda: l1jax.rmda(0.1, PENALTY, restarts=(0, 5)), r"`restarts` \(=\(0, 5\)\) must be positive"),
-        (lambda: l1jax.ramda(0.1, PENALTY, eps=0.0), r"`eps` \(=0.0\) must be finite and greater than 0"),
+        (
+            lambda: l1jax.ramda(0.1, PENALTY, restarts=(5, 5)),
+            r"`restarts` \(=\(5, 5\)\) must be positive and rise",
+        ),
+        (
+            lambda: l1jax.rmda(0.1, PENALTY, restarts=(0, 5)),
+            r"`restarts` \(=\(0, 5\)\) must be positive",
+        ),
+        (
+            lambda: l1jax.ramda(0.1, PENALTY, eps=0.0),
+            r"`eps` \(=0.0\) must be finite and greater than 0",
+        ),
         (lambda: l1jax.track_sparsity(1.0), r"`target` \(=1.0\) must be a share of zeros"),
         (lambda: l1jax.track_sparsity(-0.1), r"`target` \(=-0.1\) must be"),
-        (lambda: l1jax.track_sparsity(0.5, horizon=10), r"`horizon` \(=10\) must be finite and at least 200"),
-        (lambda: l1jax.track_sparsity(0.5, bounds=(0.0, 1.0)), r"`bounds` \(=0.0\) must be finite and greater than 0"),
+        (
+            lambda: l1jax.track_sparsity(0.5, horizon=10),
+            r"`horizon` \(=10\) must be finite and at least 200",
+        ),
+        (
+            lambda: l1jax.track_sparsity(0.5, bounds=(0.0, 1.0)),
+            r"`bounds` \(=0.0\) must be finite and greater than 0",
+        ),
         (lambda: l1jax.reweight(0), r"`every` \(=0\) must be at least 1"),
         (lambda: l1jax.reweight(5, eps=0.0), r"`eps` \(=0.0\) must be finite and greater than 0"),
         (lambda: l1jax.sparse_ema(1.0), r"`decay` \(=1.0\) must be at least 0 and below 1"),
@@ -106,53 +134,116 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
             r"`axis` \(=-2\) of a leaf of shape .* must be a multiple of `m` \(=3\)",
         ),
         (lambda: l1jax.rigl(optax.sgd(0.1), 1.0), r"`sparsity` \(=1.0\) must be a share of zeros"),
-        (lambda: l1jax.rigl(optax.sgd(0.1), 0.5, drop_fraction=2.0), r"`drop_fraction` \(=2.0\) must be"),
-        (lambda: l1jax.rigl(optax.sgd(0.1), 0.5, every=0), r"`every` \(=0\) and `stop` .* must be at least 1"),
-        (lambda: l1jax.rigl(optax.sgd(0.1), 0.5, densities="even"), r"`densities` \(='even'\) must be one of uniform"),
-        (lambda: l1jax.track_sparsity(jnp.array(1.5)), r"`target` \(=1.5\) must be a share of zeros"),
-        (lambda: l1jax.track_sparsity(0.5, horizon=math.inf), r"`horizon` \(=inf\) must be finite and at least 200"),
-        (lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=np.float32(1)), r"`momentum` \(=1.0\) must be"),
-        (lambda: l1jax.d_gating(2).split(PARAMS), r"`axis` \(=2\) must be in \[-1, 0\] for dense/bias"),
-        (lambda: l1jax.d_gating(l1jax.kernel_blocks((2,))), r"`axis` \(=Blocks.*\) must name whole axes"),
+        (
+            lambda: l1jax.rigl(optax.sgd(0.1), 0.5, drop_fraction=2.0),
+            r"`drop_fraction` \(=2.0\) must be",
+        ),
+        (
+            lambda: l1jax.rigl(optax.sgd(0.1), 0.5, every=0),
+            r"`every` \(=0\) and `stop` .* must be at least 1",
+        ),
+        (
+            lambda: l1jax.rigl(optax.sgd(0.1), 0.5, densities="even"),
+            r"`densities` \(='even'\) must be one of uniform",
+        ),
+        (
+            lambda: l1jax.track_sparsity(jnp.array(1.5)),
+            r"`target` \(=1.5\) must be a share of zeros",
+        ),
+        (
+            lambda: l1jax.track_sparsity(0.5, horizon=math.inf),
+            r"`horizon` \(=inf\) must be finite and at least 200",
+        ),
+        (
+            lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=np.float32(1)),
+            r"`momentum` \(=1.0\) must be",
+        ),
+        (
+            lambda: l1jax.d_gating(2).split(PARAMS),
+            r"`axis` \(=2\) must be in \[-1, 0\] for dense/bias",
+        ),
+        (
+            lambda: l1jax.d_gating(l1jax.kernel_blocks((2,))),
+            r"`axis` \(=Blocks.*\) must name whole axes",
+        ),
         (
             lambda: l1jax.proximal_sgd(0.1, l1jax.l1_ball(1.0), scale=l1jax.track_sparsity(0.5)),
             r"`scale` .* has no strength to move in `penalty` \(=L1Ball",
         ),
-        (lambda: l1jax.proximal_sgd(0.1, PENALTY, scale=-1.0), r"`scale` \(=-1.0\) must be finite and at least 0; or"),
-        (lambda: l1jax.set_scale(l1jax.proximal_sgd(0.1, PENALTY).init(PARAMS), math.nan), r"`scale` \(=nan\) must be"),
+        (
+            lambda: l1jax.proximal_sgd(0.1, PENALTY, scale=-1.0),
+            r"`scale` \(=-1.0\) must be finite and at least 0; or",
+        ),
+        (
+            lambda: l1jax.set_scale(l1jax.proximal_sgd(0.1, PENALTY).init(PARAMS), math.nan),
+            r"`scale` \(=nan\) must be",
+        ),
         (
             lambda: l1jax.solution(l1jax.rmda(0.1, PENALTY).init(PARAMS), jnp.ones(3)),
             r"`params` \(leaves \[''\]\) must",
         ),
         (
-            lambda: l1jax.preconditioned_proximal(optax.sgd(0.1), l1jax.preconditioners.adam(), PENALTY, 0.1).init(
-                PARAMS
-            ),
+            lambda: l1jax.preconditioned_proximal(
+                optax.sgd(0.1), l1jax.preconditioners.adam(), PENALTY, 0.1
+            ).init(PARAMS),
             r"exactly one part with the fields .*not 0: give `inner` and `preconditioner` of the same",
         ),
         (
             lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=1 - 1e-9),
             r"`momentum` .* at least 0 and below 1 in float32",
         ),
-        (lambda: l1jax.proximal_adam(0.1, PENALTY, b2=1.0), r"`b2` \(=1.0\) must be at least 0 and below 1"),
-        (lambda: l1jax.proximal_adam(0.1, PENALTY, b1=-0.5), r"`b1` \(=-0.5\) must be at least 0 and below 1"),
-        (lambda: l1jax.proximal_adam(0.1, PENALTY, eps=1e39), r"`eps` \(=1e\+39\) must be finite .* in float32"),
-        (lambda: l1jax.proximal_rmsprop(0.1, PENALTY, decay=1.0), r"`decay` \(=1.0\) must be at least 0 and below 1"),
-        (lambda: l1jax.proximal_adagrad(0.1, PENALTY, -1.0), r"`initial_accumulator_value` \(=-1.0\) must be"),
+        (
+            lambda: l1jax.proximal_adam(0.1, PENALTY, b2=1.0),
+            r"`b2` \(=1.0\) must be at least 0 and below 1",
+        ),
+        (
+            lambda: l1jax.proximal_adam(0.1, PENALTY, b1=-0.5),
+            r"`b1` \(=-0.5\) must be at least 0 and below 1",
+        ),
+        (
+            lambda: l1jax.proximal_adam(0.1, PENALTY, eps=1e39),
+            r"`eps` \(=1e\+39\) must be finite .* in float32",
+        ),
+        (
+            lambda: l1jax.proximal_rmsprop(0.1, PENALTY, decay=1.0),
+            r"`decay` \(=1.0\) must be at least 0 and below 1",
+        ),
+        (
+            lambda: l1jax.proximal_adagrad(0.1, PENALTY, -1.0),
+            r"`initial_accumulator_value` \(=-1.0\) must be",
+        ),
         (lambda: l1jax.sparse_ema(1 - 1e-9), r"`decay` .* at least 0 and below 1 in float32"),
         (
             lambda: l1jax.ramda(0.1, PENALTY, eps=1e-50),
             r"`eps` \(=1e-50\) must be finite and greater than 0 in float32",
         ),
-        (lambda: l1jax.rmda(0.1, PENALTY, momentum=1e-50), r"`momentum` \(=1e-50\) must be above 0"),
-        (lambda: l1jax.reweight(5, eps=1e39), r"`eps` \(=1e\+39\) must be finite and greater than 0 in float32"),
-        (lambda: l1jax.track_sparsity(0.5, bounds=(1e-6, 1e39)), r"`bounds` \(=1e\+39\) must be finite"),
-        (lambda: l1jax.proximal_sgd(0.1, PENALTY, scale=1e39), r"`scale` \(=1e\+39\) must be finite .* in float32"),
+        (
+            lambda: l1jax.rmda(0.1, PENALTY, momentum=1e-50),
+            r"`momentum` \(=1e-50\) must be above 0",
+        ),
+        (
+            lambda: l1jax.reweight(5, eps=1e39),
+            r"`eps` \(=1e\+39\) must be finite and greater than 0 in float32",
+        ),
+        (
+            lambda: l1jax.track_sparsity(0.5, bounds=(1e-6, 1e39)),
+            r"`bounds` \(=1e\+39\) must be finite",
+        ),
+        (
+            lambda: l1jax.proximal_sgd(0.1, PENALTY, scale=1e39),
+            r"`scale` \(=1e\+39\) must be finite .* in float32",
+        ),
         (lambda: l1jax.hadamard(depth=1), r"`depth` \(=1\) must be at least 2"),
         (lambda: l1jax.d_gating(0, "("), r"`pattern` \(='\('\) must be a regular expression"),
         (lambda: l1jax.hadamard("kernels").split(PARAMS), r"`pattern` \(='kernels'\) must match"),
-        (lambda: l1jax.strength(optax.adam(0.1).init(PARAMS)), r"`opt_state` \(=tuple\) must come from a chain"),
-        (lambda: l1jax.set_scale(optax.EmptyState(), 1.0), r"`opt_state` \(=EmptyState\) must come from"),
+        (
+            lambda: l1jax.strength(optax.adam(0.1).init(PARAMS)),
+            r"`opt_state` \(=tuple\) must come from a chain",
+        ),
+        (
+            lambda: l1jax.set_scale(optax.EmptyState(), 1.0),
+            r"`opt_state` \(=EmptyState\) must come from",
+        ),
     ],
 )
 def test_bad_arguments(make, message):
@@ -177,18 +268,30 @@ RATED = {
 def test_learning_rate_must_be_finite_and_not_negative(name):
     for rate in (-0.1, math.nan, 1e39):
         shown = re.escape(str(rate))
-        with pytest.raises(ValueError, match=rf"`learning_rate` \(={shown}\) must be finite and at least 0"):
+        with pytest.raises(
+            ValueError, match=rf"`learning_rate` \(={shown}\) must be finite and at least 0"
+        ):
             RATED[name](rate, PENALTY)
 
 
 def test_what_is_no_penalty_is_refused_where_it_is_given():
-    with pytest.raises(ValueError, match=r"`penalty` \(=0.1\) must be a penalty, such as `l1jax.l1\(1e-4\)`"):
+    with pytest.raises(
+        ValueError, match=r"`penalty` \(=0.1\) must be a penalty, such as `l1jax.l1\(1e-4\)`"
+    ):
         inspect.unwrap(l1jax.proximal)(0.1, 0.1)  # without a type checker, as users have it
-    with pytest.raises(ValueError, match=r"`learning_rate` \(=L1\(strength=0.1\)\) must be a number"):
+    with pytest.raises(
+        ValueError, match=r"`learning_rate` \(=L1\(strength=0.1\)\) must be a number"
+    ):
         inspect.unwrap(l1jax.proximal_adam)(PENALTY, 0.1)
 
 
-OTHERS = ("sparse_ema", "magnitude_pruning", "n_of_m", "track_sparsity", "reweight")  # these move a number or add first
+OTHERS = (
+    "sparse_ema",
+    "magnitude_pruning",
+    "n_of_m",
+    "track_sparsity",
+    "reweight",
+)  # these move a number or add first
 
 
 @pytest.mark.parametrize("name", [name for name in NEED_PARAMS if name not in OTHERS])
@@ -197,7 +300,10 @@ def test_updates_that_are_not_like_the_parameters(name):
     state = tx.init(params)
     for updates, message in (
         ({"a": jnp.ones((4, 4))}, r"have nothing where these have b of shape \(4, 4\)"),
-        ({"a": jnp.ones((4, 4)), "b": jnp.ones(4)}, r"have b of shape \(4,\) where these have b of shape \(4, 4\)"),
+        (
+            {"a": jnp.ones((4, 4)), "b": jnp.ones(4)},
+            r"have b of shape \(4,\) where these have b of shape \(4, 4\)",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             tx.update(updates, state, params)
@@ -207,7 +313,9 @@ def test_updates_that_are_not_like_the_parameters(name):
 def test_penalty_that_reaches_an_integer_leaf_names_its_path(name):
     make = RATED.get(name, lambda rate, penalty: l1jax.add_subgradient(penalty))
     params = {"kernel": jnp.ones(2), "step": jnp.int32(3)}
-    with pytest.raises(ValueError, match=r"^step has dtype int32, but a penalised leaf must be of floating point; "):
+    with pytest.raises(
+        ValueError, match=r"^step has dtype int32, but a penalised leaf must be of floating point; "
+    ):
         make(0.1, PENALTY).init(params)
 
 
@@ -217,12 +325,17 @@ def test_keys_among_the_parameters_are_left_alone():
     for make in RATED.values():
         tx = make(0.1, l1jax.by_path({"kernel": PENALTY}))
         if make is not RATED["proximal"]:
-            updates, _ = tx.update({"kernel": jnp.ones(2), "key": no_gradient}, tx.init(params), params)
+            updates, _ = tx.update(
+                {"kernel": jnp.ones(2), "key": no_gradient}, tx.init(params), params
+            )
             assert updates["key"] is no_gradient
 
 
 def test_proximal_adam_leaves_an_integer_leaf_as_optax_adam_does():
-    params, grads = {"k": jnp.ones(2), "step": jnp.int32(3)}, {"k": jnp.ones(2), "step": jnp.int32(0)}
+    params, grads = (
+        {"k": jnp.ones(2), "step": jnp.int32(3)},
+        {"k": jnp.ones(2), "step": jnp.int32(0)},
+    )
     for tx in (optax.adam(0.1), l1jax.proximal_adam(0.1, l1jax.by_path({"k": PENALTY}))):
         updates, _ = jax.jit(tx.update)(grads, tx.init(params), params)
         moved = optax.apply_updates(params, updates)["step"]
@@ -234,7 +347,8 @@ def test_proximal_adam_leaves_an_integer_leaf_as_optax_adam_does():
 def test_integer_leaves_are_not_pruned(name):
     params = {"kernel": jnp.ones((4, 4)), "count": jnp.ones((4, 4), int)}
     with pytest.raises(
-        ValueError, match=r"count has dtype int32, but must be of floating point; leave the leaf out by"
+        ValueError,
+        match=r"count has dtype int32, but must be of floating point; leave the leaf out by",
     ):
         PATTERNED[name]("").init(params)
     assert PATTERNED[name]("kernel").init(params).mask["count"] is None

@@ -8,7 +8,10 @@ import pytest
 
 from l1jax import transforms
 
-MODULES = [importlib.import_module(f"l1jax.transforms.{m.name}") for m in pkgutil.iter_modules(transforms.__path__)]
+MODULES = [
+    importlib.import_module(f"l1jax.transforms.{m.name}")
+    for m in pkgutil.iter_modules(transforms.__path__)
+]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
