@@ -30,8 +30,8 @@ from l1jax.compaction.compacting import Compact, compact
 from l1jax.compaction.layout import rebuild
 from l1jax.compaction.proof import prove
 from l1jax.config import Dcgan
-from l1jax.data.batches import order
-from l1jax.data.examples import open_examples
+from l1jax.data.batches import shuffled_indices
+from l1jax.data.opening import open_examples
 from l1jax.data.source import take
 from l1jax.evaluation.classifier import classifier_features
 from l1jax.evaluation.features import extract_all, random_features
@@ -118,7 +118,7 @@ def qualities(run: Trained, models: Mapping[str, Compact], samples: int) -> dict
         run.experiment.data, run.experiment.holdout, run.experiment.cache
     )
     source = held_out or training
-    real = take(source, np.sort(order(0, 0, min(samples, source.length), source.length)))
+    real = take(source, np.sort(shuffled_indices(0, 0, min(samples, source.length), source.length)))
     classifier = make_classifier(run.experiment, training, print)
     fits = classifier is not None and classifier.shape == real.shape[1:]
     features = (

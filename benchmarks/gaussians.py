@@ -24,7 +24,7 @@ from seeds import CHUNK, keys, start, trainer
 
 from l1jax.command_line import load_experiment
 from l1jax.config import L1, Config, MixtureData
-from l1jax.data.mixtures import MIXTURES, Mixture, draw
+from l1jax.data.mixture_source import MIXTURES, Mixture, draw_points
 from l1jax.evaluation.coverage import ModeCoverage, mode_coverage
 from l1jax.penalties import sparsity
 from l1jax.training.state import GanState, Task
@@ -63,7 +63,7 @@ def fit(experiment: Config, seeds: int, chunk: int) -> dict[str, Any]:
     """
     assert isinstance(experiment.data, MixtureData)
     mixture = MIXTURES[experiment.data.shape]()
-    points, _ = draw(mixture, POINTS, experiment.data.draw_seed)
+    points, _ = draw_points(mixture, POINTS, experiment.data.draw_seed)
     task = make_task(experiment, (1, 1, 2))
     train = trainer(task, jnp.asarray(points).reshape(-1, 1, 1, 2), experiment.batch_size, chunk)
     judged = jax.jit(jax.vmap(lambda state, key: judge(task, mixture, state, key)))

@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 from l1jax import config
 from l1jax.data.batches import Batch, Feed, resident_feed
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
 from l1jax.data.streaming import streaming_feed
 from l1jax.models.gan import AXIS
 from l1jax.training.parallel import make_runner

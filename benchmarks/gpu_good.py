@@ -17,9 +17,9 @@ from gpu_record import Record
 from PIL import Image, ImageDraw
 
 from l1jax.config import ImageData
-from l1jax.data.batches import order
+from l1jax.data.batches import shuffled_indices
+from l1jax.data.opening import open_source
 from l1jax.data.source import Source, take
-from l1jax.data.sources import open_source
 from l1jax.evaluation.classifier import ClassifierSettings, classifier_features, train_classifier
 from l1jax.evaluation.features import Features, extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
@@ -207,7 +207,7 @@ def start_training(
 def real_images(source: Source, smoke: bool) -> tuple[np.ndarray, np.ndarray]:
     """Images to judge by, and as many others."""
     count = min(JUDGED, source.length // 2)
-    chosen = order(0, 0, 2 * count, source.length)
+    chosen = shuffled_indices(0, 0, 2 * count, source.length)
     return take(source, chosen[:count]), take(source, chosen[count:])
 
 

@@ -25,10 +25,10 @@ import torch
 from PIL import Image
 
 from l1jax.config import ImageData
-from l1jax.data.archives import open_files
-from l1jax.data.batches import load
-from l1jax.data.cache import cached
-from l1jax.data.sources import open_source
+from l1jax.data.batches import load_all
+from l1jax.data.cache import with_cache
+from l1jax.data.image_files import list_image_files
+from l1jax.data.opening import open_source
 from l1jax.data.streaming import AHEAD, streaming_feed
 
 
@@ -57,7 +57,7 @@ def few_images(folder: Path) -> None:
 
 def unpack(path: str, folder: Path) -> None:
     """The images as files of a folder."""
-    files = open_files(path)
+    files = list_image_files(path)
     for name in files.names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(files.read(name))
@@ -77,7 +77,7 @@ def streams(
 ) -> dict[str, Callable[[], Any]]:
     """Each peer by name: a function that takes `turn` batches."""
     source = open_source(ImageData(str(folder), image_size=side, channels=channels))
-    load(cached(source, cache))
+    load_all(with_cache(source, cache))
     peers: dict[str, Callable[[], Any]] = {}
     for workers in (0, 2):
         loader = dataloader(folder, "L" if channels == 1 else "RGB", batch, workers)
@@ -88,7 +88,7 @@ def streams(
         f"l1jax, {workers} workers": streaming_feed(source, 0, 1, batch, workers)
         for workers in (0, 1, 2)
     }
-    feeds["l1jax, cached"] = streaming_feed(cached(source, cache), 0, 1, batch)
+    feeds["l1jax, cached"] = streaming_feed(with_cache(source, cache), 0, 1, batch)
     for name, feed in feeds.items():
         closing.callback(feed.close)
         steps = iter(range(0, sys.maxsize, turn))

@@ -34,10 +34,10 @@ from seeds import CHUNK, keys, start, trainer
 
 from l1jax.command_line import load_experiment
 from l1jax.config import L1, Config, Dcgan, IdxData, ImageData, MixtureData, Optimizer, Schedule
-from l1jax.data.batches import order
-from l1jax.data.mixtures import MIXTURES, draw
+from l1jax.data.batches import shuffled_indices
+from l1jax.data.mixture_source import MIXTURES, draw_points
+from l1jax.data.opening import open_source
 from l1jax.data.source import take
-from l1jax.data.sources import open_source
 from l1jax.evaluation import class_coverage, pair_similarity
 from l1jax.evaluation.classifier import classifier_features, predict, train_classifier
 from l1jax.evaluation.features import extract_all, random_features
@@ -96,7 +96,7 @@ def images(experiment: Config, steps: int) -> Subject:
     """Images, seen by a classifier of them if they have labels; the same one every time."""
     source = open_source(experiment.data)
     examples = take(source, np.arange(source.length))
-    chosen = order(0, 0, min(JUDGED, source.length), source.length)
+    chosen = shuffled_indices(0, 0, min(JUDGED, source.length), source.length)
     labels, classifier, features = source.labels, None, random_features()
     if labels is not None:
         classifier = train_classifier(examples, labels)
@@ -137,7 +137,7 @@ def points(shape: str, steps: int) -> Subject:
     adversary = replace(experiment.discriminator, learning_rate_schedule=falling)  # type: ignore[type-var]
     own = replace(experiment.generator, learning_rate_schedule=falling)
     mixture = MIXTURES[shape]()
-    examples, _ = draw(mixture, POINTS, 0)
+    examples, _ = draw_points(mixture, POINTS, 0)
 
     def judge(task: Task) -> Callable[[GanState, int], dict[str, float]]:
         judged = jax.jit(lambda state, key: judge_points(task, mixture, state, key))

@@ -33,7 +33,7 @@ from measure import RESULTS, write_result
 from structured_sparsity_report import at_equal_accuracy, mean_sd, plot, table
 
 import l1jax
-from l1jax.data.idx import read_labelled
+from l1jax.data.idx_source import read_labelled
 from l1jax.models.linear import Conv
 
 BATCH, STAGES, HELD_OUT = 128, 5, 10_000

@@ -17,8 +17,8 @@ from l1jax.build import build_model
 from l1jax.command_line import given_path, parse, run, typed_path
 from l1jax.compaction.opened import Opened, check_drawn, open_generator
 from l1jax.config import InputError
-from l1jax.data.classes import describe_classes
-from l1jax.data.mixtures import MIXTURES
+from l1jax.data.class_labels import describe_classes
+from l1jax.data.mixture_source import MIXTURES
 from l1jax.evaluation import mode_coverage
 from l1jax.evaluation.classifier import Classifier
 from l1jax.evaluation.features import Features
@@ -36,13 +36,19 @@ from l1jax.evaluation.views import (
 )
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.files import write_json
-from l1jax.image_classes import judge_classes, make_classifier
+from l1jax.image_classes import class_scores, make_classifier
 from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.objectives.variational import bits_per_dimension
 from l1jax.outputs import check_file, not_written
 from l1jax.own_flags import own_flags
-from l1jax.real_images import FEWEST, Subject, moved, own_words, read_real
+from l1jax.real_images import (
+    MIN_IMAGES,
+    RealImages,
+    data_errors_in_flags,
+    read_real_images,
+    with_data_path,
+)
 from l1jax.reporting.evaluation import show_evaluation
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.task import stream
@@ -89,13 +95,13 @@ def main(arguments: Sequence[str]) -> int:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     opened = open_generator(workdir, model, options.step, say, "python -m l1jax.evaluate")
-    opened = opened._replace(experiment=moved(opened.experiment, options.path))
+    opened = opened._replace(experiment=with_data_path(opened.experiment, options.path))
     check_subject(opened, options)
     place = next(path for path in (model, workdir) if path is not None)
     folder = place.parent if os.path.isfile(place) else place
     output = check_file(options.output or str(folder / "evaluation.json"))
     with console.status("reading the real images"):
-        subject = read_real(opened, options, place)
+        subject = read_real_images(opened, options, place)
     if subject.training.labels is not None:
         say(describe_classes(subject.training))
     generated = options.samples or len(subject.real)
@@ -106,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
         if opened.generator.image_range is None:
             found = judge_points(opened, samples)
         else:
-            with own_words(options):
+            with data_errors_in_flags(options):
                 classifier = make_classifier(opened.experiment, subject.training, remarks.append)
             found = judge_images(classifier, subject, samples, inception, remarks.append)
             found |= judge_likelihood(opened, subject.real, subject.labels)
@@ -135,9 +141,10 @@ def check_options(options: EvaluateOptions) -> None:
     """
     if options.seeds < 1:
         raise InputError(f"`--seeds` (={options.seeds}) must be at least 1; 3 give a deviation.")
-    if options.samples and options.samples < FEWEST:
+    if options.samples and options.samples < MIN_IMAGES:
         raise InputError(
-            f"`--samples` (={options.samples}) must be at least {FEWEST}, or 0 for as many as there are real images."
+            f"`--samples` (={options.samples}) must be at least {MIN_IMAGES}, or 0 for as many as "
+            "there are real images."
         )
     if options.output:
         check_file(options.output)
@@ -176,7 +183,7 @@ def check_subject(opened: Opened, options: EvaluateOptions) -> None:
         )
 
 
-def protocol(opened: Opened, subject: Subject, generated: int, seeds: int) -> dict[str, Any]:
+def protocol(opened: Opened, subject: RealImages, generated: int, seeds: int) -> dict[str, Any]:
     """How the numbers were taken."""
     source = subject.source
     real = f"{len(subject.real):,} of {source.length:,} {subject.origin}"
@@ -229,7 +236,7 @@ def judge_points(opened: Opened, samples: Sequence[Samples]) -> dict[str, Any]:
 
 def judge_images(
     classifier: Classifier | None,
-    subject: Subject,
+    subject: RealImages,
     samples: Sequence[Samples],
     inception: Features | None,
     remark: Say,
@@ -256,7 +263,7 @@ def judge_images(
         for own in samples:
             images = own.draw()
             if classifier is not None and source.labels is not None:
-                classes.append(judge_classes(classifier, images, source))
+                classes.append(class_scores(classifier, images, source))
             yield Drawn(own.seed, images)
 
     result = compare(views, real, drawn())

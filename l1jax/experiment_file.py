@@ -14,7 +14,7 @@ from pathlib import Path
 
 from l1jax import config as configuration
 from l1jax.config import Config, InputError, check
-from l1jax.reading import Unreadable, check_file
+from l1jax.reading import UnreadableFileError, check_input_file
 
 LARGEST = 16 * 2**20  # bytes of a file
 
@@ -57,9 +57,11 @@ def load_experiment(name: str) -> Config:
             f"`--config` (={name}) must be a Python file with `get_config`, or one of: {known}."
         )
     try:
-        check_file(path, LARGEST)
-    except Unreadable as error:
-        raise InputError(f"`--config` (={name}) is no experiment file: it {error.why}.") from error
+        check_input_file(path, LARGEST)
+    except UnreadableFileError as error:
+        raise InputError(
+            f"`--config` (={name}) is no experiment file: it {error.reason}."
+        ) from error
     loader = _FreshSource(f"l1jax_experiment_{path.stem}", str(path))
     module = importlib.util.module_from_spec(
         importlib.machinery.ModuleSpec(loader.name, loader, origin=str(path))

@@ -8,8 +8,8 @@ from jaxtyping import Shaped
 from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.cache import cache_folder
+from l1jax.data.opening import open_source
 from l1jax.data.source import Source, take
-from l1jax.data.sources import open_source
 from l1jax.evaluation import class_coverage
 from l1jax.evaluation.chance import doubt
 from l1jax.evaluation.classifier import (
@@ -50,7 +50,7 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
         return None
     images = take(source, np.arange(source.length))
     try:
-        classifier = kept_classifier(images, source.labels, experiment.cache)
+        classifier = load_or_train_classifier(images, source.labels, experiment.cache)
     except ValueError as error:
         say(f"there is no classifier of these labels: {str(error).rstrip('.')}.")
         return None
@@ -61,7 +61,7 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
     return classifier
 
 
-def kept_classifier(images: Images, labels: np.ndarray, cache: bool) -> Classifier:
+def load_or_train_classifier(images: Images, labels: np.ndarray, cache: bool) -> Classifier:
     """A classifier from the cache folder, or trained and kept there where that can be.
 
     Raises:
@@ -76,7 +76,7 @@ def kept_classifier(images: Images, labels: np.ndarray, cache: bool) -> Classifi
         return train_classifier(images, labels, folder=None)
 
 
-def judge_classes(classifier: Classifier, generated: Images, source: Source) -> dict[str, float]:
+def class_scores(classifier: Classifier, generated: Images, source: Source) -> dict[str, float]:
     """Which classes the generated images reach, and how far their shares are from the real ones'."""
     stacked = classifier.shape != generated.shape[1:]
     found = (stacked_classes if stacked else predict)(classifier, generated)

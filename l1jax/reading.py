@@ -9,20 +9,20 @@ from typing import Any
 
 from l1jax.config import InputError
 
-JSON_BYTES = 64 * 2**20
+MAX_JSON_BYTES = 64 * 2**20
 DEPTH = 100  # lists and objects inside of each other
 REMEDY = "give the folder that python -m l1jax.export made, whole"
 
 
-class Unreadable(InputError):
-    """A file that is not what it must be; `why` is the part of the sentence behind its path."""
+class UnreadableFileError(InputError):
+    """A file that is not what it must be; `reason` is the part of the sentence behind its path."""
 
     def __init__(self, path: Path, why: str, remedy: str) -> None:
         super().__init__(f"`{path}` {why}: {remedy}.")
-        self.why = why
+        self.reason = why
 
 
-def check_file(path: Path, most: int, remedy: str = REMEDY) -> None:
+def check_input_file(path: Path, most: int, remedy: str = REMEDY) -> None:
     """Refuse what is no file, or larger than it can be, before it is opened.
 
     Args:
@@ -36,14 +36,18 @@ def check_file(path: Path, most: int, remedy: str = REMEDY) -> None:
     try:
         found = path.stat()
     except FileNotFoundError as error:
-        raise Unreadable(path, "is missing", remedy) from error
+        raise UnreadableFileError(path, "is missing", remedy) from error
     except OSError as error:
-        raise Unreadable(path, f"cannot be read: {error.strerror or error}", remedy) from error
+        raise UnreadableFileError(
+            path, f"cannot be read: {error.strerror or error}", remedy
+        ) from error
     if not stat.S_ISREG(found.st_mode):
-        raise Unreadable(path, "must be a file, and is a folder, a pipe or a device", remedy)
+        raise UnreadableFileError(
+            path, "must be a file, and is a folder, a pipe or a device", remedy
+        )
     if found.st_size > most:
         size = f"(={found.st_size:,} bytes) must have at most {most:,} bytes, which is more than it can need"
-        raise Unreadable(path, size, remedy)
+        raise UnreadableFileError(path, size, remedy)
 
 
 def read_bytes(path: Path, most: int, remedy: str = REMEDY) -> bytes:
@@ -52,12 +56,14 @@ def read_bytes(path: Path, most: int, remedy: str = REMEDY) -> bytes:
     Raises:
         Unreadable: as `check_file` does, or if it cannot be read.
     """
-    check_file(path, most, remedy)
+    check_input_file(path, most, remedy)
     try:
         with path.open("rb") as file:
             return file.read(most)
     except OSError as error:
-        raise Unreadable(path, f"cannot be read: {error.strerror or error}", remedy) from error
+        raise UnreadableFileError(
+            path, f"cannot be read: {error.strerror or error}", remedy
+        ) from error
 
 
 def sha256(path: Path) -> str:
@@ -70,10 +76,12 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise Unreadable(path, f"cannot be read: {error.strerror or error}", REMEDY) from error
+        raise UnreadableFileError(
+            path, f"cannot be read: {error.strerror or error}", REMEDY
+        ) from error
 
 
-def read_json(path: Path, most: int = JSON_BYTES, remedy: str = REMEDY) -> Any:
+def read_json(path: Path, most: int = MAX_JSON_BYTES, remedy: str = REMEDY) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -84,7 +92,7 @@ def read_json(path: Path, most: int = JSON_BYTES, remedy: str = REMEDY) -> Any:
     try:
         return parse_json(content)
     except ValueError as error:
-        raise Unreadable(path, f"is no JSON{error}", remedy) from error
+        raise UnreadableFileError(path, f"is no JSON{error}", remedy) from error
 
 
 def parse_json(content: bytes) -> Any:

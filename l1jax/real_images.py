@@ -13,18 +13,18 @@ from l1jax import config
 from l1jax.command_line import flags
 from l1jax.compaction.opened import Opened
 from l1jax.config import InputError
-from l1jax.data.batches import order
-from l1jax.data.examples import open_examples
+from l1jax.data.batches import shuffled_indices
+from l1jax.data.opening import open_examples
 from l1jax.data.source import Source, take
 from l1jax.own_flags import in_flags, rename
 
 Images = Shaped[np.ndarray, "count height width channels"]
-MOST = 5_000  # images that are compared unless another number is asked for
-FEWEST = 16  # images that precision and recall need
+MAX_IMAGES = 5_000  # images that are compared unless another number is asked for
+MIN_IMAGES = 16  # images that precision and recall need
 
 
 @runtime_checkable
-class Asked(Protocol):
+class RealImagesOptions(Protocol):
     """The flags that say which real images are taken; an instance of a command's dataclass of flags."""
 
     @property
@@ -38,7 +38,7 @@ class Asked(Protocol):
         ...
 
 
-def moved(experiment: config.Config, path: str) -> config.Config:
+def with_data_path(experiment: config.Config, path: str) -> config.Config:
     """The experiment with its images at another path, if one is given.
 
     Raises:
@@ -54,7 +54,7 @@ def moved(experiment: config.Config, path: str) -> config.Config:
     return dataclasses.replace(experiment, data=dataclasses.replace(data, path=path))  # type: ignore[call-arg]
 
 
-class Subject(NamedTuple):
+class RealImages(NamedTuple):
     """What the generated images are compared with."""
 
     training: Source  # what the generator was trained on
@@ -65,7 +65,7 @@ class Subject(NamedTuple):
     remarks: list[str]  # what is to be said of them
 
 
-def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
+def read_real_images(opened: Opened, options: RealImagesOptions, place: Path) -> RealImages:
     """Read the real images.
 
     Args:
@@ -79,21 +79,21 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
     experiment = opened.experiment
     remarks = []
     what = "points" if opened.generator.image_range is None else "images"
-    with own_words(options):
+    with data_errors_in_flags(options):
         training, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
-        if training.question and not opened.generator.classes:
-            doubt = f"the images are compared without their classes, which are in doubt: {training.question}"
-            remarks.append(in_own_flags(doubt, options))
+        if training.label_ambiguity and not opened.generator.classes:
+            doubt = f"the images are compared without their classes, which are in doubt: {training.label_ambiguity}"
+            remarks.append(data_sentence_in_flags(doubt, options))
             training = training._replace(labels=None, classes=())
             held_out = held_out and held_out._replace(labels=None, classes=())
         source = training if held_out is None else held_out
         origin = f"training {what}" if held_out is None else f"held-out {what}"
-        count = min(options.samples or MOST, source.length)
-        if count < FEWEST:
+        count = min(options.samples or MAX_IMAGES, source.length)
+        if count < MIN_IMAGES:
             raise InputError(
-                f"`{place}` has {count} real images, and {FEWEST} are needed to compare with."
+                f"`{place}` has {count} real images, and {MIN_IMAGES} are needed to compare with."
             )
-        chosen = order(0, 0, count, source.length)
+        chosen = shuffled_indices(0, 0, count, source.length)
         real = take(source, np.sort(chosen))[
             np.argsort(np.argsort(chosen))
         ]  # at random, but read in order
@@ -103,11 +103,11 @@ def read_real(opened: Opened, options: Asked, place: Path) -> Subject:
             "there are no more."
         )
     labels = None if source.labels is None else source.labels[chosen]
-    return Subject(training, source, origin, real, labels, remarks)
+    return RealImages(training, source, origin, real, labels, remarks)
 
 
 @contextmanager
-def own_words(options: Asked) -> Iterator[None]:
+def data_errors_in_flags(options: RealImagesOptions) -> Iterator[None]:
     """Let errors about data within the block name the flags of a command with `--path`.
 
     Raises:
@@ -116,13 +116,13 @@ def own_words(options: Asked) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        said = in_own_flags(str(error), options)
+        said = data_sentence_in_flags(str(error), options)
         if "`data.path`" in said and "--path" not in said:
             said = f"{said.rstrip('.')}; give --path if the images lie elsewhere now."
         raise InputError(said) from error
 
 
-def in_own_flags(sentence: str, options: Asked) -> str:
+def data_sentence_in_flags(sentence: str, options: RealImagesOptions) -> str:
     """A sentence about data, in the words of training, in those of a command with `--path`.
 
     Args:

@@ -15,10 +15,10 @@ from rich.console import Console
 from l1jax.build import build_model, image_shape
 from l1jax.command_line import ExperimentOptions, command, parse_experiment, run, typed_path
 from l1jax.config import Config, InputError, from_json, to_json
-from l1jax.data.examples import open_examples
+from l1jax.data.opening import open_examples
 from l1jax.data.source import Source
 from l1jax.files import write_json
-from l1jax.reading import Unreadable, read_json
+from l1jax.reading import UnreadableFileError, read_json
 from l1jax.reporting import save_image
 from l1jax.reporting.path import path_samples, plot_path, point_title, show_path
 from l1jax.selection.choosing import CRITERIA, Rule, check_criterion, check_worse
@@ -294,7 +294,7 @@ def check_settings(workdir: Path, plan: Plan, overwrite: bool) -> None:
         try:
             found = read_json(path, remedy="give another --workdir, or --overwrite")
             experiment, before = from_json(found["experiment"]), found["selection"]
-        except Unreadable:
+        except UnreadableFileError:
             raise
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(

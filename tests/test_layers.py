@@ -25,6 +25,7 @@ LAYERS = [
         "compact",
         "export",
         "demo",
+        "prepare",
         "report",
     },
 ]

@@ -4,17 +4,24 @@ import os
 
 import pytest
 
-from l1jax.reading import Unreadable, check_file, parse_json, read_bytes, read_json, sha256
+from l1jax.reading import (
+    UnreadableFileError,
+    check_input_file,
+    parse_json,
+    read_bytes,
+    read_json,
+    sha256,
+)
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b'{"a": [1, 2.5]}')
-    check_file(path, 15)
+    check_input_file(path, 15)
     assert read_bytes(path, 15) == b'{"a": [1, 2.5]}'
     assert read_json(path) == {"a": [1, 2.5]}
     with pytest.raises(
-        Unreadable, match=r"file` \(=15 bytes\) must have at most 14 bytes.*: move it\.$"
+        UnreadableFileError, match=r"file` \(=15 bytes\) must have at most 14 bytes.*: move it\.$"
     ):
         read_bytes(path, 14, "move it")
 
@@ -44,9 +51,9 @@ def sparse(path):
 def test_what_is_no_file_of_ours_is_not_opened(tmp_path, make, why):
     path = tmp_path / "file"
     make(path)
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableFileError) as caught:
         read_json(path, remedy="restore it")
-    assert caught.value.why == why
+    assert caught.value.reason == why
     assert str(caught.value) == f"`{path}` {why}: restore it."
 
 
@@ -59,7 +66,7 @@ def test_a_file_without_permission(tmp_path, monkeypatch, read):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    with pytest.raises(Unreadable, match="cannot be read: Permission denied"):
+    with pytest.raises(UnreadableFileError, match="cannot be read: Permission denied"):
         read(path)
 
 

@@ -3,7 +3,7 @@ import pytest
 from jaxtyping import Float, TypeCheckError, jaxtyped
 from typechecker import check
 
-from l1jax.data.batches import order
+from l1jax.data.batches import shuffled_indices
 
 
 def make(annotation, default=None):
@@ -31,4 +31,4 @@ def test_a_default_without_a_hash_is_no_obstacle():
 
 def test_the_library_is_checked():
     with pytest.raises(TypeCheckError):
-        order(0, 0, "five", 10)
+        shuffled_indices(0, 0, "five", 10)

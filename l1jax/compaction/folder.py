@@ -32,7 +32,7 @@ from l1jax.files import whole_folder
 from l1jax.models import Generator
 from l1jax.outputs import check_folder, not_written
 from l1jax.penalties.sparsity import path_name
-from l1jax.reading import check_file, read_bytes, read_json, sha256
+from l1jax.reading import check_input_file, read_bytes, read_json, sha256
 from l1jax.reporting.model_card import model_card
 
 FORMAT = 1  # raised when an older l1jax could no longer read the folder
@@ -197,7 +197,7 @@ def read_model(path: Path) -> Exported:
     generator, shapes = _network(experiment, described, where)
     numbers = sum(math.prod(shape) for shape in shapes.values())
     most = MARGIN + (PROGRAM_BYTES if file.name in PROGRAMS else NUMBER_BYTES) * numbers
-    check_file(file, most)
+    check_input_file(file, most)
     expected = described["files"].get(file.name)
     if expected != sha256(file):
         problem = "is damaged or another model's" if expected else "is not listed"

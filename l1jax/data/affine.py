@@ -11,38 +11,49 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 from jax.scipy.special import ndtri
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 Images = Float[Array, "batch height width channels"]
 Number = Float[Array, " batch"]
-Uniform = Float[Array, "batch transformations 3"]  # a gate and up to two numbers for each
+Uniform = Float[Array, "batch maps 3"]  # a gate and up to two numbers for each map
 
-POSITIONS = 8  # transformations of positions
-COLOURS = 5  # transformations of colours
+NUM_POSITION_MAPS = 8
+NUM_COLOUR_MAPS = 5
+NUMBERS_PER_MAP = 3
 LUMINANCE = np.ones(3) / np.sqrt(3)
 
 
 def position_maps(
     u: Uniform, probability: ArrayLike, height: int, width: int
 ) -> Float[Array, "batch 3 3"]:
-    """Maps from a position (x, y, 1) in the augmented image, from its centre in pixels, to the original.
+    """Draw maps from a position in the augmented image to the one that it shows of the original.
 
-    Mirror, quarter turn, translation by whole pixels, scaling, rotation, stretching, rotation,
-    translation: each is used with `probability`; one rotation or the other is.
+    A position is (x, y, 1) in pixels from the image's centre. The map is a product of mirror,
+    quarter turn, translation by whole pixels, scaling, rotation, stretching, rotation and
+    translation.
+
+    Args:
+        u: Uniform numbers in [0, 1).
+        probability: With which each map is used. One rotation or the other is used with it.
+        height: Of the images in pixels.
+        width: Of the images in pixels.
     """
     p = jnp.asarray(probability)
-    either = 1 - jnp.sqrt(1 - p)
-    gates = jnp.stack([p, p, p, p, either, p, either, p])
-    a, b, zero = u[..., 1], u[..., 2], jnp.zeros(len(u))
-    size, stretch = jnp.exp2(0.2 * _normal(a[:, 3])), jnp.exp2(0.2 * _normal(a[:, 5]))
+    p_rotation = 1 - jnp.sqrt(1 - p)  # two of them: 1 - (1 - p_rotation)² = p
+    gates = jnp.stack([p, p, p, p, p_rotation, p, p_rotation, p])
+    a = u[..., 1]
+    b = u[..., 2]
+    one = jnp.ones(len(u))
+    size = jnp.exp2(0.2 * _normal(a[:, 3]))
+    stretch = jnp.exp2(0.2 * _normal(a[:, 5]))
 
-    def pixels(u: Number, length: int) -> Number:
+    def whole_pixels(u: Number, length: int) -> Number:
         return jnp.round(0.125 * length * (2 * u - 1))
 
     maps = [
-        _scaling(jnp.where(a[:, 0] < 0.5, 1.0, -1.0), zero + 1),
+        _scaling(jnp.where(a[:, 0] < 0.5, 1.0, -1.0), one),
         _rotation(jnp.floor(4 * a[:, 1]) * (np.pi / 2)),
-        _translation(pixels(a[:, 2], width), pixels(b[:, 2], height)),
+        _translation(whole_pixels(a[:, 2], width), whole_pixels(b[:, 2], height)),
         _scaling(1 / size, 1 / size),
         _rotation((2 * a[:, 4] - 1) * np.pi),
         _scaling(1 / stretch, stretch),
@@ -53,48 +64,62 @@ def position_maps(
 
 
 def colour_maps(u: Uniform, probability: ArrayLike) -> Float[Array, "batch 4 4"]:
-    """Maps of (red, green, blue, 1): brightness, contrast, luminance flip, hue, saturation, in this order."""
-    a, axis = u[..., 1], jnp.asarray(np.append(LUMINANCE, 0))
-    along, identity = jnp.outer(axis, axis), jnp.eye(4)
+    """Draw maps of (red, green, blue, 1).
+
+    A map is a change of brightness, contrast, luminance (a flip), hue and saturation, in this order;
+    each is used with `probability`.
+    """
+    a = u[..., 1]
+    axis = jnp.asarray(np.append(LUMINANCE, 0))
+    onto_axis = jnp.outer(axis, axis)
+    identity = jnp.eye(4)
     corner = jnp.zeros((4, 4)).at[3, 3].set(1)
     shift = jnp.asarray([1.0, 1.0, 1.0, 0.0])[:, None] * corner[3]
     cross = jnp.cross(jnp.asarray(LUMINANCE), jnp.eye(3)).T
-    across = jnp.zeros((4, 4)).at[:3, :3].set(cross)
+    cross_axis = jnp.zeros((4, 4)).at[:3, :3].set(cross)  # x ↦ axis × x
 
-    def each(x: Number) -> Float[Array, "batch 1 1"]:
+    def matrices(x: Number) -> Float[Array, "batch 1 1"]:
         return x[:, None, None]
 
-    scale, keep = each(jnp.exp2(0.5 * _normal(a[:, 1]))), each(jnp.exp2(_normal(a[:, 4])))
-    angle = each((2 * a[:, 3] - 1) * np.pi)
-    fixed = along + corner  # what a change of hue or saturation leaves alone
+    brightness = matrices(0.2 * _normal(a[:, 0]))
+    contrast = matrices(jnp.exp2(0.5 * _normal(a[:, 1])))
+    flipped = matrices(jnp.where(a[:, 2] < 0.5, 0.0, 1.0))
+    angle = matrices((2 * a[:, 3] - 1) * np.pi)
+    saturation = matrices(jnp.exp2(_normal(a[:, 4])))
+    fixed = onto_axis + corner  # what a change of hue or saturation leaves alone
+    chroma = identity - fixed
     maps = [
-        identity + each(0.2 * _normal(a[:, 0])) * shift,
-        scale * (identity - corner) + corner,
-        identity - 2 * along * each(jnp.where(a[:, 2] < 0.5, 0.0, 1.0)),
-        fixed + jnp.cos(angle) * (identity - fixed) + jnp.sin(angle) * across,
-        fixed + keep * (identity - fixed),
+        identity + brightness * shift,
+        contrast * (identity - corner) + corner,
+        identity - 2 * onto_axis * flipped,
+        fixed + jnp.cos(angle) * chroma + jnp.sin(angle) * cross_axis,
+        fixed + saturation * chroma,
     ]
     return _product(list(reversed(maps)), (u[..., 0] < probability)[:, ::-1])
 
 
 def warp(images: Images, maps: Float[Array, "batch 3 3"]) -> Images:
-    """Sample each image at the mapped positions: bilinear, mirrored at the borders."""
+    """Sample each image at the mapped positions, bilinearly and mirrored at the borders."""
     height, width = images.shape[1:3]
     centre = jnp.array([(width - 1) / 2, (height - 1) / 2])
     y, x = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
     grid = jnp.stack([x - centre[0], y - centre[1], jnp.ones_like(x, centre.dtype)])
 
-    def sample(image: Float[Array, "height width channels"], matrix: Float[Array, "3 3"]) -> Array:
+    def sample(
+        image: Float[Array, "height width channels"], matrix: Float[Array, "3 3"]
+    ) -> Float[Array, "height width channels"]:
         x, y = jnp.einsum("ij,jhw->ihw", matrix[:2], grid) + centre[:, None, None]
-        return jax.vmap(
-            lambda channel: map_coordinates(channel, [y, x], order=1, mode="reflect"), 2, 2
-        )(image)
+
+        def sample_channel(channel: Float[Array, "height width"]) -> Float[Array, "height width"]:
+            return map_coordinates(channel, [y, x], order=1, mode="reflect")
+
+        return jax.vmap(sample_channel, 2, 2)(image)
 
     return jax.vmap(sample)(images, maps)
 
 
 def recolour(images: Images, maps: Float[Array, "batch 4 4"]) -> Images:
-    """Map each pixel's colour; an image of one channel is grey, and stays so.
+    """Map each pixel's colour; images of one channel are grey, and stay so.
 
     Raises:
         ValueError: if the images have neither 1 nor 3 channels.
@@ -110,22 +135,26 @@ def recolour(images: Images, maps: Float[Array, "batch 4 4"]) -> Images:
 
 
 def _normal(u: Number) -> Number:
-    """A standard normal number from a uniform one."""
+    """Turn a uniform number into a standard normal one."""
     return ndtri(jnp.clip(u, 1e-6, 1 - 1e-6))
 
 
-def _product(maps: Sequence[Array], open_gates: Array) -> Array:
-    """The product from left to right, of the maps whose gate is open."""
-    result = identity = jnp.eye(maps[0].shape[-1])
+def _product(
+    maps: Sequence[Float[Array, "..."]], is_used: Bool[Array, "batch maps"]
+) -> Float[Array, "batch n n"]:
+    """Multiply, from left to right, the maps that are used."""
+    identity = jnp.eye(maps[0].shape[-1])
+    result = identity
     for i, matrix in enumerate(maps):
-        result = result @ jnp.where(open_gates[:, i, None, None], matrix, identity)
+        result = result @ jnp.where(is_used[:, i, None, None], matrix, identity)
     return result
 
 
 def _matrix(rows: Sequence[Sequence[Number | float]], like: Number) -> Float[Array, "batch 3 3"]:
-    return jnp.stack(
-        [jnp.stack([jnp.broadcast_to(x, like.shape) for x in row], -1) for row in rows], -2
-    )
+    stacked_rows = [
+        jnp.stack([jnp.broadcast_to(x, like.shape) for x in row], axis=-1) for row in rows
+    ]
+    return jnp.stack(stacked_rows, axis=-2)
 
 
 def _scaling(x: Number, y: Number) -> Float[Array, "batch 3 3"]:
@@ -133,7 +162,8 @@ def _scaling(x: Number, y: Number) -> Float[Array, "batch 3 3"]:
 
 
 def _rotation(angle: Number) -> Float[Array, "batch 3 3"]:
-    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    cosine = jnp.cos(angle)
+    sine = jnp.sin(angle)
     return _matrix([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], angle)
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Int, PyTree, Shaped
 
 from l1jax.data.source import THREADS, Source, take
 
@@ -21,99 +21,153 @@ class Host(NamedTuple):
     count: int = 1
 
 
-ALONE = Host()
+SINGLE_HOST = Host()
 
 
 class Batch(NamedTuple):
-    """What one step sees of the data; every leaf leads with draws and batch."""
+    """The data that one step sees; every leaf leads with draws and batch."""
 
-    image: Shaped[
-        Array | np.ndarray, "draws batch height width channels"
-    ]  # uint8, or points as float32
-    index: Int[Array | np.ndarray, "draws batch"]  # of the example in its source
-    label: Int[Array | np.ndarray, "draws batch"]  # its class; 0 where the source has none
+    image: Shaped[Array | np.ndarray, "draws batch height width channels"]
+    """uint8 images with values from 0 to 255, or float32 points."""
+    index: Int[Array | np.ndarray, "draws batch"]
+    """Index of each example in its source."""
+    label: Int[Array | np.ndarray, "draws batch"]
+    """Class of each example; 0 if the source has none."""
 
 
 class Feed(NamedTuple):
     """Where steps get their batches.
 
-    resident: arrays that stay on the device (all images and labels, or nothing).
-    take: (resident, one step's slice of a chunk) → Batch; runs inside the compiled step.
-    chunk: (first step, steps) → NumPy tree that leads with steps, draws and this host's part of the batch.
-    close: stops whatever reads ahead.
+    A chunk is what the host sends to the device for several steps at once. The compiled program
+    makes the batch of each step from its part of the chunk.
     """
 
-    resident: Any
-    take: Callable[[Any, Any], Batch]
-    chunk: Callable[[int, int], Any]
+    resident: PyTree
+    """Arrays that stay on the device: all images and labels, or nothing that matters."""
+    make_batch: Callable[[PyTree, PyTree], Batch]
+    """(`resident`, one step's part of a chunk) → the step's batch. Runs inside the compiled step."""
+    chunk: Callable[[int, int], PyTree]
+    """(first step, number of steps) → a chunk for these steps.
+
+    It is a tree of NumPy arrays that lead with steps, draws and this host's part of the batch."""
     close: Callable[[], None]
+    """() → None. Stops the threads or processes that read ahead."""
 
 
 @lru_cache(maxsize=4)
-def epoch_order(seed: int, epoch: int, length: int) -> Int[np.ndarray, " length"]:
-    """The order of one pass over the data."""
-    return (
-        np.random.Generator(np.random.Philox(key=(seed << 32) + epoch))
-        .permutation(length)
-        .astype(np.int32)
-    )
+def epoch_permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, " length"]:
+    """Return the order of the examples in one pass over the data.
+
+    Args:
+        seed: Seed of the order.
+        epoch: Number of the pass, from 0 on.
+        length: Number of examples.
+    """
+    generator = np.random.Generator(np.random.Philox(key=(seed << 32) + epoch))
+    return generator.permutation(length).astype(np.int32)
 
 
-def order(seed: int, start: int, stop: int, length: int) -> Int[np.ndarray, " positions"]:
-    """Which examples stand at positions [start, stop) of an endless stream of shuffled passes."""
-    passes = range(start // length, (stop - 1) // length + 1)
-    stream = np.concatenate([epoch_order(seed, epoch, length) for epoch in passes])
-    return stream[start - passes.start * length : stop - passes.start * length]
+def shuffled_indices(
+    seed: int, start: int, stop: int, length: int
+) -> Int[np.ndarray, " positions"]:
+    """Return which examples stand at positions [start, stop) of an endless stream of shuffled passes.
+
+    Args:
+        seed: Seed of the order.
+        start: First position, from 0 on.
+        stop: Position after the last.
+        length: Number of examples in a pass.
+    """
+    epochs = range(start // length, (stop - 1) // length + 1)
+    stream = np.concatenate([epoch_permutation(seed, epoch, length) for epoch in epochs])
+    offset = epochs.start * length
+    return stream[start - offset : stop - offset]
 
 
 def batch_indices(
-    seed: int, first: int, steps: int, draws: int, batch_size: int, length: int, host: Host = ALONE
+    seed: int,
+    first: int,
+    steps: int,
+    draws: int,
+    batch_size: int,
+    length: int,
+    host: Host = SINGLE_HOST,
 ) -> Int[np.ndarray, "steps draws local_batch"]:
-    """Which examples a host's part of the batches of these steps holds: the same batches for any number of hosts.
+    """Return which examples a host's part of the batches holds.
+
+    Together, any number of hosts make the same batches.
+
+    Args:
+        seed: Seed of the order.
+        first: First step, from 0 on.
+        steps: Number of steps.
+        draws: Batches per step.
+        batch_size: Examples per batch over all hosts.
+        length: Number of examples of the source.
+        host: The host whose part is returned.
 
     Raises:
         ValueError: if the hosts cannot share a batch evenly.
     """
     if batch_size % host.count:
         raise ValueError(
-            f"`batch_size` (={batch_size}) must be divisible by the number of hosts (={host.count})."
+            f"`batch_size` (={batch_size}) must be divisible by the number of hosts "
+            f"(={host.count})."
         )
-    per_step, part = draws * batch_size, batch_size // host.count
-    found = order(seed, first * per_step, (first + steps) * per_step, length).reshape(
-        steps, draws, batch_size
+    examples_per_step = draws * batch_size
+    indices = shuffled_indices(
+        seed, first * examples_per_step, (first + steps) * examples_per_step, length
     )
-    return found[:, :, host.index * part : (host.index + 1) * part]
+    local_size = batch_size // host.count
+    local_start = host.index * local_size
+    global_indices = indices.reshape(steps, draws, batch_size)
+    return global_indices[:, :, local_start : local_start + local_size]
 
 
-def load(
+def load_all(
     source: Source, progress: Callable[[int], None] = lambda done: None
-) -> Shaped[np.ndarray, "n h w c"]:
-    """All examples, made in parallel threads, calling `progress` with the number done after every block of them."""
+) -> Shaped[np.ndarray, "n height width channels"]:
+    """Return all examples of a source, made by parallel threads.
+
+    Args:
+        source: The examples.
+        progress: (number of examples done) → None; is called after every block of them.
+    """
     images = np.empty((source.length, *source.image_shape), source.dtype)
-    blocks = [np.arange(i, min(i + BLOCK, source.length)) for i in range(0, source.length, BLOCK)]
+    starts = range(0, source.length, BLOCK)
+    blocks = [np.arange(start, min(start + BLOCK, source.length)) for start in starts]
     with ThreadPoolExecutor(THREADS) as pool:
-        for block, found in zip(blocks, pool.map(partial(take, source), blocks), strict=True):
-            images[block] = found
+        for block, loaded in zip(blocks, pool.map(partial(take, source), blocks), strict=True):
+            images[block] = loaded
             progress(int(block[-1]) + 1)
     return images
 
 
 def resident_feed(
-    images: Shaped[np.ndarray, "n h w c"],
+    images: Shaped[np.ndarray, "n height width channels"],
     seed: int,
     draws: int,
     batch_size: int,
     labels: Int[np.ndarray, " n"] | None = None,
-    host: Host = ALONE,
+    host: Host = SINGLE_HOST,
 ) -> Feed:
-    """Keep all images on the device and index them inside the step; a chunk is indices only."""
+    """Keep all images on the device and index them inside the step; a chunk holds indices only.
+
+    Args:
+        images: All examples.
+        seed: Seed of their order.
+        draws: Batches per step.
+        batch_size: Examples per batch over all hosts.
+        labels: Class of each example; None if there are none.
+        host: The host whose part of each batch the chunks hold.
+    """
     labels = np.zeros(len(images), np.int32) if labels is None else labels
 
     def chunk(first: int, steps: int) -> np.ndarray:
         return batch_indices(seed, first, steps, draws, batch_size, len(images), host)
 
-    def pick(resident: Any, index: Int[Array, "draws batch"]) -> Batch:
+    def make_batch(resident: PyTree, index: Int[Array, "draws batch"]) -> Batch:
         image, label = map(jnp.asarray, resident)
         return Batch(image[index], index, label[index])
 
-    return Feed((images, labels), pick, chunk, lambda: None)
+    return Feed((images, labels), make_batch, chunk, close=lambda: None)

@@ -1,11 +1,13 @@
 """Decoded, resized images kept on disk, so that they are decoded once.
 
-A file holds a header, a checksum for each image (0 until it is there) and the images, at fixed places. So
-any number of threads, processes and machines can read and fill it at the same time without a lock: all
-write the same bytes to the same places, a checksum is written after its image, and an image whose checksum
-does not fit, after a crash or damage, is decoded again. The file is mapped into memory for reading.
+A file holds a header, a checksum for each image (0 until the image is written) and the images, each
+at a fixed place. So any number of threads, processes and machines can read and fill it at the same
+time without a lock: all write the same bytes to the same places, a checksum is written after its
+image, and an image that does not fit its checksum, after a crash or damage, is decoded again. The
+file is mapped into memory for reading.
 """
 
+import errno
 import json
 import mmap
 import os
@@ -22,17 +24,18 @@ import PIL
 from jaxtyping import Int, UInt8
 from PIL import features
 
-from l1jax.data.source import Source, fingerprint
+from l1jax.data.source import Pixels, Source, fingerprint
 
 _MAGIC = b"l1jax images 1\n"
-_HEADER = 4096  # bytes
-_PRESENT = 1 << 32  # added to a checksum, so that none is 0
+_HEADER_BYTES = 4096
+_CHECKSUM_BYTES = 8
+_PRESENT = 1 << 32  # is added to a checksum, so that none is 0
 
 Images = UInt8[np.ndarray, "n height width channels"]
 
 
 def cache_folder() -> Path | None:
-    """L1JAX_CACHE_DIR, or `l1jax/` in the user's cache folder; None where there is neither."""
+    """Return L1JAX_CACHE_DIR, or `l1jax/` in the user's cache folder; None if there is neither."""
     if chosen := os.environ.get("L1JAX_CACHE_DIR"):
         return Path(chosen)
     try:
@@ -41,22 +44,23 @@ def cache_folder() -> Path | None:
         return None
 
 
-def cached(source: Source, folder: Path | None) -> Source:
-    """The same source, which keeps what it decodes and does not decode it again.
+def with_cache(source: Source, folder: Path | None) -> Source:
+    """Return the same source, which keeps what it decodes and does not decode it again.
 
-    A source whose examples need no decoding is returned as it is. Where the file cannot be written, one
-    line on stderr says so, and the examples are decoded each time.
+    A source whose examples need no decoding is returned as it is. If the file cannot be written,
+    one line on standard error says so, and the examples are decoded each time.
 
     Args:
-        source: what to keep; the file is told by its fingerprint, its stamp and the decoder's version.
-        folder: where; it is made. None keeps nothing.
+        source: The source. The file is named after its fingerprint, its stamp and the decoder's
+            version.
+        folder: Where to keep the file; is made if it is missing. None keeps nothing.
     """
     if source.stamp is None or folder is None:
         return source
     try:
         cache = _open(source, folder)
     except OSError as error:
-        _say(folder, error)
+        _warn(folder, error)
         return source
     return source._replace(
         example=cache.example,
@@ -67,84 +71,94 @@ def cached(source: Source, folder: Path | None) -> Source:
 
 
 def _reopen(reopen: Callable[[], Source], folder: Path) -> Source:
-    return cached(reopen(), folder)
+    return with_cache(reopen(), folder)
 
 
 class _Cache:
     """The open file of a source."""
 
     def __init__(self, source: Source, path: Path) -> None:
-        self.source, self.path = source, path
+        self.source = source
+        self.path = path
         self.descriptor = os.open(path, os.O_RDWR)
-        self.bytes = int(np.prod(source.image_shape))
         mapped = mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
-        self.sums = np.frombuffer(mapped, "<u8", source.length, _HEADER)
-        self.start = _HEADER + self.sums.nbytes
-        pixels = np.frombuffer(mapped, np.uint8, offset=self.start)
+        self.checksums = np.frombuffer(mapped, "<u8", source.length, _HEADER_BYTES)
+        self.images_start = _HEADER_BYTES + self.checksums.nbytes
+        pixels = np.frombuffer(mapped, np.uint8, offset=self.images_start)
         self.images = pixels.reshape(source.length, *source.image_shape)
-        self.checked = np.zeros(source.length, bool)  # against their checksums, by this process
+        self.verified = np.zeros(source.length, bool)  # by this process, against the checksums
         self.writable = True
 
     def complete(self) -> bool:
-        """Whether every image has been written; each is still checked when it is read."""
-        return bool(self.sums.all())
+        """Whether every image has been written; each is still verified when it is read."""
+        return bool(self.checksums.all())
 
-    def example(self, i: int) -> UInt8[np.ndarray, "height width channels"]:
+    def example(self, i: int) -> Pixels:
         return self.gather(np.array([i]))[0]
 
     def gather(self, index: Int[np.ndarray, " n"]) -> Images:
-        if self.checked[index].all():
+        if self.verified[index].all():
             return self.images[index]
-        found = np.empty((len(index), *self.source.image_shape), np.uint8)
-        for image, i in zip(found, index.tolist(), strict=True):
-            if self.sums[i]:
+        gathered = np.empty((len(index), *self.source.image_shape), np.uint8)
+        for image, i in zip(gathered, index.tolist(), strict=True):
+            if self.checksums[i]:
                 image[...] = self.images[i]
-                self.checked[i] = self.checked[i] or self.sums[i] == _checksum(image, i)
-            if not self.checked[i]:
+                fits = self.checksums[i] == _checksum(image, i)
+                self.verified[i] = self.verified[i] or fits
+            if not self.verified[i]:
                 image[...] = self.source.example(i)
                 self.write(i, image)
-        return found
+        return gathered
 
-    def write(self, i: int, image: UInt8[np.ndarray, "height width channels"]) -> None:
+    def write(self, i: int, image: Pixels) -> None:
+        """Write an image and then its checksum; stop writing for good if that fails."""
         if not self.writable:
             return
+        # Not through the map: on a full disk that would kill the process.
+        image_start = self.images_start + i * image.nbytes
+        checksum_start = _HEADER_BYTES + i * _CHECKSUM_BYTES
+        checksum = _checksum(image, i).to_bytes(_CHECKSUM_BYTES, "little")
         try:
-            # Not through the map: where the disk is full that would kill the process.
-            _write(self.descriptor, image.tobytes(), self.start + i * self.bytes)
-            _write(self.descriptor, _checksum(image, i).to_bytes(8, "little"), _HEADER + 8 * i)
+            _write(self.descriptor, image.tobytes(), image_start)
+            _write(self.descriptor, checksum, checksum_start)
         except OSError as error:
             self.writable = False
-            _say(self.path, error)
+            _warn(self.path, error)
 
 
-def _checksum(image: UInt8[np.ndarray, "height width channels"], i: int) -> int:
-    """That of an image in its place."""
+def _checksum(image: Pixels, i: int) -> int:
+    """Return the checksum of an image at its place in the file."""
     return _PRESENT + zlib.crc32(image.data, i)
 
 
 def _open(source: Source, folder: Path) -> _Cache:
-    """Open the file of a source, made anew if there is none or it is not of the right size with the right header."""
+    """Open the file of a source; create it unless one of the right size and header exists."""
     decoder = [PIL.__version__, features.version("jpg"), features.version("webp")]
     identity = [source.fingerprint, source.stamp, source.length, *source.image_shape, *decoder]
-    header = (_MAGIC + json.dumps(identity).encode()).ljust(_HEADER, b"\0")
-    size = _HEADER + source.length * (8 + int(np.prod(source.image_shape)))
+    header = (_MAGIC + json.dumps(identity).encode()).ljust(_HEADER_BYTES, b"\0")
+    image_bytes = int(np.prod(source.image_shape))
+    size = _HEADER_BYTES + source.length * (_CHECKSUM_BYTES + image_bytes)
     path = folder / f"images-{fingerprint(header.decode())[:32]}"
-    try:
-        with path.open("rb") as file:
-            good = file.read(_HEADER) == header and os.fstat(file.fileno()).st_size == size
-    except FileNotFoundError:
-        good = False
-    if not good:
-        _create(path, header + bytes(8 * source.length), size)
+    if not _is_intact(path, header, size):
+        _create(path, header + bytes(_CHECKSUM_BYTES * source.length), size)
     return _Cache(source, path)
 
 
+def _is_intact(path: Path, header: bytes, size: int) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(header)) == header and os.fstat(file.fileno()).st_size == size
+    except FileNotFoundError:
+        return False
+
+
 def _create(path: Path, start: bytes, size: int) -> None:
+    """Create a file of `size` bytes that begins with `start`; it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(path.parent).free
     if size > free:
         raise OSError(
-            28,
+            errno.ENOSPC,
             f"No space left on device: {size >> 20:,} MiB are needed, {free >> 20:,} MiB are free",
         )
     descriptor, partial_name = tempfile.mkstemp(prefix="partial-", dir=path.parent)
@@ -158,15 +172,17 @@ def _create(path: Path, start: bytes, size: int) -> None:
         raise
 
 
-def _write(descriptor: int, content: bytes, place: int) -> None:
+def _write(descriptor: int, content: bytes, offset: int) -> None:
     while content:
-        written = os.pwrite(descriptor, content, place)
-        content, place = content[written:], place + written
+        written = os.pwrite(descriptor, content, offset)
+        content = content[written:]
+        offset += written
 
 
-def _say(path: Path, error: OSError) -> None:
+def _warn(path: Path, error: OSError) -> None:
     print(
-        f"images are decoded anew in each pass, for they cannot be kept in {path} ({error.strerror or error}): "
-        "make room or permission there, or name another folder in L1JAX_CACHE_DIR.",
+        "images are decoded again in each pass, because they cannot be kept in "
+        f"{path} ({error.strerror or error}): make room or permission there, or name another "
+        "folder in L1JAX_CACHE_DIR.",
         file=sys.stderr,
     )

@@ -4,78 +4,86 @@ import os
 import stat
 from collections import Counter
 
-from l1jax.data.faults import Fault, by_suffix, unreadable
-from l1jax.data.formats import Sort, is_hidden, sort_of, suffix_of
-from l1jax.data.members import MOST_VISITS, OWN, clean, is_workdir, leads_out
-from l1jax.data.tars import Opened, moments
+from l1jax.data.archive_members import (
+    MAX_VISITS,
+    RUN_OUTPUTS,
+    escapes_root,
+    is_workdir,
+    normalize_name,
+)
+from l1jax.data.file_listing import FileListing, change_times
+from l1jax.data.formats import FileKind, file_kind, is_hidden, suffix_of
+from l1jax.data.skipped_files import SkippedFile, unreadable_file, unsupported_file
+
+FolderId = tuple[int, int]
+"""A folder's device and inode, which are the same through every link to it."""
 
 
-def open_folder(path: str) -> Opened:
+def open_folder(path: str) -> FileListing:
     """List the images of a folder.
 
-    Links are followed; one back to a folder that it lies in ends there, and several to one folder
-    each show its images. What cannot be read or leads nowhere is a fault, and a work directory is
-    none of the data.
+    Links are followed. One that leads back to a folder that it lies in is ignored, and several that
+    lead to one folder each show its images. What cannot be read or leads nowhere is listed as
+    skipped, and so is a work directory.
 
     Raises:
         OSError: if the folder itself cannot be listed.
         ValueError: if links lead to one folder from too many places.
     """
-    found: dict[str, os.stat_result] = {}
-    renamed: dict[str, str] = {}
-    faults: list[Fault] = []
-    visits: Counter[tuple[int, int]] = Counter()
-    pending = [("", frozenset[tuple[int, int]]())]  # names' beginning, and the folders above it
+    images: dict[str, os.stat_result] = {}
+    with_backslash: dict[str, str] = {}
+    skipped: list[SkippedFile] = []
+    visits: Counter[FolderId] = Counter()
+    pending = [("", frozenset[FolderId]())]  # the beginning of names, and the folders above
     while pending:
-        prefix, above = pending.pop()
+        prefix, ancestors = pending.pop()
+        folder = prefix.removesuffix("/")
         try:
-            identity, entries = _list(os.path.join(path, prefix[:-1]) if prefix else path)
+            identity, entries = _list(os.path.join(path, folder) if folder else path)
         except OSError as error:
             if not prefix:
                 raise
-            faults.append(unreadable(prefix[:-1], error, "folder"))
+            skipped.append(unreadable_file(folder, error, "folder"))
             continue
-        if identity in above:
+        if identity in ancestors:
             continue
         visits[identity] += 1
-        if visits[identity] > MOST_VISITS:
-            folder = prefix[:-1]
-            raise ValueError(
-                f"links lead to the folder {folder!r} from over {MOST_VISITS:,} places"
-            )
+        if visits[identity] > MAX_VISITS:
+            raise ValueError(f"links lead to the folder {folder!r} from over {MAX_VISITS:,} places")
         if is_workdir(entries):
-            faults.append(Fault(prefix[:-1] or ".", "it is a run's", "work directory"))
+            skipped.append(SkippedFile(folder or ".", "it is a run's", "work directory"))
             if prefix:
                 continue
-            entries = {name: entry for name, entry in entries.items() if name not in OWN}
-        above |= {identity}
-        for name, entry in entries.items():
-            if name[0] == ".":
+            entries = {name: entry for name, entry in entries.items() if name not in RUN_OUTPUTS}
+        for entry_name, entry in entries.items():
+            if entry_name.startswith("."):
                 continue
             if _is_folder(entry):
-                pending.append((f"{prefix}{name}/", above))
+                pending.append((f"{prefix}{entry_name}/", ancestors | {identity}))
                 continue
-            sort = sort_of(name)
-            if not sort and (suffix_of(name) or not entry.is_symlink()):
+            kind = file_kind(entry_name)
+            if not kind and (suffix_of(entry_name) or not entry.is_symlink()):
                 continue
-            name = prefix + name
+            name = prefix + entry_name
             if "\\" in name:
-                renamed[name] = clean(name)
-            status = _look_at(entry, name, sort, faults)
+                with_backslash[name] = normalize_name(name)
+            status = _image_status(entry, name, kind, skipped)
             if status is not None:
-                found[name] = status
-    originals = _rename(found, renamed, faults)
+                images[name] = status
+    original_names = _rename(images, with_backslash, skipped)
 
     def read(name: str) -> bytes:
-        with open(os.path.join(path, originals.get(name, name)), "rb", buffering=0) as file:
+        file_path = os.path.join(path, original_names.get(name, name))
+        with open(file_path, "rb", buffering=0) as file:
             return file.read()
 
-    sizes = {name: status.st_size for name, status in found.items()}
-    return Opened(sizes, read, [moments(found[name]) for name in sorted(found)], faults)
+    sizes = {name: status.st_size for name, status in images.items()}
+    times = [change_times(images[name]) for name in sorted(images)]
+    return FileListing(sizes, read, times, skipped)
 
 
-def _list(folder: str) -> tuple[tuple[int, int], dict[str, os.DirEntry[str]]]:
-    """A folder's device and inode, and its entries by name."""
+def _list(folder: str) -> tuple[FolderId, dict[str, os.DirEntry[str]]]:
+    """Return a folder's identity, and its entries by name."""
     status = os.stat(folder)
     with os.scandir(folder) as entries:
         return (status.st_dev, status.st_ino), {entry.name: entry for entry in entries}
@@ -84,48 +92,57 @@ def _list(folder: str) -> tuple[tuple[int, int], dict[str, os.DirEntry[str]]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or to where we may not look
+    except OSError:  # a link to itself, or into a folder that we may not read
         return False
 
 
-def _look_at(
+def _image_status(
     entry: os.DirEntry[str],
     name: str,
-    sort: Sort,
-    faults: list[Fault],
+    kind: FileKind,
+    skipped: list[SkippedFile],
 ) -> os.stat_result | None:
-    """What the system says of an image; None, and perhaps a fault, for anything else."""
+    """Return the status of an image; for any other entry return None and perhaps add to `skipped`."""
     try:
         status = entry.stat()
     except OSError as error:
-        faults.append(unreadable(name, error, "image" if sort else "folder"))
+        skipped.append(unreadable_file(name, error, "image" if kind else "folder"))
         return None
-    if sort == "image" and stat.S_ISREG(status.st_mode):
+    if kind == "image" and stat.S_ISREG(status.st_mode):
         return status
-    if sort == "image":
-        faults.append(Fault(name, "it is neither a file nor a folder"))
-    elif sort:
-        faults.append(by_suffix(name, sort))
+    if kind == "image":
+        skipped.append(SkippedFile(name, "it is neither a file nor a folder"))
+    elif kind:
+        skipped.append(unsupported_file(name, kind))
     return None
 
 
 def _rename(
-    found: dict[str, os.stat_result],
-    renamed: dict[str, str],
-    faults: list[Fault],
+    images: dict[str, os.stat_result],
+    with_backslash: dict[str, str],
+    skipped: list[SkippedFile],
 ) -> dict[str, str]:
-    """Give files with a backslash in their names those of an archive; returns the originals."""
-    originals = {}
-    for original in sorted(renamed):
-        name = renamed[original]
-        status = found.pop(original, None)
+    """Give files with a backslash in their names the names that they would have in an archive.
+
+    Args:
+        images: Status by name; is changed.
+        with_backslash: Original name → name in an archive.
+        skipped: The files that are left out; is added to.
+
+    Returns:
+        New name → original name.
+    """
+    original_names = {}
+    for original in sorted(with_backslash):
+        name = with_backslash[original]
+        status = images.pop(original, None)
         if status is None or is_hidden(name):
             continue
-        if leads_out(name):
-            faults.append(Fault(name, "its name leads out of the folder"))
-        elif name in found:
-            faults.append(Fault(name, "another of its name is there, with / for \\"))
+        if escapes_root(name):
+            skipped.append(SkippedFile(name, "its name leads out of the folder"))
+        elif name in images:
+            skipped.append(SkippedFile(name, "another of its name is there, with / for \\"))
         else:
-            found[name] = status
-            originals[name] = original
-    return originals
+            images[name] = status
+            original_names[name] = original
+    return original_names

@@ -1,18 +1,18 @@
-"""Which files are images or only look like images or archives, told by the names' suffixes."""
+"""Which files are images, or only look like images or archives, by the suffixes of their names."""
 
 from functools import cache
 from typing import Literal
 
 from PIL import Image, features
 
-# Formats that Pillow tells by the content. On the web a file often has another's suffix.
+# Formats that Pillow recognizes by the content. On the web a file often has another's suffix.
 BY_CONTENT = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "AVIF", "JPEG2000")
 
-# Formats that Pillow opens and that are no images here: it starts a program for EPS, reads WMF on
-# one system alone, and knows of the others no more than that they are there.
-_NEVER = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC"}
-_OPENED_AS = {"MPO": "JPEG"}  # formats whose files another one's plug-in opens
-_LIBRARIES = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # perhaps missing
+# Formats that Pillow registers and that are not read here: it starts a program for EPS, reads WMF
+# on one system only, and recognizes the others without decoding them.
+_NEVER_READ = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC"}
+_OPENED_AS = {"MPO": "JPEG"}  # formats whose files the plug-in of another one opens
+_LIBRARIES = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # may be missing in Pillow
 
 _OTHER_IMAGES = frozenset((
     ".ai", ".arw", ".avif", ".avifs", ".cr2", ".cr3", ".dng", ".emf", ".eps", ".exr", ".hdr",
@@ -23,33 +23,38 @@ _ARCHIVES = frozenset((
     ".7z", ".bz2", ".gz", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst",
 ))  # fmt: skip
 
-Sort = Literal["image", "other image", "archive", ""]
+FileKind = Literal["image", "other image", "archive", ""]
 
 
 @cache
 def image_suffixes() -> dict[str, str]:
-    """The suffixes of images that the installed Pillow reads, in lower case, with their formats."""
+    """Return the suffixes of images that the installed Pillow reads, in lower case, with the formats."""
     Image.init()
-    found = {}
+    suffixes = {}
     for suffix, name in Image.EXTENSION.items():
         format_name = _OPENED_AS.get(name, name)
         library = _LIBRARIES.get(format_name)
-        if format_name not in Image.OPEN or format_name in _NEVER:
+        if format_name not in Image.OPEN or format_name in _NEVER_READ:
             continue
         if library is None or features.check(library):
-            found[suffix] = format_name
-    return found
+            suffixes[suffix] = format_name
+    return suffixes
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a file's name in lower case, such as ".png"; empty where it has none."""
+    """Return the suffix of a file's name in lower case, such as ".png"; empty if it has none."""
     dot = name.rfind(".", name.rfind("/") + 1)
     return name[dot:].lower() if dot >= 0 else ""
 
 
-def sort_of(name: str) -> Sort:
-    """What a file seems to be by its suffix: an image, one that is not read here, an archive."""
-    suffix = name[name.rfind(".") :].lower()  # of a name without a dot its last letter
+def file_kind(name: str) -> FileKind:
+    """Tell by its suffix what a file seems to be.
+
+    Returns:
+        "image" for one that is read, "other image" for one that is not, "archive", or "" for
+        anything else.
+    """
+    suffix = name[name.rfind(".") :].lower()  # the quick way; many files are looked at
     if suffix in image_suffixes():
         return "image"
     suffix = suffix_of(name)
@@ -59,11 +64,13 @@ def sort_of(name: str) -> Sort:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or a folder that it lies in is hidden."""
+    """Whether a file, or a folder that it lies in, is hidden."""
     return name.startswith(".") or "/." in name
 
 
-def formats_of(name: str) -> tuple[str, ...]:
-    """The formats that a file may have: those told by the content, and its suffix's own."""
-    own = image_suffixes().get(suffix_of(name))
-    return BY_CONTENT if own is None or own in BY_CONTENT else (*BY_CONTENT, own)
+def possible_formats(name: str) -> tuple[str, ...]:
+    """Return the formats that a file may have: those recognized by content, and its suffix's."""
+    by_suffix = image_suffixes().get(suffix_of(name))
+    if by_suffix is None or by_suffix in BY_CONTENT:
+        return BY_CONTENT
+    return (*BY_CONTENT, by_suffix)

@@ -1,64 +1,80 @@
-"""The plainest JPEGs, decoded without Pillow's reading of everything that a file may also hold.
+"""Decode the plainest JPEGs without Pillow's reading of everything else that a file may hold.
 
-For small images that reading takes longer than decoding.
+For small images that reading takes longer than the decoding.
 """
+
+from typing import NamedTuple
 
 from PIL import Image
 
-_START, _SCAN = 0xD8, 0xDA  # markers: the image begins, its data begins
+_START = b"\xff\xd8"  # the marker that begins an image
+_SCAN = 0xDA  # the marker that begins its data
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
-_HARMLESS = (
-    0xDB,
-    0xC4,
-    0xDD,
-    0xE0,
-    0xFE,
-)  # quantisation, Huffman tables, restart interval, JFIF, comment
-_MODES = {1: "L", 3: "RGB"}
+_QUANTIZATION = 0xDB
+_HUFFMAN_TABLES = 0xC4
+_RESTART_INTERVAL = 0xDD
+_JFIF = 0xE0
+_COMMENT = 0xFE
+_HARMLESS = (_QUANTIZATION, _HUFFMAN_TABLES, _RESTART_INTERVAL, _JFIF, _COMMENT)
+_MODES = {1: "L", 3: "RGB"}  # by the number of components
+
+
+class _Frame(NamedTuple):
+    """What the header of a frame says of the image."""
+
+    width: int
+    height: int
+    components: int
 
 
 def decode_plain(encoded: bytes, most_pixels: int) -> Image.Image | None:
-    """Decode a grey or coloured JPEG of 8 bits that has nothing but what JFIF asks for.
+    """Decode a grey or coloured JPEG of 8 bits that holds nothing but what JFIF asks for.
 
     Args:
-        encoded: the file.
-        most_pixels: more are not decoded here.
+        encoded: The file's content.
+        most_pixels: Largest number of pixels to decode.
 
     Returns:
-        The pixels that Pillow gives for it, or None for any other or damaged file, with EXIF, a colour profile
-        or Adobe's colours for instance: what to do about that is up to the caller.
+        The pixels that Pillow gives for it. None for a larger, damaged or other file, such as one
+        with EXIF, a colour profile or Adobe's colours, which the caller must decode in full.
     """
-    frame = _frame(encoded)
-    if frame is None or frame[0] * frame[1] > most_pixels or frame[2] not in _MODES:
+    frame = _read_frame(encoded)
+    if frame is None or frame.width * frame.height > most_pixels:
         return None
-    width, height, components = frame
-    mode = _MODES[components]
+    if frame.components not in _MODES:
+        return None
+    mode = _MODES[frame.components]
     try:
-        return Image.frombytes(mode, (width, height), encoded, "jpeg", mode, "")
+        return Image.frombytes(mode, (frame.width, frame.height), encoded, "jpeg", mode, "")
     except (ValueError, OSError):
         return None
 
 
-def _frame(encoded: bytes) -> tuple[int, int, int] | None:
-    """Width, height and components from the one frame before the first scan; None if anything is unusual."""
-    frame, at = None, 2
-    if encoded[:2] != bytes((0xFF, _START)):
+def _read_frame(encoded: bytes) -> _Frame | None:
+    """Return the one frame before the first scan; None if anything in the file is unusual.
+
+    Source: ITU-T T.81, annex B: segments of a marker (two bytes), a length (two bytes, big-endian,
+        counting itself) and content.
+    """
+    if not encoded.startswith(_START):
         return None
-    while len(encoded) >= at + 10 and encoded[at] == 0xFF:
-        marker, length = encoded[at + 1], int.from_bytes(encoded[at + 2 : at + 4])
+    frame = None
+    position = len(_START)
+    while len(encoded) >= position + 10 and encoded[position] == 0xFF:
+        marker = encoded[position + 1]
+        length = int.from_bytes(encoded[position + 2 : position + 4])
         if marker == _SCAN:
             return frame
         if marker in _FRAMES:
-            if frame is not None or length < 11 or encoded[at + 4] != 8:
+            bits = encoded[position + 4]
+            if frame is not None or length < 11 or bits != 8:
                 return None
-            height, width = (
-                int.from_bytes(encoded[at + 5 : at + 7]),
-                int.from_bytes(encoded[at + 7 : at + 9]),
-            )
+            height = int.from_bytes(encoded[position + 5 : position + 7])
+            width = int.from_bytes(encoded[position + 7 : position + 9])
             if not height or not width:
                 return None
-            frame = width, height, encoded[at + 9]
+            frame = _Frame(width, height, components=encoded[position + 9])
         elif marker not in _HARMLESS or length < 2:
             return None
-        at += 2 + length
+        position += 2 + length
     return None

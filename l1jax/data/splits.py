@@ -10,68 +10,75 @@ from l1jax.config import InputError
 from l1jax.data.source import THREADS, Source, subset
 
 
-def hashes(source: Source, key: str) -> Float64[np.ndarray, " length"]:
-    """A number in [0, 1) for each example, uniform and a function of what it is and of `key` alone.
+def unit_hashes(source: Source, key: str) -> Float64[np.ndarray, " length"]:
+    """Hash each example to a number that is uniform in [0, 1).
 
-    An encoded image counts as it is, before its preprocessing; so equal ones have equal numbers, wherever
-    and under whatever name they lie, and neither the size nor the order of the set matters.
+    The number depends only on the example and on `key`. An encoded image is hashed as it is, before
+    its preprocessing; so equal images have equal numbers, wherever and under whatever name they
+    lie, and neither the size nor the order of the set matters.
 
     Raises:
         InputError: if an example cannot be read.
     """
 
-    def number(i: int) -> float:
+    def unit_hash(i: int) -> float:
         content = source.example(i).tobytes() if source.content is None else source.content(i)
         hashed = hashlib.blake2b(content, digest_size=8, person=b"l1jax", key=key.encode()).digest()
         return (int.from_bytes(hashed, "little") >> 11) / 2**53
 
     with ThreadPoolExecutor(THREADS) as pool:
-        return np.fromiter(pool.map(number, range(source.length)), np.float64, source.length)
+        numbers = pool.map(unit_hash, range(source.length))
+        return np.fromiter(numbers, np.float64, source.length)
 
 
-def fold(source: Source, folds: int, seed: int = 0) -> Int32[np.ndarray, " length"]:
-    """Which of `folds` parts of about the same size each example belongs to; equal examples share one.
+def assign_folds(source: Source, folds: int, seed: int = 0) -> Int32[np.ndarray, " length"]:
+    """Assign each example to one of `folds` folds of about the same size; equal examples share one.
 
     Args:
-        source: the examples.
-        folds: how many parts.
-        seed: another one gives other parts.
+        source: The examples.
+        folds: Number of folds.
+        seed: Another seed gives other folds.
 
     Raises:
         InputError: if an example cannot be read.
     """
-    return (hashes(source, f"fold {seed}") * folds).astype(np.int32)
+    return (unit_hashes(source, f"fold {seed}") * folds).astype(np.int32)
 
 
 def hold_out(source: Source, share: float) -> tuple[Source, Source]:
-    """Examples to train on, and a share of them to judge by that training never sees; no image is in both.
+    """Split a source into training examples and a share that training never sees.
 
-    An example held out at one share is held out at every larger one, and at every seed and image size.
+    Equal images are on the same side. An example that is held out at one share is held out at
+    every larger one, and whatever the seed and the image size.
+
+    Returns:
+        The training examples, and the held-out ones.
 
     Raises:
         InputError: if one of the two would be empty, or an example cannot be read.
     """
-    held = hashes(source, "held out") < share
-    if held.all() or not held.any():
+    held_out = unit_hashes(source, "held out") < share
+    if held_out.all() or not held_out.any():
         raise InputError(
-            f"`holdout` (={share}) must leave examples on both sides, and of {source.length} it holds out "
-            f"{held.sum()}: choose a share nearer to one half, or more data."
+            f"`holdout` (={share}) must leave examples on both sides, and of {source.length} it "
+            f"holds out {held_out.sum()}: choose a share nearer to one half, or more data."
         )
-    return subset(source, np.flatnonzero(~held)), subset(source, np.flatnonzero(held))
+    return subset(source, np.flatnonzero(~held_out)), subset(source, np.flatnonzero(held_out))
 
 
 def skip_unusable(source: Source) -> Source:
-    """Leave out the examples that raise an InputError; all that need decoding are decoded to find them.
+    """Leave out the examples that raise an InputError.
 
-    The result's `skipped` says which and why.
+    If examples need decoding, all of them are decoded to find out. The result's `skipped` says
+    which ones are left out, and why.
 
     Raises:
-        InputError: that of the first example, if there is none without.
+        InputError: the first example's, if none can be used.
     """
     if source.stamp is None:  # nothing to decode
         return source
 
-    def refusal(i: int) -> InputError | None:
+    def find_error(i: int) -> InputError | None:
         try:
             source.example(i)
         except InputError as error:
@@ -79,9 +86,9 @@ def skip_unusable(source: Source) -> Source:
         return None
 
     with ThreadPoolExecutor(THREADS) as pool:
-        refusals = list(pool.map(refusal, range(source.length)))
-    good = np.array([i for i, error in enumerate(refusals) if error is None], np.int64)
-    bad = [error for error in refusals if error is not None]
-    if not len(good):
-        raise bad[0]
-    return subset(source, good)._replace(skipped=source.skipped + tuple(map(str, bad)))
+        results = list(pool.map(find_error, range(source.length)))
+    usable = np.array([i for i, error in enumerate(results) if error is None], np.int64)
+    errors = [error for error in results if error is not None]
+    if not len(usable):
+        raise errors[0]
+    return subset(source, usable)._replace(skipped=source.skipped + tuple(map(str, errors)))

@@ -5,126 +5,157 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from l1jax.config import InputError
-from l1jax.data.batches import ALONE, Batch, Feed, Host, batch_indices
+from l1jax.data.batches import SINGLE_HOST, Batch, Feed, Host, batch_indices
 from l1jax.data.source import Source, take
 
-THREADS = 4  # each makes a batch of its own; more only wait for the GIL
+THREADS = 4  # each makes a whole batch; more would only wait for the GIL
 AHEAD = 8  # batches that are made before they are asked for
-BLOCK = 4  # steps whose batches a worker process hands over at once, which costs as much as for one
+BLOCK = 4  # steps whose batches a worker process hands over at once, which costs as much as one
 
 
 def streaming_feed(
-    source: Source, seed: int, draws: int, batch_size: int, workers: int = 0, host: Host = ALONE
+    source: Source,
+    seed: int,
+    draws: int,
+    batch_size: int,
+    workers: int = 0,
+    host: Host = SINGLE_HOST,
 ) -> Feed:
-    """Make batches ahead of the steps; a chunk is the images themselves.
+    """Make batches ahead of the steps; a chunk holds the images themselves.
 
-    The batches are those of `resident_feed`, bit for bit, whoever makes them. Worker processes pay for
-    images that must be decoded; for others threads are used whatever `workers` says, for they are faster.
+    The batches are those of `resident_feed`, bit for bit, whoever makes them. Worker processes pay
+    off for images that must be decoded. For other sources threads are faster, and they are used
+    whatever `workers` says.
 
     Args:
-        source: the examples; worker processes open it anew.
-        seed: of the order.
-        draws: batches per step.
-        batch_size: images per batch over all hosts.
-        workers: processes that decode; 0 for threads.
-        host: which part of each batch is made here.
+        source: The examples; worker processes open it again.
+        seed: Seed of the order.
+        draws: Batches per step.
+        batch_size: Images per batch over all hosts.
+        workers: Number of processes that decode; 0 for threads.
+        host: The host whose part of each batch is made.
 
     Raises:
         ValueError: if the hosts cannot share a batch evenly.
     """
-    batch_indices(seed, 0, 1, draws, batch_size, source.length, host)
-    processes = workers if source.stamp is not None and source.reopen is not None else 0
-    batches = _Batches(source, BLOCK if processes else 1, seed, draws, batch_size, host)
-    reader: dict[str, Any] = {"step": None, "iterator": None, "steps": None}
+    batch_indices(seed, 0, 1, draws, batch_size, source.length, host)  # checks the sizes
+    can_use_processes = source.stamp is not None and source.reopen is not None
+    processes = workers if can_use_processes else 0
+    order = _Order(seed, draws, batch_size, host, BLOCK if processes else 1)
+    make_batches = _BatchMaker(source, order)
+    next_step: int | None = None
+    iterator: Iterator[Batch] | None = None
+    batches: Iterator[Batch] | None = None
 
     def close() -> None:
-        if reader["iterator"] is not None:
-            reader["iterator"].close()
-        reader.update(step=None, iterator=None, steps=None)
+        nonlocal next_step, iterator, batches
+        if iterator is not None:
+            iterator.close()  # pyright: ignore[reportAttributeAccessIssue] (of Grain's iterators)
+        next_step = iterator = batches = None
 
     def chunk(first: int, steps: int) -> Batch:
-        if reader["step"] != first:
+        nonlocal next_step, iterator, batches
+        if batches is None or next_step != first:
             close()
-            iterator = _read(batches, first, processes)
-            reader.update(step=first, iterator=iterator, steps=_single_steps(iterator))
-        parts = [next(reader["steps"]) for _ in range(steps)]
-        reader["step"] = first + steps
+            iterator = _read_ahead(make_batches, first, processes)
+            batches = _single_steps(iterator)
+        parts = [next(batches) for _ in range(steps)]
+        next_step = first + steps
         return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
 
-    return Feed(np.zeros(()), lambda resident, batch: batch, chunk, close)
+    def make_batch(resident: PyTree, batch: Batch) -> Batch:
+        return batch
+
+    return Feed(np.zeros(()), make_batch, chunk, close)
 
 
-class _Batches:
-    """The batches of some steps; in another process it opens the source again."""
+class _Order(NamedTuple):
+    """What determines which examples a batch holds."""
 
-    def __init__(self, source: Source, steps: int, *order: Any) -> None:
-        self.source, self.steps, self.order = source, steps, order
+    seed: int
+    draws: int
+    batch_size: int
+    host: Host
+    steps: int
+    """Steps whose batches are made at once."""
+
+
+class _BatchMaker:
+    """Makes the batches of some steps at once; in another process it opens the source again."""
+
+    def __init__(self, source: Source, order: _Order) -> None:
+        self.source = source
+        self.order = order
         self.labels = np.zeros(source.length, np.int32) if source.labels is None else source.labels
 
-    def __reduce__(self) -> tuple[Callable[..., "_Batches"], tuple[Any, ...]]:
-        return _reopen, (self.source.reopen, self.source.fingerprint, self.steps, *self.order)
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[..., "_BatchMaker"], tuple[Callable[[], Source] | None, str, _Order]]:
+        return _reopen, (self.source.reopen, self.source.fingerprint, self.order)
 
     def __call__(self, step: int) -> Batch:
-        seed, draws, batch_size, host = self.order
-        index = batch_indices(seed, step, self.steps, draws, batch_size, self.source.length, host)
+        seed, draws, batch_size, host, steps = self.order
+        index = batch_indices(seed, step, steps, draws, batch_size, self.source.length, host)
         images = take(self.source, index.ravel())
-        return Batch(
-            images.reshape(*index.shape, *self.source.image_shape), index, self.labels[index]
-        )
+        images = images.reshape(*index.shape, *self.source.image_shape)
+        return Batch(images, index, self.labels[index])
 
 
 def _single_steps(blocks: Iterator[Batch]) -> Iterator[Batch]:
     for block in blocks:
-        owned = jax.tree.map(np.array, block)  # a worker's arrays lie in memory that it takes back
-        yield from (Batch(*(leaf[i] for leaf in owned)) for i in range(len(owned.index)))
+        copy = jax.tree.map(np.array, block)  # a worker reuses the memory of its arrays
+        yield from (Batch(*(leaf[i] for leaf in copy)) for i in range(len(copy.index)))
 
 
-def _reopen(reopen: Callable[[], Source], fingerprint: str, *order: Any) -> _Batches:
+def _reopen(reopen: Callable[[], Source], fingerprint: str, order: _Order) -> _BatchMaker:
     source = reopen()
     if source.fingerprint != fingerprint:
         raise InputError(
             "the images changed while they were read: let them be, and run the same command again."
         )
-    return _Batches(source, *order)
+    return _BatchMaker(source, order)
 
 
-def _read(batches: _Batches, step: int, processes: int) -> Iterator[Batch]:
+def _read_ahead(make_batches: _BatchMaker, first: int, processes: int) -> Iterator[Batch]:
+    """Iterate over blocks of batches from a step on, made by threads or by processes."""
     import grain
 
-    endless = grain.MapDataset.range(step, np.iinfo(np.int32).max, batches.steps).map(batches)
+    steps = grain.MapDataset.range(first, np.iinfo(np.int32).max, make_batches.order.steps)
+    blocks = steps.map(make_batches)
     if not processes:
-        return iter(
-            endless.to_iter_dataset(
-                grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
-            )
-        )
+        in_threads = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
+        return iter(blocks.to_iter_dataset(in_threads))
     from absl import flags
 
     if (
         not flags.FLAGS.is_parsed()
-    ):  # the workers are handed these flags, which only absl's own programs parse
+    ):  # Grain hands them to its workers; only absl programs parse them
         flags.FLAGS.mark_as_parsed()
-    alone = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    no_threads = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     options = grain.MultiprocessingOptions(
         num_workers=processes, per_worker_buffer_size=max(1, AHEAD // BLOCK // processes)
     )
-    return iter(endless.to_iter_dataset(alone).mp_prefetch(options, worker_init_fn=_begin_worker))
+    prefetched = blocks.to_iter_dataset(no_threads).mp_prefetch(
+        options, worker_init_fn=_start_worker
+    )
+    return iter(prefetched)
 
 
-def _begin_worker(worker: int, workers: int) -> None:
-    """Leave Ctrl-C to the main process, and end when it does, even by `kill -9`."""
+def _start_worker(worker: int, workers: int) -> None:
+    """Leave Ctrl-C to the main process, and end when that ends, even by `kill -9`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,143 +1,150 @@
-"""Encoded image files of a tar, read where they lie, or kept in memory where it is compressed."""
+"""Image files of a tar, read where they lie, or kept in memory if the tar is compressed."""
 
 import bz2
 import gzip
 import lzma
 import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BufferedIOBase
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
-from l1jax.data.faults import Fault
-from l1jax.data.formats import is_hidden, sort_of
-from l1jax.data.members import clean, images_among, leads_out
+from l1jax.data.archive_members import escapes_root, normalize_name, select_images
+from l1jax.data.file_listing import (
+    MAX_IMAGE_BYTES,
+    FileListing,
+    change_times,
+    max_decompressed_size,
+)
+from l1jax.data.formats import file_kind, is_hidden
+from l1jax.data.skipped_files import SkippedFile
 
-COMPRESSED: dict[bytes, Callable[[str], Any]] = {
+Opener = Callable[[str], BufferedIOBase]
+"""(path) → a stream of the file's decompressed content."""
+DECOMPRESSORS: dict[bytes, Opener] = {
     b"\x1f\x8b": gzip.open,
     b"\xfd7zXZ\x00": lzma.open,
     b"BZh": bz2.open,
 }
-LARGEST = 2**28  # bytes of an encoded image, and what the smallest compressed tar may grow to
-_GROWTH = 256  # times its size that it may grow beyond that; the headers of small images shrink to almost nothing
+"""By the bytes that a compressed file begins with."""
 
 
-_BITS = 2**63 - 1  # of an inode's number that are kept
-
-
-class Place(NamedTuple):
+class ByteRange(NamedTuple):
     """Where a member's content is, in bytes."""
 
     offset: int
     size: int
 
 
-class Opened(NamedTuple):
-    """Image files of a folder or an archive, before it is known which can be used."""
+class _Members(NamedTuple):
+    """What a tar holds, by cleaned name."""
 
-    sizes: dict[str, int]
-    """Bytes by name."""
-    read: Callable[[str], bytes]
-    """The content by name; thread safe."""
-    times: Sequence[tuple[int, ...]]
-    """What changes when a file is written to or replaced: see `moments`."""
-    faults: list[Fault]
-    """What is left out."""
-
-
-def moments(status: os.stat_result) -> tuple[int, int, int]:
-    """When a file was last written to and last changed in any way, in nanoseconds, and its inode.
-
-    Programs set the first back, as `cp -p`, `rsync` and `tar` do; nobody sets the second.
-    """
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _BITS
+    ranges: dict[str, ByteRange]
+    """Of the ordinary files."""
+    links: dict[str, str]
+    """Where each link leads from its own folder, or from the top if it begins with "/"."""
+    contents: dict[ByteRange, bytes]
+    """Of the images of a compressed tar."""
+    skipped: list[SkippedFile]
 
 
-def growth_limit(size: int) -> int:
-    """Bytes that a compressed file of `size` bytes may hold: beyond that it is taken for a decompression bomb."""
-    return LARGEST + _GROWTH * size
-
-
-def open_tar(path: str) -> Opened:
-    """List the images of a tar; of a compressed one also read them.
+def open_tar(path: str) -> FileListing:
+    """List the images of a tar; read them, too, if it is compressed.
 
     Raises:
-        Exception: whatever a damaged archive leads to, and ReadError for one that was cut short or grows
-            beyond all measure.
+        Exception: whatever a damaged archive leads to. It is a ReadError if the archive was cut
+            short, or decompresses to more than `max_decompressed_size`.
     """
-    places: dict[str, Place] = {}
-    contents: dict[Place, bytes] = {}
-    links: dict[str, str] = {}
-    faults: list[Fault] = []
     with open(path, "rb") as file:
-        head, status = file.read(6), os.fstat(file.fileno())
+        head = file.read(6)
+        status = os.fstat(file.fileno())
     decompress = next(
-        (opener for magic, opener in COMPRESSED.items() if head.startswith(magic)), None
+        (opener for magic, opener in DECOMPRESSORS.items() if head.startswith(magic)), None
     )
-    limit = growth_limit(status.st_size)
-
-    with (decompress or _plain)(path) as content:
-        stream = _Bounded(content, limit)
-        for member in tarfile.TarFile(fileobj=cast(BinaryIO, stream)):
-            name = clean(member.name)
-            is_image = sort_of(name) == "image" and not is_hidden(name)
-            if leads_out(name):
-                if sort_of(name) == "image":
-                    faults.append(Fault(name, "its name leads out of the archive"))
-                continue
-            if member.isdir():
-                continue
-            if is_image and (name in places or name in links):
-                faults.append(Fault(name, "another of its name comes later"))
-            places.pop(name, None)
-            links.pop(name, None)
-            if member.isreg():
-                places[name] = Place(member.offset_data, member.size)
-                if decompress and is_image and member.size <= LARGEST:
-                    contents[places[name]] = stream.at(*places[name])
-            elif member.islnk():
-                links[name] = "/" + clean(member.linkname)
-            elif member.issym():
-                links[name] = member.linkname.replace("\\", "/")
-            elif is_image:
-                faults.append(Fault(name, "it is neither a file nor a folder"))
-        # Two blocks of zeros end a tar. `tarfile` has read one, and takes a damaged header for the
-        # end as well; reading on also checks the sum at the end of a compressed file.
-        rest = stream.read(2**20)
-        if not rest or any(rest):
-            raise tarfile.ReadError("the end is missing or not where it should be")
-    images, left_out = images_among(places, links)
-    if decompress:  # links may lead to files whose names are not those of images
-        missing = {place for place in images.values() if place.size <= LARGEST} - contents.keys()
+    limit = max_decompressed_size(status.st_size)
+    with (decompress or _open_plain)(path) as content:
+        members = _read_members(_LimitedStream(content, limit), decompress is not None)
+    images, left_out = select_images(members.ranges, members.links)
+    contents = members.contents
+    if decompress is not None:
+        # A link with an image's name may lead to a file without one, which was not kept.
+        wanted = {place for place in images.values() if place.size <= MAX_IMAGE_BYTES}
         with decompress(path) as content:
-            stream = _Bounded(content, limit)
-            contents |= {place: stream.at(*place) for place in sorted(missing)}
+            stream = _LimitedStream(content, limit)
+            for place in sorted(wanted - contents.keys()):
+                contents[place] = stream.read_range(place)
 
     def read(name: str) -> bytes:
         place = images[name]
-        if decompress:
+        if decompress is not None:
             return contents[place]
         with open(path, "rb") as file:
             file.seek(place.offset)
             return file.read(place.size)
 
     sizes = {name: place.size for name, place in images.items()}
-    return Opened(sizes, read, [moments(status)], faults + left_out)
+    return FileListing(sizes, read, [change_times(status)], members.skipped + left_out)
 
 
-def _plain(path: str) -> BufferedIOBase:
+def _open_plain(path: str) -> BufferedIOBase:
     return open(path, "rb")
 
 
-class _Bounded:
-    """A stream that gives up where an archive claims to be larger than it can well be."""
+def _read_members(stream: "_LimitedStream", keep_contents: bool) -> _Members:
+    ranges: dict[str, ByteRange] = {}
+    links: dict[str, str] = {}
+    contents: dict[ByteRange, bytes] = {}
+    skipped: list[SkippedFile] = []
+    for member in tarfile.TarFile(fileobj=cast(BinaryIO, stream)):
+        name = normalize_name(member.name)
+        if escapes_root(name):
+            if file_kind(name) == "image":
+                skipped.append(SkippedFile(name, "its name leads out of the archive"))
+            continue
+        if member.isdir():
+            continue
+        is_image = file_kind(name) == "image" and not is_hidden(name)
+        if is_image and (name in ranges or name in links):
+            skipped.append(SkippedFile(name, "another of its name comes later"))
+        ranges.pop(name, None)
+        links.pop(name, None)
+        if member.isreg():
+            place = ByteRange(member.offset_data, member.size)
+            ranges[name] = place
+            if keep_contents and is_image and place.size <= MAX_IMAGE_BYTES:
+                contents[place] = stream.read_range(place)
+        elif member.islnk():
+            links[name] = "/" + normalize_name(member.linkname)
+        elif member.issym():
+            links[name] = member.linkname.replace("\\", "/")
+        elif is_image:
+            skipped.append(SkippedFile(name, "it is neither a file nor a folder"))
+    _check_end(stream)
+    return _Members(ranges, links, contents, skipped)
+
+
+def _check_end(stream: "_LimitedStream") -> None:
+    """Raise unless the tar ends as it should: with two blocks of zeros.
+
+    `tarfile` has read one of them, and takes a damaged header for the end as well. Reading on also
+    checks the sum at the end of a compressed file.
+    """
+    rest = stream.read(2**20)
+    if not rest or any(rest):
+        raise tarfile.ReadError("the end is missing or not where it should be")
+
+
+class _LimitedStream:
+    """A stream that raises when an archive claims to be larger than it can well be."""
 
     def __init__(self, stream: BufferedIOBase, limit: int) -> None:
-        self.stream, self.limit, self.tell = stream, limit, stream.tell
+        self.stream = stream
+        self.limit = limit
+        self.tell = stream.tell
 
     def read(self, size: int) -> bytes:
-        if size > LARGEST or self.tell() + size > self.limit:
-            raise tarfile.ReadError(f"it grows beyond {min(LARGEST, self.limit):,} bytes")
+        if size > MAX_IMAGE_BYTES or self.tell() + size > self.limit:
+            raise tarfile.ReadError(f"it grows beyond {min(MAX_IMAGE_BYTES, self.limit):,} bytes")
         return self.stream.read(size)
 
     def seek(self, position: int) -> int:
@@ -145,9 +152,9 @@ class _Bounded:
             raise tarfile.ReadError(f"it grows beyond {self.limit:,} bytes")
         return self.stream.seek(position)
 
-    def at(self, position: int, size: int) -> bytes:
-        self.seek(position)
-        content = self.read(size)
-        if len(content) < size:
+    def read_range(self, place: ByteRange) -> bytes:
+        self.seek(place.offset)
+        content = self.read(place.size)
+        if len(content) < place.size:
             raise tarfile.ReadError("it ends inside an image")
         return content

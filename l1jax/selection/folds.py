@@ -24,7 +24,7 @@ def row_hashes(rows: TableLike, seed: int = 0) -> Float64[np.ndarray, " examples
     """A number in [0, 1) for each row, uniform and a function of its values, their type and `seed` alone.
 
     Of lists and data frames, the rows of the array that NumPy makes of them; columns of text and
-    numbers may stand side by side. `l1jax.data.splits.hashes` has the numbers of the examples of a source.
+    numbers may stand side by side. `l1jax.data.splits.unit_hashes` has the numbers of the examples of a source.
 
     Args:
         rows: an array, lists or a data frame.

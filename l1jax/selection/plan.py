@@ -10,9 +10,9 @@ from rich.console import Console
 
 from l1jax.build import build_model, image_shape
 from l1jax.config import Config, InputError
-from l1jax.data.batches import load
+from l1jax.data.batches import load_all
 from l1jax.data.source import Source
-from l1jax.data.splits import hashes
+from l1jax.data.splits import unit_hashes
 from l1jax.evaluation.scores import NEIGHBOURS
 from l1jax.selection.choosing import Choices, Rule, choose, dense_score
 from l1jax.selection.experiments import tracking, with_strength
@@ -78,7 +78,7 @@ def read_data(source: Source, held_out: Source | None) -> Data:
         np.zeros(part.length, np.int32) if part.labels is None else part.labels for part in parts
     ]
     return Data(
-        source, held_out, np.concatenate([load(part) for part in parts]), np.concatenate(labels)
+        source, held_out, np.concatenate([load_all(part) for part in parts]), np.concatenate(labels)
     )
 
 
@@ -103,7 +103,7 @@ def divide(plan: Plan, source: Source, held_out: Source | None) -> Parts:
         parts = Parts([np.arange(source.length)], [source.length + np.arange(held_out.length)])
         flag = f"`--holdout` (={plan.experiment.holdout})"
     else:
-        numbers = hashes(source, f"fold {plan.experiment.seed}")
+        numbers = unit_hashes(source, f"fold {plan.experiment.seed}")
         fold, each = stratified_folds(source.labels, numbers, plan.folds), range(plan.folds)
         parts = Parts(
             [np.flatnonzero(fold != i) for i in each], [np.flatnonzero(fold == i) for i in each]

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from l1jax.config import InputError
-from l1jax.reading import JSON_BYTES, Unreadable, check_file, read_bytes, read_json
+from l1jax.reading import (
+    MAX_JSON_BYTES,
+    UnreadableFileError,
+    check_input_file,
+    read_bytes,
+    read_json,
+)
 
 MANIFEST = "files.sha256"
 UNGUARDED = {
@@ -53,7 +59,7 @@ def damage(path: Path) -> str | None:
         return "its name is no step of a run"
     try:
         reason = _unreadable(path) or _changed(path) or _misnamed(path)
-    except (OSError, Unreadable) as error:
+    except (OSError, UnreadableFileError) as error:
         if isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError):
             raise InputError(f"checkpoint {path} must be readable: Permission denied.") from error
         reason = brief(error)
@@ -76,7 +82,7 @@ def _changed(path: Path) -> str | None:
     if not os.path.lexists(path / MANIFEST):
         return None
     try:
-        written = read_bytes(path / MANIFEST, JSON_BYTES).decode().splitlines()
+        written = read_bytes(path / MANIFEST, MAX_JSON_BYTES).decode().splitlines()
     except UnicodeDecodeError:
         written = []
     if not {META, METRICS} <= {line[66:] for line in written}:
@@ -93,7 +99,7 @@ def _unreadable(path: Path) -> str | None:
     for name, wanted in ((META, "digest"), (METRICS, "score")):
         try:
             values = read_json(path / name)
-        except Unreadable as error:
+        except UnreadableFileError as error:
             if isinstance(error.__cause__, PermissionError):
                 raise
             values = None
@@ -103,9 +109,9 @@ def _unreadable(path: Path) -> str | None:
         if own.is_dir():
             continue
         try:  # a pipe would keep Orbax waiting
-            check_file(own, JSON_BYTES if own.name in UNGUARDED else LARGEST)
-        except Unreadable as error:
-            return f"{own.relative_to(path)} {error.why}"
+            check_input_file(own, MAX_JSON_BYTES if own.name in UNGUARDED else LARGEST)
+        except UnreadableFileError as error:
+            return f"{own.relative_to(path)} {error.reason}"
     return None
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from l1jax.files import whole
-from l1jax.reading import check_file, parse_json
+from l1jax.reading import check_input_file, parse_json
 from l1jax.training.events import open_events
 
 LARGEST, LONGEST = 16 * 2**30, 16 * 2**20  # bytes of all metrics, and of a line of them
@@ -42,7 +42,7 @@ def cut_metrics(path: Path, step: int) -> int:
     """
     if not os.path.lexists(path):
         return 0
-    check_file(path, LARGEST, "move it away, and run the same command again")
+    check_input_file(path, LARGEST, "move it away, and run the same command again")
     unreadable = 0
     with whole(path) as partial, path.open("rb") as lines, partial.open("wb") as kept:
         for line in iter(_line_reader(lines), b""):

@@ -62,7 +62,7 @@ def make_runner(
     mesh = Mesh(np.asarray(devices), (AXIS,))
     replicated = NamedSharding(mesh, P())
     split = NamedSharding(mesh, P(*[None] * BATCH_AXIS, AXIS))
-    mapped = mapped_steps(task, feed.take, devices, parallel)
+    mapped = mapped_steps(task, feed.make_batch, devices, parallel)
 
     if parallel == "pmap":
 

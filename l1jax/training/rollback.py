@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from l1jax.config import Config, InputError
 from l1jax.files import write_json
-from l1jax.reading import Unreadable, read_json
+from l1jax.reading import UnreadableFileError, read_json
 from l1jax.transforms.learning_rate import learning_rate_scales
 
 FILE = "rollback.json"
@@ -52,8 +52,8 @@ def read_rollback(workdir: Path) -> Rollback | None:
         return None
     try:
         values: Any = read_json(path)
-    except Unreadable as error:
-        raise _unusable(path, f"cannot be read (it {error.why})") from error
+    except UnreadableFileError as error:
+        raise _unusable(path, f"cannot be read (it {error.reason})") from error
     if not isinstance(values, dict):
         raise _unusable(path, "holds no rollback")
     found: list[Any] = [values.get(name) for name in Rollback._fields]

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from l1jax.build import image_shape
 from l1jax.config import Config, InputError
-from l1jax.data.batches import Feed, Host, load, order, resident_feed
-from l1jax.data.classes import class_counts, describe_classes
-from l1jax.data.examples import open_examples
+from l1jax.data.batches import Feed, Host, load_all, resident_feed, shuffled_indices
+from l1jax.data.class_labels import class_counts, describe_classes
+from l1jax.data.opening import open_examples
 from l1jax.data.source import Source, take
 from l1jax.data.streaming import streaming_feed
 from l1jax.files import write_json
@@ -83,7 +83,7 @@ def run_experiment(
     if (
         workdir / "config.json"
     ).exists() and not overwrite:  # the run was begun, so its question was settled
-        source = source._replace(question="")
+        source = source._replace(label_ambiguity="")
     check_labels(task.generator.classes, source)
     feed, reference = open_feed(experiment, task, source, held_out, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
@@ -235,8 +235,8 @@ def check_labels(classes: int, source: Source) -> None:
         InputError: if it is not clear what the labels are, or the model has classes and there are no
             labels, or others than 0 to classes − 1.
     """
-    if source.question:
-        raise InputError(source.question)
+    if source.label_ambiguity:
+        raise InputError(source.label_ambiguity)
     if not classes:
         return
     if source.labels is None:
@@ -289,14 +289,14 @@ def open_feed(
     host = Host(jax.process_index(), jax.process_count())
     judges = held_out if experiment.evaluate_every and held_out is not None else source
     most = min(EVALUATED if experiment.evaluate_every else JUDGED, judges.length)
-    chosen = order(experiment.seed, 0, most, judges.length)
+    chosen = shuffled_indices(experiment.seed, 0, most, judges.length)
     if (
         source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize
         > experiment.resident_mib * 2**20
     ):
         return streaming_feed(source, *arguments, experiment.workers, host), take(judges, chosen)
     with console.status(f"reading {source.length:,} images"):
-        images = load(source)
+        images = load_all(source)
     return resident_feed(images, *arguments, source.labels, host), images[
         chosen
     ] if judges is source else take(judges, chosen)

@@ -12,7 +12,11 @@ from jaxtyping import Array, Key
 from l1jax import config
 from l1jax.build import build_loss, build_model
 from l1jax.build_optimizer import build_optimizer
-from l1jax.data.augmentation import adaptive, augment, move_probability
+from l1jax.data.augmentation import (
+    adapt_probability,
+    adaptive_augmentation,
+    differentiable_augmentation,
+)
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator, Vae
 from l1jax.models.gan import AXIS, local_slice
@@ -129,7 +133,7 @@ def _gan_task(
         accumulate=experiment.accumulate,
         ema_decay=ema_decay(experiment),
         balancer=balancer,
-        adapt=partial(move_probability, target=ada.target, full_after=ada.images) if ada else None,
+        adapt=partial(adapt_probability, target=ada.target, full_after=ada.images) if ada else None,
     )
     return Task(
         init=lambda key: init_gan(gan, generator_tx, discriminator_tx, key, controllers()),
@@ -162,13 +166,15 @@ def build_terms(objective: config.Adversarial, image_range: tuple[float, float] 
                 "translation": chosen.translation,
                 "cutout": chosen.cutout,
             }
-            augmentation = augment(
+            augmentation = differentiable_augmentation(
                 *(name for name, used in names.items() if used), image_range=needed()
             )
         case config.Ada():
-            augmentation = adaptive(needed())
+            augmentation = adaptive_augmentation(needed())
     if objective.consistency:
-        consistent = augment("flip", "translation", "cutout", image_range=needed())
+        consistent = differentiable_augmentation(
+            "flip", "translation", "cutout", image_range=needed()
+        )
     return Terms(
         r1=objective.r1,
         r2=objective.r2,

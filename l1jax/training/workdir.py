@@ -10,7 +10,7 @@ from pathlib import Path
 
 from l1jax.config import Config, InputError, differences, from_json, to_json
 from l1jax.files import write_json
-from l1jax.reading import Unreadable, read_json
+from l1jax.reading import UnreadableFileError, read_json
 
 FILES = ("config.json", "metrics.jsonl", "classes.json", "rollback.json")
 FOLDERS = ("checkpoints", "damaged", "samples", "tensorboard")
@@ -31,9 +31,9 @@ def read_config(directory: Path) -> Config | None:
         return None
     try:
         return from_json(read_json(path))
-    except Unreadable as error:
+    except UnreadableFileError as error:
         raise InputError(
-            f"{path} cannot be read as an experiment (it {error.why}): {REMEDY}."
+            f"{path} cannot be read as an experiment (it {error.reason}): {REMEDY}."
         ) from error
     except InputError as error:
         raise InputError(f"{path} is not an experiment of this l1jax: {error}") from error

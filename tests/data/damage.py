@@ -260,7 +260,7 @@ def case(seed, folder):
 def outcome(data):
     """What comes of opening a configuration and looking at every example."""
     from l1jax.config import InputError
-    from l1jax.data.examples import open_examples
+    from l1jax.data.opening import open_examples
 
     try:
         source, _ = open_examples(data)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from l1jax.config import ImageData, InputError
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (4, 4), dtype=np.uint8)

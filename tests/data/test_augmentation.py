@@ -3,16 +3,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.data.affine import COLOURS, POSITIONS, colour_maps, position_maps, recolour, warp
+from l1jax.data.affine import (
+    NUM_COLOUR_MAPS,
+    NUM_POSITION_MAPS,
+    colour_maps,
+    position_maps,
+    recolour,
+    warp,
+)
 from l1jax.data.augmentation import (
     TRANSFORMATIONS,
-    adaptive,
-    augment,
+    adapt_probability,
+    adaptive_augmentation,
     brightness,
     contrast,
     cutout,
+    differentiable_augmentation,
     flip,
-    move_probability,
     saturation,
     translation,
 )
@@ -20,9 +27,9 @@ from l1jax.data.augmentation import (
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (6, 8, 12, 3)).astype(np.float32)
 EVERYTHING = {
-    "diffaugment": augment("color", "translation", "cutout"),
-    "flip": augment("flip"),
-    "ada": adaptive(),
+    "diffaugment": differentiable_augmentation("color", "translation", "cutout"),
+    "flip": differentiable_augmentation("flip"),
+    "ada": adaptive_augmentation(),
 }
 
 
@@ -95,7 +102,10 @@ def test_gradients_reach_the_images(name):
 
 
 def test_images_in_another_range_are_augmented_alike():
-    for make in (lambda r: augment("color", "translation", "cutout", image_range=r), adaptive):
+    for make in (
+        lambda r: differentiable_augmentation("color", "translation", "cutout", image_range=r),
+        adaptive_augmentation,
+    ):
         augmentation = make((0.0, 1.0))
         u = augmentation.draw(jax.random.key(3), len(IMAGES))
         expected = make((-1.0, 1.0)).apply(jnp.asarray(IMAGES), u, 1.0)
@@ -104,9 +114,9 @@ def test_images_in_another_range_are_augmented_alike():
 
 
 def test_each_transformation_is_used_as_often_as_told():
-    u = augment("flip").draw(jax.random.key(0), 4000)
+    u = differentiable_augmentation("flip").draw(jax.random.key(0), 4000)
     image = jnp.broadcast_to(jnp.asarray([-1.0, 1.0]).reshape(1, 1, 2, 1), (4000, 1, 2, 1))
-    flipped = np.mean(augment("flip").apply(image, u, 0.6)[:, 0, 0, 0] == 1)
+    flipped = np.mean(differentiable_augmentation("flip").apply(image, u, 0.6)[:, 0, 0, 0] == 1)
     assert abs(flipped - 0.3) < 4 * np.sqrt(0.21 / 4000)
 
 
@@ -130,12 +140,12 @@ def only(count, place, *values):
 )
 def test_positions_move_as_numpy_moves_them(place, values, expected):
     x = IMAGES[:1, :, :8]
-    maps = position_maps(only(POSITIONS, place, *values), 0.5, 8, 8)
+    maps = position_maps(only(NUM_POSITION_MAPS, place, *values), 0.5, 8, 8)
     np.testing.assert_allclose(warp(jnp.asarray(x), maps), expected(x), atol=1e-4)
 
 
 def test_one_rotation_or_the_other_happens_with_the_probability():
-    u = np.full((4000, POSITIONS, 3), 0.99, np.float32)
+    u = np.full((4000, NUM_POSITION_MAPS, 3), 0.99, np.float32)
     u[:, [4, 6], 0], u[:, [4, 6], 1] = RNG.uniform(size=(2, 4000, 2))
     rotated = np.mean(np.abs(position_maps(jnp.asarray(u), 0.75, 8, 8)[:, 0, 0] - 1) > 1e-6)
     assert abs(rotated - 0.75) < 4 * np.sqrt(0.75 * 0.25 / 4000)
@@ -144,11 +154,11 @@ def test_one_rotation_or_the_other_happens_with_the_probability():
 def test_scaling_enlarges_about_the_centre_and_stretching_keeps_the_area():
     one = 0.8413447  # where the normal distribution's quantile is 1
     np.testing.assert_allclose(
-        position_maps(only(POSITIONS, 3, one), 0.5, 8, 8)[0],
+        position_maps(only(NUM_POSITION_MAPS, 3, one), 0.5, 8, 8)[0],
         np.diag([2**-0.2, 2**-0.2, 1]),
         atol=1e-4,
     )
-    stretched = position_maps(only(POSITIONS, 5, one), 0.5, 8, 8)[0]
+    stretched = position_maps(only(NUM_POSITION_MAPS, 5, one), 0.5, 8, 8)[0]
     np.testing.assert_allclose(stretched, np.diag([2**-0.2, 2**0.2, 1]), atol=1e-4)
 
 
@@ -157,7 +167,9 @@ def test_colours_change_as_they_should():
     grey = x.mean(3, keepdims=True)
 
     def changed(place, value):
-        return np.asarray(recolour(jnp.asarray(x), colour_maps(only(COLOURS, place, value), 0.5)))
+        return np.asarray(
+            recolour(jnp.asarray(x), colour_maps(only(NUM_COLOUR_MAPS, place, value), 0.5))
+        )
 
     np.testing.assert_allclose(changed(0, one), x + 0.2, atol=1e-4)
     np.testing.assert_allclose(changed(1, one), x * np.sqrt(2), atol=1e-4)
@@ -171,7 +183,7 @@ def test_colours_change_as_they_should():
 
 def test_grey_images_stay_grey():
     x = IMAGES[:, :, :, :1]
-    u = jnp.asarray(RNG.uniform(size=(len(x), COLOURS, 3)), jnp.float32)
+    u = jnp.asarray(RNG.uniform(size=(len(x), NUM_COLOUR_MAPS, 3)), jnp.float32)
     coloured = recolour(jnp.repeat(jnp.asarray(x), 3, 3), colour_maps(u, 1.0))
     np.testing.assert_allclose(
         recolour(jnp.asarray(x), colour_maps(u, 1.0)), coloured[..., :1], atol=1e-5
@@ -182,14 +194,14 @@ def test_grey_images_stay_grey():
 
 def test_the_probability_follows_overfitting():
     p = jnp.asarray(0.5)
-    np.testing.assert_allclose(move_probability(p, jnp.asarray(0.9), 5000), 0.51, rtol=1e-6)
-    np.testing.assert_allclose(move_probability(p, jnp.asarray(0.1), 5000), 0.49, rtol=1e-6)
-    assert move_probability(jnp.asarray(0.0), jnp.asarray(0.1), 5000) == 0
-    assert move_probability(jnp.asarray(1.0), jnp.asarray(0.9), 5000) == 1
+    np.testing.assert_allclose(adapt_probability(p, jnp.asarray(0.9), 5000), 0.51, rtol=1e-6)
+    np.testing.assert_allclose(adapt_probability(p, jnp.asarray(0.1), 5000), 0.49, rtol=1e-6)
+    assert adapt_probability(jnp.asarray(0.0), jnp.asarray(0.1), 5000) == 0
+    assert adapt_probability(jnp.asarray(1.0), jnp.asarray(0.9), 5000) == 1
 
 
 def test_an_unknown_name_is_told():
     with pytest.raises(
         ValueError, match=rf"`names` \(='blur'\) must be of {', '.join(TRANSFORMATIONS)}"
     ):
-        augment("flip", "blur")
+        differentiable_augmentation("flip", "blur")

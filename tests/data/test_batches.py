@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l1jax.config import InputError
-from l1jax.data.batches import epoch_order, load, order, resident_feed
+from l1jax.data.batches import epoch_permutation, load_all, resident_feed, shuffled_indices
 from l1jax.data.source import Source
 from l1jax.data.streaming import streaming_feed
 
@@ -28,13 +28,13 @@ def source_of(length, broken=None):
 @pytest.mark.parametrize("length", [1, 2, 7, 1797])
 @pytest.mark.parametrize("epoch", [0, 1, 5])
 def test_every_pass_sees_every_example_once(length, epoch):
-    found = order(3, epoch * length, (epoch + 1) * length, length)
+    found = shuffled_indices(3, epoch * length, (epoch + 1) * length, length)
     np.testing.assert_array_equal(np.sort(found), np.arange(length))
 
 
 def test_passes_and_seeds_have_orders_of_their_own():
     orders = [
-        tuple(order(seed, epoch * 50, epoch * 50 + 50, 50))
+        tuple(shuffled_indices(seed, epoch * 50, epoch * 50 + 50, 50))
         for seed in range(3)
         for epoch in range(3)
     ]
@@ -43,7 +43,7 @@ def test_passes_and_seeds_have_orders_of_their_own():
 
 
 def test_first_places_are_uniform():
-    first = [order(seed, 0, 1, 5)[0] for seed in range(1000)]
+    first = [shuffled_indices(seed, 0, 1, 5)[0] for seed in range(1000)]
     counts = np.bincount(first, minlength=5)
     assert ((counts - 200) ** 2 / 200).sum() < 18.5  # χ² with 4 degrees of freedom, p = 0.001
 
@@ -52,13 +52,13 @@ def test_first_places_are_uniform():
     "cuts", [[0, 100], [0, 1, 2, 50, 99, 100], [0, 13, 26, 39, 52, 65, 78, 91, 100]]
 )
 def test_the_order_does_not_depend_on_how_it_is_cut(cuts):
-    pieces = [order(1, start, stop, 13) for start, stop in itertools.pairwise(cuts)]
-    np.testing.assert_array_equal(np.concatenate(pieces), order(1, 0, 100, 13))
+    pieces = [shuffled_indices(1, start, stop, 13) for start, stop in itertools.pairwise(cuts)]
+    np.testing.assert_array_equal(np.concatenate(pieces), shuffled_indices(1, 0, 100, 13))
 
 
 def test_the_largest_seed_works():
-    assert sorted(order(2**32 - 1, 0, 4, 4)) == [0, 1, 2, 3]
-    assert not np.array_equal(epoch_order(0, 1, 50), epoch_order(1, 0, 50))
+    assert sorted(shuffled_indices(2**32 - 1, 0, 4, 4)) == [0, 1, 2, 3]
+    assert not np.array_equal(epoch_permutation(0, 1, 50), epoch_permutation(1, 0, 50))
 
 
 @pytest.mark.parametrize("length", [5, 40])  # a batch of 8 images is more than the data, or less
@@ -73,11 +73,11 @@ def test_batches_follow_the_order(make, length):
     chunk = feed.chunk(3, 2)
     assert {leaf.shape[:3] for leaf in jax.tree.leaves(chunk)} == {(2, draws, batch)}
     for step in range(2):
-        found = jax.jit(feed.take)(
+        found = jax.jit(feed.make_batch)(
             jax.tree.map(jnp.asarray, feed.resident),
             jax.tree.map(lambda leaf, s=step: leaf[s], chunk),
         )
-        expected = order(7, (3 + step) * 8, (4 + step) * 8, length).reshape(draws, batch)
+        expected = shuffled_indices(7, (3 + step) * 8, (4 + step) * 8, length).reshape(draws, batch)
         np.testing.assert_array_equal(found.index, expected)
         np.testing.assert_array_equal(found.image, images[expected])
         np.testing.assert_array_equal(found.label, LABELS[expected])
@@ -102,7 +102,7 @@ def test_a_stream_can_start_anywhere_and_go_back():
     feed = streaming_feed(source, 0, 1, 8)
     steps = [feed.chunk(first, 1).index[0] for first in (5, 6, 2, 9)]
     for first, index in zip((5, 6, 2, 9), steps, strict=True):
-        np.testing.assert_array_equal(index[0], order(0, first * 8, first * 8 + 8, 30))
+        np.testing.assert_array_equal(index[0], shuffled_indices(0, first * 8, first * 8 + 8, 30))
     feed.close()
     feed.close()  # closing twice is fine
     np.testing.assert_array_equal(feed.chunk(5, 1).index[0], steps[0])  # and so is going on
@@ -116,11 +116,11 @@ def test_a_broken_image_is_told_as_it_is():
         feed.chunk(0, 1)
     feed.close()
     with pytest.raises(InputError, match="image 3 is broken"):
-        load(source)
+        load_all(source)
 
 
 def test_loading_keeps_the_order_and_tells_how_far_it_is():
     source, images = source_of(150)
     done = []
-    np.testing.assert_array_equal(load(source, done.append), images)
+    np.testing.assert_array_equal(load_all(source, done.append), images)
     assert done == [64, 128, 150]

@@ -8,9 +8,9 @@ import pytest
 from image_files import FILES, PIXELS, encode, open_images, pack, write_folder
 
 from l1jax.config import DigitsData, InputError
-from l1jax.data.cache import cache_folder, cached
+from l1jax.data.cache import cache_folder, with_cache
+from l1jax.data.opening import open_source
 from l1jax.data.source import take
-from l1jax.data.sources import open_source
 
 ALL = np.arange(6)
 EXPECTED = np.stack([PIXELS[name] for name in sorted(PIXELS)])
@@ -29,14 +29,14 @@ def without_decoder(source):
 def filled(tmp_path):
     """A source whose images are all in the cache, that cache's folder, and its file."""
     source = open_images(write_folder(tmp_path / "images"))
-    np.testing.assert_array_equal(take(cached(source, tmp_path / "cache"), ALL), EXPECTED)
+    np.testing.assert_array_equal(take(with_cache(source, tmp_path / "cache"), ALL), EXPECTED)
     (file,) = (tmp_path / "cache").iterdir()
     return source, tmp_path / "cache", file
 
 
 def test_images_are_decoded_once(filled):
     source, folder, _ = filled
-    again = cached(without_decoder(source), folder)
+    again = with_cache(without_decoder(source), folder)
     np.testing.assert_array_equal(take(again, ALL[::-1]), EXPECTED[::-1])
     np.testing.assert_array_equal(again.example(2), EXPECTED[2])
     assert again.stamp is None  # nothing is left to decode
@@ -45,9 +45,9 @@ def test_images_are_decoded_once(filled):
 
 def test_what_is_there_is_used_and_the_rest_is_added(tmp_path):
     source = open_images(write_folder(tmp_path / "images"))
-    first = cached(source, tmp_path / "cache")
+    first = with_cache(source, tmp_path / "cache")
     take(first, np.array([4, 1]))
-    second = cached(without_decoder(source), tmp_path / "cache")
+    second = with_cache(without_decoder(source), tmp_path / "cache")
     assert second.stamp == source.stamp
     np.testing.assert_array_equal(take(second, np.array([1, 4, 1])), EXPECTED[[1, 4, 1]])
     with pytest.raises(AssertionError, match="example 3 is decoded"):
@@ -65,9 +65,9 @@ def test_a_damaged_image_is_noticed_and_decoded_again(filled, place):
     content[-1 - 48 * place] ^= 1  # the last byte of an image of 48
     file.write_bytes(content)
     with pytest.raises(AssertionError, match=f"example {5 - place} is decoded"):
-        take(cached(without_decoder(source), folder), ALL)
-    np.testing.assert_array_equal(take(cached(source, folder), ALL), EXPECTED)
-    np.testing.assert_array_equal(take(cached(without_decoder(source), folder), ALL), EXPECTED)
+        take(with_cache(without_decoder(source), folder), ALL)
+    np.testing.assert_array_equal(take(with_cache(source, folder), ALL), EXPECTED)
+    np.testing.assert_array_equal(take(with_cache(without_decoder(source), folder), ALL), EXPECTED)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_a_damaged_image_is_noticed_and_decoded_again(filled, place):
 def test_a_file_of_another_size_or_header_is_made_anew(filled, damage):
     source, folder, file = filled
     file.write_bytes(damage(file.read_bytes()))
-    np.testing.assert_array_equal(take(cached(source, folder), ALL), EXPECTED)
-    np.testing.assert_array_equal(take(cached(without_decoder(source), folder), ALL), EXPECTED)
+    np.testing.assert_array_equal(take(with_cache(source, folder), ALL), EXPECTED)
+    np.testing.assert_array_equal(take(with_cache(without_decoder(source), folder), ALL), EXPECTED)
     assert list(folder.iterdir()) == [file]
 
 
@@ -93,24 +93,24 @@ def test_images_written_to_are_other_images_though_names_sizes_and_a_sample_of_c
     tmp_path,
 ):
     path = write_folder(tmp_path / "images")
-    take(cached(open_images(path), tmp_path / "cache"), ALL)
+    take(with_cache(open_images(path), tmp_path / "cache"), ALL)
     os.utime(path / "a0.png", (1, 1))
     with pytest.raises(AssertionError):
-        take(cached(without_decoder(open_images(path)), tmp_path / "cache"), ALL)
-    take(cached(open_images(path, image_size=3), tmp_path / "cache"), ALL)
+        take(with_cache(without_decoder(open_images(path)), tmp_path / "cache"), ALL)
+    take(with_cache(open_images(path, image_size=3), tmp_path / "cache"), ALL)
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
 def test_a_copy_of_an_archive_shares_no_cache_but_its_pixels(tmp_path):
     for kind in ("tar", "tar.gz", "zip"):
-        source = cached(open_images(pack(tmp_path / f"data.{kind}", kind)), tmp_path / "cache")
+        source = with_cache(open_images(pack(tmp_path / f"data.{kind}", kind)), tmp_path / "cache")
         np.testing.assert_array_equal(take(source, ALL), EXPECTED)
 
 
 def test_what_needs_no_decoding_is_not_cached(tmp_path):
     source = open_source(DigitsData())
-    assert cached(source, tmp_path / "cache") is source
-    assert cached(open_images(write_folder(tmp_path / "images")), None).gather is None
+    assert with_cache(source, tmp_path / "cache") is source
+    assert with_cache(open_images(write_folder(tmp_path / "images")), None).gather is None
     assert not (tmp_path / "cache").exists()
 
 
@@ -123,7 +123,7 @@ def test_where_the_disk_is_full_training_goes_on_and_is_told(tmp_path, monkeypat
     source = open_images(write_folder(tmp_path / "images"))
     monkeypatch.setattr(os, call, full)
     for _ in range(2):
-        np.testing.assert_array_equal(take(cached(source, tmp_path / "cache"), ALL), EXPECTED)
+        np.testing.assert_array_equal(take(with_cache(source, tmp_path / "cache"), ALL), EXPECTED)
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2  # once for each opening, not for each image
     assert all("(No space left on device)" in line and "L1JAX_CACHE_DIR" in line for line in said)
@@ -132,7 +132,7 @@ def test_where_the_disk_is_full_training_goes_on_and_is_told(tmp_path, monkeypat
 
 def test_room_is_asked_for_before_anything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    source = cached(open_images(write_folder(tmp_path / "images")), tmp_path / "cache")
+    source = with_cache(open_images(write_folder(tmp_path / "images")), tmp_path / "cache")
     np.testing.assert_array_equal(take(source, ALL), EXPECTED)
     assert "MiB are needed" in capsys.readouterr().err
     assert not list((tmp_path / "cache").iterdir())
@@ -140,13 +140,13 @@ def test_room_is_asked_for_before_anything_is_written(tmp_path, monkeypatch, cap
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    source = cached(open_images(write_folder(tmp_path / "images")), tmp_path / "file" / "cache")
+    source = with_cache(open_images(write_folder(tmp_path / "images")), tmp_path / "file" / "cache")
     np.testing.assert_array_equal(take(source, ALL), EXPECTED)
-    assert "images are decoded anew in each pass" in capsys.readouterr().err
+    assert "images are decoded again in each pass" in capsys.readouterr().err
 
 
 def test_an_unusable_image_is_told_as_without_a_cache(tmp_path):
-    source = cached(
+    source = with_cache(
         open_images(write_folder(tmp_path / "images", FILES | {"z.png": b"no"})), tmp_path / "cache"
     )
     for _ in range(2):
@@ -186,5 +186,5 @@ def test_processes_fill_one_cache_at_the_same_time(tmp_path):
     assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
     source = open_images(tmp_path / "images", image_size=8, channels=1)
     assert open_images(tmp_path / "images", image_size=8, channels=1).stamp == source.stamp
-    found = take(cached(without_decoder(source), tmp_path / "cache"), np.arange(400))
+    found = take(with_cache(without_decoder(source), tmp_path / "cache"), np.arange(400))
     np.testing.assert_array_equal(found[:, 3, 4, 0], np.arange(400) % 256)

@@ -12,8 +12,9 @@ from damage import MODES, hurt, png
 from image_files import encode
 from PIL import Image
 
-from l1jax.data.images import PIXELS, decode, preprocess
+from l1jax.data.decoding import MAX_PIXELS, decode
 from l1jax.data.jpeg import decode_plain
+from l1jax.data.preprocessing import preprocess
 
 PROGRAM = Path(__file__).with_name("damage.py")
 
@@ -64,7 +65,7 @@ def test_plain_jpegs_are_decoded_to_the_pixels_of_the_long_way(mode, options):
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (37, 53, 3), np.uint8)).convert(mode)
     content = encode(image, "JPEG", **options)
-    plain = decode_plain(content, PIXELS)
+    plain = decode_plain(content, MAX_PIXELS)
     assert (plain is None) == (mode == "CMYK" or "exif" in options)
     if plain is not None:
         np.testing.assert_array_equal(
@@ -78,7 +79,7 @@ def test_no_damage_makes_the_short_way_differ_from_the_long_one():
     smooth = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8)).resize((40, 40))
     for _ in range(1500):
         content = hurt(encode(smooth.convert(rng.choice(["L", "RGB"])), "JPEG"), rng)
-        plain = decode_plain(content, PIXELS)
+        plain = decode_plain(content, MAX_PIXELS)
         if plain is not None:
             decoded += 1
             with Image.open(io.BytesIO(content)) as image:

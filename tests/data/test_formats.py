@@ -10,9 +10,10 @@ from image_files import COLOUR, FILES, GREY, encode, only, open_images, pack, re
 from PIL import Image
 
 from l1jax.config import ImageData
-from l1jax.data.examples import open_examples
-from l1jax.data.formats import image_suffixes, sort_of
-from l1jax.data.images import PIXELS, decode, preprocess
+from l1jax.data.decoding import MAX_PIXELS, decode
+from l1jax.data.formats import file_kind, image_suffixes
+from l1jax.data.opening import open_examples
+from l1jax.data.preprocessing import preprocess
 
 LOSSLESS = {  # suffix → how Pillow writes it
     "apng": "PNG", "bmp": "BMP", "bw": "SGI", "dds": "DDS", "dib": "DIB", "gif": "GIF", "icb": "TGA",
@@ -65,11 +66,11 @@ def test_every_suffix_that_pillow_opens_is_one_but_for_those_that_are_no_images(
         ".iim",
     }
     assert image_suffixes().keys() == opened - others
-    assert sort_of("a.b/x.PnG") == "image"
-    assert sort_of("x.heic") == sort_of("x.EPS") == "other image"
-    assert sort_of("x.tar.gz") == sort_of("x.ZIP") == "archive"
+    assert file_kind("a.b/x.PnG") == "image"
+    assert file_kind("x.heic") == file_kind("x.EPS") == "other image"
+    assert file_kind("x.tar.gz") == file_kind("x.ZIP") == "archive"
     for name in ("png", "x.txt", "a.png/x", "x.", "", "labels.csv"):
-        assert sort_of(name) == ""
+        assert file_kind(name) == ""
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.xz", "zip"])
@@ -232,7 +233,7 @@ def test_the_limit_that_is_proposed_is_enough():
     with pytest.raises(ValueError, match=r"--data\.most-pixels") as caught:
         decode(buffer.getvalue())
     most = int(str(caught.value).split("--data.most-pixels ")[1].split()[0])
-    assert most > PIXELS
+    assert most > MAX_PIXELS
     with pytest.raises(ValueError, match=r"--data\.most-pixels"):
         decode(buffer.getvalue(), "", most - 1024)
     assert decode(buffer.getvalue(), "", most).size == (70_000, 3)

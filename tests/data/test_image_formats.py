@@ -3,7 +3,7 @@ import pytest
 from image_files import COLOUR, FILES, GREY, RNG, encode, only, open_images, pack, refusal
 from PIL import Image
 
-from l1jax.data.images import decode
+from l1jax.data.decoding import decode
 
 
 @pytest.mark.parametrize("suffix", ["png", "JPG", "jpeg", "bmp", "webp", "gif", "tif", "TIFF"])

@@ -9,7 +9,7 @@ import pytest
 from image_files import encode, refusal, write_folder
 
 from l1jax import evaluate, train
-from l1jax.data.batches import order
+from l1jax.data.batches import shuffled_indices
 from l1jax.training import run
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -78,7 +78,7 @@ def test_a_run_inside_its_own_data_folder_goes_on_and_says_its_classes(monkeypat
 def test_evaluate_names_its_own_flags_for_data():
     names = sorted(write_folder(Path("d"), images("a", "b", each=12)).rglob("*.png"))
     assert trained(2, "d", "run") == 0
-    (unseen, *_) = set(range(24)) - set(order(0, 0, 16, 24).tolist())
+    (unseen, *_) = set(range(24)) - set(shuffled_indices(0, 0, 16, 24).tolist())
     kept = names[unseen].read_bytes()
     names[unseen].write_bytes(b"no image")  # which the classifier alone would see
     said = refusal(

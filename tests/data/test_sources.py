@@ -26,7 +26,7 @@ from image_files import (
 from PIL import Image
 
 from l1jax.config import DigitsData, ImageData, InputError
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
 
 
 def test_digits_are_scikit_learns_in_bytes():

@@ -3,10 +3,9 @@ import pytest
 from image_files import FILES, PIXELS, open_images, pack, refusal, write_folder
 
 from l1jax.config import DigitsData, MixtureData
-from l1jax.data.examples import open_examples
+from l1jax.data.opening import open_examples, open_source
 from l1jax.data.source import Source, subset, take
-from l1jax.data.sources import open_source
-from l1jax.data.splits import fold, hashes, hold_out, skip_unusable
+from l1jax.data.splits import assign_folds, hold_out, skip_unusable, unit_hashes
 
 
 def bytes_source(contents):
@@ -23,7 +22,7 @@ UNIFORM = bytes_source([str(i).encode() for i in range(10_000)])
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_folds_are_of_about_the_same_size(seed):
-    counts = np.bincount(fold(UNIFORM, 5, seed), minlength=5)
+    counts = np.bincount(assign_folds(UNIFORM, 5, seed), minlength=5)
     assert counts.sum() == 10_000
     assert ((counts - 2000) ** 2 / 2000).sum() < 18.5  # χ² with 4 degrees of freedom, p = 0.001
 
@@ -32,7 +31,11 @@ def test_folds_of_other_seeds_and_the_held_out_share_are_independent():
     table = np.zeros((2, 2, 2))
     np.add.at(
         table,
-        (fold(UNIFORM, 2, 0), fold(UNIFORM, 2, 1), (hashes(UNIFORM, "held out") < 0.5).astype(int)),
+        (
+            assign_folds(UNIFORM, 2, 0),
+            assign_folds(UNIFORM, 2, 1),
+            (unit_hashes(UNIFORM, "held out") < 0.5).astype(int),
+        ),
         1,
     )
     assert ((table - 1250) ** 2 / 1250).sum() < 24.3  # χ² with 7 degrees of freedom, p = 0.001
@@ -43,12 +46,14 @@ def test_equal_examples_share_a_fold_whatever_their_names_order_and_size(tmp_pat
     source = open_images(write_folder(tmp_path / "twins", FILES | twins), image_size=2)
     alone = open_images(pack(tmp_path / "alone.tar", "tar", FILES))
     folds = {}
-    for i, part in enumerate(fold(source, 1000)):
+    for i, part in enumerate(assign_folds(source, 1000)):
         folds.setdefault(source.content(i), set()).add(part)
     assert len(folds) == 6
     assert {
         content: {part}
-        for content, part in zip(map(alone.content, range(6)), fold(alone, 1000), strict=True)
+        for content, part in zip(
+            map(alone.content, range(6)), assign_folds(alone, 1000), strict=True
+        )
     } == folds
 
 

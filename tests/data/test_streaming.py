@@ -11,8 +11,8 @@ import pytest
 from image_files import encode, open_images, write_folder
 
 from l1jax.config import InputError
-from l1jax.data.batches import Host, load, order, resident_feed
-from l1jax.data.cache import cached
+from l1jax.data.batches import Host, load_all, resident_feed, shuffled_indices
+from l1jax.data.cache import with_cache
 from l1jax.data.source import subset
 from l1jax.data.streaming import streaming_feed
 
@@ -32,7 +32,7 @@ def batches(feed, first=3, steps=4):
     """What the steps see, whichever way it comes."""
     chunk = jax.tree.map(jnp.asarray, feed.chunk(first, steps))
     found = [
-        feed.take(feed.resident, jax.tree.map(lambda leaf, s=step: leaf[s], chunk))
+        feed.make_batch(feed.resident, jax.tree.map(lambda leaf, s=step: leaf[s], chunk))
         for step in range(steps)
     ]
     feed.close()
@@ -45,14 +45,19 @@ def same(a, b):
 
 def test_resident_and_streamed_batches_are_the_same_for_any_number_of_workers(faces, tmp_path):
     source = open_images(faces, image_size=16, channels=1)
-    part = subset(cached(source, tmp_path), np.arange(5, 40))
-    expected = batches(resident_feed(load(part), 7, 2, 8, part.labels))
+    part = subset(with_cache(source, tmp_path), np.arange(5, 40))
+    expected = batches(resident_feed(load_all(part), 7, 2, 8, part.labels))
     assert {expected.label.min(), expected.label.max()} == {0, 1}
     for workers in (2, 1, 0):
-        part = subset(cached(source, tmp_path / f"{workers}"), np.arange(5, 40))
+        part = subset(with_cache(source, tmp_path / f"{workers}"), np.arange(5, 40))
         assert part.stamp is not None  # so that the workers have something to decode
         same(batches(streaming_feed(part, 7, 2, 8, workers)), expected)
-        assert cached(source, tmp_path / f"{workers}").gather(np.arange(5)).shape == (5, 16, 16, 1)
+        assert with_cache(source, tmp_path / f"{workers}").gather(np.arange(5)).shape == (
+            5,
+            16,
+            16,
+            1,
+        )
     assert next((tmp_path / "2").iterdir()).stat().st_size == 4096 + 40 * (
         8 + 256
     )  # which the workers wrote
@@ -66,11 +71,13 @@ def test_hosts_share_the_batches_of_one(faces, make, hosts):
     def feed(host):
         if make == "streaming":
             return streaming_feed(source, 1, 2, 8, host=host)
-        return resident_feed(load(source), 1, 2, 8, source.labels, host)
+        return resident_feed(load_all(source), 1, 2, 8, source.labels, host)
 
     parts = [batches(feed(Host(i, hosts))) for i in range(hosts)]
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, 2), *parts)
-    np.testing.assert_array_equal(whole.index, order(1, 3 * 16, 7 * 16, 40).reshape(4, 2, 8))
+    np.testing.assert_array_equal(
+        whole.index, shuffled_indices(1, 3 * 16, 7 * 16, 40).reshape(4, 2, 8)
+    )
     same(whole, batches(feed(Host())))
     with pytest.raises(
         ValueError, match=r"`batch_size` \(=8\) must be divisible by the number of hosts \(=3\)"

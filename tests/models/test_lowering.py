@@ -51,7 +51,7 @@ def traced(name, dtype):
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(task.init, key)
-    program = mapped_steps(task, feed.take, jax.devices()[:1])
+    program = mapped_steps(task, feed.make_batch, jax.devices()[:1])
     return program.trace(state, feed.resident, feed.chunk(0, STEPS), key), state
 
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from l1jax.build import build_model, image_shape
 from l1jax.config import L1, Adversarial, Config, DigitsData, MlpGan, Optimizer, Vae, Variational
-from l1jax.data.batches import load
-from l1jax.data.sources import open_source
+from l1jax.data.batches import load_all
+from l1jax.data.opening import open_source
 from l1jax.selection.experiments import with_strength
 from l1jax.selection.judging import make_judge
 from l1jax.selection.legs import make_course
@@ -42,7 +42,7 @@ VAE = replace(
 def digits():
     """All images and labels, and what identifies them."""
     source = open_source(DigitsData())
-    return load(source), source.labels, source.fingerprint
+    return load_all(source), source.labels, source.fingerprint
 
 
 def course(folder, experiment=PLAIN, folds=1, say=lambda text: None):

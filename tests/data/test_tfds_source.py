@@ -10,7 +10,7 @@ from image_files import encode, refusal
 from PIL import Image
 
 from l1jax.config import TfdsData
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from image_files import FILES, PIXELS, open_images, refusal, tar_bytes, write_folder, zip_bytes
 
-from l1jax.data.archives import open_files
-from l1jax.data.members import images_among
+from l1jax.data.archive_members import select_images
+from l1jax.data.image_files import list_image_files
 
 CAT, DOG, BIRD = "B.PNG", "a/1.png", "a0.png"  # three different images
 PETS = {"photos/cat/1.png": FILES[CAT], "photos/dog/1.png": FILES[DOG]}
@@ -148,8 +148,8 @@ def test_a_loop_ends_where_it_closes(tmp_path, kind):
 def test_folders_that_all_link_to_each_other_are_refused_and_not_walked_for_ever(
     tmp_path, monkeypatch, kind
 ):
-    for module in ("folders", "members"):
-        monkeypatch.setattr(f"l1jax.data.{module}.MOST_VISITS", 50)
+    for module in ("folders", "archive_members"):
+        monkeypatch.setattr(f"l1jax.data.{module}.MAX_VISITS", 50)
     files = {f"{i}/x.png": FILES[CAT] for i in range(5)}
     links = {f"{i}/{j}": f"../{j}" for i in range(5) for j in range(5) if i != j}
     path = with_links(tmp_path / "d", kind, files, links)
@@ -243,7 +243,7 @@ def test_a_folder_without_permission_stops_or_is_skipped(not_root, mode):
 
 def test_a_file_without_permission_stops_or_is_skipped(not_root):
     from l1jax.config import ImageData
-    from l1jax.data.examples import open_examples
+    from l1jax.data.opening import open_examples
 
     path = write_folder(not_root / "d", {"cat/1.png": FILES[CAT], "dog/1.png": FILES[DOG]})
     (path / "dog/1.png").chmod(0)
@@ -304,26 +304,26 @@ def test_of_a_work_directory_that_is_the_data_folder_only_what_the_run_wrote_is_
 
 def test_the_stamp_follows_a_change_that_leaves_size_and_time(tmp_path):
     path = write_folder(tmp_path / "d", {f"{i}.bmp": bytes(100) for i in range(100)})
-    status, before = (path / "7.bmp").stat(), open_files(str(path)).stamp
+    status, before = (path / "7.bmp").stat(), list_image_files(str(path)).stamp
     (path / "7.bmp").write_bytes(b"1" * 100)
     os.utime(path / "7.bmp", ns=(status.st_atime_ns, status.st_mtime_ns))
-    written = open_files(str(path)).stamp
+    written = list_image_files(str(path)).stamp
     assert written != before
     (path / "new").write_bytes(b"2" * 100)
     os.utime(path / "new", ns=(status.st_atime_ns, status.st_mtime_ns))
     (path / "new").rename(path / "7.bmp")
-    assert open_files(str(path)).stamp not in (before, written)
-    assert open_files(str(path)).stamp == open_files(str(path)).stamp
+    assert list_image_files(str(path)).stamp not in (before, written)
+    assert list_image_files(str(path)).stamp == list_image_files(str(path)).stamp
 
 
 def test_an_archives_stamp_follows_a_change_that_leaves_size_and_time(tmp_path):
     for packer in (zip_bytes, tar_bytes):
         path = tmp_path / "archive"
         path.write_bytes(packer(PETS))
-        status, before = path.stat(), open_files(str(path)).stamp
+        status, before = path.stat(), list_image_files(str(path)).stamp
         path.write_bytes(packer(PETS))
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-        assert open_files(str(path)).stamp != before
+        assert list_image_files(str(path)).stamp != before
 
 
 def test_listing_asks_the_system_once_for_each_file(tmp_path, monkeypatch):
@@ -335,17 +335,17 @@ def test_listing_asks_the_system_once_for_each_file(tmp_path, monkeypatch):
         monkeypatch.setattr(
             os, name, lambda *a, found=found, **k: calls.append(a) or found(*a, **k)
         )
-    assert len(open_files(str(tmp_path)).names) == 3_000
+    assert len(list_image_files(str(tmp_path)).names) == 3_000
     assert len(calls) < 50
     began = time.process_time()
-    open_files(str(tmp_path))
+    list_image_files(str(tmp_path))
     assert time.process_time() - began < 0.3
 
 
 def test_a_deep_name_costs_little():
     began = time.process_time()
     deep = "a/" * 5_000 + "x.png"
-    images, faults = images_among({deep: 1, "b.png": 2}, {"c.png": "b.png"})
+    images, faults = select_images({deep: 1, "b.png": 2}, {"c.png": "b.png"})
     assert images == {deep: 1, "b.png": 2, "c.png": 2}
     assert not faults
     assert time.process_time() - began < 10

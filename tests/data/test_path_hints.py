@@ -10,7 +10,7 @@ import pytest
 from image_files import COLOUR, FILES, encode, open_images, refusal, write_folder, zip_bytes
 
 from l1jax.config import ArrayData, IdxData, ImageData, StackedData
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
 from l1jax.train import main
 
 STACK = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)

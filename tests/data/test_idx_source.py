@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from l1jax.config import IdxData, InputError, StackedData
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = (

@@ -8,8 +8,8 @@ from image_files import RNG, refusal
 from PIL import Image
 
 from l1jax.config import ArrayData
+from l1jax.data.opening import open_source
 from l1jax.data.source import take
-from l1jax.data.sources import open_source
 
 GREY, COLOUR = (
     RNG.integers(0, 256, (7, 6, 6, *channels), dtype=np.uint8) for channels in ((), (3,))
@@ -171,6 +171,6 @@ def test_paths_that_cannot_be_opened_and_bombs(tmp_path, monkeypatch):
     refusal(
         lambda: open_arrays(tmp_path / "pipe.npz"), "`data.path`", "is a folder, a pipe or a device"
     )
-    monkeypatch.setattr("l1jax.data.tars.LARGEST", 1000)
+    monkeypatch.setattr("l1jax.data.file_listing.MAX_IMAGE_BYTES", 1000)
     (tmp_path / "bomb.npz").write_bytes(npz(npy(np.zeros((2**18, 4, 4), np.uint8))))
     refusal(lambda: open_arrays(tmp_path / "bomb.npz"), "bomb.npz", "grows beyond", "numpy.savez")

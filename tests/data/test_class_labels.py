@@ -9,10 +9,9 @@ from image_files import FILES, RNG, encode, open_images, pack, refusal, write_fo
 
 from l1jax.config import ArrayData, DigitsData, ImageData, InputError, from_json, to_json
 from l1jax.config.experiment import Config
-from l1jax.data.classes import ClassCount, class_counts, describe_classes, whole_labels
-from l1jax.data.examples import open_examples
+from l1jax.data.class_labels import ClassCount, as_labels, class_counts, describe_classes
+from l1jax.data.opening import open_examples, open_source
 from l1jax.data.source import subset
-from l1jax.data.sources import open_source
 from l1jax.training.run import check_labels, write_classes
 
 GREY = RNG.integers(0, 256, (3, 6, 6), dtype=np.uint8)
@@ -53,7 +52,7 @@ def test_nested_class_folders_are_read_as_labels_says(tmp_path, kind):
     assert open_images(path, labels="none").labels is None
     assert classes_of(open_images(path, subfolder="train")) == {0: "cat", 1: "dog"}
     for labels in ("folders", "innermost", "none"):
-        assert not open_images(path, labels=labels).question
+        assert not open_images(path, labels=labels).label_ambiguity
     same = {open_images(path, labels=labels).fingerprint for labels in ("auto", "folders", "none")}
     assert len(same) == 1
     assert open_images(path, labels="innermost").fingerprint not in same  # its labels are others
@@ -116,7 +115,7 @@ def test_what_may_be_no_classes_is_asked_about_before_training(tmp_path, names, 
 )
 def test_what_is_clear_is_not_asked_about(tmp_path, names):
     source = folder(tmp_path, *names)
-    assert not source.question
+    assert not source.label_ambiguity
     assert (source.labels is None) == ("1.png" in names)
 
 
@@ -136,7 +135,7 @@ def test_an_image_beside_class_folders_is_skipped_where_that_is_allowed(tmp_path
     path = write_folder(tmp_path, images("cat/1.png", "cat/2.png", "dog/1.png", "stray.png"))
     source = open_images(path, labels=labels, on_error="skip")
     assert classes_of(source) == {0: "cat", 1: "cat", 2: "dog"}
-    assert not source.question
+    assert not source.label_ambiguity
     assert len(source.skipped) == 1
     assert "'stray.png'" in source.skipped[0]
     kept, _ = open_examples(
@@ -248,7 +247,7 @@ def test_labels_of_any_whole_kind_are_read(tmp_path, dtype):
     source = open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1))
     assert source.labels.dtype == np.int32
     assert source.labels.tolist() == [2, 0, 100]
-    assert whole_labels([2**31 - 1, 0], 2, "", "").tolist() == [2**31 - 1, 0]
+    assert as_labels([2**31 - 1, 0], 2, "", "").tolist() == [2**31 - 1, 0]
 
 
 def test_labels_from_1_on_are_told(tmp_path):

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from l1jax.config import MixtureData
-from l1jax.data.batches import load
-from l1jax.data.sources import open_source
+from l1jax.data.batches import load_all
+from l1jax.data.opening import open_source
 
 
 @pytest.mark.parametrize(("shape", "modes", "deviation"), [("ring", 8, 0.01), ("grid", 25, 0.05)])
 def test_points_come_equally_from_all_modes_with_the_papers_moments(shape, modes, deviation):
     source = open_source(MixtureData(shape, count=20_500))
-    points, labels = load(source).reshape(-1, 2), source.labels
+    points, labels = load_all(source).reshape(-1, 2), source.labels
     assert points.dtype == np.float32
     counts = np.bincount(labels, minlength=modes)
     assert len(counts) == modes
@@ -32,7 +32,7 @@ def test_a_draw_is_a_function_of_its_seed_alone():
         open_source(MixtureData("grid", count, seed))
         for count, seed in ((1500, 3), (2500, 3), (1500, 4))
     )
-    np.testing.assert_array_equal(load(few), load(many)[:1500])
-    assert not np.array_equal(load(few), load(other))
+    np.testing.assert_array_equal(load_all(few), load_all(many)[:1500])
+    assert not np.array_equal(load_all(few), load_all(other))
     assert len({few.fingerprint, many.fingerprint, other.fingerprint}) == 3
-    assert len(np.unique(load(many).reshape(-1, 2), axis=0)) == 2500  # no block repeats another
+    assert len(np.unique(load_all(many).reshape(-1, 2), axis=0)) == 2500  # no block repeats another

@@ -7,8 +7,8 @@ import pytest
 from image_files import FILES, PIXELS, encode, pack, write_folder
 
 from l1jax.config import TfdsData
-from l1jax.data.prepare import main
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
+from l1jax.prepare import main
 
 CLASSES = {
     f"{kind}/{i}.png": encode(np.full((4, 4, 3), 10 * i + j, np.uint8))
@@ -109,7 +109,7 @@ def test_what_must_be_installed_first_is_told(tmp_path, monkeypatch, capsys, mis
     assert "FOLDER" in said
 
 
-def test_the_command_line(tmp_path):
+def test_the_command_runs_as_a_process_under_its_earlier_name(tmp_path):
     write_folder(tmp_path / "images", CLASSES)
     command = [sys.executable, "-m", "l1jax.data.prepare", "images", "--data-dir", "tfds"]
     environment = os.environ | {"PYTHONPATH": os.getcwd()}

@@ -1,0 +1,138 @@
+"""Images of a folder, a tar or a zip as a source."""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from l1jax import config
+from l1jax.config import InputError
+from l1jax.data.class_labels import FolderClasses, classes_from_folders
+from l1jax.data.decoding import decode
+from l1jax.data.image_files import ImageFiles, list_image_files
+from l1jax.data.skipped_files import SkippedFile, describe_skipped, no_usable_images_error
+from l1jax.data.source import Source, source_from_encoded
+
+_HASHED_FILES = 64  # whose contents go into the fingerprint
+
+
+class ImageListing(NamedTuple):
+    """The images that a configuration chooses from a folder or an archive."""
+
+    files: ImageFiles
+    names: list[str]
+    """The files' names below the deepest folder that all of them are in."""
+    classes: FolderClasses
+    skipped: tuple[str, ...]
+    """Sentences about what is left out."""
+
+
+def open_images(data: config.ImageData) -> Source:
+    """Open the images of a folder or an archive, with class folders as labels if `data.labels` says so.
+
+    The fingerprint is made of the names below the deepest folder that all share, the sizes in
+    bytes, some contents and the preprocessing, but not of times or the path. So it is the same
+    whether an archive was packed from within a folder or from above it.
+
+    Raises:
+        InputError: if the images cannot be listed, or one is seen to be unusable and
+            `data.on_error` is not skip.
+    """
+    return source_from_listing(list_images(data), data)
+
+
+def list_images(data: config.ImageData) -> ImageListing:
+    """Choose the images of a folder or an archive, and their classes.
+
+    Raises:
+        InputError: as `open_images`.
+    """
+    files = list_image_files(data.path)
+    origin = f"`data.path` (={data.path!r})"
+    skipped = list(files.skipped)
+    errors = [file for file in skipped if file.is_error]
+    if errors and not files.names:
+        raise no_usable_images_error(origin, errors)
+    if errors and data.on_error == "stop":
+        raise InputError(describe_skipped(origin, errors[0]))
+    if data.subfolder:
+        files = _only_subfolder(files, data)
+    names = below_common_folder(files.names)
+    classes = classes_from_folders(names, data.labels, data.on_error, origin)
+    if classes.unclassified:
+        skipped += [
+            SkippedFile(names[i], "it lies beside the class folders") for i in classes.unclassified
+        ]
+        chosen = sorted(set(range(len(names))) - set(classes.unclassified))
+        files = _choose(files, chosen)
+        names = [names[i] for i in chosen]
+    sentences = tuple(describe_skipped(origin, file) for file in skipped)
+    return ImageListing(files, names, classes, sentences)
+
+
+def source_from_listing(listing: ImageListing, data: config.ImageData) -> Source:
+    """Make the source of images that have been listed."""
+    files, names, classes, skipped = listing
+    identity: list[object] = [*zip(names, files.sizes, strict=True), _hash_some_contents(files)]
+    if data.labels == "innermost":  # the names do not say which of their folders are the classes
+        identity.append("innermost")
+    source = source_from_encoded(
+        data,
+        origin=f"`data.path` (={data.path!r})",
+        length=len(names),
+        read=lambda i: files.read(files.names[i]),
+        decode=partial(decode, most_pixels=data.most_pixels),
+        name_of=files.names.__getitem__,
+        identity=identity,
+    )
+    return source._replace(
+        labels=classes.labels,
+        classes=classes.names,
+        label_ambiguity=classes.ambiguity,
+        stamp=files.stamp,
+        skipped=skipped,
+    )
+
+
+def below_common_folder(names: Sequence[str]) -> list[str]:
+    """Return the names, which are sorted, below the deepest folder that all of them are in."""
+    first = names[0]
+    last = names[-1]
+    common = min(len(first), len(last))
+    for i in range(common):
+        if first[i] != last[i]:
+            common = i
+            break
+    start = first.rfind("/", 0, common) + 1
+    return [name[start:] for name in names]
+
+
+def _only_subfolder(files: ImageFiles, data: config.ImageData) -> ImageFiles:
+    folder = data.subfolder.replace("\\", "/").strip("/") + "/"
+    names = below_common_folder(files.names)
+    chosen = [i for i, name in enumerate(names) if name.startswith(folder)]
+    if not chosen:
+        folders = sorted({name.split("/")[0] for name in names if "/" in name})
+        raise InputError(
+            f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` "
+            f"(={data.path!r}), which has {', '.join(folders[:8]) or 'none'}; correct it, or leave "
+            "it empty for all images."
+        )
+    return _choose(files, chosen)
+
+
+def _choose(files: ImageFiles, chosen: Sequence[int]) -> ImageFiles:
+    return files._replace(
+        names=tuple(files.names[i] for i in chosen), sizes=tuple(files.sizes[i] for i in chosen)
+    )
+
+
+def _hash_some_contents(files: ImageFiles) -> str:
+    """Return a SHA-256 over evenly spaced files; reading all of a large set would take too long."""
+    sha = hashlib.sha256()
+    for name in files.names[:: math.ceil(len(files.names) / _HASHED_FILES)]:
+        with contextlib.suppress(Exception):  # an unreadable file is reported when it is decoded
+            sha.update(hashlib.sha256(files.read(name)).digest())
+    return sha.hexdigest()

@@ -1,0 +1,96 @@
+"""Files and folders that a data set leaves out, and the sentences that say so."""
+
+import errno
+from typing import Literal, NamedTuple
+
+from l1jax.config import InputError
+from l1jax.data.formats import FileKind, suffix_of
+
+
+class SkippedFile(NamedTuple):
+    """A file or folder that is left out."""
+
+    name: str
+    reason: str
+    """Why it is left out, as a clause that a message puts in brackets."""
+    kind: Literal["image", "folder", "archive", "work directory"] = "image"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it stops the program unless unusable images are to be skipped."""
+        return self.kind in ("image", "folder")
+
+
+def unreadable_file(
+    name: str, error: OSError, kind: Literal["image", "folder"] = "image"
+) -> SkippedFile:
+    """Describe a file or folder that the operating system does not let us read.
+
+    Args:
+        name: Its name.
+        error: What the operating system said.
+        kind: What it is, or seems to be.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOENT, errno.ELOOP):
+        reason = f"it is a link that leads nowhere: {reason}"
+    return SkippedFile(name, reason, kind)
+
+
+def unsupported_file(name: str, kind: FileKind) -> SkippedFile:
+    """Describe a file whose suffix is that of an archive or of an image that is not read here."""
+    if kind == "archive":
+        return SkippedFile(name, "it is not looked into", "archive")
+    return SkippedFile(name, f"the installed Pillow does not read {suffix_of(name)} files")
+
+
+def describe_skipped(origin: str, file: SkippedFile) -> str:
+    """Say in a sentence what is left out, why, and what to do about it.
+
+    Args:
+        origin: The field that the data come from, with its value.
+        file: The file or folder.
+    """
+    if file.kind == "archive":
+        return (
+            f"{origin} holds the archive {file.name!r}, which is not looked into; unpack it, or "
+            "give it as --data.path."
+        )
+    if file.kind == "work directory":
+        return (
+            f"{origin} holds the work directory {file.name!r}, whose images were written by a run "
+            "and are not data."
+        )
+    return (
+        f"{origin} holds the {file.kind} {file.name!r}, which cannot be used ({file.reason}); mend "
+        f"or remove it, or leave such {file.kind}s out with --data.on-error skip."
+    )
+
+
+def unusable_image_error(origin: str, name: str, reason: str) -> InputError:
+    """Make the error about one image that cannot be used.
+
+    Args:
+        origin: The field that the data come from, with its value.
+        name: The image's name.
+        reason: Why it cannot be used, as a clause.
+    """
+    return InputError(describe_skipped(origin, SkippedFile(name, reason)))
+
+
+def no_usable_images_error(origin: str, skipped: list[SkippedFile]) -> InputError:
+    """Make the error about data of which every file had to be left out."""
+    first = skipped[0]
+    others = f", nor can {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
+    return InputError(
+        f"{origin} holds the {first.kind} {first.name!r}, which cannot be used "
+        f"({first.reason}){others}, and no image that can be: mend it, or give --data.path "
+        "FOLDER_OR_ARCHIVE with images."
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Shorten an error to a clause that fits in a sentence: its first line, or the system's words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")
