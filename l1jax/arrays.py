@@ -1,4 +1,7 @@
-"""What a user gives as numbers, in NumPy: arrays, lists and data frames are; the rest is refused in a sentence."""
+"""Turn what a user gives as numbers into NumPy arrays, or raise an error that says what to do.
+
+Arrays, nested lists and data frames are accepted.
+"""
 
 from numbers import Real
 from typing import Any, TypeAlias
@@ -11,59 +14,61 @@ from jaxtyping import Bool, Float64, Num, Shaped
 from l1jax.config import InputError
 
 TableLike: TypeAlias = Any  # an array, nested lists or a data frame, with a row for each example
-PIECE = 2**22  # entries that are looked at in one go
-LARGEST = 1e150  # whose square is still far from the end of float64
+CHUNK_ENTRIES = 2**22  # entries that are checked at a time, to save memory
+MAX_MAGNITUDE = 1e150  # of a number whose square is still far from the end of float64
 
 
 def as_array(values: TableLike, name: str) -> Shaped[np.ndarray, "..."]:
-    """An array of whatever type; pandas and polars are known by their protocol.
+    """Make an array of any type; pandas and polars are recognized by their protocol.
 
     Raises:
-        InputError: if it is traced by JAX or sparse, some of its entries are masked, or its rows
-            differ in length.
+        InputError: if `values` is traced by JAX or sparse, has masked entries, or has rows of
+            different lengths.
     """
     if isinstance(values, Tracer):
         raise InputError(
-            f"`{name}` (of shape {values.shape}, traced by JAX) must be concrete: call this function "
-            "outside of `jit`, `vmap` and `grad`."
+            f"`{name}` (of shape {values.shape}, traced by JAX) must be concrete: call this "
+            "function outside of `jit`, `vmap` and `grad`."
         )
     if hasattr(values, "toarray") and hasattr(values, "nnz"):  # as SciPy's sparse arrays have
-        size = 8 * np.prod(values.shape, dtype=float) / 2**20
+        mebibytes = 8 * np.prod(values.shape, dtype=float) / 2**20
         raise InputError(
-            f"`{name}` (a sparse {type(values).__name__} of shape {tuple(values.shape)}) must be dense: "
-            f"give `{name}.toarray()`, which takes {size:,.1f} MiB in float64."
+            f"`{name}` (a sparse {type(values).__name__} of shape {tuple(values.shape)}) must be "
+            f"dense: give `{name}.toarray()`, which takes {mebibytes:,.1f} MiB in float64."
         )
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        missing = int(np.ma.count_masked(values))
+        masked = int(np.ma.count_masked(values))
         raise InputError(
-            f"`{name}` (with {missing} masked entries) must have all its entries: leave out or fill in what is missing."
+            f"`{name}` (with {masked} masked entries) must have all its entries: leave out or "
+            "fill in what is missing."
         )
     try:
         return np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
-            f"`{name}` (of type {type(values).__name__}) must be an array, a data frame or lists of one "
-            f"length, and NumPy makes no array of it ({error})."
+            f"`{name}` (of type {type(values).__name__}) must be an array, a data frame or lists "
+            f"of one length, and NumPy makes no array of it ({error})."
         ) from None
 
 
 def as_numbers(values: TableLike, name: str) -> Num[np.ndarray, "..."] | Bool[np.ndarray, "..."]:
-    """An array of real numbers in their own type; float64 where they are Python's or a data frame's objects.
+    """Make an array of real numbers in their own type.
+
+    Python's numbers, and those that a data frame holds as objects, become float64.
 
     Raises:
-        InputError: if it is no array, or holds text, dates, complex numbers or anything else.
+        InputError: if `values` is no array, or holds text, dates, complex numbers or anything else.
     """
     array = as_array(values, name)
     if array.dtype == object and array.ndim:
-        _refuse_other_objects(array, name, getattr(values, "columns", None))
+        _check_objects(array, name, getattr(values, "columns", None))
         return array.astype(np.float64)
-    real = jnp.issubdtype(array.dtype, np.number) and not jnp.issubdtype(
-        array.dtype, np.complexfloating
-    )
-    if not real and array.dtype != bool:
+    is_complex = jnp.issubdtype(array.dtype, np.complexfloating)
+    is_number = jnp.issubdtype(array.dtype, np.number) and not is_complex
+    if not is_number and array.dtype != bool:
         raise InputError(
-            f"`{name}` (a {type(values).__name__} of dtype {array.dtype}) must hold real numbers: convert "
-            "it first, text for instance by `.astype(float)`."
+            f"`{name}` (a {type(values).__name__} of dtype {array.dtype}) must hold real numbers: "
+            "convert it first, text for instance by `.astype(float)`."
         )
     return array
 
@@ -71,10 +76,10 @@ def as_numbers(values: TableLike, name: str) -> Num[np.ndarray, "..."] | Bool[np
 def as_matrix(
     values: TableLike, name: str
 ) -> Num[np.ndarray, "rows columns"] | Bool[np.ndarray, "rows columns"]:
-    """A matrix of real numbers with at least one column.
+    """Make a matrix of real numbers with at least one column.
 
     Raises:
-        InputError: if it is none, with what makes it one.
+        InputError: if `values` is not a matrix, saying how to make it one.
     """
     array = as_numbers(values, name)
     check_matrix(array.shape, name)
@@ -82,31 +87,34 @@ def as_matrix(
 
 
 def check_matrix(shape: tuple[int, ...], name: str) -> None:
-    """Refuse shapes that are no matrix's, or that of a matrix without columns.
+    """Check that a shape is that of a matrix with at least one column.
 
     Raises:
-        InputError: with what makes it one.
+        InputError: if it is not, saying how to make it one.
     """
     if len(shape) == 2 and shape[1]:
         return
-    remedies = {
-        1: f"`{name}.reshape(-1, 1)` is one number for each row, `{name}.reshape(1, -1)` a single row",
-        2: "there is nothing in it to look at",
-    }
-    remedy = remedies.get(
-        len(shape), f"`{name}.reshape({shape[0]}, -1)` makes a row of each" if shape else ""
-    )
+    remedy = ""
+    if len(shape) == 1:
+        remedy = (
+            f"; `{name}.reshape(-1, 1)` is one number for each row, `{name}.reshape(1, -1)` a "
+            "single row"
+        )
+    elif len(shape) == 2:
+        remedy = "; there is nothing in it to look at"
+    elif len(shape) > 2:
+        remedy = f"; `{name}.reshape({shape[0]}, -1)` makes a row of each"
     raise InputError(
-        f"`{name}` (of shape {shape}) must be a matrix, a row for each example and a column for each feature"
-        + (f"; {remedy}." if remedy else ".")
+        f"`{name}` (of shape {shape}) must be a matrix, a row for each example and a column for "
+        f"each feature{remedy}."
     )
 
 
 def as_vector(values: TableLike, name: str) -> Shaped[np.ndarray, " length"]:
-    """One value for each example; a column is taken for the vector that it holds.
+    """Make a vector with one value for each example; a single column is taken for a vector.
 
     Raises:
-        InputError: if it is anything else.
+        InputError: if `values` is anything else.
     """
     array = as_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -121,67 +129,85 @@ def as_vector(values: TableLike, name: str) -> Shaped[np.ndarray, " length"]:
 def check_finite(
     rows: Num[np.ndarray, "rows ..."] | Bool[np.ndarray, "rows ..."], name: str, remedy: str = ""
 ) -> None:
-    """Refuse NaN and infinity.
+    """Check that there is neither NaN nor infinity.
+
+    Args:
+        rows: The numbers, one row for each example.
+        name: What an error calls them.
+        remedy: What an error tells the user to do.
 
     Raises:
         InputError: with the number of rows that have any.
     """
     if not jnp.issubdtype(rows.dtype, np.inexact):
         return
-    size = max(1, PIECE // max(1, int(np.prod(rows.shape[1:]))))
-    pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-    bad = sum(
-        int((~np.isfinite(piece)).reshape(len(piece), -1).any(axis=1).sum()) for piece in pieces
-    )
-    if bad:
+    entries_per_row = max(1, int(np.prod(rows.shape[1:])))
+    chunk_size = max(1, CHUNK_ENTRIES // entries_per_row)
+    bad_rows = 0
+    for start in range(0, len(rows), chunk_size):
+        chunk = rows[start : start + chunk_size]
+        is_bad = ~np.isfinite(chunk)
+        bad_rows += int(is_bad.reshape(len(chunk), -1).any(axis=1).sum())
+    if bad_rows:
+        ending = f": {remedy}." if remedy else "."
         raise InputError(
-            f"`{name}` (of {len(rows)} rows, {bad} of them with NaN or infinity) must be finite"
-            + (f": {remedy}." if remedy else ".")
+            f"`{name}` (of {len(rows)} rows, {bad_rows} of them with NaN or infinity) must be "
+            f"finite{ending}"
         )
 
 
 def check_squares(
     rows: Num[np.ndarray, "rows ..."] | Bool[np.ndarray, "rows ..."], name: str
 ) -> None:
-    """Refuse finite numbers whose squares are not: nothing that is computed of them would be.
+    """Check that the squares of finite numbers are finite, too.
 
     Raises:
-        InputError: with the largest of them.
+        InputError: with the largest number.
     """
     if rows.dtype.itemsize < 8 or not rows.size:
         return
     largest = float(np.maximum(np.max(rows), -np.min(rows)))
-    if largest > LARGEST:
+    if largest > MAX_MAGNITUDE:
         raise InputError(
-            f"`{name}` (with entries up to {largest:.1e}) must be at most {LARGEST:g} in size, for their "
-            "squares to be finite: divide by one number, such as their standard deviation."
+            f"`{name}` (with entries up to {largest:.1e}) must be at most {MAX_MAGNITUDE:g} in "
+            "size, for their squares to be finite: divide by one number, such as their standard "
+            "deviation."
         )
 
 
 def as_float64(values: TableLike, name: str, remedy: str = "") -> Float64[np.ndarray, "..."]:
-    """Finite real numbers in float64.
+    """Make an array of finite real numbers in float64.
+
+    Args:
+        values: The numbers.
+        name: What an error calls them.
+        remedy: What an error about NaN and infinity tells the user to do.
 
     Raises:
-        InputError: if they are no numbers, or not finite.
+        InputError: if `values` are no numbers, or not finite.
     """
     array = as_numbers(values, name)
     check_finite(np.atleast_1d(array), name, remedy)
     return array.astype(np.float64)
 
 
-def _refuse_other_objects(array: Shaped[np.ndarray, "..."], name: str, columns: Any) -> None:
-    """Refuse the first entry that is no real number, by its place."""
-    found = next(
+def _check_objects(array: Shaped[np.ndarray, "..."], name: str, columns: Any) -> None:
+    """Check that objects are real numbers; `columns` names those of a data frame.
+
+    Raises:
+        InputError: with the first that is not, and its place.
+    """
+    position = next(
         (i for i, value in enumerate(array.flat) if not isinstance(value, Real | np.bool_)), None
     )
-    if found is None:
+    if position is None:
         return
-    place = np.unravel_index(found, array.shape)
-    where = ", ".join(str(int(index)) for index in place)
-    if columns is not None and len(place) == 2:
-        where = f"row {place[0]} of column {columns[place[1]]!r}"
-    value = array[place]
+    index = np.unravel_index(position, array.shape)
+    place = ", ".join(str(int(i)) for i in index)
+    if columns is not None and len(index) == 2:
+        place = f"row {index[0]} of column {columns[index[1]]!r}"
+    value = array[index]
     raise InputError(
-        f"`{name}` (with {value!r}, a {type(value).__name__}, at {where}) must hold real numbers: leave "
-        "out or fill in what is missing, and encode classes as numbers."
+        f"`{name}` (with {value!r}, a {type(value).__name__}, at {place}) must hold real numbers: "
+        "leave out or fill in what is missing, and encode classes as numbers."
     )

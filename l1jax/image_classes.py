@@ -1,4 +1,4 @@
-"""Which classes images are of, as a classifier of a run's own training images sees them."""
+"""Count the classes of generated images with a classifier of the run's own training images."""
 
 from collections.abc import Callable
 
@@ -21,20 +21,22 @@ from l1jax.evaluation.classifier import (
 )
 
 Images = Shaped[np.ndarray, "count height width channels"]
-Say = Callable[[str], None]
 
 
-def make_classifier(experiment: config.Config, source: Source, say: Say) -> Classifier | None:
-    """A classifier of the labelled training images, kept in the cache.
+def make_classifier(
+    experiment: config.Config, source: Source, say: Callable[[str], None]
+) -> Classifier | None:
+    """Make a classifier of the labelled training images, which is kept in the cache.
 
     Args:
-        experiment: that names the images; those of stacked digits are classified one digit at a time.
-        source: the training images.
-        say: told why there is none, where there are labels.
+        experiment: The experiment that names the images. Stacked digits are classified one digit at
+            a time.
+        source: The training images.
+        say: (sentence) → None. Is told why there is no classifier although there are labels.
 
     Returns:
-        None without labels of at least two classes, where images are too small or too large for it, or where it may be
-        no better than guessing.
+        The classifier. None if there are no labels of at least two classes, the images are too
+        small or too large for it, or it may be no better than guessing.
     """
     data = experiment.data
     if isinstance(data, config.StackedData):
@@ -42,10 +44,11 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
     if source.labels is None or len(np.unique(source.labels)) < 2:
         return None
     low, high = SIDES
-    if not all(low <= side <= high for side in source.image_shape[:2]):
-        shape = "×".join(map(str, source.image_shape[:2]))
+    height, width, _ = source.image_shape
+    if not (low <= height <= high and low <= width <= high):
         say(
-            f"there is no classifier of these labels: images of {shape} pixels are not from {low} to {high} a side."
+            f"there is no classifier of these labels: images of {height}×{width} pixels are not "
+            f"from {low} to {high} a side."
         )
         return None
     images = take(source, np.arange(source.length))
@@ -54,15 +57,20 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
     except ValueError as error:
         say(f"there is no classifier of these labels: {str(error).rstrip('.')}.")
         return None
-    why = doubt(classifier)
-    if why:
-        say(why)
+    reason_for_doubt = doubt(classifier)
+    if reason_for_doubt:
+        say(reason_for_doubt)
         return None
     return classifier
 
 
 def load_or_train_classifier(images: Images, labels: np.ndarray, cache: bool) -> Classifier:
-    """A classifier from the cache folder, or trained and kept there where that can be.
+    """Load a classifier from the cache folder, or train one and keep it there if that is possible.
+
+    Args:
+        images: The training images.
+        labels: Class of each.
+        cache: Whether to use the cache folder.
 
     Raises:
         ValueError: if these images and labels cannot train one.
@@ -70,20 +78,31 @@ def load_or_train_classifier(images: Images, labels: np.ndarray, cache: bool) ->
     folder = cache_folder() if cache else None
     try:
         return train_classifier(images, labels, folder=folder)
-    except InputError:  # there can be no such folder
+    except InputError:  # such a folder cannot be made
         if folder is None:
             raise
         return train_classifier(images, labels, folder=None)
 
 
 def class_scores(classifier: Classifier, generated: Images, source: Source) -> dict[str, float]:
-    """Which classes the generated images reach, and how far their shares are from the real ones'."""
-    stacked = classifier.shape != generated.shape[1:]
-    found = (stacked_classes if stacked else predict)(classifier, generated)
-    most = classifier.classes ** (generated.shape[-1] if stacked else 1)
-    counts = np.bincount(np.asarray(source.labels), minlength=most)
-    return {
-        name: float(value)
-        for name, value in class_coverage(found, counts)._asdict().items()
-        if name != "high_quality"  # which needs a confidence
-    }
+    """Measure which classes the generated images reach, and how far their shares are from the real ones'.
+
+    Args:
+        classifier: The classifier of the training images, or of the digits that they are stacked of.
+        generated: The generated images.
+        source: The real images, with labels.
+
+    Returns:
+        The fields of `ClassCoverage` by name, without the one that needs a confidence.
+    """
+    is_stacked = classifier.shape != generated.shape[1:]
+    if is_stacked:
+        classes = stacked_classes(classifier, generated)
+        num_classes = classifier.classes ** generated.shape[-1]
+    else:
+        classes = predict(classifier, generated)
+        num_classes = classifier.classes
+    counts = np.bincount(np.asarray(source.labels), minlength=num_classes)
+    scores = class_coverage(classes, counts)._asdict()
+    del scores["high_quality"]
+    return {name: float(value) for name, value in scores.items()}

@@ -1,4 +1,7 @@
-"""Files that someone else may have made or damaged, read with a limit: no pipe, device or endless file."""
+"""Read files that someone else may have made or damaged.
+
+Every function has a limit of size, and raises for a pipe, a device or a folder.
+"""
 
 import hashlib
 import json
@@ -10,85 +13,95 @@ from typing import Any
 from l1jax.config import InputError
 
 MAX_JSON_BYTES = 64 * 2**20
-DEPTH = 100  # lists and objects inside of each other
+MAX_DEPTH = 100  # of lists and objects inside of each other
 REMEDY = "give the folder that python -m l1jax.export made, whole"
 
 
 class UnreadableFileError(InputError):
-    """A file that is not what it must be; `reason` is the part of the sentence behind its path."""
+    """Raised for a file that is not what it must be.
 
-    def __init__(self, path: Path, why: str, remedy: str) -> None:
-        super().__init__(f"`{path}` {why}: {remedy}.")
-        self.reason = why
+    `reason` is the part of the message that follows the path and precedes the remedy.
+    """
+
+    def __init__(self, path: Path, reason: str, remedy: str) -> None:
+        super().__init__(f"`{path}` {reason}: {remedy}.")
+        self.reason = reason
 
 
-def check_input_file(path: Path, most: int, remedy: str = REMEDY) -> None:
-    """Refuse what is no file, or larger than it can be, before it is opened.
+def check_input_file(path: Path, max_bytes: int, remedy: str = REMEDY) -> None:
+    """Check, before a file is opened, that it is a regular file of a possible size.
 
     Args:
-        path: of the file.
-        most: bytes.
-        remedy: how the sentence of a refusal ends.
+        path: The file.
+        max_bytes: Largest size to accept.
+        remedy: What the error tells the user to do.
 
     Raises:
-        Unreadable: if it is missing, no regular file, or larger.
+        UnreadableFileError: if it is missing, no regular file, or larger.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError as error:
         raise UnreadableFileError(path, "is missing", remedy) from error
     except OSError as error:
-        raise UnreadableFileError(
-            path, f"cannot be read: {error.strerror or error}", remedy
-        ) from error
-    if not stat.S_ISREG(found.st_mode):
+        raise _system_error(path, error, remedy) from error
+    if not stat.S_ISREG(status.st_mode):
         raise UnreadableFileError(
             path, "must be a file, and is a folder, a pipe or a device", remedy
         )
-    if found.st_size > most:
-        size = f"(={found.st_size:,} bytes) must have at most {most:,} bytes, which is more than it can need"
-        raise UnreadableFileError(path, size, remedy)
+    if status.st_size > max_bytes:
+        reason = (
+            f"(={status.st_size:,} bytes) must have at most {max_bytes:,} bytes, which is more "
+            "than it can need"
+        )
+        raise UnreadableFileError(path, reason, remedy)
 
 
-def read_bytes(path: Path, most: int, remedy: str = REMEDY) -> bytes:
-    """Read a file of at most so many bytes.
+def read_bytes(path: Path, max_bytes: int, remedy: str = REMEDY) -> bytes:
+    """Read a file of at most `max_bytes` bytes.
+
+    Args:
+        path: The file.
+        max_bytes: Largest size to accept.
+        remedy: What an error tells the user to do.
 
     Raises:
-        Unreadable: as `check_file` does, or if it cannot be read.
+        UnreadableFileError: as `check_input_file` does, or if the file cannot be read.
     """
-    check_input_file(path, most, remedy)
+    check_input_file(path, max_bytes, remedy)
     try:
         with path.open("rb") as file:
-            return file.read(most)
+            return file.read(max_bytes)
     except OSError as error:
-        raise UnreadableFileError(
-            path, f"cannot be read: {error.strerror or error}", remedy
-        ) from error
+        raise _system_error(path, error, remedy) from error
 
 
 def sha256(path: Path) -> str:
-    """Hash a file without holding it in memory; hexadecimal digits.
+    """Return the SHA-256 of a file in hexadecimal, without holding the file in memory.
 
     Raises:
-        Unreadable: if it cannot be read.
+        UnreadableFileError: if the file cannot be read.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UnreadableFileError(
-            path, f"cannot be read: {error.strerror or error}", REMEDY
-        ) from error
+        raise _system_error(path, error, REMEDY) from error
 
 
-def read_json(path: Path, most: int = MAX_JSON_BYTES, remedy: str = REMEDY) -> Any:
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, remedy: str = REMEDY) -> Any:
     """Read a JSON file.
 
+    Args:
+        path: The file.
+        max_bytes: Largest size to accept.
+        remedy: What an error tells the user to do.
+
     Raises:
-        Unreadable: as `read_bytes` does, or if it is no JSON, nested deeper than 100 levels, or has
-            a number that is too large for a float.
+        UnreadableFileError: as `read_bytes` does, or if the content is no JSON, is nested deeper
+            than 100 levels, or has a number that is too large for a float.
     """
-    content = read_bytes(path, most, remedy)
+    content = read_bytes(path, max_bytes, remedy)
     try:
         return parse_json(content)
     except ValueError as error:
@@ -96,41 +109,45 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES, remedy: str = REMEDY) -> A
 
 
 def parse_json(content: bytes) -> Any:
-    """Read JSON as strictly as `read_json` does.
+    """Parse JSON as strictly as `read_json` does.
 
     Raises:
         ValueError: saying why in the words that `read_json` puts behind "is no JSON".
     """
-    too_deep = f" of ours: it is nested deeper than {DEPTH} levels"
+    too_deep = f" of ours: it is nested deeper than {MAX_DEPTH} levels"
     try:
-        value = json.loads(content.decode(), parse_float=_finite)
+        value = json.loads(content.decode(), parse_float=_finite_float)
     except RecursionError as error:
         raise ValueError(too_deep) from error
     except ValueError as error:
         raise ValueError(f" ({str(error).splitlines()[0]})") from error
-    if _deeper(value, DEPTH):
+    if _is_nested_deeper(value, MAX_DEPTH):
         raise ValueError(too_deep)
     return value
 
 
-def _finite(text: str) -> float:
+def _system_error(path: Path, error: OSError, remedy: str) -> UnreadableFileError:
+    return UnreadableFileError(path, f"cannot be read: {error.strerror or error}", remedy)
+
+
+def _finite_float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"the number {text[:40]} is too large")
     return value
 
 
-def _deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects are inside of each other more often than that."""
+def _is_nested_deeper(value: object, levels: int) -> bool:
+    """Whether more than `levels` lists and objects are inside of each other."""
     layer = [value]
     for _ in range(levels):
-        inner: list[Any] = []
+        children: list[object] = []
         for part in layer:
             if isinstance(part, dict):
-                inner += part.values()
+                children += part.values()
             elif isinstance(part, list):
-                inner += part
-        layer = [part for part in inner if isinstance(part, dict | list)]
+                children += part
+        layer = [child for child in children if isinstance(child, dict | list)]
         if not layer:
             return False
     return True

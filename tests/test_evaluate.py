@@ -212,7 +212,7 @@ def test_flags_are_checked_before_anything_is_read(trained, monkeypatch, argumen
 def test_what_the_run_does_not_have_is_refused_before_its_images_are_read(
     trained, monkeypatch, arguments, words
 ):
-    monkeypatch.setattr(evaluate, "read_real", None)
+    monkeypatch.setattr(evaluate, "read_real_images", None)
     with pytest.raises(InputError) as refusal:
         evaluate.main([f"--workdir={trained}", "--samples=50", *arguments])
     assert words in str(refusal.value)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Int32
+from jaxtyping import Int32
 
 from l1jax.config import InputError
 from l1jax.data.source import Source
@@ -126,13 +126,11 @@ def _describe_splits(names: Sequence[str], splits: Sequence[str], origin: str) -
     )
 
 
-def as_labels(
-    labels: ArrayLike | Sequence[ArrayLike], length: int, origin: str, field: str
-) -> Int32[np.ndarray, " length"]:
+def as_labels(labels: object, length: int, origin: str, field: str) -> Int32[np.ndarray, " length"]:
     """Check that labels are whole numbers from 0 on that fit in 32 bits, one for each image.
 
     Args:
-        labels: The labels.
+        labels: The labels, as an array or whatever NumPy makes one of.
         length: The number of images.
         origin: The field that they come from, with its value.
         field: What they are called there, with its value.

@@ -166,11 +166,11 @@ READER = """
 import sys
 import numpy as np
 from l1jax.config import ImageData
-from l1jax.data.cache import cached
+from l1jax.data.cache import with_cache
 from l1jax.data.source import take
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
 from pathlib import Path
-source = cached(open_source(ImageData(sys.argv[1], image_size=8, channels=1)), Path(sys.argv[2]))
+source = with_cache(open_source(ImageData(sys.argv[1], image_size=8, channels=1)), Path(sys.argv[2]))
 order = np.random.default_rng(int(sys.argv[3])).permutation(400)
 assert (take(source, order)[:, 0, 0, 0] == order % 256).all()
 """

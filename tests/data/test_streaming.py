@@ -105,7 +105,7 @@ def test_a_worker_refuses_images_that_have_changed(faces, tmp_path):
 KILLED = """
 import sys, time
 from l1jax.config import ImageData
-from l1jax.data.sources import open_source
+from l1jax.data.opening import open_source
 from l1jax.data.streaming import streaming_feed
 if __name__ == "__main__":
     feed = streaming_feed(open_source(ImageData(sys.argv[1], image_size=64)), 0, 1, 8, workers=1)

@@ -205,10 +205,10 @@ def test_what_cannot_be_used_is_left_out_where_that_is_asked_for(tmp_path, capsy
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("./imagse", "the nearest there is 'images'"),
-        ("imagse/", "the nearest there is 'images'"),
+        ("./imagse", "the nearest name there is 'images'"),
+        ("imagse/", "the nearest name there is 'images'"),
         ("~/imagse", "looks like a path, and nothing is there"),
-        ("images/cta", "the nearest there is 'images/cat'"),
+        ("images/cta", "the nearest name there is 'images/cat'"),
         ("images.zip", "looks like a path"),
         ("nowhere\\images", "looks like a path"),
         ("https://x.org/images.zip", "an address on a network"),
