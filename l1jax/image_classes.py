@@ -85,10 +85,10 @@ def load_or_train_classifier(images: Images, labels: np.ndarray, cache: bool) ->
 
 
 def class_scores(classifier: Classifier, generated: Images, source: Source) -> dict[str, float]:
-    """Measure which classes the generated images reach, and how far their shares are from the real ones'.
+    """Measure which classes the generated images reach, and how far their shares are off.
 
     Args:
-        classifier: The classifier of the training images, or of the digits that they are stacked of.
+        classifier: The classifier of the training images, or of the digits in each channel.
         generated: The generated images.
         source: The real images, with labels.
 

@@ -111,7 +111,9 @@ def _check_not_a_path(text: str) -> None:
         return
     names = [path.name for path in parent.iterdir()] if parent.is_dir() else []
     nearest = difflib.get_close_matches(Path(name).name, names, 1)
-    hint = f"; the nearest name there is {str(parent / nearest[0])!r}" if nearest else ""
+    hint = ""
+    if nearest:
+        hint = f"; the nearest name there is {str(parent / nearest[0])!r}"
     raise InputError(
         f"`NAME_OR_FOLDER` (={text!r}) looks like a path, and nothing is there{hint}: correct it."
     )

@@ -1,4 +1,4 @@
-"""The real images that generated ones are compared with, chosen by the flags `--path` and `--samples`."""
+"""The real images that generated ones are compared with, as `--path` and `--samples` choose them."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -85,7 +85,9 @@ def read_real_images(opened: Opened, options: RealImagesOptions, place: Path) ->
     """
     experiment = opened.experiment
     remarks = []
-    noun = "points" if opened.generator.image_range is None else "images"
+    noun = "images"
+    if opened.generator.image_range is None:
+        noun = "points"
     with data_errors_in_flags(options):
         training, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
         if training.label_ambiguity and not opened.generator.classes:
@@ -95,7 +97,7 @@ def read_real_images(opened: Opened, options: RealImagesOptions, place: Path) ->
             )
             remarks.append(data_sentence_in_flags(remark, options))
             training = _without_labels(training)
-            held_out = None if held_out is None else _without_labels(held_out)
+            held_out = held_out and _without_labels(held_out)
         if held_out is None:
             source = training
             origin = f"training {noun}"
@@ -114,7 +116,9 @@ def read_real_images(opened: Opened, options: RealImagesOptions, place: Path) ->
             f"{options.samples:,} generated {noun} of each seed are compared with all "
             f"{source.length:,} {origin}: there are no more."
         )
-    labels = None if source.labels is None else source.labels[chosen]
+    labels = None
+    if source.labels is not None:
+        labels = source.labels[chosen]
     return RealImages(training, source, origin, real, labels, remarks)
 
 
@@ -146,7 +150,7 @@ def data_errors_in_flags(options: RealImagesOptions) -> Iterator[None]:
 
 
 def data_sentence_in_flags(sentence: str, options: RealImagesOptions) -> str:
-    """Translate a sentence about data from the flags of training to those of a command with `--path`."""
+    """Translate a sentence about data from training's flags to those of a command with `--path`."""
     if options.path:
         sentence = rename(sentence, {"data.path": "--path"})
     return in_flags(flags(options), sentence, {"--data.path": "--path"})

@@ -66,8 +66,8 @@ def position_maps(
 def colour_maps(u: Uniform, probability: ArrayLike) -> Float[Array, "batch 4 4"]:
     """Draw maps of (red, green, blue, 1).
 
-    A map is a change of brightness, contrast, luminance (a flip), hue and saturation, in this order;
-    each is used with `probability`.
+    A map changes brightness, contrast, luminance (by a flip), hue and saturation, in this order;
+    each change is made with `probability`.
     """
     a = u[..., 1]
     axis = jnp.asarray(np.append(LUMINANCE, 0))
@@ -131,7 +131,9 @@ def recolour(images: Images, maps: Float[Array, "batch 4 4"]) -> Images:
         )
     colour = jnp.broadcast_to(images, (*images.shape[:3], 3))
     mapped = jnp.einsum("nij,nhwj->nhwi", maps[:, :3, :3], colour) + maps[:, None, None, :3, 3]
-    return mapped if channels == 3 else mapped.mean(3, keepdims=True)
+    if channels == 1:
+        return mapped.mean(3, keepdims=True)
+    return mapped
 
 
 def _normal(u: Number) -> Number:

@@ -126,7 +126,7 @@ def _follow_links(
     files: Mapping[str, Member],
     links: Mapping[str, str],
 ) -> tuple[dict[str, Member], list[SkippedFile]]:
-    """List all files that can be reached when links are followed, by the names they are seen under."""
+    """List all files that links lead to or that are there, by the names they are seen under."""
     entries: dict[str, set[str]] = defaultdict(set)
     for name in (*files, *links):
         for folder, entry in _ancestors(name):
@@ -146,7 +146,9 @@ def _follow_links(
             name = posixpath.join(folder.shown, entry)
             real = posixpath.join(folder.real, entry)
             is_link = real in links
-            target = _resolve(real, files, links, entries) if is_link else real
+            target: str | None = real
+            if is_link:
+                target = _resolve(real, files, links, entries)
             if target is None:
                 if not is_hidden(name) and (file_kind(name) or not suffix_of(name)):
                     skipped.append(_broken_link(name, links[real]))
@@ -187,6 +189,10 @@ def _resolve(
             if followed > _MAX_LINKS:
                 return None
             target = links[resolved]
-            resolved = "" if target.startswith("/") else posixpath.dirname(resolved)
+            resolved = posixpath.dirname(resolved)
+            if target.startswith("/"):
+                resolved = ""
             remaining += target.split("/")[::-1]
-    return resolved if resolved in files or resolved in entries else None
+    if resolved in files or resolved in entries:
+        return resolved
+    return None

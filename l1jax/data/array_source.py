@@ -114,7 +114,9 @@ def _suggest_conversion(array: np.ndarray) -> str:
             "`images.reshape(-1, height, width)`"
         )
     if len(shape) == 3:
-        channels = "1 channel" if shape[2] == 1 else f"{shape[2]} channels"
+        channels = "1 channel"
+        if shape[2] > 1:
+            channels = f"{shape[2]} channels"
         return (
             f"it looks like one image with {channels}; save `images[None]` for that, or "
             f"`images[..., None]` for {shape[0]} grey images of {shape[1]}×{shape[2]} pixels"
@@ -144,7 +146,9 @@ def _read(path: Path, data: config.ArrayData) -> _Arrays:
                 "classes."
             )
         limit = max_decompressed_size(os.path.getsize(path))
-        labels = _read_array(archive, data.labels, limit) if data.labels in names else None
+        labels = None
+        if data.labels in names:
+            labels = _read_array(archive, data.labels, limit)
         return _Arrays(_read_array(archive, data.images, limit), labels)
 
 
@@ -157,8 +161,10 @@ def _read_array(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
         )
     with archive.open(member) as file:
         major, _ = npy.read_magic(file)
-        header: Any = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
-        shape, is_fortran, dtype = header(file)
+        read_header: Any = npy.read_array_header_2_0
+        if major == 1:
+            read_header = npy.read_array_header_1_0
+        shape, is_fortran, dtype = read_header(file)
         values = np.frombuffer(file.read(), dtype)  # raises for objects
     if min(shape, default=0) < 0 or math.prod(shape) != values.size:
         raise ValueError(f"{name!r} does not hold as many values as its header says")

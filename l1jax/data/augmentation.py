@@ -120,8 +120,8 @@ def differentiable_augmentation(
     Raises:
         ValueError: if a name is unknown.
 
-    Source: Zhao et al., "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020,
-        section 3.2; the strengths are those of the authors' programs.
+    Source: Zhao et al., "Differentiable augmentation for data-efficient GAN training", NeurIPS
+        2020, section 3.2; the strengths are those of the authors' programs.
     """
     if unknown := [name for name in names if name not in TRANSFORMATIONS]:
         raise ValueError(f"`names` (={unknown[0]!r}) must be of {', '.join(TRANSFORMATIONS)}.")
@@ -200,10 +200,14 @@ def adapt_probability(
 def _to_unit_range(images: Images, image_range: tuple[float, float]) -> Images:
     """Map images from `image_range` to [-1, 1]."""
     low, high = image_range
-    return images if (low, high) == (-1, 1) else 2 * (images - low) / (high - low) - 1
+    if (low, high) == (-1, 1):
+        return images
+    return 2 * (images - low) / (high - low) - 1
 
 
 def _from_unit_range(images: Images, image_range: tuple[float, float]) -> Images:
     """Map images from [-1, 1] to `image_range`."""
     low, high = image_range
-    return images if (low, high) == (-1, 1) else low + (high - low) * (images + 1) / 2
+    if (low, high) == (-1, 1):
+        return images
+    return low + (high - low) * (images + 1) / 2

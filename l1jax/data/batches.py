@@ -45,7 +45,7 @@ class Feed(NamedTuple):
     resident: PyTree
     """Arrays that stay on the device: all images and labels, or nothing that matters."""
     make_batch: Callable[[PyTree, PyTree], Batch]
-    """(`resident`, one step's part of a chunk) → the step's batch. Runs inside the compiled step."""
+    """(`resident`, one step's part of a chunk) → the batch. Runs inside the compiled step."""
     chunk: Callable[[int, int], PyTree]
     """(first step, number of steps) → a chunk for these steps.
 
@@ -70,7 +70,7 @@ def epoch_permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, " l
 def shuffled_indices(
     seed: int, start: int, stop: int, length: int
 ) -> Int[np.ndarray, " positions"]:
-    """Return which examples stand at positions [start, stop) of an endless stream of shuffled passes.
+    """Return which examples stand at positions [start, stop) of endless shuffled passes.
 
     Args:
         seed: Seed of the order.
@@ -161,7 +161,9 @@ def resident_feed(
         labels: Class of each example; None if there are none.
         host: The host whose part of each batch the chunks hold.
     """
-    labels = np.zeros(len(images), np.int32) if labels is None else labels
+    if labels is None:
+        labels = np.zeros(len(images), np.int32)
+    resident = (images, labels)
 
     def chunk(first: int, steps: int) -> np.ndarray:
         return batch_indices(seed, first, steps, draws, batch_size, len(images), host)
@@ -170,4 +172,4 @@ def resident_feed(
         image, label = map(jnp.asarray, resident)
         return Batch(image[index], index, label[index])
 
-    return Feed((images, labels), make_batch, chunk, close=lambda: None)
+    return Feed(resident, make_batch, chunk, close=lambda: None)

@@ -62,10 +62,13 @@ def with_cache(source: Source, folder: Path | None) -> Source:
     except OSError as error:
         _warn(folder, error)
         return source
+    stamp = source.stamp
+    if cache.complete():
+        stamp = None  # nothing is left to decode
     return source._replace(
         example=cache.example,
         gather=cache.gather,
-        stamp=None if cache.complete() else source.stamp,
+        stamp=stamp,
         reopen=source.reopen and partial(_reopen, source.reopen, folder),
     )
 

@@ -69,15 +69,20 @@ def classes_from_folders(
         return FolderClasses(None, ambiguity=message)
     label_of = {name: label for label, name in enumerate(classes)}
     labels = np.array([label_of[folder] for folder in folders if folder], np.int32)
-    ambiguity = _find_ambiguity(names, classes, origin) if how == "auto" else ""
+    ambiguity = ""
+    if how == "auto":
+        ambiguity = _find_ambiguity(names, classes, origin)
     return FolderClasses(labels, classes, unclassified, ambiguity)
 
 
 def _class_folder(name: str, *, innermost: bool) -> str:
     """Return the folder that stands for the class; empty for an image that lies in none."""
-    if "/" not in name:
+    folders = name.split("/")[:-1]
+    if not folders:
         return ""
-    return name.split("/")[-2 if innermost else 0]
+    if innermost:
+        return folders[-1]
+    return folders[0]
 
 
 def _describe_unclassified(
@@ -87,8 +92,9 @@ def _describe_unclassified(
     origin: str,
 ) -> str:
     count = "1 image" if len(unclassified) == 1 else f"{len(unclassified):,} images"
-    can_skip = 2 * len(unclassified) < len(names)
-    skip = ", leave it out with --data.on-error skip" if can_skip else ""
+    skip = ""
+    if 2 * len(unclassified) < len(names):
+        skip = ", leave it out with --data.on-error skip"
     return (
         f"{origin} holds {count} beside {len(classes):,} class folders, the first of them "
         f"{names[unclassified[0]]!r}, without a class: move or remove it{skip}, or give "
@@ -144,7 +150,9 @@ def as_labels(labels: object, length: int, origin: str, field: str) -> Int32[np.
             f"{origin} must hold a whole number from 0 on for each of its {length:,} images, and "
             f"{field} is {array.dtype} of shape {array.shape}: {_suggest_labels(array, length)}."
         )
-    for extreme in (array.min(), array.max()) if length else ():
+    if not length:
+        return array.astype(np.int32)
+    for extreme in (array.min(), array.max()):
         if not 0 <= int(extreme) <= MAX_LABEL:
             raise InputError(
                 f"{origin} must hold labels from 0 on and of at most {MAX_LABEL:,}, and "

@@ -21,7 +21,9 @@ large_image_lock = threading.Lock()
 
 
 def decode(encoded: bytes, name: str = "", most_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image of any format that the installed Pillow reads; of an animation its first frame.
+    """Decode an image of any format that the installed Pillow reads.
+
+    Of an animation, the first frame is decoded.
 
     The usual formats are recognized by the content, whatever the suffix. The others are tried only
     for files of their own suffix, because some of them take anything for an image. An image of more

@@ -10,7 +10,7 @@ from l1jax.data.source import Pixels, Source, fingerprint, hash_arrays
 
 
 def open_digits(data: config.DigitsData) -> Source:
-    """Open the 1,797 digits of 8×8 pixels, enlarged by bicubic interpolation if that is asked for."""
+    """Open the 1,797 digits of 8×8 pixels; another size is made by bicubic interpolation."""
     from sklearn.datasets import load_digits  # takes half a second, which other sources save
 
     digits = cast(Any, load_digits())

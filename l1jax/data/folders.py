@@ -12,7 +12,7 @@ from l1jax.data.archive_members import (
     normalize_name,
 )
 from l1jax.data.file_listing import FileListing, change_times
-from l1jax.data.formats import FileKind, file_kind, is_hidden, suffix_of
+from l1jax.data.formats import file_kind, is_hidden, suffix_of
 from l1jax.data.skipped_files import SkippedFile, unreadable_file, unsupported_file
 
 FolderId = tuple[int, int]
@@ -31,7 +31,6 @@ def open_folder(path: str) -> FileListing:
         ValueError: if links lead to one folder from too many places.
     """
     images: dict[str, os.stat_result] = {}
-    with_backslash: dict[str, str] = {}
     skipped: list[SkippedFile] = []
     visits: Counter[FolderId] = Counter()
     pending = [("", frozenset[FolderId]())]  # the beginning of names, and the folders above
@@ -39,9 +38,9 @@ def open_folder(path: str) -> FileListing:
         prefix, ancestors = pending.pop()
         folder = prefix.removesuffix("/")
         try:
-            identity, entries = _list(os.path.join(path, folder) if folder else path)
+            identity, entries = _list(path, folder)
         except OSError as error:
-            if not prefix:
+            if not folder:
                 raise
             skipped.append(unreadable_file(folder, error, "folder"))
             continue
@@ -52,25 +51,20 @@ def open_folder(path: str) -> FileListing:
             raise ValueError(f"links lead to the folder {folder!r} from over {MAX_VISITS:,} places")
         if is_workdir(entries):
             skipped.append(SkippedFile(folder or ".", "it is a run's", "work directory"))
-            if prefix:
+            if folder:
                 continue
             entries = {name: entry for name, entry in entries.items() if name not in RUN_OUTPUTS}
         for entry_name, entry in entries.items():
+            name = prefix + entry_name
             if entry_name.startswith("."):
                 continue
             if _is_folder(entry):
-                pending.append((f"{prefix}{entry_name}/", ancestors | {identity}))
+                pending.append((f"{name}/", ancestors | {identity}))
                 continue
-            kind = file_kind(entry_name)
-            if not kind and (suffix_of(entry_name) or not entry.is_symlink()):
-                continue
-            name = prefix + entry_name
-            if "\\" in name:
-                with_backslash[name] = normalize_name(name)
-            status = _image_status(entry, name, kind, skipped)
+            status = _image_status(entry, name, skipped)
             if status is not None:
                 images[name] = status
-    original_names = _rename(images, with_backslash, skipped)
+    original_names = _rename(images, skipped)
 
     def read(name: str) -> bytes:
         file_path = os.path.join(path, original_names.get(name, name))
@@ -82,10 +76,12 @@ def open_folder(path: str) -> FileListing:
     return FileListing(sizes, read, times, skipped)
 
 
-def _list(folder: str) -> tuple[FolderId, dict[str, os.DirEntry[str]]]:
-    """Return a folder's identity, and its entries by name."""
-    status = os.stat(folder)
-    with os.scandir(folder) as entries:
+def _list(path: str, folder: str) -> tuple[FolderId, dict[str, os.DirEntry[str]]]:
+    """Return the identity of a folder below `path`, and its entries by name."""
+    if folder:
+        path = os.path.join(path, folder)
+    status = os.stat(path)
+    with os.scandir(path) as entries:
         return (status.st_dev, status.st_ino), {entry.name: entry for entry in entries}
 
 
@@ -97,12 +93,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _image_status(
-    entry: os.DirEntry[str],
-    name: str,
-    kind: FileKind,
-    skipped: list[SkippedFile],
+    entry: os.DirEntry[str], name: str, skipped: list[SkippedFile]
 ) -> os.stat_result | None:
-    """Return the status of an image; for any other entry return None and perhaps add to `skipped`."""
+    """Return an image's status; for any other entry return None, and perhaps add to `skipped`."""
+    kind = file_kind(entry.name)
+    if not kind and (suffix_of(entry.name) or not entry.is_symlink()):
+        return None
     try:
         status = entry.stat()
     except OSError as error:
@@ -117,26 +113,21 @@ def _image_status(
     return None
 
 
-def _rename(
-    images: dict[str, os.stat_result],
-    with_backslash: dict[str, str],
-    skipped: list[SkippedFile],
-) -> dict[str, str]:
+def _rename(images: dict[str, os.stat_result], skipped: list[SkippedFile]) -> dict[str, str]:
     """Give files with a backslash in their names the names that they would have in an archive.
 
     Args:
         images: Status by name; is changed.
-        with_backslash: Original name → name in an archive.
         skipped: The files that are left out; is added to.
 
     Returns:
         New name → original name.
     """
     original_names = {}
-    for original in sorted(with_backslash):
-        name = with_backslash[original]
-        status = images.pop(original, None)
-        if status is None or is_hidden(name):
+    for original in sorted(name for name in images if "\\" in name):
+        name = normalize_name(original)
+        status = images.pop(original)
+        if is_hidden(name):
             continue
         if escapes_root(name):
             skipped.append(SkippedFile(name, "its name leads out of the folder"))

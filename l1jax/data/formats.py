@@ -28,7 +28,7 @@ FileKind = Literal["image", "other image", "archive", ""]
 
 @cache
 def image_suffixes() -> dict[str, str]:
-    """Return the suffixes of images that the installed Pillow reads, in lower case, with the formats."""
+    """Return suffix → format of the images that the installed Pillow reads, in lower case."""
     Image.init()
     suffixes = {}
     for suffix, name in Image.EXTENSION.items():
@@ -44,7 +44,9 @@ def image_suffixes() -> dict[str, str]:
 def suffix_of(name: str) -> str:
     """Return the suffix of a file's name in lower case, such as ".png"; empty if it has none."""
     dot = name.rfind(".", name.rfind("/") + 1)
-    return name[dot:].lower() if dot >= 0 else ""
+    if dot < 0:
+        return ""
+    return name[dot:].lower()
 
 
 def file_kind(name: str) -> FileKind:
@@ -54,13 +56,16 @@ def file_kind(name: str) -> FileKind:
         "image" for one that is read, "other image" for one that is not, "archive", or "" for
         anything else.
     """
-    suffix = name[name.rfind(".") :].lower()  # the quick way; many files are looked at
-    if suffix in image_suffixes():
+    # Sets have many images, so they are told first and quickly: whatever follows the last dot, or
+    # the last letter of a name without one, which is not a suffix.
+    if name[name.rfind(".") :].lower() in image_suffixes():
         return "image"
     suffix = suffix_of(name)
     if suffix in _OTHER_IMAGES:
         return "other image"
-    return "archive" if suffix in _ARCHIVES else ""
+    if suffix in _ARCHIVES:
+        return "archive"
+    return ""
 
 
 def is_hidden(name: str) -> bool:

@@ -87,16 +87,14 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
             "it."
         )
     start = 4 + 4 * content[3]
-    has_whole_header = len(content) >= start
-    shape = (
-        tuple(int(n) for n in np.frombuffer(content[4:start], ">i4")) if has_whole_header else ()
+    damaged = InputError(
+        f"{str(path)!r} does not hold as many values as its header says: it is damaged; replace it."
     )
-    is_valid = has_whole_header and min(shape, default=0) >= 0
-    if not is_valid or len(content) - start != math.prod(shape):
-        raise InputError(
-            f"{str(path)!r} does not hold as many values as its header says: it is damaged; "
-            "replace it."
-        )
+    if len(content) < start:
+        raise damaged
+    shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4"))
+    if min(shape, default=0) < 0 or len(content) - start != math.prod(shape):
+        raise damaged
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -142,14 +140,16 @@ def _find(folder: str, name: str) -> Path:
         for candidate in (location / spelling, location / f"{spelling}.gz"):
             if candidate.is_file():
                 return candidate
-    suggestion = _suggest_folder(location) if folder else "give --data.path FOLDER"
+    suggestion = _suggest_folder(location, folder) or "give --data.path FOLDER"
     raise InputError(
         f"`data.path` (={folder!r}) must be a folder with {name} or {name}.gz: {suggestion}."
     )
 
 
-def _suggest_folder(location: Path) -> str:
-    """Say what to give instead of a path that is not a folder with the files of MNIST."""
+def _suggest_folder(location: Path, folder: str) -> str:
+    """Say what to give instead of `folder`, which is at `location`; empty if nothing is known."""
+    if not folder or not location.exists():
+        return ""
     if location.is_file() and "-ubyte" in location.name:
         return (
             "it is one of these files; give the folder that they are in, --data.path "
@@ -161,5 +161,4 @@ def _suggest_folder(location: Path) -> str:
             f"such files are in {str(below[0])!r}; put them all into one folder and give that as "
             "--data.path"
         )
-    suggestion = suggest_data_flag(str(location), "idx") if location.exists() else ""
-    return suggestion or "give --data.path FOLDER"
+    return suggest_data_flag(str(location), "idx")

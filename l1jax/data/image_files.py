@@ -61,8 +61,7 @@ def list_image_files(path: str) -> ImageFiles:
     require_local_path(path)
     location = os.path.expanduser(path)
     try:
-        opener = _find_opener(location)
-        listing = opener(location) if opener else None
+        listing = _open(location)
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes lead the decompressors to any kind of error
@@ -85,19 +84,19 @@ def list_image_files(path: str) -> ImageFiles:
     )
 
 
-def _find_opener(path: str) -> Callable[[str], FileListing] | None:
-    """Choose the function that opens a path; None if it is neither a folder nor a known archive."""
+def _open(path: str) -> FileListing | None:
+    """List a folder or an archive; return None for anything else."""
     os.stat(path)  # raises with the reason where `isdir` and `isfile` only return False
     if os.path.isdir(path):
-        return open_folder
+        return open_folder(path)
     if not os.path.isfile(path) or suggest_data_flag(path, "image"):
         return None
     with open(path, "rb") as file:
         head = file.read(6)
     if head.startswith(tuple(DECOMPRESSORS)) or tarfile.is_tarfile(path):
-        return open_tar
+        return open_tar(path)
     if head.startswith(b"PK") or zipfile.is_zipfile(path):
-        return open_zip
+        return open_zip(path)
     return None
 
 
@@ -132,7 +131,9 @@ def _no_images_error(path: str, location: str, skipped: list[SkippedFile]) -> In
 
 def _cannot_open_error(path: str, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno is not None:
-        which = f" at {error.filename!r}" if error.filename not in (None, path) else ""
+        which = ""
+        if error.filename not in (None, path):
+            which = f" at {error.filename!r}"
         return InputError(
             f"`data.path` (={path!r}) cannot be read{which} ({error.strerror}): check the path and "
             f"its permissions, or {_WHAT_TO_GIVE}."

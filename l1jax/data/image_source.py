@@ -30,7 +30,7 @@ class ImageListing(NamedTuple):
 
 
 def open_images(data: config.ImageData) -> Source:
-    """Open the images of a folder or an archive, with class folders as labels if `data.labels` says so.
+    """Open the images of a folder or an archive, with labels from class folders.
 
     The fingerprint is made of the names below the deepest folder that all share, the sizes in
     bytes, some contents and the preprocessing, but not of times or the path. So it is the same

@@ -75,7 +75,9 @@ def _preprocess(
 
 
 def _grey_range(image: Image.Image) -> _GreyRange:
-    tags = getattr(image, "tag_v2", {}) if image.mode == "I;16" else {}
+    tags = {}
+    if image.mode == "I;16":
+        tags = getattr(image, "tag_v2", {})  # of a TIFF
     bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
     largest = 2 ** min(max(bits, 9), 16) - 1
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
@@ -93,7 +95,9 @@ def _convert_square(
     left, top, right, bottom = box
     side = right - left
     if image.mode == mode and not image.has_transparency_data:
-        return image if image.size == (side, side) else image.crop(box)
+        if image.size == (side, side):
+            return image
+        return image.crop(box)
     result = Image.new(mode, (side, side))
     rows = max(1, BAND_PIXELS // side)
     for start in range(top, bottom, rows):
@@ -110,7 +114,9 @@ def _convert_band(image: Image.Image, mode: str, grey_range: _GreyRange) -> Imag
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return image if image.mode == mode else image.convert(mode)
+    if image.mode == mode:
+        return image
+    return image.convert(mode)
 
 
 def _to_8_bits(image: Image.Image, grey_range: _GreyRange) -> Image.Image:

@@ -90,7 +90,7 @@ def no_usable_images_error(origin: str, skipped: list[SkippedFile]) -> InputErro
 
 
 def first_line(error: Exception) -> str:
-    """Shorten an error to a clause that fits in a sentence: its first line, or the system's words."""
+    """Shorten an error to a clause for a sentence: its first line, or the system's words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")

@@ -154,7 +154,9 @@ def source_from_arrays(
 
 def to_pillow(image: Shaped[np.ndarray, "height width *channels"]) -> Image.Image:
     """Turn pixels into a Pillow image, which has no axis for one channel."""
-    return Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+    if image.shape[2:] == (1,):
+        image = image[..., 0]
+    return Image.fromarray(image)
 
 
 def source_from_encoded(

@@ -1,4 +1,4 @@
-"""Parts of a data set by a hash of each example, and what is left when unusable ones are skipped."""
+"""Split a data set by a hash of each example, or leave out the examples that are unusable."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +20,12 @@ def unit_hashes(source: Source, key: str) -> Float64[np.ndarray, " length"]:
     Raises:
         InputError: if an example cannot be read.
     """
+    content_of = source.content or (lambda i: source.example(i).tobytes())
 
     def unit_hash(i: int) -> float:
-        content = source.example(i).tobytes() if source.content is None else source.content(i)
-        hashed = hashlib.blake2b(content, digest_size=8, person=b"l1jax", key=key.encode()).digest()
+        hashed = hashlib.blake2b(
+            content_of(i), digest_size=8, person=b"l1jax", key=key.encode()
+        ).digest()
         return (int.from_bytes(hashed, "little") >> 11) / 2**53
 
     with ThreadPoolExecutor(THREADS) as pool:

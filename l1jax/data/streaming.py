@@ -46,9 +46,9 @@ def streaming_feed(
         ValueError: if the hosts cannot share a batch evenly.
     """
     batch_indices(seed, 0, 1, draws, batch_size, source.length, host)  # checks the sizes
-    can_use_processes = source.stamp is not None and source.reopen is not None
-    processes = workers if can_use_processes else 0
-    order = _Order(seed, draws, batch_size, host, BLOCK if processes else 1)
+    if source.stamp is None or source.reopen is None:
+        workers = 0
+    order = _Order(seed, draws, batch_size, host, BLOCK if workers else 1)
     make_batches = _BatchMaker(source, order)
     next_step: int | None = None
     iterator: Iterator[Batch] | None = None
@@ -64,7 +64,7 @@ def streaming_feed(
         nonlocal next_step, iterator, batches
         if batches is None or next_step != first:
             close()
-            iterator = _read_ahead(make_batches, first, processes)
+            iterator = _read_ahead(make_batches, first, workers)
             batches = _single_steps(iterator)
         parts = [next(batches) for _ in range(steps)]
         next_step = first + steps
@@ -93,7 +93,9 @@ class _BatchMaker:
     def __init__(self, source: Source, order: _Order) -> None:
         self.source = source
         self.order = order
-        self.labels = np.zeros(source.length, np.int32) if source.labels is None else source.labels
+        self.labels = source.labels
+        if self.labels is None:
+            self.labels = np.zeros(source.length, np.int32)
 
     def __reduce__(
         self,

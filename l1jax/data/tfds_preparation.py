@@ -8,7 +8,8 @@ downloaded and prepared by TFDS, which needs TensorFlow if it has to encode the 
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,11 +54,34 @@ def prepare_files(data: config.ImageData, name: str, data_dir: str) -> Any:
     source = source_from_listing(listing, data)
     labels = listing.classes.labels
     classes = list(listing.classes.names)
-    features = {"image": tfds.features.Image(shape=(None, None, 3))}
+    features: dict[str, object] = {"image": tfds.features.Image(shape=(None, None, 3))}
     if labels is not None:
         features["label"] = tfds.features.ClassLabel(names=classes)
-    label_hash = "" if labels is None else hash_arrays(labels)
+    label_hash = ""
+    if labels is not None:
+        label_hash = hash_arrays(labels)
     identity = fingerprint(source.fingerprint, classes, label_hash)
+    records = partial(_records, listing, source, data.on_error == "skip")
+    builder_class = _make_builder_class(tfds, name, features, identity, records)
+    builder = builder_class(data_dir=data_dir or None, file_format="array_record")
+    if builder.is_prepared():
+        _check_same_images(Path(builder.data_path), name, identity)
+    builder.download_and_prepare()
+    return builder
+
+
+Record = tuple[str, dict[str, object]]
+"""An example's name, and its features."""
+
+
+def _make_builder_class(
+    tfds: Any,
+    name: str,
+    features: dict[str, object],
+    identity: str,
+    records: Callable[[], Iterator[Record]],
+) -> Any:
+    """Make the class that TFDS wants for a set."""
 
     class Prepared(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
         VERSION = tfds.core.Version("1.0.0")
@@ -72,16 +96,12 @@ def prepare_files(data: config.ImageData, name: str, data_dir: str) -> Any:
         def _split_generators(self, dl_manager: Any) -> Any:
             return {"train": self._generate_examples()}
 
-        def _generate_examples(self) -> Iterator[tuple[str, dict[str, object]]]:
-            yield from _records(listing, source, data.on_error == "skip")
+        def _generate_examples(self) -> Iterator[Record]:
+            yield from records()
 
     Prepared.name = name
     Prepared.__module__ = name  # TFDS looks for more about a set beside the module of its class
-    builder = Prepared(data_dir=data_dir or None, file_format="array_record")
-    if builder.is_prepared():
-        _check_same_images(Path(builder.data_path), name, identity)
-    builder.download_and_prepare()
-    return builder
+    return Prepared
 
 
 def _name_from_path(path: str) -> str:
@@ -111,10 +131,7 @@ def _check_same_images(folder: Path, name: str, identity: str) -> None:
     )
 
 
-def _records(
-    listing: ImageListing, source: Source, skip_unusable: bool
-) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield each image's name and its record."""
+def _records(listing: ImageListing, source: Source, skip_unusable: bool) -> Iterator[Record]:
     labels = listing.classes.labels
     for i, name in enumerate(listing.files.names):
         try:
@@ -152,7 +169,9 @@ def prepare_known(name: str, data_dir: str) -> Any:
         ) from error
     except ImportError as error:
         missing = (error.name or "tensorflow").split(".")[0]
-        package = "l1jax[tfds]" if missing == "tensorflow" else missing
+        package = missing
+        if missing == "tensorflow":
+            package = "l1jax[tfds]"
         raise InputError(
             f"{name!r} cannot be prepared by TFDS without {missing}: run `pip "
             f"install '{package}'` and the same command again (training needs none of it), or "

@@ -39,7 +39,9 @@ def open_tfds(data: config.TfdsData) -> Source:
     count = _count_examples(builder, data.split)
     is_encoded = _check_image_feature(tfds, builder, origin)
     # TFDS would decode with OpenCV or with Pillow, which do not agree to the bit.
-    decoders = {"image": tfds.decode.SkipDecoding()} if is_encoded else None
+    decoders = None
+    if is_encoded:
+        decoders = {"image": tfds.decode.SkipDecoding()}
     try:
         records = builder.as_data_source(split=data.split, decoders=decoders)
     except NotImplementedError as error:
@@ -50,7 +52,9 @@ def open_tfds(data: config.TfdsData) -> Source:
         ) from error
 
     def decode_record(image: Any, name: str) -> Image.Image:
-        return decode(image, name, data.most_pixels) if is_encoded else to_pillow(image)
+        if is_encoded:
+            return decode(image, name, data.most_pixels)
+        return to_pillow(image)
 
     source = source_from_encoded(
         data,
@@ -118,7 +122,9 @@ def _check_image_feature(tfds: Any, builder: Any, origin: str) -> bool:
 
 
 def _how_to_prepare(data: config.TfdsData) -> str:
-    data_dir = f", data_dir={data.data_dir!r}" if data.data_dir else ""
+    data_dir = ""
+    if data.data_dir:
+        data_dir = f", data_dir={data.data_dir!r}"
     return (
         f'prepare it with `tfds.builder({data.name!r}{data_dir}, file_format="array_record")'
         ".download_and_prepare()` (needs `pip install 'l1jax[tfds]'`), or "

@@ -1,3 +1,6 @@
+"""Image sets prepared by the command line."""
+
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +12,13 @@ from image_files import FILES, PIXELS, encode, pack, write_folder
 from l1jax.config import TfdsData
 from l1jax.data.opening import open_source
 from l1jax.prepare import main
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_garbage():
+    """Leave nothing of other tests to finalize while TFDS makes imports lazy, which would fail."""
+    gc.collect()
+
 
 CLASSES = {
     f"{kind}/{i}.png": encode(np.full((4, 4, 3), 10 * i + j, np.uint8))
