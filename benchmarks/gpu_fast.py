@@ -22,7 +22,7 @@ from l1jax import config
 from l1jax.data.batches import Batch, Feed, resident_feed
 from l1jax.data.opening import open_source
 from l1jax.data.streaming import streaming_feed
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.training.parallel import make_runner
 from l1jax.training.task import make_task
 

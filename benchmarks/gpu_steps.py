@@ -17,8 +17,8 @@ from l1jax.build import image_shape
 from l1jax.command_line import experiments_folder, load_experiment
 from l1jax.config import Config
 from l1jax.data.batches import Batch
-from l1jax.models.gan import AXIS
 from l1jax.models.layers import library_convolutions
+from l1jax.models.network import AXIS
 from l1jax.training.compilation import QUICK
 from l1jax.training.state import NetworkState, Task
 from l1jax.training.task import make_task, stream

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Key, PyTree, Shaped
 
 from l1jax.data.batches import Batch
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.training.state import GanState, Task
 from l1jax.training.task import stream
 

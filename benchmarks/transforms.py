@@ -36,7 +36,7 @@ from rich.table import Table
 import l1jax
 from l1jax.data.batches import Batch
 from l1jax.models import dcgan
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import non_saturating
 from l1jax.penalties import path_name
 from l1jax.training.gan_step import gan_step, init_gan

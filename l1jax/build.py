@@ -2,7 +2,7 @@
 
 from l1jax import config
 from l1jax.models import Gan, Generator, Vae, dcgan, dense_generator, mlp_gan, r3gan, sn_resnet, vae
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import LOSSES, AdversarialLoss, relativistic_average
 
 

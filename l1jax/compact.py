@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from l1jax.build import image_shape
@@ -19,6 +18,7 @@ from l1jax.compaction.proof import Different, Proof, prove
 from l1jax.config import InputError
 from l1jax.outputs import check_folder
 from l1jax.own_flags import own_flags
+from l1jax.terminal import make_console, make_say
 from l1jax.training.task import stream
 from l1jax.training.trained import Trained, open_trained
 
@@ -50,10 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.batch < 1:
         raise InputError(f"`--batch` (={options.batch}) must be at least 1.")
     check_folder(output)
-    console = Console(soft_wrap=True, emoji=False)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
+    console = make_console()
+    say = make_say(console)
 
     trained = open_trained(workdir, options.step, say)
     average = trained.state.average

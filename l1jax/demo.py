@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 from PIL import Image
-from rich.console import Console
 
 from l1jax.command_line import given_path, parse, run
 from l1jax.compaction.opened import Opened, check_drawn, open_generator
@@ -23,6 +22,7 @@ from l1jax.config import InputError
 from l1jax.own_flags import own_flags
 from l1jax.reporting import sample_picture
 from l1jax.serving import listen, serve_page
+from l1jax.terminal import make_console, make_say
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.task import stream
 
@@ -70,10 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     dense = given_path("--dense", options.dense)
     if not 0 <= options.port < 2**16:
         raise InputError(f"`--port` (={options.port}) must be at least 0 and below 65536.")
-    console = Console(soft_wrap=True, emoji=False)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
+    say = make_say(make_console())
 
     with closing(listen(options.host, options.port)) as listening:
         players = open_players(workdir, model, dense, say)

@@ -50,11 +50,11 @@ from l1jax.real_images import (
     with_data_path,
 )
 from l1jax.reporting.evaluation import show_evaluation
+from l1jax.terminal import Say, make_say
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.task import stream
 
 Images = Shaped[np.ndarray, "count height width channels"]
-Say = Callable[[str], None]
 BOUNDED, DRAWS = 500, 128  # images whose likelihood is bounded, and draws of latents for each
 
 
@@ -90,9 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     check_options(options)
     inception = inception_of(options)  # read before anything else, for a wrong file is soon told
     console = Console(emoji=False)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say = make_say(console)
 
     opened = open_generator(workdir, model, options.step, say, "python -m l1jax.evaluate")
     opened = opened._replace(experiment=with_data_path(opened.experiment, options.path))

@@ -7,13 +7,12 @@ The folder, in the Hugging Face layout, holds the weights, their configuration a
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 
 from l1jax.command_line import command, given_path, parse, run, typed_path
 from l1jax.compaction.compacting import Compact
@@ -29,8 +28,8 @@ from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stableh
 from l1jax.config import InputError
 from l1jax.outputs import check_folder
 from l1jax.own_flags import own_flags
+from l1jax.terminal import Say, make_console, make_say
 
-Say = Callable[[str], None]
 TOLERANCE = 1e-4  # of a program's images, in the generator's range
 
 
@@ -76,10 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.upload:
         check_repository(options.upload)
         client = open_hub()
-    console = Console(soft_wrap=True, emoji=False)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
+    say = make_say(make_console())
 
     if options.output or not options.upload:
         folder = typed_path("--output", options.output)

@@ -13,7 +13,7 @@ PARTIAL = ".partial"  # ends the names of what is not whole yet
 
 
 @contextmanager
-def whole(path: Path, shared: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
     """Yield a place beside `path` to write to; its content takes `path`'s name at the end, or goes if the block fails.
 
     Args:
@@ -35,7 +35,7 @@ def whole(path: Path, shared: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder` to write to; it takes `folder`'s name at the end, or goes if the block fails.
 
     What a process that was killed has left of the same folder is removed first. Several processes may write at once:
@@ -96,5 +96,5 @@ def _lock(folder: Path) -> int | None:
 
 def write_json(path: Path, values: Any) -> None:
     """Write values for programs and people."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

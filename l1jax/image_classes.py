@@ -1,7 +1,5 @@
 """Count the classes of generated images with a classifier of the run's own training images."""
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Shaped
 
@@ -19,6 +17,7 @@ from l1jax.evaluation.classifier import (
     stacked_classes,
     train_classifier,
 )
+from l1jax.terminal import Say
 
 Images = Shaped[np.ndarray, "count height width channels"]
 

@@ -18,16 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from jaxtyping import Array, Int, Shaped
-from rich.console import Console
 
 from l1jax.command_line import given_path, parse, run, typed_path
 from l1jax.compaction.opened import check_drawn, open_generator
 from l1jax.config import InputError
-from l1jax.files import whole, whole_folder
+from l1jax.files import atomic_folder, atomic_write
 from l1jax.outputs import check_file, check_folder, names_folder, not_written
 from l1jax.own_flags import own_flags
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
+from l1jax.terminal import make_console, make_say
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
 from l1jax.training.task import stream
 
@@ -65,10 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     model = given_path("--model", options.model)
     check_numbers(options)
     output, form = check_output(options.output)
-    console = Console(soft_wrap=True, emoji=False)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
+    say = make_say(make_console())
 
     opened = open_generator(workdir, model, options.step, say, "python -m l1jax.sample")
     generator = opened.generator
@@ -164,10 +161,10 @@ def write_images(
     if form == "grid":
         save_image(sample_picture(images, columns=columns), output)
     elif form == "archive":
-        with whole(output) as partial, partial.open("wb") as file:
+        with atomic_write(output) as partial, partial.open("wb") as file:
             np.savez_compressed(file, images=images)
     else:
-        with whole_folder(output) as partial:
+        with atomic_folder(output) as partial:
             for i, image in enumerate(images):
                 save_image(to_pillow(image), partial / f"{i:05d}.png")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 
 from l1jax.build import build_model, image_shape
 from l1jax.command_line import ExperimentOptions, command, parse_experiment, run, typed_path
@@ -29,6 +28,7 @@ from l1jax.selection.legs import Interrupted
 from l1jax.selection.plan import Place, Plan, Walked, divide, read_data, walk
 from l1jax.selection.search import INFORMATION
 from l1jax.selection.strengths import parse_strengths
+from l1jax.terminal import make_console, make_say
 from l1jax.training.loop import NotFinite
 from l1jax.training.run import check_batch, check_labels, check_shapes, find_devices, run_experiment
 from l1jax.training.task import make_task
@@ -81,10 +81,8 @@ def main(arguments: Sequence[str]) -> int:
     """Select as the flags say; returns the exit status."""
     options = parse_experiment(SelectOptions, arguments, "python -m l1jax.select", "runs/{}-path")
     workdir = typed_path("--workdir", options.workdir)
-    console = Console(soft_wrap=True, emoji=False)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
+    console = make_console()
+    say = make_say(console)
 
     plan, place = make_plan(options), Place(workdir, console, say)
     experiment = options.experiment

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from l1jax.build import build_model, image_shape
 from l1jax.command_line import ExperimentOptions, command, parse_experiment, run, typed_path
 from l1jax.config import Config
+from l1jax.terminal import make_console, make_say
 from l1jax.training.loop import NotFinite, Stopped
 from l1jax.training.run import run_experiment
 
@@ -31,10 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     """Train as the flags say; returns the exit status."""
     options = parse_experiment(TrainOptions, arguments, "python -m l1jax.train")
     experiment, workdir = options.experiment, typed_path("--workdir", options.workdir)
-    console = Console(soft_wrap=True, emoji=False)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
+    console = make_console()
+    say = make_say(console)
 
     if options.summary:
         say(build_model(experiment.model, image_shape(experiment.data)).summary())

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from l1jax import files
-from l1jax.files import whole, whole_folder, write_json
+from l1jax.files import atomic_folder, atomic_write, write_json
 
 KILLED = """
 import importlib.util, sys, time
@@ -18,7 +18,7 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("files", sys.argv[1])
 files = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(files)
-with files.whole_folder(Path(sys.argv[2])) as partial:
+with files.atomic_folder(Path(sys.argv[2])) as partial:
     (partial / "00000.png").write_text("half of them")
     print("writing", flush=True)
     time.sleep(60)
@@ -29,7 +29,7 @@ with files.whole_folder(Path(sys.argv[2])) as partial:
 def test_content_takes_the_name_at_the_end(tmp_path, shared):
     path = tmp_path / "file"
     path.write_text("old")
-    with whole(path, shared) as partial:
+    with atomic_write(path, shared) as partial:
         partial.write_text("new")
         assert path.read_text() == "old"
         assert (str(os.getpid()) in partial.name) == shared  # several processes have a place each
@@ -42,7 +42,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path.write_text("old")
 
     def fail():
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("ne")
             raise OSError("full")
 
@@ -62,7 +62,7 @@ def test_a_folder_takes_its_name_at_the_end(tmp_path, there):
     folder = tmp_path / "images-0.003"
     if there:
         folder.mkdir()
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "a").write_text("a")
         assert not folder.exists() or not any(folder.iterdir())
     assert (folder / "a").read_text() == "a"
@@ -74,7 +74,7 @@ def test_a_folder_takes_its_name_at_the_end(tmp_path, there):
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path):
     def fail():
-        with whole_folder(tmp_path / "images") as partial:
+        with atomic_folder(tmp_path / "images") as partial:
             (partial / "a").write_text("a")
             raise OSError("full")
 
@@ -87,7 +87,7 @@ def test_a_folder_with_something_in_it_is_not_replaced(tmp_path):
     folder = tmp_path / "images"
 
     def late():
-        with whole_folder(folder):
+        with atomic_folder(folder):
             folder.mkdir()
             (folder / "mine").write_text("precious")
 
@@ -106,7 +106,7 @@ def test_a_killed_process_leaves_no_folder_and_the_next_one_cleans_up(tmp_path):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"writing\n"
-    with whole_folder(folder) as partial:  # the other one still writes, and keeps what it has
+    with atomic_folder(folder) as partial:  # the other one still writes, and keeps what it has
         (own,) = set(tmp_path.iterdir()) - {other, partial}
         assert (own / "00000.png").exists()
         process.send_signal(signal.SIGKILL)
@@ -115,7 +115,7 @@ def test_a_killed_process_leaves_no_folder_and_the_next_one_cleans_up(tmp_path):
     folder.rmdir()
     assert own.exists()
     for _ in range(100):  # until the kernel has let go of the lock
-        with whole_folder(folder) as partial:
+        with atomic_folder(folder) as partial:
             (partial / "a").write_text("a")
         if not own.exists():
             break

@@ -11,7 +11,7 @@ from PIL import Image
 from l1jax import sample
 from l1jax.compaction.folder import write_model
 from l1jax.config import InputError
-from l1jax.files import whole_folder
+from l1jax.files import atomic_folder
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -98,7 +98,7 @@ def test_a_folder_that_was_killed_can_be_drawn_again(models):
     assert [path.name for path in Path().iterdir()] == ["samples"]
     with pytest.raises(InputError, match="must be a new or an empty folder"):
         draw(models, "samples")
-    with whole_folder(Path("more")) as partial:
+    with atomic_folder(Path("more")) as partial:
         assert draw(models, "more") == 0  # another process is at it too
         assert partial.is_dir()
         Path("more/00000.png").rename("kept.png")

@@ -28,7 +28,7 @@ from l1jax.compaction.stablehlo import STABLEHLO, open_stablehlo
 from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
 from l1jax.evaluation.zeros import count_zeros
-from l1jax.files import whole_folder
+from l1jax.files import atomic_folder
 from l1jax.models import Generator
 from l1jax.outputs import check_folder, not_written
 from l1jax.penalties.sparsity import path_name
@@ -98,7 +98,7 @@ def write_model(
             {"images": probe(generator, compact.params, compact.statistics)}, {"images": rounded}
         )
     try:
-        with whole_folder(folder) as partial:
+        with atomic_folder(folder) as partial:
             save_tensors(partial / WEIGHTS, written, metadata)
             for name, content in programs.items():
                 (partial / name).write_bytes(content)

@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree, Shaped
 from l1jax.compaction import axes, layers
 from l1jax.compaction.graph import Node, from_layout
 from l1jax.compaction.operations import ELEMENTWISE, REDUCTIONS
-from l1jax.models.gan import Network, network
+from l1jax.models.network import Network, linen_network
 
 
 class Compacted(nn.Module):
@@ -103,7 +103,7 @@ def operate(node: Node, read: list[Any], batch: Any) -> Any:
 def layout_network(layout: Mapping[str, Any], latent_size: int, classes: int) -> Network:
     """The pure functions of a layout; parameters and statistics are nested as the original network's."""
     nodes = from_layout(layout)
-    flat = network(Compacted(nodes), (latent_size,), classes)
+    flat = linen_network(Compacted(nodes), (latent_size,), classes)
 
     def init(key: Any) -> tuple[PyTree, PyTree]:
         params, statistics = flat.init(key)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
 
 from l1jax.command_line import parse, run, typed_path
 from l1jax.config import InputError
@@ -16,6 +15,7 @@ from l1jax.evaluation.inception import SOURCE, check_tensors
 from l1jax.evaluation.tensors import save_tensors
 from l1jax.evaluation.torch_files import read_torch
 from l1jax.outputs import check_file, not_written
+from l1jax.terminal import make_console, make_say
 
 PUBLIC = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # sha256 of the file all papers use
 PROG = "python -m l1jax.evaluation.convert"
@@ -35,7 +35,7 @@ class ConvertOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Convert as the flags say; returns the exit status."""
-    options, console = parse(ConvertOptions, arguments, PROG), Console(soft_wrap=True, emoji=False)
+    options = parse(ConvertOptions, arguments, PROG)
     source = typed_path("FILE", options.file)
     output = beside(source) if options.output is None else typed_path("--output", options.output)
     found = convert(source, output, any_weights=options.any_weights)
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         if found == PUBLIC
         else f"weights {found[:8]}…, whose distances compare with no others"
     )
-    console.print(f"{output}: {known}", markup=False, highlight=False)
+    say = make_say(make_console())
+    say(f"{output}: {known}")
     return 0
 
 

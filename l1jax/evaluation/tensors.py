@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from l1jax.config import InputError
-from l1jax.files import whole
+from l1jax.files import atomic_write
 
 Tensors = dict[str, Shaped[np.ndarray, "..."]]
 DIGEST = "l1jax.sha256"  # the metadata's key of what the tensors were when they were written
@@ -39,7 +39,7 @@ def save_tensors(
         {name: np.ascontiguousarray(value) for name, value in tensors.items()},
         {**metadata, DIGEST: digest(tensors)},
     )
-    with whole(path, shared=True) as partial:
+    with atomic_write(path, shared=True) as partial:
         partial.write_bytes(content)
 
 

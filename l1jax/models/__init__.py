@@ -1,8 +1,9 @@
 """Generative models as pure functions; Flax Linen inside."""
 
 from l1jax.models.dcgan import dcgan
-from l1jax.models.gan import Gan, Generator, Network, from_uint8, packed, to_uint8
+from l1jax.models.gan import Gan, packed
 from l1jax.models.mlp import dense_generator, mlp_gan
+from l1jax.models.network import Generator, Network, from_uint8, to_uint8
 from l1jax.models.r3gan import r3gan
 from l1jax.models.sn_resnet import sn_resnet
 from l1jax.models.vae import Vae, vae

@@ -9,9 +9,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from l1jax.models.linear import Dense, at_least_float32
+from l1jax.models.network import Labels
 from l1jax.models.regularisation import batch_norm
-
-Labels = Int[Array, " batch"] | Int[Array, "batch packed"]
 
 
 def one_hot(label: Labels, classes: int, dtype: Any = jnp.float32) -> Float[Array, "batch vector"]:

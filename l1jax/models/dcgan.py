@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from l1jax.models.conditional import Labels, with_label
+from l1jax.models.conditional import with_label
 from l1jax.models.discriminator import Discriminator
-from l1jax.models.gan import Gan, Generator, halvings, network, packed_network
+from l1jax.models.gan import Gan, count_halvings, packed_discriminator
 from l1jax.models.linear import (
     ConvTranspose,
     Dense,
@@ -20,6 +20,7 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
+from l1jax.models.network import Generator, Labels, linen_network
 from l1jax.models.regularisation import Norm, batch_norm
 
 KERNEL_INIT = nn.initializers.normal(0.02)
@@ -103,7 +104,7 @@ def dcgan(
 
     Source: Radford, Metz, Chintala, ICLR 2016.
     """
-    start, doublings = halvings(image_shape)
+    start, doublings = count_halvings(image_shape)
     widths = [channels * 2**i for i in range(doublings)]
     compute = compute_dtype(dtype)
     generator = DcganGenerator(
@@ -124,12 +125,12 @@ def dcgan(
     )
     return Gan(
         Generator(
-            network(generator, (latent_size,), classes),
+            linen_network(generator, (latent_size,), classes),
             latent_size,
             image_shape,
             (-1.0, 1.0),
             classes,
         ),
-        packed_network(discriminator, image_shape, classes, packing),
+        packed_discriminator(discriminator, image_shape, classes, packing),
         packing,
     )

@@ -8,8 +8,9 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from l1jax.models.conditional import Labels, logits, with_label
+from l1jax.models.conditional import logits, with_label
 from l1jax.models.linear import Conv, Dense, checkpointed
+from l1jax.models.network import Labels
 from l1jax.models.regularisation import Dropout, Norm, norm
 
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)

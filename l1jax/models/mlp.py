@@ -7,10 +7,11 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 
-from l1jax.models.conditional import Labels, with_label
+from l1jax.models.conditional import with_label
 from l1jax.models.discriminator import Discriminator, leaky_relu
-from l1jax.models.gan import Gan, Generator, network, packed_network
+from l1jax.models.gan import Gan, packed_discriminator
 from l1jax.models.linear import Dense, Precision, at_least_float32, compute_dtype
+from l1jax.models.network import Generator, Labels, linen_network
 from l1jax.models.regularisation import Norm
 
 RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": None}
@@ -103,13 +104,13 @@ def mlp_gan(
     )
     return Gan(
         Generator(
-            network(generator, (latent_size,), classes),
+            linen_network(generator, (latent_size,), classes),
             latent_size,
             image_shape,
             RANGES[output],
             classes,
         ),
-        packed_network(discriminator, image_shape, classes, packing),
+        packed_discriminator(discriminator, image_shape, classes, packing),
         packing,
     )
 
@@ -130,5 +131,5 @@ def dense_generator(
         _, kept = module.apply({"params": params}, latents, True, mutable=["activations"])
         return tuple(jax.tree.leaves(kept))
 
-    pure = network(module, (latent_size,))
+    pure = linen_network(module, (latent_size,))
     return Generator(pure, latent_size, image_shape, RANGES["sigmoid"], activations=activations)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from l1jax.models.conditional import Labels, one_hot
-from l1jax.models.gan import Gan, Generator, halvings, network, packed_network
+from l1jax.models.conditional import one_hot
+from l1jax.models.gan import Gan, count_halvings, packed_discriminator
 from l1jax.models.linear import (
     Conv,
     Dense,
@@ -20,8 +20,8 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
+from l1jax.models.network import Generator, Images, Labels, linen_network
 
-Images = Float[Array, "batch height width channels"]
 SLOPE = 0.2  # of the leaky ReLU
 EXPANSION = 2  # channels inside a block, as a multiple of those outside
 WIDE = 8  # side, as a multiple of the smallest image, up to which the channels stay the same
@@ -222,7 +222,7 @@ def r3gan(
 
     Source: Huang, Gokaslan, Kuleshov, Tompkin, NeurIPS 2024, section 4 and appendix.
     """
-    start, doublings = halvings(image_shape)
+    start, doublings = count_halvings(image_shape)
     widths = [channels * WIDE // max(WIDE, 2**i) for i in range(doublings + 1)]
     if any(EXPANSION * width % group_size for width in widths):
         raise ValueError(
@@ -239,13 +239,13 @@ def r3gan(
     )
     return Gan(
         Generator(
-            network(generator, (latent_size,), classes),
+            linen_network(generator, (latent_size,), classes),
             latent_size,
             image_shape,
             (-1.0, 1.0),
             classes,
         ),
-        packed_network(discriminator, image_shape, classes, packing),
+        packed_discriminator(discriminator, image_shape, classes, packing),
         packing,
     )
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from l1jax.models.gan import AXIS, local_slice
+from l1jax.models.network import AXIS, local_slice
 
 Norm = Literal["none", "batch", "layer", "group"]
 GROUP = 16  # channels per group of group norm, the setting of its paper's table 3

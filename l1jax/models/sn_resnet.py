@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from l1jax.models.conditional import ConditionalBatchNorm, Labels, logits
-from l1jax.models.gan import Gan, Generator, network, packed_network
+from l1jax.models.conditional import ConditionalBatchNorm, logits
+from l1jax.models.gan import Gan, packed_discriminator
 from l1jax.models.linear import (
     Conv,
     Dense,
@@ -18,9 +18,9 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
+from l1jax.models.network import Generator, Images, Labels, linen_network
 from l1jax.models.regularisation import Dropout, Norm, batch_norm, norm
 
-Images = Float[Array, "batch height width channels"]
 XAVIER = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 XAVIER_RELU = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
 
@@ -241,12 +241,12 @@ def sn_resnet(
     )
     return Gan(
         Generator(
-            network(generator, (latent_size,), classes),
+            linen_network(generator, (latent_size,), classes),
             latent_size,
             image_shape,
             (-1.0, 1.0),
             classes,
         ),
-        packed_network(discriminator, image_shape, classes, packing),
+        packed_discriminator(discriminator, image_shape, classes, packing),
         packing,
     )

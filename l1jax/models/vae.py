@@ -9,7 +9,6 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 
 from l1jax.models.conditional import with_label
-from l1jax.models.gan import Generator, Network, network
 from l1jax.models.linear import (
     Conv,
     ConvTranspose,
@@ -18,6 +17,7 @@ from l1jax.models.linear import (
     at_least_float32,
     compute_dtype,
 )
+from l1jax.models.network import Generator, Network, linen_network
 from l1jax.models.summary import summarise
 
 OUTPUTS = {
@@ -151,7 +151,7 @@ def vae(
     scaled, mirrored = OUTPUTS[likelihood] == 2, tuple(reversed(tuple(hidden)))
     encoder = Encoder(tuple(channels), tuple(hidden), latent_size, classes, compute)
     decoder = Decoder(tuple(reversed(channels)), mirrored, image_shape, scaled, classes, compute)
-    decode = network(decoder, (latent_size,), classes)
+    decode = linen_network(decoder, (latent_size,), classes)
 
     def generate(
         params: PyTree,
@@ -167,4 +167,4 @@ def vae(
     generator = Generator(
         Network(decode.init, generate), latent_size, image_shape, (0.0, 1.0), classes
     )
-    return Vae(network(encoder, image_shape, classes), decode, generator, likelihood)
+    return Vae(linen_network(encoder, image_shape, classes), decode, generator, likelihood)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from l1jax.files import whole
+from l1jax.files import atomic_write
 
 SMALLEST_CELL = 64  # pixels; smaller images are enlarged to at least this
 
@@ -56,5 +56,5 @@ def to_pillow(image: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
 
 def save_image(image: Image.Image, path: Path) -> None:
     """Write a PNG whole or not at all."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         image.save(partial, format="PNG")

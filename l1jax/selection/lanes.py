@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from l1jax.data.batches import Batch, batch_indices
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.penalties import sparsity
 from l1jax.training.parallel import summarise
 from l1jax.training.state import Metrics, NetworkState, State, Task

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from l1jax.config import Config
-from l1jax.files import whole, write_json
+from l1jax.files import atomic_write, write_json
 from l1jax.reading import read_json
 from l1jax.selection.judging import Judge, Judged, from_json, to_json
 from l1jax.selection.lanes import (
@@ -212,7 +212,7 @@ def summary(values: dict[str, Any]) -> tuple[str, float | None]:
 
 def write_rows(folder: Path, rows: Rows) -> None:
     """Write a leg's results, those last that say that it is done."""
-    with whole(folder / "samples.npy") as partial, partial.open("wb") as file:
+    with atomic_write(folder / "samples.npy") as partial, partial.open("wb") as file:
         np.save(file, np.stack([[judged.samples for judged in folds] for folds in rows]))
     write_json(folder / "judged.json", [[to_json(judged) for judged in folds] for folds in rows])
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from l1jax.data.augmentation import Augmentation
-from l1jax.models.gan import AXIS, Network, local_slice
+from l1jax.models.network import AXIS, Network, local_slice
 from l1jax.objectives.adversarial import AdversarialLoss, Logits
 from l1jax.objectives.consistency import consistency, lecam
 from l1jax.objectives.gradient_penalty import (

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree, Shaped
 
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, from_uint8
-from l1jax.models.gan import AXIS, local_slice
+from l1jax.models.network import AXIS, local_slice
 from l1jax.objectives.adversarial import AdversarialLoss
 from l1jax.objectives.consistency import move_anchors
 from l1jax.training.adversary import (

@@ -12,8 +12,9 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from l1jax.files import whole
+from l1jax.files import atomic_write
 from l1jax.reading import check_input_file, parse_json
+from l1jax.terminal import make_say
 from l1jax.training.events import open_events
 
 LARGEST, LONGEST = 16 * 2**30, 16 * 2**20  # bytes of all metrics, and of a line of them
@@ -44,7 +45,7 @@ def cut_metrics(path: Path, step: int) -> int:
         return 0
     check_input_file(path, LARGEST, "move it away, and run the same command again")
     unreadable = 0
-    with whole(path) as partial, path.open("rb") as lines, partial.open("wb") as kept:
+    with atomic_write(path) as partial, path.open("rb") as lines, partial.open("wb") as kept:
         for line in iter(_line_reader(lines), b""):
             own = _step_of(line)
             if own is None:
@@ -147,9 +148,7 @@ def _terminal(
             lambda step, values: progress.update(
                 task, completed=step, description=summary(values)[0]
             ),
-            lambda text: progress.console.print(
-                text, markup=False, highlight=False, soft_wrap=True
-            ),
+            make_say(progress.console),
         )
 
 
@@ -159,8 +158,7 @@ def _plain(
 ) -> Progressing[Values]:
     shown = -math.inf
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say = make_say(console)
 
     def update(step: int, values: Values) -> None:
         nonlocal shown

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from l1jax.data.batches import Batch, Feed
 from l1jax.evaluation.health import spread
 from l1jax.models import Generator
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.penalties import sparsity
 from l1jax.training.compilation import release_freed_memory
 from l1jax.training.state import Metrics, NetworkState, State, Task

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.penalties.sparsity import path_name
 from l1jax.training.state import Average, NetworkState, State
 from l1jax.transforms import solution, sparse_average

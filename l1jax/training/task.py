@@ -19,7 +19,7 @@ from l1jax.data.augmentation import (
 )
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator, Vae
-from l1jax.models.gan import AXIS, local_slice
+from l1jax.models.network import AXIS, local_slice
 from l1jax.training.adversary import Terms
 from l1jax.training.controllers import Balancer, init_controllers
 from l1jax.training.gan_step import gan_step, init_gan

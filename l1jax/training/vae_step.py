@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from l1jax.data.batches import Batch
 from l1jax.models import Vae
-from l1jax.models.gan import AXIS, local_slice
+from l1jax.models.network import AXIS, local_slice
 from l1jax.objectives.variational import (
     LIKELIHOODS,
     gaussian_kl,

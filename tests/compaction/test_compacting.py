@@ -13,7 +13,7 @@ from l1jax.compaction.compacting import compact
 from l1jax.compaction.layout import rebuild
 from l1jax.config import Dcgan
 from l1jax.models import dcgan, mlp_gan
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 
 SHARES = {
     "none": [0],

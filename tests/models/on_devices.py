@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 
 DEVICES = (1, 2, 8)
 

@@ -11,7 +11,7 @@ from on_devices import DEVICES, drawn, gradient, train
 
 from l1jax.models import dcgan, mlp_gan, r3gan, sn_resnet
 from l1jax.models.conditional import ConditionalBatchNorm, with_label
-from l1jax.models.gan import network
+from l1jax.models.network import linen_network
 
 RNG = np.random.default_rng(0)
 LABEL = jnp.asarray([2, 0, 1, 2])
@@ -78,7 +78,7 @@ def test_convolutional_discriminators_project_labels_on_their_features(make):
 
 
 def test_conditional_batch_norm_scales_and_shifts_by_class():
-    module = network(Normed(), (2, 2, 5), classes=3)
+    module = linen_network(Normed(), (2, 2, 5), classes=3)
     params, statistics = drawn(module)
     x = normal(4, 2, 2, 5)
     outputs, moved = train(module, params, statistics, x, LABEL)

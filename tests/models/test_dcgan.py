@@ -8,7 +8,7 @@ import torch_networks as peers
 from on_devices import drawn, train
 
 from l1jax.models import dcgan
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 
 Z = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
 

@@ -36,7 +36,7 @@ def test_a_batch_that_does_not_divide_is_refused():
     network = mlp_gan((2, 3, 2), 4, (4,), (), (4,), packing=4).discriminator
     with pytest.raises(
         ValueError,
-        match=r"`packing` \(=4\) must divide the batch of each device \(=6\); make `batch_s",
+        match=r"`packing` \(=4\) must divide the batch of each device \(=6\)",
     ):
         network.apply(*drawn(network), X, False)
     with pytest.raises(ValueError, match=r"`packing` \(=0\) must be at least 1"):

@@ -11,7 +11,7 @@ from on_devices import drawn, gradient
 
 from l1jax import l1
 from l1jax.models import dcgan, mlp_gan, r3gan, sn_resnet
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.penalties import by_path
 
 FACTORIES = {

@@ -8,8 +8,8 @@ import pytest
 import torch
 from on_devices import DEVICES, gradient, train
 
-from l1jax.models.gan import network
 from l1jax.models.linear import Conv, Dense
+from l1jax.models.network import linen_network
 from l1jax.models.regularisation import Dropout, largest_singular_value, norm
 
 RNG = np.random.default_rng(0)
@@ -42,7 +42,7 @@ class Normed(nn.Module):
 
 
 def test_a_kernel_is_divided_by_its_largest_singular_value_in_the_end():
-    layer = network(Spectral(), (7,))
+    layer = linen_network(Spectral(), (7,))
     params, statistics = layer.init(jax.random.key(0))
     x, kernel = normal(4, 7), params["dense"]["kernel"]
     _, singular, right = np.linalg.svd(np.asarray(kernel, np.float64))
@@ -83,7 +83,7 @@ def test_one_power_iteration_is_miyatos_algorithm():
 
 
 def test_scaling_a_kernel_changes_nothing_so_that_its_gradient_is_at_right_angles_to_it():
-    layer = network(Spectral(), (7,))
+    layer = linen_network(Spectral(), (7,))
     params, statistics = layer.init(jax.random.key(0))
     x = normal(4, 7)
     _, _, grads = gradient(layer, params, statistics, x)
@@ -100,7 +100,7 @@ def test_scaling_a_kernel_changes_nothing_so_that_its_gradient_is_at_right_angle
 
 
 def test_a_kernel_of_zeros_gives_zeros_and_finite_gradients_and_recovers():
-    layer = network(Spectral(), (7,))
+    layer = linen_network(Spectral(), (7,))
     params, statistics = layer.init(jax.random.key(0))
     empty = {"dense": {"kernel": jnp.zeros((7, 5)), "bias": jnp.ones(5)}}
     x = normal(4, 7)
@@ -126,7 +126,7 @@ def test_a_sparse_kernel_where_the_vector_does_not_look_is_found():
 
 @pytest.mark.parametrize("devices", DEVICES)
 def test_any_number_of_devices_drops_the_same_entries(devices):
-    layer = network(Dropped(0.25), (400,))
+    layer = linen_network(Dropped(0.25), (400,))
     x = jnp.ones((16, 400))
     alone, _ = train(layer, {}, {}, x, key=jax.random.key(3))
     outputs, _ = train(layer, {}, {}, x, key=jax.random.key(3), devices=devices)
@@ -138,12 +138,12 @@ def test_any_number_of_devices_drops_the_same_entries(devices):
 
 
 def test_dropout_is_for_training_and_needs_a_key_there():
-    layer = network(Dropped(0.25), (4,))
+    layer = linen_network(Dropped(0.25), (4,))
     x = jnp.ones((2, 4))
     np.testing.assert_array_equal(layer.apply({}, {}, x, False)[0], x)
     with pytest.raises(ValueError, match=r"`key` \(=None\) must be a key .* `dropout` \(=0.25\)"):
         train(layer, {}, {}, x)
-    np.testing.assert_array_equal(train(network(Dropped(0.0), (4,)), {}, {}, x)[0], x)
+    np.testing.assert_array_equal(train(linen_network(Dropped(0.0), (4,)), {}, {}, x)[0], x)
 
 
 TORCH = {
@@ -159,7 +159,7 @@ TORCH = {
 @pytest.mark.parametrize(("kind", "axes"), TORCH)
 def test_norms_are_pytorchs(kind, axes):
     x = 3 + 2 * normal(6, *[5] * (axes - 2), 32)
-    layer = network(Normed(kind), x.shape[1:])
+    layer = linen_network(Normed(kind), x.shape[1:])
     params, statistics = layer.init(jax.random.key(0))
     params = {"norm": {"scale": jnp.linspace(0.5, 1.5, 32), "bias": jnp.linspace(-1, 1, 32)}}
     target = TORCH[kind, axes].train()
@@ -173,7 +173,7 @@ def test_norms_are_pytorchs(kind, axes):
 
 def test_group_norm_of_a_width_that_has_no_groups_of_16_is_layer_norm():
     x = np.asarray(normal(3, 5))
-    layer = network(Normed("group"), (5,))
+    layer = linen_network(Normed("group"), (5,))
     outputs, _ = layer.apply(layer.init(jax.random.key(0))[0], {}, jnp.asarray(x), False)
     expected = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ from flax import linen as nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from l1jax.models import dcgan, mlp_gan, r3gan, sn_resnet
-from l1jax.models.gan import network
+from l1jax.models.network import linen_network
 from l1jax.models.summary import layers, summarise
 
 GANS = {
@@ -73,7 +73,7 @@ class Foreign(nn.Module):
 
 
 def test_modules_of_others_are_counted_and_long_names_cut():
-    net = network(Foreign(), (5, 5, 2))
+    net = linen_network(Foreign(), (5, 5, 2))
     long, logit = layers(net.init)
     assert (long.kind, long.output, long.parameters, long.flops) == (
         "ConvTranspose",

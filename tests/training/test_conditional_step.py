@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator
-from l1jax.models.gan import AXIS, Network, local_slice
+from l1jax.models.network import AXIS, Network, local_slice
 from l1jax.objectives.adversarial import wasserstein
 from l1jax.training.adversary import Terms
 from l1jax.training.gan_step import gan_step, init_gan

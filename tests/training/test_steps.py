@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from l1jax.data.batches import Batch
 from l1jax.models import dense_generator, from_uint8, mlp_gan
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import minimax, non_saturating, relativistic_pairing
 from l1jax.training.adversary import Terms
 from l1jax.training.gan_step import gan_step, init_gan

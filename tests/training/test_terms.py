@@ -12,7 +12,7 @@ import l1jax
 from l1jax.data.augmentation import Augmentation
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator
-from l1jax.models.gan import AXIS, Network
+from l1jax.models.network import AXIS, Network
 from l1jax.objectives.adversarial import wasserstein
 from l1jax.objectives.consistency import Anchors
 from l1jax.training.adversary import Terms

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from l1jax.data.batches import Batch
 from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.models import vae
-from l1jax.models.gan import AXIS
+from l1jax.models.network import AXIS
 from l1jax.training.vae_step import init_vae, vae_step
 
 SHAPE, BATCH, LATENT, RATE = (4, 4, 1), 16, 2, 1e-3

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from l1jax.models import Generator, from_uint8, to_uint8
-from l1jax.models.gan import AXIS, network
+from l1jax.models.network import AXIS, linen_network
 
 RANGES = [(-1.0, 1.0), (0.0, 1.0)]
 
@@ -43,7 +43,7 @@ def test_what_is_out_of_range_is_clipped_and_the_rest_rounded(image_range):
 
 
 def test_latents_are_standard_normal():
-    generator = Generator(network(Plain(), (3,)), 100, (1, 2, 1), (0.0, 1.0))
+    generator = Generator(linen_network(Plain(), (3,)), 100, (1, 2, 1), (0.0, 1.0))
     latents = np.asarray(generator.latents(jax.random.key(0), 1000))
     assert latents.shape == (1000, 100)
     error = 5 / np.sqrt(latents.size)  # five standard errors
@@ -53,7 +53,7 @@ def test_latents_are_standard_normal():
 
 
 def test_a_network_without_batch_statistics_has_none():
-    init, apply = network(Plain(), (3,))
+    init, apply = linen_network(Plain(), (3,))
     params, statistics = init(jax.random.key(0))
     assert statistics == {}
     x = jnp.arange(6.0).reshape(2, 3)
@@ -66,7 +66,7 @@ def test_a_network_without_batch_statistics_has_none():
 
 
 def test_batch_statistics_move_in_training_alone():
-    init, apply = network(Normed(), (2,))
+    init, apply = linen_network(Normed(), (2,))
     params, statistics = init(jax.random.key(0))
     x = np.array([[1.0, 10.0], [3.0, -10.0], [5.0, 30.0], [7.0, 50.0]], np.float32)
     train = jax.vmap(lambda part: apply(params, statistics, part, True), axis_name=AXIS)
@@ -81,7 +81,7 @@ def test_batch_statistics_move_in_training_alone():
 
 
 def test_batch_statistics_are_those_of_the_whole_batch():
-    init, apply = network(Normed(), (2,))
+    init, apply = linen_network(Normed(), (2,))
     params, statistics = init(jax.random.key(0))
     x = np.random.default_rng(0).normal(3, 2, (8, 2)).astype(np.float32)
     train = jax.vmap(lambda part: apply(params, statistics, part, True), axis_name=AXIS)
