@@ -17,7 +17,6 @@ from l1jax.evaluation.classifier import (
     stacked_classes,
     train_classifier,
 )
-from l1jax.terminal import Say
 
 Images = Shaped[np.ndarray, "count height width channels"]
 
