@@ -17,13 +17,12 @@ from l1jax.evaluation.classifier import (
     stacked_classes,
     train_classifier,
 )
+from l1jax.terminal import Say
 
 Images = Shaped[np.ndarray, "count height width channels"]
 
 
-def make_classifier(
-    experiment: config.Config, source: Source, say: Callable[[str], None]
-) -> Classifier | None:
+def make_classifier(experiment: config.Config, source: Source, say: Say) -> Classifier | None:
     """Make a classifier of the labelled training images, which is kept in the cache.
 
     Args:
