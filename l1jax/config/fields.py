@@ -15,5 +15,7 @@ def bounds(
     return {"bounds": (minimum, maximum, open_maximum)}
 
 
+STRENGTH = bounds(0) | {"strength": True}
+"""Field metadata of a penalty's strength: at least 0, and multiplied by a schedule or a search."""
 OWN_DEFAULT = {"own_default": True}
 """Field metadata: another kind of dataclass has this field with its own default, and keeps that."""

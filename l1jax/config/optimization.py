@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from l1jax.config.fields import bounds
+from l1jax.config.fields import STRENGTH, bounds
 
 Groups = Literal["output_channels", "input_channels", "scales", "blocks"]
 
@@ -12,7 +12,7 @@ Groups = Literal["output_channels", "input_channels", "scales", "blocks"]
 class L1:
     """strength·‖w‖₁ on the penalised parameters."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, in units of the loss per unit of |w|; 0 for no penalty."""
 
 
@@ -20,7 +20,7 @@ class L1:
 class L2:
     """½·strength·‖w‖², weight decay: no zeros."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, in units of the loss per squared unit of w."""
 
 
@@ -28,9 +28,9 @@ class L2:
 class ElasticNet:
     """strength·‖w‖₁ + ½·l2_strength·‖w‖²."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ₁ of the L1 norm."""
-    l2_strength: float = field(default=0.0, metadata=bounds(0))
+    l2_strength: float = field(default=0.0, metadata=STRENGTH)
     """λ₂ of half the squared L2 norm."""
 
 
@@ -38,7 +38,7 @@ class ElasticNet:
 class NonnegativeL1:
     """strength·Σw over w ≥ 0: the penalised parameters are never negative."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ; 0 leaves the constraint alone."""
 
 
@@ -46,7 +46,7 @@ class NonnegativeL1:
 class ReweightedL1:
     """L1 with a strength of its own for each entry, λ·ε/(|w| + ε), renewed as training goes on."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, in force where the entry was zero."""
     eps: float = field(default=0.1, metadata=bounds(0))
     """ε, in units of w: entries well above it are nearly free."""
@@ -58,7 +58,7 @@ class ReweightedL1:
 class L0:
     """strength·(number of non-zeros)."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, loss per entry that is not zero."""
 
 
@@ -66,7 +66,7 @@ class L0:
 class LHalf:
     """strength·Σ√|w|."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, in units of the loss per root of a unit of |w|."""
 
 
@@ -74,7 +74,7 @@ class LHalf:
 class LogSum:
     """strength·Σ log(1 + |w|/eps), what reweighted L1 minimises."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, in units of the loss."""
     eps: float = field(default=0.1, metadata=bounds(0))
     """ε, in units of w: entries well above it are hardly shrunk."""
@@ -84,7 +84,7 @@ class LogSum:
 class Mcp:
     """The minimax concave penalty: L1 at zero, level from gamma·strength on."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, the slope at zero."""
     gamma: float = field(default=3.0, metadata=bounds(0))
     """γ > 0: the penalty is level from |w| = γλ on."""
@@ -94,7 +94,7 @@ class Mcp:
 class Scad:
     """The smoothly clipped absolute deviation: L1 up to λ, level from aλ on."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, the slope at zero."""
     a: float = field(default=3.7, metadata=bounds(2))
     """Where the penalty is level, in units of λ; above 2."""
@@ -104,7 +104,7 @@ class Scad:
 class GroupL1:
     """strength·Σ √size·‖group‖: channels, scales or blocks are zero as a whole."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, times the root of the group's size."""
     groups: Groups = "output_channels"
     """What is one group; scales are those of norm layers, to be named by `penalised`."""
@@ -116,9 +116,9 @@ class GroupL1:
 class SparseGroupL1:
     """strength·‖w‖₁ + group_strength·Σ √size·‖group‖."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ₁ of the entries."""
-    group_strength: float = field(default=0.0, metadata=bounds(0))
+    group_strength: float = field(default=0.0, metadata=STRENGTH)
     """λ₂ of the groups."""
     groups: Groups = "output_channels"
     """What is one group; scales are those of norm layers, to be named by `penalised`."""
@@ -130,7 +130,7 @@ class SparseGroupL1:
 class GroupMcp:
     """MCP of each group's norm: whole groups zero, large ones not shrunk."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, times the root of the group's size."""
     gamma: float = field(default=3.0, metadata=bounds(0))
     """γ > 0: the penalty is level from ‖group‖ = γλ√size on."""
@@ -144,7 +144,7 @@ class GroupMcp:
 class Linf:
     """strength·max|w| of each parameter array."""
 
-    strength: float = field(default=0.0, metadata=bounds(0))
+    strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, in units of the loss per unit of |w|."""
 
 

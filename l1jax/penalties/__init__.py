@@ -1,8 +1,39 @@
-"""What to penalise: value, proximal operator, subgradient and distance to optimality of each penalty."""
+"""What to penalise: the value, prox, subgradient and distance to optimality of each penalty.
 
-from l1jax.penalties.base import Penalty, check_penalty, convex_part, leaf_penalties, scaled
+To add a penalty, write two declarations. In `l1jax.config.optimization` a dataclass says what an
+experiment file, the command line and `config.json` call its numbers, and joins the union `Penalty`
+there. In a module here a class has the four formulas for one array, and a factory checks the
+numbers, documents the penalty and is `configured_by` that dataclass:
+
+    @register
+    @dataclass(frozen=True)
+    class L2:
+        strength: Number = field(metadata=STRENGTH)
+
+        @tree_value
+        def value(self, x): ...
+
+    @configured_by(config.L2)
+    def l2(strength): ...
+
+Everything else follows from these: trees of parameters, schedules of the strength, sums with `l2`,
+the name on the command line. `register` lists what a class may say beyond its formulas.
+"""
+
+from l1jax.penalties.base import (
+    Penalty,
+    check_penalty,
+    convex_part,
+    is_convex,
+    leaf_penalties,
+    penalty_groups,
+    scaled,
+    strengths,
+)
 from l1jax.penalties.by_path import ByPath, by_path
+from l1jax.penalties.checks import check_number, is_concrete_number
 from l1jax.penalties.concave import LogSum, Mcp, Scad, log_sum, mcp, scad
+from l1jax.penalties.configuration import from_configuration
 from l1jax.penalties.group import GroupL1, SparseGroupL1, group_l1, sparse_group_l1
 from l1jax.penalties.group_mcp import GroupMcp, group_mcp
 from l1jax.penalties.groups import (
@@ -28,9 +59,8 @@ from l1jax.penalties.l1 import (
     weighted_l1,
 )
 from l1jax.penalties.largest_strength import first_strength, largest_strength
-from l1jax.penalties.max_norm import L1Ball, Linf, l1_ball, linf
-from l1jax.penalties.numbers import check_number, known
-from l1jax.penalties.sparsity import Sparsity, path_name, selected, sparsity
+from l1jax.penalties.linf import L1Ball, Linf, l1_ball, linf
+from l1jax.penalties.sparsity import Sparsity, path_name, select_leaves, sparsity
 from l1jax.penalties.sum_of import SumOf, in_layout, sum_of
 from l1jax.penalties.zero_groups import zero_groups
 
@@ -61,13 +91,15 @@ __all__ = [
     "convex_part",
     "elastic_net",
     "first_strength",
+    "from_configuration",
     "group_axes",
     "group_l1",
     "group_mcp",
     "in_layout",
     "input_channels",
+    "is_concrete_number",
+    "is_convex",
     "kernel_blocks",
-    "known",
     "l0",
     "l1",
     "l1_ball",
@@ -81,13 +113,15 @@ __all__ = [
     "nonnegative_l1",
     "output_channels",
     "path_name",
+    "penalty_groups",
     "scad",
     "scaled",
     "scales",
-    "selected",
+    "select_leaves",
     "soft_threshold",
     "sparse_group_l1",
     "sparsity",
+    "strengths",
     "sum_of",
     "weighted_l1",
     "zero_groups",

@@ -1,9 +1,9 @@
 """Different penalties for different leaves, chosen by regular expressions over their paths."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +11,17 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from l1jax.penalties.base import (
+    PARTS,
+    STATIC,
     Penalty,
-    along,
+    broadcast_leaves,
     check_penalty,
-    is_inexact,
     leaf_penalties,
-    norm,
     per_leaf,
     register,
-    total,
 )
-from l1jax.penalties.sparsity import path_name, some
+from l1jax.penalties.numerics import Leaf, is_inexact, sum_leaves, tree_norm
+from l1jax.penalties.sparsity import path_name, show_paths
 
 
 @register
@@ -29,122 +29,146 @@ from l1jax.penalties.sparsity import path_name, some
 class ByPath:
     """A penalty per pattern; leaves that match none are free. Made by `l1jax.by_path`."""
 
-    patterns: tuple[str, ...] = field(metadata={"static": True})
-    penalties: tuple[Penalty, ...]
-    allow_unmatched: bool = field(default=False, metadata={"static": True})
+    patterns: tuple[str, ...] = field(metadata=STATIC)
+    penalties: tuple[Penalty, ...] = field(metadata=PARTS)
+    allow_unmatched: bool = field(default=False, metadata=STATIC)
 
     def value(self, x: PyTree) -> Float[Array, ""]:
-        """Sum of the penalties of the leaves that match."""
+        """Add up the penalties of the leaves that match."""
         leaves = zip(leaf_penalties(self, x), jax.tree.leaves(x), strict=True)
-        return total([penalty.value(leaf) for penalty, leaf in leaves if penalty])
+        return sum_leaves([penalty.value(leaf) for penalty, leaf in leaves if penalty])
 
     def prox(self, x: PyTree, step: PyTree) -> PyTree:
-        """Prox of the leaves that match; the others are returned as they are."""
-        return self._map(
-            lambda penalty, leaf, s: penalty.prox(leaf, s) if penalty else leaf, x, step=step
-        )
+        """Take the prox of the leaves that match, and return the others as they are."""
+
+        def prox_of_leaf(penalty: Penalty | None, leaf: Leaf, step: Leaf) -> Leaf:
+            return penalty.prox(leaf, step) if penalty else leaf
+
+        return self._map(prox_of_leaf, x, step=step)
 
     def subgradient(self, x: PyTree) -> PyTree:
-        """Subgradient of the leaves that match, 0 for the others."""
-        return self._map(
-            lambda penalty, leaf: penalty.subgradient(leaf) if penalty else jnp.zeros_like(leaf), x
-        )
+        """Return the subgradient of the leaves that match, and 0 for the others."""
+
+        def subgradient_of_leaf(penalty: Penalty | None, leaf: Leaf) -> Leaf:
+            return penalty.subgradient(leaf) if penalty else jnp.zeros_like(leaf)
+
+        return self._map(subgradient_of_leaf, x)
 
     def distance(self, x: PyTree, grad: PyTree) -> Float[Array, ""]:
-        """Distance of −grad to the subdifferential; for free leaves of floating point the norm of their gradient."""
+        """Return the distance of −grad to the subdifferential.
 
-        def away(penalty: Penalty | None, leaf: Any, g: Any) -> Any:
+        It includes the gradients of free leaves, if these are of floating point.
+        """
+
+        def distance_of_leaf(penalty: Penalty | None, leaf: Leaf, grad: Leaf) -> Array | None:
             if penalty:
-                return penalty.distance(leaf, g)
-            return jnp.abs(g) if is_inexact(leaf) else None
+                return penalty.distance(leaf, grad)
+            return jnp.abs(grad) if is_inexact(leaf) else None
 
-        return norm(self._map(away, x, grad=grad))
+        return tree_norm(self._map(distance_of_leaf, x, grad=grad))
 
     def per_leaf(self, tree: PyTree) -> list[Penalty | None]:
-        """The penalty of the one pattern that each path matches, None where there is none."""
+        """Return the penalty of the one pattern that each path matches, None where there is none.
+
+        Raises:
+            ValueError: if two patterns match the same path, or one matches no path and should.
+        """
         paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
         matches = [
-            [i for i, pattern in enumerate(self.patterns) if re.search(pattern, path)]
+            [index for index, pattern in enumerate(self.patterns) if re.search(pattern, path)]
             for path in paths
         ]
-        self._check_patterns(tree, paths, {i for found in matches for i in found})
-        for path, found in zip(paths, matches, strict=True):
-            if len(found) > 1:
-                names = [self.patterns[i] for i in found]
+        self._check_patterns(tree, paths, {index for indices in matches for index in indices})
+        for path, indices in zip(paths, matches, strict=True):
+            if len(indices) > 1:
+                patterns = [self.patterns[index] for index in indices]
                 raise ValueError(
-                    f"`by_path` patterns {names} all match {path!r}; make them exclude each other."
+                    f"`by_path` patterns {patterns} all match {path!r}; make them exclude each "
+                    "other."
                 )
         columns = [per_leaf(penalty, tree) for penalty in self.penalties]
-        return [columns[found[0]][leaf] if found else None for leaf, found in enumerate(matches)]
-
-    def _check_patterns(self, tree: PyTree, paths: list[str], found: set[int]) -> None:
-        """Refuse patterns that match no leaf, unless the tree is a part of one that they may match elsewhere."""
-        if not paths or (self.allow_unmatched and found):
-            return
-        absent, is_part = _absent(tree)
-        idle = [
-            p
-            for i, p in enumerate(self.patterns)
-            if i not in found and not any(re.search(p, a) for a in absent)
+        return [
+            columns[indices[0]][leaf] if indices else None for leaf, indices in enumerate(matches)
         ]
-        if not found:
+
+    def _check_patterns(self, tree: PyTree, paths: list[str], matched: set[int]) -> None:
+        """Raise if a pattern matches no leaf, unless it may match in a part that is hidden."""
+        if not paths or (self.allow_unmatched and matched):
+            return
+        if not matched:
             raise ValueError(
-                f"`by_path` patterns {list(self.patterns)} must match at least one parameter path; the paths are "
-                f"{some(paths)}."
+                f"`by_path` patterns {list(self.patterns)} must match at least one parameter path; "
+                f"the paths are {show_paths(paths)}."
             )
-        if idle and not is_part:
+        hidden = _find_hidden_leaves(tree)
+        unmatched = [
+            pattern
+            for index, pattern in enumerate(self.patterns)
+            if index not in matched and not any(re.search(pattern, path) for path in hidden.paths)
+        ]
+        if unmatched and not hidden.is_masked:
             raise ValueError(
-                f"`by_path` patterns {idle} must each match at least one parameter path; the paths are {some(paths)}. "
-                "Correct them, or give `allow_unmatched=True` if they are for other trees."
+                f"`by_path` patterns {unmatched} must each match at least one parameter path; the "
+                f"paths are {show_paths(paths)}. Correct them, or give `allow_unmatched=True` if "
+                "they are for other trees."
             )
 
-    def _map(self, f: Any, x: PyTree, **rest: PyTree) -> PyTree:
+    def _map(self, function: Callable[..., Leaf | None], x: PyTree, **others: PyTree) -> PyTree:
+        """Call a function of the penalty, the leaf and the parts of the other trees per leaf."""
         leaves, treedef = jax.tree.flatten(x)
-        columns = (
-            leaf_penalties(self, x),
-            leaves,
-            *(along(name, tree, x) for name, tree in rest.items()),
-        )
-        return treedef.unflatten([f(*row) for row in zip(*columns, strict=True)])
+        penalties = leaf_penalties(self, x)
+        arguments = [broadcast_leaves(name, tree, x) for name, tree in others.items()]
+        rows = zip(penalties, leaves, *arguments, strict=True)
+        return treedef.unflatten([function(*row) for row in rows])
 
 
-def _absent(tree: PyTree) -> tuple[list[str], bool]:
-    """The paths at which a tree has no leaf but None or optax's MaskedNode, and whether it has any of the latter.
+class _HiddenLeaves(NamedTuple):
+    """Where a tree has no leaf but None or optax's `MaskedNode`."""
 
-    `optax.masked` and `partition` show a transformation a part of the parameters, and one node may stand for more
-    than one leaf.
+    paths: list[str]
+    is_masked: bool  # whether there are any of the latter
+
+
+def _find_hidden_leaves(tree: PyTree) -> _HiddenLeaves:
+    """Find the paths at which a tree has None or a `MaskedNode`.
+
+    `optax.masked` and `partition` show a transformation a part of the parameters, and one node may
+    stand for more than one leaf.
     """
 
-    def is_masked(node: Any) -> bool:
+    def is_masked(node: PyTree) -> bool:
         return isinstance(node, optax.MaskedNode)
 
-    nodes = jax.tree_util.tree_leaves_with_path(
-        tree, is_leaf=lambda node: node is None or is_masked(node)
-    )
-    absent = [path_name(path) for path, node in nodes if node is None or is_masked(node)]
-    return absent, any(is_masked(node) for _, node in nodes)
+    def is_hidden(node: PyTree) -> bool:
+        return node is None or is_masked(node)
+
+    nodes = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_hidden)
+    paths = [path_name(path) for path, node in nodes if is_hidden(node)]
+    return _HiddenLeaves(paths, any(is_masked(node) for _, node in nodes))
 
 
 def by_path(penalties: Mapping[str, Penalty], *, allow_unmatched: bool = False) -> ByPath:
     r"""Choose penalties by path: `by_path({r"(^|/)kernel$": l1(1e-4)})`.
 
     Each pattern is searched (`re.search`) in the leaf's keys joined by `/`, without a leading
-    `params` collection and the `.value` of a box such as NNX's `Param`. The other leaves are free,
-    whatever their dtype; the fixed points are those of loss + Σ penalty of each leaf.
+    `params` collection and the `.value` of a box such as NNX's `Param`. Leaves that no pattern
+    matches are free, whatever their dtype. The fixed points are those of loss + Σ penalty of each
+    leaf.
 
     Whether the patterns fit is checked whenever the penalty meets a tree with leaves, so first in a
-    transformation's `init`. There each pattern must match the path of a leaf or of a None. Inside
-    `optax.masked` and `optax.partition`, which hide a part of the tree, one of the patterns is enough.
+    transformation's `init`. Each pattern must match the path of a leaf or of a None. Inside
+    `optax.masked` and `optax.partition`, which hide a part of the tree, it is enough that one of
+    the patterns matches.
 
     Args:
         penalties: pattern → penalty; the patterns must exclude each other.
-        allow_unmatched: whether patterns beside one that matches may match nothing, such as those of
-            a penalty for several models.
+        allow_unmatched: whether it is enough that one pattern matches, as for a penalty that is
+            used with several models.
 
     Raises:
-        ValueError: if there is no pattern, one is not a regular expression or its penalty is none; and,
-            when it meets a tree with leaves, if a pattern matches none of them, two match the same one,
-            or a leaf that one matches is not of floating point.
+        ValueError: if there is no pattern, a pattern is no regular expression, or what it stands
+            for is no penalty; and from the penalty's functions if a pattern matches no leaf, two
+            match the same one, or a leaf that one matches is not of floating point.
 
     >>> params = {"hidden": {"kernel": jnp.array([3.0, 0.5]), "bias": jnp.array([3.0, 0.5])}}
     >>> l1jax.by_path({r"(^|/)kernel$": l1jax.l1(1.0)}).prox(params, 1.0)["hidden"]

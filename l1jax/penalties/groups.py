@@ -1,24 +1,29 @@
-"""Groups of a parameter's entries: by axes, or by the names that a Flax kernel's axes have."""
+"""Groups of a parameter's entries: by axes, or by the names that a Flax kernel's axes have.
+
+The functions of group penalties work on an array in the layout of its groups: the same entries in a
+shape in which every group extends over whole axes, so that reducing over these axes gives one
+number per group. Only blocks change the shape, to (count, length) for each axis of the kernel.
+"""
 
 import math
 import operator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 
 @dataclass(frozen=True)
 class Channels:
-    """One group per index along one axis, counted from the last; made by `output_channels` and its like."""
+    """One group per index along one axis; made by `output_channels` and its like."""
 
-    axis: int
+    axis: int  # counted from the last, −1
     name: str
-    least_axes: int
-    most_axes: int | None = None
+    min_axes: int
+    max_axes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,20 +34,27 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """One group, the whole leaf: of `linf` and `l1_ball`."""
+class WholeLeaf:
+    """One group, the whole leaf: the group of `linf` and `l1_ball`."""
 
 
-Groups: TypeAlias = int | tuple[int, ...] | Channels | Blocks | Whole
+Groups: TypeAlias = int | tuple[int, ...] | Channels | Blocks | WholeLeaf
 """Axes to reduce over, one group per remaining index; or groups by name."""
+
+
+class GroupLayout(NamedTuple):
+    """Where the groups of an array are."""
+
+    shape: tuple[int, ...]  # of the array in the layout of its groups
+    axes: tuple[int, ...]  # the axes of that shape over which a group extends
 
 
 def output_channels() -> Channels:
     """Name one group per output channel of a kernel: everything that one unit or filter reads with.
 
-    For the kernels of Flax's Dense (in, out), Conv and ConvTranspose (…, in, out): the last axis. A
-    ConvTranspose with `transpose_kernel=True` holds (…, out, in): take `input_channels` there. A
-    zero group is an output that is constant, its bias.
+    These are indices along the last axis in the kernels of Flax's Dense (in, out), Conv and
+    ConvTranspose (…, in, out). A ConvTranspose with `transpose_kernel=True` holds (…, out, in):
+    take `input_channels` there. A zero group is an output that is constant: it is its bias.
 
     >>> import jax.numpy as jnp, l1jax
     >>> kernel = jnp.array([[3.0, 0.1], [4.0, 0.1]])  # (in, out): its columns
@@ -56,9 +68,10 @@ def output_channels() -> Channels:
 def input_channels() -> Channels:
     """Name one group per input channel of a kernel: everything that is read from it.
 
-    For the kernels of Flax's Dense (in, out), Conv and ConvTranspose (…, in, out): the last axis but
-    one. A zero group means that the layer ignores that channel; with `feature_group_count` > 1 the
-    axis counts channels within a feature group, so there it is not one channel.
+    These are indices along the last axis but one in the kernels of Flax's Dense (in, out), Conv and
+    ConvTranspose (…, in, out). A zero group means that the layer ignores that channel. With
+    `feature_group_count` > 1 the axis counts channels within a feature group, so an index is not
+    one channel there.
 
     >>> import jax.numpy as jnp, l1jax
     >>> kernel = jnp.array([[3.0, 4.0], [0.1, 0.1]])  # (in, out): its rows
@@ -70,7 +83,9 @@ def input_channels() -> Channels:
 
 
 def scales() -> Channels:
-    """Name one group per entry of a norm layer's scale γ (channels,): each switches one channel off.
+    """Name one group per entry of a norm layer's scale γ of shape (channels,).
+
+    A scale of zero switches its channel off.
 
     >>> import jax.numpy as jnp, l1jax
     >>> l1jax.group_l1(1.0, l1jax.scales()).prox(jnp.array([3.0, 0.1]), 1.0).round(1)
@@ -82,11 +97,11 @@ def scales() -> Channels:
 def kernel_blocks(shape: tuple[int, ...]) -> Blocks:
     """Name one group per block of `shape` over the kernel's last axes; −1 means the whole axis.
 
-    Axes in front of them are 1 long in a block, so `(16, 16)` cuts every spatial position of a Conv
-    kernel into blocks of its own, and `(-1, -1, 16, 16)` makes no difference between positions.
+    A block is 1 long along the axes in front of them, so `(16, 16)` cuts every spatial position of
+    a Conv kernel into its own blocks, while the blocks of `(-1, -1, 16, 16)` cover all positions.
 
-    On a mesh of explicit axes each device should have whole blocks, or one block all devices: then nothing
-    but sums is exchanged. Otherwise every device computes with the whole of that axis.
+    On a mesh of explicit axes each device should hold whole blocks, or a single block should cover
+    all devices: then only sums are exchanged. Otherwise every device computes the whole axis.
 
     Args:
         shape: the lengths of a block, each ≥ 1 or −1; they must divide the kernel's.
@@ -106,132 +121,172 @@ def kernel_blocks(shape: tuple[int, ...]) -> Blocks:
         lengths = ()
     if not lengths or any(length < 1 and length != -1 for length in lengths):
         raise ValueError(
-            f"`shape` (={shape!r}) must be a tuple of at least one length, each at least 1, or -1 for a whole axis, "
-            "such as (16, 16)."
+            f"`shape` (={shape!r}) must be a tuple of at least one length, each at least 1, or -1 "
+            "for a whole axis, such as (16, 16)."
         )
     return Blocks(lengths)
 
 
-def as_groups(axis: Any) -> Groups:
-    """What was given as `axis`, hashable; refuse anything that names no groups."""
+def as_groups(axis: object) -> Groups:
+    """Return what was given as `axis` in a form that can be hashed.
+
+    Raises:
+        ValueError: if it names no groups.
+    """
     if isinstance(axis, Channels | Blocks):
         return axis
     try:
-        return (
-            tuple(operator.index(a) for a in axis)
-            if isinstance(axis, tuple | list)
-            else operator.index(axis)
-        )
+        if isinstance(axis, tuple | list):
+            return tuple(operator.index(a) for a in axis)
+        return operator.index(axis)  # pyright: ignore[reportArgumentType]
     except TypeError:
         raise ValueError(
-            f"`axis` (={axis!r}) must be an integer, a tuple of them, or one of output_channels(), input_channels(), "
-            "kernel_blocks(shape), scales()."
+            f"`axis` (={axis!r}) must be an integer, a tuple of them, or one of output_channels(), "
+            "input_channels(), kernel_blocks(shape), scales()."
         ) from None
 
 
 def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") -> tuple[int, ...]:
-    """The axes over which a group of an array of this shape extends, ascending; not for blocks.
+    """Return the axes over which a group extends, ascending; blocks have none before their layout.
+
+    Args:
+        groups: any groups but blocks.
+        shape: the shape of the array.
+        path: the name of the array, for errors.
 
     Raises:
-        ValueError: if an axis is out of range or named twice, or the array has not the axes of a kernel.
+        ValueError: if an axis is out of range or is named twice, or if the array does not have the
+            axes of a kernel.
     """
     ndim = len(shape)
-    if isinstance(groups, Whole):
+    if isinstance(groups, WholeLeaf):
         return tuple(range(ndim))
     if isinstance(groups, Channels):
-        if not groups.least_axes <= ndim <= (groups.most_axes or ndim):
-            wanted = (
-                "exactly 1 axis" if groups.most_axes == 1 else f"at least {groups.least_axes} axes"
-            )
-            raise ValueError(
-                f"`axis` (={groups.name}()) must meet arrays of {wanted}, but {path} has the shape {shape}; choose the "
-                "leaves by `by_path`."
-            )
+        _check_channels(groups, shape, path)
         return tuple(a for a in range(ndim) if a != ndim + groups.axis)
     assert not isinstance(groups, Blocks)
     axes = groups if isinstance(groups, tuple) else (groups,)
     if any(not -ndim <= a < ndim for a in axes):
-        wanted = f"be in [{-ndim}, {ndim - 1}] for" if ndim else "name axes, but there are none in"
+        required = f"be in [{-ndim}, {ndim - 1}] for"
+        if not ndim:
+            required = "name axes, but there are none in"
         raise ValueError(
-            f"`axis` (={groups}) must {wanted} {path} of shape {shape}; choose the leaves by `by_path`."
+            f"`axis` (={groups}) must {required} {path} of shape {shape}; choose the leaves by "
+            "`by_path`."
         )
     if len({a % ndim for a in axes}) < len(axes):
         raise ValueError(f"`axis` (={groups}) must name each axis of {path} of shape {shape} once.")
     return tuple(sorted(a % ndim for a in axes))
 
 
-def layout(
-    groups: Groups, shape: tuple[int, ...], path: str = "the array"
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """A shape for the same entries in which every group extends over whole axes, and these axes.
+def group_layout(groups: Groups, shape: tuple[int, ...], path: str = "the array") -> GroupLayout:
+    """Find a shape for the same entries in which every group extends over whole axes.
 
-    Blocks become axes of their own: (count, length) for each axis of the kernel.
+    Blocks become axes of their own: (count, length) for each axis of the kernel. With any other
+    groups the shape stays.
+
+    Args:
+        groups: the groups.
+        shape: the shape of the array.
+        path: the name of the array, for errors.
+
+    Returns:
+        The shape, and the axes of it over which a group extends.
+
+    Raises:
+        ValueError: if the array does not have these groups.
     """
     if not isinstance(groups, Blocks):
-        return shape, group_axes(groups, shape, path)
+        return GroupLayout(shape, group_axes(groups, shape, path))
     given = (1,) * (len(shape) - len(groups.shape)) + groups.shape
     lengths = tuple(max(n, 1) if b == -1 else b for n, b in zip(shape, given, strict=False))
     if len(given) > len(shape) or any(n % b for n, b in zip(shape, lengths, strict=True)):
         raise ValueError(
-            f"`kernel_blocks` of shape {groups.shape} must divide {path} of shape {shape}; choose lengths that do, or "
-            "-1 for a whole axis."
+            f"`kernel_blocks` of shape {groups.shape} must divide {path} of shape {shape}; choose "
+            "lengths that do, or -1 for a whole axis."
         )
-    pairs = tuple((n // b, b) for n, b in zip(shape, lengths, strict=True))
-    return tuple(n for pair in pairs for n in pair), tuple(range(1, 2 * len(shape), 2))
+    laid_out: list[int] = []
+    for n, length in zip(shape, lengths, strict=True):
+        laid_out += [n // length, length]
+    return GroupLayout(tuple(laid_out), tuple(range(1, 2 * len(shape), 2)))
 
 
 def to_layout(x: Array, shape: tuple[int, ...]) -> Array:
-    """An array in the layout of its groups. On an explicit mesh, axes that are cut keep their devices.
+    """Reshape an array to the layout of its groups.
 
-    Where devices would have parts of a block, they all get that axis as a whole.
+    On a mesh of explicit axes, an axis that is cut into blocks keeps its devices where each of them
+    has whole blocks or all of them share one. Otherwise every device gets the whole axis.
     """
     if x.shape == shape or not _on_explicit_mesh(x):
         return x.reshape(shape)
     sharding = jax.typeof(x).sharding
-    before: list[Any] = []
-    after: list[Any] = []
-    for axes, (count, length) in zip(
-        sharding.spec, zip(shape[::2], shape[1::2], strict=True), strict=True
-    ):
-        devices = _devices(sharding.mesh, axes)
-        whole_blocks = count % devices == 0
-        part_of_one = count == 1 and length % devices == 0
-        before.append(axes if whole_blocks or part_of_one else None)
-        after += [
-            axes if whole_blocks else None,
-            axes if part_of_one and not whole_blocks else None,
-        ]
+    before: list[MeshAxes] = []
+    after: list[MeshAxes] = []
+    pairs = zip(shape[::2], shape[1::2], strict=True)
+    for axes, (count, length) in zip(sharding.spec, pairs, strict=True):
+        devices = _num_devices(sharding.mesh, axes)
+        if count % devices == 0:  # every device has whole blocks
+            before.append(axes)
+            after += [axes, None]
+        elif count == 1 and length % devices == 0:  # all devices share one block
+            before.append(axes)
+            after += [None, axes]
+        else:
+            before.append(None)
+            after += [None, None]
     x = jax.sharding.reshard(x, NamedSharding(sharding.mesh, PartitionSpec(*before)))
     return jnp.reshape(x, shape, out_sharding=NamedSharding(sharding.mesh, PartitionSpec(*after)))
 
 
 def from_layout(y: Array, like: Array) -> Array:
-    """An array in the layout of its groups, back in the shape of `like`, and on its devices."""
+    """Reshape an array in the layout of its groups back to that of `like`, on the same devices."""
     if y.shape == like.shape or not _on_explicit_mesh(like):
         return y.reshape(like.shape)
     sharding = jax.typeof(like).sharding
-    inner = [
-        count or length
-        for count, length in zip(*[iter(jax.typeof(y).sharding.spec)] * 2, strict=True)
-    ]
-    y = jnp.reshape(y, like.shape, out_sharding=NamedSharding(sharding.mesh, PartitionSpec(*inner)))
+    laid_out = jax.typeof(y).sharding.spec
+    pairs = zip(laid_out[::2], laid_out[1::2], strict=True)
+    joined = PartitionSpec(*(count or length for count, length in pairs))
+    y = jnp.reshape(y, like.shape, out_sharding=NamedSharding(sharding.mesh, joined))
     return jax.sharding.reshard(y, sharding)
+
+
+def broadcast_to_layout(array: Array, shape: tuple[int, ...], laid_out: tuple[int, ...]) -> Array:
+    """Bring an array that broadcasts to `shape` to something that broadcasts to the layout.
+
+    Args:
+        array: the array; its axes of length 1 stay so where no axis is cut into blocks.
+        shape: the shape of the leaf that it belongs to.
+        laid_out: the shape of that leaf in the layout of its groups.
+    """
+    if array.size == 1:
+        return array.reshape(())
+    if shape == laid_out:
+        return array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    return to_layout(jnp.broadcast_to(array, shape), laid_out)
+
+
+MeshAxes: TypeAlias = str | tuple[str, ...] | None
+"""The axes of a mesh that one axis of an array is spread over."""
+
+
+def _check_channels(channels: Channels, shape: tuple[int, ...], path: str) -> None:
+    too_few = len(shape) < channels.min_axes
+    too_many = channels.max_axes is not None and len(shape) > channels.max_axes
+    if too_few or too_many:
+        required = f"at least {channels.min_axes} axes"
+        if channels.max_axes == 1:
+            required = "exactly 1 axis"
+        raise ValueError(
+            f"`axis` (={channels.name}()) must meet arrays of {required}, but {path} has the shape "
+            f"{shape}; choose the leaves by `by_path`."
+        )
 
 
 def _on_explicit_mesh(x: Array) -> bool:
     return bool(jax.typeof(x).sharding.mesh.explicit_axes)
 
 
-def _devices(mesh: Any, axes: Any) -> int:
-    """Over how many devices these axes of a mesh spread an axis of an array."""
+def _num_devices(mesh: Mesh | AbstractMesh, axes: MeshAxes) -> int:
+    """Return over how many devices these axes of a mesh spread an axis of an array."""
     names = axes if isinstance(axes, tuple) else (axes,)
     return math.prod(mesh.shape[name] for name in names if name is not None)
-
-
-def lay_out(array: Array, shape: tuple[int, ...], laid_out: tuple[int, ...]) -> Array:
-    """An array that broadcasts to `shape` in its layout; length-1 axes stay so where axes are not cut."""
-    if array.size == 1:
-        return array.reshape(())
-    if shape == laid_out:
-        return array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-    return to_layout(jnp.broadcast_to(array, shape), laid_out)

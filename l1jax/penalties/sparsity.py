@@ -1,39 +1,46 @@
-"""Counting exact zeros."""
+"""Paths of leaves, patterns that select them, and the share of exact zeros in them."""
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Hashable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+MAX_PATHS_SHOWN = 10  # in an error
+
 
 class Sparsity(NamedTuple):
-    """Exact-zero fractions, in [0, 1]."""
+    """Shares of exact zeros, in [0, 1]."""
 
     total: Float[Array, ""]
     by_path: dict[str, Float[Array, ""]]
 
 
-def path_name(path: tuple[Any, ...]) -> str:
+def path_name(path: tuple[Hashable, ...]) -> str:
     """Name a leaf by its keys, such as `hidden_0/kernel`.
 
     A leading `params` collection is dropped, and so is the `.value` of a box around the array, as
-    NNX's `Param` and Linen's `Partitioned` are: the same pattern serves the model with and without.
+    NNX's `Param` and Linen's `Partitioned` are: the same pattern serves a model with and without.
     """
     if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
         path = path[:-1]
     return jax.tree_util.keystr(path, simple=True, separator="/").removeprefix("params/")
 
 
-def some(paths: list[str]) -> str:
-    """A list of paths for an error: the first few, and how many more there are."""
-    more = len(paths) - 10
-    return f"{paths[:10]} and {more} more" if more > 0 else str(paths)
+def show_paths(paths: list[str]) -> str:
+    """List paths for an error: the first few, and how many more there are."""
+    more = len(paths) - MAX_PATHS_SHOWN
+    if more > 0:
+        return f"{paths[:MAX_PATHS_SHOWN]} and {more} more"
+    return str(paths)
 
 
-def selected(tree: PyTree, pattern: str) -> PyTree:
-    """A tree of booleans: whether the pattern is found in the leaf's path; "" selects every leaf.
+def select_leaves(tree: PyTree, pattern: str) -> PyTree:
+    """Tell for each leaf, in a tree of booleans, whether the pattern is found in its path.
+
+    The pattern "" selects every leaf.
 
     Raises:
         ValueError: if `pattern` is no regular expression, or matches no path of a tree with leaves.
@@ -44,15 +51,14 @@ def selected(tree: PyTree, pattern: str) -> PyTree:
         raise ValueError(
             f"`pattern` (={pattern!r}) must be a regular expression: {error}."
         ) from None
-    found = jax.tree_util.tree_map_with_path(
-        lambda path, _: search(path_name(path)) is not None, tree
-    )
     paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    if paths and not any(jax.tree.leaves(found)):
+    selected = [search(path) is not None for path in paths]
+    if paths and not any(selected):
         raise ValueError(
-            f"`pattern` (={pattern!r}) must match at least one parameter path; the paths are {some(paths)}."
+            f"`pattern` (={pattern!r}) must match at least one parameter path; the paths are "
+            f"{show_paths(paths)}."
         )
-    return found
+    return jax.tree.structure(tree).unflatten(selected)
 
 
 def sparsity(params: PyTree, pattern: str = "") -> Sparsity:
@@ -75,9 +81,8 @@ def sparsity(params: PyTree, pattern: str = "") -> Sparsity:
     zeros: dict[str, Array] = {}
     sizes: dict[str, int] = {}
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    for (path, leaf), counts in zip(
-        leaves, jax.tree.leaves(selected(params, pattern)), strict=True
-    ):
+    selected = jax.tree.leaves(select_leaves(params, pattern))
+    for (path, leaf), counts in zip(leaves, selected, strict=True):
         if counts:
             name = path_name(path)  # two leaves may share it: params/x and x
             zeros[name] = zeros.get(name, 0) + jnp.sum(jnp.asarray(leaf) == 0, dtype=float)

@@ -1,13 +1,11 @@
 """Which groups a penalty has set to zero."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from l1jax.penalties.base import Penalty, leaf_penalties
-from l1jax.penalties.groups import layout, to_layout
+from l1jax.penalties.base import Penalty, leaf_penalties, penalty_groups
+from l1jax.penalties.groups import group_layout, to_layout
 from l1jax.penalties.sparsity import path_name
 
 
@@ -27,17 +25,17 @@ def zero_groups(params: PyTree, penalty: Penalty) -> dict[str, Bool[Array, "..."
     {'kernel': Array([ True, False, False], dtype=bool)}
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    rows = zip(leaves, leaf_penalties(penalty, params), strict=True)
+    penalties = leaf_penalties(penalty, params)
     return {
-        path_name(path): _zero(jnp.asarray(leaf), own)
-        for (path, leaf), own in rows
-        if own is not None
+        path_name(path): _zero_groups_of_array(jnp.asarray(leaf), leaf_penalty)
+        for (path, leaf), leaf_penalty in zip(leaves, penalties, strict=True)
+        if leaf_penalty is not None
     }
 
 
-def _zero(leaf: Array, penalty: Any) -> Array:
-    groups = getattr(penalty, "axis", None)
+def _zero_groups_of_array(x: Array, penalty: Penalty) -> Bool[Array, "..."]:
+    groups = penalty_groups(penalty)
     if groups is None:
-        return leaf == 0
-    shape, axes = layout(groups, leaf.shape)
-    return jnp.all(to_layout(leaf, shape) == 0, axis=axes)
+        return x == 0
+    shape, axes = group_layout(groups, x.shape)
+    return jnp.all(to_layout(x, shape) == 0, axis=axes)

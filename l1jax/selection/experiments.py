@@ -5,8 +5,6 @@ from dataclasses import replace
 
 from l1jax.config import Config, InputError, Optimizer
 
-STRENGTHS = ("strength", "l2_strength", "group_strength")
-
 
 def with_strength(experiment: Config, network: str, strength: float) -> Config:
     """The experiment with this strength in a network's penalty; further strengths of it keep their ratio to the first.
@@ -20,7 +18,7 @@ def with_strength(experiment: Config, network: str, strength: float) -> Config:
             f"`--network` (={network}) must be one that the experiment has, and it has no `{network}`."
         )
     penalty = optimizer.penalty
-    names = [f.name for f in dataclasses.fields(penalty) if f.name in STRENGTHS]
+    names = [f.name for f in dataclasses.fields(penalty) if f.metadata.get("strength")]
     if not names:
         raise InputError(
             f"`{network}.penalty` (={type(penalty).__name__}) must have a strength to choose: L1, for instance."

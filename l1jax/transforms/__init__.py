@@ -11,7 +11,6 @@ included, and rounded once; bfloat16, whose range is that of float32, keeps its 
 from l1jax.transforms import preconditioners
 from l1jax.transforms.acceleration import AcceleratedState, accelerated
 from l1jax.transforms.averaging import SparseEmaState, sparse_average, sparse_ema
-from l1jax.transforms.control import ReweightState, TrackSparsityState, reweight, track_sparsity
 from l1jax.transforms.dual_averaging import (
     DualAveragingState,
     ramda,
@@ -33,8 +32,14 @@ from l1jax.transforms.proximal import (
 )
 from l1jax.transforms.pruning import PruningState, magnitude_pruning, n_of_m
 from l1jax.transforms.reparametrisation import Factors, Reparametrisation, d_gating, hadamard
-from l1jax.transforms.rigging import RiglState, rigl
+from l1jax.transforms.rigl import RiglState, rigl
 from l1jax.transforms.solution import solution
+from l1jax.transforms.strength_control import (
+    ReweightState,
+    TrackSparsityState,
+    reweight,
+    track_sparsity,
+)
 from l1jax.transforms.strengths import StrengthState, set_scale, strength
 from l1jax.transforms.subgradient import AddSubgradientState, add_subgradient
 from l1jax.transforms.support import freeze_support

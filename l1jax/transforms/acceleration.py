@@ -1,6 +1,6 @@
 """Accelerated proximal gradient descent for deterministic problems."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,16 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from l1jax.penalties import Penalty
-from l1jax.transforms.floats import on_floats
-from l1jax.transforms.leaves import at, check_rate, copied, matched, prox_updates, wide
-from l1jax.transforms.strengths import Scale, StrengthState, moved_by
+from l1jax.penalties.numerics import upcast
+from l1jax.transforms.floating_leaves import on_floating_leaves
+from l1jax.transforms.leaves import (
+    check_rate,
+    copy_leaves,
+    prox_updates,
+    require_params_like,
+    schedule_value,
+)
+from l1jax.transforms.strengths import Scale, StrengthState, bind_strength
 
 
 class AcceleratedState(NamedTuple):
@@ -57,22 +64,22 @@ def accelerated(
     [2.0, 0.0]
     """
     check_rate(learning_rate)
-    strength = moved_by(penalty, scale)
+    strength = bind_strength(penalty, scale)
 
     def init(params: optax.Params) -> AcceleratedState:
         count, momentum = jnp.zeros([], jnp.int32), jnp.ones([], float)
-        return AcceleratedState(count, strength.init(params), momentum, copied(params))
+        return AcceleratedState(count, strength.init(params), momentum, copy_leaves(params))
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AcceleratedState]:
-        params = matched(params, updates, "the prox is taken at params + updates")
-        step = at(learning_rate, state.count)
+        params = require_params_like(params, updates, "the prox is taken at params + updates")
+        step = schedule_value(learning_rate, state.count)
         penalties, strengths = strength.update(state.strength, state.solution)  # whose zeros count
-        descent = jax.tree.map(lambda g: (-step * wide(g)).astype(g.dtype), updates)
+        descent = jax.tree.map(lambda g: (-step * upcast(g)).astype(g.dtype), updates)
         moved = prox_updates(penalties, descent, params, step)
-        solution = jax.tree.map(lambda y, u: (wide(y) + wide(u)).astype(y.dtype), params, moved)
-        change = jax.tree.map(lambda new, old: wide(new) - wide(old), solution, state.solution)
+        solution = jax.tree.map(lambda y, u: (upcast(y) + upcast(u)).astype(y.dtype), params, moved)
+        change = jax.tree.map(lambda new, old: upcast(new) - upcast(old), solution, state.solution)
         uphill = sum(
             -jnp.sum(u * c)
             for u, c in zip(jax.tree.leaves(moved), jax.tree.leaves(change), strict=True)
@@ -81,7 +88,7 @@ def accelerated(
         next_momentum = (1 + jnp.sqrt(1 + 4 * jnp.square(momentum))) / 2
         extrapolation = (momentum - 1) / next_momentum
         updates = jax.tree.map(
-            lambda u, c: (wide(u) + extrapolation * c).astype(u.dtype), moved, change
+            lambda u, c: (upcast(u) + extrapolation * c).astype(u.dtype), moved, change
         )
         return updates, state._replace(
             count=optax.safe_increment(state.count),
@@ -90,4 +97,4 @@ def accelerated(
             solution=solution,
         )
 
-    return on_floats(optax.GradientTransformation(init, update), strength.check)
+    return on_floating_leaves(optax.GradientTransformation(init, update), strength.check)

@@ -8,9 +8,9 @@ import optax
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
 from l1jax.penalties import check_number
-from l1jax.penalties.base import is_inexact
-from l1jax.transforms.floats import is_number
-from l1jax.transforms.leaves import at, copied, required, wide
+from l1jax.penalties.numerics import is_inexact, upcast
+from l1jax.transforms.floating_leaves import is_number
+from l1jax.transforms.leaves import copy_leaves, require_params, schedule_value
 
 
 class SparseEmaState(NamedTuple):
@@ -46,13 +46,13 @@ def sparse_ema(decay: optax.ScalarOrSchedule) -> optax.GradientTransformation:
         check_number("decay", decay, below=1, remedy="such as 0.999")
 
     def init(params: optax.Params) -> SparseEmaState:
-        return SparseEmaState(jnp.zeros([], jnp.int32), copied(params))
+        return SparseEmaState(jnp.zeros([], jnp.int32), copy_leaves(params))
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, SparseEmaState]:
-        moved = jax.tree.map(_moved, required(params, "the average follows them"), updates)
-        average = sparse_average(state.average, moved, at(decay, state.count))
+        moved = jax.tree.map(_moved, require_params(params, "the average follows them"), updates)
+        average = sparse_average(state.average, moved, schedule_value(decay, state.count))
         return updates, state._replace(count=optax.safe_increment(state.count), average=average)
 
     return optax.GradientTransformation(init, update)
@@ -78,7 +78,7 @@ def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
     def move(a: Any, p: Any) -> Any:
         if not is_inexact(a):
             return p
-        old, new = wide(jnp.asarray(a)), wide(jnp.asarray(p))
+        old, new = upcast(jnp.asarray(a)), upcast(jnp.asarray(p))
         mixed = old + (1 - decay) * (new - old)
         return jnp.where((new == 0) | (old == 0), new, mixed).astype(jnp.result_type(a))
 

@@ -1,7 +1,7 @@
 """Dual averaging: sums of gradients instead of the last one, which identifies the sparse structure."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +9,18 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from l1jax.penalties import Penalty, check_number, convex_part, known
-from l1jax.transforms.floats import on_floats
+from l1jax.penalties import Penalty, check_number, convex_part, is_concrete_number
+from l1jax.penalties.numerics import upcast
+from l1jax.transforms.floating_leaves import on_floating_leaves
 from l1jax.transforms.leaves import (
-    at,
     check_rate,
-    copied,
+    copy_leaves,
     linearise_concave,
-    matched,
     prox_leaves,
-    wide,
+    require_params_like,
+    schedule_value,
 )
-from l1jax.transforms.strengths import Scale, Strength, StrengthState, moved_by
+from l1jax.transforms.strengths import Scale, Strength, StrengthState, bind_strength
 
 
 class DualAveragingState(NamedTuple):
@@ -69,13 +69,13 @@ def regularized_dual_averaging(
         return jnp.ones([], k.dtype)
 
     def metric(state: DualAveragingState, k: Array) -> Array:
-        return jnp.sqrt(k) / at(learning_rate, state.count)
+        return jnp.sqrt(k) / schedule_value(learning_rate, state.count)
 
     return _dual_averaging(
         learning_rate,
         weight,
         metric,
-        moved_by(penalty, scale),
+        bind_strength(penalty, scale),
         momentum=1.0,
         restarts=(),
         squares=False,
@@ -124,13 +124,19 @@ def rmda(
     """
 
     def weight(count: Array, k: Array) -> Array:
-        return at(learning_rate, count) * jnp.sqrt(k)
+        return schedule_value(learning_rate, count) * jnp.sqrt(k)
 
     def metric(state: DualAveragingState, k: Array) -> Array:
         return jnp.sqrt(k)
 
     return _dual_averaging(
-        learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=False
+        learning_rate,
+        weight,
+        metric,
+        bind_strength(penalty, scale),
+        momentum,
+        restarts,
+        squares=False,
     )
 
 
@@ -176,13 +182,21 @@ def ramda(
         check_number("eps", eps, strict=True, remedy="P = eps where the gradient is still 0")
 
     def weight(count: Array, k: Array) -> Array:
-        return at(learning_rate, count) * jnp.sqrt(k)
+        return schedule_value(learning_rate, count) * jnp.sqrt(k)
 
     def metric(state: DualAveragingState, k: Array) -> PyTree:
-        return jax.tree.map(lambda u: _cube_root(u) + at(eps, state.count), state.square_sum)
+        return jax.tree.map(
+            lambda u: _cube_root(u) + schedule_value(eps, state.count), state.square_sum
+        )
 
     return _dual_averaging(
-        learning_rate, weight, metric, moved_by(penalty, scale), momentum, restarts, squares=True
+        learning_rate,
+        weight,
+        metric,
+        bind_strength(penalty, scale),
+        momentum,
+        restarts,
+        squares=True,
     )
 
 
@@ -234,10 +248,10 @@ def _dual_averaging(
         )
 
     def init(params: optax.Params) -> DualAveragingState:
-        start, solution = copied(params), copied(params)
+        start, solution = copy_leaves(params), copy_leaves(params)
 
         def zeros() -> PyTree:
-            return jax.tree.map(lambda p: jnp.zeros_like(wide(p)), start)
+            return jax.tree.map(lambda p: jnp.zeros_like(upcast(p)), start)
 
         square_sum = zeros() if squares else None
         count, weight_sum, moved = (
@@ -245,7 +259,7 @@ def _dual_averaging(
             jnp.zeros([], float),
             strength.init(params),
         )
-        scale, _ = jax.eval_shape(strength.move, moved, params)
+        scale, _ = jax.eval_shape(strength.next_scale, moved, params)
         scale_sum = jax.tree.map(lambda x: jnp.zeros(x.shape, float), scale)
         return DualAveragingState(
             count, moved, start, zeros(), square_sum, weight_sum, scale_sum, solution
@@ -263,9 +277,9 @@ def _dual_averaging(
         )
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, DualAveragingState]:
-        params = matched(
+        params = require_params_like(
             params, updates, "they are averaged with the minimiser and start each stage"
         )
         begin = sum(
@@ -274,8 +288,8 @@ def _dual_averaging(
         )
         k = jnp.asarray(state.count - begin + 1, float)
         state = restart(state, params, k) if restarts else state
-        s, c = weight(state.count, k), at(momentum, state.count)
-        scale, strengths = strength.move(state.strength, state.solution)  # whose zeros count
+        s, c = weight(state.count, k), schedule_value(momentum, state.count)
+        scale, strengths = strength.next_scale(state.strength, state.solution)  # whose zeros count
         _, updates = linearise_concave(strength.penalties(scale, params), updates, params)
 
         def add(total: Array, g: Array) -> Array:
@@ -283,9 +297,9 @@ def _dual_averaging(
 
         state = state._replace(
             strength=strengths,
-            gradient_sum=jax.tree.map(lambda v, g: add(v, wide(g)), state.gradient_sum, updates),
+            gradient_sum=jax.tree.map(lambda v, g: add(v, upcast(g)), state.gradient_sum, updates),
             square_sum=jax.tree.map(
-                lambda u, g: add(u, jnp.square(wide(g))), state.square_sum, updates
+                lambda u, g: add(u, jnp.square(upcast(g))), state.square_sum, updates
             )
             if squares
             else None,
@@ -298,18 +312,18 @@ def _dual_averaging(
         penalties = [penalty and convex_part(penalty) for penalty in penalties]
         inverse = jax.tree.map(lambda p: 1 / p, jax.tree.broadcast(metric(state, k), params))
         minimum = jax.tree.map(
-            lambda w, v, p: wide(w) - v * p, state.start, state.gradient_sum, inverse
+            lambda w, v, p: upcast(w) - v * p, state.start, state.gradient_sum, inverse
         )
         minimum = prox_leaves(
             penalties, minimum, jax.tree.map(lambda p: state.weight_sum * p, inverse)
         )
         updates = jax.tree.map(
-            lambda g, w, p: (c * (w - wide(p))).astype(g.dtype), updates, minimum, params
+            lambda g, w, p: (c * (w - upcast(p))).astype(g.dtype), updates, minimum, params
         )
         solution = jax.tree.map(lambda w, p: w.astype(p.dtype), minimum, params)
         return updates, state._replace(count=optax.safe_increment(state.count), solution=solution)
 
-    return on_floats(optax.GradientTransformation(init, update), strength.check)
+    return on_floating_leaves(optax.GradientTransformation(init, update), strength.check)
 
 
 def _cube_root(u: Array) -> Array:
@@ -335,7 +349,7 @@ def _cube_root(u: Array) -> Array:
 
 
 def _check_momentum(momentum: ArrayLike | optax.Schedule) -> None:
-    if known(momentum) and not (
+    if is_concrete_number(momentum) and not (
         np.float32(momentum) > 0 and momentum <= 1
     ):  # 1e-50 is 0 in float32
         raise ValueError(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from l1jax.transforms.leaves import at
+from l1jax.transforms.leaves import schedule_value
 
 
 class LearningRateState(NamedTuple):
@@ -42,15 +42,15 @@ def with_learning_rate(
     """
 
     def init(params: optax.Params) -> LearningRateState:
-        rate = jnp.asarray(at(learning_rate, jnp.zeros([], jnp.int32)), float)
+        rate = jnp.asarray(schedule_value(learning_rate, jnp.zeros([], jnp.int32)), float)
         return LearningRateState(
             jnp.zeros([], jnp.int32), jnp.ones([], float), rate, make(rate).init(params)
         )
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, LearningRateState]:
-        rate = (at(learning_rate, state.count) * state.scale).astype(state.value.dtype)
+        rate = (schedule_value(learning_rate, state.count) * state.scale).astype(state.value.dtype)
         updates, inner = make(rate).update(updates, state.inner, params)
         return updates, state._replace(
             count=optax.safe_increment(state.count), value=rate, inner=inner

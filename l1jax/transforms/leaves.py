@@ -1,123 +1,175 @@
-"""Leaves of parameter trees: which a pattern selects, and prox steps leaf by leaf."""
+"""What the transformations share: checks of their arguments, and prox steps leaf by leaf."""
 
 import itertools
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, PyTree
 
-from l1jax.penalties import Penalty, check_number, convex_part, path_name, selected
-from l1jax.penalties.base import prox_of_leaf
-from l1jax.transforms.floats import as_array
+from l1jax.penalties import Penalty, check_number, convex_part, path_name, select_leaves
+from l1jax.penalties.leafwise import array_prox
+from l1jax.penalties.numerics import upcast
+from l1jax.transforms.floating_leaves import as_array
 
 
-def required(params: optax.Params | None, reason: str) -> Any:
-    """Return `params`, or say why `update` needs them."""
+def require_params(params: optax.Params | None, reason: str) -> PyTree:
+    """Return `params`, or raise `ValueError` with the reason why `update` needs them."""
     if params is None:
         raise ValueError(f"`params` (=None) must be given to `update`: {reason}.")
     return params
 
 
-def matched(params: optax.Params | None, updates: optax.Updates, reason: str) -> Any:
-    """Return `params`, or say why `update` needs them, or where the updates are not like them."""
-    params = required(params, reason)
-    for u, p in itertools.zip_longest(
-        _shapes(updates), _shapes(params), fillvalue=("nothing", None)
-    ):
-        if u[1] != p[1]:
+def require_params_like(params: optax.Params | None, updates: optax.Updates, reason: str) -> PyTree:
+    """Return `params` if the updates have the same leaves and shapes.
+
+    Args:
+        params: what `update` was given.
+        updates: the updates that it was given.
+        reason: why it needs the parameters, for the error.
+
+    Raises:
+        ValueError: if there are no parameters, or the updates are not like them.
+    """
+    params = require_params(params, reason)
+    pairs = itertools.zip_longest(_shapes(updates), _shapes(params), fillvalue=_LeafShape("", None))
+    for found, expected in pairs:
+        if found.shape != expected.shape:
             raise ValueError(
-                f"`updates` must be a tree like `params`, but have {_show(*u)} where these have {_show(*p)}."
+                f"`updates` must be a tree like `params`, but have {found.describe()} where these "
+                f"have {expected.describe()}."
             )
     return params
 
 
-def _shapes(tree: PyTree) -> list[tuple[str, tuple[int, ...] | None]]:
-    return [
-        (path_name(path), jnp.shape(leaf))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
+class _LeafShape(NamedTuple):
+    """A leaf as an error names it; without a shape where a tree has no further leaf."""
+
+    path: str
+    shape: tuple[int, ...] | None
+
+    def describe(self) -> str:
+        if self.shape is None:
+            return "nothing"
+        return f"{self.path or 'an array'} of shape {self.shape}"
 
 
-def _show(path: str, shape: tuple[int, ...] | None) -> str:
-    return path if shape is None else f"{path or 'an array'} of shape {shape}"
+def _shapes(tree: PyTree) -> list[_LeafShape]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [_LeafShape(path_name(path), jnp.shape(leaf)) for path, leaf in leaves]
 
 
-def floating(tree: PyTree, pattern: str) -> PyTree:
-    """A tree of booleans: which leaves the pattern selects; refuse those that are not of floating point."""
-    found = selected(tree, pattern)
-    for (path, leaf), chosen in zip(
-        jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(found), strict=True
-    ):
-        if chosen and not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+def select_floating_leaves(tree: PyTree, pattern: str) -> PyTree:
+    """Tell for each leaf, in a tree of booleans, whether the pattern selects it.
+
+    Raises:
+        ValueError: if the pattern is no regular expression or matches no leaf, or if a leaf that it
+            selects is not of floating point.
+    """
+    selected = select_leaves(tree, pattern)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    for (path, leaf), is_selected in zip(leaves, jax.tree.leaves(selected), strict=True):
+        if is_selected and not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(
-                f"{path_name(path) or 'the array'} has dtype {jnp.result_type(leaf)}, but must be of floating point; "
-                "leave the leaf out by `pattern`."
+                f"{path_name(path) or 'the array'} has dtype {jnp.result_type(leaf)}, but must be "
+                "of floating point; leave the leaf out by `pattern`."
             )
-    return found
+    return selected
 
 
-def check_rate(learning_rate: Any) -> None:
-    """Refuse a concrete learning rate that is negative or not finite; schedules and tracers pass."""
+def check_rate(learning_rate: optax.ScalarOrSchedule) -> None:
+    """Raise unless a concrete learning rate is finite and at least 0; schedules and tracers pass."""
     if not callable(learning_rate):
         check_number("learning_rate", learning_rate, remedy="it is the step of the prox")
 
 
-def copied(params: PyTree) -> PyTree:
-    """The same in buffers of its own: a state may be donated together with the parameters that it starts from."""
+def schedule_value(value: optax.ScalarOrSchedule, count: ArrayLike) -> Array:
+    """Return a schedule's value after `count` updates, or the scalar itself."""
+    return jnp.asarray(value(count) if callable(value) else value)
+
+
+def copy_leaves(params: PyTree) -> PyTree:
+    """Copy the parameters to new buffers.
+
+    A state that starts from the parameters may be donated together with them.
+    """
     return jax.tree.map(lambda p: jnp.array(as_array(p), copy=True), params)
 
 
-def wide(x: Array) -> Array:
-    """At least float32: half precision would lose small steps and sums."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 def prox_leaves(penalties: list[Penalty | None], points: PyTree, steps: PyTree) -> PyTree:
-    """The prox of the leaves that have a penalty, the others as they are."""
+    """Take the prox of the leaves that have a penalty, and return the others as they are.
+
+    Args:
+        penalties: the penalty of each leaf.
+        points: the tree whose prox is taken.
+        steps: a tree like `points`; each leaf is the step of its prox, and broadcasts to it.
+    """
     leaves, treedef = jax.tree.flatten(points)
     columns = zip(penalties, leaves, jax.tree.leaves(steps), strict=True)
     return treedef.unflatten(
-        [penalty.prox(x, step) if penalty else x for penalty, x, step in columns]
+        [x if penalty is None else penalty.prox(x, step) for penalty, x, step in columns]
     )
 
 
 def prox_update(penalty: Penalty | None, u: Array, p: Array, step: ArrayLike) -> Array:
-    """prox(p + u, step) − p of one leaf, u where it has no penalty."""
+    """Return prox(p + u, step) − p of one leaf, or u where it has no penalty.
+
+    Args:
+        penalty: the penalty of the leaf.
+        u: its update.
+        p: the parameter.
+        step: the step of the prox, one number or an array like `p`.
+    """
     if penalty is None:
         return u
-    moved = prox_of_leaf(penalty, wide(p) + wide(u), step)
-    return (moved - wide(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
+    new = array_prox(penalty, upcast(p) + upcast(u), step)
+    return (new - upcast(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
 
 
 def prox_updates(
     penalties: list[Penalty | None], updates: PyTree, params: PyTree, step: ArrayLike
 ) -> PyTree:
-    """`prox_update` of every leaf, with one step."""
+    """Return `prox_update` of every leaf.
+
+    Args:
+        penalties: the penalty of each leaf.
+        updates: a tree of updates.
+        params: the parameters, a tree like the updates.
+        step: the step of every prox.
+    """
     leaves, treedef = jax.tree.flatten(updates)
     columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
     return treedef.unflatten([prox_update(penalty, u, p, step) for penalty, u, p in columns])
 
 
-def linearise_concave(
-    penalties: list[Penalty | None], grads: PyTree, params: PyTree
-) -> tuple[list[Penalty | None], PyTree]:
-    """Count the smooth, concave part of each penalty as part of the loss: its convex part, and both gradients' sum."""
-    convex = [penalty and convex_part(penalty) for penalty in penalties]
+class Linearised(NamedTuple):
+    """A problem whose loss includes the smooth, concave part of each penalty."""
 
-    def add(penalty: Penalty | None, part: Penalty | None, g: Array, p: Array) -> Array:
-        if penalty is None or part is None or part is penalty:
+    penalties: list[Penalty | None]  # the convex part of each leaf's penalty
+    grads: PyTree  # the gradient of the loss with these concave parts
+
+
+def linearise_concave(penalties: list[Penalty | None], grads: PyTree, params: PyTree) -> Linearised:
+    """Count the smooth, concave part of each penalty as a part of the loss.
+
+    Args:
+        penalties: the penalty of each leaf.
+        grads: the gradient of the loss.
+        params: where it was taken, a tree like the gradient.
+    """
+
+    def add_concave_gradient(
+        penalty: Penalty | None, convex: Penalty | None, g: Array, p: Array
+    ) -> Array:
+        if penalty is None or convex is None or convex is penalty:
             return g
-        return (wide(g) + (penalty.subgradient(wide(p)) - part.subgradient(wide(p)))).astype(
-            g.dtype
-        )
+        concave = penalty.subgradient(upcast(p)) - convex.subgradient(upcast(p))
+        return (upcast(g) + concave).astype(g.dtype)
 
+    convex_parts = [None if penalty is None else convex_part(penalty) for penalty in penalties]
     leaves, treedef = jax.tree.flatten(grads)
-    columns = (penalties, convex, leaves, jax.tree.leaves(params))
-    return convex, treedef.unflatten([add(*row) for row in zip(*columns, strict=True)])
-
-
-def at(value: optax.ScalarOrSchedule, count: Array) -> Array:
-    """A schedule's value at `count`, or the scalar itself."""
-    return jnp.asarray(value(count) if callable(value) else value)
+    columns = zip(penalties, convex_parts, leaves, jax.tree.leaves(params), strict=True)
+    return Linearised(
+        convex_parts, treedef.unflatten([add_concave_gradient(*leaf) for leaf in columns])
+    )

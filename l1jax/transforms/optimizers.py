@@ -1,21 +1,20 @@
 """Proximal forms of common optimisers, optimiser and prox built from one set of hyperparameters."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, PyTree
 
 from l1jax.penalties import Penalty, check_number, leaf_penalties
+from l1jax.penalties.numerics import upcast
 from l1jax.transforms import preconditioners
-from l1jax.transforms.floats import on_floats
-from l1jax.transforms.leaves import at, check_rate, wide
+from l1jax.transforms.floating_leaves import on_floating_leaves
+from l1jax.transforms.leaves import check_rate, schedule_value
 from l1jax.transforms.proximal import (
-    Inner,
-    InnerStep,
     LeafGroups,
-    pool,
+    MetricOptimizer,
+    MetricStep,
+    group_means,
     preconditioned_proximal,
     proximal,
     proximal_in_metric,
@@ -34,20 +33,20 @@ def proximal_sgd(
 ) -> optax.GradientTransformation:
     """Take a gradient step, with or without momentum, and then the prox: p ← prox(p − ηm, η·n).
 
-    m = g + μm is optax's momentum (g + μ(g + μm) with Nesterov), which is not normalised: n is the
-    sum of the weights that it has given to gradients so far, (1 − μᵗ)/(1 − μ) at the t-th update,
-    (1 − μᵗ⁺¹)/(1 − μ) with Nesterov. So the fixed points are the minimisers of loss + penalty
-    whatever the momentum; with a step of η they would be those of loss + (1 − μ)·penalty.
+    m = g + μm is optax's momentum (g + μ(g + μm) with Nesterov), which is not normalised. n is the
+    sum of the weights that it has given to gradients so far: (1 − μᵗ)/(1 − μ) at the t-th update,
+    (1 − μᵗ⁺¹)/(1 − μ) with Nesterov. So the fixed points are the minimisers of loss + penalty for
+    any momentum; with a step of η they would be those of loss + (1 − μ)·penalty.
 
     Args:
         learning_rate: η, a scalar or a schedule of the number of updates so far.
         penalty: what to penalise, over the parameters that `update` gets.
         momentum: μ in [0, 1), or None for plain gradient descent.
         nesterov: whether the momentum is Nesterov's.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: as `proximal`, and for a momentum outside [0, 1).
+        ValueError: for the reasons of `proximal`, and for a momentum outside [0, 1).
 
     Source: Parikh and Boyd, Proximal Algorithms (2014), section 4.2; momentum: Yun, Lozano, Yang,
     NeurIPS 2021.
@@ -63,8 +62,11 @@ def proximal_sgd(
     """
     check_rate(learning_rate)
     inner = optax.sgd(learning_rate, momentum, nesterov)
-    prox = proximal(penalty, _with_momentum(learning_rate, momentum, nesterov), scale=scale)
-    return on_floats(optax.chain(inner, prox), lambda params: leaf_penalties(penalty, params))
+    step = _prox_step_with_momentum(learning_rate, momentum, nesterov)
+    prox = proximal(penalty, step, scale=scale)
+    return on_floating_leaves(
+        optax.chain(inner, prox), lambda params: leaf_penalties(penalty, params)
+    )
 
 
 def proximal_adam(
@@ -78,10 +80,11 @@ def proximal_adam(
     scale: Scale = None,
     per_group: bool = False,
 ) -> optax.GradientTransformation:
-    """Adam whose every step ends with the prox in Adam's own metric, step learning_rate/(√ν̂ + ε).
+    """Step with Adam, then take the prox in Adam's metric, with the step learning_rate/(√ν̂ + ε).
 
-    For L1 each entry is soft-thresholded at learning_rate·λ/(√ν̂ᵢ + ε), both moments bias-corrected.
-    Converges (learning rate decayed) to the true optimum of loss + penalty, with exact zeros.
+    For L1 each entry is soft-thresholded at learning_rate·λ/(√ν̂ᵢ + ε), with both moments corrected
+    for their bias. With a decaying learning rate it converges to the true optimum of
+    loss + penalty, with exact zeros.
 
     Args:
         learning_rate: a scalar or a schedule of the number of updates so far.
@@ -90,12 +93,12 @@ def proximal_adam(
         b2: decay of the second moment, in [0, 1).
         eps: added to the root of the second moment.
         eps_root: added inside that root.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
         per_group: take one step size per group, with the mean of ν over the group for ν; see
             `preconditioned_proximal`.
 
     Raises:
-        ValueError: as `preconditioned_proximal`, and for a decay outside [0, 1).
+        ValueError: for the reasons of `preconditioned_proximal`, and for a decay outside [0, 1).
 
     Source: Kingma and Ba, ICLR 2015; Yun, Lozano, Yang, NeurIPS 2021.
 
@@ -104,7 +107,8 @@ def proximal_adam(
     >>> params = {"kernel": jnp.array([1.0, 0.05]), "bias": jnp.array([1.0])}
     >>> grads = {"kernel": jnp.array([1.0, 0.5]), "bias": jnp.array([1.0])}
     >>> updates, _ = tx.update(grads, tx.init(params), params)
-    >>> [round(x, 3) for x in optax.apply_updates(params, updates)["kernel"].tolist()]  # 1 − 0.1 − 0.1·2/1; 0
+    >>> kernel = optax.apply_updates(params, updates)["kernel"]
+    >>> [round(x, 3) for x in kernel.tolist()]  # 1 − 0.1 − 0.1·2/1; 0
     [0.7, 0.0]
     """
     check_rate(learning_rate)
@@ -112,25 +116,33 @@ def proximal_adam(
     check_number("b2", b2, below=1)
     check_number("eps", eps)
     check_number("eps_root", eps_root)
-    by_moments = optax.scale_by_adam(b1, b2, eps, eps_root)
-    by_rate = optax.scale_by_learning_rate(learning_rate)
+    scale_by_moments = optax.scale_by_adam(b1, b2, eps, eps_root)
+    scale_by_rate = optax.scale_by_learning_rate(learning_rate)
     denominator = preconditioners.adam(b2, eps, eps_root)
 
     def init(params: optax.Params) -> optax.OptState:
-        return by_moments.init(params), by_rate.init(params)  # as optax.adam
+        return scale_by_moments.init(params), scale_by_rate.init(params)  # as optax.adam
 
     def step(
-        grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array
-    ) -> InnerStep:
-        moments: Any = by_moments.update(grads, state[0])[1]
-        _, rate_state = by_rate.update(grads, state[1])
-        pooled = denominator(moments._replace(nu=pool(groups, jax.tree.leaves(moments.nu))))
+        grads: optax.Updates,
+        state: PyTree,
+        params: optax.Params,
+        groups: LeafGroups,
+        rate: Array,
+    ) -> MetricStep:
+        moments_state, rate_state = state
+        moments: PyTree = scale_by_moments.update(grads, moments_state)[1]
+        _, rate_state = scale_by_rate.update(grads, rate_state)
+        nu = group_means(groups, jax.tree.leaves(moments.nu))
+        denominators = denominator(moments._replace(nu=nu))
         corrected_rate = rate / (1 - jnp.asarray(b1, float) ** moments.count)
-        # Times a reciprocal that the prox has too, so that the compiled step divides once.
-        factors = [-corrected_rate * (1 / wide(d)) for d in pooled]
-        return InnerStep(jax.tree.leaves(moments.mu), factors, pooled, (moments, rate_state))
+        # The reciprocal appears in the prox, too, so that the compiled step divides only once.
+        factors = [-corrected_rate * (1 / upcast(d)) for d in denominators]
+        directions = jax.tree.leaves(moments.mu)
+        return MetricStep(directions, factors, denominators, (moments, rate_state))
 
-    return proximal_in_metric(Inner(init, step), penalty, learning_rate, scale, per_group)
+    optimizer = MetricOptimizer(init, step)
+    return proximal_in_metric(optimizer, penalty, learning_rate, scale, per_group)
 
 
 def proximal_rmsprop(
@@ -147,11 +159,11 @@ def proximal_rmsprop(
     scale: Scale = None,
     per_group: bool = False,
 ) -> optax.GradientTransformation:
-    """RMSProp whose every step ends with the prox in its own metric, step learning_rate/√(ν + ε).
+    """Step with RMSProp, then take the prox in its metric, with the step learning_rate/√(ν + ε).
 
-    Converges (learning rate decayed) to the optimum of loss + penalty, with exact zeros. Momentum is
-    accounted for as in `proximal_sgd`; the learning rate acts after it, as in PyTorch. (In
-    `optax.rmsprop` it acts before, which is the same as long as it is constant.)
+    With a decaying learning rate it converges to the optimum of loss + penalty, with exact zeros.
+    Momentum is accounted for as in `proximal_sgd`; the learning rate acts after it, as in PyTorch.
+    (In `optax.rmsprop` it acts before, which is the same as long as it is constant.)
 
     Args:
         learning_rate: a scalar or a schedule of the number of updates so far.
@@ -163,11 +175,12 @@ def proximal_rmsprop(
         eps_in_sqrt: whether `eps` is inside the root; outside as in PyTorch.
         centered: whether to divide by the deviation instead of the second moment's root.
         bias_correction: whether to divide the moments by 1 − decayᵗ.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
         per_group: take one step size per group; see `preconditioned_proximal`.
 
     Raises:
-        ValueError: as `preconditioned_proximal`, and for a decay or a momentum outside [0, 1).
+        ValueError: for the reasons of `preconditioned_proximal`, and for a decay or a momentum
+            outside [0, 1).
 
     Source: Hinton, Neural networks for machine learning, lecture 6e (2012); Yun, Lozano, Yang,
     NeurIPS 2021.
@@ -175,7 +188,8 @@ def proximal_rmsprop(
     >>> import jax.numpy as jnp, l1jax, optax
     >>> tx, params = l1jax.proximal_rmsprop(0.1, l1jax.l1(1.0), decay=0.75), jnp.array([2.0])
     >>> updates, _ = tx.update(jnp.array([1.0]), tx.init(params), params)
-    >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]  # √ν = ½: 2 − 0.1·1/½ − 0.1·1/½
+    >>> new = optax.apply_updates(params, updates)  # √ν = ½: 2 − 0.1·1/½ − 0.1·1/½
+    >>> [round(x, 3) for x in new.tolist()]
     [1.6]
     """
     check_rate(learning_rate)
@@ -189,8 +203,9 @@ def proximal_rmsprop(
     )
     metric = preconditioners.rmsprop(decay, eps, eps_in_sqrt, centered, bias_correction)
     if momentum is None:
-        return proximal_in_metric(_divided(inner, metric), penalty, learning_rate, scale, per_group)
-    step = _with_momentum(learning_rate, momentum, nesterov)
+        optimizer = _gradient_over_denominator(inner, metric)
+        return proximal_in_metric(optimizer, penalty, learning_rate, scale, per_group)
+    step = _prox_step_with_momentum(learning_rate, momentum, nesterov)
     return preconditioned_proximal(inner, metric, penalty, step, scale=scale, per_group=per_group)
 
 
@@ -203,20 +218,21 @@ def proximal_adagrad(
     scale: Scale = None,
     per_group: bool = False,
 ) -> optax.GradientTransformation:
-    """Adagrad whose every step ends with the prox in its own metric, step learning_rate/√(s + ε).
+    """Step with Adagrad, then take the prox in its metric, with the step learning_rate/√(s + ε).
 
-    s is the sum of squared gradients. Converges to the optimum of loss + penalty, with exact zeros.
+    s is the sum of squared gradients. It converges to the optimum of loss + penalty, with exact
+    zeros.
 
     Args:
         learning_rate: a scalar or a schedule of the number of updates so far.
         penalty: what to penalise, over the parameters that `update` gets.
         initial_accumulator_value: what s starts with, at least 0.
         eps: added inside the root.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
         per_group: take one step size per group; see `preconditioned_proximal`.
 
     Raises:
-        ValueError: as `preconditioned_proximal`.
+        ValueError: for the reasons of `preconditioned_proximal`, and for a negative number.
 
     Source: Duchi, Hazan, Singer, JMLR 12 (2011), section 5 (composite mirror descent).
 
@@ -224,7 +240,8 @@ def proximal_adagrad(
     >>> tx = l1jax.proximal_adagrad(0.1, l1jax.l1(1.0), initial_accumulator_value=0.0)
     >>> params = jnp.array([2.0])
     >>> updates, _ = tx.update(jnp.array([0.5]), tx.init(params), params)
-    >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]  # √s = ½: 2 − 0.1 − 0.1·1/½
+    >>> new = optax.apply_updates(params, updates)  # √s = ½: 2 − 0.1 − 0.1·1/½
+    >>> [round(x, 3) for x in new.tolist()]
     [1.7]
     """
     check_rate(learning_rate)
@@ -232,37 +249,46 @@ def proximal_adagrad(
     check_number("eps", eps)
     inner = optax.adagrad(learning_rate, initial_accumulator_value, eps)
     metric = preconditioners.adagrad(eps)
-    return proximal_in_metric(_divided(inner, metric), penalty, learning_rate, scale, per_group)
+    optimizer = _gradient_over_denominator(inner, metric)
+    return proximal_in_metric(optimizer, penalty, learning_rate, scale, per_group)
 
 
-def _divided(
+def _gradient_over_denominator(
     inner: optax.GradientTransformation, preconditioner: preconditioners.Preconditioner
-) -> Inner:
-    """An optimiser whose step is −learning_rate·gradient/denominator: what it divides need not be worked out."""
+) -> MetricOptimizer:
+    """Return an optimiser whose step is −learning_rate·gradient/denominator.
+
+    `inner` only keeps the state; the updates that it returns are not used and so not computed.
+    """
 
     def step(
-        grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array
-    ) -> InnerStep:
+        grads: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params,
+        groups: LeafGroups,
+        rate: Array,
+    ) -> MetricStep:
         _, state = inner.update(grads, state, params)
-        pooled = pool(groups, jax.tree.leaves(preconditioner(state)), root_mean_square)
-        return InnerStep(
-            jax.tree.leaves(grads), [-rate * (1 / wide(d)) for d in pooled], pooled, state
-        )
+        denominators = jax.tree.leaves(preconditioner(state))
+        means = group_means(groups, denominators, root_mean_square)
+        factors = [-rate * (1 / upcast(d)) for d in means]
+        return MetricStep(jax.tree.leaves(grads), factors, means, state)
 
-    return Inner(inner.init, step)
+    return MetricOptimizer(inner.init, step)
 
 
-def _with_momentum(
+def _prox_step_with_momentum(
     learning_rate: optax.ScalarOrSchedule, momentum: ArrayLike | None, nesterov: bool
 ) -> optax.ScalarOrSchedule:
-    """The learning rate times the sum of the weights that optax's momentum gave to gradients so far."""
+    """Return the learning rate times the sum of the weights that momentum has given to gradients."""
     if momentum is None:
         return learning_rate
     check_number("momentum", momentum, below=1, remedy="None switches it off")
 
     def step(count: ArrayLike) -> Array:
         decay = jnp.asarray(momentum, float)
-        weights = (1 - decay ** (jnp.asarray(count) + (2 if nesterov else 1))) / (1 - decay)
-        return at(learning_rate, jnp.asarray(count)) * weights
+        num_weights = jnp.asarray(count) + 1 + nesterov
+        weights = (1 - decay**num_weights) / (1 - decay)
+        return schedule_value(learning_rate, jnp.asarray(count)) * weights
 
     return step

@@ -1,31 +1,32 @@
 """Proximal gradient steps: plain, and in the diagonal metric of the optimiser."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
-from l1jax.penalties import GroupL1, Penalty, in_layout, path_name
-from l1jax.penalties.base import of_leaf, prox_of_leaf
-from l1jax.penalties.groups import Groups, from_layout, layout, to_layout
-from l1jax.penalties.sparsity import some
-from l1jax.transforms.floats import on_floats
+from l1jax.penalties import GroupL1, Penalty, in_layout, path_name, penalty_groups
+from l1jax.penalties.groups import Groups, from_layout, group_layout, to_layout
+from l1jax.penalties.leafwise import array_prox, on_array
+from l1jax.penalties.numerics import upcast
+from l1jax.penalties.sparsity import show_paths
+from l1jax.transforms.floating_leaves import on_floating_leaves
 from l1jax.transforms.leaves import (
-    at,
     check_rate,
     linearise_concave,
-    matched,
     prox_update,
     prox_updates,
-    wide,
+    require_params_like,
+    schedule_value,
 )
 from l1jax.transforms.preconditioners import Preconditioner
-from l1jax.transforms.strengths import Scale, StrengthState, moved_by
+from l1jax.transforms.strengths import Scale, StrengthState, bind_strength
 
-LeafGroups: TypeAlias = list[Groups | None]  # one per leaf
+LeafGroups: TypeAlias = list[Groups | None]
+"""The groups of each leaf, None where every entry has its own step."""
 
 
 class ProximalState(NamedTuple):
@@ -51,19 +52,20 @@ def proximal(
     Replaces the update u by prox(p + u, learning_rate) − p, so that every pruned entry of
     `optax.apply_updates(params, updates)` is exactly zero. Leaves without a penalty pass untouched.
 
-    After plain gradient descent with this learning rate the fixed points are those of loss + penalty.
-    After Adam they satisfy g = −λ(√ν + ε) sign(x), a curvature-weighted L1, decoupled like AdamW's
-    decay; `proximal_adam` solves the stated problem instead. After a momentum μ of optax, which is
-    not normalised, give learning_rate/(1 − μ), or take `proximal_sgd`.
+    After plain gradient descent with this learning rate the fixed points are those of
+    loss + penalty. After Adam they satisfy g = −λ(√ν + ε) sign(x), an L1 that is weighted by the
+    curvature and decoupled like AdamW's decay; `proximal_adam` solves the stated problem instead.
+    After optax's momentum μ, which is not normalised, give learning_rate/(1 − μ), or take
+    `proximal_sgd`.
 
     Args:
         penalty: what to penalise, over the parameters that `update` gets.
         learning_rate: the step of the prox, a scalar or a schedule; the chain's own learning rate.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
-            is not of floating point; from `update` without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised
+            leaf is not of floating point; from `update` without `params`.
 
     Source: Parikh and Boyd, Proximal Algorithms (2014), section 4.2.
 
@@ -75,21 +77,23 @@ def proximal(
     [1.0, 0.0]
     """
     check_rate(learning_rate)
-    strength = moved_by(penalty, scale)
+    strength = bind_strength(penalty, scale)
 
     def init(params: optax.Params) -> ProximalState:
         return ProximalState(jnp.zeros([], jnp.int32), strength.init(params))
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, ProximalState]:
-        params = matched(params, updates, "the prox is taken at params + updates")
-        step = at(learning_rate, state.count)
+        params = require_params_like(params, updates, "the prox is taken at params + updates")
+        step = schedule_value(learning_rate, state.count)
         penalties, strengths = strength.update(state.strength, params)
         updates = prox_updates(penalties, updates, params, step)
         return updates, state._replace(count=optax.safe_increment(state.count), strength=strengths)
 
-    return on_floats(optax.GradientTransformation(init, update), strength.check, moves=False)
+    return on_floating_leaves(
+        optax.GradientTransformation(init, update), strength.check, is_optimizer=False
+    )
 
 
 def preconditioned_proximal(
@@ -108,30 +112,31 @@ def preconditioned_proximal(
     −g ∈ ∂penalty: exactly the minimisers' condition for loss + penalty, for any metric.
 
     MCP, SCAD, the log-sum and group MCP are an L1 or group L1 plus a smooth, concave function. That
-    function counts as loss: its gradient is added before `inner`, and the prox is that of the convex
-    part. Their own prox with a step of γ or more, which any learning rate over a small enough
-    denominator is, would throw entries to zero from stationary points, again and again.
+    function counts as a part of the loss: its gradient is added before `inner`, and the prox is
+    that of the convex part. The prox of the whole penalty would throw entries from stationary
+    points to zero, again and again, as soon as its step is at least γ, which happens with any
+    learning rate where the denominator is small enough.
 
     Args:
         inner: an optax optimiser that includes its learning rate, such as `optax.adam(1e-3)`. Its
-            own weight decay, if any, adds to the penalty.
+            weight decay, if it has one, adds to the penalty.
         preconditioner: its denominator as a function of its state, from `l1jax.preconditioners`.
         penalty: what to penalise, over the parameters that `update` gets.
-        learning_rate: the inner optimiser's own, a scalar or a schedule; divided by 1 − μ if the
+        learning_rate: that of the inner optimiser, a scalar or a schedule; divided by 1 − μ if the
             inner optimiser ends with optax's momentum μ, which is not normalised.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
         per_group: take one step size per group, for penalties that move groups of entries together
             (`group_l1` and its like, also in a `sum_of`; for `linf` and `l1_ball` the leaf is the
-            group): dᵢ becomes its root mean square over the group, in the gradient step (u times dᵢ
-            over it) and in the prox, so the fixed points stay the same and a group's prox needs no
-            inner iteration.
+            group). The root mean square of dᵢ over the group replaces dᵢ in the prox, and in the
+            gradient step, where u is multiplied by dᵢ and divided by it; so the fixed points stay
+            the same, and the prox of a group needs no inner iteration.
 
     Raises:
-        ValueError: if `penalty` is none or `learning_rate` negative or not finite; from `init` if a
-            `by_path` pattern does not fit the parameters, a penalised leaf is not of floating point, the
-            type of the inner state shows that the preconditioner is another optimiser's (what it cannot
-            show is listed in `l1jax.preconditioners`), or that has no denominator for some leaf; from
-            `update` without `params`.
+        ValueError: if `penalty` is no penalty, or `learning_rate` is negative or not finite; from
+            `init` if a `by_path` pattern does not fit the parameters, if a penalised leaf is not of
+            floating point, if the type of the inner state shows that the preconditioner belongs to
+            another optimiser (`l1jax.preconditioners` lists what it cannot show), or if the
+            preconditioner has no denominator for some leaf; from `update` without `params`.
 
     Source: Yun, Lozano, Yang: Adaptive proximal gradient methods, NeurIPS 2021, algorithm 1.
 
@@ -146,51 +151,57 @@ def preconditioned_proximal(
 
     def init(params: optax.Params) -> optax.OptState:
         state = inner.init(params)
-        _check_denominators(
-            jax.eval_shape(preconditioner, state), params
-        )  # refuses another optimiser's state
+        # This raises, too, if the state belongs to another optimiser than the preconditioner.
+        _check_denominators(jax.eval_shape(preconditioner, state), params)
         return state
 
     def step(
-        grads: optax.Updates, state: Any, params: Any, groups: LeafGroups, rate: Array
-    ) -> InnerStep:
+        grads: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params,
+        groups: LeafGroups,
+        rate: Array,
+    ) -> MetricStep:
         updates, state = inner.update(grads, state, params)
         denominators = jax.tree.leaves(preconditioner(state))
         if not any(groups):
-            return InnerStep(jax.tree.leaves(updates), [1.0] * len(groups), denominators, state)
-        # Behind the barrier the mean is computed from the state, not from denominators kept for it.
-        again = jax.tree.leaves(preconditioner(jax.lax.optimization_barrier(state)))
-        pooled = pool(groups, again, root_mean_square)
+            ones: list[ArrayLike] = [1.0] * len(groups)
+            return MetricStep(jax.tree.leaves(updates), ones, denominators, state)
+        again = jax.tree.leaves(recompute(preconditioner, state))
+        means = group_means(groups, again, root_mean_square)
 
-        def rescale(group: Groups | None, d: Array, common: Array) -> ArrayLike:
-            return 1.0 if group is None else laid_out(group, wide(d)) / common
+        def rescale(group: Groups | None, d: Array, mean: Array) -> ArrayLike:
+            return 1.0 if group is None else to_group_layout(group, upcast(d)) / mean
 
-        factors = [rescale(*leaf) for leaf in zip(groups, denominators, pooled, strict=True)]
-        return InnerStep(jax.tree.leaves(updates), factors, pooled, state)
+        columns = zip(groups, denominators, means, strict=True)
+        factors = [rescale(*leaf) for leaf in columns]
+        return MetricStep(jax.tree.leaves(updates), factors, means, state)
 
-    return proximal_in_metric(Inner(init, step), penalty, learning_rate, scale, per_group)
+    optimizer = MetricOptimizer(init, step)
+    return proximal_in_metric(optimizer, penalty, learning_rate, scale, per_group)
 
 
 def _check_denominators(denominators: PyTree, params: PyTree) -> None:
-    """Refuse a metric that has not a number for each parameter."""
-    found = {
+    """Raise unless a metric has a number for each entry of the parameters."""
+    shapes = {
         path_name(path): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(denominators)
     }
-    leaves = [
-        (path_name(path), jnp.shape(leaf))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    ]
-    missing = [path or "the array" for path, shape in leaves if found.get(path) != shape]
+    missing = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = path_name(path)
+        if shapes.get(name) != jnp.shape(leaf):
+            missing.append(name or "the array")
     if missing:
         raise ValueError(
-            f"`preconditioner` has no denominator for each entry of {some(missing)}: `inner` moves these leaves by "
-            "another optimiser, as `optax.contrib.muon` does with matrices, or not at all; put "
-            "`preconditioned_proximal` inside `optax.partition` or `masked`, around one optimiser."
+            f"`preconditioner` has no denominator for each entry of {show_paths(missing)}: `inner` "
+            "moves these leaves by another optimiser, as `optax.contrib.muon` does with matrices, "
+            "or not at all; put `preconditioned_proximal` inside `optax.partition` or `masked`, "
+            "around one optimiser."
         )
 
 
-class InnerStep(NamedTuple):
+class MetricStep(NamedTuple):
     """The step direction·factor of an optimiser in the metric denominator/learning_rate.
 
     The lists have an entry per leaf. Where a leaf has groups, its factor and its denominator are in
@@ -203,82 +214,124 @@ class InnerStep(NamedTuple):
     state: optax.OptState
 
 
-class Inner(NamedTuple):
+class MetricStepFunction(Protocol):
+    """The step of a `MetricOptimizer`."""
+
+    def __call__(
+        self,
+        grads: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params,
+        groups: LeafGroups,
+        rate: Array,
+        /,
+    ) -> MetricStep:
+        """Return the step for these gradients at this learning rate, and the next state."""
+        ...
+
+
+class MetricOptimizer(NamedTuple):
     """An optimiser whose denominator may be one number per group."""
 
     init: Callable[[optax.Params], optax.OptState]
-    step: Callable[[optax.Updates, Any, Any, LeafGroups, Array], InnerStep]
-    """Of the gradients, the state, the parameters, each leaf's groups, and the learning rate."""
+    step: MetricStepFunction
 
 
 def proximal_in_metric(
-    inner: Inner,
+    optimizer: MetricOptimizer,
     penalty: Penalty,
     learning_rate: optax.ScalarOrSchedule,
     scale: Scale,
     per_group: bool,
 ) -> optax.GradientTransformation:
-    """Let the prox in the metric denominator/learning_rate follow an optimiser.
+    """Follow an optimiser by the prox in the metric denominator/learning_rate.
 
     Args:
-        inner: the optimiser.
-        penalty: as for `preconditioned_proximal`, like all that follow.
-        learning_rate: a scalar or a schedule.
-        scale: moves the strength.
-        per_group: whether there are groups.
+        optimizer: the optimiser.
+        penalty: what to penalise.
+        learning_rate: a scalar or a schedule of the number of updates so far.
+        scale: multiplies the strength.
+        per_group: whether each group of the penalty has one step size.
     """
     check_rate(learning_rate)
-    strength = moved_by(penalty, scale)
+    strength = bind_strength(penalty, scale)
 
-    def init_all(params: optax.Params) -> PreconditionedProximalState:
+    def init(params: optax.Params) -> PreconditionedProximalState:
         return PreconditionedProximalState(
-            jnp.zeros([], jnp.int32), strength.init(params), inner.init(params)
+            jnp.zeros([], jnp.int32), strength.init(params), optimizer.init(params)
         )
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, PreconditionedProximalState]:
-        params = matched(params, updates, "the prox is taken at params + updates")
+        params = require_params_like(params, updates, "the prox is taken at params + updates")
         penalties, strengths = strength.update(state.strength, params)
-        penalties, updates = linearise_concave(penalties, updates, params)
-        groups = [getattr(p, "axis", None) if per_group else None for p in penalties]
-        rate = at(learning_rate, state.count)
-        step = inner.step(updates, state.inner, params, groups, rate)
-        steps = [rate * (1 / wide(d)) for d in step.denominators]
+        penalties, grads = linearise_concave(penalties, updates, params)
+        groups: LeafGroups = [None] * len(penalties)
+        if per_group:
+            groups = [penalty_groups(leaf_penalty) for leaf_penalty in penalties]
+        rate = schedule_value(learning_rate, state.count)
+        step = optimizer.step(grads, state.inner, params, groups, rate)
+        steps = [rate * (1 / upcast(d)) for d in step.denominators]
         leaves, treedef = jax.tree.flatten(params)
-        columns = (penalties, groups, step.directions, step.factors, leaves, steps)
-        moved = treedef.unflatten([_prox_update(*leaf) for leaf in zip(*columns, strict=True)])
+        columns = zip(penalties, groups, step.directions, step.factors, leaves, steps, strict=True)
+        new_updates = treedef.unflatten([_metric_prox_update(*leaf) for leaf in columns])
         count = optax.safe_increment(state.count)
-        return moved, state._replace(count=count, strength=strengths, inner=step.state)
+        return new_updates, state._replace(count=count, strength=strengths, inner=step.state)
 
-    return on_floats(optax.GradientTransformation(init_all, update), strength.check)
-
-
-def laid_out(groups: Groups | None, x: Array) -> Array:
-    """The array in the layout of its groups, if it has any."""
-    return x if groups is None else to_layout(x, layout(groups, x.shape)[0])
+    return on_floating_leaves(optax.GradientTransformation(init, update), strength.check)
 
 
-def pool(
+def recompute(function: Callable[..., PyTree], *inputs: PyTree) -> PyTree:
+    """Return `function(*inputs)`, computed anew although the same value exists already.
+
+    XLA would keep the value between two passes over it, on CPUs in memory that is newly allocated at
+    every step, which costs more than the arithmetic. It takes what comes from behind the
+    optimisation barrier for another value.
+    """
+    return function(*jax.lax.optimization_barrier(inputs))
+
+
+def to_group_layout(groups: Groups | None, x: Array) -> Array:
+    """Reshape an array to the layout of its groups, if it has any."""
+    return x if groups is None else to_layout(x, group_layout(groups, x.shape).shape)
+
+
+def group_means(
     groups: LeafGroups, leaves: list[Array], mean: Callable[..., Array] = jnp.mean
 ) -> list[Array]:
-    """The mean of each group, in the groups' layout and of length 1 along their axes; other leaves as they are."""
+    """Return the mean of each group, and the leaves without groups as they are.
 
-    def pool_leaf(group: Groups | None, leaf: Array) -> Array:
+    Args:
+        groups: the groups of each leaf.
+        leaves: the arrays.
+        mean: the kind of mean, a function like `jnp.mean` or `root_mean_square`.
+
+    Returns:
+        Arrays in the layout of the groups, of length 1 along the axes of a group.
+    """
+
+    def mean_of_leaf(group: Groups | None, leaf: Array) -> Array:
         if group is None:
             return leaf
-        shape, axes = layout(group, leaf.shape)
-        return mean(to_layout(wide(leaf), shape), axes, keepdims=True)
+        shape, axes = group_layout(group, leaf.shape)
+        return mean(to_layout(upcast(leaf), shape), axes, keepdims=True)
 
-    return [pool_leaf(group, leaf) for group, leaf in zip(groups, leaves, strict=True)]
+    return [mean_of_leaf(group, leaf) for group, leaf in zip(groups, leaves, strict=True)]
 
 
 def root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """√(mean of d²) over these axes."""
+    """Return √(mean of d²).
+
+    Args:
+        d: the array.
+        axes: the axes over which the mean is taken.
+        keepdims: whether these axes stay, with length 1.
+    """
     return jnp.sqrt(jnp.mean(jnp.square(d), axes, keepdims=keepdims))
 
 
-def _prox_update(
+def _metric_prox_update(
     penalty: Penalty | None,
     group: Groups | None,
     direction: Array,
@@ -286,21 +339,21 @@ def _prox_update(
     p: Array,
     step: Array,
 ) -> Array:
-    """prox(p + direction·factor, step) − p of one leaf; the step alone where it has no penalty."""
+    """Return prox(p + direction·factor, step) − p of one leaf, without a penalty direction·factor."""
     if penalty is None or group is None:
         return prox_update(penalty, (direction * factor).astype(direction.dtype), p, step)
 
-    def point(direction: Array, factor: ArrayLike, p: Array) -> Array:
-        return wide(p) + wide(direction) * factor
+    def take_step(direction: Array, factor: ArrayLike, p: Array) -> Array:
+        return upcast(p) + upcast(direction) * factor
 
-    inputs = laid_out(group, direction), factor, laid_out(group, p)
-    x = point(*inputs)
+    laid_out = to_group_layout(group, p)
+    inputs = (to_group_layout(group, direction), factor, laid_out)
+    x = take_step(*inputs)
     penalty = in_layout(penalty, p.shape)
     if isinstance(penalty, GroupL1) and jnp.shape(factor) == step.shape:
-        # XLA would keep x between the pass that takes the norms and the one that shrinks, on CPUs
-        # in new memory at every step. Behind a barrier x is another value, computed once more.
-        again = point(*jax.lax.optimization_barrier(inputs))
-        new = of_leaf(GroupL1.shrinkage, penalty, again, step) * x
+        # One pass over x takes the norms of the groups, a second one shrinks them.
+        shrinkage = on_array(GroupL1.shrinkage, penalty, recompute(take_step, *inputs), step)
+        new = shrinkage * x
     else:
-        new = prox_of_leaf(penalty, x, step)
-    return from_layout(new - inputs[2], p).astype(direction.dtype)
+        new = array_prox(penalty, x, step)
+    return from_layout(new - laid_out, p).astype(direction.dtype)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from l1jax.penalties import known, selected
-from l1jax.penalties.groups import Blocks, from_layout, layout, to_layout
-from l1jax.transforms.floats import as_array
-from l1jax.transforms.leaves import floating, required, wide
+from l1jax.penalties import is_concrete_number, select_leaves
+from l1jax.penalties.groups import Blocks, from_layout, group_layout, to_layout
+from l1jax.penalties.numerics import upcast
+from l1jax.transforms.floating_leaves import as_array
+from l1jax.transforms.leaves import require_params, select_floating_leaves
 
 
 class PruningState(NamedTuple):
@@ -50,7 +51,7 @@ def magnitude_pruning(
     >>> optax.apply_updates(params, updates).tolist()
     [3.0, 0.0, 2.0, 0.0]
     """
-    if known(schedule) and not 0 <= schedule <= 1:
+    if is_concrete_number(schedule) and not 0 <= schedule <= 1:
         raise ValueError(f"`schedule` (={schedule}) must be a share of zeros from 0 to 1.")
     share = schedule if callable(schedule) else lambda count: schedule
 
@@ -102,7 +103,7 @@ def n_of_m(
             )
         block = [1] * moved.ndim
         block[axis] = m
-        shape, axes = layout(Blocks(tuple(block)), moved.shape)
+        shape, axes = group_layout(Blocks(tuple(block)), moved.shape)
         blocks = to_layout(jnp.abs(moved), shape)
         return from_layout(largest(blocks, jnp.asarray(n), axes), moved)
 
@@ -123,7 +124,7 @@ def largest(
     """
     bits = 64 if score.dtype == jnp.float64 else 32
     signed, unsigned = (jnp.int64, jnp.uint64) if bits == 64 else (jnp.int32, jnp.uint32)
-    key = jax.lax.bitcast_convert_type(wide(score), signed).astype(unsigned) ^ jnp.asarray(
+    key = jax.lax.bitcast_convert_type(upcast(score), signed).astype(unsigned) ^ jnp.asarray(
         1 << (bits - 1), unsigned
     )
     place = jnp.zeros(score.shape, jnp.uint32)
@@ -160,7 +161,7 @@ def mask_leaves(params: PyTree, pattern: str) -> PyTree:
     return jax.tree.map(
         lambda p, chosen: jnp.ones_like(p, bool) if chosen else None,
         params,
-        floating(params, pattern),
+        select_floating_leaves(params, pattern),
     )
 
 
@@ -186,7 +187,7 @@ def _masked(
     """Choose a mask at `begin` and after every so many updates, and put zeros outside it."""
     if every < 1:
         raise ValueError(f"`every` (={every}) must be at least 1 update.")
-    selected((), pattern)  # refuse what is no regular expression
+    select_leaves((), pattern)  # refuse what is no regular expression
 
     def init(params: optax.Params) -> PruningState:
         params = jax.tree.map(as_array, params)
@@ -199,9 +200,9 @@ def _masked(
         return PruningState(jnp.zeros([], jnp.int32), mask)
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, PruningState]:
-        params = required(params, "the entries to prune are chosen at params + updates")
+        params = require_params(params, "the entries to prune are chosen at params + updates")
         renew = (state.count >= begin) & ((state.count - begin) % every == 0)
         mask = jax.lax.cond(
             renew,

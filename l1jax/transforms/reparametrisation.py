@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax.penalties import Groups, group_axes, path_name, selected
+from l1jax.penalties import Groups, group_axes, path_name, select_leaves
 from l1jax.penalties.groups import Blocks, as_groups
-from l1jax.transforms.floats import as_array
-from l1jax.transforms.leaves import floating, wide
+from l1jax.penalties.numerics import upcast
+from l1jax.transforms.floating_leaves import as_array
+from l1jax.transforms.leaves import select_floating_leaves
 
 
 class Factors(NamedTuple):
@@ -67,7 +68,7 @@ def hadamard(pattern: str = "", depth: int = 2) -> Reparametrisation:
     """
 
     def factors(w: Array, path: str) -> Factors:
-        root = (jnp.abs(wide(w)) ** (1 / depth)).astype(w.dtype)
+        root = (jnp.abs(upcast(w)) ** (1 / depth)).astype(w.dtype)
         return Factors(jnp.sign(w) * root, (root,) * (depth - 1))
 
     return _reparametrisation(factors, pattern, depth)
@@ -108,11 +109,11 @@ def d_gating(axis: Groups | list[int], pattern: str = "", depth: int = 2) -> Rep
 
     def factors(w: Array, path: str) -> Factors:
         norm = jnp.sqrt(
-            jnp.sum(jnp.square(wide(w)), group_axes(groups, w.shape, path), keepdims=True)
+            jnp.sum(jnp.square(upcast(w)), group_axes(groups, w.shape, path), keepdims=True)
         )
         gate = norm ** (1 / depth)
         others = gate ** (depth - 1)
-        weight = wide(w) / jnp.where(norm == 0, 1, others)
+        weight = upcast(w) / jnp.where(norm == 0, 1, others)
         return Factors(weight.astype(w.dtype), (gate.astype(w.dtype),) * (depth - 1))
 
     return _reparametrisation(factors, pattern, depth)
@@ -125,7 +126,7 @@ def _reparametrisation(
         raise ValueError(
             f"`depth` (={depth}) must be at least 2: one factor is the parameter itself."
         )
-    selected((), pattern)  # refuse what is no regular expression
+    select_leaves((), pattern)  # refuse what is no regular expression
 
     def split(params: PyTree) -> PyTree:
         return jax.tree_util.tree_map_with_path(
@@ -133,14 +134,14 @@ def _reparametrisation(
                 factors(as_array(w), path_name(path) or "the array") if chosen else w
             ),
             params,
-            floating(params, pattern),
+            select_floating_leaves(params, pattern),
         )
 
     def merge(tree: PyTree, threshold: ArrayLike = 0.0) -> PyTree:
         def product(leaf: Any) -> Any:
             if not isinstance(leaf, Factors):
                 return leaf
-            w = functools.reduce(operator.mul, map(wide, leaf.gates), wide(leaf.weight))
+            w = functools.reduce(operator.mul, map(wide, leaf.gates), upcast(leaf.weight))
             return jnp.where(jnp.abs(w) <= threshold, jnp.zeros_like(w), w).astype(
                 leaf.weight.dtype
             )
@@ -150,7 +151,7 @@ def _reparametrisation(
     def ridge(tree: PyTree) -> Float[Array, ""]:
         found = [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_factors) if _is_factors(leaf)]
         return jnp.asarray(
-            sum(jnp.sum(jnp.square(wide(x))) for x in jax.tree.leaves(found)) / depth, float
+            sum(jnp.sum(jnp.square(upcast(x))) for x in jax.tree.leaves(found)) / depth, float
         )
 
     return Reparametrisation(split, merge, ridge)

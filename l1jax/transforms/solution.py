@@ -1,32 +1,35 @@
 """The exactly sparse iterate of methods whose parameters are not."""
 
-from typing import Any
+from collections.abc import Hashable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from l1jax.penalties import path_name
-from l1jax.penalties.sparsity import some
+from l1jax.penalties.sparsity import show_paths
 from l1jax.transforms.acceleration import AcceleratedState
 from l1jax.transforms.dual_averaging import DualAveragingState
+
+KeyPath: TypeAlias = tuple[Hashable, ...]
 
 
 def solution(opt_state: optax.OptState, params: PyTree) -> PyTree:
     """Take the sparse iterate from the state where there is one, the parameters elsewhere.
 
     For `accelerated`, `regularized_dual_averaging`, `rmda` and `ramda`, however deeply wrapped, this
-    is what to evaluate and to ship; for every other transformation it is `params`. Leaves that
-    `optax.masked` or `partition` keeps from them, and those that are not of floating point, come from
-    `params`.
+    is the model to evaluate and to ship; for every other transformation it is `params`. Leaves that
+    `optax.masked` or `partition` hides from these transformations, and leaves that are not of
+    floating point, come from `params`.
 
     Args:
         opt_state: the state of any chain.
         params: the parameters that belong to it.
 
     Raises:
-        ValueError: if the parameters have not the leaves that the state has a solution of.
+        ValueError: if the parameters do not have the leaves that the state has a solution of.
 
     >>> import jax.numpy as jnp, l1jax
     >>> tx, params = l1jax.rmda(1.0, l1jax.l1(0.5), momentum=0.5), jnp.ones(2)
@@ -36,22 +39,29 @@ def solution(opt_state: optax.OptState, params: PyTree) -> PyTree:
     """
     for state in jax.tree.leaves(opt_state, is_leaf=_has_solution):
         if _has_solution(state):
-            params = _replaced(params, dict(jax.tree_util.tree_leaves_with_path(state.solution)))
+            solution_leaves = dict(jax.tree_util.tree_leaves_with_path(state.solution))
+            params = _replace_leaves(params, solution_leaves)
     return params
 
 
-def _replaced(params: PyTree, found: dict[Any, Array]) -> PyTree:
-    """The parameters with the leaves that were found in the place of theirs; a state may box its own otherwise."""
+def _replace_leaves(params: PyTree, solution_leaves: dict[KeyPath, Array]) -> PyTree:
+    """Replace the leaves of the parameters that the solution has, whatever boxes these are in."""
     paths = dict(jax.tree_util.tree_leaves_with_path(params))
-    if any(path not in paths or jnp.shape(paths[path]) != x.shape for path, x in found.items()):
-        raise ValueError(
-            f"`params` (leaves {some([path_name(path) for path in paths])}) must be those of `opt_state`, which has a "
-            f"solution of {some([path_name(path) for path in found])}."
-        )
-    return jax.tree_util.tree_map_with_path(
-        lambda path, p: found[path].astype(jnp.result_type(p)) if path in found else p, params
-    )
+    for path, leaf in solution_leaves.items():
+        if path not in paths or jnp.shape(paths[path]) != leaf.shape:
+            raise ValueError(
+                f"`params` (leaves {show_paths([path_name(path) for path in paths])}) must be "
+                "those of `opt_state`, which has a solution of "
+                f"{show_paths([path_name(path) for path in solution_leaves])}."
+            )
+
+    def replace(path: KeyPath, p: ArrayLike) -> ArrayLike:
+        if path not in solution_leaves:
+            return p
+        return solution_leaves[path].astype(jnp.result_type(p))
+
+    return jax.tree_util.tree_map_with_path(replace, params)
 
 
-def _has_solution(node: Any) -> bool:
+def _has_solution(node: PyTree) -> bool:
     return isinstance(node, AcceleratedState | DualAveragingState)

@@ -1,15 +1,16 @@
 """The textbook loss term: the penalty's subgradient added to the gradient."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
 from jaxtyping import Array
 
 from l1jax.penalties import Penalty
-from l1jax.transforms.floats import on_floats
-from l1jax.transforms.leaves import matched, wide
-from l1jax.transforms.strengths import Scale, StrengthState, moved_by
+from l1jax.penalties.numerics import upcast
+from l1jax.transforms.floating_leaves import on_floating_leaves
+from l1jax.transforms.leaves import require_params_like
+from l1jax.transforms.strengths import Scale, StrengthState, bind_strength
 
 
 class AddSubgradientState(NamedTuple):
@@ -41,26 +42,28 @@ def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientT
     >>> (params + updates).tolist()
     [1.5, 0.0]
     """
-    strength = moved_by(penalty, scale)
+    strength = bind_strength(penalty, scale)
 
     def init(params: optax.Params) -> AddSubgradientState:
         return AddSubgradientState(strength.init(params))
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AddSubgradientState]:
-        params = matched(params, updates, "the subgradient is taken there")
+        params = require_params_like(params, updates, "the subgradient is taken there")
         penalties, strengths = strength.update(state.strength, params)
         leaves, treedef = jax.tree.flatten(updates)
         columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
         added = [_add(penalty, u, p) for penalty, u, p in columns]
         return treedef.unflatten(added), AddSubgradientState(strengths)
 
-    return on_floats(optax.GradientTransformation(init, update), strength.check, moves=False)
+    return on_floating_leaves(
+        optax.GradientTransformation(init, update), strength.check, is_optimizer=False
+    )
 
 
 def _add(penalty: Penalty | None, u: Array, p: Array) -> Array:
     """The sum of one leaf, rounded once; u where it has no penalty."""
     if penalty is None:
         return u
-    return (wide(u) + penalty.subgradient(wide(p))).astype(u.dtype)
+    return (upcast(u) + penalty.subgradient(upcast(p))).astype(u.dtype)

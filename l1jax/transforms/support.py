@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from l1jax.penalties import check_number, selected
-from l1jax.penalties.base import is_inexact
-from l1jax.transforms.leaves import matched
+from l1jax.penalties import check_number, select_leaves
+from l1jax.penalties.numerics import is_inexact
+from l1jax.transforms.leaves import require_params_like
 
 
 def freeze_support(pattern: str = "", start: int = 0) -> optax.GradientTransformation:
@@ -42,19 +42,19 @@ def freeze_support(pattern: str = "", start: int = 0) -> optax.GradientTransform
     check_number("start", start)
 
     def init(params: optax.Params) -> optax.OptState:
-        selected(params, pattern)
+        select_leaves(params, pattern)
         return optax.ScaleByScheduleState(jnp.zeros([], jnp.int32)) if start else optax.EmptyState()
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
-        params = matched(params, updates, "their zeros are the ones to keep")
+        params = require_params_like(params, updates, "their zeros are the ones to keep")
         begun = state.count >= start if start else True
         updates = jax.tree.map(
             lambda u, p, frozen: _frozen(u, p, begun) if frozen else u,
             updates,
             params,
-            selected(params, pattern),
+            select_leaves(params, pattern),
         )
         return updates, optax.ScaleByScheduleState(
             optax.safe_increment(state.count)

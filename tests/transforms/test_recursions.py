@@ -11,7 +11,8 @@ import optax
 import pytest
 
 import l1jax
-from l1jax.penalties.base import on_trees
+from l1jax.penalties.base import STATIC, STRENGTH, register
+from l1jax.penalties.leafwise import tree_prox
 from l1jax.transforms.dual_averaging import _cube_root
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -209,19 +210,20 @@ def test_dual_averaging_with_momentum(adaptive, restarts):
     assert np.mean(found[:, 1] == 0) > 0.02
 
 
-@on_trees
+@register
 @dataclass(frozen=True)
 class RowLasso:
     """λ Σ ‖x_row‖ for one step per row: the least that `per_group` asks of a penalty."""
 
-    strength: Any
-    axis: int = field(metadata={"static": True})
+    strength: Any = field(metadata=STRENGTH)
+    axis: int = field(metadata=STATIC)
 
     def value(self, x):
         raise NotImplementedError
 
     subgradient = distance = value
 
+    @tree_prox
     def prox(self, x, step):
         assert step.shape == (3, 1)
         size = jnp.sqrt(jnp.sum(x**2, self.axis, keepdims=True))

@@ -5,7 +5,7 @@ Each is an optax transformation of the scale (the number that multiplies every s
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from l1jax.penalties import check_number, known
-from l1jax.transforms.leaves import at, required
+from l1jax.penalties import check_number, is_concrete_number
+from l1jax.transforms.leaves import require_params, schedule_value
 
 # Of `track_sparsity`: e-folds of strength per horizon and missing share of zeros; e-folds taken back per
 # share of zeros gained; the horizon over the time constant of the smoothing; and e-folds per horizon, per
@@ -86,7 +86,7 @@ def track_sparsity(
     >>> round(float(l1jax.sparsity(params).total), 2), round(float(l1jax.strength(state)), 2)
     (0.6, 0.6)
     """
-    if known(target) and not 0 <= target < 1:
+    if is_concrete_number(target) and not 0 <= target < 1:
         raise ValueError(
             f"`target` (={target}) must be a share of zeros of at least 0 and below 1."
         )
@@ -105,10 +105,10 @@ def track_sparsity(
         )
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, TrackSparsityState]:
-        zeros = _share_of_zeros(required(params, "their zeros are counted"))
-        wanted = at(target, state.count)
+        zeros = _share_of_zeros(require_params(params, "their zeros are counted"))
+        wanted = schedule_value(target, state.count)
         missing, gained = wanted - zeros, SMOOTHING / horizon * (zeros - state.zeros)
         near = jnp.abs(wanted - state.zeros - gained) < jnp.minimum(0.03, 0.3 * (1 - wanted))
         near &= (
@@ -170,9 +170,9 @@ def reweight(every: int, eps: float = 0.1) -> optax.GradientTransformation:
         return ReweightState(jnp.zeros([], jnp.int32), weights)
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, ReweightState]:
-        params = required(params, "the weights follow their size")
+        params = require_params(params, "the weights follow their size")
         renew = (state.count % every == 0) & (state.count > 0)
         weights = jax.tree.map(
             lambda w, p: jnp.where(renew, eps / (jnp.abs(jnp.asarray(p, w.dtype)) + eps), w),

@@ -1,15 +1,15 @@
 """RigL, a baseline to compare L1 with: dynamic sparse training without any hook in the train loop."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from l1jax.transforms.floats import on_floats
-from l1jax.transforms.leaves import floating, matched
+from l1jax.transforms.floating_leaves import on_floating_leaves
+from l1jax.transforms.leaves import require_params_like, select_floating_leaves
 from l1jax.transforms.pruning import largest, map_masked, mask_leaves, zero_outside
 
 DENSITIES = ("uniform", "erdos_renyi", "erdos_renyi_kernel")
@@ -102,9 +102,9 @@ def rigl(
         return kept | largest(jnp.where(kept, -1.0, jnp.abs(g)), living - jnp.sum(kept))
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
+        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, RiglState]:
-        params = matched(params, updates, "the smallest of them lose their place")
+        params = require_params_like(params, updates, "the smallest of them lose their place")
         sparse = map_masked(
             lambda mask, g: jnp.where(mask, g, jnp.zeros_like(g)), state.mask, updates
         )
@@ -130,8 +130,9 @@ def rigl(
             count=optax.safe_increment(state.count), mask=mask, inner=inner_state
         )
 
-    return on_floats(
-        optax.GradientTransformation(init, update), lambda params: floating(params, pattern)
+    return on_floating_leaves(
+        optax.GradientTransformation(init, update),
+        lambda params: select_floating_leaves(params, pattern),
     )
 
 

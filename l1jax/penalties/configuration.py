@@ -1,0 +1,52 @@
+"""Which factory builds the penalty that a configuration names."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from l1jax import config
+from l1jax.penalties.base import Penalty
+from l1jax.penalties.groups import (
+    Groups,
+    input_channels,
+    kernel_blocks,
+    output_channels,
+    scales,
+)
+
+Factory = TypeVar("Factory", bound=Callable[..., Penalty])
+
+_FACTORIES: dict[type, Callable[..., Penalty]] = {}
+_GROUPS: dict[str, Callable[[], Groups]] = {
+    "output_channels": output_channels,
+    "input_channels": input_channels,
+    "scales": scales,
+}
+
+
+def configured_by(kind: type) -> Callable[[Factory], Factory]:
+    """Make a factory the one that builds the penalty of a class of configurations.
+
+    The class is declared in `l1jax.config`, which also derives the penalty's name on the command
+    line from it; its fields have the names of the factory's parameters. The fields `groups` and
+    `block` together are the parameter `axis`.
+    """
+
+    def add(factory: Factory) -> Factory:
+        _FACTORIES[kind] = factory
+        return factory
+
+    return add
+
+
+def from_configuration(configuration: config.Penalty) -> Penalty:
+    """Build the penalty that a configuration names.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+    arguments = dict(vars(configuration))
+    if "groups" in arguments:
+        name = arguments.pop("groups")
+        block = arguments.pop("block")
+        arguments["axis"] = kernel_blocks(block) if name == "blocks" else _GROUPS[name]()
+    return _FACTORIES[type(configuration)](**arguments)

@@ -1,0 +1,38 @@
+"""Arithmetic on arrays and on trees of arrays that penalties and transformations share."""
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+Leaf: TypeAlias = Any
+"""A leaf of a tree: an array, a number, an array's shape, or whatever else a user's tree holds."""
+
+
+def absolute(x: Array) -> Array:
+    """Return |x| with the derivative 0 at 0, where `jnp.abs` has the derivative 1."""
+    return x * jnp.sign(x)
+
+
+def upcast(x: ArrayLike) -> Array:
+    """Convert to at least float32, because half precision would lose small steps and sums."""
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+
+
+def sum_leaves(tree: PyTree) -> Float[Array, ""]:
+    """Add up a tree of scalars."""
+    return jnp.asarray(sum(jax.tree.leaves(tree)), float)
+
+
+def tree_norm(tree: PyTree) -> Float[Array, ""]:
+    """Return the Euclidean norm of all entries of a tree."""
+    return jnp.sqrt(sum_leaves([jnp.sum(jnp.square(upcast(x))) for x in jax.tree.leaves(tree)]))
+
+
+def is_inexact(leaf: Leaf) -> bool:
+    """Tell whether a leaf holds floating-point numbers, real or complex.
+
+    Integers, booleans, random keys and float0 are not inexact.
+    """
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
