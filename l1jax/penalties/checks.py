@@ -47,7 +47,7 @@ def check_number(
     if numbers.dtype.kind not in "fiub" and not jnp.issubdtype(numbers.dtype, jnp.floating):
         raise ValueError(f"`{name}` (of dtype {numbers.dtype}) must be real numbers.")
 
-    def in_range(x: np.ndarray | np.generic) -> np.ndarray:
+    def in_range(x: np.ndarray) -> np.ndarray:
         enough = x > above if strict else x >= above
         return np.asarray(enough & (x < below))
 
@@ -57,7 +57,7 @@ def check_number(
         return
     wrong = numbers[~accepted].flat[0]
     required = _describe_range(above, strict, below)
-    if in_range(wrong):
+    if in_range(np.asarray(wrong)):
         required += " in float32"
     if remedy:
         required += f"; {remedy}"

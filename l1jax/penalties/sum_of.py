@@ -98,10 +98,12 @@ class SumOf:
     def per_leaf(self, tree: PyTree) -> list[Penalty | None]:
         """Return for each leaf the sum of the parts' penalties for that leaf."""
         columns = [per_leaf(part, tree) for part in self.parts]
-        return [
-            SumOf(tuple(column[leaf] for column in columns), self.l2_strength)
-            for leaf in range(len(jax.tree.leaves(tree)))
-        ]
+        sums: list[Penalty | None] = []
+        for leaf in range(len(jax.tree.leaves(tree))):
+            parts = tuple(column[leaf] for column in columns)
+            assert all(part is not None for part in parts)  # no part is a `by_path`
+            sums.append(SumOf(parts, self.l2_strength))  # pyright: ignore[reportArgumentType]
+        return sums
 
     def check(self, shape: tuple[int, ...], path: str) -> None:
         """Raise unless the leaf fits every part."""

@@ -14,14 +14,16 @@ from l1jax.penalties.numerics import upcast
 from l1jax.transforms.floating_leaves import as_array
 
 
-def require_params(params: optax.Params | None, reason: str) -> PyTree:
+def require_params(params: optax.Params | None, reason: str) -> optax.Params:
     """Return `params`, or raise `ValueError` with the reason why `update` needs them."""
     if params is None:
         raise ValueError(f"`params` (=None) must be given to `update`: {reason}.")
     return params
 
 
-def require_params_like(params: optax.Params | None, updates: optax.Updates, reason: str) -> PyTree:
+def require_params_like(
+    params: optax.Params | None, updates: optax.Updates, reason: str
+) -> optax.Params:
     """Return `params` if the updates have the same leaves and shapes.
 
     Args:

@@ -1,6 +1,6 @@
 """Proximal gradient steps: plain, and in the diagonal metric of the optimiser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import jax
@@ -165,7 +165,7 @@ def preconditioned_proximal(
         updates, state = inner.update(grads, state, params)
         denominators = jax.tree.leaves(preconditioner(state))
         if not any(groups):
-            ones: list[ArrayLike] = [1.0] * len(groups)
+            ones = [1.0] * len(groups)
             return MetricStep(jax.tree.leaves(updates), ones, denominators, state)
         again = jax.tree.leaves(recompute(preconditioner, state))
         means = group_means(groups, again, root_mean_square)
@@ -209,7 +209,7 @@ class MetricStep(NamedTuple):
     """
 
     directions: list[Array]
-    factors: list[ArrayLike]
+    factors: Sequence[ArrayLike]
     denominators: list[Array]
     state: optax.OptState
 

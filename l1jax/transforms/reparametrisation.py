@@ -141,7 +141,7 @@ def _reparametrisation(
         def product(leaf: Any) -> Any:
             if not isinstance(leaf, Factors):
                 return leaf
-            w = functools.reduce(operator.mul, map(wide, leaf.gates), upcast(leaf.weight))
+            w = functools.reduce(operator.mul, map(upcast, leaf.gates), upcast(leaf.weight))
             return jnp.where(jnp.abs(w) <= threshold, jnp.zeros_like(w), w).astype(
                 leaf.weight.dtype
             )

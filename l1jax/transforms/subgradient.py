@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from l1jax.penalties import Penalty
 from l1jax.penalties.numerics import upcast

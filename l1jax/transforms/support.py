@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from l1jax.penalties import check_number, select_leaves
 from l1jax.penalties.numerics import is_inexact

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import l1jax
-from l1jax.penalties.base import STATIC, STRENGTH, register
+from l1jax.penalties import base
 from l1jax.penalties.leafwise import tree_prox
 from l1jax.transforms.dual_averaging import _cube_root
 
@@ -210,13 +210,13 @@ def test_dual_averaging_with_momentum(adaptive, restarts):
     assert np.mean(found[:, 1] == 0) > 0.02
 
 
-@register
+@base.register
 @dataclass(frozen=True)
 class RowLasso:
     """λ Σ ‖x_row‖ for one step per row: the least that `per_group` asks of a penalty."""
 
-    strength: Any = field(metadata=STRENGTH)
-    axis: int = field(metadata=STATIC)
+    strength: Any = field(metadata=base.STRENGTH)
+    axis: int = field(metadata=base.STATIC)
 
     def value(self, x):
         raise NotImplementedError
