@@ -282,8 +282,8 @@ def nonnegative_l1(strength: ArrayLike) -> NonnegativeL1:
 def elastic_net(strength: ArrayLike, l2_strength: ArrayLike) -> ElasticNet:
     """Penalise λ₁‖x‖₁ + ½λ₂‖x‖₂²: the lasso made stable by an L2 term.
 
-    Correlated parameters share their weight, where L1 alone picks one of them at random. A fixed
-    point has the gradient −λ₁ sign(x) − λ₂x where x ≠ 0, and one of at most λ₁ where x = 0.
+    Correlated parameters share their weight, where L1 alone picks one of them at random.
+    A fixed point has the gradient −λ₁ sign(x) − λ₂x where x ≠ 0, and one of at most λ₁ where x = 0.
 
     Args:
         strength: λ₁ ≥ 0, of the L1 norm.

@@ -212,7 +212,7 @@ def _check_convex(loss: Loss, params: PyTree) -> None:
 
 
 def _find_threshold(is_zero: Callable[[ArrayLike], bool]) -> np.floating:
-    """Find the smallest floating-point number from which on `is_zero` holds; 0 if it always does."""
+    """Find the smallest floating-point number from which `is_zero` holds, 0 if it always does."""
     dtype = jnp.zeros((), float).dtype.type
     two = dtype(2)
     high = dtype(1)

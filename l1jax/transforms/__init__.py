@@ -1,11 +1,14 @@
 """How to reach exact zeros: optax gradient transformations that use a penalty.
 
-All of them take the parameters that optax takes. Leaves that are not of floating point, such as integers,
-booleans and keys, are left alone: a chain's other links decide about them, and a whole optimiser such as
-`proximal_adam` does not move them, whatever their gradient, `float0` included. A penalty or a mask that
-reaches one is refused with its path; choose the leaves by `by_path` or `pattern`. NumPy arrays and Python
-numbers are arrays. What is computed for float16 leaves is computed in float32, moments in the state
-included, and rounded once; bfloat16, whose range is that of float32, keeps its moments.
+All of them take the parameters that optax takes. Leaves that are not of floating point, such as
+integers, booleans and keys, are left alone: in a chain the other links decide about them, and a
+whole optimiser such as `proximal_adam` does not change them, whatever their gradient is, `float0`
+included. If a penalty or a mask selects such a leaf, the error names its path; choose the leaves by
+`by_path` or `pattern`.
+
+NumPy arrays and Python numbers are arrays. What belongs to float16 leaves is computed in float32,
+moments in the state included, and rounded once; bfloat16, whose range is that of float32, keeps its
+moments.
 """
 
 from l1jax.transforms import preconditioners

@@ -32,31 +32,34 @@ class AcceleratedState(NamedTuple):
 def accelerated(
     learning_rate: optax.ScalarOrSchedule, penalty: Penalty, *, scale: Scale = None
 ) -> optax.GradientTransformation:
-    """FISTA with adaptive restart, a whole optimiser for full, deterministic gradients.
+    """Minimise by FISTA with adaptive restart, an optimiser for full, deterministic gradients.
 
     With y the parameters (where the gradient g is taken) and x the sparse iterate in the state,
-    x⁺ = prox(y − ηg, η), t⁺ = (1 + √(1 + 4t²))/2, y⁺ = x⁺ + (t − 1)/t⁺·(x⁺ − x); t returns to 1
-    whenever ⟨y − x⁺, x⁺ − x⟩ > 0, that is when the momentum points uphill. Converges to the minimum
-    of loss + penalty at the rate 1/t², linearly where that is strongly convex.
+    x⁺ = prox(y − ηg, η), t⁺ = (1 + √(1 + 4t²))/2, y⁺ = x⁺ + (t − 1)/t⁺·(x⁺ − x). t returns to 1
+    whenever ⟨y − x⁺, x⁺ − x⟩ > 0, that is when the momentum points uphill. It converges to the
+    minimum of loss + penalty at the rate 1/t², and linearly where that is strongly convex.
 
-    The answer is `l1jax.solution(opt_state, params)`, which is exactly sparse; the parameters
+    The solution is `l1jax.solution(opt_state, params)`, which is exactly sparse; the parameters
     themselves are extrapolated past it.
 
     Args:
-        learning_rate: η at most 1/L, L the largest curvature of the loss.
-        penalty: what to penalise, convex, over the parameters that `update` gets.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        learning_rate: η, at most 1/L with L the largest curvature of the loss; a scalar or a
+            schedule of the number of updates so far.
+        penalty: what to penalise, over the parameters that `update` gets; convex.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
-            is not of floating point; from `update` without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised
+            leaf is not of floating point; from `update` without `params`.
 
     Source: Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009), section 4; restart: O'Donoghue and
     Candès, Found. Comput. Math. 15 (2015), section 3.2.
 
     >>> import jax, jax.numpy as jnp, l1jax, optax
-    >>> tx, params = l1jax.accelerated(0.5, l1jax.l1(1.0)), jnp.array([3.0, 0.2])
-    >>> state, update = tx.init(params), jax.jit(tx.update)
+    >>> tx = l1jax.accelerated(0.5, l1jax.l1(1.0))
+    >>> params = jnp.array([3.0, 0.2])
+    >>> state = tx.init(params)
+    >>> update = jax.jit(tx.update)
     >>> for _ in range(50):  # ½‖p − (3, 0.2)‖² + ‖p‖₁ has its minimum at (2, 0)
     ...     updates, state = update(params - jnp.array([3.0, 0.2]), state, params)
     ...     params = optax.apply_updates(params, updates)
@@ -67,28 +70,33 @@ def accelerated(
     strength = bind_strength(penalty, scale)
 
     def init(params: optax.Params) -> AcceleratedState:
-        count, momentum = jnp.zeros([], jnp.int32), jnp.ones([], float)
-        return AcceleratedState(count, strength.init(params), momentum, copy_leaves(params))
+        return AcceleratedState(
+            count=jnp.zeros([], jnp.int32),
+            strength=strength.init(params),
+            momentum=jnp.ones([], float),
+            solution=copy_leaves(params),
+        )
 
     def update(
         updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AcceleratedState]:
         params = require_params_like(params, updates, "the prox is taken at params + updates")
         step = schedule_value(learning_rate, state.count)
-        penalties, strengths = strength.update(state.strength, state.solution)  # whose zeros count
+        # Controllers of the strength count the zeros of the sparse iterate.
+        penalties, strengths = strength.update(state.strength, state.solution)
         descent = jax.tree.map(lambda g: (-step * upcast(g)).astype(g.dtype), updates)
-        moved = prox_updates(penalties, descent, params, step)
-        solution = jax.tree.map(lambda y, u: (upcast(y) + upcast(u)).astype(y.dtype), params, moved)
-        change = jax.tree.map(lambda new, old: upcast(new) - upcast(old), solution, state.solution)
-        uphill = sum(
-            -jnp.sum(u * c)
-            for u, c in zip(jax.tree.leaves(moved), jax.tree.leaves(change), strict=True)
+        to_solution = prox_updates(penalties, descent, params, step)
+        solution = jax.tree.map(
+            lambda y, u: (upcast(y) + upcast(u)).astype(y.dtype), params, to_solution
         )
+        change = jax.tree.map(lambda x, old: upcast(x) - upcast(old), solution, state.solution)
+        products = jax.tree.map(lambda u, c: -jnp.sum(u * c), to_solution, change)
+        uphill = sum(jax.tree.leaves(products))
         momentum = jnp.where(uphill > 0, 1.0, state.momentum)
         next_momentum = (1 + jnp.sqrt(1 + 4 * jnp.square(momentum))) / 2
         extrapolation = (momentum - 1) / next_momentum
         updates = jax.tree.map(
-            lambda u, c: (upcast(u) + extrapolation * c).astype(u.dtype), moved, change
+            lambda u, c: (upcast(u) + extrapolation * c).astype(u.dtype), to_solution, change
         )
         return updates, state._replace(
             count=optax.safe_increment(state.count),

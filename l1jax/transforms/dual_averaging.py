@@ -1,4 +1,4 @@
-"""Dual averaging: sums of gradients instead of the last one, which identifies the sparse structure."""
+"""Dual averaging: sums of gradients instead of the last one, to identify the sparse structure."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from l1jax.transforms.strengths import Scale, Strength, StrengthState, bind_stre
 
 
 class DualAveragingState(NamedTuple):
-    """State of `regularized_dual_averaging`, `rmda` and `ramda`; the sums since the last restart."""
+    """State of `regularized_dual_averaging`, `rmda`, `ramda`; the sums since the last restart."""
 
     count: Int[Array, ""]  # updates applied so far
     strength: StrengthState
@@ -32,7 +32,7 @@ class DualAveragingState(NamedTuple):
     gradient_sum: PyTree  # V = Σ sₖGₖ, at least float32
     square_sum: PyTree  # U = Σ sₖGₖ², at least float32; None unless `ramda`
     weight_sum: Float[Array, ""]  # α = Σ sₖ
-    scale_sum: PyTree  # Σ sₖ·scaleₖ, α while nothing moves the strength
+    scale_sum: PyTree  # Σ sₖ·scaleₖ, which is α while nothing scales the strength
     solution: PyTree  # Ŵ, exactly sparse, like the parameters
 
 
@@ -41,25 +41,28 @@ def regularized_dual_averaging(
 ) -> optax.GradientTransformation:
     """Minimise the average of all linearised losses, plus penalty, plus a growing quadratic term.
 
-    W ← argmin over W of k·penalty(W) + ⟨Σ Gₖ, W⟩ + √k/(2η)·‖W − W⁰‖² after k updates: the threshold
+    W ← argmin over W of k·penalty(W) + ⟨Σ Gₖ, W⟩ + √k/(2η)·‖W − W⁰‖² after k updates. The threshold
     in force is the full λ per gradient, however small the steps become, so zeros come early and
-    stay. Converges to the minimum of loss + penalty at the rate 1/√k; every iterate is exactly sparse.
+    stay. It converges to the minimum of loss + penalty at the rate 1/√k; every iterate is exactly
+    sparse.
 
     Args:
         learning_rate: η, the inverse of Xiao's γ; a scalar or a schedule of the updates so far.
-        penalty: what to penalise, over the parameters that `update` gets; convex, or one that levels
-            off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as loss.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        penalty: what to penalise, over the parameters that `update` gets; convex, or one that
+            levels off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as
+            loss.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
-            is not of floating point; from `update` without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised
+            leaf is not of floating point; from `update` without `params`.
 
-    Source: Xiao, Dual averaging methods for regularized stochastic learning and online optimization,
-    JMLR 11 (2010), algorithm 1 and section 3.1, centred at the start W⁰.
+    Source: Xiao, Dual averaging methods for regularized stochastic learning and online
+    optimization, JMLR 11 (2010), algorithm 1 and section 3.1, centred at the start W⁰.
 
     >>> import jax.numpy as jnp, l1jax
-    >>> tx, params = l1jax.regularized_dual_averaging(1.0, l1jax.l1(0.5)), jnp.zeros(2)
+    >>> tx = l1jax.regularized_dual_averaging(1.0, l1jax.l1(0.5))
+    >>> params = jnp.zeros(2)
     >>> updates, _ = tx.update(jnp.array([2.0, 0.3]), tx.init(params), params)
     >>> (params + updates).tolist()  # −soft_threshold(2, ½)
     [-1.5, 0.0]
@@ -71,15 +74,9 @@ def regularized_dual_averaging(
     def metric(state: DualAveragingState, k: Array) -> Array:
         return jnp.sqrt(k) / schedule_value(learning_rate, state.count)
 
-    return _dual_averaging(
-        learning_rate,
-        weight,
-        metric,
-        bind_strength(penalty, scale),
-        momentum=1.0,
-        restarts=(),
-        squares=False,
-    )
+    check_rate(learning_rate)
+    rule = _Rule(weight, metric, momentum=1.0, restarts=(), needs_squares=False)
+    return _dual_averaging(rule, bind_strength(penalty, scale))
 
 
 def rmda(
@@ -90,34 +87,37 @@ def rmda(
     restarts: Sequence[int] = (),
     scale: Scale = None,
 ) -> optax.GradientTransformation:
-    """Regularised dual averaging with momentum.
+    """Minimise by regularised dual averaging with momentum.
 
-    Gradient k since the last restart has the weight sₖ = η√k; with V = Σ sₖGₖ and α = Σ sₖ,
+    Gradient k since the last restart has the weight sₖ = η√k. With V = Σ sₖGₖ and α = Σ sₖ,
     Ŵ = argmin over W of α·penalty(W) + ⟨V, W⟩ + ½√k·‖W − W⁰‖² and W ← (1 − c)W + cŴ.
-    Converges to a stationary point of loss + penalty and identifies its zeros after finitely many
-    updates, also with noisy gradients, which proximal SGD and Adam do not. Ŵ, which
-    `l1jax.solution` returns, is exactly sparse; the parameters W are once c is 1.
+
+    It converges to a stationary point of loss + penalty and identifies its zeros after finitely
+    many updates, also with noisy gradients, which proximal SGD and Adam do not. Ŵ, which
+    `l1jax.solution` returns, is exactly sparse; the parameters W are sparse, too, once c is 1.
 
     Args:
         learning_rate: η, a scalar or a schedule of the updates so far.
-        penalty: what to penalise, over the parameters that `update` gets; convex, or one that levels
-            off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as loss.
+        penalty: what to penalise, over the parameters that `update` gets; convex, or one that
+            levels off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as
+            loss.
         momentum: c in (0, 1], a scalar or a schedule of the updates so far that ends at 1, such as
             `l1jax.rising_momentum`.
         restarts: numbers of updates after which W⁰ ← W and the sums start again from zero; the
             paper restarts wherever the learning rate drops, by 10 each time.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
-            is not of floating point; from `update` without `params`; for a momentum outside (0, 1] and
-            for restarts that do not rise.
+        ValueError: for a momentum outside (0, 1] and for restarts that do not rise; from `init` if
+            a `by_path` pattern does not fit the parameters, or a penalised leaf is not of floating
+            point; from `update` without `params`.
 
     Source: Huang and Lee, Training structured neural networks through manifold identification and
     variance reduction, ICLR 2022, algorithm 1.
 
     >>> import jax.numpy as jnp, l1jax
-    >>> tx, params = l1jax.rmda(1.0, l1jax.l1(0.5), momentum=0.5), jnp.ones(2)
+    >>> tx = l1jax.rmda(1.0, l1jax.l1(0.5), momentum=0.5)
+    >>> params = jnp.ones(2)
     >>> updates, state = tx.update(jnp.array([0.25, 0.75]), tx.init(params), params)
     >>> (params + updates).tolist(), l1jax.solution(state, params).tolist()  # Ŵ = (1 − g − ½)₊
     ([0.625, 0.5], [0.25, 0.0])
@@ -129,15 +129,9 @@ def rmda(
     def metric(state: DualAveragingState, k: Array) -> Array:
         return jnp.sqrt(k)
 
-    return _dual_averaging(
-        learning_rate,
-        weight,
-        metric,
-        bind_strength(penalty, scale),
-        momentum,
-        restarts,
-        squares=False,
-    )
+    check_rate(learning_rate)
+    rule = _Rule(weight, metric, momentum, restarts, needs_squares=False)
+    return _dual_averaging(rule, bind_strength(penalty, scale))
 
 
 def ramda(
@@ -149,35 +143,37 @@ def ramda(
     restarts: Sequence[int] = (),
     scale: Scale = None,
 ) -> optax.GradientTransformation:
-    """Regularised adaptive momentum dual averaging: `rmda` in a diagonal metric, as Adam is to SGD.
+    """Minimise by regularised adaptive momentum dual averaging: `rmda` in a diagonal metric.
 
-    As `rmda` with ½‖W − W⁰‖²_P instead of ½√k·‖W − W⁰‖², P = ∛U + ε and U = Σ sₖGₖ². Converges to the
-    same points, stationary for loss + penalty, and identifies their zeros likewise.
+    It is to `rmda` as Adam is to SGD: ½‖W − W⁰‖²_P replaces ½√k·‖W − W⁰‖², with P = ∛U + ε and
+    U = Σ sₖGₖ². It converges to the same points, stationary for loss + penalty, and identifies
+    their zeros likewise.
 
     Args:
         learning_rate: η, a scalar or a schedule of the updates so far.
-        penalty: what to penalise, over the parameters that `update` gets; convex, or one that levels
-            off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as loss.
+        penalty: what to penalise, over the parameters that `update` gets; convex, or one that
+            levels off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as
+            loss.
         momentum: c in (0, 1], a scalar or a schedule of the updates so far that ends at 1, such as
             `l1jax.rising_momentum`.
         eps: ε > 0, a scalar or a schedule of the updates so far; the paper multiplies it by 0.1 at
             each restart.
         restarts: numbers of updates after which W⁰ ← W and the sums start again from zero.
-        scale: moves the strength: a schedule, or a transformation such as `track_sparsity`.
+        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
 
     Raises:
-        ValueError: as `rmda`, and if `eps` is not positive.
+        ValueError: for the reasons of `rmda`, and if `eps` is not positive.
 
     Source: Huang and Lee, Regularized adaptive momentum dual averaging with an efficient inexact
     subproblem solver for training structured neural network, NeurIPS 2024, algorithm 1.
 
     >>> import jax.numpy as jnp, l1jax
-    >>> tx, params = l1jax.ramda(1.0, l1jax.l1(0.5), momentum=1.0, eps=1.0), jnp.array([2.0])
+    >>> tx = l1jax.ramda(1.0, l1jax.l1(0.5), momentum=1.0, eps=1.0)
+    >>> params = jnp.array([2.0])
     >>> updates, _ = tx.update(jnp.array([1.0]), tx.init(params), params)
     >>> (params + updates).tolist()  # P = 1 + 1: 2 − 1/2 − 0.5/2
     [1.25]
     """
-
     if not callable(eps):
         check_number("eps", eps, strict=True, remedy="P = eps where the gradient is still 0")
 
@@ -185,27 +181,20 @@ def ramda(
         return schedule_value(learning_rate, count) * jnp.sqrt(k)
 
     def metric(state: DualAveragingState, k: Array) -> PyTree:
-        return jax.tree.map(
-            lambda u: _cube_root(u) + schedule_value(eps, state.count), state.square_sum
-        )
+        added = schedule_value(eps, state.count)
+        return jax.tree.map(lambda u: _cube_root(u) + added, state.square_sum)
 
-    return _dual_averaging(
-        learning_rate,
-        weight,
-        metric,
-        bind_strength(penalty, scale),
-        momentum,
-        restarts,
-        squares=True,
-    )
+    check_rate(learning_rate)
+    rule = _Rule(weight, metric, momentum, restarts, needs_squares=True)
+    return _dual_averaging(rule, bind_strength(penalty, scale))
 
 
 def rising_momentum(momentum: float, begin: int = 0) -> optax.Schedule:
-    """A momentum that is constant before `begin` and then min(1, c√k), k = 1, 2, … from there on.
+    """Return a momentum that is constant before `begin`, then min(1, c√k) with k = 1, 2, ….
 
     Args:
         momentum: c in (0, 1].
-        begin: the number of updates after which it rises, in the paper the last restart.
+        begin: the number of updates after which it rises; in the paper this is the last restart.
 
     Raises:
         ValueError: if `momentum` is outside (0, 1].
@@ -217,129 +206,153 @@ def rising_momentum(momentum: float, begin: int = 0) -> optax.Schedule:
     [0.5, 0.5, 1.0, 1.0]
     """
     _check_momentum(momentum)
-    return lambda count: jnp.minimum(
-        1.0, momentum * jnp.sqrt(jnp.maximum(jnp.asarray(count) - begin + 1.0, 1.0))
-    )
+
+    def schedule(count: ArrayLike) -> Array:
+        k = jnp.maximum(jnp.asarray(count) - begin + 1.0, 1.0)
+        return jnp.minimum(1.0, momentum * jnp.sqrt(k))
+
+    return schedule
 
 
-def _dual_averaging(
-    learning_rate: optax.ScalarOrSchedule,
-    weight: Callable[[Array, Array], Array],
-    metric: Callable[[DualAveragingState, Array], PyTree],
-    strength: Strength,
-    momentum: optax.ScalarOrSchedule,
-    restarts: Sequence[int],
-    squares: bool,
-) -> optax.GradientTransformation:
-    """Ŵ = prox of α/P·penalty at W⁰ − V/P, then W ← (1 − c)W + cŴ.
+class _Rule(NamedTuple):
+    """What the methods of dual averaging differ in."""
 
-    A strength that moves has the mean of its values so far, weighted as the gradients are: each gradient meets the
-    penalty of its own update (the cumulative form of McMahan, AISTATS 2011).
+    weight: Callable[[Array, Array], Array]
+    """s of the next gradient, from the number of updates so far and k since the last restart."""
+    metric: Callable[[DualAveragingState, Array], PyTree]
+    """P of the quadratic term, a number or a tree, from the state with the next gradient and k."""
+    momentum: optax.ScalarOrSchedule
+    """c."""
+    restarts: Sequence[int]
+    """Numbers of updates after which the sums start again."""
+    needs_squares: bool
+    """Whether the metric reads the sum of squared gradients."""
+
+
+def _dual_averaging(rule: _Rule, strength: Strength) -> optax.GradientTransformation:
+    """Take Ŵ = prox of α/P·penalty at W⁰ − V/P, then W ← (1 − c)W + cŴ.
+
+    A strength that changes has the mean of its values so far, weighted as the gradients are: each
+    gradient meets the penalty of its own update (the cumulative form of McMahan, AISTATS 2011).
     """
-    _check_momentum(momentum)
-    check_rate(learning_rate)
-    if isinstance(restarts, int):
-        raise ValueError(
-            f"`restarts` (={restarts}) must be a sequence of numbers of updates, such as ({restarts},)."
-        )
-    if any(later <= earlier for earlier, later in zip((0, *restarts), restarts, strict=False)):
-        raise ValueError(
-            f"`restarts` (={tuple(restarts)}) must be positive and rise, such as (3000, 6000)."
-        )
+    _check_momentum(rule.momentum)
+    _check_restarts(rule.restarts)
+    stages = list(zip((0, *rule.restarts), rule.restarts, strict=False))
 
     def init(params: optax.Params) -> DualAveragingState:
-        start, solution = copy_leaves(params), copy_leaves(params)
+        start = copy_leaves(params)
 
         def zeros() -> PyTree:
             return jax.tree.map(lambda p: jnp.zeros_like(upcast(p)), start)
 
-        square_sum = zeros() if squares else None
-        count, weight_sum, moved = (
-            jnp.zeros([], jnp.int32),
-            jnp.zeros([], float),
-            strength.init(params),
-        )
-        scale, _ = jax.eval_shape(strength.next_scale, moved, params)
-        scale_sum = jax.tree.map(lambda x: jnp.zeros(x.shape, float), scale)
+        strength_state = strength.init(params)
+        scale, _ = jax.eval_shape(strength.next_scale, strength_state, params)
         return DualAveragingState(
-            count, moved, start, zeros(), square_sum, weight_sum, scale_sum, solution
+            count=jnp.zeros([], jnp.int32),
+            strength=strength_state,
+            start=start,
+            gradient_sum=zeros(),
+            square_sum=zeros() if rule.needs_squares else None,
+            weight_sum=jnp.zeros([], float),
+            scale_sum=jax.tree.map(lambda x: jnp.zeros(x.shape, float), scale),
+            solution=copy_leaves(params),
         )
+
+    def updates_since_restart(count: Array) -> Array:
+        begin = sum(jnp.where(count >= end, end - start, 0) for start, end in stages)
+        return jnp.asarray(count - begin + 1, float)
 
     def restart(state: DualAveragingState, params: PyTree, k: Array) -> DualAveragingState:
+        """Start the sums again at the first update of a stage."""
         fresh = init(params)
+        restarted = ("start", "gradient_sum", "square_sum", "weight_sum", "scale_sum")
 
-        def choose(new: PyTree, old: PyTree) -> PyTree:
-            return jax.tree.map(lambda n, o: jnp.where(k == 1, n, o), new, old)
+        def choose(name: str) -> PyTree:
+            return jax.tree.map(
+                lambda new, old: jnp.where(k == 1, new, old),
+                getattr(fresh, name),
+                getattr(state, name),
+            )
 
-        kept = ("start", "gradient_sum", "square_sum", "weight_sum", "scale_sum")
-        return state._replace(
-            **{name: choose(getattr(fresh, name), getattr(state, name)) for name in kept}
-        )
+        return state._replace(**{name: choose(name) for name in restarted})
 
     def update(
         updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, DualAveragingState]:
-        params = require_params_like(
-            params, updates, "they are averaged with the minimiser and start each stage"
-        )
-        begin = sum(
-            jnp.where(state.count >= r, r - last, 0)
-            for last, r in zip((0, *restarts), restarts, strict=False)
-        )
-        k = jnp.asarray(state.count - begin + 1, float)
-        state = restart(state, params, k) if restarts else state
-        s, c = weight(state.count, k), schedule_value(momentum, state.count)
-        scale, strengths = strength.next_scale(state.strength, state.solution)  # whose zeros count
-        _, updates = linearise_concave(strength.penalties(scale, params), updates, params)
+        reason = "they are averaged with the minimiser and start each stage"
+        params = require_params_like(params, updates, reason)
+        k = updates_since_restart(state.count)
+        if rule.restarts:
+            state = restart(state, params, k)
+        s = rule.weight(state.count, k)
+        c = schedule_value(rule.momentum, state.count)
+        # Controllers of the strength count the zeros of the sparse iterate.
+        scale, strength_state = strength.next_scale(state.strength, state.solution)
+        _, grads = linearise_concave(strength.penalties(scale, params), updates, params)
 
-        def add(total: Array, g: Array) -> Array:
-            return total + s.astype(total.dtype) * g
+        def add(total: Array, x: ArrayLike) -> Array:
+            return total + s.astype(total.dtype) * x
 
+        def add_square(total: Array, g: Array) -> Array:
+            return add(total, jnp.square(upcast(g)))
+
+        square_sum = None
+        if rule.needs_squares:
+            square_sum = jax.tree.map(add_square, state.square_sum, grads)
         state = state._replace(
-            strength=strengths,
-            gradient_sum=jax.tree.map(lambda v, g: add(v, upcast(g)), state.gradient_sum, updates),
-            square_sum=jax.tree.map(
-                lambda u, g: add(u, jnp.square(upcast(g))), state.square_sum, updates
-            )
-            if squares
-            else None,
+            strength=strength_state,
+            gradient_sum=jax.tree.map(
+                lambda total, g: add(total, upcast(g)), state.gradient_sum, grads
+            ),
+            square_sum=square_sum,
             weight_sum=add(state.weight_sum, jnp.ones([])),
             scale_sum=jax.tree.map(add, state.scale_sum, scale),
         )
-        penalties = strength.penalties(
-            jax.tree.map(lambda x: x / state.weight_sum, state.scale_sum), params
-        )
-        penalties = [penalty and convex_part(penalty) for penalty in penalties]
-        inverse = jax.tree.map(lambda p: 1 / p, jax.tree.broadcast(metric(state, k), params))
-        minimum = jax.tree.map(
-            lambda w, v, p: upcast(w) - v * p, state.start, state.gradient_sum, inverse
-        )
-        minimum = prox_leaves(
-            penalties, minimum, jax.tree.map(lambda p: state.weight_sum * p, inverse)
-        )
-        updates = jax.tree.map(
-            lambda g, w, p: (c * (w - upcast(p))).astype(g.dtype), updates, minimum, params
+        inverse = jax.tree.map(lambda p: 1 / p, jax.tree.broadcast(rule.metric(state, k), params))
+        minimum = minimise(state, inverse, params)
+        new_updates = jax.tree.map(
+            lambda g, w, p: (c * (w - upcast(p))).astype(g.dtype), grads, minimum, params
         )
         solution = jax.tree.map(lambda w, p: w.astype(p.dtype), minimum, params)
-        return updates, state._replace(count=optax.safe_increment(state.count), solution=solution)
+        count = optax.safe_increment(state.count)
+        return new_updates, state._replace(count=count, solution=solution)
+
+    def minimise(state: DualAveragingState, inverse: PyTree, params: PyTree) -> PyTree:
+        """Return Ŵ, with `inverse` 1/P."""
+        mean_scale = jax.tree.map(lambda total: total / state.weight_sum, state.scale_sum)
+        penalties = [
+            None if penalty is None else convex_part(penalty)
+            for penalty in strength.penalties(mean_scale, params)
+        ]
+        points = jax.tree.map(
+            lambda w, v, p: upcast(w) - v * p, state.start, state.gradient_sum, inverse
+        )
+        steps = jax.tree.map(lambda p: state.weight_sum * p, inverse)
+        return prox_leaves(penalties, points, steps)
 
     return on_floating_leaves(optax.GradientTransformation(init, update), strength.check)
 
 
 def _cube_root(u: Array) -> Array:
-    """∛u for u ≥ 0, to the last digits; `jnp.cbrt` takes many times longer on CPUs.
+    """Return ∛u for u ≥ 0, exact to the last digits.
 
-    The bits of a number, read as an integer, are about linear in its logarithm, so that y = 1/∛u costs
-    a subtraction, to 4 %. With e = 1 − uy³ it is y(1 − e)^(−1/3), whose series to e² leaves e³.
+    `jnp.cbrt` takes many times longer on CPUs. The bits of a number, read as an integer, are about
+    linear in its logarithm, so that y = 1/∛u costs a subtraction, to 4 %. With e = 1 − uy³ it is
+    y(1 − e)^(−1/3), whose series to e² leaves an error of e³.
 
     Source: Lomont, Fast inverse square root (2003), for another root.
     """
-    double = u.dtype == jnp.float64
-    integer = jnp.int64 if double else jnp.int32
-    magic = 0x553EF0FF289DD796 if double else 0x54A232A0
-    third = (jax.lax.bitcast_convert_type(u, integer).astype(u.dtype) * (1 / 3)).astype(integer)
+    integer = jnp.int32
+    magic = 0x54A232A0
+    iterations = 1
+    if u.dtype == jnp.float64:
+        integer = jnp.int64
+        magic = 0x553EF0FF289DD796
+        iterations = 2
+    bits = jax.lax.bitcast_convert_type(u, integer)
+    third = (bits.astype(u.dtype) * (1 / 3)).astype(integer)
     inverse = jax.lax.bitcast_convert_type(jnp.asarray(magic, integer) - third, u.dtype)
-    for _ in range(2 if double else 1):
+    for _ in range(iterations):
         error = 1 - u * inverse * inverse * inverse
         inverse = inverse + inverse * error * (1 / 3 + error * (2 / 9))
     root = u * inverse * inverse
@@ -348,10 +361,22 @@ def _cube_root(u: Array) -> Array:
     return jnp.where(jnp.isfinite(root), better, root)
 
 
+def _check_restarts(restarts: Sequence[int]) -> None:
+    if isinstance(restarts, int):
+        raise ValueError(
+            f"`restarts` (={restarts}) must be a sequence of numbers of updates, such as "
+            f"({restarts},)."
+        )
+    if any(later <= earlier for earlier, later in zip((0, *restarts), restarts, strict=False)):
+        raise ValueError(
+            f"`restarts` (={tuple(restarts)}) must be positive and rise, such as (3000, 6000)."
+        )
+
+
 def _check_momentum(momentum: ArrayLike | optax.Schedule) -> None:
-    if is_concrete_number(momentum) and not (
-        np.float32(momentum) > 0 and momentum <= 1
-    ):  # 1e-50 is 0 in float32
+    if not is_concrete_number(momentum):
+        return
+    if not (np.float32(momentum) > 0 and momentum <= 1):  # 1e-50 is 0 in float32
         raise ValueError(
             f"`momentum` (={momentum}) must be above 0 and at most 1, which averages nothing."
         )

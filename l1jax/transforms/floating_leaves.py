@@ -1,4 +1,4 @@
-"""What a transformation works on: the leaves of floating point as JAX arrays, float16 as float32."""
+"""What a transformation sees: the leaves of floating point as JAX arrays, float16 as float32."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ def on_floating_leaves(
 
 
 def as_array(leaf: Leaf) -> Leaf:
-    """Convert a number or an array of NumPy or Python to a JAX array; return anything else as it is."""
+    """Convert a number or an array of NumPy or Python to a JAX array; return others as they are."""
     if not isinstance(leaf, int | float | complex | np.ndarray | np.generic):
         return leaf
     if not is_number(leaf):

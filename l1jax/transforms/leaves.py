@@ -81,7 +81,7 @@ def select_floating_leaves(tree: PyTree, pattern: str) -> PyTree:
 
 
 def check_rate(learning_rate: optax.ScalarOrSchedule) -> None:
-    """Raise unless a concrete learning rate is finite and at least 0; schedules and tracers pass."""
+    """Raise if a concrete learning rate is negative or not finite; schedules and tracers pass."""
     if not callable(learning_rate):
         check_number("learning_rate", learning_rate, remedy="it is the step of the prox")
 

@@ -280,7 +280,7 @@ def _gradient_over_denominator(
 def _prox_step_with_momentum(
     learning_rate: optax.ScalarOrSchedule, momentum: ArrayLike | None, nesterov: bool
 ) -> optax.ScalarOrSchedule:
-    """Return the learning rate times the sum of the weights that momentum has given to gradients."""
+    """Return the learning rate times the sum of the weights that momentum gives to gradients."""
     if momentum is None:
         return learning_rate
     check_number("momentum", momentum, below=1, remedy="None switches it off")

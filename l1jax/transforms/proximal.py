@@ -285,8 +285,8 @@ def proximal_in_metric(
 def recompute(function: Callable[..., PyTree], *inputs: PyTree) -> PyTree:
     """Return `function(*inputs)`, computed anew although the same value exists already.
 
-    XLA would keep the value between two passes over it, on CPUs in memory that is newly allocated at
-    every step, which costs more than the arithmetic. It takes what comes from behind the
+    XLA would keep the value between two passes over it, on CPUs in memory that is newly allocated
+    at every step, which costs more than the arithmetic. It takes what comes from behind the
     optimisation barrier for another value.
     """
     return function(*jax.lax.optimization_barrier(inputs))
@@ -339,7 +339,7 @@ def _metric_prox_update(
     p: Array,
     step: Array,
 ) -> Array:
-    """Return prox(p + direction·factor, step) − p of one leaf, without a penalty direction·factor."""
+    """Return prox(p + direction·factor, step) − p of one leaf; without a penalty the step alone."""
     if penalty is None or group is None:
         return prox_update(penalty, (direction * factor).astype(direction.dtype), p, step)
 

@@ -1,8 +1,8 @@
-"""Baselines to compare L1 with: magnitude pruning and N:M masks, without any hook in the train loop."""
+"""Baselines to compare L1 with: magnitude pruning and N:M masks, as optax transformations."""
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,16 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from l1jax.penalties import is_concrete_number, select_leaves
 from l1jax.penalties.groups import Blocks, from_layout, group_layout, to_layout
-from l1jax.penalties.numerics import upcast
+from l1jax.penalties.numerics import Leaf, upcast
 from l1jax.transforms.floating_leaves import as_array
-from l1jax.transforms.leaves import require_params, select_floating_leaves
+from l1jax.transforms.leaves import require_params, schedule_value, select_floating_leaves
 
 
 class PruningState(NamedTuple):
     """State of `magnitude_pruning` and `n_of_m`."""
 
     count: Int[Array, ""]  # updates applied so far
-    mask: PyTree  # True where an entry lives; None for leaves that are not pruned
+    mask: PyTree  # True where an entry may be non-zero; None for leaves that are not pruned
 
 
 def magnitude_pruning(
@@ -28,13 +28,15 @@ def magnitude_pruning(
 ) -> optax.GradientTransformation:
     """Set the smallest entries to zero for good, as many as the schedule says; chain it last.
 
-    After every so many updates the entries of least |p + u| in each leaf join the pruned ones until
-    the leaf's share of zeros is that of the schedule; pruned entries stay zero whatever their
-    gradient. Converges to a stationary point of the loss among the parameters with the last mask.
+    After every so many updates the entries of least |p + u| in each leaf join the pruned ones,
+    until the leaf's share of zeros is that of the schedule. Pruned entries stay zero, whatever
+    their gradient is. It converges to a stationary point of the loss among the parameters with the
+    last mask.
 
     Args:
-        schedule: share of zeros per leaf, in [0, 1], of the number of updates so far. Zhu and Gupta's
-            cubic one is `optax.polynomial_schedule(0.0, final, power=3, transition_steps=…)`.
+        schedule: share of zeros per leaf, in [0, 1]; a scalar or a schedule of the number of
+            updates so far. Zhu and Gupta's cubic schedule is `optax.polynomial_schedule(0.0, final,
+            power=3, transition_steps=…)`.
         every: updates between two changes of the mask (each counts every leaf's entries 64 times).
         pattern: regular expression, searched in the leaf's path: which leaves are pruned.
 
@@ -53,30 +55,30 @@ def magnitude_pruning(
     """
     if is_concrete_number(schedule) and not 0 <= schedule <= 1:
         raise ValueError(f"`schedule` (={schedule}) must be a share of zeros from 0 to 1.")
-    share = schedule if callable(schedule) else lambda count: schedule
 
-    def choose(moved: Array, alive: Array, count: Array) -> Array:
-        pruned = jnp.round(jnp.asarray(share(count)) * moved.size).astype(jnp.int32)
-        return alive & largest(jnp.where(alive, jnp.abs(moved), -1.0), moved.size - pruned)
+    def choose_mask(p: Array, mask: Array, count: Array) -> Array:
+        share = schedule_value(schedule, count)
+        num_pruned = jnp.round(share * p.size).astype(jnp.int32)
+        return mask & largest(jnp.where(mask, jnp.abs(p), -1.0), p.size - num_pruned)
 
-    return _masked(choose, every, 0, pattern)
+    return _prune(choose_mask, every, 0, pattern)
 
 
 def n_of_m(
     n: int, m: int, axis: int = -2, *, begin: int = 0, every: int = 1, pattern: str = ""
 ) -> optax.GradientTransformation:
-    """Keep the n largest of every m consecutive entries along an axis, the rest zero; chain it last.
+    """Keep the n largest of every m consecutive entries along an axis; chain it last.
 
-    A projected step: |p + u| decides, so a zero may win its place back. 2:4 along the input axis is
-    what sparse tensor cores run. Converges, if the masks settle, to a stationary point of the loss
-    among the parameters with these masks.
+    The other entries are zero. This is a projected step: |p + u| decides, so an entry that is zero
+    may come back. Sparse tensor cores can use 2 of 4 along the input axis. If the masks settle, it
+    converges to a stationary point of the loss among the parameters with these masks.
 
     Args:
         n: entries kept in each block.
         m: length of a block.
-        axis: the axis of the blocks, −2 for the input channels of Flax kernels.
+        axis: the axis of the blocks; −2 is the axis of the input channels in Flax kernels.
         begin: number of updates before the first mask.
-        every: updates between two choices of the mask; in between it is held.
+        every: updates between two choices of the mask, which does not change in between.
         pattern: regular expression, searched in the leaf's path: which leaves are pruned.
 
     Raises:
@@ -87,7 +89,8 @@ def n_of_m(
     ICLR 2021.
 
     >>> import jax.numpy as jnp, l1jax, optax
-    >>> tx, params = optax.chain(optax.sgd(1.0), l1jax.n_of_m(1, 2, axis=0)), jnp.array([3.0, -0.1, 2.0, 5.0])
+    >>> tx = optax.chain(optax.sgd(1.0), l1jax.n_of_m(1, 2, axis=0))
+    >>> params = jnp.array([3.0, -0.1, 2.0, 5.0])
     >>> updates, _ = tx.update(jnp.zeros(4), tx.init(params), params)
     >>> optax.apply_updates(params, updates).tolist()
     [3.0, 0.0, 0.0, 5.0]
@@ -95,128 +98,163 @@ def n_of_m(
     if not 0 < n <= m:
         raise ValueError(f"`n` (={n}) must be at least 1 and at most `m` (={m}), such as 2 of 4.")
 
-    def choose(moved: Array, alive: Array, count: Array) -> Array:
-        if not -moved.ndim <= axis < moved.ndim or moved.shape[axis] % m:
+    def choose_mask(p: Array, mask: Array, count: Array) -> Array:
+        if not -p.ndim <= axis < p.ndim or p.shape[axis] % m:
             raise ValueError(
-                f"`axis` (={axis}) of a leaf of shape {moved.shape} must be a multiple of `m` (={m}); leave the leaf "
-                "out by `pattern`."
+                f"`axis` (={axis}) of a leaf of shape {p.shape} must be a multiple of `m` (={m}); "
+                "leave the leaf out by `pattern`."
             )
-        block = [1] * moved.ndim
+        block = [1] * p.ndim
         block[axis] = m
-        shape, axes = group_layout(Blocks(tuple(block)), moved.shape)
-        blocks = to_layout(jnp.abs(moved), shape)
-        return from_layout(largest(blocks, jnp.asarray(n), axes), moved)
+        shape, axes = group_layout(Blocks(tuple(block)), p.shape)
+        blocks = to_layout(jnp.abs(p), shape)
+        return from_layout(largest(blocks, jnp.asarray(n), axes), p)
 
-    return _masked(choose, every, begin, pattern)
+    return _prune(choose_mask, every, begin, pattern)
 
 
 @functools.partial(jax.jit, static_argnames="axes")
 def largest(
     score: Float[Array, "*shape"], count: Int[Array, ""], axes: tuple[int, ...] | None = None
 ) -> Bool[Array, "*shape"]:
-    """Mark exactly `count` entries of the highest score, which is −1 or at least 0; among equals, the first.
+    """Mark exactly `count` entries of the highest score; among equals, the first ones.
 
-    With `axes`, so many in each group of entries that extends over them.
+    The bits of such scores, read as integers, are in their order. A search by bisection finds the
+    score of the last marked entry and, among the entries that have this score, the place of the
+    last: 64 sums, and no sort, so that an array spread over devices stays where it is.
 
-    The bits of such numbers, read as integers, are in their order. A search by bisection finds the score of
-    the last one and, among those that have it, the place of the last: 64 sums, and no sort, so that an array
-    spread over devices stays where it is.
+    Args:
+        score: the scores, each −1 or at least 0.
+        count: how many entries to mark.
+        axes: the axes over which a group extends, to mark so many entries in each group; None for
+            one group, the whole array.
     """
-    bits = 64 if score.dtype == jnp.float64 else 32
-    signed, unsigned = (jnp.int64, jnp.uint64) if bits == 64 else (jnp.int32, jnp.uint32)
-    key = jax.lax.bitcast_convert_type(upcast(score), signed).astype(unsigned) ^ jnp.asarray(
-        1 << (bits - 1), unsigned
+    bits = 32
+    signed = jnp.int32
+    unsigned = jnp.uint32
+    if score.dtype == jnp.float64:
+        bits = 64
+        signed = jnp.int64
+        unsigned = jnp.uint64
+    sign_bit = jnp.asarray(1 << (bits - 1), unsigned)
+    key = jax.lax.bitcast_convert_type(upcast(score), signed).astype(unsigned) ^ sign_bit
+    place = _places(score.shape)
+
+    def count_in_group(marked: Array) -> Array:
+        return jnp.sum(marked, axes, dtype=jnp.int32, keepdims=True)
+
+    zero = count_in_group(key != key)
+    last = _bisect(lambda x: count_in_group(key >= x) >= count, bits, zero.astype(unsigned))
+    is_tied = key == last
+    missing = count - count_in_group(key > last)
+    end = _bisect(
+        lambda x: count_in_group(is_tied & (place < x)) <= missing, 32, zero.astype(jnp.uint32)
     )
-    place = jnp.zeros(score.shape, jnp.uint32)
-    for axis, length in enumerate(score.shape):
-        along = jnp.arange(length, dtype=jnp.uint32).reshape(
-            [-1 if a == axis else 1 for a in range(score.ndim)]
-        )
-        place = place * length + along
+    return (key > last) | (is_tied & (place < end))
 
-    def number(chosen: Array) -> Array:
-        return jnp.sum(chosen, axes, dtype=jnp.int32, keepdims=True)
 
-    zero = number(key != key)
-    last = _bisect(lambda x: number(key >= x) >= count, bits, zero.astype(unsigned))
-    tied = key == last
-    missing = count - number(key > last)
-    end = _bisect(lambda x: number(tied & (place < x)) <= missing, 32, zero.astype(jnp.uint32))
-    return (key > last) | (tied & (place < end))
+def _places(shape: tuple[int, ...]) -> Array:
+    """Return the index of each entry in flattening order."""
+    place = jnp.zeros(shape, jnp.uint32)
+    for axis, length in enumerate(shape):
+        broadcast_shape = [1] * len(shape)
+        broadcast_shape[axis] = -1
+        index = jnp.arange(length, dtype=jnp.uint32).reshape(broadcast_shape)
+        place = place * length + index
+    return place
 
 
 def _bisect(holds: Callable[[Array], Array], bits: int, zero: Array) -> Array:
-    """The largest unsigned integers for which a condition holds that holds from `zero` up to some number."""
+    """Find the largest unsigned integers for which a condition holds.
+
+    It must hold from `zero` up to these numbers.
+    """
     one = jnp.ones([], zero.dtype)
 
-    def narrow(i: Array, found: Array) -> Array:
-        candidate = found | (one << (bits - 1 - i).astype(zero.dtype))
-        return jnp.where(holds(candidate), candidate, found)
+    def narrow(i: Array, best: Array) -> Array:
+        candidate = best | (one << (bits - 1 - i).astype(zero.dtype))
+        return jnp.where(holds(candidate), candidate, best)
 
     return jax.lax.fori_loop(0, bits, narrow, zero)
 
 
 def mask_leaves(params: PyTree, pattern: str) -> PyTree:
-    """An all-true mask for the leaves that the pattern selects, None for the others."""
+    """Return an all-true mask for the leaves that the pattern selects, None for the others."""
+    selected = select_floating_leaves(params, pattern)
     return jax.tree.map(
-        lambda p, chosen: jnp.ones_like(p, bool) if chosen else None,
-        params,
-        select_floating_leaves(params, pattern),
+        lambda p, is_selected: jnp.ones_like(p, bool) if is_selected else None, params, selected
     )
 
 
-def zero_outside(mask: Array | None, u: Any, p: Any) -> Any:
-    """The update that leaves exact zeros outside the mask."""
-    return u if mask is None else jnp.where(mask, u, -jnp.asarray(p, jnp.result_type(u)))
+def zero_outside(mask: Array, u: Leaf, p: Leaf) -> Array:
+    """Return the update that makes a parameter exactly zero outside the mask.
+
+    Args:
+        mask: the mask of the leaf.
+        u: its update.
+        p: the parameter.
+    """
+    return jnp.where(mask, u, -jnp.asarray(p, jnp.result_type(u)))
 
 
-def map_masked(f: Callable[..., Any], mask: PyTree, tree: PyTree, *rest: PyTree) -> PyTree:
-    """Apply f to the mask and the other leaves; where the mask is None, the leaf of `tree` passes."""
+def map_masked(
+    function: Callable[..., Leaf], mask: PyTree, tree: PyTree, *others: PyTree
+) -> PyTree:
+    """Apply a function to the masks and the leaves; where a mask is None, the leaf of `tree` stays.
+
+    Args:
+        function: takes a mask, the leaf of `tree` and the leaves of the other trees.
+        mask: a tree of masks, with None for leaves that are not pruned.
+        tree: a tree like the masks.
+        *others: further trees.
+    """
     return jax.tree.map(
-        lambda m, leaf, *others: leaf if m is None else f(m, leaf, *others),
+        lambda m, leaf, *rest: leaf if m is None else function(m, leaf, *rest),
         mask,
         tree,
-        *rest,
+        *others,
         is_leaf=lambda m: m is None,
     )
 
 
-def _masked(
-    choose: Callable[[Array, Array, Array], Array], every: int, begin: int, pattern: str
+ChooseMask: TypeAlias = Callable[[Array, Array, Array], Array]
+"""The next mask of a leaf, from its new parameter, its mask, and the number of updates so far."""
+
+
+def _prune(
+    choose_mask: ChooseMask, every: int, begin: int, pattern: str
 ) -> optax.GradientTransformation:
     """Choose a mask at `begin` and after every so many updates, and put zeros outside it."""
     if every < 1:
         raise ValueError(f"`every` (={every}) must be at least 1 update.")
-    select_leaves((), pattern)  # refuse what is no regular expression
+    select_leaves((), pattern)  # raises if it is no regular expression
 
     def init(params: optax.Params) -> PruningState:
         params = jax.tree.map(as_array, params)
         mask = mask_leaves(params, pattern)
-        jax.eval_shape(
-            lambda: map_masked(
-                lambda m, _, p: choose(jnp.zeros(p.shape), m, jnp.zeros([])), mask, mask, params
-            )
-        )
+
+        def try_mask(mask: Array, _: Array, p: Array) -> Array:
+            return choose_mask(jnp.zeros(p.shape), mask, jnp.zeros([]))
+
+        jax.eval_shape(lambda: map_masked(try_mask, mask, mask, params))  # raises if one cannot be
         return PruningState(jnp.zeros([], jnp.int32), mask)
 
     def update(
         updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, PruningState]:
         params = require_params(params, "the entries to prune are chosen at params + updates")
-        renew = (state.count >= begin) & ((state.count - begin) % every == 0)
+        renews = (state.count >= begin) & ((state.count - begin) % every == 0)
+
+        def renew_mask(mask: Array, _: Array, p: Leaf, u: Leaf) -> Array:
+            return choose_mask(jnp.asarray(optax.apply_updates(p, u)), mask, state.count)
+
         mask = jax.lax.cond(
-            renew,
-            lambda: map_masked(
-                lambda m, _, p, u: choose(jnp.asarray(optax.apply_updates(p, u)), m, state.count),
-                state.mask,
-                state.mask,
-                params,
-                updates,
-            ),
+            renews,
+            lambda: map_masked(renew_mask, state.mask, state.mask, params, updates),
             lambda: state.mask,
         )
-        return map_masked(zero_outside, mask, updates, params), state._replace(
-            count=optax.safe_increment(state.count), mask=mask
-        )
+        new_updates = map_masked(zero_outside, mask, updates, params)
+        count = optax.safe_increment(state.count)
+        return new_updates, state._replace(count=count, mask=mask)
 
     return optax.GradientTransformation(init, update)

@@ -19,9 +19,9 @@ KeyPath: TypeAlias = tuple[Hashable, ...]
 def solution(opt_state: optax.OptState, params: PyTree) -> PyTree:
     """Take the sparse iterate from the state where there is one, the parameters elsewhere.
 
-    For `accelerated`, `regularized_dual_averaging`, `rmda` and `ramda`, however deeply wrapped, this
-    is the model to evaluate and to ship; for every other transformation it is `params`. Leaves that
-    `optax.masked` or `partition` hides from these transformations, and leaves that are not of
+    For `accelerated`, `regularized_dual_averaging`, `rmda` and `ramda`, however deeply wrapped,
+    this is the model to evaluate and to ship; for every other transformation it is `params`. Leaves
+    that `optax.masked` or `partition` hides from these transformations, and leaves that are not of
     floating point, come from `params`.
 
     Args:

@@ -1,9 +1,9 @@
 """The strength in force: part of every transformation's state, readable, and scaled by a chain.
 
 Each transformation multiplies its penalty's strengths by a scale, and that scale is itself the
-output of an optax transformation: `state.scale` goes in (1 unless you set it), and what comes out is
-used. So `optax.scale_by_schedule`, `track_sparsity` and `reweight` can all change the strength, and
-`optax.chain` combines them.
+output of an optax transformation: `state.scale` goes in (1 unless you set it), and what comes out
+is used. So `optax.scale_by_schedule`, `track_sparsity` and `reweight` can all change the strength,
+and `optax.chain` combines them.
 """
 
 from typing import NamedTuple
@@ -53,7 +53,7 @@ class Strength(NamedTuple):
     def update(
         self, state: StrengthState, params: PyTree
     ) -> tuple[list[Penalty | None], StrengthState]:
-        """Return the penalty of each leaf with the strength of this update, None for free leaves."""
+        """Return the penalty of each leaf at the strength of this update, None for free leaves."""
         scale, state = self.next_scale(state, params)
         return self.penalties(scale, params), state
 
@@ -74,7 +74,7 @@ class Strength(NamedTuple):
         ]
 
 
-def bind_strength(penalty: Penalty, scale: Scale) -> Strength:
+def bind_strength(penalty: PyTree, scale: Scale) -> Strength:
     """Put a penalty together with what scales its strength.
 
     Raises:

@@ -22,22 +22,23 @@ class AddSubgradientState(NamedTuple):
 def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientTransformation:
     """Add the penalty's subgradient to the gradient, g ← g + λ sign(w) for L1; chain it first.
 
-    The same as differentiating loss + penalty, and with the same stationary points; but where one has
-    a zero the entry hovers around it, by about a step, and never rests on it: take `proximal_adam` or
-    `proximal` for exact zeros.
+    This is the same as differentiating loss + penalty, with the same stationary points. But where a
+    stationary point has a zero, the entry hovers around it within about a step and does not rest on
+    it: take `proximal_adam` or `proximal` for exact zeros.
 
     Args:
         penalty: what to penalise, over the parameters that `update` gets.
-        scale: moves the strength: a schedule, or a transformation such as `reweight`.
+        scale: multiplies the strength: a schedule, or a transformation such as `reweight`.
 
     Raises:
-        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised leaf
-            is not of floating point; from `update` without `params`.
+        ValueError: from `init` if a `by_path` pattern does not fit the parameters, or a penalised
+            leaf is not of floating point; from `update` without `params`.
 
     Source: Shor, Minimization Methods for Non-Differentiable Functions (1985), chapter 2.
 
     >>> import jax.numpy as jnp, l1jax, optax
-    >>> tx, params = optax.chain(l1jax.add_subgradient(l1jax.l1(0.5)), optax.sgd(1.0)), jnp.array([2.0, 0.0])
+    >>> tx = optax.chain(l1jax.add_subgradient(l1jax.l1(0.5)), optax.sgd(1.0))
+    >>> params = jnp.array([2.0, 0.0])
     >>> updates, _ = tx.update(jnp.zeros(2), tx.init(params), params)
     >>> (params + updates).tolist()
     [1.5, 0.0]
@@ -54,16 +55,16 @@ def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientT
         penalties, strengths = strength.update(state.strength, params)
         leaves, treedef = jax.tree.flatten(updates)
         columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
-        added = [_add(penalty, u, p) for penalty, u, p in columns]
-        return treedef.unflatten(added), AddSubgradientState(strengths)
+        sums = [_add_subgradient(penalty, u, p) for penalty, u, p in columns]
+        return treedef.unflatten(sums), AddSubgradientState(strengths)
 
     return on_floating_leaves(
         optax.GradientTransformation(init, update), strength.check, is_optimizer=False
     )
 
 
-def _add(penalty: Penalty | None, u: Array, p: Array) -> Array:
-    """The sum of one leaf, rounded once; u where it has no penalty."""
+def _add_subgradient(penalty: Penalty | None, u: Array, p: Array) -> Array:
+    """Return the sum of one leaf, rounded once, or u where it has no penalty."""
     if penalty is None:
         return u
     return (upcast(u) + penalty.subgradient(upcast(p))).astype(u.dtype)
