@@ -18,7 +18,8 @@ CLASSES = {
 METRICS = {
     name: metric
     for name, metric in vars(preconditioners).items()
-    if inspect.isfunction(metric) and name[0] != "_"
+    if inspect.isfunction(metric) and metric.__module__ == preconditioners.__name__
+    if name[0] != "_"
 }
 
 

@@ -80,7 +80,7 @@ def select_floating_leaves(tree: PyTree, pattern: str) -> PyTree:
     return selected
 
 
-def check_rate(learning_rate: optax.ScalarOrSchedule) -> None:
+def check_rate(learning_rate: PyTree) -> None:
     """Raise if a concrete learning rate is negative or not finite; schedules and tracers pass."""
     if not callable(learning_rate):
         check_number("learning_rate", learning_rate, remedy="it is the step of the prox")
