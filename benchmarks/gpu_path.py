@@ -15,7 +15,7 @@ from l1jax.build import image_shape
 from l1jax.command_line import load_experiment
 from l1jax.data.batches import resident_feed
 from l1jax.selection.experiments import with_strength
-from l1jax.selection.lanes import make_lanes
+from l1jax.selection.task_replicas import Examples, vectorize_task
 from l1jax.training.parallel import make_runner
 from l1jax.training.task import make_task, stream
 
@@ -67,7 +67,7 @@ def path_against_runs(name: str, smoke: bool) -> dict[str, Any]:
 
 def path_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], None]:
     """Some steps of all strengths."""
-    lanes = make_lanes(
+    replicas = vectorize_task(
         make_task(experiment, images.shape[1:]),
         len(STRENGTHS),
         [np.arange(len(images))],
@@ -77,13 +77,13 @@ def path_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], N
         start=stream(0, "parameters"),
         devices=jax.devices()[:1],
     )
-    resident = jax.device_put((images, np.zeros(len(images), np.int32)))
-    carried = {"state": lanes.init(STRENGTHS)}
+    examples = jax.device_put(Examples(images, np.zeros(len(images), np.int32)))
+    carried = {"state": replicas.init(STRENGTHS)}
 
     def run() -> None:
-        chunk = lanes.put(lanes.chunk(0, steps))
-        carried["state"], metrics = lanes.run(
-            carried["state"], resident, chunk, stream(0, "training")
+        chunk = replicas.put(replicas.chunk(0, steps))
+        carried["state"], metrics = replicas.run(
+            carried["state"], examples, chunk, stream(0, "training")
         )
         jax.block_until_ready(metrics)
 

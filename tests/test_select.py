@@ -62,7 +62,7 @@ def test_the_refitted_run_is_an_ordinary_one(selected, tmp_path):
 
 
 def test_another_rule_needs_no_new_training(selected, monkeypatch):
-    monkeypatch.setattr("l1jax.selection.legs.train_leg", None)
+    monkeypatch.setattr("l1jax.selection.stages.train_stage", None)
     assert (
         select.main(
             [
@@ -117,7 +117,7 @@ def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypat
     ]
     assert select.main([*TINY, *flags, "--criterion", "bic"]) == 0
     first = json.loads((tmp_path / "path" / "path.json").read_text())
-    monkeypatch.setattr("l1jax.selection.legs.train_leg", None)
+    monkeypatch.setattr("l1jax.selection.stages.train_stage", None)
     assert select.main([*TINY, *flags, "--criterion", "aic"]) == 0
     second = json.loads((tmp_path / "path" / "path.json").read_text())
     assert second["criterion"] == "aic"

@@ -1,8 +1,9 @@
-"""Which strength: paths, cross-validation, information criteria and stability, for linear models and for any other.
+"""Choose the strength of a penalty, for linear models and for any other model.
 
-`cross_validate` and `information_criterion` choose for linear models, which `fit_path` solves exactly; `train_path`
-trains any model that an l1jax transformation updates, at all strengths and in all folds at once; the rules choose from
-its table of scores.
+`cross_validate` and `information_criterion` choose the strength of a linear model, which `fit_path`
+fits exactly. `train_path` trains any model that an l1jax transformation updates, at all strengths
+and in all folds at once. Rules such as `one_standard_error` choose from its table of scores, and
+`stability_selection` tells which entries do not depend on chance.
 """
 
 from l1jax.selection.criteria import (
@@ -18,17 +19,17 @@ from l1jax.selection.criteria import (
 from l1jax.selection.folds import Fold, make_folds, row_hashes, stratified_folds
 from l1jax.selection.linear import LinearSelection, cross_validate, information_criterion
 from l1jax.selection.linear_path import LinearPath, fit_path, predict
-from l1jax.selection.path import Path, train_path
+from l1jax.selection.path import StrengthPath, train_path
 from l1jax.selection.rules import (
     Choice,
-    Summary,
+    ScoreSummary,
     bisect_strength,
-    enough_zeros,
-    little_worse,
+    halving_survivors,
     minimum,
     one_standard_error,
-    summarise,
-    survivors,
+    summarize_scores,
+    target_sparsity,
+    within_tolerance,
 )
 from l1jax.selection.solver import solve_path
 from l1jax.selection.stability import false_selections, stability_selection
@@ -44,8 +45,8 @@ __all__ = [
     "Fold",
     "LinearPath",
     "LinearSelection",
-    "Path",
-    "Summary",
+    "ScoreSummary",
+    "StrengthPath",
     "aic",
     "aicc",
     "bic",
@@ -54,14 +55,13 @@ __all__ = [
     "cross_validate",
     "degrees_of_freedom",
     "ebic",
-    "enough_zeros",
     "exact_degrees_of_freedom",
     "false_selections",
     "fit_path",
     "gaussian_log_likelihood",
+    "halving_survivors",
     "information_criterion",
     "linear_strengths",
-    "little_worse",
     "make_folds",
     "minimum",
     "noise_variance",
@@ -73,7 +73,8 @@ __all__ = [
     "stability_selection",
     "stratified_folds",
     "strength_grid",
-    "summarise",
-    "survivors",
+    "summarize_scores",
+    "target_sparsity",
     "train_path",
+    "within_tolerance",
 ]

@@ -172,7 +172,7 @@ def read_splits(fold: Any, examples: Examples) -> Splits:
     return splits
 
 
-def fold_numbers(fold: TableLike) -> Int[np.ndarray, " examples"]:
+def read_fold_ids(fold: TableLike) -> Int[np.ndarray, " examples"]:
     """Which fold each example belongs to: whole numbers from 0 on.
 
     Raises:
@@ -198,7 +198,7 @@ def fold_numbers(fold: TableLike) -> Int[np.ndarray, " examples"]:
 
 
 def _from_numbers(fold: Any, count: int) -> Splits:
-    numbers = fold_numbers(fold)
+    numbers = read_fold_ids(fold)
     if len(numbers) != count:
         raise InputError(
             f"`fold` (of {len(numbers)} numbers) must give each of the {count} rows of `features` its fold."

@@ -24,7 +24,7 @@ from l1jax.selection.linear_path import (
     of_fold,
     predict,
 )
-from l1jax.selection.rules import Choice, minimum, without_more_beyond
+from l1jax.selection.rules import Choice, minimum, with_end_of_path
 from l1jax.selection.solver import FAMILIES, FamilyName
 
 Criterion: TypeAlias = Literal["aic", "aicc", "bic", "ebic"]
@@ -98,7 +98,7 @@ def cross_validate(
     scores = np.einsum("fsn,fn->sf", losses, splits.held_out) / splits.held_out.sum(axis=1)
     whole = of_fold(path, -1)
     df = _degrees_of_freedom(x, whole, penalty, options)
-    choice = without_more_beyond(rule(scores, whole.strengths), not whole.coefficients[-1].any())
+    choice = with_end_of_path(rule(scores, whole.strengths), not whole.coefficients[-1].any())
     return LinearSelection(whole.strengths, scores, df, choice, whole)
 
 
@@ -166,7 +166,7 @@ def information_criterion(
         "ebic": lambda: criteria.ebic(likelihood, df, len(x), x.shape[1], gamma),
     }
     table = np.asarray(scores[criterion]())[:, None]
-    choice = without_more_beyond(minimum(table, path.strengths), not path.coefficients[-1].any())
+    choice = with_end_of_path(minimum(table, path.strengths), not path.coefficients[-1].any())
     return LinearSelection(path.strengths, table, df, choice, path)
 
 

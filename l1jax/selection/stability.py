@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, zero_groups
-from l1jax.selection.enclosed import open_closure
+from l1jax.selection.closure import hoist_constants
 
 
 def stability_selection(
@@ -45,16 +45,16 @@ def stability_selection(
             f"`examples` (={examples}) must be at least 2 and `resamples` (={resamples}) at least 1."
         )
 
-    fit_half, enclosed = open_closure(fit, jnp.zeros(examples, float))
+    fit_half, constants = hoist_constants(fit, jnp.zeros(examples, float))
 
-    def survived(enclosed: list[Array], key: Key[Array, ""]) -> PyTree:
+    def survived(constants: list[Array], key: Key[Array, ""]) -> PyTree:
         half = jax.random.permutation(key, examples) < examples // 2
-        params = fit_half(enclosed, half.astype(float))
+        params = fit_half(constants, half.astype(float))
         if penalty is None:
             return jax.tree.map(lambda leaf: leaf != 0, params)
         return jax.tree.map(jnp.logical_not, zero_groups(params, penalty))
 
-    every = jax.jit(jax.vmap(survived, (None, 0)))(enclosed, jax.random.split(key, resamples))
+    every = jax.jit(jax.vmap(survived, (None, 0)))(constants, jax.random.split(key, resamples))
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=float), every)
 
 

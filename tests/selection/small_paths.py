@@ -12,8 +12,10 @@ from l1jax.config import L1, Adversarial, Config, DigitsData, MlpGan, Optimizer,
 from l1jax.data.batches import load_all
 from l1jax.data.opening import open_source
 from l1jax.selection.experiments import with_strength
-from l1jax.selection.judging import make_judge
-from l1jax.selection.legs import make_course
+from l1jax.selection.fold_scores import make_fold_scorer
+from l1jax.selection.folds import FoldIndices
+from l1jax.selection.stages import PathRun, RunContext, cached_replicas
+from l1jax.selection.task_replicas import Examples
 from l1jax.training.task import make_task
 
 SPARSE = Optimizer(learning_rate=2e-3, b2=0.99, penalty=L1(1e-2))
@@ -45,19 +47,24 @@ def digits():
     return load_all(source), source.labels, source.fingerprint
 
 
-def course(folder, experiment=PLAIN, folds=1, say=lambda text: None):
+def path_run(folder, experiment=PLAIN, folds=1, say=lambda text: None):
     """A path over folds of the first 200 digits."""
     images, labels, fingerprint = digits()
-    images, labels = images[:200], labels[:200]
+    examples = Examples(images[:200], labels[:200])
     unit = with_strength(experiment, "generator", 1.0)
-    task, model = (
-        make_task(unit, image_shape(unit.data)),
-        build_model(unit.model, image_shape(unit.data)),
-    )
-    held_out = [np.arange(i, 200, folds + 1) for i in range(folds)]
-    members = [np.setdiff1d(np.arange(200), own) for own in held_out]
-    judge = make_judge(task, model, "generator", images, labels, held_out, "pixels", 0)
-    console = Console(file=io.StringIO())
-    return make_course(
-        unit, task, "generator", members, (images, labels), fingerprint, judge, folder, console, say
+    task = make_task(unit, image_shape(unit.data))
+    model = build_model(unit.model, image_shape(unit.data))
+    held_out = [np.arange(fold, 200, folds + 1) for fold in range(folds)]
+    training = [np.setdiff1d(np.arange(200), indices) for indices in held_out]
+    fold_indices = FoldIndices(training, held_out)
+    return PathRun(
+        experiment=unit,
+        task=task,
+        network="generator",
+        folds=fold_indices,
+        examples=examples,
+        fingerprint=fingerprint,
+        scorer=make_fold_scorer(task, model, "generator", *examples, held_out, "pixels", 0),
+        context=RunContext(folder, Console(file=io.StringIO()), say),
+        replicas=cached_replicas(unit, task, "generator", fold_indices),
     )

@@ -6,14 +6,14 @@ import pytest
 from l1jax.config import InputError
 from l1jax.selection import (
     bisect_strength,
-    enough_zeros,
-    little_worse,
+    halving_survivors,
     minimum,
     one_standard_error,
-    summarise,
-    survivors,
+    summarize_scores,
+    target_sparsity,
+    within_tolerance,
 )
-from l1jax.selection.rules import without_more_beyond
+from l1jax.selection.rules import with_end_of_path
 
 NAN, INF = np.nan, np.inf
 STRENGTHS = np.array([1e-4, 1e-3, 1e-2, 1e-1])
@@ -23,12 +23,12 @@ SCORES = np.array(
 
 
 def test_summary_is_mean_and_standard_error():
-    mean, error = summarise(SCORES)
+    mean, error = summarize_scores(SCORES)
     np.testing.assert_allclose(mean, [4, 2, 2.75, 6.5])
     np.testing.assert_allclose(error, [1, 1, 0.25, 0.5])
-    mean, error = summarise([[1.0, NAN], [1.0, INF], [1.0, 1.0]])
+    mean, error = summarize_scores([[1.0, NAN], [1.0, INF], [1.0, 1.0]])
     np.testing.assert_array_equal(np.isnan(mean), [True, True, False])
-    assert np.isnan(summarise([1.0, 2.0]).standard_error).all()
+    assert np.isnan(summarize_scores([1.0, 2.0]).standard_error).all()
 
 
 def test_minimum_and_one_standard_error():
@@ -79,12 +79,12 @@ def test_the_only_finite_score_is_no_least():
 
 def test_beyond_a_model_without_coefficients_lies_nothing():
     choice = minimum([4, 3, 2, 1.0], STRENGTHS)
-    assert without_more_beyond(choice, False) == choice
-    assert without_more_beyond(choice, True)[:3] == choice[:3]
-    assert "all that it penalises is 0" in without_more_beyond(choice, True).reason
-    assert "may lie beyond" not in without_more_beyond(choice, True).reason
+    assert with_end_of_path(choice, False) == choice
+    assert with_end_of_path(choice, True)[:3] == choice[:3]
+    assert "all that it penalises is 0" in with_end_of_path(choice, True).reason
+    assert "may lie beyond" not in with_end_of_path(choice, True).reason
     inner = minimum(SCORES, STRENGTHS)
-    assert without_more_beyond(inner, True) == inner
+    assert with_end_of_path(inner, True) == inner
 
 
 def test_one_score_each_has_no_standard_error():
@@ -92,31 +92,31 @@ def test_one_score_each_has_no_standard_error():
         one_standard_error(SCORES[:, :1], STRENGTHS)
 
 
-def test_enough_zeros_takes_the_weakest_that_has_them():
+def test_target_sparsity_takes_the_weakest_that_reaches_it():
     zeros = [0.1, NAN, 0.9, 0.95]
-    assert enough_zeros(zeros, STRENGTHS, 0.9).index == 2
-    assert enough_zeros(zeros, STRENGTHS, 0.0).index == 0
+    assert target_sparsity(zeros, STRENGTHS, 0.9).index == 2
+    assert target_sparsity(zeros, STRENGTHS, 0.0).index == 0
     with pytest.raises(
         InputError, match=r"must reach 99.00% zeros, but have at most 95.00%: take stronger"
     ):
-        enough_zeros(zeros, STRENGTHS, 0.99)
-    with pytest.raises(InputError, match="`share`"):
-        enough_zeros(zeros, STRENGTHS, 90.0)
+        target_sparsity(zeros, STRENGTHS, 0.99)
+    with pytest.raises(InputError, match="`sparsity`"):
+        target_sparsity(zeros, STRENGTHS, 90.0)
 
 
 @pytest.mark.parametrize(
-    ("sign", "share", "index"), [(1, 0.05, 1), (1, 0.5, 2), (1, 9.0, 3), (-1, 0.5, 2)]
+    ("sign", "tolerance", "index"), [(1, 0.05, 1), (1, 0.5, 2), (1, 9.0, 3), (-1, 0.5, 2)]
 )
-def test_little_worse_takes_the_strongest_that_is(sign, share, index):
+def test_within_tolerance_takes_the_strongest_that_is(sign, tolerance, index):
     scores = np.array([2.0, 2.1, 2.9, 6.0]) if sign > 0 else np.array([-2.0, -1.9, -1.1, NAN])
-    assert little_worse(scores, STRENGTHS, sign * 2.0, share).index == index
+    assert within_tolerance(scores, STRENGTHS, sign * 2.0, tolerance).index == index
 
 
-def test_little_worse_refuses_what_no_strength_reaches():
+def test_a_tolerance_that_no_strength_keeps_is_refused():
     with pytest.raises(InputError, match="take weaker"):
-        little_worse(SCORES, STRENGTHS, 1.0, 0.05)
+        within_tolerance(SCORES, STRENGTHS, 1.0, 0.05)
     with pytest.raises(InputError, match="`dense`"):
-        little_worse(SCORES, STRENGTHS, NAN, 0.05)
+        within_tolerance(SCORES, STRENGTHS, NAN, 0.05)
 
 
 @pytest.mark.parametrize("target", [2e-4, 0.0314, 0.9])
@@ -131,14 +131,18 @@ def test_bisection_brackets_the_target_with_few_calls(target):
         bisect_strength(lambda s: True, 1.0, 0.5)
 
 
-def test_survivors_are_the_best_and_never_a_nan():
-    np.testing.assert_array_equal(survivors(SCORES, 2), [False, True, True, False])
-    np.testing.assert_array_equal(survivors([NAN, 2.0, NAN, 1.0], 3), [False, True, False, True])
-    np.testing.assert_array_equal(survivors([1.0, 1.0, 1.0, 2.0], 2), [False, True, True, False])
+def test_halving_survivors_are_the_best_and_never_a_nan():
+    np.testing.assert_array_equal(halving_survivors(SCORES, 2), [False, True, True, False])
+    np.testing.assert_array_equal(
+        halving_survivors([NAN, 2.0, NAN, 1.0], 3), [False, True, False, True]
+    )
+    np.testing.assert_array_equal(
+        halving_survivors([1.0, 1.0, 1.0, 2.0], 2), [False, True, True, False]
+    )
     with pytest.raises(InputError, match="`keep`"):
-        survivors(SCORES, 0)
+        halving_survivors(SCORES, 0)
     with pytest.raises(InputError, match="finite"):
-        survivors([NAN, NAN], 1)
+        halving_survivors([NAN, NAN], 1)
 
 
 def test_tables_must_have_a_row_for_each_strength():

@@ -1,4 +1,4 @@
-"""A lane of the path is the run that trains alone."""
+"""A replica of the path is the run that trains alone."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -13,14 +13,19 @@ from l1jax.build import image_shape
 from l1jax.config import L1, ElasticNet
 from l1jax.data.batches import resident_feed
 from l1jax.selection.experiments import with_strength
-from l1jax.selection.lanes import keep_lanes, lane, make_lanes
+from l1jax.selection.task_replicas import (
+    Examples,
+    select_replica,
+    select_strengths,
+    vectorize_task,
+)
 from l1jax.training.parallel import make_runner
 from l1jax.training.state import Average, GeneratorState, NetworkState
 from l1jax.training.task import make_task, stream
 
 STRENGTHS = (0.0, 1e-3, 1e-2, 1e-1)
 STEPS = 20
-MEMBERS = [np.arange(0, 300), np.arange(100, 500)]
+TRAINING = [np.arange(0, 300), np.arange(100, 500)]
 ELASTIC = replace(GAN, generator=replace(GAN.generator, penalty=ElasticNet(1e-2, 5e-3)))
 
 
@@ -36,7 +41,7 @@ def in_double_precision(task):
 @lru_cache
 def alone(experiment, fold):
     """What the training loop makes of a fold's images, on one device."""
-    images, labels = (values[MEMBERS[fold]] for values in digits()[:2])
+    images, labels = (values[TRAINING[fold]] for values in digits()[:2])
     task = in_double_precision(make_task(experiment, image_shape(experiment.data)))
     feed = resident_feed(images, experiment.seed, task.draws, experiment.batch_size, labels)
     runner = make_runner(task, feed, jax.devices()[:1])
@@ -52,24 +57,24 @@ def alone(experiment, fold):
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("experiment", "devices"), [(GAN, 8), (VAE, 1), (ELASTIC, 1)])
-def test_every_lane_ends_as_training_alone_does(experiment, devices):
+def test_every_replica_ends_as_training_alone_does(experiment, devices):
     images, labels, _ = digits()
     unit = with_strength(experiment, "generator", 1.0)
-    lanes = make_lanes(
+    replicas = vectorize_task(
         in_double_precision(make_task(unit, image_shape(unit.data))),
         len(STRENGTHS),
-        MEMBERS,
+        TRAINING,
         network="generator",
         seed=unit.seed,
         batch_size=unit.batch_size,
         start=stream(unit.seed, "parameters"),
         devices=jax.devices()[:devices],  # eight: four along the strengths, two along the batch
     )
-    resident = jax.tree.map(jnp.asarray, (images, labels))
-    states, metrics = lanes.run(
-        lanes.init(np.asarray(STRENGTHS)),
-        resident,
-        lanes.put(lanes.chunk(0, STEPS)),
+    examples = jax.tree.map(jnp.asarray, Examples(images, labels))
+    states, metrics = replicas.run(
+        replicas.init(np.asarray(STRENGTHS)),
+        examples,
+        replicas.put(replicas.chunk(0, STEPS)),
         stream(unit.seed, "training"),
     )
     states = jax.device_get(states)
@@ -77,16 +82,16 @@ def test_every_lane_ends_as_training_alone_does(experiment, devices):
     for fold, strength in [(0, 1), (1, 3)]:
         wanted = with_strength(experiment, "generator", STRENGTHS[strength])
         expected = alone(wanted, fold)
-        found = lane(states, fold, strength)
+        replica = select_replica(states, fold, strength)
         for a, b in zip(
-            jax.tree.leaves(found.generator.params),
+            jax.tree.leaves(replica.generator.params),
             jax.tree.leaves(expected.generator.params),
             strict=True,
         ):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
             np.testing.assert_array_equal(a == 0, b == 0)
         for a, b in zip(
-            jax.tree.leaves(found.average), jax.tree.leaves(expected.average), strict=True
+            jax.tree.leaves(replica.average), jax.tree.leaves(expected.average), strict=True
         ):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
     zeros = np.mean(states.generator.params["hidden_0"]["kernel"] == 0, axis=(0, 2, 3))
@@ -95,15 +100,15 @@ def test_every_lane_ends_as_training_alone_does(experiment, devices):
     )
 
 
-def test_lanes_that_are_kept_are_those_asked_for():
+def test_the_selected_strengths_are_those_asked_for():
     rows = jnp.arange(6.0).reshape(2, 3)  # folds, strengths
     states = GeneratorState(
         jnp.asarray(5), NetworkState({"kernel": rows}, {}, ()), Average({"kernel": rows}, {})
     )
-    kept = keep_lanes(states, [0, 2])
-    np.testing.assert_array_equal(kept.generator.params["kernel"], [[0, 2], [3, 5]])
-    assert lane(kept, 1, 1).average.params["kernel"] == 5
-    assert lane(kept, 1, 1).step == 5
+    selected = select_strengths(states, [0, 2])
+    np.testing.assert_array_equal(selected.generator.params["kernel"], [[0, 2], [3, 5]])
+    assert select_replica(selected, 1, 1).average.params["kernel"] == 5
+    assert select_replica(selected, 1, 1).step == 5
 
 
 def test_further_strengths_keep_their_ratio():

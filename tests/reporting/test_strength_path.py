@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from l1jax.reporting.path import path_samples, plot_path, show_path
+from l1jax.reporting.strength_path import path_samples, plot_path, show_path
 
 
 def score(mean, error=None):

@@ -1,4 +1,4 @@
-"""Arrays that a function encloses become arguments of the compiled program, wherever in it they are."""
+"""Arrays that a function closes over become arguments of the compiled program, wherever in it they are."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import optax
 
 import l1jax
 from l1jax.selection import make_folds, path, stability, stability_selection, train_path
-from l1jax.selection.enclosed import open_closure
+from l1jax.selection.closure import hoist_constants
 
 LARGE = np.arange(1, 301, dtype=np.float32)
 DEVICE = jnp.asarray(LARGE)
@@ -35,31 +35,31 @@ def nested(carry):
     return jax.lax.scan(body, carry["start"], jnp.arange(1.0, 3.0)), jnp.sum(DEVICE)
 
 
-def test_what_is_enclosed_is_an_argument_and_the_result_the_same():
+def test_what_is_closed_over_is_an_argument_and_the_result_the_same():
     carry = {"start": jnp.ones(300)}
     assert encloses(program(nested, carry))
-    opened, enclosed = open_closure(nested, carry)
-    assert not encloses(program(opened, enclosed, carry))
-    jax.tree.map(np.testing.assert_array_equal, opened(enclosed, carry), nested(carry))
+    hoisted, constants = hoist_constants(nested, carry)
+    assert not encloses(program(hoisted, constants, carry))
+    jax.tree.map(np.testing.assert_array_equal, hoisted(constants, carry), nested(carry))
     shapes = jax.eval_shape(lambda: carry)
-    again, arrays = open_closure(nested, shapes)
+    again, arrays = hoist_constants(nested, shapes)
     jax.tree.map(np.testing.assert_array_equal, jax.jit(again)(arrays, carry), nested(carry))
 
 
-def test_without_any_there_is_nothing_to_open():
-    opened, enclosed = open_closure(lambda x, y: {"sum": x + y}, jnp.ones(2), jnp.ones(2))
-    assert not enclosed
-    np.testing.assert_array_equal(opened(enclosed, jnp.ones(2), 2 * jnp.ones(2))["sum"], [3, 3])
+def test_a_function_that_closes_over_nothing_has_no_constants():
+    hoisted, constants = hoist_constants(lambda x, y: {"sum": x + y}, jnp.ones(2), jnp.ones(2))
+    assert not constants
+    np.testing.assert_array_equal(hoisted(constants, jnp.ones(2), 2 * jnp.ones(2))["sum"], [3, 3])
 
 
 def compiled_programs(monkeypatch, module):
     """The texts of the programs that a module compiles."""
     texts = []
 
-    def compile_and_keep(function):
+    def compile_and_keep(function, **options):
         def run(*arguments):
             texts.append(program(function, *arguments))
-            return jax.jit(function)(*arguments)
+            return jax.jit(function, **options)(*arguments)
 
         return run
 
@@ -89,15 +89,15 @@ def test_the_programs_of_a_path_have_the_examples_as_arguments(monkeypatch):
         return jnp.mean(jnp.square(DEVICE * state["params"]), where=fold.held_out)
 
     folds = make_folds(np.arange(300) % 2, jax.random.key(0))
-    found = []
-    for how in ("vmap", "independent", "warm"):
+    scores = []
+    for how in ("together", "independent", "warm"):
         result = train_path(
             init, step, score, [0.1, 0.2], folds, steps=2, key=jax.random.key(0), how=how
         )
-        found.append(result.scores)
+        scores.append(result.scores)
     assert len(texts) >= 3
     assert not any(encloses(text) for text in texts)
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
 
 
 def test_so_have_those_of_stability_selection(monkeypatch):

@@ -1,0 +1,188 @@
+"""Choose one strength from the scored points of a path."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from l1jax.config import InputError
+from l1jax.models import Gan, Generator, Vae
+from l1jax.selection.fold_scores import SIGNS
+from l1jax.selection.rules import (
+    Choice,
+    minimum,
+    one_standard_error,
+    summarize_scores,
+    target_sparsity,
+    with_end_of_path,
+    within_tolerance,
+)
+from l1jax.selection.score_table import INFORMATION_CRITERIA, ModelSize, PathPoint, score_table
+
+RATIO_SCORES = ("frechet_distance", "recall", "coverage")  # a share of them has a meaning
+RESULTS_ARE_KEPT = (
+    "All that was trained is kept: the same command with another rule or target chooses from it "
+    "without training again; other strengths need another --workdir."
+)
+CRITERIA = (*SIGNS, *INFORMATION_CRITERIA)
+
+
+class ChoiceRule(NamedTuple):
+    """How a strength is chosen."""
+
+    criterion: str  # of `CRITERIA`
+    name: Literal["one-standard-error", "minimum"]
+    target_sparsity: float  # share of zeros to reach, instead of the rule; 0 for the rule
+    tolerance: float  # share by which the score may be worse than dense; 0 for the rule
+
+
+class Choices(NamedTuple):
+    """The strengths that are chosen from a path."""
+
+    chosen: Choice
+    minimum: Choice
+    one_standard_error: Choice | None  # None where there is only one fold
+
+
+def check_criterion(criterion: str, model: Gan | Generator | Vae) -> str:
+    """Return the criterion, or the model's default for "default".
+
+    Raises:
+        InputError: if the criterion needs a likelihood and the model has none.
+    """
+    if criterion == "default":
+        return "log_likelihood" if isinstance(model, Vae) else "kernel_distance"
+    needs_likelihood = criterion in (*INFORMATION_CRITERIA, "log_likelihood")
+    if isinstance(model, Vae) or not needs_likelihood:
+        return criterion
+    kind = "a GAN" if isinstance(model, Gan) else "a generator without a likelihood"
+    raise InputError(
+        f"`--criterion` (={criterion}) must not need a likelihood, and {kind} has none: it only "
+        "draws images. Take kernel_distance, an unbiased distance to images that were held out "
+        "from training, or frechet_distance, recall or coverage on them; a variational "
+        "autoencoder has a likelihood."
+    )
+
+
+def check_tolerance(
+    rule: ChoiceRule, criterion: str, *, has_dense: bool, has_halvings: bool
+) -> None:
+    """Refuse a tolerance for a score that has no shares, or without a dense model to compare with.
+
+    Args:
+        rule: whose tolerance.
+        criterion: the criterion in words that the user knows.
+        has_dense: whether the path has a model without the penalty.
+        has_halvings: whether the worse half of the path is stopped early.
+
+    Raises:
+        InputError: naming what to give instead.
+    """
+    if rule.criterion not in RATIO_SCORES:
+        raise InputError(
+            f"`--worse` (={rule.tolerance}) must be 0 where the criterion is {criterion}: such a "
+            "score has no zero, so a share of it has no meaning. Add --criterion "
+            f"{', '.join(RATIO_SCORES[:-1])} or {RATIO_SCORES[-1]}, or give --zeros instead."
+        )
+    if not has_dense:
+        raise InputError(
+            f"`--worse` (={rule.tolerance}) must be 0 with --no-dense, because it compares with "
+            "the dense model, which is then not trained. Leave out --no-dense, or let --strengths "
+            "begin with 0."
+        )
+    if has_halvings:
+        raise InputError(
+            f"`--worse` (={rule.tolerance}) must be 0 with --halvings, because the dense model "
+            "that it compares with may be stopped early."
+        )
+
+
+def choose(points: Sequence[PathPoint], rule: ChoiceRule, size: ModelSize, steps: int) -> Choices:
+    """Choose among the points that were trained to the end.
+
+    Args:
+        points: of the path, from weak to strong. Those that were stopped early are not chosen.
+        rule: how to choose.
+        size: for information criteria.
+        steps: of a strength that was trained to the end.
+
+    Raises:
+        InputError: if no point has a score, or none reaches the target.
+    """
+    strengths = np.array([point.strength for point in points])
+    scores = finished_scores(points, score_table(points, rule.criterion, size), steps)
+    best = minimum(scores, strengths)
+    sparser = None
+    if scores.shape[1] > 1 and rule.criterion not in INFORMATION_CRITERIA:
+        sparser = one_standard_error(scores, strengths)
+    if rule.target_sparsity or rule.tolerance:
+        chosen = _nearest_to_target(points, scores, strengths, rule)
+    elif sparser is not None and rule.name == "one-standard-error":
+        chosen = sparser
+    else:
+        chosen = best
+    all_zero = points[-1].zeros == 1
+    return Choices(with_end_of_path(chosen, all_zero), with_end_of_path(best, all_zero), sparser)
+
+
+def _nearest_to_target(
+    points: Sequence[PathPoint],
+    scores: Float[np.ndarray, "strengths folds"],
+    strengths: Float[np.ndarray, " strengths"],
+    rule: ChoiceRule,
+) -> Choice:
+    """Choose the strength that has the zeros, or the score, that the rule asks for."""
+    mean = summarize_scores(scores).mean
+    try:
+        if rule.tolerance:
+            return within_tolerance(scores, strengths, dense_score(points, mean), rule.tolerance)
+        zeros = np.array([point.zeros for point in points])
+        zeros[~np.isfinite(mean)] = np.nan
+        return target_sparsity(zeros, strengths, rule.target_sparsity)
+    except InputError as error:
+        text = str(error)
+        if RESULTS_ARE_KEPT not in text:
+            text += f" {RESULTS_ARE_KEPT}"
+        raise InputError(text) from None
+
+
+def finished_scores(
+    points: Sequence[PathPoint], scores: Float[np.ndarray, "strengths folds"], steps: int
+) -> Float[np.ndarray, "strengths folds"]:
+    """Return the scores, with NaN for points that were stopped before their last step.
+
+    Args:
+        points: of the path.
+        scores: their scores.
+        steps: of a strength that was trained to the end.
+    """
+    finished = np.array([point.trained >= steps for point in points])
+    return np.where(finished[:, None], scores, np.nan)
+
+
+def dense_score(points: Sequence[PathPoint], mean: Float[np.ndarray, " strengths"]) -> float:
+    """Return the mean score without the penalty.
+
+    Raises:
+        InputError: if the path has no such point, or a share of its score has no meaning.
+    """
+    dense = [float(score) for point, score in zip(points, mean, strict=True) if point.strength == 0]
+    if not dense:
+        raise InputError(
+            "`--worse` compares with the dense model: train it too, without --no-dense."
+        )
+    score = dense[0]
+    if not math.isfinite(score):
+        raise InputError(
+            "`--worse` compares with the dense model, which has no finite score, because its "
+            "training diverged: lower the learning rate, or give --zeros instead. "
+            f"{RESULTS_ARE_KEPT}"
+        )
+    if score == 0:
+        raise InputError(
+            "`--worse` takes a share of the dense model's score, which is 0: train longer, or give "
+            f"--zeros or another --criterion instead. {RESULTS_ARE_KEPT}"
+        )
+    return score

@@ -1,0 +1,194 @@
+"""Score the replicas of a path: by held-out images, by the likelihood of these, and by zeros."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from l1jax.evaluation.features import (
+    Extracted,
+    Features,
+    extract_all,
+    pixel_features,
+    random_features,
+)
+from l1jax.evaluation.likelihood import log_likelihood
+from l1jax.evaluation.scores import feature_scores
+from l1jax.evaluation.zeros import count_zeros
+from l1jax.models import Gan, Generator, Vae
+from l1jax.penalties import sparsity
+from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.state import State, Task, VaeState
+from l1jax.training.task import stream
+from l1jax.transforms import strength
+
+Images = Shaped[np.ndarray, "n height width channels"]
+FEATURES: dict[str, Callable[[], Features]] = {"pixels": pixel_features, "random": random_features}
+MAX_IMAGES = 2_000  # real images, and as many generated ones, that a replica is scored on
+BOUND_BATCH = 256  # images whose likelihood is bounded at once
+BOUND_DRAWS = 64  # draws of latents for each of these images
+NUM_SAMPLES = 12  # generated images of each replica that are kept
+SIGNS = {
+    "kernel_distance": 1,
+    "frechet_distance": 1,
+    "recall": -1,
+    "coverage": -1,
+    "log_likelihood": -1,
+}
+"""The scores that a strength can be chosen by; 1 where lower is better, −1 where higher is."""
+
+
+class FoldResult(NamedTuple):
+    """One strength on one fold."""
+
+    strength: float  # in force at the last update, after schedules and controllers
+    zeros: float  # share of the penalised entries that are zero
+    channels: dict[str, tuple[int, int]]  # layer → its live output channels, and all of them
+    nonzeros: int  # parameters of the generator that are not zero
+    scores: dict[str, float]  # on images that the fold was not trained on; NaN if undefined
+    samples: Images  # the first few generated images
+
+
+class FoldScorer(NamedTuple):
+    """A function that scores the replicas of one task.
+
+    score: (state, fold) → its result.
+    protocol: a sentence that says what the scores are computed on.
+    """
+
+    score: Callable[[State, int], FoldResult]
+    protocol: str
+
+
+def make_fold_scorer(
+    task: Task,
+    model: Gan | Generator | Vae,
+    network: str,
+    images: Images,
+    labels: Int[np.ndarray, " n"],
+    held_out: Sequence[Int[np.ndarray, " _examples"]],
+    features: str,
+    seed: int,
+) -> FoldScorer:
+    """Build a function that scores averaged generators by the images held out from each fold.
+
+    Args:
+        task: for its generator.
+        model: its networks.
+        network: the network whose zeros count.
+        images: all real images, or points.
+        labels: their labels; 0 where there are none.
+        held_out: of each fold, the indices of the images that score it; at most 2,000 are used.
+        features: "pixels", or "random" for fixed random convolutions; points are their own
+            features.
+        seed: of the latents, which are the same for all replicas.
+    """
+    generator = task.generator
+    sampler = make_sampler(generator)
+    view = None if generator.image_range is None else FEATURES[features]()
+    used = [
+        np.sort(np.random.default_rng(seed).permutation(indices)[:MAX_IMAGES])
+        for indices in held_out
+    ]
+    real = [_extract(view, images[indices]) for indices in used]
+    latents = draw_latents(generator, stream(seed, "judged"), max(map(len, used)))
+    likelihood = make_likelihood(model, images, labels, seed)
+    names = [name for name in SIGNS if name != "log_likelihood" or likelihood is not None]
+
+    def image_scores(state: State, fold: int, generated: Images) -> dict[str, float]:
+        scores = feature_scores(real[fold], _extract(view, generated), seed)
+        if likelihood is not None and isinstance(state, VaeState):
+            scores["log_likelihood"] = likelihood(state, used[fold])
+        return {name: scores[name] for name in names}
+
+    def score(state: State, fold: int) -> FoldResult:
+        params = jax.device_get(state.average.params)
+        penalised = params
+        if network != "generator":
+            penalised = jax.device_get(getattr(state, network).params)
+        zeros = count_zeros(params)
+        generated = sampler(state.average, latents[: len(used[fold])])
+        arrays = (*jax.tree.leaves(params), generated)
+        if all(np.all(np.isfinite(array)) for array in arrays):
+            scores = image_scores(state, fold, generated)
+        else:
+            scores = dict.fromkeys(names, math.nan)
+        strengths = jax.tree.leaves(strength(getattr(state, network).opt_state))
+        return FoldResult(
+            strength=float(np.mean(strengths[0])),
+            zeros=float(sparsity(penalised, task.penalised[network]).total),
+            channels={
+                layer.path: (layer.outputs - layer.dead_outputs, layer.outputs)
+                for layer in zeros.layers
+            },
+            nonzeros=zeros.effective_parameters,
+            scores=scores,
+            samples=generated[:NUM_SAMPLES],
+        )
+
+    protocol = "points" if view is None else view.protocol
+    protocol += f"; averaged generators against up to {MAX_IMAGES:,} real images"
+    if likelihood is not None:
+        protocol += f"; importance-weighted bound, {BOUND_DRAWS} draws"
+    return FoldScorer(score, protocol)
+
+
+def make_likelihood(
+    model: Gan | Generator | Vae, images: Images, labels: Int[np.ndarray, " n"], seed: int
+) -> Callable[[VaeState, Int[np.ndarray, " _examples"]], float] | None:
+    """Build (state, indices) → the bound on the log-likelihood of these images.
+
+    The bound is a mean over the images, in nats per image.
+
+    Args:
+        model: its networks.
+        images: all real images.
+        labels: their labels.
+        seed: of the draws.
+
+    Returns:
+        The function, or None for a model without a likelihood.
+    """
+    if not isinstance(model, Vae):
+        return None
+    bound = jax.jit(log_likelihood(model, BOUND_DRAWS))
+
+    def likelihood(state: VaeState, indices: Int[np.ndarray, " _examples"]) -> float:
+        key = stream(seed, "likelihood")
+        batches = math.ceil(len(indices) / BOUND_BATCH)
+        nats = []
+        # The last batch is filled up with the first images again.
+        for batch in np.resize(indices, (batches, BOUND_BATCH)):
+            label = jnp.asarray(labels[batch]) if model.generator.classes else None
+            params = (state.encoder.params, state.average.params)
+            nats.append(bound(*params, jnp.asarray(images[batch]), key, label))
+        return float(np.mean(np.concatenate(nats)[: len(indices)], dtype=np.float64))
+
+    return likelihood
+
+
+def _extract(view: Features | None, images: Images) -> Extracted:
+    if view is None:
+        return Extracted(images.reshape(len(images), -1))
+    return extract_all(view, images)
+
+
+def to_json(result: FoldResult) -> dict[str, object]:
+    """Return plain values, without the samples and with null for what is not finite."""
+    scores = {
+        name: value if math.isfinite(value) else None for name, value in result.scores.items()
+    }
+    return {**result._asdict(), "scores": scores, "samples": None}
+
+
+def from_json(values: Mapping[str, object], samples: Images) -> FoldResult:
+    """Return the result that `to_json` wrote, with its samples."""
+    scores = {
+        name: math.nan if value is None else value for name, value in values["scores"].items()
+    }
+    channels = {path: tuple(counts) for path, counts in values["channels"].items()}
+    return FoldResult(**{**values, "scores": scores, "channels": channels, "samples": samples})

@@ -1,0 +1,173 @@
+"""Train the path of a plan, from the first strength to the chosen one."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from l1jax.build import build_model, image_shape
+from l1jax.config import Config, InputError
+from l1jax.selection.choose import Choices, choose, dense_score
+from l1jax.selection.experiments import tracking, with_strength
+from l1jax.selection.fold_data import SelectionData, all_examples
+from l1jax.selection.fold_scores import make_fold_scorer
+from l1jax.selection.folds import FoldIndices
+from l1jax.selection.plan import Plan
+from l1jax.selection.rules import summarize_scores
+from l1jax.selection.schedule import refine_around_target, train_strengths, train_with_halvings
+from l1jax.selection.score_table import ModelSize, PathPoint, score_table
+from l1jax.selection.stages import PathRun, RunContext, Stage, cached_replicas, run_stage
+from l1jax.selection.strengths import parse_strengths, strength_grid
+from l1jax.training.task import make_task
+
+# Shares of zeros between which the strengths lie unless they are given.
+LOW_SPARSITY = 0.1
+HIGH_SPARSITY = 0.99
+
+
+class PathResult(NamedTuple):
+    """A path that was trained, and the strengths that were chosen from it."""
+
+    run: PathRun
+    points: list[PathPoint]  # from weak to strong
+    choices: Choices
+    size: ModelSize
+
+
+def open_path_run(
+    plan: Plan,
+    experiment: Config,
+    data: SelectionData,
+    folds: FoldIndices,
+    context: RunContext,
+) -> PathRun:
+    """Prepare the stages of a path.
+
+    Args:
+        plan: the network, and what scores are computed on.
+        experiment: what is trained at every strength; its own strength is 1.
+        data: all examples.
+        folds: which of them each fold is trained on and scored by.
+        context: where the stages are kept.
+    """
+    shape = image_shape(experiment.data)
+    task = make_task(experiment, shape)
+    scorer = make_fold_scorer(
+        task,
+        build_model(experiment.model, shape),
+        plan.network,
+        data.examples.images,
+        data.examples.labels,
+        folds.held_out,
+        plan.features,
+        experiment.seed,
+    )
+    return PathRun(
+        experiment=experiment,
+        task=task,
+        network=plan.network,
+        folds=folds,
+        examples=data.examples,
+        fingerprint=data.source.fingerprint,
+        scorer=scorer,
+        context=context,
+        replicas=cached_replicas(experiment, task, plan.network, folds),
+    )
+
+
+def find_strengths(
+    plan: Plan, data: SelectionData, context: RunContext
+) -> Float[np.ndarray, " strengths"]:
+    """Return the strengths of a plan: given ones, or those between 10 % and 99 % zeros.
+
+    The latter are found by two runs with `track_sparsity`.
+
+    Args:
+        plan: whose strengths.
+        data: what the runs are trained on.
+        context: where the runs are kept.
+
+    Raises:
+        InputError: if the strengths are not those of a path, or no such range is found.
+    """
+    if plan.finds_strengths:
+        low = strength_at_sparsity(plan, LOW_SPARSITY, data, context)
+        high = strength_at_sparsity(plan, HIGH_SPARSITY, data, context)
+        if not 0 < low < high:
+            raise InputError(
+                f"`--strengths` (={plan.strengths}) must find a range, and 10 % zeros ended at "
+                f"strength {low:g}, 99 % at {high:g}: give low:high:count, or more --path-steps."
+            )
+        strengths = strength_grid(low, high, int(plan.strengths.split(":")[1]))
+    else:
+        strengths = parse_strengths(plan.strengths)
+    if plan.dense and strengths[0] > 0:
+        strengths = np.insert(strengths, 0, 0.0)
+    return strengths
+
+
+def strength_at_sparsity(
+    plan: Plan, sparsity: float, data: SelectionData, context: RunContext
+) -> float:
+    """Train with a strength that is moved until it gives this share of zeros; return the strength.
+
+    Args:
+        plan: what is trained.
+        sparsity: the share of zeros.
+        data: all of which is trained on.
+        context: where the run is kept.
+    """
+    experiment = tracking(plan.experiment, plan.network, sparsity, plan.steps)
+    context = context._replace(folder=context.folder / f"range-{sparsity:g}")
+    run = open_path_run(plan, experiment, data, all_examples(data.source), context)
+    label = f"which strength gives {sparsity:.0%} zeros"
+    stage = Stage("tracked", (1.0,), 0, plan.steps, label=label)
+    return run_stage(run, stage)[0][0].strength
+
+
+def run_path(
+    plan: Plan, data: SelectionData, folds: FoldIndices, context: RunContext
+) -> PathResult:
+    """Train the path, and more strengths around a target; then choose.
+
+    Args:
+        plan: what is trained and how its strength is chosen.
+        data: all examples.
+        folds: which of them each fold is trained on and scored by.
+        context: where the stages are kept.
+
+    Raises:
+        InputError: if no strength can be chosen.
+        Interrupted: if a signal stopped it; the same call resumes.
+    """
+    strengths = find_strengths(plan, data, context).tolist()
+    experiment = with_strength(plan.experiment, plan.network, 1.0)
+    run = open_path_run(plan, experiment, data, folds, context)
+    shapes, _ = jax.eval_shape(run.task.generator.network.init, jax.random.key(0))
+    size = ModelSize(data.source.length, sum(leaf.size for leaf in jax.tree.leaves(shapes)))
+    rule = plan.rule
+
+    def mean_scores(points: Sequence[PathPoint]) -> Float[np.ndarray, " strengths"]:
+        return summarize_scores(score_table(points, rule.criterion, size)).mean
+
+    if plan.halvings:
+        points = train_with_halvings(run, strengths, plan.steps, plan.halvings, mean_scores)
+    else:
+        points = train_strengths(run, strengths, plan.steps, plan.how, plan.order)
+    if rule.target_sparsity:
+
+        def beyond(point: PathPoint) -> bool:
+            return point.zeros >= rule.target_sparsity
+
+        points = refine_around_target(run, points, beyond, plan.steps, plan.precision)
+    elif rule.tolerance:
+        dense = dense_score(points, mean_scores(points))
+        bound = dense + rule.tolerance * abs(dense)
+
+        def beyond(point: PathPoint) -> bool:
+            return not mean_scores([point])[0] <= bound  # a NaN is beyond, too
+
+        points = refine_around_target(run, points, beyond, plan.steps, plan.precision)
+    return PathResult(run, points, choose(points, rule, size, plan.steps), size)

@@ -1,0 +1,250 @@
+"""Train a path in stages: strengths that train together, each stage kept on disk once it is done."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from l1jax.config import Config
+from l1jax.files import atomic_write, write_json
+from l1jax.reading import read_json
+from l1jax.selection.fold_scores import FoldResult, FoldScorer, from_json, to_json
+from l1jax.selection.folds import FoldIndices
+from l1jax.selection.task_replicas import (
+    Examples,
+    TaskReplicas,
+    select_replica,
+    select_strengths,
+    set_task_strengths,
+    vectorize_task,
+)
+from l1jax.training.checkpoint import open_checkpoints
+from l1jax.training.log import open_progress
+from l1jax.training.loop import stop_requests
+from l1jax.training.state import State, Task
+from l1jax.training.task import stream
+
+
+class Interrupted(Exception):
+    """Training was stopped by this signal, and has saved what it had."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"stopped by signal {signal}")
+        self.signal = signal
+
+
+class Stage(NamedTuple):
+    """Strengths that train together, from one step to another."""
+
+    name: str  # of its folder
+    strengths: tuple[float, ...]
+    first: int  # step
+    last: int  # step
+    origin: "Stage | None" = None  # the stage whose final states this one starts from, if any
+    selected: tuple[int, ...] = ()  # which strengths of the origin continue; empty for all of them
+    label: str = ""  # shown to people; by default the strengths
+
+    @property
+    def title(self) -> str:
+        """What people are told about the stage when it begins."""
+        if self.label:
+            return self.label
+        low = min(self.strengths)
+        high = max(self.strengths)
+        return f"strength {low:.3g} to {high:.3g}" if high > low else f"strength {low:.3g}"
+
+
+StageResults = list[list[FoldResult]]  # of a finished stage, [strength][fold]
+
+
+class RunContext(NamedTuple):
+    """Where a path is kept, and where its progress is shown."""
+
+    folder: Path
+    console: Console
+    say: Callable[[str], None]  # prints one sentence on a line of its own
+
+
+class PathRun(NamedTuple):
+    """Everything that the stages of one path share."""
+
+    experiment: Config  # whose strength is 1
+    task: Task
+    network: str  # the network whose strength is chosen
+    folds: FoldIndices
+    examples: Examples
+    fingerprint: str  # of the data
+    scorer: FoldScorer
+    context: RunContext
+    replicas: Callable[[int], TaskReplicas]  # number of strengths → its compiled program
+
+
+def cached_replicas(
+    experiment: Config, task: Task, network: str, folds: FoldIndices
+) -> Callable[[int], TaskReplicas]:
+    """Return a function from a number of strengths to their replicas, compiled once for each.
+
+    Args:
+        experiment: for its seed and batch size.
+        task: what to train.
+        network: the network whose strength is chosen.
+        folds: which examples each fold is trained on.
+    """
+
+    @lru_cache
+    def replicas(count: int) -> TaskReplicas:
+        return vectorize_task(
+            task,
+            count,
+            folds.training,
+            network=network,
+            seed=experiment.seed,
+            batch_size=experiment.batch_size,
+            start=stream(experiment.seed, "parameters"),
+            devices=jax.devices(),
+        )
+
+    return replicas
+
+
+def run_stage(run: PathRun, stage: Stage) -> StageResults:
+    """Train a stage from its newest checkpoint and score it; read a finished stage from disk.
+
+    Raises:
+        Interrupted: if a signal stopped it. The states are saved, and the same call resumes.
+        InputError: if a checkpoint is another experiment's or cannot be written.
+    """
+    folder = run.context.folder / stage.name
+    finished = read_results(folder)
+    if finished is not None:
+        return finished
+    states = train_stage(run, stage)
+    with run.context.console.status("scoring"):
+        states = jax.device_get(states)
+        results = [
+            [
+                run.scorer.score(select_replica(states, fold, strength), fold)
+                for fold in range(len(run.folds.training))
+            ]
+            for strength in range(len(stage.strengths))
+        ]
+    write_results(folder, results)
+    return results
+
+
+def train_stage(run: PathRun, stage: Stage) -> State:
+    """Return the stage's final states, trained from its newest intact checkpoint.
+
+    Raises:
+        Interrupted: if a signal stopped it.
+        InputError: if a checkpoint is another experiment's or cannot be written.
+    """
+    experiment, context = run.experiment, run.context
+    replicas = run.replicas(len(stage.strengths))
+    folder = context.folder / stage.name
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    keep_newest = replace(experiment, keep_checkpoints=1)
+    with closing(
+        open_checkpoints(folder, keep_newest, run.fingerprint, context.say)
+    ) as checkpoints:
+        restored = checkpoints.restore(replicas.template)
+        states = restored.state if restored else first_states(run, stage)
+        step = int(states.step)
+        if step == stage.last:
+            return states
+        every = experiment.checkpoint_every
+        examples = jax.tree.map(jnp.asarray, run.examples)
+        key = stream(experiment.seed, "training")
+        compiled = set[int]()
+        progress = open_progress(
+            context.console, step - stage.first, stage.last - stage.first, progress_line
+        )
+        with progress as (update, say), stop_requests(say) as requests:
+            say(stage.title)
+            while step < stage.last and not requests:
+                began = time.perf_counter()
+                count = min(experiment.log_every, stage.last - step, every - step % every)
+                chunk = replicas.put(replicas.chunk(step, count))
+                states, metrics = replicas.run(states, examples, chunk, key)
+                values = jax.device_get(metrics)
+                step += count
+                seconds_per_step = None
+                if count in compiled:  # the first call of a length includes its compilation
+                    seconds_per_step = (time.perf_counter() - began) / count
+                compiled.add(count)
+                progress_values = StageProgress(run.network, values, seconds_per_step)
+                update(step - stage.first, progress_values)
+                if step == stage.last or step % every == 0 or requests:
+                    checkpoints.save(step, states, 0.0)
+        checkpoints.wait()
+    if step < stage.last:
+        raise Interrupted(requests[0])
+    return states
+
+
+def first_states(run: PathRun, stage: Stage) -> State:
+    """Return the states that a stage begins with."""
+    replicas = run.replicas(len(stage.strengths))
+    strengths = np.asarray(stage.strengths)
+    if stage.origin is None:
+        return replicas.init(strengths)
+    selected = stage.selected or range(len(stage.origin.strengths))
+    states = select_strengths(train_stage(run, stage.origin), selected)
+    states = set_task_strengths(states, run.network, jnp.asarray(strengths, float))
+    return jax.tree.map(
+        lambda leaf, like: jax.device_put(leaf, like.sharding), states, replicas.template
+    )
+
+
+class StageProgress(NamedTuple):
+    """What the progress bar of a stage shows."""
+
+    network: str
+    metrics: Mapping[str, Float[np.ndarray, "folds strengths"]]
+    seconds_per_step: float | None  # None while it is unknown
+
+
+def progress_line(progress: StageProgress) -> tuple[str, float | None]:
+    """Return the zeros along the path in a few words, and the seconds per step."""
+    zeros = 100 * progress.metrics[f"{progress.network}/sparsity"].mean(axis=0)
+    words = f"{progress.network} {zeros.min():.1f}"
+    if len(zeros) > 1:
+        words += f" to {zeros.max():.1f}"
+    words += " % zeros"
+    skipped = progress.metrics["skipped"].sum()
+    if skipped:
+        words += f"  {skipped:.0f} steps skipped"
+    return words, progress.seconds_per_step
+
+
+def write_results(folder: Path, results: StageResults) -> None:
+    """Write a stage's results; `judged.json` comes last, because it says that the stage is done."""
+    samples = np.stack([[result.samples for result in folds] for folds in results])
+    with atomic_write(folder / "samples.npy") as partial, partial.open("wb") as file:
+        np.save(file, samples)
+    write_json(folder / "judged.json", [[to_json(result) for result in folds] for folds in results])
+
+
+def read_results(folder: Path) -> StageResults | None:
+    """Return a stage's results, or None where it is not done."""
+    try:
+        written = read_json(folder / "judged.json")
+        samples = np.load(folder / "samples.npy", allow_pickle=False)
+        return [
+            [
+                from_json(values, images)
+                for values, images in zip(folds, samples_of_strength, strict=True)
+            ]
+            for folds, samples_of_strength in zip(written, samples, strict=True)
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
