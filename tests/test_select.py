@@ -176,7 +176,7 @@ def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypat
         ("--generator.penalty l1-ball", "must have a strength to choose"),
         (
             "--generator.sparsity-target 0.5 --generator.penalty.strength 1",
-            "0: it moves the strength",
+            "0, because it moves the strength",
         ),
         ("--resident-mib 0", "`resident_mib` (=0) must hold all images"),
         ("--config digits --criterion bic", "a GAN has none"),
