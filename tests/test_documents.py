@@ -1,0 +1,81 @@
+"""The README and the pages of `docs/`: their code runs, their commands parse, and they name every exported name."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# These pages' code needs a model or a result; other tests run it.
+RUN_ELSEWHERE = {"export.md": "compaction/test_programs.py", "which.md": "benchmarks/test_which.py"}
+EXPORTING = ["", ".penalties", ".transforms", ".models", ".evaluation", ".selection", ".compaction"]
+
+
+def blocks(page, language):
+    """The code of a page's fenced blocks in this language."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def commands():
+    """Each command line of l1jax in any page, as its module and its arguments."""
+    lines = []
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            joined = block.replace("\\\n", " ")
+            for match in re.findall(r"python -m l1jax\.(.*)", joined):
+                module, *arguments = shlex.split(match, comments=True)
+                lines.append(pytest.param(module, arguments, id=f"{name_of(page)}: {match[:60]}"))
+    return lines
+
+
+@pytest.mark.parametrize("package", EXPORTING)
+def test_every_exported_name_is_in_the_api_reference(package):
+    reference = "\n".join(
+        page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md")
+    )
+    documented = set(re.findall(r"^::: [\w.]*\.(\w+)$", reference, re.MULTILINE))
+    documented |= set(re.findall(r"`l1jax[\w.]*\.(\w+)`", reference))
+    missing = set(importlib.import_module(f"l1jax{package}").__all__) - documented
+    assert not missing, f"write `::: l1jax{package}.NAME` into a page of docs/api for {missing}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    if page.name in RUN_ELSEWHERE:
+        assert page.name in (ROOT / "tests" / RUN_ELSEWHERE[page.name]).read_text(encoding="utf-8")
+        return
+    monkeypatch.chdir(tmp_path)
+    scope = {"__name__": page.stem}
+    for block in blocks(page, "python"):
+        exec(compile(block, name_of(page), "exec"), scope)
+
+
+@pytest.mark.parametrize(("module", "arguments"), commands())
+def test_a_command_of_a_page_has_the_flags_that_it_is_given(module, arguments, monkeypatch):
+    class Parsed(Exception):
+        """The flags are read; nothing needs to run."""
+
+    def parse_only(*given, **options):
+        command_line(*given, **options)
+        raise Parsed
+
+    command_line = tyro.cli
+    monkeypatch.setattr(tyro, "cli", parse_only)
+    command = importlib.import_module(f"l1jax.{module}")
+    try:
+        stopped = command.main(arguments)
+    except Parsed:
+        return
+    except SystemExit as stop:
+        stopped = stop.code
+    assert "--help" in arguments
+    assert not stopped
