@@ -1,6 +1,7 @@
 """The README and the pages of `docs/`: their code runs, their commands parse, and they name every exported name."""
 
 import importlib
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -10,8 +11,12 @@ import tyro
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# These pages' code needs a model or a result; other tests run it.
-RUN_ELSEWHERE = {"export.md": "compaction/test_programs.py", "which.md": "benchmarks/test_which.py"}
+# Other tests run the code of these pages, with the models that it needs, and check what it computes.
+RUN_ELSEWHERE = {
+    "export.md": "compaction/test_programs.py",
+    "selection.md": "selection/test_docstrings.py",
+    "which.md": "benchmarks/test_which.py",
+}
 EXPORTING = ["", ".penalties", ".transforms", ".models", ".evaluation", ".selection", ".compaction"]
 
 
@@ -46,6 +51,12 @@ def test_every_exported_name_is_in_the_api_reference(package):
     documented |= set(re.findall(r"`l1jax[\w.]*\.(\w+)`", reference))
     missing = set(importlib.import_module(f"l1jax{package}").__all__) - documented
     assert not missing, f"write `::: l1jax{package}.NAME` into a page of docs/api for {missing}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=name_of)
+def test_what_the_api_reference_shows_exists(page):
+    for path in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        assert pkgutil.resolve_name(path) is not None
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
