@@ -1,4 +1,4 @@
-"""The real images that generated ones are compared with, as `--path` and `--samples` choose them."""
+"""The real images that generated ones are compared with, chosen by `--path` and `--samples`."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What users give for numbers: the obvious is converted, the rest refused in one sentence with its name."""
+"""What users give as numbers is converted, or leads to an error of one sentence that names it."""
 
 import fractions
 
@@ -15,8 +15,8 @@ from l1jax.config import InputError
 ROWS = [[1.0, 2.0], [3.0, 4.5]]
 
 
-class Known:
-    """A table that is known by its protocol alone, as polars' and torch's are."""
+class Table:
+    """A table that is recognized only by its protocol, as those of polars and torch are."""
 
     def __init__(self, content, columns=None):
         self.content = content
@@ -29,7 +29,7 @@ class Known:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "values",
     [
         ROWS,
         [tuple(row) for row in ROWS],
@@ -40,15 +40,15 @@ class Known:
         jnp.array(ROWS, jnp.bfloat16),
         DataFrame(ROWS, columns=["a", "b"]),
         DataFrame({"a": [1, 3], "b": [2.0, 4.5]}),
-        Known(np.array([[1, 2.0], [3, 4.5]], object)),  # as a data frame of several types
+        Table(np.array([[1, 2.0], [3, 4.5]], object)),  # as a data frame of several types
         np.ma.masked_greater(ROWS, 9),
     ],
-    ids=lambda given: type(given).__name__,
+    ids=lambda values: type(values).__name__,
 )
-def test_the_obvious_is_converted(given):
-    found = as_float64(as_matrix(given, "features"), "features")
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, ROWS)
+def test_numbers_of_all_kinds_become_a_float64_matrix(values):
+    matrix = as_float64(as_matrix(values, "features"), "features")
+    assert matrix.dtype == np.float64
+    np.testing.assert_array_equal(matrix, ROWS)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint64, np.float32])
@@ -58,7 +58,7 @@ def test_numbers_keep_their_type_until_they_are_computed_with(dtype):
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("values", "words"),
     [
         (
             scipy.sparse.csr_array(np.eye(1000)),
@@ -72,7 +72,7 @@ def test_numbers_keep_their_type_until_they_are_computed_with(dtype):
             "'red', a str, at row 0 of column 'colour'",
         ),
         (
-            Known(np.array([[1, 2], [None, 2]], object), ("x", "y")),
+            Table(np.array([[1, 2], [None, 2]], object), ("x", "y")),
             "None, a NoneType, at row 1 of column 'x'",
         ),
         (np.array([[1 + 1j]]), "dtype complex128"),
@@ -81,7 +81,7 @@ def test_numbers_keep_their_type_until_they_are_computed_with(dtype):
         (np.ma.masked_greater(ROWS, 3), "with 1 masked entries"),
         ({1.0, 2.0}, "a set of dtype object"),
         ((x for x in ROWS), "a generator of dtype object"),
-        (Known(RuntimeError("it requires grad")), r"of type Known.*\(it requires grad\)"),
+        (Table(RuntimeError("it requires grad")), r"of type Table.*\(it requires grad\)"),
         (
             [1.0, 2.0],
             r"of shape \(2,\)\) must be a matrix.*`x.reshape\(-1, 1\)` is one number for each row",
@@ -94,19 +94,19 @@ def test_numbers_keep_their_type_until_they_are_computed_with(dtype):
         (3.0, r"of shape \(\)\) must be a matrix"),
     ],
 )
-def test_the_rest_is_refused_by_name(given, says):
-    with pytest.raises(InputError, match=rf"^`x` \(.*{says}"):
-        as_matrix(given, "x")
+def test_other_values_are_an_error_that_names_them(values, words):
+    with pytest.raises(InputError, match=rf"^`x` \(.*{words}"):
+        as_matrix(values, "x")
 
 
-def test_what_jax_traces_is_refused_where_it_cannot_be_looked_at():
+def test_a_traced_array_is_an_error():
     with pytest.raises(
         InputError, match=r"`x` \(of shape \(2, 2\), traced by JAX\).*outside of `jit`"
     ):
         jax.jit(lambda x: as_matrix(x, "x"))(jnp.ones((2, 2)))
 
 
-def test_not_finite_rows_are_counted_and_large_numbers_told():
+def test_errors_count_the_rows_that_are_not_finite_and_show_the_largest_number():
     with pytest.raises(
         InputError,
         match=r"`x` \(of 3 rows, 2 of them with NaN or infinity\) must be finite: fill in",

@@ -1,4 +1,4 @@
-"""Files that someone else may have made are refused before they are opened."""
+"""Files that someone else may have made are checked before they are opened."""
 
 import os
 
@@ -26,39 +26,39 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
         read_bytes(path, 14, "move it")
 
 
-def sparse(path):
+NOT_A_FILE = "must be a file, and is a folder, a pipe or a device"
+TOO_LARGE = (
+    "(=20,000,000,000 bytes) must have at most 67,108,864 bytes, which is more than it can need"
+)
+
+
+def make_sparse_file(path):
     with path.open("wb") as file:
         file.truncate(20 * 10**9)
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
+    ("make", "reason"),
     [
         (lambda path: None, "is missing"),
         (lambda path: path.symlink_to("nowhere"), "is missing"),
-        (lambda path: path.mkdir(), "must be a file, and is a folder, a pipe or a device"),
-        (os.mkfifo, "must be a file, and is a folder, a pipe or a device"),
-        (
-            lambda path: path.symlink_to("/dev/zero"),
-            "must be a file, and is a folder, a pipe or a device",
-        ),
-        (
-            sparse,
-            "(=20,000,000,000 bytes) must have at most 67,108,864 bytes, which is more than it can need",
-        ),
+        (lambda path: path.mkdir(), NOT_A_FILE),
+        (os.mkfifo, NOT_A_FILE),
+        (lambda path: path.symlink_to("/dev/zero"), NOT_A_FILE),
+        (make_sparse_file, TOO_LARGE),
     ],
 )
-def test_what_is_no_file_of_ours_is_not_opened(tmp_path, make, why):
+def test_what_is_not_a_file_of_a_possible_size_is_not_opened(tmp_path, make, reason):
     path = tmp_path / "file"
     make(path)
     with pytest.raises(UnreadableFileError) as caught:
         read_json(path, remedy="restore it")
-    assert caught.value.reason == why
-    assert str(caught.value) == f"`{path}` {why}: restore it."
+    assert caught.value.reason == reason
+    assert str(caught.value) == f"`{path}` {reason}: restore it."
 
 
 @pytest.mark.parametrize("read", [read_json, sha256])
-def test_a_file_without_permission(tmp_path, monkeypatch, read):
+def test_a_file_without_permission_is_an_error(tmp_path, monkeypatch, read):
     path = tmp_path / "file"
     path.write_bytes(b"{}")
 
@@ -71,7 +71,7 @@ def test_a_file_without_permission(tmp_path, monkeypatch, read):
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "reason"),
     [
         (b"[" * 100_000, " of ours: it is nested deeper than 100 levels"),
         (b"[" * 101 + b"]" * 101, " of ours: it is nested deeper than 100 levels"),
@@ -81,11 +81,11 @@ def test_a_file_without_permission(tmp_path, monkeypatch, read):
         (b"", " (Expecting value: line 1 column 1 (char 0))"),
     ],
 )
-def test_json_that_is_none_of_ours(content, why):
+def test_json_that_is_not_ours_is_an_error(content, reason):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (its words are the point)
         parse_json(content)
-    assert str(caught.value) == why
+    assert str(caught.value) == reason
 
 
-def test_as_deep_as_it_may_be():
+def test_json_may_be_nested_100_levels_deep():
     assert parse_json(b"[" * 100 + b"]" * 100) is not None

@@ -56,8 +56,8 @@ def file_kind(name: str) -> FileKind:
         "image" for one that is read, "other image" for one that is not, "archive", or "" for
         anything else.
     """
-    # Sets have many images, so they are told first and quickly: whatever follows the last dot, or
-    # the last letter of a name without one, which is not a suffix.
+    # Most files are images, so this test comes first and is quick. It takes what follows the last
+    # dot or, without a dot, the last letter; the latter is never among the suffixes.
     if name[name.rfind(".") :].lower() in image_suffixes():
         return "image"
     suffix = suffix_of(name)

@@ -93,9 +93,10 @@ class _BatchMaker:
     def __init__(self, source: Source, order: _Order) -> None:
         self.source = source
         self.order = order
-        self.labels = source.labels
-        if self.labels is None:
-            self.labels = np.zeros(source.length, np.int32)
+        labels = source.labels
+        if labels is None:
+            labels = np.zeros(source.length, np.int32)
+        self.labels = labels
 
     def __reduce__(
         self,

@@ -110,7 +110,7 @@ def _count_examples(builder: Any, split: str) -> int:
 def _check_image_feature(tfds: Any, builder: Any, origin: str) -> bool:
     """Check that the set has images that can be used; return whether they are encoded."""
     features = dict(builder.info.features or {})
-    image = features.get("image")
+    image: Any = features.get("image")
     is_encoded = isinstance(image, tfds.features.Image)
     is_array = isinstance(image, tfds.features.Tensor)
     if not (is_encoded or is_array) or image.np_dtype not in (np.uint8, np.uint16):

@@ -17,22 +17,17 @@ from l1jax.data.opening import open_source
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (4, 4), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-NAMES = [
-    "B.PNG",
-    "a/1.png",
-    "a/10.png",
-    "a/b/x.png",
-    "a/é 2.png",
-    "a0.png",
-]  # in the order of code points
+# In the order of code points.
+NAMES = ["B.PNG", "a/1.png", "a/10.png", "a/b/x.png", "a/é 2.png", "a0.png"]
 PIXELS = {name: RNG.integers(0, 256, (4, 4, 3), dtype=np.uint8) for name in NAMES}
 
 
 def encode(pixels, kind="PNG", **options):
+    """The encoded image of an array or of a Pillow image."""
+    if not isinstance(pixels, Image.Image):
+        pixels = Image.fromarray(pixels)
     buffer = io.BytesIO()
-    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(
-        buffer, kind, **options
-    )
+    pixels.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -51,7 +46,8 @@ def tar_bytes(files=FILES, prefix=""):
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(prefix + name)
-            member.size, member.mtime = len(content), 1
+            member.size = len(content)
+            member.mtime = 1
             tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
@@ -68,13 +64,16 @@ def pack(path, kind, files=FILES):
     """Write the files as a folder or as an archive."""
     if kind == "folder":
         return write_folder(path, files)
-    packers = {
+    if kind == "zip":
+        path.write_bytes(zip_bytes(files))
+        return path
+    compress = {
         "tar": bytes,
         "tar.gz": gzip.compress,
         "tar.xz": lzma.compress,
         "tar.bz2": bz2.compress,
     }
-    path.write_bytes(zip_bytes(files) if kind == "zip" else packers[kind](tar_bytes(files)))
+    path.write_bytes(compress[kind](tar_bytes(files)))
     return path
 
 
@@ -82,14 +81,14 @@ def open_images(path, image_size=4, **options):
     return open_source(ImageData(str(path), image_size=image_size, **options))
 
 
-def only(folder, content, name="image.png", **options):
+def open_single(folder, content, name="image.png", **options):
     """The one image of a folder that holds `content`."""
     write_folder(folder, {name: content})
     return open_images(folder, **options).example(0)
 
 
-def refusal(call, *words):
-    """The one sentence of the InputError that `call` raises; it must hold all of `words`."""
+def input_error(call, *words):
+    """The message of the InputError that `call` raises: one sentence with all of `words`."""
     with pytest.raises(InputError) as caught:
         call()
     message = str(caught.value)

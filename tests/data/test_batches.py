@@ -1,3 +1,5 @@
+"""The order of examples, and the batches made of it."""
+
 import itertools
 
 import jax
@@ -14,7 +16,7 @@ RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 10, 2000, dtype=np.int32)
 
 
-def source_of(length, broken=None):
+def make_source(length, broken=None):
     images = RNG.integers(0, 256, (length, 3, 2, 1), dtype=np.uint8)
 
     def example(i):
@@ -28,11 +30,11 @@ def source_of(length, broken=None):
 @pytest.mark.parametrize("length", [1, 2, 7, 1797])
 @pytest.mark.parametrize("epoch", [0, 1, 5])
 def test_every_pass_sees_every_example_once(length, epoch):
-    found = shuffled_indices(3, epoch * length, (epoch + 1) * length, length)
-    np.testing.assert_array_equal(np.sort(found), np.arange(length))
+    indices = shuffled_indices(3, epoch * length, (epoch + 1) * length, length)
+    np.testing.assert_array_equal(np.sort(indices), np.arange(length))
 
 
-def test_passes_and_seeds_have_orders_of_their_own():
+def test_each_pass_and_seed_has_another_order():
     orders = [
         tuple(shuffled_indices(seed, epoch * 50, epoch * 50 + 50, 50))
         for seed in range(3)
@@ -42,7 +44,7 @@ def test_passes_and_seeds_have_orders_of_their_own():
     assert tuple(range(50)) not in orders
 
 
-def test_first_places_are_uniform():
+def test_the_first_example_is_uniform():
     first = [shuffled_indices(seed, 0, 1, 5)[0] for seed in range(1000)]
     counts = np.bincount(first, minlength=5)
     assert ((counts - 200) ** 2 / 200).sum() < 18.5  # χ² with 4 degrees of freedom, p = 0.001
@@ -64,8 +66,9 @@ def test_the_largest_seed_works():
 @pytest.mark.parametrize("length", [5, 40])  # a batch of 8 images is more than the data, or less
 @pytest.mark.parametrize("make", ["resident", "streaming"])
 def test_batches_follow_the_order(make, length):
-    source, images = source_of(length)
-    draws, batch = 2, 4
+    source, images = make_source(length)
+    draws = 2
+    batch = 4
     if make == "resident":
         feed = resident_feed(images, 7, draws, batch, source.labels)
     else:
@@ -73,24 +76,26 @@ def test_batches_follow_the_order(make, length):
     chunk = feed.chunk(3, 2)
     assert {leaf.shape[:3] for leaf in jax.tree.leaves(chunk)} == {(2, draws, batch)}
     for step in range(2):
-        found = jax.jit(feed.make_batch)(
+        made = jax.jit(feed.make_batch)(
             jax.tree.map(jnp.asarray, feed.resident),
             jax.tree.map(lambda leaf, s=step: leaf[s], chunk),
         )
         expected = shuffled_indices(7, (3 + step) * 8, (4 + step) * 8, length).reshape(draws, batch)
-        np.testing.assert_array_equal(found.index, expected)
-        np.testing.assert_array_equal(found.image, images[expected])
-        np.testing.assert_array_equal(found.label, LABELS[expected])
-        assert found.image.dtype == np.uint8
+        np.testing.assert_array_equal(made.index, expected)
+        np.testing.assert_array_equal(made.image, images[expected])
+        np.testing.assert_array_equal(made.label, LABELS[expected])
+        assert made.image.dtype == np.uint8
     feed.close()
 
 
 def test_resident_and_streamed_batches_are_the_same_however_they_are_chunked():
-    source, images = source_of(30)
-    resident, streamed = resident_feed(images, 0, 1, 8), streaming_feed(source, 0, 1, 8)
+    source, images = make_source(30)
+    resident = resident_feed(images, 0, 1, 8)
+    streamed = streaming_feed(source, 0, 1, 8)
     step = 0
     for steps in (1, 4, 2, 5):  # reading ahead across several passes
-        chunk, expected = streamed.chunk(step, steps), resident.chunk(step, steps)
+        chunk = streamed.chunk(step, steps)
+        expected = resident.chunk(step, steps)
         np.testing.assert_array_equal(chunk.index, expected)
         np.testing.assert_array_equal(chunk.image, images[expected])
         step += steps
@@ -98,7 +103,7 @@ def test_resident_and_streamed_batches_are_the_same_however_they_are_chunked():
 
 
 def test_a_stream_can_start_anywhere_and_go_back():
-    source, _ = source_of(30)
+    source, _ = make_source(30)
     feed = streaming_feed(source, 0, 1, 8)
     steps = [feed.chunk(first, 1).index[0] for first in (5, 6, 2, 9)]
     for first, index in zip((5, 6, 2, 9), steps, strict=True):
@@ -109,8 +114,8 @@ def test_a_stream_can_start_anywhere_and_go_back():
     feed.close()
 
 
-def test_a_broken_image_is_told_as_it_is():
-    source, _ = source_of(8, broken=3)
+def test_the_error_of_a_broken_image_is_raised():
+    source, _ = make_source(8, broken=3)
     feed = streaming_feed(source, 0, 1, 8)
     with pytest.raises(InputError, match="image 3 is broken"):
         feed.chunk(0, 1)
@@ -119,8 +124,8 @@ def test_a_broken_image_is_told_as_it_is():
         load_all(source)
 
 
-def test_loading_keeps_the_order_and_tells_how_far_it_is():
-    source, images = source_of(150)
+def test_loading_keeps_the_order_and_reports_progress():
+    source, images = make_source(150)
     done = []
     np.testing.assert_array_equal(load_all(source, done.append), images)
     assert done == [64, 128, 150]

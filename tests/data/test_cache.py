@@ -1,3 +1,5 @@
+"""Decoded images in the cache folder."""
+
 import os
 import subprocess
 import sys
@@ -17,7 +19,7 @@ EXPECTED = np.stack([PIXELS[name] for name in sorted(PIXELS)])
 
 
 def without_decoder(source):
-    """The same source, of which nothing can be decoded any more."""
+    """The same source, which fails when an image is decoded."""
 
     def example(i):
         raise AssertionError(f"example {i} is decoded")
@@ -43,7 +45,7 @@ def test_images_are_decoded_once(filled):
     assert again.fingerprint == source.fingerprint
 
 
-def test_what_is_there_is_used_and_the_rest_is_added(tmp_path):
+def test_cached_images_are_used_and_the_others_are_added(tmp_path):
     source = open_images(write_folder(tmp_path / "images"))
     first = with_cache(source, tmp_path / "cache")
     take(first, np.array([4, 1]))
@@ -53,9 +55,8 @@ def test_what_is_there_is_used_and_the_rest_is_added(tmp_path):
     with pytest.raises(AssertionError, match="example 3 is decoded"):
         take(second, ALL[3:4])
     take(first, ALL)
-    np.testing.assert_array_equal(
-        take(second, ALL), EXPECTED
-    )  # what another process adds is seen at once
+    # The second sees at once what the first, or another process, adds.
+    np.testing.assert_array_equal(take(second, ALL), EXPECTED)
 
 
 @pytest.mark.parametrize("place", range(6))
@@ -81,7 +82,7 @@ def test_a_damaged_image_is_noticed_and_decoded_again(filled, place):
     ],
     ids=["short", "long", "empty", "header", "sums"],
 )
-def test_a_file_of_another_size_or_header_is_made_anew(filled, damage):
+def test_a_file_of_another_size_or_header_is_replaced(filled, damage):
     source, folder, file = filled
     file.write_bytes(damage(file.read_bytes()))
     np.testing.assert_array_equal(take(with_cache(source, folder), ALL), EXPECTED)
@@ -89,7 +90,7 @@ def test_a_file_of_another_size_or_header_is_made_anew(filled, damage):
     assert list(folder.iterdir()) == [file]
 
 
-def test_images_written_to_are_other_images_though_names_sizes_and_a_sample_of_contents_stay(
+def test_a_write_to_an_image_makes_a_new_cache_file(
     tmp_path,
 ):
     path = write_folder(tmp_path / "images")
@@ -101,7 +102,7 @@ def test_images_written_to_are_other_images_though_names_sizes_and_a_sample_of_c
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
-def test_a_copy_of_an_archive_shares_no_cache_but_its_pixels(tmp_path):
+def test_each_archive_has_a_cache_file_and_the_same_pixels(tmp_path):
     for kind in ("tar", "tar.gz", "zip"):
         source = with_cache(open_images(pack(tmp_path / f"data.{kind}", kind)), tmp_path / "cache")
         np.testing.assert_array_equal(take(source, ALL), EXPECTED)
@@ -119,18 +120,18 @@ def full(*_, **__):
 
 
 @pytest.mark.parametrize("call", ["pwrite", "replace"])
-def test_where_the_disk_is_full_training_goes_on_and_is_told(tmp_path, monkeypatch, capsys, call):
+def test_a_full_disk_leads_to_a_warning_and_training_goes_on(tmp_path, monkeypatch, capsys, call):
     source = open_images(write_folder(tmp_path / "images"))
     monkeypatch.setattr(os, call, full)
     for _ in range(2):
         np.testing.assert_array_equal(take(with_cache(source, tmp_path / "cache"), ALL), EXPECTED)
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2  # once for each opening, not for each image
-    assert all("(No space left on device)" in line and "L1JAX_CACHE_DIR" in line for line in said)
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 2  # once for each opening, not for each image
+    assert all("(No space left on device)" in line and "L1JAX_CACHE_DIR" in line for line in output)
     assert not list((tmp_path / "cache").glob("partial-*"))
 
 
-def test_room_is_asked_for_before_anything_is_written(tmp_path, monkeypatch, capsys):
+def test_free_space_is_checked_before_anything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
     source = with_cache(open_images(write_folder(tmp_path / "images")), tmp_path / "cache")
     np.testing.assert_array_equal(take(source, ALL), EXPECTED)
@@ -138,14 +139,14 @@ def test_room_is_asked_for_before_anything_is_written(tmp_path, monkeypatch, cap
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_leads_to_a_warning(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     source = with_cache(open_images(write_folder(tmp_path / "images")), tmp_path / "file" / "cache")
     np.testing.assert_array_equal(take(source, ALL), EXPECTED)
     assert "images are decoded again in each pass" in capsys.readouterr().err
 
 
-def test_an_unusable_image_is_told_as_without_a_cache(tmp_path):
+def test_an_unusable_image_raises_the_same_error_with_a_cache(tmp_path):
     source = with_cache(
         open_images(write_folder(tmp_path / "images", FILES | {"z.png": b"no"})), tmp_path / "cache"
     )
@@ -154,7 +155,7 @@ def test_an_unusable_image_is_told_as_without_a_cache(tmp_path):
             source.example(6)
 
 
-def test_the_folder_is_the_users(monkeypatch):
+def test_the_folder_follows_the_environment(monkeypatch):
     monkeypatch.setenv("L1JAX_CACHE_DIR", "/there")
     assert cache_folder() == Path("/there")
     monkeypatch.delenv("L1JAX_CACHE_DIR")
@@ -170,7 +171,8 @@ from l1jax.data.cache import with_cache
 from l1jax.data.source import take
 from l1jax.data.opening import open_source
 from pathlib import Path
-source = with_cache(open_source(ImageData(sys.argv[1], image_size=8, channels=1)), Path(sys.argv[2]))
+source = open_source(ImageData(sys.argv[1], image_size=8, channels=1))
+source = with_cache(source, Path(sys.argv[2]))
 order = np.random.default_rng(int(sys.argv[3])).permutation(400)
 assert (take(source, order)[:, 0, 0, 0] == order % 256).all()
 """
@@ -186,5 +188,5 @@ def test_processes_fill_one_cache_at_the_same_time(tmp_path):
     assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
     source = open_images(tmp_path / "images", image_size=8, channels=1)
     assert open_images(tmp_path / "images", image_size=8, channels=1).stamp == source.stamp
-    found = take(with_cache(without_decoder(source), tmp_path / "cache"), np.arange(400))
-    np.testing.assert_array_equal(found[:, 3, 4, 0], np.arange(400) % 256)
+    images = take(with_cache(without_decoder(source), tmp_path / "cache"), np.arange(400))
+    np.testing.assert_array_equal(images[:, 3, 4, 0], np.arange(400) % 256)

@@ -5,7 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from image_files import FILES, RNG, encode, open_images, pack, refusal, write_folder
+from image_files import FILES, RNG, encode, input_error, open_images, pack, write_folder
 
 from l1jax.config import ArrayData, DigitsData, ImageData, InputError, from_json, to_json
 from l1jax.config.experiment import Config
@@ -26,7 +26,7 @@ def folder(tmp_path, *names, **options):
 
 
 def classes_of(source):
-    """The class of each image by what it shows, its place in the list of names."""
+    """The class of each image, by the value of its pixels: its place in the list of names."""
     shown = [int(source.example(i)[0, 0, 0]) for i in range(source.length)]
     return {image: source.classes[label] for image, label in zip(shown, source.labels, strict=True)}
 
@@ -35,27 +35,19 @@ NESTED = ("train/cat/1.png", "train/dog/1.png", "test/cat/2.png", "test/dog/2.pn
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
-def test_nested_class_folders_are_read_as_labels_says(tmp_path, kind):
+def test_nested_class_folders_are_read_as_the_field_labels_says(tmp_path, kind):
     path = pack(tmp_path / "d", kind, images(*NESTED))
-    assert classes_of(open_images(path, labels="innermost")) == {
-        0: "cat",
-        1: "dog",
-        2: "cat",
-        3: "dog",
-    }
-    assert classes_of(open_images(path, labels="folders")) == {
-        0: "train",
-        1: "train",
-        2: "test",
-        3: "test",
-    }
+    innermost = classes_of(open_images(path, labels="innermost"))
+    assert innermost == {0: "cat", 1: "dog", 2: "cat", 3: "dog"}
+    folders = classes_of(open_images(path, labels="folders"))
+    assert folders == {0: "train", 1: "train", 2: "test", 3: "test"}
     assert open_images(path, labels="none").labels is None
     assert classes_of(open_images(path, subfolder="train")) == {0: "cat", 1: "dog"}
     for labels in ("folders", "innermost", "none"):
         assert not open_images(path, labels=labels).label_ambiguity
     same = {open_images(path, labels=labels).fingerprint for labels in ("auto", "folders", "none")}
     assert len(same) == 1
-    assert open_images(path, labels="innermost").fingerprint not in same  # its labels are others
+    assert open_images(path, labels="innermost").fingerprint not in same  # other labels
 
 
 @pytest.mark.parametrize(
@@ -95,9 +87,9 @@ def test_nested_class_folders_are_read_as_labels_says(tmp_path, kind):
         ),
     ],
 )
-def test_what_may_be_no_classes_is_asked_about_before_training(tmp_path, names, words):
+def test_folders_that_may_not_be_classes_are_an_error_before_training(tmp_path, names, words):
     source = folder(tmp_path, *names)
-    message = refusal(lambda: check_labels(0, source), "`data.path`", *words)
+    message = input_error(lambda: check_labels(0, source), "`data.path`", *words)
     assert ("innermost" in message) == (names is NESTED)
     check_labels(0, open_images(tmp_path, labels="none"))
 
@@ -113,16 +105,16 @@ def test_what_may_be_no_classes_is_asked_about_before_training(tmp_path, names, 
         ("cat/train/1.png", "dog/train/1.png"),
     ],
 )
-def test_what_is_clear_is_not_asked_about(tmp_path, names):
+def test_folders_that_are_clearly_classes_or_not_are_no_error(tmp_path, names):
     source = folder(tmp_path, *names)
     assert not source.label_ambiguity
     assert (source.labels is None) == ("1.png" in names)
 
 
 @pytest.mark.parametrize("labels", ["folders", "innermost"])
-def test_an_image_beside_class_folders_is_an_error_where_classes_are_asked_for(tmp_path, labels):
+def test_an_image_beside_class_folders_is_an_error_if_classes_are_wanted(tmp_path, labels):
     path = write_folder(tmp_path, images("cat/1.png", "cat/2.png", "dog/1.png", "stray.png"))
-    refusal(
+    input_error(
         lambda: open_images(path, labels=labels),
         "'stray.png'",
         "1 image beside 2 class folders",
@@ -131,7 +123,7 @@ def test_an_image_beside_class_folders_is_an_error_where_classes_are_asked_for(t
 
 
 @pytest.mark.parametrize("labels", ["auto", "folders", "innermost"])
-def test_an_image_beside_class_folders_is_skipped_where_that_is_allowed(tmp_path, labels):
+def test_an_image_beside_class_folders_is_skipped_if_that_is_allowed(tmp_path, labels):
     path = write_folder(tmp_path, images("cat/1.png", "cat/2.png", "dog/1.png", "stray.png"))
     source = open_images(path, labels=labels, on_error="skip")
     assert classes_of(source) == {0: "cat", 1: "cat", 2: "dog"}
@@ -144,29 +136,29 @@ def test_an_image_beside_class_folders_is_skipped_where_that_is_allowed(tmp_path
     assert kept.classes == ("cat", "dog")
 
 
-def test_most_images_are_not_skipped_as_strays(tmp_path):
+def test_most_of_the_images_are_never_skipped(tmp_path):
     path = write_folder(tmp_path, images("1.png", "2.png", "3.png", "cat/1.png", "dog/1.png"))
     source = open_images(path, on_error="skip")
     assert source.length == 5
-    assert "--data.on-error" not in refusal(
+    assert "--data.on-error" not in input_error(
         lambda: check_labels(0, source), "3 images beside 2 class folders"
     )
-    refusal(
+    input_error(
         lambda: open_images(path, on_error="skip", labels="folders"),
         "3 images beside 2 class folders",
     )
 
 
 @pytest.mark.parametrize("labels", ["folders", "innermost"])
-def test_classes_that_are_asked_for_must_be_there(tmp_path, labels):
-    refusal(
+def test_a_single_class_folder_is_an_error_if_classes_are_wanted(tmp_path, labels):
+    input_error(
         lambda: folder(tmp_path, "x/1.png", "x/2.png", labels=labels),
         f"`data.labels` (={labels})",
         "none",
     )
 
 
-def test_an_old_configuration_still_opens_and_means_what_it_meant(tmp_path):
+def test_an_older_configuration_opens_with_the_same_classes(tmp_path):
     values = to_json(Config(data=ImageData(str(tmp_path), image_size=4)))
     for field in ("labels", "most_pixels"):
         del values["data"][field]
@@ -184,15 +176,14 @@ def test_classes_are_counted_and_described(tmp_path):
         ClassCount(1, "dog", 1),
     ]
     digits = describe_classes(open_source(DigitsData()))
-    assert digits.startswith(
-        "10 classes, with their counts of images: 0 178, 1 182, "
-    )  # scikit-learn's page
+    # The counts are those of scikit-learn's documentation.
+    assert digits.startswith("10 classes, with their counts of images: 0 178, 1 182, ")
     many = folder(tmp_path / "b", *(f"c{i:02}/1.png" for i in range(12)))
     assert describe_classes(many).endswith("9 c09 1, … to 11 c11 1")
     assert describe_classes(folder(tmp_path / "c", "1.png")) == ""
 
 
-def test_a_work_directory_says_which_class_is_which(tmp_path):
+def test_a_work_directory_holds_the_classes_names(tmp_path):
     source = folder(tmp_path / "a", "cat/1.png", "cat/2.png", "dog/1.png")
     write_classes(tmp_path, source)
     assert json.loads((tmp_path / "classes.json").read_text()) == [
@@ -224,15 +215,15 @@ def test_a_work_directory_says_which_class_is_which(tmp_path):
         (np.array(7), ["()"]),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(tmp_path, labels, words):
+def test_labels_that_do_not_fit_are_an_error(tmp_path, labels, words):
     np.savez(tmp_path / "a.npz", images=GREY, labels=labels)
     words = ["`data.path`", "`data.labels` (='labels')", *words]
-    refusal(lambda: open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1)), *words)
+    input_error(lambda: open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1)), *words)
 
 
-def test_labels_that_are_objects_are_refused_and_not_unpickled(tmp_path):
+def test_labels_that_are_objects_are_an_error_and_not_unpickled(tmp_path):
     np.savez(tmp_path / "a.npz", images=GREY, labels=np.array([1, "a", None], object))
-    refusal(
+    input_error(
         lambda: open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1)),
         "`data.path`",
         "without objects",
@@ -242,7 +233,7 @@ def test_labels_that_are_objects_are_refused_and_not_unpickled(tmp_path):
 @pytest.mark.parametrize(
     "dtype", [np.int8, np.uint8, np.int16, ">i2", np.uint32, np.int64, np.uint64]
 )
-def test_labels_of_any_whole_kind_are_read(tmp_path, dtype):
+def test_labels_of_any_integer_type_are_read(tmp_path, dtype):
     np.savez(tmp_path / "a.npz", images=GREY, labels=np.array([2, 0, 100], dtype))
     source = open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1))
     assert source.labels.dtype == np.int32
@@ -250,10 +241,10 @@ def test_labels_of_any_whole_kind_are_read(tmp_path, dtype):
     assert as_labels([2**31 - 1, 0], 2, "", "").tolist() == [2**31 - 1, 0]
 
 
-def test_labels_from_1_on_are_told(tmp_path):
+def test_labels_from_1_on_are_recognized(tmp_path):
     np.savez(tmp_path / "a.npz", images=GREY, labels=[1, 2, 3])
     source = open_source(ArrayData(str(tmp_path / "a.npz"), 6, 1))
-    refusal(
+    input_error(
         lambda: check_labels(3, source),
         "`model.classes` (=3)",
         "at least 4",
@@ -266,7 +257,7 @@ def test_labels_from_1_on_are_told(tmp_path):
     assert "numbered from 1" not in str(caught.value)
 
 
-def test_a_hand_made_tar_of_class_folders(tmp_path):
+def test_a_tar_with_a_leading_dot_has_class_folders(tmp_path):
     write_folder(tmp_path / "x", {"cat/1.png": FILES["B.PNG"], "dog/1.png": FILES["a0.png"]})
     with tarfile.open(tmp_path / "t.tar", "w") as tar:
         tar.add(tmp_path / "x", ".")

@@ -1,4 +1,4 @@
-"""Which files are images, how their values are read, and what becomes of those that are none."""
+"""Which files are images, how their values are read, and what happens to other files."""
 
 import io
 import struct
@@ -6,7 +6,17 @@ import zlib
 
 import numpy as np
 import pytest
-from image_files import COLOUR, FILES, GREY, encode, only, open_images, pack, refusal, write_folder
+from image_files import (
+    COLOUR,
+    FILES,
+    GREY,
+    encode,
+    input_error,
+    open_images,
+    open_single,
+    pack,
+    write_folder,
+)
 from PIL import Image
 
 from l1jax.config import ImageData
@@ -16,10 +26,10 @@ from l1jax.data.opening import open_examples
 from l1jax.data.preprocessing import preprocess
 
 LOSSLESS = {  # suffix → how Pillow writes it
-    "apng": "PNG", "bmp": "BMP", "bw": "SGI", "dds": "DDS", "dib": "DIB", "gif": "GIF", "icb": "TGA",
-    "im": "IM", "j2k": "JPEG2000", "jp2": "JPEG2000", "jpf": "JPEG2000", "jpx": "JPEG2000", "pcx": "PCX",
-    "pgm": "PPM", "png": "PNG", "pnm": "PPM", "ppm": "PPM", "rgb": "SGI", "sgi": "SGI", "tga": "TGA", "tif": "TIFF",
-    "tiff": "TIFF", "vda": "TGA", "vst": "TGA",
+    "apng": "PNG", "bmp": "BMP", "bw": "SGI", "dds": "DDS", "dib": "DIB", "gif": "GIF",
+    "icb": "TGA", "im": "IM", "j2k": "JPEG2000", "jp2": "JPEG2000", "jpf": "JPEG2000", "jpx": "JPEG2000",
+    "pcx": "PCX", "pgm": "PPM", "png": "PNG", "pnm": "PPM", "ppm": "PPM", "rgb": "SGI",
+    "sgi": "SGI", "tga": "TGA", "tif": "TIFF", "tiff": "TIFF", "vda": "TGA", "vst": "TGA",
 }  # fmt: skip
 LOSSY = {
     "jfif": "JPEG",
@@ -34,38 +44,29 @@ LOSSY = {
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
 @pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
-def test_what_pillow_reads_is_an_image_in_any_case(tmp_path, suffix, case):
-    content = encode(GREY, LOSSLESS[suffix]) if suffix != "dds" else encode(COLOUR, "DDS")
-    expected = COLOUR if suffix == "dds" else np.repeat(GREY[..., None], 3, -1)
-    np.testing.assert_array_equal(only(tmp_path, content, f"x.{case(suffix)}"), expected)
+def test_suffixes_that_pillow_reads_are_images_in_any_case(tmp_path, suffix, case):
+    pixels = GREY
+    expected = np.repeat(GREY[..., None], 3, -1)
+    if suffix == "dds":
+        pixels = expected = COLOUR
+    content = encode(pixels, LOSSLESS[suffix])
+    np.testing.assert_array_equal(open_single(tmp_path, content, f"x.{case(suffix)}"), expected)
 
 
 @pytest.mark.parametrize("suffix", LOSSY)
 def test_lossy_formats_are_read(tmp_path, suffix):
     flat = np.full((16, 16, 3), 77, np.uint8)
-    image = only(tmp_path, encode(flat, LOSSY[suffix]), f"x.{suffix}", image_size=16)
+    image = open_single(tmp_path, encode(flat, LOSSY[suffix]), f"x.{suffix}", image_size=16)
     np.testing.assert_allclose(image, flat, atol=3)
 
 
-def test_every_suffix_that_pillow_opens_is_one_but_for_those_that_are_no_images():
+def test_every_suffix_that_pillow_opens_is_an_image_with_few_exceptions():
     Image.init()
     opened = {
         suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN or name == "MPO"
     }
-    others = {
-        ".eps",
-        ".ps",
-        ".wmf",
-        ".emf",
-        ".mpg",
-        ".mpeg",
-        ".bufr",
-        ".grib",
-        ".h5",
-        ".hdf",
-        ".iim",
-    }
-    assert image_suffixes().keys() == opened - others
+    exceptions = ".eps .ps .wmf .emf .mpg .mpeg .bufr .grib .h5 .hdf .iim".split()
+    assert image_suffixes().keys() == opened - set(exceptions)
     assert file_kind("a.b/x.PnG") == "image"
     assert file_kind("x.heic") == file_kind("x.EPS") == "other image"
     assert file_kind("x.tar.gz") == file_kind("x.ZIP") == "archive"
@@ -74,7 +75,7 @@ def test_every_suffix_that_pillow_opens_is_one_but_for_those_that_are_no_images(
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.xz", "zip"])
-def test_no_class_vanishes(tmp_path, kind):
+def test_images_of_every_class_are_found(tmp_path, kind):
     files = {
         "a/1.jpg": encode(COLOUR, "JPEG"),
         "b/1.jfif": encode(COLOUR, "JPEG"),
@@ -91,7 +92,7 @@ def test_no_class_vanishes(tmp_path, kind):
 def test_an_image_of_a_format_that_is_not_read_is_named(tmp_path, kind, name):
     files = {"a/1.png": FILES["B.PNG"], "b/1.png": FILES["a0.png"], name: b"?" * 20}
     path = pack(tmp_path / "d", kind, files)
-    refusal(lambda: open_images(path), repr(name), "does not read", "--data.on-error skip")
+    input_error(lambda: open_images(path), repr(name), "does not read", "--data.on-error skip")
     source = open_images(path, on_error="skip")
     assert source.length == 2
     assert len(source.skipped) == 1
@@ -108,13 +109,13 @@ def test_an_archive_beside_images_is_named_and_does_not_stop(tmp_path, kind):
     ]  # fmt: skip
 
 
-def test_a_format_that_takes_anything_is_tried_for_its_own_suffix_alone(tmp_path):
+def test_a_format_that_takes_anything_is_tried_only_for_its_suffix(tmp_path):
     content = encode(GREY, "TGA")
     with pytest.raises(ValueError, match="it is not PNG, JPEG"):
         decode(content, "x.png")
     np.testing.assert_array_equal(np.asarray(decode(content, "x.tga")), GREY)
     write_folder(tmp_path, {"x.jpg": encode(COLOUR, "JPEG2000"), "y.png": encode(COLOUR, "BMP")})
-    source = open_images(tmp_path)  # the web's: another format than its name says
+    source = open_images(tmp_path)  # on the web, suffixes are often wrong
     for i in range(2):
         np.testing.assert_array_equal(source.example(i), COLOUR)
 
@@ -124,8 +125,9 @@ def tiff(values, photometric, bits):
     content = values + b"\0" * (len(values) % 2)
     width = len(values) * 8 // bits
     tags = [
-        (256, 3, 1, width), (257, 3, 1, 1), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, photometric),
-        (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, len(values)),
+        (256, 3, 1, width), (257, 3, 1, 1), (258, 3, 1, bits), (259, 3, 1, 1),
+        (262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1),
+        (279, 4, 1, len(values)),
     ]  # fmt: skip
     directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
     return b"II*\0" + struct.pack("<I", 8 + len(content)) + content + directory + bytes(4)
@@ -144,7 +146,7 @@ def tiff(values, photometric, bits):
         (b"\x40", 0, 4, 187),
     ],
 )
-def test_grey_tiffs_mean_the_same_at_any_depth(values, photometric, bits, expected):
+def test_grey_tiffs_have_the_same_values_at_any_depth(values, photometric, bits, expected):
     assert preprocess(decode(tiff(values, photometric, bits)), 1, 1)[0, 0, 0] == expected
 
 
@@ -152,19 +154,18 @@ def png(bits, colour, row, transparent):
     """A PNG of one row of two pixels, written by hand."""
 
     def chunk(name, content):
-        return (
-            struct.pack(">I", len(content))
-            + name
-            + content
-            + struct.pack(">I", zlib.crc32(name + content))
-        )
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + checksum
 
     header = struct.pack(">IIBBBBB", 2, 1, bits, colour, 0, 0, 0)
     data = zlib.compress(b"\0" + row)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tRNS", transparent) + chunk(b"IDAT", data)
-        + chunk(b"IEND", b"")
-    )  # fmt: skip
+    chunks = [
+        chunk(b"IHDR", header),
+        chunk(b"tRNS", transparent),
+        chunk(b"IDAT", data),
+        chunk(b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.mark.parametrize(
@@ -173,13 +174,8 @@ def png(bits, colour, row, transparent):
         (8, 0, b"\x05\x06", struct.pack(">H", 5), 255),
         (8, 0, b"\x05\x06", struct.pack(">H", 6), 5),
         (16, 0, struct.pack(">2H", 1285, 4), struct.pack(">H", 1285), 255),
-        (
-            16,
-            0,
-            struct.pack(">2H", 1285, 4),
-            struct.pack(">H", 1284),
-            5,
-        ),  # the neighbouring value is not it
+        # The neighbouring value, which rounds to the same 8 bits, is not transparent.
+        (16, 0, struct.pack(">2H", 1285, 4), struct.pack(">H", 1284), 5),
         (16, 0, struct.pack(">2H", 1285, 4), struct.pack(">H", 5), 5),
         (4, 0, b"\x3f", struct.pack(">H", 3), 255),
         (4, 0, b"\x3f", struct.pack(">H", 15), 51),
@@ -201,7 +197,7 @@ def test_larger_images_can_be_allowed(tmp_path, monkeypatch):
     path = write_folder(
         tmp_path, {"1.png": encode(Image.new("1", (30_000, 9_000))), "2.png": FILES["B.PNG"]}
     )
-    refusal(
+    input_error(
         lambda: open_images(path).example(0), "'1.png'", "limit", "--data.most-pixels 270000000 "
     )
     larger = open_images(path, most_pixels=270_000_000)
@@ -214,7 +210,7 @@ def test_fewer_pixels_can_be_allowed(tmp_path):
     path = write_folder(
         tmp_path, {"1.png": encode(np.zeros((5, 5), np.uint8)), "2.png": FILES["B.PNG"]}
     )
-    refusal(
+    input_error(
         lambda: open_images(path, most_pixels=24).example(0),
         "5×5 pixels",
         "limit of 24 ",
@@ -227,7 +223,7 @@ def test_fewer_pixels_can_be_allowed(tmp_path):
     assert source.length == 1
 
 
-def test_the_limit_that_is_proposed_is_enough():
+def test_the_limit_that_the_error_proposes_is_just_enough():
     buffer = io.BytesIO()
     Image.new("1", (70_000, 3)).save(buffer, "PNG")
     with pytest.raises(ValueError, match=r"--data\.most-pixels") as caught:
@@ -239,7 +235,7 @@ def test_the_limit_that_is_proposed_is_enough():
     assert decode(buffer.getvalue(), "", most).size == (70_000, 3)
 
 
-def test_an_icon_that_holds_a_larger_image_than_it_says_is_refused():
+def test_an_icon_that_holds_a_larger_image_than_it_claims_is_an_error():
     inner = encode(np.zeros((300, 300), np.uint8))
     header = struct.pack("<HHH", 0, 1, 1) + struct.pack(
         "<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22

@@ -1,4 +1,4 @@
-"""What is said where a path is given to the wrong kind of data."""
+"""Messages about paths that are given to the wrong kind of data."""
 
 import gzip
 import io
@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from image_files import COLOUR, FILES, encode, open_images, refusal, write_folder, zip_bytes
+from image_files import COLOUR, FILES, encode, input_error, open_images, write_folder, zip_bytes
 
 from l1jax.config import ArrayData, IdxData, ImageData, StackedData
 from l1jax.data.opening import open_source
@@ -36,20 +36,20 @@ IDX = {
     "train-images-idx3-ubyte": idx(STACK),
     "train-labels-idx1-ubyte": idx(np.arange(7, dtype=np.uint8)),
 }
-
+WITH_DOT = "train-images.idx3-ubyte.gz"
 ARCHIVES = {"a.zip": b"", "b/c.tar.gz": b"", "d.7z": b"", "e.rar": b""}
 
 
 @pytest.mark.parametrize(
     ("files", "path", "words"),
     [
-        ({"good.npz": arrays(images=STACK)}, "good.npz", ["looks like NumPy's file", "--data array"]),
-        ({"good": arrays(images=STACK)}, "good", ["looks like NumPy's file", "--data array"]),
-        ({"good.npy": one_array(STACK)}, "good.npy", ["looks like NumPy's file", "--data array"]),
-        ({"good": one_array(STACK)}, "good", ["looks like NumPy's file", "--data array"]),
+        ({"a.npz": arrays(images=STACK)}, "a.npz", ["looks like NumPy's file", "--data array"]),
+        ({"a": arrays(images=STACK)}, "a", ["looks like NumPy's file", "--data array"]),
+        ({"a.npy": one_array(STACK)}, "a.npy", ["looks like NumPy's file", "--data array"]),
+        ({"a": one_array(STACK)}, "a", ["looks like NumPy's file", "--data array"]),
         ({"a/good.npz": arrays(images=STACK)}, "a", ["--data array --data.path", "a/good.npz"]),
         (IDX, "train-images-idx3-ubyte", ["MNIST's files", "--data idx", "folder"]),
-        ({"train-images.idx3-ubyte.gz": gzip.compress(b"")}, "train-images.idx3-ubyte.gz", ["--data idx"]),
+        ({WITH_DOT: gzip.compress(b"")}, WITH_DOT, ["--data idx"]),
         (IDX, "", ["MNIST's files", "--data idx"]),
         ({"cat.png": FILES["B.PNG"]}, "cat.png", ["a single image", "give the folder"]),
         ({"cat.jfif": encode(COLOUR, "JPEG")}, "cat.jfif", ["a single image"]),
@@ -60,12 +60,12 @@ ARCHIVES = {"a.zip": b"", "b/c.tar.gz": b"", "d.7z": b"", "e.rar": b""}
         ({"a/notes.txt": b""}, "a", ["holds no images (such as .png"]),
     ],
 )  # fmt: skip
-def test_images_wanted_and_something_else_given(tmp_path, files, path, words):
+def test_other_data_given_as_images(tmp_path, files, path, words):
     write_folder(tmp_path, files)
-    refusal(lambda: open_images(tmp_path / path if path else tmp_path), "`data.path`", *words)
+    input_error(lambda: open_images(tmp_path / path), "`data.path`", *words)
 
 
-def test_a_zip_of_arrays_is_one_of_images_where_it_holds_one(tmp_path):
+def test_a_zip_of_arrays_and_an_image_is_one_of_images(tmp_path):
     (tmp_path / "a.zip").write_bytes(zip_bytes({"x.npy": b"", "1.png": FILES["B.PNG"]}))
     assert open_images(tmp_path / "a.zip").length == 1
 
@@ -87,11 +87,14 @@ def test_a_zip_of_arrays_is_one_of_images_where_it_holds_one(tmp_path):
         ({"x.h5": b"?"}, "x.h5", ["a .h5 file", "numpy.savez"]),
     ],
 )
-def test_an_array_wanted_and_something_else_given(tmp_path, files, path, words):
+def test_other_data_given_as_an_array(tmp_path, files, path, words):
     write_folder(tmp_path, files)
-    place = str(tmp_path / path if path else tmp_path)
-    refusal(
-        lambda: open_source(ArrayData(place)), "`data.path`", "must be a .npz or .npy file", *words
+    location = str(tmp_path / path)
+    input_error(
+        lambda: open_source(ArrayData(location)),
+        "`data.path`",
+        "must be a .npz or .npy file",
+        *words,
     )
 
 
@@ -110,11 +113,11 @@ def test_an_array_wanted_and_something_else_given(tmp_path, files, path, words):
     ],
 )
 @pytest.mark.parametrize("kind", [IdxData, StackedData])
-def test_mnist_wanted_and_something_else_given(tmp_path, kind, files, path, words):
+def test_other_data_given_as_mnist(tmp_path, kind, files, path, words):
     write_folder(tmp_path, files)
-    place = str(tmp_path / path if path else tmp_path)
-    refusal(
-        lambda: open_source(kind(place)),
+    location = str(tmp_path / path)
+    input_error(
+        lambda: open_source(kind(location)),
         "`data.path`",
         "must be a folder with train-images-idx3-ubyte",
         *words,
@@ -123,9 +126,9 @@ def test_mnist_wanted_and_something_else_given(tmp_path, kind, files, path, word
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_mnists_files_may_have_a_dot_for_the_dash(tmp_path, suffix):
-    packed = gzip.compress if suffix else bytes
+    compress = {"": bytes, ".gz": gzip.compress}[suffix]
     files = {
-        name.replace("-idx", ".idx") + suffix: packed(content) for name, content in IDX.items()
+        name.replace("-idx", ".idx") + suffix: compress(content) for name, content in IDX.items()
     }
     write_folder(tmp_path, files)
     source = open_source(IdxData(str(tmp_path)))
@@ -137,8 +140,8 @@ def test_mnists_files_may_have_a_dot_for_the_dash(tmp_path, suffix):
 @pytest.mark.parametrize(
     "address", ["https://x.org/a.zip", "s3://b/a", "gs://b/a", "hf://datasets/a/b", "hdfs:/a"]
 )
-def test_an_address_is_told_from_a_path(kind, address):
-    refusal(
+def test_a_network_address_is_an_error(kind, address):
+    input_error(
         lambda: open_source(kind(address)),
         f"`data.path` (={address!r})",
         "address on a network",
@@ -146,20 +149,20 @@ def test_an_address_is_told_from_a_path(kind, address):
     )
 
 
-def lock(content):
+def encrypted(content):
     """A zip whose members say that they are encrypted."""
     content = bytearray(content)
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        at = content.find(mark)
-        while at >= 0:
-            content[at + flags] |= 1
-            at = content.find(mark, at + 4)
+        position = content.find(mark)
+        while position >= 0:
+            content[position + flags] |= 1
+            position = content.find(mark, position + 4)
     return bytes(content)
 
 
-def test_an_encrypted_zip_is_told(tmp_path):
-    (tmp_path / "a.zip").write_bytes(lock(zip_bytes(compression=zipfile.ZIP_STORED)))
-    message = refusal(
+def test_an_encrypted_zip_is_an_error(tmp_path):
+    (tmp_path / "a.zip").write_bytes(encrypted(zip_bytes(compression=zipfile.ZIP_STORED)))
+    message = input_error(
         lambda: open_images(tmp_path / "a.zip"), "a.zip", "it is encrypted", "its password"
     )
     assert "on-error" not in message
@@ -168,7 +171,10 @@ def test_an_encrypted_zip_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (np.zeros((16, 16, 3), np.uint8), ["one image with 3 channels", "`images[None]`", "16 grey images of"]),
+        (
+            np.zeros((16, 16, 3), np.uint8),
+            ["one image with 3 channels", "`images[None]`", "16 grey images of"],
+        ),
         (np.zeros((16, 16, 1), np.uint8), ["one image with 1 channel;", "`images[None]`"]),
         (np.zeros((16, 16, 4), np.uint8), ["one image with 4 channels"]),
         (np.zeros((16, 16), np.uint8), ["one grey image", "`images[None]`"]),
@@ -179,16 +185,16 @@ def test_an_encrypted_zip_is_told(tmp_path):
         (np.zeros((2, 16, 16), np.int64), ["int64", "`images.astype(numpy.uint8)`"]),
     ],
 )  # fmt: skip
-def test_arrays_that_are_no_images_say_how_to_make_them(tmp_path, images, words):
+def test_errors_about_arrays_say_how_to_make_images(tmp_path, images, words):
     np.save(tmp_path / "a.npy", images)
     np.savez(tmp_path / "a.npz", images=images)
     for name in ("a.npy", "a.npz"):
-        refusal(
+        input_error(
             lambda name=name: open_source(ArrayData(str(tmp_path / name))), "`data.images`", *words
         )
 
 
-def test_what_the_remedies_say_works(tmp_path):
+def test_the_proposed_conversions_work(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     np.save(tmp_path / "a.npy", image[None])
     source = open_source(ArrayData(str(tmp_path / "a.npy"), 16))
@@ -199,17 +205,15 @@ def test_what_the_remedies_say_works(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["lables", "label"])
-def test_a_mistyped_name_of_the_labels_is_told(tmp_path, name):
+def test_a_mistyped_name_of_the_labels_is_an_error(tmp_path, name):
     np.savez(tmp_path / "a.npz", images=STACK, labels=np.arange(7))
     path = str(tmp_path / "a.npz")
-    refusal(
+    input_error(
         lambda: open_source(ArrayData(path, 28, 1, labels=name)),
         f"`data.labels` (={name!r})",
         "images, labels",
     )
     np.savez(tmp_path / "a.npz", images=STACK)
     assert open_source(ArrayData(path, 28, 1)).labels is None  # by default they may be missing
-    refusal(
-        lambda: main(["--data", "image", "--data.path", "x", "--data.labels", "lables", "--workdir", "run"]),
-        "lables", "folders", "innermost", "none",
-    )  # fmt: skip
+    flags = "--data image --data.path x --data.labels lables --workdir run".split()
+    input_error(lambda: main(flags), "lables", "folders", "innermost", "none")

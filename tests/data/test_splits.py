@@ -1,6 +1,8 @@
+"""Folds, held-out examples, and what is left without unusable images."""
+
 import numpy as np
 import pytest
-from image_files import FILES, PIXELS, open_images, pack, refusal, write_folder
+from image_files import FILES, PIXELS, input_error, open_images, pack, write_folder
 
 from l1jax.config import DigitsData, MixtureData
 from l1jax.data.opening import open_examples, open_source
@@ -34,7 +36,7 @@ def test_folds_of_other_seeds_and_the_held_out_share_are_independent():
         (
             assign_folds(UNIFORM, 2, 0),
             assign_folds(UNIFORM, 2, 1),
-            (unit_hashes(UNIFORM, "held out") < 0.5).astype(int),
+            (unit_hashes(UNIFORM, "held_out out") < 0.5).astype(int),
         ),
         1,
     )
@@ -49,27 +51,24 @@ def test_equal_examples_share_a_fold_whatever_their_names_order_and_size(tmp_pat
     for i, part in enumerate(assign_folds(source, 1000)):
         folds.setdefault(source.content(i), set()).add(part)
     assert len(folds) == 6
-    assert {
-        content: {part}
-        for content, part in zip(
-            map(alone.content, range(6)), assign_folds(alone, 1000), strict=True
-        )
-    } == folds
+    expected = {alone.content(i): {part} for i, part in enumerate(assign_folds(alone, 1000))}
+    assert folds == expected
+
+
+def image_set(source):
+    return {image.tobytes() for image in take(source, np.arange(source.length))}
 
 
 def test_train_and_held_out_examples_are_a_partition_without_common_images():
     source = open_source(DigitsData())
-    train, held = hold_out(source, 0.2)
-    assert train.length + held.length == source.length
-    assert 0.15 < held.length / source.length < 0.25
-    a, b = (
-        {image.tobytes() for image in take(part, np.arange(part.length))} for part in (train, held)
-    )
-    assert not a & b
-    assert a | b == {image.tobytes() for image in take(source, np.arange(source.length))}
-    assert len({source.fingerprint, train.fingerprint, held.fingerprint}) == 3
+    train, held_out = hold_out(source, 0.2)
+    assert train.length + held_out.length == source.length
+    assert 0.15 < held_out.length / source.length < 0.25
+    assert not image_set(train) & image_set(held_out)
+    assert image_set(train) | image_set(held_out) == image_set(source)
+    assert len({source.fingerprint, train.fingerprint, held_out.fingerprint}) == 3
     larger = hold_out(open_source(DigitsData(image_size=9)), 0.4)[1]
-    assert {held.content(i) for i in range(held.length)} < {
+    assert {held_out.content(i) for i in range(held_out.length)} < {
         larger.content(i) for i in range(larger.length)
     }
 
@@ -82,13 +81,13 @@ def test_labels_stay_with_their_examples():
 
 
 def test_points_can_be_held_out_too():
-    train, held = hold_out(open_source(MixtureData(count=1000)), 0.3)
-    assert 230 < held.length < 370
-    assert train.example(0).shape == held.example(0).shape == (1, 1, 2)
+    train, held_out = hold_out(open_source(MixtureData(count=1000)), 0.3)
+    assert 230 < held_out.length < 370
+    assert train.example(0).shape == held_out.example(0).shape == (1, 1, 2)
 
 
-def test_a_share_that_leaves_nothing_is_refused():
-    refusal(
+def test_a_share_that_leaves_one_side_empty_is_an_error():
+    input_error(
         lambda: hold_out(bytes_source([b"a", b"b"]), 1e-9),
         "`holdout` (=1e-09)",
         "of 2 it holds out 0",
@@ -100,16 +99,13 @@ BAD = {"a/bad.png": FILES["B.PNG"][:60], "c.jpg": b"none", "zero.png": b""}
 
 @pytest.mark.parametrize("kind", ["folder", "tar.xz", "zip"])
 @pytest.mark.parametrize("cache", [True, False])
-def test_images_that_cannot_be_used_are_left_out_counted_and_named(tmp_path, kind, cache):
+def test_unusable_images_are_left_out_and_named(tmp_path, kind, cache):
     path = pack(tmp_path / "data", kind, FILES | BAD)
-    refusal(lambda: open_images(path), "'zero.png'", "0 bytes", "--data.on-error skip")
+    input_error(lambda: open_images(path), "'zero.png'", "0 bytes", "--data.on-error skip")
     for _ in range(2):  # the second time from the cache
-        source, _ = open_examples(config_of(path), cache=cache)
-        assert (
-            source.length
-            == len(source.labels if source.labels is not None else FILES)
-            == len(FILES)
-        )
+        source, _ = open_examples(skipping(path), cache=cache)
+        assert source.length == len(FILES)
+        assert source.labels is None or len(source.labels) == len(FILES)
         assert len(source.skipped) == 3
         assert all(any(f"'{name}'" in sentence for sentence in source.skipped) for name in BAD)
         for i, name in enumerate(sorted(FILES)):
@@ -119,24 +115,24 @@ def test_images_that_cannot_be_used_are_left_out_counted_and_named(tmp_path, kin
     assert reopened.length == source.length
 
 
-def config_of(path):
+def skipping(path):
     from l1jax.config import ImageData
 
     return ImageData(str(path), image_size=4, on_error="skip")
 
 
-def test_where_all_are_unusable_the_first_is_told(tmp_path):
+def test_the_error_names_the_first_image_if_all_are_unusable(tmp_path):
     source = open_images(
         write_folder(tmp_path, {"a.png": b"no", "b.png": b"image"}), on_error="skip"
     )
-    refusal(lambda: skip_unusable(source), "'a.png'", "cannot be used")
-    refusal(
+    input_error(lambda: skip_unusable(source), "'a.png'", "cannot be used")
+    input_error(
         lambda: open_images(write_folder(tmp_path / "c", {"a.png": b""}), on_error="skip"),
         "'a.png'",
         "0 bytes",
     )
 
 
-def test_nothing_left_out_changes_no_fingerprint(tmp_path):
+def test_the_fingerprint_stays_if_nothing_is_left_out(tmp_path):
     path = write_folder(tmp_path)
-    assert open_examples(config_of(path))[0].fingerprint == open_images(path).fingerprint
+    assert open_examples(skipping(path))[0].fingerprint == open_images(path).fingerprint

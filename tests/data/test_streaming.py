@@ -1,3 +1,5 @@
+"""Batches made ahead by threads and by worker processes."""
+
 import os
 import re
 import subprocess
@@ -20,7 +22,8 @@ from l1jax.data.streaming import streaming_feed
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     """40 grey JPEGs in two class folders."""
-    folder, rng = tmp_path_factory.mktemp("faces"), np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
     files = {
         f"{'ab'[i % 2]}/{i:02}.jpg": encode(rng.integers(0, 256, (20, 24), np.uint8), "JPEG")
         for i in range(40)
@@ -28,44 +31,39 @@ def faces(tmp_path_factory):
     return write_folder(folder, files)
 
 
-def batches(feed, first=3, steps=4):
-    """What the steps see, whichever way it comes."""
+def all_batches(feed, first=3, steps=4):
+    """The batches of some steps, stacked."""
     chunk = jax.tree.map(jnp.asarray, feed.chunk(first, steps))
-    found = [
+    per_step = [
         feed.make_batch(feed.resident, jax.tree.map(lambda leaf, s=step: leaf[s], chunk))
         for step in range(steps)
     ]
     feed.close()
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *per_step)
 
 
-def same(a, b):
+def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def test_resident_and_streamed_batches_are_the_same_for_any_number_of_workers(faces, tmp_path):
     source = open_images(faces, image_size=16, channels=1)
     part = subset(with_cache(source, tmp_path), np.arange(5, 40))
-    expected = batches(resident_feed(load_all(part), 7, 2, 8, part.labels))
+    expected = all_batches(resident_feed(load_all(part), 7, 2, 8, part.labels))
     assert {expected.label.min(), expected.label.max()} == {0, 1}
     for workers in (2, 1, 0):
         part = subset(with_cache(source, tmp_path / f"{workers}"), np.arange(5, 40))
         assert part.stamp is not None  # so that the workers have something to decode
-        same(batches(streaming_feed(part, 7, 2, 8, workers)), expected)
-        assert with_cache(source, tmp_path / f"{workers}").gather(np.arange(5)).shape == (
-            5,
-            16,
-            16,
-            1,
-        )
-    assert next((tmp_path / "2").iterdir()).stat().st_size == 4096 + 40 * (
-        8 + 256
-    )  # which the workers wrote
+        assert_same(all_batches(streaming_feed(part, 7, 2, 8, workers)), expected)
+        reopened = with_cache(source, tmp_path / f"{workers}")
+        assert reopened.gather(np.arange(5)).shape == (5, 16, 16, 1)
+    (file,) = (tmp_path / "2").iterdir()  # which the workers wrote
+    assert file.stat().st_size == 4096 + 40 * (8 + 256)
 
 
 @pytest.mark.parametrize("make", ["resident", "streaming"])
 @pytest.mark.parametrize("hosts", [1, 2, 4])
-def test_hosts_share_the_batches_of_one(faces, make, hosts):
+def test_hosts_share_the_batches_of_a_single_host(faces, make, hosts):
     source = open_images(faces, image_size=4, channels=1)
 
     def feed(host):
@@ -73,19 +71,19 @@ def test_hosts_share_the_batches_of_one(faces, make, hosts):
             return streaming_feed(source, 1, 2, 8, host=host)
         return resident_feed(load_all(source), 1, 2, 8, source.labels, host)
 
-    parts = [batches(feed(Host(i, hosts))) for i in range(hosts)]
+    parts = [all_batches(feed(Host(i, hosts))) for i in range(hosts)]
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, 2), *parts)
     np.testing.assert_array_equal(
         whole.index, shuffled_indices(1, 3 * 16, 7 * 16, 40).reshape(4, 2, 8)
     )
-    same(whole, batches(feed(Host())))
+    assert_same(whole, all_batches(feed(Host())))
     with pytest.raises(
         ValueError, match=r"`batch_size` \(=8\) must be divisible by the number of hosts \(=3\)"
     ):
         feed(Host(0, 3)).chunk(0, 1)
 
 
-def test_a_worker_tells_what_is_wrong_with_an_image(faces, tmp_path):
+def test_an_error_in_a_worker_names_the_image(faces, tmp_path):
     write_folder(tmp_path, {"good.jpg": (faces / "a/00.jpg").read_bytes(), "bad.jpg": b"no image"})
     feed = streaming_feed(open_images(tmp_path, image_size=16), 0, 1, 2, workers=1)
     with pytest.raises(InputError, match=r"'bad.jpg', which cannot be used"):
@@ -93,7 +91,7 @@ def test_a_worker_tells_what_is_wrong_with_an_image(faces, tmp_path):
     feed.close()
 
 
-def test_a_worker_refuses_images_that_have_changed(faces, tmp_path):
+def test_images_that_changed_are_an_error_in_a_worker(faces, tmp_path):
     write_folder(tmp_path, {"a.jpg": (faces / "a/00.jpg").read_bytes()})
     feed = streaming_feed(open_images(tmp_path, image_size=16), 0, 1, 2, workers=1)
     write_folder(tmp_path, {"b.jpg": (faces / "a/02.jpg").read_bytes()})
@@ -102,7 +100,7 @@ def test_a_worker_refuses_images_that_have_changed(faces, tmp_path):
     feed.close()
 
 
-KILLED = """
+PROGRAM = """
 import sys, time
 from l1jax.config import ImageData
 from l1jax.data.opening import open_source
@@ -117,7 +115,7 @@ if __name__ == "__main__":
 
 
 def test_workers_end_with_the_process_that_was_killed(faces, tmp_path):
-    (tmp_path / "program.py").write_text(KILLED)
+    (tmp_path / "program.py").write_text(PROGRAM)
     with subprocess.Popen(
         [sys.executable, tmp_path / "program.py", faces],
         stdout=subprocess.PIPE,
@@ -126,19 +124,18 @@ def test_workers_end_with_the_process_that_was_killed(faces, tmp_path):
     ) as process:
         pids = [int(pid) for pid in re.findall(r"\d+", process.stdout.readline())]
         assert len(pids) == 1
-        os.kill(pids[0], 0)  # it is there
+        os.kill(pids[0], 0)  # raises if there is no such process
         process.kill()
-    until = time.monotonic() + 30
-    while time.monotonic() < until and any(map(alive, pids)):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(map(is_running, pids)):
         time.sleep(0.1)
-    assert not any(map(alive, pids))
+    assert not any(map(is_running, pids))
 
 
-def alive(pid):
+def is_running(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return (
-                file.read().split()[2] != "Z"
-            )  # one that has ended may wait for whoever adopted it
+            state = file.read().split()[2]
+            return state != "Z"  # a process that ended may wait for the one that adopted it
     except FileNotFoundError:
         return False

@@ -38,8 +38,8 @@ def test_images_become_a_set_that_trains_without_tensorflow(tmp_path, capsys, ki
     source = open_source(
         TfdsData("my_pictures:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4)
     )
-    found = sorted(source.example(i).tobytes() for i in range(source.length))
-    assert found == sorted(pixels.tobytes() for pixels in PIXELS.values())
+    images = sorted(source.example(i).tobytes() for i in range(source.length))
+    assert images == sorted(pixels.tobytes() for pixels in PIXELS.values())
     assert {source.content(i) for i in range(source.length)} == set(FILES.values())
     assert "tensorflow" not in sys.modules
 
@@ -48,12 +48,9 @@ def test_class_folders_become_labels_under_a_chosen_name(tmp_path, capsys):
     import tensorflow_datasets as tfds
 
     path = write_folder(tmp_path / "images", CLASSES)
-    for expected in (
-        "prepared digits/1.0.0",
-        "prepared digits/1.0.0",
-    ):  # twice: the second finds it
+    for _ in range(2):  # the second time the set exists
         assert main([str(path), "--name", "digits", "--data-dir", str(tmp_path / "tfds")]) == 0
-        assert expected in capsys.readouterr().out
+        assert "prepared digits/1.0.0" in capsys.readouterr().out
     builder = tfds.builder("digits:1.0.0", data_dir=tmp_path / "tfds")
     assert builder.info.features["label"].names == ["a", "b"]
     data = builder.as_data_source(split="train")
@@ -71,38 +68,38 @@ def test_class_folders_become_labels_under_a_chosen_name(tmp_path, capsys):
         (["bad"], "'x.png', which cannot be used (it has 0 bytes)"),
     ],
 )
-def test_what_cannot_be_prepared_is_told_in_a_sentence(
-    tmp_path, monkeypatch, capsys, arguments, words
-):
+def test_errors_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "images")
     (tmp_path / "empty").mkdir()
     write_folder(tmp_path / "bad", {"x.png": b""})
     assert main([*arguments, "--data-dir", "tfds"]) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert words in output
+    assert "Traceback" not in output
 
 
-def test_flags_of_training_are_said_to_be_those(tmp_path, capsys):
+def test_messages_say_which_flags_are_those_of_training(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((2, 8, 8), np.uint8))
     assert main([str(tmp_path / "x.npy"), "--data-dir", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert "`NAME_OR_FOLDER` (=" in said
-    assert said.endswith("--data is a flag of python -m l1jax.train.\n")
+    output = capsys.readouterr().err
+    assert "`NAME_OR_FOLDER` (=" in output
+    assert output.endswith("--data is a flag of python -m l1jax.train.\n")
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_sentence(tmp_path, capsys):
     path = write_folder(tmp_path / "images", CLASSES)
     (tmp_path / "file").write_text("precious")
     assert main([str(path), "--data-dir", str(tmp_path / "file")]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: `--data-dir` (={tmp_path / 'file'}) must be writable: ")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith(f"error: `--data-dir` (={tmp_path / 'file'}) must be writable: ")
+    assert output.count("\n") == 1
 
 
-@pytest.mark.parametrize("missing", ["tensorflow", "apache_beam"])
-def test_what_must_be_installed_first_is_told(tmp_path, monkeypatch, capsys, missing):
+@pytest.mark.parametrize(
+    ("missing", "package"), [("tensorflow", "l1jax[tfds]"), ("apache_beam", "apache_beam")]
+)
+def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys, missing, package):
     import tensorflow_datasets as tfds
 
     class Builder:
@@ -111,12 +108,10 @@ def test_what_must_be_installed_first_is_told(tmp_path, monkeypatch, capsys, mis
 
     monkeypatch.setattr(tfds, "builder", lambda *_, **__: Builder())
     assert main(["mnist", "--data-dir", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert f"without {missing}" in said
-    assert (
-        "pip install 'l1jax[tfds]'" if missing == "tensorflow" else "pip install 'apache_beam'"
-    ) in said
-    assert "FOLDER" in said
+    output = capsys.readouterr().err
+    assert f"without {missing}" in output
+    assert f"pip install '{package}'" in output
+    assert "FOLDER" in output
 
 
 def test_the_command_runs_as_a_process_under_its_earlier_name(tmp_path):
@@ -130,18 +125,18 @@ def test_the_command_runs_as_a_process_under_its_earlier_name(tmp_path):
     assert "prepared images/1.0.0 in tfds/images/1.0.0: train (6)" in ended.stdout
 
 
-def prepare(tmp_path, capsys, *arguments):
-    """The exit status of the command, and what it said."""
+def run_prepare(tmp_path, capsys, *arguments):
+    """The command's exit status, and all of its output."""
     status = main([*map(str, arguments), "--data-dir", str(tmp_path / "tfds")])
-    said = capsys.readouterr()
-    return status, said.out + said.err
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
 
 
-def test_other_images_under_the_same_name_are_refused(tmp_path, capsys):
+def test_other_images_under_the_same_name_are_an_error(tmp_path, capsys):
     first = write_folder(tmp_path / "a/images", {"1.png": FILES["B.PNG"]})
     second = write_folder(tmp_path / "b/images", {"1.png": FILES["a0.png"]})
-    assert prepare(tmp_path, capsys, first)[0] == 0
-    status, said = prepare(tmp_path, capsys, second)
+    assert run_prepare(tmp_path, capsys, first)[0] == 0
+    status, output = run_prepare(tmp_path, capsys, second)
     assert status == 2
     for words in (
         "`--name` (='images')",
@@ -149,36 +144,34 @@ def test_other_images_under_the_same_name_are_refused(tmp_path, capsys):
         "tfds/images/1.0.0",
         "give another --name",
     ):
-        assert words in said
-    assert prepare(tmp_path, capsys, first)[0] == 0  # the same again
-    assert (
-        prepare(
-            tmp_path, capsys, pack(tmp_path / "images.zip", "zip", {"x/1.png": FILES["B.PNG"]})
-        )[0]
-        == 0
-    )
-    assert prepare(tmp_path, capsys, second, "--name", "others")[0] == 0
+        assert words in output
+    assert run_prepare(tmp_path, capsys, first)[0] == 0  # the same again
+    packed = pack(tmp_path / "images.zip", "zip", {"x/1.png": FILES["B.PNG"]})
+    assert run_prepare(tmp_path, capsys, packed)[0] == 0
+    assert run_prepare(tmp_path, capsys, second, "--name", "others")[0] == 0
     source = open_source(TfdsData("others:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4))
     np.testing.assert_array_equal(source.example(0), PIXELS["a0.png"])
 
 
 def test_other_labels_of_the_same_images_are_another_set(tmp_path, capsys):
     path = write_folder(tmp_path / "images", CLASSES)
-    assert prepare(tmp_path, capsys, path)[0] == 0
-    status, said = prepare(tmp_path, capsys, path, "--labels", "none")
+    assert run_prepare(tmp_path, capsys, path)[0] == 0
+    status, output = run_prepare(tmp_path, capsys, path, "--labels", "none")
     assert status == 2
-    assert "made of other images" in said
+    assert "made of other images" in output
 
 
-def test_a_set_that_does_not_say_what_it_was_made_of_is_not_trusted(tmp_path, capsys):
+def test_a_set_without_a_fingerprint_is_an_error(tmp_path, capsys):
     path = write_folder(tmp_path / "images", {"1.png": FILES["B.PNG"]})
-    assert prepare(tmp_path, capsys, path)[0] == 0
+    assert run_prepare(tmp_path, capsys, path)[0] == 0
+    file = tmp_path / "tfds/images/1.0.0/metadata.json"
     for content in ("{}", "[]", "{", None):
-        file = tmp_path / "tfds/images/1.0.0/metadata.json"
-        file.unlink() if content is None else file.write_text(content)
-        status, said = prepare(tmp_path, capsys, path)
+        file.unlink()
+        if content is not None:
+            file.write_text(content)
+        status, output = run_prepare(tmp_path, capsys, path)
         assert status == 2
-        assert "does not say which images" in said
+        assert "does not say which images" in output
 
 
 NESTED = {
@@ -186,15 +179,15 @@ NESTED = {
 }
 
 
-def test_folders_that_may_be_no_classes_are_asked_about(tmp_path, capsys):
+def test_folders_that_may_not_be_classes_are_an_error(tmp_path, capsys):
     path = write_folder(tmp_path / "images", NESTED)
-    status, said = prepare(tmp_path, capsys, path)
+    status, output = run_prepare(tmp_path, capsys, path)
     assert status == 2
-    assert "--labels innermost" in said
-    assert "--subfolder train" in said
-    assert "--data." not in said  # this command has other flags
-    status, said = prepare(tmp_path, capsys, path, "--subfolder", "train")
-    assert "train (6)" in said
+    assert "--labels innermost" in output
+    assert "--subfolder train" in output
+    assert "--data." not in output  # this command has other flags
+    status, output = run_prepare(tmp_path, capsys, path, "--subfolder", "train")
+    assert "train (6)" in output
     source = open_source(
         TfdsData("images:1.0.0", data_dir=str(tmp_path / "tfds"), image_size=4, labels=True)
     )
@@ -202,14 +195,14 @@ def test_folders_that_may_be_no_classes_are_asked_about(tmp_path, capsys):
     assert [int(source.example(i)[0, 0, 0]) % 10 for i in range(6)] == source.labels.tolist()
 
 
-def test_what_cannot_be_used_is_left_out_where_that_is_asked_for(tmp_path, capsys):
+def test_unusable_images_are_left_out_on_request(tmp_path, capsys):
     path = write_folder(
         tmp_path / "images", {"1.png": FILES["B.PNG"], "2.png": b"", "3.png": b"no image"}
     )
-    assert prepare(tmp_path, capsys, path)[0] == 2
-    status, said = prepare(tmp_path, capsys, path, "--on-error", "skip")
+    assert run_prepare(tmp_path, capsys, path)[0] == 2
+    status, output = run_prepare(tmp_path, capsys, path, "--on-error", "skip")
     assert status == 0
-    assert "train (1)" in said
+    assert "train (1)" in output
 
 
 @pytest.mark.parametrize(
@@ -225,15 +218,15 @@ def test_what_cannot_be_used_is_left_out_where_that_is_asked_for(tmp_path, capsy
         ("gs://bucket/images", "an address on a network"),
     ],
 )
-def test_a_mistyped_path_is_told_from_a_name(tmp_path, monkeypatch, capsys, what, words):
+def test_a_mistyped_path_is_not_taken_for_a_name(tmp_path, monkeypatch, capsys, what, words):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "images", {"cat/1.png": FILES["B.PNG"], "dog/1.png": FILES["B.PNG"]})
-    status, said = prepare(tmp_path, capsys, what)
+    status, output = run_prepare(tmp_path, capsys, what)
     assert status == 2
-    assert f"`NAME_OR_FOLDER` (={what!r})" in said
-    assert words in said
+    assert f"`NAME_OR_FOLDER` (={what!r})" in output
+    assert words in output
 
 
-def test_the_folder_that_one_is_in_can_be_prepared(tmp_path, monkeypatch, capsys):
+def test_the_current_folder_can_be_prepared(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(write_folder(tmp_path / "images", {"1.png": FILES["B.PNG"]}))
-    assert "prepared images/1.0.0" in prepare(tmp_path, capsys, ".")[1]
+    assert "prepared images/1.0.0" in run_prepare(tmp_path, capsys, ".")[1]

@@ -1,3 +1,5 @@
+"""Sets that TFDS has prepared."""
+
 import gc
 import hashlib
 import json
@@ -6,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from image_files import encode, refusal
+from image_files import encode, input_error
 from PIL import Image
 
 from l1jax.config import TfdsData
@@ -14,9 +16,13 @@ from l1jax.data.opening import open_source
 
 
 @pytest.fixture(scope="module")
-def tfds_dir(tmp_path_factory):
-    """A set written without TensorFlow: 7 encoded images of 6×8, the same as arrays in `arrays`, none in `bare`."""
-    gc.collect()  # what other tests left behind can't be finalised while TFDS makes imports lazy
+def written(tmp_path_factory):
+    """Sets of 7 examples written without TensorFlow.
+
+    `encoded` holds encoded images of 6×8, of which the last is damaged; `arrays` and `floats` hold
+    the same as arrays; `bare` holds none. Returned are the folder, the images and the labels.
+    """
+    gc.collect()  # what other tests left cannot be finalized while TFDS makes imports lazy
     import tensorflow_datasets as tfds
 
     folder = tmp_path_factory.mktemp("tfds")
@@ -24,16 +30,18 @@ def tfds_dir(tmp_path_factory):
     encoded = tfds.features.Image(shape=(None, None, 3))
     array = tfds.features.Tensor(shape=(6, 8, 3), dtype=np.uint8)
     real = tfds.features.Tensor(shape=(6, 8, 3), dtype=np.float32)
+    files = [encode(image) for image in images]
+    files[6] = files[6][:90]
     contents = {
-        "encoded": (encoded, lambda i: encode(images[i]) if i != 6 else encode(images[i])[:90]),
+        "encoded": (encoded, files.__getitem__),
         "arrays": (array, lambda i: images[i]),
         "floats": (real, lambda i: images[i].astype(np.float32)),
         "bare": (None, None),
     }
     for name, (feature, value) in contents.items():
-        features = {"label": tfds.features.ClassLabel(num_classes=7)} | (
-            {"image": feature} if feature else {}
-        )
+        features = {"label": tfds.features.ClassLabel(num_classes=7)}
+        if feature is not None:
+            features["image"] = feature
 
         class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             VERSION = tfds.core.Version("1.0.0")
@@ -48,7 +56,10 @@ def tfds_dir(tmp_path_factory):
 
             def _generate_examples(self, value=value):
                 for i in range(7):
-                    yield i, {"label": i} | ({"image": value(i)} if value else {})
+                    record = {"label": i}
+                    if value is not None:
+                        record["image"] = value(i)
+                    yield i, record
 
         Written.name = f"l1jax_{name}"
         Written(data_dir=folder, file_format="array_record").download_and_prepare()
@@ -64,8 +75,8 @@ def open_tfds(folder, name, split="train", **options):
 
 
 @pytest.mark.parametrize("name", ["l1jax_encoded", "l1jax_arrays:1.0.0"])
-def test_tfds_images_are_cropped_and_resized(tfds_dir, name):
-    folder, images, labels = tfds_dir
+def test_tfds_images_are_cropped_and_resized(written, name):
+    folder, images, labels = written
     source = open_tfds(folder, name)
     assert (source.length, source.image_shape) == (7, (4, 4, 3))
     for i, label in enumerate(labels):
@@ -79,12 +90,10 @@ def test_tfds_images_are_cropped_and_resized(tfds_dir, name):
     np.testing.assert_array_equal(grey[..., 0], expected)
 
 
-def test_tfds_parts_and_fingerprints(tfds_dir):
-    folder = tfds_dir[0]
-    whole, part = (
-        open_tfds(folder, "l1jax_encoded"),
-        open_tfds(folder, "l1jax_encoded", "train[2:5]"),
-    )
+def test_tfds_parts_and_fingerprints(written):
+    folder = written[0]
+    whole = open_tfds(folder, "l1jax_encoded")
+    part = open_tfds(folder, "l1jax_encoded", "train[2:5]")
     assert part.length == 3
     np.testing.assert_array_equal(part.example(0), whole.example(2))
     others = [open_tfds(folder, "l1jax_arrays"), open_tfds(folder, "l1jax_encoded", crop=4)]
@@ -93,8 +102,8 @@ def test_tfds_parts_and_fingerprints(tfds_dir):
     assert whole.fingerprint == hashlib.sha256(expected).hexdigest()
 
 
-def test_tfds_labels_are_read_where_they_are_asked_for(tfds_dir):
-    folder, _, labels = tfds_dir
+def test_tfds_labels_are_read_on_request(written):
+    folder, _, labels = written
     for name in ("l1jax_encoded", "l1jax_arrays"):
         assert open_tfds(folder, name).labels is None
         source = open_tfds(folder, name, labels=True)
@@ -102,9 +111,9 @@ def test_tfds_labels_are_read_where_they_are_asked_for(tfds_dir):
         assert source.labels.dtype == np.int32
 
 
-def test_tfds_images_are_cached_until_the_files_change(tfds_dir, tmp_path):
-    source = open_tfds(tfds_dir[0], "l1jax_arrays")
-    copy = shutil.copytree(tfds_dir[0], tmp_path / "copy")
+def test_tfds_images_are_cached_until_the_files_change(written, tmp_path):
+    source = open_tfds(written[0], "l1jax_arrays")
+    copy = shutil.copytree(written[0], tmp_path / "copy")
     assert source.stamp is not None
     for file in copy.rglob("*.array_record*"):
         os.utime(file, (1, 1))
@@ -113,17 +122,19 @@ def test_tfds_images_are_cached_until_the_files_change(tfds_dir, tmp_path):
     assert other.stamp != source.stamp
 
 
-def test_tfds_bad_names(tfds_dir, tmp_path):
-    folder = tfds_dir[0]
-    refusal(lambda: open_tfds(folder, ""), "`data.name` is empty", "--data.name")
-    refusal(
+def test_tfds_names_that_cannot_be_opened_are_an_error(written, tmp_path):
+    folder = written[0]
+    input_error(lambda: open_tfds(folder, ""), "`data.name` is empty", "--data.name")
+    input_error(
         lambda: open_tfds(folder, "l1jax_nope"),
         "`data.name` (='l1jax_nope')",
         "neither known",
         "--data.path FOLDER",
     )
-    refusal(lambda: open_tfds(folder, "no name"), "`data.name` (='no name')", "--data.path FOLDER")
-    refusal(
+    input_error(
+        lambda: open_tfds(folder, "no name"), "`data.name` (='no name')", "--data.path FOLDER"
+    )
+    input_error(
         lambda: open_tfds(folder, "l1jax_encoded:2.0.0"), "`data.name` (='l1jax_encoded:2.0.0')"
     )
     how = (
@@ -132,7 +143,7 @@ def test_tfds_bad_names(tfds_dir, tmp_path):
         "l1jax[tfds]",
         "--data.path",
     )
-    refusal(
+    input_error(
         lambda: open_tfds(tmp_path, "mnist"),
         "`data.name` (='mnist')",
         "not prepared",
@@ -144,16 +155,16 @@ def test_tfds_bad_names(tfds_dir, tmp_path):
 @pytest.mark.parametrize(
     "split", ["nope", "train[:", "", "train[9:12]", "train[5:2]", "train[3:3]"]
 )
-def test_tfds_bad_splits(tfds_dir, split):
-    refusal(
-        lambda: open_tfds(tfds_dir[0], "l1jax_encoded", split), f"`data.split` (={split!r})", "must"
+def test_tfds_splits_that_do_not_exist_are_an_error(written, split):
+    input_error(
+        lambda: open_tfds(written[0], "l1jax_encoded", split), f"`data.split` (={split!r})", "must"
     )
 
 
 @pytest.mark.parametrize("name", ["l1jax_bare", "l1jax_floats"])
-def test_tfds_without_usable_images(tfds_dir, name):
-    refusal(
-        lambda: open_tfds(tfds_dir[0], name),
+def test_tfds_sets_without_usable_images_are_an_error(written, name):
+    input_error(
+        lambda: open_tfds(written[0], name),
         f"(={name!r})",
         "`image`",
         "label",
@@ -161,15 +172,15 @@ def test_tfds_without_usable_images(tfds_dir, name):
     )
 
 
-def test_tfds_in_another_file_format(tfds_dir, tmp_path):
-    source = tfds_dir[0] / "l1jax_encoded/1.0.0"
+def test_tfds_sets_in_another_file_format_are_an_error(written, tmp_path):
+    source = written[0] / "l1jax_encoded/1.0.0"
     target = tmp_path / "l1jax_encoded/1.0.0"
     target.mkdir(parents=True)
     for file in source.iterdir():
         content = file.read_bytes()
         name = file.name.replace("array_record", "tfrecord")
         (target / name).write_bytes(content.replace(b"array_record", b"tfrecord"))
-    refusal(
+    input_error(
         lambda: open_tfds(tmp_path, "l1jax_encoded"),
         "(='l1jax_encoded')",
         "tfrecord",
@@ -177,21 +188,22 @@ def test_tfds_in_another_file_format(tfds_dir, tmp_path):
         "data_dir",
     )
     (target / "dataset_info.json").write_text("{")
-    refusal(lambda: open_tfds(tmp_path, "l1jax_encoded"), "(='l1jax_encoded')", "JSON")
+    input_error(lambda: open_tfds(tmp_path, "l1jax_encoded"), "(='l1jax_encoded')", "JSON")
 
 
-def test_tfds_bad_examples_are_named(tfds_dir):
-    folder, _, labels = tfds_dir
-    i = labels.index(6)
+def test_tfds_errors_name_the_example(written):
+    folder, _, labels = written
+    damaged = labels.index(6)
+    whole = labels.index(0)
     source = open_tfds(folder, "l1jax_encoded")
-    refusal(
-        lambda: source.example(i),
+    input_error(
+        lambda: source.example(damaged),
         "`data.name` (='l1jax_encoded')",
-        f"'train, example {i}'",
+        f"'train, example {damaged}'",
         "remove",
     )
-    refusal(
-        lambda: open_tfds(folder, "l1jax_encoded", crop=7).example(0 if i else 1),
+    input_error(
+        lambda: open_tfds(folder, "l1jax_encoded", crop=7).example(whole),
         "`data.crop` (=7)",
         "8×6",
     )
@@ -207,15 +219,15 @@ def test_tfds_bad_examples_are_named(tfds_dir):
         ([3, 1, 2], []),
     ],
 )
-def test_tfds_labels_that_do_not_fit_are_refused(tmp_path, values, words):
+def test_tfds_labels_that_do_not_fit_are_an_error(tmp_path, values, words):
     import tensorflow_datasets as tfds
 
-    dtypes = {int: np.int64, float: np.float64}
-    kind = (
-        tfds.features.Text()
-        if isinstance(values[0], str)
-        else tfds.features.Scalar(dtypes[type(values[0])])
-    )
+    kinds = {
+        int: tfds.features.Scalar(np.int64),
+        float: tfds.features.Scalar(np.float64),
+        str: tfds.features.Text(),
+    }
+    kind = kinds[type(values[0])]
 
     class Written(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
@@ -236,16 +248,13 @@ def test_tfds_labels_that_do_not_fit_are_refused(tmp_path, values, words):
     Written.name = "l1jax_labels"
     Written(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     if words:
-        refusal(
+        input_error(
             lambda: open_tfds(tmp_path, "l1jax_labels", labels=True),
             "`data.name`",
             "`label`",
             *words,
         )
-    else:
-        source = open_tfds(tmp_path, "l1jax_labels", labels=True)
-        assert {int(source.example(i)[0, 0, 0]): int(source.labels[i]) for i in range(3)} == {
-            0: 3,
-            1: 1,
-            2: 2,
-        }
+        return
+    source = open_tfds(tmp_path, "l1jax_labels", labels=True)
+    label_of = {int(source.example(i)[0, 0, 0]): int(source.labels[i]) for i in range(3)}
+    assert label_of == dict(enumerate(values))

@@ -1,3 +1,5 @@
+"""Images of folders and archives as a source: order, fingerprint, damage, classes."""
+
 import hashlib
 import io
 import json
@@ -16,40 +18,17 @@ from image_files import (
     PIXELS,
     RNG,
     encode,
+    input_error,
     open_images,
     pack,
-    refusal,
     tar_bytes,
     write_folder,
     zip_bytes,
 )
 from PIL import Image
 
-from l1jax.config import DigitsData, ImageData, InputError
+from l1jax.config import ImageData, InputError
 from l1jax.data.opening import open_source
-
-
-def test_digits_are_scikit_learns_in_bytes():
-    from sklearn.datasets import load_digits
-
-    source = open_source(DigitsData())
-    expected = [
-        [round(value * 255 / 16) for value in row] for row in load_digits().images[5].tolist()
-    ]
-    assert source.length == 1797
-    assert source.image_shape == (8, 8, 1)
-    assert source.example(5).dtype == np.uint8
-    np.testing.assert_array_equal(source.example(5)[..., 0], expected)
-    everything = np.stack([source.example(i) for i in range(source.length)])
-    assert (everything.min(), everything.max()) == (0, 255)
-
-
-def test_digits_are_enlarged_smoothly():
-    small, large = open_source(DigitsData()), open_source(DigitsData(image_size=32))
-    assert large.image_shape == (32, 32, 1)
-    assert small.fingerprint != large.fingerprint
-    expected = Image.fromarray(small.example(3)[..., 0]).resize((32, 32), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(large.example(3)[..., 0], np.asarray(expected))
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.gz", "tar.xz", "tar.bz2", "zip"])
@@ -58,9 +37,8 @@ def test_every_container_gives_the_same_images_in_order_of_name(tmp_path, kind):
     assert (source.length, source.image_shape) == (6, (4, 4, 3))
     for i, name in enumerate(NAMES):
         np.testing.assert_array_equal(source.example(i), PIXELS[name])
-    contents = hashlib.sha256(
-        b"".join(hashlib.sha256(FILES[name]).digest() for name in NAMES)
-    ).hexdigest()
+    hashes = [hashlib.sha256(FILES[name]).digest() for name in NAMES]
+    contents = hashlib.sha256(b"".join(hashes)).hexdigest()
     entries = [*([name, len(FILES[name])] for name in NAMES), contents]
     expected = hashlib.sha256(json.dumps([entries, 4, 3, 0]).encode()).hexdigest()
     assert source.fingerprint == expected
@@ -70,7 +48,7 @@ def test_every_container_gives_the_same_images_in_order_of_name(tmp_path, kind):
 @pytest.mark.parametrize("name", ["../x/out.png", "a/../../out.png"])
 def test_nothing_is_written_next_to_an_archive(tmp_path, kind, name):
     path = pack(tmp_path / "data", kind, {name: FILES["B.PNG"], **FILES})
-    refusal(lambda: open_images(path), "`data.path`", "out.png'", "leads out of the archive")
+    input_error(lambda: open_images(path), "`data.path`", "out.png'", "leads out of the archive")
     source = open_images(path, on_error="skip")
     source.example(0)
     assert os.listdir(tmp_path) == ["data"]
@@ -79,10 +57,12 @@ def test_nothing_is_written_next_to_an_archive(tmp_path, kind, name):
 
 
 def test_folders_that_all_share_do_not_change_the_fingerprint(tmp_path):
-    inside, above = open_images(write_folder(tmp_path / "up/faces")), open_images(tmp_path / "up")
+    inside = open_images(write_folder(tmp_path / "up/faces"))
+    above = open_images(tmp_path / "up")
     (tmp_path / "t.tar").write_bytes(tar_bytes(prefix="./up/faces/"))
     (tmp_path / "absolute.tar").write_bytes(tar_bytes(prefix="/faces/"))
-    packed, absolute = open_images(tmp_path / "t.tar"), open_images(tmp_path / "absolute.tar")
+    packed = open_images(tmp_path / "t.tar")
+    absolute = open_images(tmp_path / "absolute.tar")
     (tmp_path / "mixed.tar").write_bytes(
         tar_bytes({"/a/x.png": FILES["B.PNG"], "b.png": FILES["B.PNG"]})
     )
@@ -110,17 +90,11 @@ def test_the_fingerprint_follows_names_sizes_and_preprocessing_but_not_time(tmp_
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.xz", "zip"])
 def test_hidden_and_other_files_are_skipped(tmp_path, kind):
-    extra = {
-        ".hidden.png": b"?",
-        ".git/x.png": b"?",
-        "a/._1.png": b"?",
-        "notes.txt": b"?",
-        "png": b"?",
-    }
+    extra = dict.fromkeys([".hidden.png", ".git/x.png", "a/._1.png", "notes.txt", "png"], b"?")
     assert open_images(pack(tmp_path / "data", kind, FILES | extra)).length == len(FILES)
 
 
-def test_links_are_followed_once(tmp_path):
+def test_links_in_a_folder_are_followed(tmp_path):
     write_folder(tmp_path / "far", {"x.png": FILES["B.PNG"]})
     write_folder(tmp_path / "data", {"a.png": FILES["a/1.png"]})
     (tmp_path / "data/b").symlink_to(tmp_path / "far")
@@ -147,12 +121,12 @@ def test_links_inside_a_tar_are_followed(tmp_path, packer):
         np.testing.assert_array_equal(source.example(i), PIXELS["B.PNG"])
     with tarfile.open(tmp_path / "t", "w") as tar:
         tar.add(tmp_path / "d/a/soft.png", "soft.png")
-    refusal(lambda: open_images(tmp_path / "t"), "`data.path`", "soft.png", "link")
+    input_error(lambda: open_images(tmp_path / "t"), "`data.path`", "soft.png", "link")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_of_two_members_of_one_name_the_later_remains_where_skipping_is_allowed(tmp_path, kind):
+def test_of_two_members_of_one_name_the_later_remains_if_skipping_is_allowed(tmp_path, kind):
     if kind == "tar":
         with tarfile.open(tmp_path / "t", "w") as tar:
             for name in ("B.PNG", "a0.png"):
@@ -163,7 +137,9 @@ def test_of_two_members_of_one_name_the_later_remains_where_skipping_is_allowed(
         with zipfile.ZipFile(tmp_path / "t", "w") as archive:
             for name in ("B.PNG", "a0.png"):
                 archive.writestr("x.png", FILES[name])
-    refusal(lambda: open_images(tmp_path / "t"), "`data.path`", "'x.png'", "another of its name")
+    input_error(
+        lambda: open_images(tmp_path / "t"), "`data.path`", "'x.png'", "another of its name"
+    )
     source = open_images(tmp_path / "t", on_error="skip")
     assert source.length == 1
     np.testing.assert_array_equal(source.example(0), PIXELS["a0.png"])
@@ -183,35 +159,37 @@ def test_examples_can_be_read_from_many_threads(tmp_path, kind):
         assert all(pool.map(read, range(0, 80, 10)))
 
 
-def test_bad_paths(tmp_path):
-    refusal(lambda: open_images(""), "`data.path` is empty", "--data.path FOLDER_OR_ARCHIVE")
-    refusal(lambda: open_images(tmp_path / "nope"), "`data.path`", "nope", "No such file")
-    refusal(lambda: open_images("\0"), "`data.path`")
+def test_paths_that_cannot_be_opened_are_an_error(tmp_path):
+    input_error(lambda: open_images(""), "`data.path` is empty", "--data.path FOLDER_OR_ARCHIVE")
+    input_error(lambda: open_images(tmp_path / "nope"), "`data.path`", "nope", "No such file")
+    input_error(lambda: open_images("\0"), "`data.path`")
     (tmp_path / "text.txt").write_text("not images" * 200)
-    refusal(
+    input_error(
         lambda: open_images(tmp_path / "text.txt"),
         "text.txt",
         "neither a folder nor a tar nor a zip",
     )
-    os.mkfifo(tmp_path / "pipe")  # which must not be waited for
-    refusal(lambda: open_images(tmp_path / "pipe"), "pipe'", "neither a folder nor a tar nor a zip")
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    input_error(
+        lambda: open_images(tmp_path / "pipe"), "pipe'", "neither a folder nor a tar nor a zip"
+    )
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/x.png").symlink_to("gone")
-    refusal(lambda: open_images(tmp_path / "broken"), "`data.path`", "x.png", "No such file")
+    input_error(lambda: open_images(tmp_path / "broken"), "`data.path`", "x.png", "No such file")
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.gz", "zip"])
-def test_no_images(tmp_path, kind):
+def test_data_without_images_are_an_error(tmp_path, kind):
     (tmp_path / "empty").mkdir()
-    refusal(lambda: open_images(tmp_path / "empty"), "`data.path`", "holds no images", ".png")
-    refusal(
+    input_error(lambda: open_images(tmp_path / "empty"), "`data.path`", "holds no images", ".png")
+    input_error(
         lambda: open_images(pack(tmp_path / "data", kind, {"a/readme.md": b"x"})),
         "data'",
         "holds no images",
     )
 
 
-def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     write_folder(tmp_path)
     scandir = os.scandir
 
@@ -221,7 +199,7 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", deny)
-    refusal(
+    input_error(
         lambda: open_images(tmp_path),
         "`data.path`",
         "'a/b'",
@@ -232,7 +210,7 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz", "tar.bz2", "zip"])
 @pytest.mark.parametrize("keep", [0.02, 0.5, 0.97])
-def test_an_archive_cut_short(tmp_path, kind, keep):
+def test_an_archive_that_was_cut_short_is_an_error(tmp_path, kind, keep):
     files = {f"{i}.png": RNG.bytes(1000) for i in range(20)}
     path = pack(tmp_path / "data", kind, files)
     content = path.read_bytes()
@@ -241,7 +219,7 @@ def test_an_archive_cut_short(tmp_path, kind, keep):
     path.write_bytes(content[: int(keep * len(content))])
     if (kind, keep) == ("tar", 0.97):
         assert len(path.read_bytes()) % 512  # inside the last image
-    refusal(lambda: open_images(path), "`data.path`", "data'", "damaged or incomplete", "again")
+    input_error(lambda: open_images(path), "`data.path`", "data'", "damaged or incomplete", "again")
 
 
 @pytest.mark.parametrize(
@@ -250,40 +228,42 @@ def test_an_archive_cut_short(tmp_path, kind, keep):
 def test_a_tar_cut_short_is_not_taken_for_a_smaller_one(tmp_path, size):
     content = tar_bytes({f"{i}.png": RNG.bytes(1000) for i in range(20)})
     (tmp_path / "t").write_bytes(content[:size])
-    refusal(lambda: open_images(tmp_path / "t"), "`data.path`", "incomplete", "again")
+    input_error(lambda: open_images(tmp_path / "t"), "`data.path`", "incomplete", "again")
     (tmp_path / "t").write_bytes(lzma.compress(content[:size]))
-    refusal(lambda: open_images(tmp_path / "t"), "`data.path`", "incomplete", "again")
+    input_error(lambda: open_images(tmp_path / "t"), "`data.path`", "incomplete", "again")
 
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz", "tar.bz2"])
-def test_a_damaged_tar(tmp_path, kind):
+def test_a_damaged_tar_is_an_error(tmp_path, kind):
     path = pack(tmp_path / "data", kind, {f"{i}.png": RNG.bytes(1000) for i in range(20)})
     content = bytearray(path.read_bytes())
-    place = 10 * 1536 + 3 if kind == "tar" else len(content) // 2
-    content[place : place + 4] = b"\xff" * 4
+    position = len(content) // 2
+    if kind == "tar":
+        position = 10 * 1536 + 3  # in the header of an image
+    content[position : position + 4] = b"\xff" * 4
     path.write_bytes(content)
-    refusal(lambda: open_images(path), "`data.path`", "damaged")
+    input_error(lambda: open_images(path), "`data.path`", "damaged")
 
 
 def test_damage_inside_a_zip_names_the_image(tmp_path):
     content = bytearray(
         zip_bytes({"a.png": FILES["a0.png"], "b.png": FILES["B.PNG"]}, zipfile.ZIP_STORED)
     )
-    place = content.find(FILES["B.PNG"]) + 45
-    content[place] ^= 255
+    position = content.find(FILES["B.PNG"]) + 45
+    content[position] ^= 255
     (tmp_path / "z").write_bytes(content)
     source = open_images(tmp_path / "z")
     np.testing.assert_array_equal(source.example(0), PIXELS["a0.png"])
-    refusal(lambda: source.example(1), "`data.path`", "'b.png'", "CRC")
+    input_error(lambda: source.example(1), "`data.path`", "'b.png'", "CRC")
 
 
 def test_a_file_that_vanishes_is_named(tmp_path):
     source = open_images(write_folder(tmp_path))
     (tmp_path / "a0.png").unlink()
-    refusal(lambda: source.example(5), "`data.path`", "'a0.png'", "No such file")
+    input_error(lambda: source.example(5), "`data.path`", "'a0.png'", "No such file")
 
 
-def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_images(tmp_path):
+def test_other_pixels_in_files_of_the_same_names_and_sizes_change_the_fingerprint(tmp_path):
     fingerprints = []
     for i in range(2):
         (tmp_path / str(i)).mkdir()
@@ -308,17 +288,10 @@ def test_class_folders_are_labels_and_a_subfolder_can_be_chosen(tmp_path):
     values = [source.example(i)[0, 0, 0] for i in range(source.length)]
     assert dict(zip(values, source.labels, strict=True)) == {20: 0, 10: 1}
     whole = open_source(ImageData(str(tmp_path), image_size=4, channels=1))
-    assert sorted(
-        zip([whole.example(i)[0, 0, 0] for i in range(3)], whole.labels, strict=True)
-    ) == [
-        (10, 1),
-        (20, 1),
-        (30, 0),
-    ]
-    assert (
-        open_source(ImageData(str(tmp_path / "test" / "c"), image_size=4, channels=1)).labels
-        is None
-    )
+    values = [whole.example(i)[0, 0, 0] for i in range(whole.length)]
+    assert dict(zip(values, whole.labels, strict=True)) == {10: 1, 20: 1, 30: 0}
+    flat = open_source(ImageData(str(tmp_path / "test" / "c"), image_size=4, channels=1))
+    assert flat.labels is None
     with pytest.raises(
         InputError, match=r"`data.subfolder` \(='val'\) must be a folder .* which has test, train"
     ):
