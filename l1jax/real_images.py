@@ -72,13 +72,13 @@ class RealImages(NamedTuple):
     """Sentences that the command must tell the user about them."""
 
 
-def read_real_images(opened: Opened, options: RealImagesOptions, place: Path) -> RealImages:
+def read_real_images(opened: Opened, options: RealImagesOptions, location: Path) -> RealImages:
     """Read the real images that a generator's experiment names.
 
     Args:
         opened: The generator, with its experiment.
         options: The command's flags.
-        place: Where the generator is from, for messages.
+        location: Where the generator is from, for messages.
 
     Raises:
         InputError: if the images cannot be read or are too few; it names this command's flags.
@@ -107,7 +107,7 @@ def read_real_images(opened: Opened, options: RealImagesOptions, place: Path) ->
         count = min(options.samples or MAX_IMAGES, source.length)
         if count < MIN_IMAGES:
             raise InputError(
-                f"`{place}` has {count} real images, and {MIN_IMAGES} are needed to compare with."
+                f"`{location}` has {count} real images, and {MIN_IMAGES} are needed to compare with."
             )
         chosen = shuffled_indices(0, 0, count, source.length)
         real = _take_in_file_order(source, chosen)

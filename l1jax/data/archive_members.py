@@ -46,7 +46,7 @@ def select_images(
     """Choose the images of an archive by name, and list what is left out; ignore hidden files.
 
     Args:
-        files: The ordinary files by normalized name, whatever they are.
+        files: The ordinary files of any kind by normalized name.
         links: Where each link leads from its own folder, or from the top if it begins with "/".
 
     Raises:

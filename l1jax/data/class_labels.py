@@ -136,7 +136,7 @@ def as_labels(labels: object, length: int, origin: str, field: str) -> Int32[np.
     """Check that labels are whole numbers from 0 on that fit in 32 bits, one for each image.
 
     Args:
-        labels: The labels, as an array or whatever NumPy makes one of.
+        labels: The labels, as an array or anything that NumPy can make one of.
         length: The number of images.
         origin: The field that they come from, with its value.
         field: What they are called there, with its value.

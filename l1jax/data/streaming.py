@@ -88,7 +88,10 @@ class _Order(NamedTuple):
 
 
 class _BatchMaker:
-    """Makes the batches of some steps at once; in another process it opens the source again."""
+    """Makes the batches of some steps at once.
+
+    Pickled to another process, it opens the source there again.
+    """
 
     def __init__(self, source: Source, order: _Order) -> None:
         self.source = source
@@ -98,9 +101,7 @@ class _BatchMaker:
             labels = np.zeros(source.length, np.int32)
         self.labels = labels
 
-    def __reduce__(
-        self,
-    ) -> tuple[Callable[..., "_BatchMaker"], tuple[Callable[[], Source] | None, str, _Order]]:
+    def __reduce__(self) -> tuple[Callable[..., "_BatchMaker"], tuple[object, ...]]:
         return _reopen, (self.source.reopen, self.source.fingerprint, self.order)
 
     def __call__(self, step: int) -> Batch:
@@ -137,10 +138,8 @@ def _read_ahead(make_batches: _BatchMaker, first: int, processes: int) -> Iterat
         return iter(blocks.to_iter_dataset(in_threads))
     from absl import flags
 
-    if (
-        not flags.FLAGS.is_parsed()
-    ):  # Grain hands them to its workers; only absl programs parse them
-        flags.FLAGS.mark_as_parsed()
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain reads them, and only absl's own programs parse them
     no_threads = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     options = grain.MultiprocessingOptions(
         num_workers=processes, per_worker_buffer_size=max(1, AHEAD // BLOCK // processes)

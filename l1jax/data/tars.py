@@ -68,21 +68,23 @@ def open_tar(path: str) -> FileListing:
     contents = members.contents
     if decompress is not None:
         # A link with an image's name may lead to a file without one, which was not kept.
-        wanted = {place for place in images.values() if place.size <= MAX_IMAGE_BYTES}
+        wanted = {
+            byte_range for byte_range in images.values() if byte_range.size <= MAX_IMAGE_BYTES
+        }
         with decompress(path) as content:
             stream = _LimitedStream(content, limit)
-            for place in sorted(wanted - contents.keys()):
-                contents[place] = stream.read_range(place)
+            for byte_range in sorted(wanted - contents.keys()):
+                contents[byte_range] = stream.read_range(byte_range)
 
     def read(name: str) -> bytes:
-        place = images[name]
+        byte_range = images[name]
         if decompress is not None:
-            return contents[place]
+            return contents[byte_range]
         with open(path, "rb") as file:
-            file.seek(place.offset)
-            return file.read(place.size)
+            file.seek(byte_range.offset)
+            return file.read(byte_range.size)
 
-    sizes = {name: place.size for name, place in images.items()}
+    sizes = {name: byte_range.size for name, byte_range in images.items()}
     return FileListing(sizes, read, [change_times(status)], members.skipped + left_out)
 
 
@@ -109,10 +111,10 @@ def _read_members(stream: "_LimitedStream", keep_contents: bool) -> _Members:
         ranges.pop(name, None)
         links.pop(name, None)
         if member.isreg():
-            place = ByteRange(member.offset_data, member.size)
-            ranges[name] = place
-            if keep_contents and is_image and place.size <= MAX_IMAGE_BYTES:
-                contents[place] = stream.read_range(place)
+            byte_range = ByteRange(member.offset_data, member.size)
+            ranges[name] = byte_range
+            if keep_contents and is_image and byte_range.size <= MAX_IMAGE_BYTES:
+                contents[byte_range] = stream.read_range(byte_range)
         elif member.islnk():
             links[name] = "/" + normalize_name(member.linkname)
         elif member.issym():
@@ -152,9 +154,9 @@ class _LimitedStream:
             raise tarfile.ReadError(f"it grows beyond {self.limit:,} bytes")
         return self.stream.seek(position)
 
-    def read_range(self, place: ByteRange) -> bytes:
-        self.seek(place.offset)
-        content = self.read(place.size)
-        if len(content) < place.size:
+    def read_range(self, byte_range: ByteRange) -> bytes:
+        self.seek(byte_range.offset)
+        content = self.read(byte_range.size)
+        if len(content) < byte_range.size:
             raise tarfile.ReadError("it ends inside an image")
         return content

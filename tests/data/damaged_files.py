@@ -51,8 +51,8 @@ MODES = {
 USUAL_FORMATS = list(MODES)[:6]
 SUFFIXES = (
     ".png", ".jpg", ".gif", ".tif", ".webp", ".bmp", ".avif", ".blp", ".cur", ".dcx", ".dds",
-    ".fits", ".fli", ".ftc", ".gbr", ".icns", ".ico", ".im", ".jp2", ".msp", ".pcd", ".pcx", ".pgm", ".psd",
-    ".qoi", ".ras", ".sgi", ".tga", ".xbm", ".xpm",
+    ".fits", ".fli", ".ftc", ".gbr", ".icns", ".ico", ".im", ".jp2", ".msp", ".pcd",
+    ".pcx", ".pgm", ".psd", ".qoi", ".ras", ".sgi", ".tga", ".xbm", ".xpm",
 )  # fmt: skip
 ODD_NAMES = (
     "a.png", "a.png", "../up.png", "/etc/root.png", "a/../../up.jpg", "x" * 300 + ".gif", "\n.png",
