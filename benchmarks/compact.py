@@ -39,16 +39,16 @@ from l1jax.evaluation.kernel import kernel_distance
 from l1jax.image_classes import make_classifier
 from l1jax.models.summary import layers
 from l1jax.train import main as train
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.saved_run import Run, load_run
 from l1jax.training.state import Average
-from l1jax.training.task import stream
-from l1jax.training.trained import Trained, open_trained
 
 
-def as_trained(run: Trained) -> Compact:
+def as_trained(run: Run) -> Compact:
     """A run's averaged generator with nothing removed."""
     generator = rebuild(run.experiment.model, image_shape(run.experiment.data), {})
-    return Compact(generator, run.state.average.params, run.state.average.statistics, {})
+    return Compact(generator, run.state.average.params, run.state.average.batch_stats, {})
 
 
 def flops(model: Compact) -> int:
@@ -112,7 +112,7 @@ def share_for(prune: Callable[[float], Compact], most: int, bisections: int) -> 
     return high
 
 
-def qualities(run: Trained, models: Mapping[str, Compact], samples: int) -> dict[str, Any]:
+def qualities(run: Run, models: Mapping[str, Compact], samples: int) -> dict[str, Any]:
     """The kernel distance of each generator's images to real ones."""
     training, held_out = open_examples(
         run.experiment.data, run.experiment.holdout, run.experiment.cache
@@ -126,7 +126,7 @@ def qualities(run: Trained, models: Mapping[str, Compact], samples: int) -> dict
     )
     seen, found = extract_all(features, real), {}
     for name, model in models.items():
-        latents = draw_latents(model.generator, stream(0, "evaluation"), samples)
+        latents = draw_latents(model.generator, named_seed_key(0, "evaluation"), samples)
         images = make_sampler(model.generator)(Average(model.params, model.statistics), latents)
         found[name] = float(kernel_distance(seen.features, extract_all(features, images).features))
     return {
@@ -157,7 +157,7 @@ def compare(
     dense: Path, sparse: Path, others: Mapping[str, Path], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Speed, size and quality of one pair of runs, and of the dense one pruned in other ways."""
-    runs = [open_trained(folder, None, print) for folder in (dense, sparse, *others.values())]
+    runs = [load_run(folder, None, print) for folder in (dense, sparse, *others.values())]
     originals = [as_trained(run) for run in runs]
     folded, smaller, *rest = (compact(*original[:3]) for original in originals)
     models = {

@@ -48,7 +48,7 @@ def judge(
     latents = task.generator.latents(key, SAMPLES)
     average = state.average
     points, _ = task.generator.network.apply(
-        average.params, average.statistics, latents, False, None
+        average.params, average.batch_stats, latents, False, None
     )
     zeros = sparsity(average.params, task.penalised["generator"]).total
     return mode_coverage(

@@ -25,9 +25,9 @@ from l1jax.evaluation.features import Features, extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.reporting import image_grid, save_image
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.task import stream
-from l1jax.training.trained import open_trained
+from l1jax.training.saved_run import load_run
 
 TARGET = 0.8  # share of zeros
 JUDGED = 5_000  # images, where there are so many
@@ -246,9 +246,9 @@ def judged(views: list[View], real: np.ndarray, images: np.ndarray) -> dict[str,
 
 def draw_images(workdir: Path, count: int) -> tuple[np.ndarray, float, int]:
     """Images of a run's averaged generator, the zeros of its kernels, and its step."""
-    trained = open_trained(workdir, None, print)
+    trained = load_run(workdir, None, print)
     generator = trained.task.generator
-    latents = draw_latents(generator, stream(0, "evaluation"), count)
+    latents = draw_latents(generator, named_seed_key(0, "evaluation"), count)
     images = make_sampler(generator)(trained.state.average, latents)
     layers = count_zeros(trained.state.average.params).layers
     entries = sum(layer.entries for layer in layers)

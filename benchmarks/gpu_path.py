@@ -16,8 +16,9 @@ from l1jax.command_line import load_experiment
 from l1jax.data.batches import resident_feed
 from l1jax.selection.experiments import with_strength
 from l1jax.selection.task_replicas import Examples, vectorize_task
+from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 
 AIM = 0.15  # of the time of as many runs
 STRENGTHS = np.geomspace(1e-5, 1e-2, 8)
@@ -74,7 +75,7 @@ def path_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], N
         network="generator",
         seed=0,
         batch_size=experiment.batch_size,
-        start=stream(0, "parameters"),
+        start=named_seed_key(0, "parameters"),
         devices=jax.devices()[:1],
     )
     examples = jax.device_put(Examples(images, np.zeros(len(images), np.int32)))
@@ -83,7 +84,7 @@ def path_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], N
     def run() -> None:
         chunk = replicas.put(replicas.chunk(0, steps))
         carried["state"], metrics = replicas.run(
-            carried["state"], examples, chunk, stream(0, "training")
+            carried["state"], examples, chunk, named_seed_key(0, "training")
         )
         jax.block_until_ready(metrics)
 
@@ -96,12 +97,12 @@ def run_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], No
     feed = resident_feed(images, 0, task.draws, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:1])
     resident = runner.replicate(feed.resident)
-    carried = {"state": runner.replicate(jax.jit(task.init)(stream(0, "parameters")))}
+    carried = {"state": runner.replicate(jax.jit(task.init)(named_seed_key(0, "parameters")))}
 
     def run() -> None:
         chunk = feed.chunk(0, steps)
         carried["state"], metrics = runner.run(
-            carried["state"], resident, chunk, stream(0, "training")
+            carried["state"], resident, chunk, named_seed_key(0, "training")
         )
         jax.block_until_ready(metrics)
 

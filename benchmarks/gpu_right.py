@@ -26,8 +26,9 @@ import l1jax
 from l1jax.build import image_shape
 from l1jax.command_line import load_experiment
 from l1jax.data.batches import resident_feed
+from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the one list of all transformations
 
@@ -149,7 +150,7 @@ def mappings(smoke: bool) -> dict[str, Any]:
     def after_five(parallel: Any) -> Any:
         runner = make_runner(task, feed, jax.devices()[:1], parallel)
         state, resident = runner.replicate(start), runner.replicate(feed.resident)
-        state, _ = runner.run(state, resident, feed.chunk(0, 5), stream(0, "training"))
+        state, _ = runner.run(state, resident, feed.chunk(0, 5), named_seed_key(0, "training"))
         return jax.device_get(state)
 
     by_pmap, by_shard_map = after_five("pmap"), after_five("shard_map")

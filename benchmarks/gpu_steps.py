@@ -15,13 +15,14 @@ from jax.sharding import PartitionSpec as P
 
 from l1jax.build import image_shape
 from l1jax.command_line import experiments_folder, load_experiment
+from l1jax.compilation import QUICK
 from l1jax.config import Config
 from l1jax.data.batches import Batch
 from l1jax.models.layers import library_convolutions
 from l1jax.models.network import AXIS
-from l1jax.training.compilation import QUICK
+from l1jax.training.keys import named_seed_key
 from l1jax.training.state import NetworkState, Task
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 
 COMPILERS = 16  # programs that are compiled at once
 BATCH = 4
@@ -158,7 +159,7 @@ class Step:
                 lambda x: np.nextafter(x, 2 * x) if x.dtype == np.float32 else x, state
             )
         batch = random_batch(self.task, self.experiment, seed)
-        arguments = jax.device_put((state, batch, stream(seed, "training")), self.on_device)
+        arguments = jax.device_put((state, batch, named_seed_key(seed, "training")), self.on_device)
         with jax.default_matmul_precision("highest"), self.convolutions():
             state, metrics = self.program(*arguments)
         networks = {
@@ -168,7 +169,9 @@ class Step:
             f"{name} gradients": first_moments(own.opt_state) for name, own in networks.items()
         }
         parts |= {
-            f"{name} statistics": own.statistics for name, own in networks.items() if own.statistics
+            f"{name} statistics": own.batch_stats
+            for name, own in networks.items()
+            if own.batch_stats
         }
         losses = {name: value for name, value in metrics.items() if name.endswith("/loss")}
         return jax.device_get({**parts, "losses": losses})
@@ -183,7 +186,7 @@ def first_state(task: Task, seed: int) -> Any:
     """The networks as training draws them, drawn on the CPU."""
     with jax.default_device(jax.devices("cpu")[0]):
         return jax.device_get(
-            jax.jit(task.init, compiler_options=QUICK)(stream(seed, "parameters"))
+            jax.jit(task.init, compiler_options=QUICK)(named_seed_key(seed, "parameters"))
         )
 
 

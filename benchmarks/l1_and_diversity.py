@@ -107,7 +107,9 @@ def images(experiment: Config, steps: int) -> Subject:
         sampler = make_sampler(task.generator)
 
         def scores(state: GanState, seed: int) -> dict[str, float]:
-            latents = draw_latents(task.generator, tasks.stream(seed, "evaluation"), len(chosen))
+            latents = draw_latents(
+                task.generator, tasks.named_seed_key(seed, "evaluation"), len(chosen)
+            )
             generated = sampler(state.average, latents)
             found = feature_scores(seen, extract_all(features, generated), seed)
             if classifier is not None:
@@ -143,7 +145,7 @@ def points(shape: str, steps: int) -> Subject:
         judged = jax.jit(lambda state, key: judge_points(task, mixture, state, key))
 
         def scores(state: GanState, seed: int) -> dict[str, float]:
-            coverage, zeros = judged(state, tasks.stream(seed, "samples"))
+            coverage, zeros = judged(state, tasks.named_seed_key(seed, "samples"))
             return {
                 "zeros": float(zeros),
                 **{name: float(value) for name, value in coverage._asdict().items()},

@@ -27,7 +27,7 @@ from compact import BISECTIONS, as_trained, few_flags, few_steps, flops, share_f
 
 from l1jax.compaction.compacting import Compact, compact
 from l1jax.training.checkpoint import open_checkpoints
-from l1jax.training.trained import open_trained
+from l1jax.training.saved_run import load_run
 
 Dead = dict[str, np.ndarray]  # layer → which of its channels go
 
@@ -95,8 +95,8 @@ def prune_run(
     dense: Path, step: int, like: Path, by: str, output: Path, bisections: int = BISECTIONS
 ) -> None:
     """Prune the dense run's checkpoint of this step to the FLOPs of the other run, as a run of its own."""
-    run = open_trained(dense, step, print)
-    sparse = as_trained(open_trained(like, None, print))
+    run = load_run(dense, step, print)
+    sparse = as_trained(load_run(like, None, print))
     model = as_trained(run)
     most = flops(compact(*sparse[:3]))
 

@@ -11,15 +11,15 @@ from jaxtyping import Array, Key, PyTree, Shaped
 
 from l1jax.data.batches import Batch
 from l1jax.models.network import AXIS
+from l1jax.training.keys import named_seed_key
 from l1jax.training.state import GanState, Task
-from l1jax.training.task import stream
 
 CHUNK = 1_000  # steps of one compiled call
 
 
 def keys(seeds: int, name: str) -> Key[Array, " seeds"]:
     """A key for this use of each seed, the one that training alone has."""
-    return jnp.stack([stream(seed, name) for seed in range(seeds)])
+    return jnp.stack([named_seed_key(seed, name) for seed in range(seeds)])
 
 
 def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int, length: int) -> Any:

@@ -34,8 +34,8 @@ import measure
 import numpy as np
 
 from l1jax import config
+from l1jax.compilation import jit_once
 from l1jax.data.batches import resident_feed
-from l1jax.training.compilation import jit_once
 from l1jax.training.parallel import make_runner
 from l1jax.training.task import make_task
 

@@ -39,7 +39,8 @@ from l1jax.models import dcgan
 from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import non_saturating
 from l1jax.penalties import path_name
-from l1jax.training.gan_step import gan_step, init_gan
+from l1jax.training.gan_passes import GanStepConfig, init_gan
+from l1jax.training.gan_step import gan_step
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
@@ -301,7 +302,7 @@ def against(baseline: Row, row: Row, pairs: int) -> dict[str, Any]:
 def training_step(tx: optax.GradientTransformation, size: Size) -> Callable[[], None]:
     """One DCGAN step of generator and discriminator, with `tx` for the generator."""
     gan, discriminator_tx = dcgan(size.image, channels=size.channels), optax.adam(RATE)
-    step = gan_step(gan, non_saturating, tx, discriminator_tx)
+    step = partial(gan_step, GanStepConfig(gan, non_saturating, tx, discriminator_tx))
     mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
     in_specs = P(), P(None, AXIS), P()
     mapped = jax.shard_map(step, mesh=mesh, in_specs=in_specs, out_specs=(P(), P()))

@@ -22,10 +22,10 @@ import jax
 import tyro
 from rich.console import Console
 
+from l1jax.compilation import use_compilation_cache
 from l1jax.config import Config, InputError, Optimizer, check, kinds, switch_kind
 from l1jax.experiment_file import experiments_folder, load_experiment, nearest
 from l1jax.streams import lasting_output
-from l1jax.training.compilation import use_compilation_cache
 
 __all__ = [
     "ExperimentOptions",

@@ -19,8 +19,8 @@ from l1jax.config import InputError
 from l1jax.outputs import check_folder
 from l1jax.own_flags import own_flags
 from l1jax.terminal import make_console, make_say
-from l1jax.training.task import stream
-from l1jax.training.trained import Trained, open_trained
+from l1jax.training.keys import named_seed_key
+from l1jax.training.saved_run import Run, load_run
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     say = make_say(console)
 
-    trained = open_trained(workdir, options.step, say)
+    trained = load_run(workdir, options.step, say)
     average = trained.state.average
     check_finite(average, trained.step)
     smaller = compact(
-        trained.task.generator, average.params, average.statistics, fold_norms=options.fold_norms
+        trained.task.generator, average.params, average.batch_stats, fold_norms=options.fold_norms
     )
     proof = proof_in_float32(trained, smaller, options.batch)
     console.print(channel_table(proof))
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def proof_in_float32(trained: Trained, smaller: Compact, batch: int) -> Proof:
+def proof_in_float32(trained: Run, smaller: Compact, batch: int) -> Proof:
     """Compare with the run's own generator, in float32 whatever they were trained in.
 
     Raises:
@@ -87,11 +87,14 @@ def proof_in_float32(trained: Trained, smaller: Compact, batch: int) -> Proof:
     """
     model: Any = dataclasses.replace(trained.experiment.model, dtype="float32")
     shape, average = image_shape(trained.experiment.data), trained.state.average
-    original = Compact(rebuild(model, shape, {}), average.params, average.statistics, {})
+    original = Compact(rebuild(model, shape, {}), average.params, average.batch_stats, {})
     exact = smaller._replace(generator=rebuild(model, shape, in_float32(smaller.layout)))
     try:
         return prove(
-            original, exact, stream(trained.experiment.seed, "proof of compaction"), batch=batch
+            original,
+            exact,
+            named_seed_key(trained.experiment.seed, "proof of compaction"),
+            batch=batch,
         )
     except Different as error:
         raise InputError(str(error)) from error

@@ -23,8 +23,8 @@ from l1jax.own_flags import own_flags
 from l1jax.reporting import sample_picture
 from l1jax.serving import listen, serve_page
 from l1jax.terminal import make_console, make_say
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.task import stream
 
 COUNT = 16  # images on the page
 REPEATS = 5  # of which the median time is told
@@ -143,7 +143,9 @@ def player(opened: Opened) -> Player:
     def draw(latents: Latents, label: Array | None) -> Any:
         return sampler(opened.average, latents, label)
 
-    images = draw(draw_latents(opened.generator, stream(0, "demo"), COUNT), None)  # compiles it
+    images = draw(
+        draw_latents(opened.generator, named_seed_key(0, "demo"), COUNT), None
+    )  # compiles it
     check_drawn(opened, images)
     return Player(opened, draw)
 
@@ -177,7 +179,9 @@ def images_of(
         label: class of all images; None for the classes in turn.
     """
     generator = own.opened.generator
-    start, stop = (draw_latents(generator, stream(s, "sample"), COUNT) for s in (seed, other_seed))
+    start, stop = (
+        draw_latents(generator, named_seed_key(s, "sample"), COUNT) for s in (seed, other_seed)
+    )
     latents = slerp(start, stop, position) if position else start
     latents = truncated(latents, largest) if largest < WIDEST else latents
     labels = None if label is None else jnp.full(COUNT, label)

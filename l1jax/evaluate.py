@@ -51,8 +51,8 @@ from l1jax.real_images import (
 )
 from l1jax.reporting.evaluation import show_evaluation
 from l1jax.terminal import Say, make_say
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.task import stream
 
 Images = Shaped[np.ndarray, "count height width channels"]
 BOUNDED, DRAWS = 500, 128  # images whose likelihood is bounded, and draws of latents for each
@@ -215,7 +215,9 @@ class Samples(NamedTuple):
         Raises:
             InputError: if they are NaN or infinite.
         """
-        latents = draw_latents(self.opened.generator, stream(self.seed, "evaluation"), self.count)
+        latents = draw_latents(
+            self.opened.generator, named_seed_key(self.seed, "evaluation"), self.count
+        )
         images = self.sampler(self.opened.average, latents)
         check_drawn(self.opened, images)
         return images
@@ -282,7 +284,7 @@ def judge_likelihood(opened: Opened, real: Images, labels: np.ndarray | None) ->
         return {}
     count = min(BOUNDED, len(real))
     label = jnp.asarray(labels[:count]) if model.generator.classes and labels is not None else None
-    bound, key = jax.jit(log_likelihood(model, DRAWS)), stream(0, "likelihood")
+    bound, key = jax.jit(log_likelihood(model, DRAWS)), named_seed_key(0, "likelihood")
     nats = np.asarray(
         bound(opened.encoder, opened.average.params, jnp.asarray(real[:count]), key, label),
         np.float64,

@@ -28,8 +28,8 @@ from l1jax.own_flags import own_flags
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.terminal import make_console, make_say
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
-from l1jax.training.task import stream
 
 Form = Literal["grid", "archive", "folder"]
 
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
             f"`--output` (={options.output}) must end in .png or .npz: points have no picture each."
         )
     labels = check_class(options.label, generator.classes, options.count)
-    latents = draw_latents(generator, stream(options.seed, "sample"), options.count)
+    latents = draw_latents(generator, named_seed_key(options.seed, "sample"), options.count)
     images = make_sampler(generator)(opened.average, latents, labels)
     check_drawn(opened, images)
     columns = options.columns or (grid_columns(generator.classes) if labels is None else 0)

@@ -27,8 +27,9 @@ from l1jax.selection.report import path_report, write_report
 from l1jax.selection.settings import record_settings
 from l1jax.selection.stages import Interrupted, RunContext
 from l1jax.terminal import make_console, make_say
-from l1jax.training.loop import NotFinite
-from l1jax.training.run import check_batch, check_labels, check_shapes, find_devices, run_experiment
+from l1jax.training.callbacks import NonFiniteError
+from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
+from l1jax.training.run import run_experiment
 from l1jax.training.task import make_task
 from l1jax.training.workdir import hold
 
@@ -179,7 +180,7 @@ def refit(
     chosen = refitted(options, strength)
     try:
         _, stopped = run_experiment(chosen, folder, console, say, resume=True, overwrite=False)
-    except NotFinite as error:
+    except NonFiniteError as error:
         say(f"error: {error}. Try a smaller learning rate.")
         return 1
     if stopped.signal is not None and stopped.step < chosen.steps:

@@ -10,7 +10,8 @@ from l1jax.build import build_model, image_shape
 from l1jax.command_line import ExperimentOptions, command, parse_experiment, run, typed_path
 from l1jax.config import Config
 from l1jax.terminal import make_console, make_say
-from l1jax.training.loop import NotFinite, Stopped
+from l1jax.training.callbacks import NonFiniteError
+from l1jax.training.loop import Stopped
 from l1jax.training.run import run_experiment
 
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         first, stopped = run_experiment(
             experiment, workdir, console, say, resume=options.resume, overwrite=options.overwrite
         )
-    except NotFinite as error:
+    except NonFiniteError as error:
         say(
             f"error: {error}. Try a smaller --generator.learning-rate and --discriminator.learning-rate, in "
             "another --workdir."

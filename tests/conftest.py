@@ -50,7 +50,7 @@ install_import_hook("l1jax", "typechecker.check")
 
 LONG = (
     "test_resume", "test_train", "test_digits", "test_parallel", "test_contracts", "test_legs", "test_evaluate",
-    "test_devices_with_terms", "test_optimum",
+    "test_devices_with_regularizers", "test_optimum",
 )  # fmt: skip
 
 

@@ -21,8 +21,8 @@ from l1jax.compaction.opened import opened
 from l1jax.config import InputError
 from l1jax.demo import images_of, player, slerp, truncated
 from l1jax.reporting import sample_picture
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.task import stream
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -84,7 +84,7 @@ def folders(tmp_path_factory):
 
 def test_the_first_picture_is_what_sample_draws(folders):
     own = player(opened(read_model(folders / "mlp")))
-    latents = draw_latents(own.opened.generator, stream(5, "sample"), 16)
+    latents = draw_latents(own.opened.generator, named_seed_key(5, "sample"), 16)
     for label in (None, 2):
         labels = None if label is None else jnp.full(16, label)
         wanted = make_sampler(own.opened.generator)(own.opened.average, latents, labels)

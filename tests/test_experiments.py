@@ -8,7 +8,8 @@ import pytest
 from l1jax.build import image_shape
 from l1jax.command_line import experiments_folder, load_experiment
 from l1jax.config import check, from_json, to_json
-from l1jax.training.task import make_task, stream
+from l1jax.training.keys import named_seed_key
+from l1jax.training.task import make_task
 
 FILES = sorted(experiments_folder().glob("*.py"))
 
@@ -20,7 +21,7 @@ def parameters(network):
 def shapes(name):
     experiment = load_experiment(name)
     task = make_task(experiment, image_shape(experiment.data))
-    return jax.eval_shape(task.init, stream(0, "parameters"))
+    return jax.eval_shape(task.init, named_seed_key(0, "parameters"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "l1jax"
 LAYERS = [
-    {"config", "files", "streams", "terminal"},
+    {"compilation", "config", "files", "streams", "terminal"},
     {"reading", "outputs", "serving"},
     {"experiment_file", "penalties", "arrays"},
     {"models", "objectives", "data", "transforms"},

@@ -78,7 +78,8 @@ def test_a_run_leaves_what_the_readme_says(trained):
 def test_the_reported_sparsity_is_that_of_the_samples_and_the_average(trained, tmp_path):
     from l1jax.build import image_shape
     from l1jax.training.checkpoint import open_checkpoints
-    from l1jax.training.task import make_task, stream
+    from l1jax.training.keys import named_seed_key
+    from l1jax.training.task import make_task
     from l1jax.training.workdir import read_config
 
     experiment = read_config(trained)
@@ -86,7 +87,7 @@ def test_the_reported_sparsity_is_that_of_the_samples_and_the_average(trained, t
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-        jax.eval_shape(task.init, stream(0, "x")),
+        jax.eval_shape(task.init, named_seed_key(0, "x")),
     )
     checkpoints = open_checkpoints(trained, experiment, None, print, read_only=True)
     state = checkpoints.restore(template).state
@@ -309,7 +310,7 @@ def test_what_the_disk_refuses_is_one_sentence(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("l1jax.training.loop.save_image", full)
+    monkeypatch.setattr("l1jax.training.callbacks.save_image", full)
     with pytest.raises(
         InputError, match=r"could not be written \(No space left on device\).*intact"
     ):

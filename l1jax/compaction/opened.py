@@ -14,8 +14,8 @@ from l1jax.compaction.probe import probe
 from l1jax.config import Config, InputError
 from l1jax.models import Generator
 from l1jax.own_flags import rename
+from l1jax.training.saved_run import load_run
 from l1jax.training.state import Average, VaeState
-from l1jax.training.trained import open_trained
 
 
 class Opened(NamedTuple):
@@ -74,7 +74,7 @@ def open_generator(
 
 
 def _open_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Opened:
-    trained = open_trained(workdir, step, say)
+    trained = load_run(workdir, step, say)
     state = trained.state
     encoder = state.encoder.params if isinstance(state, VaeState) else None
     generator = trained.task.generator
@@ -116,7 +116,7 @@ def check_drawn(opened: Opened, images: Shaped[np.ndarray, "count height width c
         blank = not images.reshape(len(images), -1).any(axis=1).all()
         if not blank:
             return
-        images = probe(opened.generator, opened.average.params, opened.average.statistics)
+        images = probe(opened.generator, opened.average.params, opened.average.batch_stats)
     finite = np.isfinite(images).reshape(len(images), -1).all(axis=1)
     if not finite.all():
         what = "points" if opened.generator.image_range is None else "images"

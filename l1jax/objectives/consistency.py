@@ -30,7 +30,7 @@ def init_anchors() -> Anchors:
     return Anchors(jnp.zeros(()), jnp.zeros(()))
 
 
-def move_anchors(
+def update_anchors(
     anchors: Anchors, real: Float[Array, ""], fake: Float[Array, ""], decay: ArrayLike = 0.99
 ) -> Anchors:
     """Follow the mean logits of a batch, `real` and `fake`: α ← decay·α + (1 − decay)·mean."""

@@ -21,9 +21,9 @@ from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models import Gan, Generator, Vae
 from l1jax.penalties import sparsity
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import State, Task, VaeState
-from l1jax.training.task import stream
 from l1jax.transforms import strength
 
 Images = Shaped[np.ndarray, "n height width channels"]
@@ -95,7 +95,7 @@ def make_fold_scorer(
         for indices in held_out
     ]
     real = [_extract(view, images[indices]) for indices in used]
-    latents = draw_latents(generator, stream(seed, "judged"), max(map(len, used)))
+    latents = draw_latents(generator, named_seed_key(seed, "judged"), max(map(len, used)))
     likelihood = make_likelihood(model, images, labels, seed)
     names = [name for name in SIGNS if name != "log_likelihood" or likelihood is not None]
 
@@ -158,7 +158,7 @@ def make_likelihood(
     bound = jax.jit(log_likelihood(model, BOUND_DRAWS))
 
     def likelihood(state: VaeState, indices: Int[np.ndarray, " _examples"]) -> float:
-        key = stream(seed, "likelihood")
+        key = named_seed_key(seed, "likelihood")
         batches = math.ceil(len(indices) / BOUND_BATCH)
         nats = []
         # The last batch is filled up with the first images again.

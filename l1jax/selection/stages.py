@@ -28,10 +28,10 @@ from l1jax.selection.task_replicas import (
     vectorize_task,
 )
 from l1jax.training.checkpoint import open_checkpoints
+from l1jax.training.keys import named_seed_key
 from l1jax.training.log import open_progress
 from l1jax.training.loop import stop_requests
 from l1jax.training.state import State, Task
-from l1jax.training.task import stream
 
 
 class Interrupted(Exception):
@@ -109,7 +109,7 @@ def cached_replicas(
             network=network,
             seed=experiment.seed,
             batch_size=experiment.batch_size,
-            start=stream(experiment.seed, "parameters"),
+            start=named_seed_key(experiment.seed, "parameters"),
             devices=jax.devices(),
         )
 
@@ -163,7 +163,7 @@ def train_stage(run: PathRun, stage: Stage) -> State:
             return states
         every = experiment.checkpoint_every
         examples = jax.tree.map(jnp.asarray, run.examples)
-        key = stream(experiment.seed, "training")
+        key = named_seed_key(experiment.seed, "training")
         compiled = set[int]()
         progress = open_progress(
             context.console, step - stage.first, stage.last - stage.first, progress_line

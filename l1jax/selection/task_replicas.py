@@ -22,7 +22,7 @@ from l1jax.selection.replicas import (
     set_strengths,
     vectorize,
 )
-from l1jax.training.parallel import summarise
+from l1jax.training.parallel import mean_metrics
 from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import set_scale, solution
 
@@ -110,7 +110,7 @@ def vectorize_task(
             return task.step(state, batch, jax.random.fold_in(key, state.step))
 
         state, metrics = jax.lax.scan(body, state, chunk)
-        return state, {**summarise(metrics), **network_sparsity(task, state)}
+        return state, {**mean_metrics(metrics), **network_sparsity(task, state)}
 
     # `step` is the same in all replicas and stays one number, so that what depends on it alone is
     # decided once for all.

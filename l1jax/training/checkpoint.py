@@ -1,8 +1,8 @@
-"""Checkpoints that are whole, belong to the experiment, and hold the very bits that were saved."""
+"""Checkpoints that are complete, belong to the experiment, and hold the very bits that were saved."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,20 +15,20 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
-from l1jax.training.damage import (
+from l1jax.training.checkpoint_files import (
     brief,
-    damage,
+    describe_other_step,
+    find_damage,
     is_step,
     looks_like_step,
-    other_step,
     set_aside,
     write_manifest,
 )
+from l1jax.training.stored_state import from_stored, to_stored
 from l1jax.training.workdir import refuse_other_experiment
 
-absl_logging.set_verbosity(
-    absl_logging.FATAL
-)  # Orbax reports every save and every error; we say what matters
+# Orbax logs every save and every error. What matters is reported by this module.
+absl_logging.set_verbosity(absl_logging.FATAL)
 
 
 class Restored(NamedTuple):
@@ -36,6 +36,14 @@ class Restored(NamedTuple):
 
     step: int
     state: Any
+
+
+class DamagedError(InputError):
+    """A checkpoint that passed the check of its files and still cannot be restored."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"checkpoint {path} is damaged ({reason}).")
+        self.reason = f"is damaged ({reason})"
 
 
 @dataclass(frozen=True)
@@ -48,28 +56,34 @@ class Checkpoints:
     manager: ocp.CheckpointManager
     say: Callable[[str], None]
     read_only: bool
-    damaged: frozenset[int]  # seen to be so, but left where they are
+    damaged_steps: frozenset[int]  # known to be damaged, but left where they are
 
     def save(self, step: int, state: PyTree, score: float) -> None:
-        """Start writing a checkpoint in the background; it appears under its name only when whole.
+        """Start writing a checkpoint in the background; it gets its name only when complete.
 
         Args:
-            step: its name.
+            step: the checkpoint's name.
             state: what it holds.
-            score: by which the best is kept, lower being better; infinite or NaN where there is none.
+            score: by which the best checkpoint is kept, lower being better; infinite or NaN if
+                there is none.
 
         Raises:
             InputError: if an earlier save could not be written, or this one cannot.
         """
+        stored = to_stored(state)
         meta = {
             "step": step,
             "config": to_json(self.experiment),
             "fingerprint": self.fingerprint,
-            "layout": layout(state),
-            "digest": digest(state),
+            "layout": layout(stored),
+            "digest": digest(stored),
         }
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        metrics = {"score": score if np.isfinite(score) else float(np.finfo("f4").max)}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta)
+        )
+        if not np.isfinite(score):
+            score = float(np.finfo("f4").max)  # JSON has no infinity
+        metrics = {"score": score}
         self._write(lambda: self.manager.save(step, args=items, metrics=metrics, force=True))
 
     def wait(self) -> None:
@@ -81,54 +95,52 @@ class Checkpoints:
         self._write(self.manager.wait_until_finished)
 
     def steps(self) -> list[int]:
-        """Steps of all checkpoints, whole or not, in rising order."""
+        """Return the steps of all checkpoints, complete or not, in rising order."""
         return sorted(self.manager.all_steps())
 
     def set_aside(self, step: int, reason: str) -> None:
-        """Move a checkpoint that must not be restored to the work directory's `damaged/`, and say so."""
+        """Move a checkpoint that must not be restored to `damaged/` in the work directory."""
         set_aside(self._path(step), reason, self.say)
         self.manager.reload()
 
     def restore(self, template: PyTree, step: int | None = None) -> Restored | None:
-        """Restore the newest good checkpoint, or that of `step`; None if there is none.
+        """Restore the newest good checkpoint, or that of `step`.
 
-        A damaged one (truncated, incomplete, bits flipped), or one under another step's name, is set aside under
-        `damaged/` and the one before it is tried, so that later saves take effect; nothing is moved when reading only.
+        A checkpoint is damaged if it is truncated, incomplete, has changed by a bit, or has the
+        name of another step. A damaged one is moved to `damaged/`, so that a later save of its
+        step takes effect, and the one before it is tried. When reading only, nothing is moved.
 
         Args:
             template: the state's tree of `ShapeDtypeStruct`s with shardings.
-            step: which one; by default the newest.
+            step: which checkpoint; by default the newest.
+
+        Returns:
+            The checkpoint, or None if there is no good one.
 
         Raises:
             InputError: if a checkpoint belongs to another experiment, other images or another
-                version of l1jax, or may not be read; or if `step` is not there or damaged.
+                version of l1jax, or may not be read; or if `step` is missing or damaged.
         """
-        if step in self.damaged:
+        if step in self.damaged_steps:
             raise InputError(f"`--step` (={step}) must be a good checkpoint; that one is damaged.")
-        found = {own for own in self.manager.all_steps() if is_step(str(own))}
-        steps = sorted(found - self.damaged, reverse=True)
-        if step is not None and step not in steps:
-            raise InputError(f"`--step` (={step}) must be one of the checkpoints: {sorted(steps)}.")
-        for candidate in steps if step is None else [step]:
-            try:
-                return Restored(candidate, self._read(candidate, template))
-            except (InputError, MemoryError):
-                raise
-            except PermissionError as error:
+        present = {number for number in self.manager.all_steps() if is_step(str(number))}
+        steps = sorted(present - self.damaged_steps, reverse=True)
+        if step is not None:
+            if step not in steps:
                 raise InputError(
-                    f"checkpoint {self._path(candidate)} must be readable: {error.strerror}."
-                ) from error
-            except Exception as error:  # damaged files raise anything, a bare Exception too
-                if step is not None:
-                    raise InputError(
-                        f"checkpoint {self._path(candidate)} is damaged ({brief(error)})."
-                    ) from error
+                    f"`--step` (={step}) must be one of the checkpoints: {sorted(steps)}."
+                )
+            return self._restore_one(step, template)
+        for candidate in steps:
+            try:
+                return self._restore_one(candidate, template)
+            except DamagedError as error:
                 if self.read_only:
                     self.say(
-                        f"checkpoint {self._path(candidate)} is damaged ({brief(error)}); trying an older one."
+                        f"checkpoint {self._path(candidate)} {error.reason}; trying an older one."
                     )
                 else:
-                    self.set_aside(candidate, f"is damaged ({brief(error)})")
+                    self.set_aside(candidate, error.reason)
         return None
 
     def close(self) -> None:
@@ -142,41 +154,52 @@ class Checkpoints:
     def _path(self, step: int) -> Path:
         return self.workdir / "checkpoints" / str(step)
 
+    def _restore_one(self, step: int, template: PyTree) -> Restored:
+        try:
+            return Restored(step, self._read(step, template))
+        except (InputError, MemoryError):
+            raise
+        except PermissionError as error:
+            raise InputError(
+                f"checkpoint {self._path(step)} must be readable: {error.strerror}."
+            ) from error
+        except Exception as error:  # damaged files raise anything, even a bare Exception
+            raise DamagedError(self._path(step), brief(error)) from error
+
     def _read(self, step: int, template: PyTree) -> PyTree:
         path = self._path(step)
-        meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))[
-            "meta"
-        ]
+        stored_template = to_stored(template)
+        meta_args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta = self.manager.restore(step, args=meta_args)["meta"]
         refuse_other_experiment(from_json(meta["config"]), self.experiment, path)
         if self.fingerprint not in (None, meta["fingerprint"]):
             raise InputError(
-                f"`data` has changed since {path} was written: give the same images or another --workdir."
+                f"`data` has changed since {path} was written: give the same images or another "
+                "--workdir."
             )
-        if meta["layout"] != layout(template):
+        if meta["layout"] != layout(stored_template):
             raise InputError(
-                f"{path} was written by another version of l1jax: use that version, or another --workdir."
+                f"{path} was written by another version of l1jax: use that version, or another "
+                "--workdir."
             )
-        state = self.manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
-        )["state"]
-        if digest(state) != meta["digest"]:
+        state_args = ocp.args.Composite(state=ocp.args.StandardRestore(stored_template))
+        stored = self.manager.restore(step, args=state_args)["state"]
+        if digest(stored) != meta["digest"]:
             raise ValueError("its content differs from what was saved")
-        reason = other_step(
-            int(getattr(state, "step", step)), step
-        )  # the metadata of older checkpoints do not tell
+        # The metadata of older checkpoints do not name the step, so the state is asked too.
+        reason = describe_other_step(int(getattr(stored, "step", step)), step)
         if reason:
             raise ValueError(reason)
-        return state
+        return from_stored(stored)
 
-    def _write(self, action: Callable[[], Any]) -> None:
+    def _write(self, action: Callable[[], object]) -> None:
         try:
             action()
-        except (
-            Exception
-        ) as error:  # what the background thread met: full disk, permission, lost mount
+        except Exception as error:  # of the background thread: full disk, permission, lost mount
             raise InputError(
-                f"a checkpoint could not be written to {self.workdir / 'checkpoints'} ({brief(error)}): make room or "
-                "permission there and run the same command again; earlier checkpoints are intact."
+                f"a checkpoint could not be written to {self.workdir / 'checkpoints'} "
+                f"({brief(error)}): make room or permission there and run the same command again; "
+                "earlier checkpoints are intact."
             ) from error
 
 
@@ -188,25 +211,41 @@ def open_checkpoints(
     *,
     read_only: bool = False,
 ) -> Checkpoints:
-    """Open the checkpoints of a work directory: the last `keep_checkpoints` and the best are kept.
+    """Open the checkpoints of a work directory, and set damaged ones aside.
 
-    The best is the one with the smallest score.
+    The last `keep_checkpoints` and the one with the smallest score are kept.
 
     Args:
         workdir: the work directory.
         experiment: what is trained; checkpoints of another one are refused.
-        fingerprint: of the images; checkpoints of others are refused. None where the images do not matter.
+        fingerprint: of the images; checkpoints of others are refused. None if the images do not
+            matter.
         say: called with a sentence when something is amiss.
         read_only: change nothing on disk.
 
     Raises:
         InputError: if the folder cannot be read, or damaged checkpoints may not be set aside.
     """
-    keep = [
-        policies.LatestN(experiment.keep_checkpoints),
-        policies.BestN(get_metric_fn=_score, reverse=True, n=1),
-    ]
-    folder, bad = workdir / "checkpoints", set[int]()
+    folder = workdir / "checkpoints"
+    damaged_steps = _handle_damaged(folder, say, read_only)
+    try:
+        manager = ocp.CheckpointManager(
+            folder.absolute(), options=_manager_options(folder, experiment, read_only)
+        )
+    except Exception as error:  # raised by Orbax for damaged files that may not be set aside
+        names = ", ".join(map(str, sorted(damaged_steps))) or brief(error)
+        raise InputError(
+            f"{folder} cannot be read because of damaged checkpoints ({names}): the training "
+            "command sets them aside, or move them away by hand."
+        ) from error
+    return Checkpoints(
+        workdir, experiment, fingerprint, manager, say, read_only, frozenset(damaged_steps)
+    )
+
+
+def _handle_damaged(folder: Path, say: Callable[[str], None], read_only: bool) -> set[int]:
+    """Report damaged checkpoints and set them aside, or leave them; return their steps."""
+    damaged_steps = set[int]()
     try:
         candidates = sorted(path for path in folder.iterdir() if looks_like_step(path.name))
     except OSError as error:
@@ -214,48 +253,50 @@ def open_checkpoints(
             f"{folder} must be a folder that can be read: {error.strerror or error}."
         ) from error
     for path in candidates:
-        if reason := damage(path):
-            bad |= {int(path.name)} if is_step(path.name) else set()
-            if read_only:
-                say(f"checkpoint {path} is damaged ({reason}).")
-            else:
-                set_aside(path, f"is damaged ({reason})", say)
-    options = ocp.CheckpointManagerOptions(
-        best_fn=None if read_only else _score,  # also what makes Orbax keep the metric on disk
+        reason = find_damage(path)
+        if reason is None:
+            continue
+        if is_step(path.name):
+            damaged_steps.add(int(path.name))
+        if read_only:
+            say(f"checkpoint {path} is damaged ({reason}).")
+        else:
+            set_aside(path, f"is damaged ({reason})", say)
+    return damaged_steps
+
+
+def _manager_options(
+    folder: Path, experiment: Config, read_only: bool
+) -> ocp.CheckpointManagerOptions:
+    policy: Sequence[policies.PreservationPolicy] = [
+        policies.LatestN(experiment.keep_checkpoints),
+        policies.BestN(get_metric_fn=_score, reverse=True, n=1),
+    ]
+    return ocp.CheckpointManagerOptions(
+        best_fn=None if read_only else _score,  # also makes Orbax keep the metric on disk
         best_mode="min",
-        preservation_policy=policies.AnyPreservationPolicy(keep),
+        preservation_policy=policies.AnyPreservationPolicy(policy),
         cleanup_tmp_directories=not read_only,
         create=not read_only,
         read_only=read_only,
-        lightweight_initialize=read_only,  # else Orbax opens files of damaged ones too
+        lightweight_initialize=read_only,  # otherwise Orbax opens files of damaged checkpoints
         async_options=ocp.options.AsyncOptions(
             post_finalization_callback=lambda: write_manifest(folder)
         ),
     )
-    try:
-        manager = ocp.CheckpointManager(folder.absolute(), options=options)
-    except (
-        Exception
-    ) as error:  # what Orbax makes of files in a damaged checkpoint that we may not set aside
-        named = ", ".join(map(str, sorted(bad))) or brief(error)
-        raise InputError(
-            f"{folder} cannot be read because of damaged checkpoints ({named}): the training command sets them aside, "
-            "or move them away by hand."
-        ) from error
-    return Checkpoints(workdir, experiment, fingerprint, manager, say, read_only, frozenset(bad))
 
 
 def layout(tree: PyTree) -> str:
-    """A digest of the paths, shapes and dtypes of a tree."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    """Hash the paths, shapes and dtypes of a tree."""
     names = [
-        f"{jax.tree_util.keystr(path)} {leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves
+        f"{jax.tree_util.keystr(path)} {leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     ]
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def digest(tree: PyTree) -> str:
-    """A sha256 of every bit of a tree's leaves, in flattening order."""
+    """Hash every bit of a tree's leaves, in flattening order."""
     sha = hashlib.sha256()
     for leaf in jax.device_get(jax.tree.leaves(tree)):
         sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)

@@ -1,348 +1,257 @@
-"""One step of a GAN: `n_critic` discriminator updates, then one of the generator."""
-
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal, NamedTuple
+"""One step of a GAN: `n_critic` updates of the discriminator, then one of the generator."""
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Array, ArrayLike, Float, Key
 
 from l1jax.data.batches import Batch
-from l1jax.models import Gan, from_uint8
-from l1jax.models.network import AXIS, local_slice
-from l1jax.objectives.adversarial import AdversarialLoss
-from l1jax.objectives.consistency import move_anchors
-from l1jax.training.adversary import (
-    NO_TERMS,
-    Examples,
-    Images,
-    Terms,
-    augmented,
-    discriminator_loss,
-    draw_numbers,
+from l1jax.models.network import AXIS
+from l1jax.objectives.consistency import update_anchors
+from l1jax.training.controllers import BalanceState, balance_ratio, update_balance_state
+from l1jax.training.discriminator_loss import Examples, Images, make_discriminator_loss
+from l1jax.training.gan_passes import (
+    DiscriminatorState,
+    GanStepConfig,
+    GeneratorVjp,
+    compute_logits,
+    differentiable_pass,
+    draw_examples,
+    generate,
 )
-from l1jax.training.controllers import (
-    Balancer,
-    BalanceState,
-    Controllers,
-    balance_ratio,
-    move_balance,
-)
-from l1jax.training.parts import (
-    agree,
-    all_finite,
+from l1jax.training.state import GanState, Metrics, NetworkState
+from l1jax.training.step import (
+    Gradients,
+    accumulate_gradients,
+    commit_or_skip,
     gradient_norms,
-    in_parts,
-    mean_over_devices,
-    named_key,
-    settle,
-    update,
+    pmean,
+    pmean_gradients,
+    update_network,
     varying,
 )
-from l1jax.training.state import Average, GanState, Metrics, NetworkState
 from l1jax.transforms import set_scale
-
-Adversaries = tuple[NetworkState, Controllers]  # the discriminator, and what follows the game
-
-
-class Game(NamedTuple):
-    """What a step needs to know besides its state; the arguments of `gan_step`."""
-
-    gan: Gan
-    loss: AdversarialLoss
-    generator_tx: optax.GradientTransformation
-    discriminator_tx: optax.GradientTransformation
-    terms: Terms
-    n_critic: int
-    accumulate: int
-    ema_decay: float
-    balancer: Balancer | None
-    adapt: Callable[..., Float[Array, ""]] | None
-
-
-def init_gan(
-    gan: Gan,
-    generator_tx: optax.GradientTransformation,
-    discriminator_tx: optax.GradientTransformation,
-    key: Key[Array, ""],
-    controllers: Controllers | None = None,
-) -> GanState:
-    """Draw both networks; `controllers` are those of the step, none by default."""
-    generator_key, discriminator_key = jax.random.split(key)
-    params, statistics = gan.generator.network.init(generator_key)
-    generator = NetworkState(params, statistics, generator_tx.init(params))
-    d_params, d_statistics = gan.discriminator.init(discriminator_key)
-    discriminator = NetworkState(d_params, d_statistics, discriminator_tx.init(d_params))
-    # The average starts at the generator, in memory of its own: the state is donated whole.
-    average = Average(*jax.tree.map(jnp.copy, (params, statistics)))
-    return GanState(
-        jnp.zeros([], jnp.int32), generator, discriminator, average, controllers or Controllers()
-    )
 
 
 def gan_step(
-    gan: Gan,
-    loss: AdversarialLoss,
-    generator_tx: optax.GradientTransformation,
-    discriminator_tx: optax.GradientTransformation,
-    *,
-    terms: Terms = NO_TERMS,
-    n_critic: int = 1,
-    accumulate: int = 1,
-    ema_decay: float = 0.999,
-    balancer: Balancer | None = None,
-    adapt: Callable[..., Float[Array, ""]] | None = None,
-) -> Callable[[GanState, Batch, Key[Array, ""]], tuple[GanState, Metrics]]:
-    """Build the step of alternating training, (state, batch, key) → (state, metrics), per device.
+    config: GanStepConfig, state: GanState, batch: Batch, key: Key[Array, ""]
+) -> tuple[GanState, Metrics]:
+    """Take one step of alternating training, on one device of several.
 
-    The discriminator minimises its loss and `terms` on one batch of real images per update; then the
-    generator minimises its own on the last batch, latents and augmentation that the discriminator
-    saw. Generated images carry the labels of the real ones. Everything random is a function of (key,
-    index in the whole batch): any number of devices trains the same model. A step whose losses or
-    gradients are not finite changes nothing but the count.
+    The discriminator minimises its loss and regularisers on one batch of real images per update.
+    Then the generator minimises its own loss on the last batch, with the latents and the
+    augmentation that the discriminator saw. Generated images carry the labels of the real ones.
+    Everything random is a function of (key, index in the whole batch), so any number of devices
+    trains the same model. A step whose losses or gradients are not finite changes nothing but
+    the count.
 
     Args:
-        gan: the networks.
-        loss: what they minimise, from logits.
-        generator_tx: the generator's optimiser, penalty included.
-        discriminator_tx: the discriminator's.
-        terms: what the discriminator minimises besides its loss, and how its images are augmented.
-        n_critic: discriminator updates per step; the batch leads with as many draws.
-        accumulate: parts of a device's batch, one after the other in memory. Gradients and batch
-            statistics are their means: with batch norm, of statistics within the parts. One part needs
-            one pass of the generator for both updates, several need two.
-        ema_decay: decay of the generator's average per step, in [0, 1).
-        balancer: what moves the discriminator's strength, if anything; the state has its controller.
-        adapt: (probability, mean sign of the real logits, images) → probability of augmentation, if
-            that is adaptive; the state has its controller.
+        config: networks, losses and optimisers.
+        state: before the step.
+        batch: this device's part; it leads with `n_critic` draws.
+        key: of this step, the same on all devices.
+
+    Returns:
+        The state after the step, and metrics averaged over the whole batch.
 
     Source: Goodfellow et al., NeurIPS 2014, algorithm 1.
     """
-    game = Game(
-        gan,
-        loss,
-        generator_tx,
-        discriminator_tx,
-        terms,
-        n_critic,
-        accumulate,
-        ema_decay,
-        balancer,
-        adapt,
-    )
-    return partial(take_step, game)
-
-
-def take_step(
-    game: Game, state: GanState, batch: Batch, key: Key[Array, ""]
-) -> tuple[GanState, Metrics]:
-    """All updates of one step; see `gan_step`."""
-    keys, last = jax.random.split(key, game.n_critic), game.n_critic - 1
-    image, label = jnp.asarray(batch.image), jnp.asarray(batch.label)
-    adversaries = (state.discriminator, state.controllers)
+    keys = jax.random.split(key, config.n_critic)
+    last = config.n_critic - 1
+    image = jnp.asarray(batch.image)
+    label = jnp.asarray(batch.label)
+    before = DiscriminatorState(state.discriminator, state.controllers)
 
     def extra_update(
-        adversaries: Adversaries, draw: tuple[Any, Any, Any, Any]
-    ) -> tuple[Adversaries, None]:
-        examples = draw_examples(game, *draw[:3])
-        return update_discriminator(game, state, adversaries, examples, *draw[2:])[0], None
+        discriminator: DiscriminatorState, draw: tuple[Array, Array, Array, Array]
+    ) -> tuple[DiscriminatorState, None]:
+        image, label, key, i = draw
+        examples = draw_examples(config, image, label, key)
+        updated, _ = update_discriminator(config, state, discriminator, examples, key, i)
+        return updated, None
 
     if last:
         draws = (image[:-1], label[:-1], keys[:-1], jnp.arange(last))
-        adversaries, _ = jax.lax.scan(extra_update, adversaries, draws)
+        before, _ = jax.lax.scan(extra_update, before, draws)
 
-    key, examples, kept = keys[-1], draw_examples(game, image[-1], label[-1], keys[-1]), None
-    if game.accumulate == 1:  # one pass of the generator serves both updates
-        kept = jax.vjp(
-            lambda p: generate(game, p, state, examples, key),
-            varying(state.generator.params),
-            has_aux=True,
-        )
-        examples = examples._replace(fake=jax.lax.stop_gradient(kept[0]))
-    seen_by = adversaries[1]  # the probability of augmentation moves for the next update only
-    (discriminator, controllers), metrics = update_discriminator(
-        game, state, adversaries, examples, key, last
+    key = keys[-1]
+    examples = draw_examples(config, image[-1], label[-1], keys[-1])
+    generator_vjp = None
+    if config.accumulate == 1:  # one pass of the generator serves both updates
+        generator_vjp = differentiable_pass(config, state, examples, key)
+        examples = examples._replace(fake=jax.lax.stop_gradient(generator_vjp.images))
+    after, metrics = update_discriminator(config, state, before, examples, key, last)
+    # The generator sees the augmentation of this update: a new probability is for the next one.
+    opponent = DiscriminatorState(after.network, before.controllers)
+    generator, generator_metrics = update_generator(
+        config, state, opponent, examples, key, generator_vjp
     )
-    judges = (discriminator, seen_by)
-    generator, judged = update_generator(game, state, judges, examples, key, kept)
-    metrics |= judged
-    if game.balancer is not None:
+    metrics |= generator_metrics
+    discriminator, controllers = after
+    if config.balancer is not None:
+        fake_logit = generator_metrics["generator/logit"]
         discriminator, balance = update_balance(
-            game, state, judges, generator, examples, key, judged
+            config, state, opponent, generator, examples, key, fake_logit
         )
         controllers = controllers._replace(balance=balance)
         metrics["discriminator/balance_ratio"] = balance.ratio
 
-    finite = all_finite(*metrics.values())
     new = state._replace(generator=generator, discriminator=discriminator, controllers=controllers)
-    return settle(finite, new, state, game.ema_decay), {
-        **metrics,
-        "taken": finite.astype(jnp.float32),
-    }
-
-
-def draw_examples(
-    game: Game, image: Shaped[Array, "..."], label: Int[Array, " batch"], key: Key[Array, ""]
-) -> Examples:
-    """Real images with latents and whatever else is random, for this device's part of the batch."""
-    real = from_uint8(image, game.gan.generator.image_range)
-    latents = local_slice(game.gan.generator.latents(key, real.shape[0] * jax.lax.axis_size(AXIS)))
-    return Examples(real, label, latents, draw_numbers(game.terms, real, key))
-
-
-def generate(
-    game: Game, params: PyTree, state: GanState, examples: Examples, key: Key[Array, ""]
-) -> tuple[Images, PyTree]:
-    """Images of these generator parameters, and the batch statistics that they move."""
-    network, statistics = game.gan.generator.network, state.generator.statistics
-    return network.apply(
-        params, statistics, examples.latents, True, examples.label, named_key(key, "generator")
-    )
+    return commit_or_skip(new, state, metrics, config.ema_decay)
 
 
 def update_discriminator(
-    game: Game,
+    config: GanStepConfig,
     state: GanState,
-    adversaries: Adversaries,
+    discriminator: DiscriminatorState,
     examples: Examples,
     key: Key[Array, ""],
     i: ArrayLike,
-) -> tuple[Adversaries, Metrics]:
-    """The i-th update of the discriminator in this step; averages and probability follow it."""
-    (network, controllers), terms = adversaries, game.terms
+) -> tuple[DiscriminatorState, Metrics]:
+    """Update the discriminator, then the controllers that follow its logits.
+
+    Args:
+        config: of the step.
+        state: before the step, for the generator.
+        discriminator: before this update.
+        examples: of this update; generated images are made anew if they are not among them.
+        key: of this update.
+        i: index of this update in the step, from 0 to `n_critic` - 1.
+    """
+    network, controllers = discriminator
+    regularizers = config.regularizers
     params = varying(network.params)
 
-    def gradient(penalised: bool) -> tuple[PyTree, PyTree, Metrics]:
-        loss = discriminator_loss(game.gan.discriminator, game.loss, terms, penalised)
+    def compute_gradients(with_penalty: bool) -> Gradients:
+        loss = make_discriminator_loss(
+            config.gan.discriminator, config.loss, regularizers, with_penalty
+        )
 
-        def of_part(part: Examples, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
+        def of_part(part: Examples, key: Key[Array, ""]) -> Gradients:
             if part.fake is None:
-                part = part._replace(
-                    fake=generate(game, state.generator.params, state, part, key)[0]
-                )
-            gradient = jax.grad(loss, has_aux=True)
-            grads, (statistics, metrics) = gradient(
-                params, network.statistics, part, controllers, key
+                fake, _ = generate(config, state.generator.params, state, part, key)
+                part = part._replace(fake=fake)
+            grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(
+                params, network.batch_stats, part, controllers, key
             )
-            return grads, statistics, metrics
+            return Gradients(grads, batch_stats, metrics)
 
-        return agree(*in_parts(of_part, examples, key, game.accumulate), game.accumulate)
+        gradients = accumulate_gradients(of_part, examples, key, config.accumulate)
+        return pmean_gradients(gradients, config.accumulate)
 
-    if terms.every > 1 and terms.has_gradients():
-        due = (state.step * game.n_critic + i) % terms.every == 0
-        grads, statistics, metrics = jax.lax.cond(
-            due, lambda: gradient(True), lambda: gradient(False)
+    if regularizers.penalty_every > 1 and regularizers.has_gradient_penalty():
+        update_index = state.step * config.n_critic + i
+        gradients = jax.lax.cond(
+            update_index % regularizers.penalty_every == 0,
+            lambda: compute_gradients(True),
+            lambda: compute_gradients(False),
         )
     else:
-        grads, statistics, metrics = gradient(True)
+        gradients = compute_gradients(True)
+    grads, batch_stats, metrics = gradients
     metrics |= gradient_norms("discriminator", grads)
-    network = update(network, grads, statistics, game.discriminator_tx)
+    network = update_network(network, grads, batch_stats, config.discriminator_tx)
     if controllers.anchors is not None:
-        logits = (metrics["discriminator/real_logit"], metrics["discriminator/fake_logit"])
-        controllers = controllers._replace(anchors=move_anchors(controllers.anchors, *logits))
-    if controllers.probability is not None and game.adapt is not None:
-        sign, images = (
-            metrics["discriminator/real_sign"],
-            examples.label.shape[0] * jax.lax.axis_size(AXIS),
+        anchors = update_anchors(
+            controllers.anchors,
+            metrics["discriminator/real_logit"],
+            metrics["discriminator/fake_logit"],
         )
+        controllers = controllers._replace(anchors=anchors)
+    if controllers.probability is not None and config.adapt is not None:
         metrics["discriminator/augmentation"] = controllers.probability
-        controllers = controllers._replace(
-            probability=game.adapt(controllers.probability, sign, images)
-        )
-    return (network, controllers), metrics
-
-
-def judge(
-    game: Game,
-    adversaries: Adversaries,
-    kind: Literal["real", "fake"],
-    images: Images,
-    examples: Examples,
-    key: Key[Array, ""],
-) -> Float[Array, " logits"]:
-    """Logits of the discriminator as it is now, its batch statistics left alone."""
-    (network, controllers), key = adversaries, named_key(key, f"judge {kind}")
-    seen = augmented(game.terms, kind, images, examples, controllers)
-    return game.gan.discriminator.apply(
-        network.params, network.statistics, seen, True, examples.label, key
-    )[0]
+        num_images = examples.label.shape[0] * jax.lax.axis_size(AXIS)
+        sign = metrics["discriminator/real_sign"]
+        probability = config.adapt(controllers.probability, sign, num_images)
+        controllers = controllers._replace(probability=probability)
+    return DiscriminatorState(network, controllers), metrics
 
 
 def update_generator(
-    game: Game,
+    config: GanStepConfig,
     state: GanState,
-    adversaries: Adversaries,
+    opponent: DiscriminatorState,
     examples: Examples,
     key: Key[Array, ""],
-    kept: tuple[Images, Callable[[Images], tuple[PyTree]], PyTree] | None,
+    generator_vjp: GeneratorVjp | None,
 ) -> tuple[NetworkState, Metrics]:
-    """The generator's update against the discriminator as it is now.
+    """Update the generator against the updated discriminator.
 
     Args:
-        kept: the pass that the discriminator's images came from: images, pullback to the parameters,
-            batch statistics; None where it is to be made again, part by part.
+        config: of the step.
+        state: before the step.
+        opponent: the updated discriminator.
+        examples: of the last discriminator update.
+        key: of that update.
+        generator_vjp: the pass that the discriminator's images came from, if it covered the
+            whole batch; None to generate again, part by part.
     """
 
-    def of_part(part: Examples, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
-        images, pullback, statistics = kept or jax.vjp(
-            lambda params: generate(game, params, state, part, key),
-            varying(state.generator.params),
-            has_aux=True,
-        )
+    def of_part(part: Examples, key: Key[Array, ""]) -> Gradients:
+        images, vjp, batch_stats = generator_vjp or differentiable_pass(config, state, part, key)
 
         def loss(fake: Images) -> tuple[Float[Array, ""], Float[Array, ""]]:
-            real = judge(game, adversaries, "real", part.real, part, key)
-            logits = judge(game, adversaries, "fake", fake, part, key)
-            return game.loss.generator(real, logits), jnp.mean(logits)
+            real_logits = compute_logits(config, opponent, "real", part.real, part, key)
+            fake_logits = compute_logits(config, opponent, "fake", fake, part, key)
+            return config.loss.generator(real_logits, fake_logits), jnp.mean(fake_logits)
 
         (value, logit), cotangent = jax.value_and_grad(loss, has_aux=True)(images)
-        return (
-            pullback(cotangent)[0],
-            statistics,
-            {"generator/loss": value, "generator/logit": logit},
-        )
+        (grads,) = vjp(cotangent)
+        return Gradients(grads, batch_stats, {"generator/loss": value, "generator/logit": logit})
 
-    grads, statistics, metrics = agree(
-        *in_parts(of_part, examples, key, game.accumulate), game.accumulate
-    )
+    gradients = accumulate_gradients(of_part, examples, key, config.accumulate)
+    grads, batch_stats, metrics = pmean_gradients(gradients, config.accumulate)
     metrics |= gradient_norms("generator", grads)
-    return update(state.generator, grads, statistics, game.generator_tx), metrics
+    generator = update_network(state.generator, grads, batch_stats, config.generator_tx)
+    return generator, metrics
 
 
 def update_balance(
-    game: Game,
+    config: GanStepConfig,
     state: GanState,
-    adversaries: Adversaries,
+    opponent: DiscriminatorState,
     generator: NetworkState,
     examples: Examples,
     key: Key[Array, ""],
-    judged: Metrics,
+    fake_logit: Float[Array, ""],
 ) -> tuple[NetworkState, BalanceState]:
-    """Measure the balance ratio now and then, and scale the discriminator's strength by it."""
-    (network, controllers), balancer = adversaries, game.balancer
+    """Measure the balance ratio every few steps, and scale the discriminator's strength by it.
+
+    Args:
+        config: of the step, with a balancer.
+        state: before the step.
+        opponent: the updated discriminator, with the balance before the step.
+        generator: after its update.
+        examples: of the last discriminator update.
+        key: of that update.
+        fake_logit: mean logit of the images of the generator before its update.
+
+    Returns:
+        The discriminator with the scaled strength, and the balance after the step.
+    """
+    network, controllers = opponent
+    balancer = config.balancer
+    before = controllers.balance
     assert balancer is not None
-    assert controllers.balance is not None
-    balance = controllers.balance
+    assert before is not None
 
     def measure() -> BalanceState:
         def of_part(
             part: Examples, key: Key[Array, ""]
         ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-            images, _ = generate(game, generator.params, state, part, key)
-            after = judge(game, adversaries, "fake", images, part, key)
-            return jnp.mean(after), jnp.mean(judge(game, adversaries, "real", part.real, part, key))
+            images, _ = generate(config, generator.params, state, part, key)
+            new_fake_logit = jnp.mean(compute_logits(config, opponent, "fake", images, part, key))
+            real_logits = compute_logits(config, opponent, "real", part.real, part, key)
+            return new_fake_logit, jnp.mean(real_logits)
 
-        after, real = mean_over_devices(in_parts(of_part, examples, key, game.accumulate))
-        limited = (
-            optax.tree.get(network.opt_state, "log_scale", 0.0) < 0
-        )  # its optimiser holds the zeros back
-        return move_balance(
-            balancer, balance, balance_ratio(judged["generator/logit"], after, real), limited
+        new_fake_logit, real_logit = pmean(
+            accumulate_gradients(of_part, examples, key, config.accumulate)
         )
+        # A negative scale shows that the optimiser is holding the discriminator's zeros back.
+        is_limited = optax.tree.get(network.opt_state, "log_scale", 0.0) < 0
+        ratio = balance_ratio(fake_logit, new_fake_logit, real_logit)
+        return update_balance_state(balancer, before, ratio, is_limited)
 
-    balance = jax.lax.cond(state.step % balancer.every == 0, measure, lambda: balance)
-    return network._replace(
-        opt_state=set_scale(network.opt_state, jnp.exp(balance.log_scale))
-    ), balance
+    balance = jax.lax.cond(state.step % balancer.every == 0, measure, lambda: before)
+    opt_state = set_scale(network.opt_state, jnp.exp(balance.log_scale))
+    return network._replace(opt_state=opt_state), balance

@@ -14,8 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from l1jax.files import atomic_write
 from l1jax.reading import check_input_file, parse_json
-from l1jax.terminal import make_say
-from l1jax.training.events import open_events
+from l1jax.training.tensorboard import open_events
 
 LARGEST, LONGEST = 16 * 2**30, 16 * 2**20  # bytes of all metrics, and of a line of them
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal
@@ -148,7 +147,9 @@ def _terminal(
             lambda step, values: progress.update(
                 task, completed=step, description=summary(values)[0]
             ),
-            make_say(progress.console),
+            lambda text: progress.console.print(
+                text, markup=False, highlight=False, soft_wrap=True
+            ),
         )
 
 
@@ -158,7 +159,8 @@ def _plain(
 ) -> Progressing[Values]:
     shown = -math.inf
 
-    say = make_say(console)
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(step: int, values: Values) -> None:
         nonlocal shown

@@ -1,40 +1,64 @@
-"""The loop: compiled chunks of steps, and between them metrics, grids and checkpoints."""
+"""The training loop: compiled chunks of steps, with a callback and a checkpoint between them."""
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import PyTree
 
-from l1jax.config import Config
-from l1jax.reporting import sample_picture, save_image
 from l1jax.training.checkpoint import Checkpoints
-from l1jax.training.judge import JUDGED, make_evaluation, make_judge
-from l1jax.training.log import Log
-from l1jax.training.parallel import Runner
-from l1jax.training.probe import make_probe, make_watch
-from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
-from l1jax.training.state import State, Task
-from l1jax.training.task import stream
+from l1jax.training.state import Metrics, State
 
-GRID = 64  # images of a sample grid
-POINTS = 2_000  # points of a plot of them
-PROBED = 128  # images that a look at the generator's health takes
+AnyState = TypeVar("AnyState", bound=State)
 
 
-class NotFinite(RuntimeError):
-    """No step of a whole call had a finite loss and gradient; `began` is where it began, `step` where it ended."""
+class ChunkProgram(NamedTuple):
+    """How a chunk, several steps in one compiled call, is loaded and run.
 
-    def __init__(self, began: int, step: int) -> None:
-        super().__init__(f"no step from {began + 1:,} to {step:,} had a finite loss and gradient")
-        self.began, self.step = began, step
+    Attributes:
+        length: number of steps so far → number of steps of the next chunk.
+        load: (steps so far, number of steps) → the chunk's batches, on the devices. The loop
+            calls it while the devices work on the chunk before.
+        run: (state, chunk) → (state, metrics). It donates the state.
+    """
+
+    length: Callable[[int], int]
+    load: Callable[[int, int], PyTree]
+    run: Callable[[Any, PyTree], tuple[Any, Metrics]]
+
+
+class ChunkResult(NamedTuple):
+    """What the loop knows after a chunk."""
+
+    step: int
+    """Number of steps so far, this chunk's included."""
+    num_steps: int
+    """Number of steps of this chunk."""
+    state: Any
+    """On the devices. The next chunk donates it, so a callback must not keep it."""
+    metrics: dict[str, np.ndarray]
+    """What the chunk returned, on the host."""
+    seconds_per_step: float | None
+    """Wall-clock time; None for the first chunk of its length, which includes compilation."""
+
+
+class ChunkCallbacks(NamedTuple):
+    """What happens between chunks.
+
+    Attributes:
+        on_chunk: called after each chunk, to report it. Returns the score of the checkpoint that
+            the loop then writes (lower is better, infinite when unknown), or None for no
+            checkpoint.
+        score_when_stopped: state → score of the checkpoint that the loop writes when a signal
+            stops it and `on_chunk` asked for none.
+    """
+
+    on_chunk: Callable[[ChunkResult], float | None]
+    score_when_stopped: Callable[[Any], float]
 
 
 class Stopped(NamedTuple):
@@ -44,159 +68,101 @@ class Stopped(NamedTuple):
     signal: int | None
 
 
-def train(
-    experiment: Config,
-    task: Task,
-    runner: Runner,
-    state: State,
-    resident: object,
-    next_chunk: Callable[[int, int], object],
-    reference: Shaped[np.ndarray, "n h w c"],
-    workdir: Path,
+def run_chunks(
+    state: AnyState,
+    last_step: int,
+    program: ChunkProgram,
+    callbacks: ChunkCallbacks,
     checkpoints: Checkpoints,
-    log: Log,
-) -> Stopped:
-    """Train from `state` to `experiment.steps`, saving on the way and when told to stop.
+    say: Callable[[str], None],
+) -> tuple[AnyState, Stopped]:
+    """Run chunks from `state.step` to `last_step`, or until a signal asks to stop.
 
     Args:
-        experiment: steps and how often to do what.
-        task: for its generator.
-        runner: the compiled steps.
         state: on the devices; donated.
-        resident: data that stays on the devices.
-        next_chunk: (first step, steps) → the batches of these steps.
-        reference: real images to judge by, or points, in random order.
-        workdir: where samples go.
-        checkpoints: where the state goes.
-        log: where the metrics go.
+        last_step: number of steps at which the loop ends.
+        program: the compiled steps and their batches.
+        callbacks: what is reported and when a checkpoint is written.
+        checkpoints: where the state is saved.
+        say: called with the sentence that confirms a signal.
+
+    Returns:
+        The last state, saved if any step was run, and where the loop stopped.
 
     Raises:
-        NotFinite: if no step of a whole call was finite.
         InputError: if a checkpoint cannot be written.
     """
-    key, sampler = stream(experiment.seed, "training"), make_sampler(task.generator)
-    columns = grid_columns(task.generator.classes)
-    shown = GRID - GRID % (columns or 1) if task.generator.image_range is not None else POINTS
-    grid_latents = draw_latents(task.generator, stream(experiment.seed, "grid"), shown)
-    judge = make_judge(task.generator, reference, experiment.seed)
-    evaluate = (
-        make_evaluation(task.generator, reference, experiment.seed)
-        if experiment.evaluate_every
-        else None
-    )
-    reference = reference[:JUDGED]
-    probed_latents = draw_latents(
-        task.generator, stream(experiment.seed, "judged"), min(PROBED, len(reference))
-    )
 
-    def save_grid(step: int, state: State) -> None:
-        samples = sampler(state.average, grid_latents)
-        save_image(
-            sample_picture(samples, reference, columns),
-            workdir / "samples" / f"step_{step:06d}.png",
-        )
+    def load_chunk(step: int) -> tuple[int, PyTree]:
+        if step >= last_step:
+            return 0, None
+        num_steps = program.length(step)
+        return num_steps, program.load(step, num_steps)
 
-    probe, probe_key, watch = (
-        make_probe(task.generator),
-        stream(experiment.seed, "probe"),
-        make_watch(log.say),
-    )
-
-    compiled = set[int]()
-    step = saved = int(state.step)
-    if step == 0:
-        save_grid(0, state)
-    with stop_requests(log.say) as requests:
-        count = chunk_length(experiment, step)
-        chunk = next_chunk(step, count) if count else None
-        while step < experiment.steps and not requests:
-            began = time.perf_counter()
-            state, metrics = runner.run(state, resident, chunk, key)
-            step, following = step + count, chunk_length(experiment, step + count)
-            chunk = next_chunk(step, following) if following else None  # while the devices work
-            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            seconds = time.perf_counter() - began
-            if values["skipped"] == count:
-                checkpoints.wait()
-                raise NotFinite(step - count, step)
-            if (
-                count in compiled
-            ):  # the first call of a length compiles: its time says nothing of speed
-                images = count * task.draws * experiment.batch_size
-                values |= {
-                    "images_per_second": images / seconds,
-                    "seconds_per_step": seconds / count,
-                }
-            compiled.add(count)
-            last = step == experiment.steps
-            if last or step % experiment.sample_every == 0:
-                save_grid(step, state)
-                found = jax.device_get(
-                    probe(state, jnp.asarray(reference), probed_latents, probe_key)
-                )
-                values |= {name: float(value) for name, value in found.items()}
-            watch(step, values)
-            if evaluate and (last or step % experiment.evaluate_every == 0):
-                values |= evaluate(state.average)
-            if (
-                saving := last
-                or step % experiment.checkpoint_every == 0
-                or "evaluation/frechet_distance" in values
-            ):
-                values["kernel_distance"] = judge(state.average)
-            log.metrics(step, values)  # before the checkpoint: what is beyond it is cut on resuming
-            if saving:
-                score = "evaluation/frechet_distance" if evaluate else "kernel_distance"
-                checkpoints.save(step, state, values.get(score, math.inf))
-                saved = step
-            count = following
-        if step != saved:
-            checkpoints.save(step, state, math.inf if evaluate else judge(state.average))
+    step = int(state.step)
+    saved_step = step
+    compiled_lengths = set[int]()
+    with stop_requests(say) as signals:
+        num_steps, chunk = load_chunk(step)
+        while num_steps and not signals:
+            start_time = time.perf_counter()
+            state, metrics = program.run(state, chunk)
+            step += num_steps
+            next_num_steps, chunk = load_chunk(step)  # while the devices work
+            metrics = {name: np.asarray(value) for name, value in jax.device_get(metrics).items()}
+            seconds_per_step = None
+            if num_steps in compiled_lengths:
+                seconds_per_step = (time.perf_counter() - start_time) / num_steps
+            compiled_lengths.add(num_steps)
+            result = ChunkResult(step, num_steps, state, metrics, seconds_per_step)
+            score = callbacks.on_chunk(result)
+            if score is not None:
+                checkpoints.save(step, state, score)
+                saved_step = step
+            num_steps = next_num_steps
+        if step != saved_step:
+            checkpoints.save(step, state, callbacks.score_when_stopped(state))
         checkpoints.wait()
-    return Stopped(step, requests[0] if requests else None)
-
-
-def chunk_length(experiment: Config, step: int) -> int:
-    """Steps until the next thing to do: a line of metrics, a grid, a checkpoint or the end."""
-    every = (
-        experiment.log_every,
-        experiment.sample_every,
-        experiment.checkpoint_every,
-        experiment.evaluate_every,
-    )
-    return min(experiment.steps - step, *(period - step % period for period in every if period))
+    return state, Stopped(step, signals[0] if signals else None)
 
 
 @contextmanager
 def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them.
+    """Collect SIGINT, SIGTERM and SIGHUP instead of letting them end the process.
 
-    A second SIGINT or SIGTERM is not caught. Any number of SIGHUPs is: a terminal that closes sends several. Where
-    the parent ignores SIGHUP, as nohup does, it stays ignored.
+    A second SIGINT or SIGTERM has its usual effect. SIGHUP is collected any number of times,
+    because a terminal that closes sends several. If the parent process ignores SIGHUP, as nohup
+    does, it stays ignored.
+
+    Args:
+        say: called with one sentence at the first signal.
+
+    Yields:
+        The signals received so far; the list grows.
     """
     received: list[int] = []
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    replaced = dict(handlers)
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    caught = dict(previous)
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-        caught[hangup] = signal.getsignal(hangup)
+        replaced[hangup] = signal.getsignal(hangup)
 
     def restore(handlers: Mapping[Any, Any]) -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
     def receive(number: int, frame: object) -> None:
-        first = not received
+        is_first = not received
         received.append(number)
         if number != hangup:
-            restore(previous)
-        if first:
-            with suppress(RuntimeError):  # the signal came in the middle of a line
+            restore(handlers)
+        if is_first:
+            with suppress(RuntimeError):  # the signal may arrive while a line is being printed
                 say("stopping after the steps under way, then saving; once more to stop at once.")
 
-    for number in caught:
+    for number in replaced:
         signal.signal(number, receive)
     try:
         yield received
     finally:
-        restore(caught)
+        restore(replaced)

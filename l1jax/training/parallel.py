@@ -10,12 +10,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Key, PyTree
 
+from l1jax.compilation import release_freed_memory
 from l1jax.data.batches import Batch, Feed
 from l1jax.evaluation.health import spread
 from l1jax.models import Generator
 from l1jax.models.network import AXIS
 from l1jax.penalties import sparsity
-from l1jax.training.compilation import release_freed_memory
 from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import solution, strength
 from l1jax.transforms.learning_rate import learning_rate
@@ -129,7 +129,7 @@ def mapped_steps(
             return task.step(state, take(resident, item), jax.random.fold_in(key, state.step))
 
         state, metrics = jax.lax.scan(body, state, chunk)
-        return state, {**summarise(metrics), **describe(task, state)}
+        return state, {**mean_metrics(metrics), **network_metrics(task, state)}
 
     if parallel == "pmap":
         return jax.pmap(
@@ -149,19 +149,19 @@ def mapped_steps(
     )
 
 
-def summarise(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
+def mean_metrics(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
     """Mean of each metric over the steps that were taken; `skipped` counts the others."""
-    taken = metrics["taken"] > 0
+    taken = metrics["step_taken"] > 0
     count = jnp.maximum(jnp.sum(taken), 1)
     means = {
         name: jnp.sum(jnp.where(taken, m, 0)) / count
         for name, m in metrics.items()
-        if name != "taken"
+        if name != "step_taken"
     }
     return {**means, "skipped": jnp.sum(~taken).astype(jnp.float32)}
 
 
-def describe(task: Task, state: State) -> Metrics:
+def network_metrics(task: Task, state: State) -> Metrics:
     """Zeros per layer and in all, strength and learning rate in force, of each network; the generator's spread."""
     metrics: Metrics = {"generator/spread": output_spread(task.generator, state.generator)}
     for name, network in state._asdict().items():
@@ -186,7 +186,7 @@ def output_spread(generator: Generator, network: NetworkState) -> Float[Array, "
     """How far a few images of one class are apart, as `l1jax.evaluation.health.spread` tells it; 0 for a constant."""
     latents = generator.latents(jax.random.key(0), FEW)
     params, label = solution(network.opt_state, network.params), jnp.zeros(FEW, jnp.int32)
-    images, _ = generator.network.apply(params, network.statistics, latents, False, label)
+    images, _ = generator.network.apply(params, network.batch_stats, latents, False, label)
     return spread(images, generator.image_range)
 
 

@@ -1,18 +1,18 @@
 """A run of an experiment in its work directory, from opening the data to the last checkpoint."""
 
-import math
-import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import PyTree, Shaped
 from rich.console import Console
 
 from l1jax.build import image_shape
+from l1jax.compilation import jit_once
 from l1jax.config import Config, InputError
 from l1jax.data.batches import Feed, Host, load_all, resident_feed, shuffled_indices
 from l1jax.data.class_labels import class_counts, describe_classes
@@ -20,11 +20,17 @@ from l1jax.data.opening import open_examples
 from l1jax.data.source import Source, take
 from l1jax.data.streaming import streaming_feed
 from l1jax.files import write_json
+from l1jax.training.callbacks import (
+    NonFiniteError,
+    chunk_length,
+    make_callbacks,
+    make_grid_saver,
+)
 from l1jax.training.checkpoint import Checkpoints, open_checkpoints
-from l1jax.training.compilation import jit_once
-from l1jax.training.judge import EVALUATED, JUDGED
+from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
+from l1jax.training.keys import named_seed_key
 from l1jax.training.log import open_log
-from l1jax.training.loop import NotFinite, Stopped, train
+from l1jax.training.loop import ChunkProgram, Stopped, run_chunks
 from l1jax.training.parallel import Runner, make_runner
 from l1jax.training.rollback import (
     Rollback,
@@ -34,19 +40,35 @@ from l1jax.training.rollback import (
     refuse_other_run,
     write_rollback,
 )
+from l1jax.training.sample_quality import NUM_EVALUATION_IMAGES, NUM_METRIC_IMAGES
 from l1jax.training.state import State, Task
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
 from l1jax.transforms.learning_rate import set_learning_rate_scale
 
-SKIPPED = 10  # images that were left out, of which each is told
+MAX_SKIPPED_REPORTED = 10  # skipped images that are reported one by one
 
 
 class Outcome(NamedTuple):
     """Where a run began, and where and why it ended."""
 
-    first: int
+    first_step: int
     stopped: Stopped
+
+
+class TrainingRun(NamedTuple):
+    """Everything that a run needs, opened and checked."""
+
+    experiment: Config
+    task: Task
+    runner: Runner
+    checkpoints: Checkpoints
+    template: State  # shapes and dtypes of the state
+    workdir: Path
+    feed: Feed
+    reference: Shaped[np.ndarray, "n h w c"]  # real images to compare with
+    console: Console
+    say: Callable[[str], None]
 
 
 def run_experiment(
@@ -58,19 +80,19 @@ def run_experiment(
     resume: bool,
     overwrite: bool,
 ) -> Outcome:
-    """Train an experiment in its work directory, going on from the newest checkpoint there.
+    """Train an experiment in its work directory, from the newest checkpoint there if there is one.
 
     Args:
         experiment: what to train.
         workdir: where the run is kept.
         console: for progress.
-        say: told one sentence at a time.
-        resume: whether a run that is there already may be gone on with.
-        overwrite: whether such a run is deleted first.
+        say: called with one sentence at a time.
+        resume: whether an existing run of this experiment is resumed.
+        overwrite: whether an existing run is deleted first.
 
     Raises:
         InputError: if the experiment, its data or its work directory cannot be used.
-        NotFinite: if no step is finite any more, however small the learning rate.
+        NonFiniteError: if no step is finite any more, however small the learning rate.
     """
     check_workdir(workdir, experiment, resume=resume, overwrite=overwrite)
     devices = find_devices()
@@ -78,24 +100,25 @@ def run_experiment(
     task = make_task(experiment, image_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
     source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
-    for sentence in source.skipped[:SKIPPED]:
+    for sentence in source.skipped[:MAX_SKIPPED_REPORTED]:
         say(f"left out: {sentence}")
-    if (
-        workdir / "config.json"
-    ).exists() and not overwrite:  # the run was begun, so its question was settled
+    if (workdir / "config.json").exists() and not overwrite:
+        # The user settled the question about the labels when the run began.
         source = source._replace(label_ambiguity="")
     check_labels(task.generator.classes, source)
     feed, reference = open_feed(experiment, task, source, held_out, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
 
-    before = None if overwrite else read_config(workdir)
+    previous_config = None
+    if not overwrite:
+        previous_config = read_config(workdir)
     with open_workdir(workdir, experiment, overwrite=overwrite):
-        ran_before = (workdir / "metrics.jsonl").exists()
+        has_metrics = (workdir / "metrics.jsonl").exists()
         try:
             with closing(
                 open_checkpoints(workdir, experiment, source.fingerprint, say)
             ) as checkpoints:
-                job = Job(
+                run = TrainingRun(
                     experiment,
                     task,
                     runner,
@@ -107,157 +130,91 @@ def run_experiment(
                     console,
                     say,
                 )
-                first, state = start_or_restore(job, before)
-                tell_start(job, first, ran_before, source, devices)
+                first_step, state = start_or_restore(run, previous_config)
+                report_start(run, first_step, has_metrics, source, devices)
                 write_classes(workdir, source)
-                stopped = train_and_roll_back(job, first, state)
+                stopped = train_and_roll_back(run, first_step, state)
         except OSError as error:
             raise InputError(
-                f"`--workdir` (={workdir}) could not be written ({error.strerror or error}): make room or permission "
-                "there and run the same command again; the checkpoints in it are intact."
+                f"`--workdir` (={workdir}) could not be written ({error.strerror or error}): make "
+                "room or permission there and run the same command again; the checkpoints in it "
+                "are intact."
             ) from error
         finally:
             feed.close()
     if source.skipped:
         say(f"{len(source.skipped):,} left out in all; the first: {source.skipped[0]}")
-    return Outcome(first, stopped)
+    return Outcome(first_step, stopped)
 
 
-class Job(NamedTuple):
-    """A run in its work directory."""
+def open_feed(
+    experiment: Config, task: Task, source: Source, held_out: Source | None, console: Console
+) -> tuple[Feed, Shaped[np.ndarray, "n h w c"]]:
+    """Open the data that steps are trained on, on the device if it fits there, else streamed.
 
-    experiment: Config
-    task: Task
-    runner: Runner
-    checkpoints: Checkpoints
-    template: Any
-    workdir: Path
-    feed: Feed
-    reference: Shaped[np.ndarray, "n h w c"]
-    console: Console
-    say: Callable[[str], None]
+    Args:
+        experiment: with the limit for data on the device.
+        task: for the number of draws.
+        source: the data to train on.
+        held_out: the data kept back, if any.
+        console: for progress.
+
+    Returns:
+        The feed, and the real images that generated ones are compared with, in random order:
+        held-out ones where training evaluates and there are any.
+    """
+    arguments = (experiment.seed, task.draws, experiment.batch_size)
+    host = Host(jax.process_index(), jax.process_count())
+    reference_source = source
+    max_reference = NUM_METRIC_IMAGES
+    if experiment.evaluate_every:
+        max_reference = NUM_EVALUATION_IMAGES
+        if held_out is not None:
+            reference_source = held_out
+    count = min(max_reference, reference_source.length)
+    chosen = shuffled_indices(experiment.seed, 0, count, reference_source.length)
+    num_bytes = source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize
+    if num_bytes > experiment.resident_mib * 2**20:
+        feed = streaming_feed(source, *arguments, experiment.workers, host)
+        return feed, take(reference_source, chosen)
+    with console.status(f"reading {source.length:,} images"):
+        images = load_all(source)
+    feed = resident_feed(images, *arguments, source.labels, host)
+    if reference_source is source:
+        return feed, images[chosen]
+    return feed, take(reference_source, chosen)
 
 
-def tell_start(
-    job: Job, first: int, ran_before: bool, source: Source, devices: Sequence[Any]
+def report_start(
+    run: TrainingRun,
+    first_step: int,
+    has_metrics: bool,
+    source: Source,
+    devices: Sequence[jax.Device],
 ) -> None:
-    """Say where training begins, on what, and where it is kept."""
-    if first:
-        job.say(f"resuming {job.workdir} from step {first:,}")
-    elif ran_before:
-        job.say(f"{job.workdir} has no good checkpoint: starting from step 0")
+    """Say where training begins, on what, and where it is kept.
+
+    Args:
+        run: for its work directory.
+        first_step: number of steps so far.
+        has_metrics: whether the work directory held metrics of a run.
+        source: the data.
+        devices: that training uses.
+    """
+    if first_step:
+        run.say(f"resuming {run.workdir} from step {first_step:,}")
+    elif has_metrics:
+        run.say(f"{run.workdir} has no good checkpoint: starting from step 0")
     classes = describe_classes(source)
     if classes:
-        job.say(classes)
+        run.say(classes)
     size = " × ".join(map(str, source.image_shape))
-    kind = f"{len(devices)} × {devices[0].device_kind}"
-    job.say(f"{source.length:,} images of {size} on {kind}, into {job.workdir}")
-
-
-def train_and_roll_back(job: Job, first: int, state: State) -> Stopped:
-    """Train on from a state; where nothing is finite any more, go back with a smaller learning rate.
-
-    Raises:
-        NotFinite: if that does not help either.
-    """
-    resident, most = job.runner.replicate(job.feed.resident), job.experiment.rollbacks
-    while True:
-        counted = count_rollbacks(state)  # the state itself is given away
-        try:
-            with open_log(job.workdir, first, job.experiment.steps, job.console) as log:
-                return train(
-                    job.experiment,
-                    job.task,
-                    job.runner,
-                    state,
-                    resident,
-                    lambda first, steps: job.runner.put(job.feed.chunk(first, steps)),
-                    job.reference,
-                    job.workdir,
-                    job.checkpoints,
-                    log,
-                )
-        except NotFinite as error:
-            last = read_rollback(job.workdir) or (Rollback(0, counted, None) if counted else None)
-            rollback = plan_rollback(last, error.began, job.checkpoints.steps(), most)
-            if rollback is None:
-                raise
-            write_rollback(job.workdir, rollback)
-            job.say(
-                f"{error}: going back to step {rollback.step:,} with {rollback.learning_rate_scale:g} of the learning "
-                f"rate (rollback {rollback.count} of at most {most})"
-            )
-        first, state = start(job)
-
-
-def find_devices() -> list[Any]:
-    """The devices to train on, all that JAX finds.
-
-    Raises:
-        InputError: if it finds none of the kind that was asked for.
-    """
-    try:
-        return jax.devices()
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # JAX asserts where it was compiled without that kind
-        raise InputError(
-            f"JAX finds no device of the kind that JAX_PLATFORMS (={os.environ.get('JAX_PLATFORMS', '')}) asks for: "
-            "unset it, or install l1jax with the extra for that kind."
-        ) from error
-
-
-def check_batch(experiment: Config, devices: int) -> None:
-    """Refuse a batch that devices, the parts of each and the packs of each part cannot share evenly.
-
-    Raises:
-        InputError: naming the nearest size that they can.
-    """
-    size, factors = experiment.batch_size, {"the number of devices": devices}
-    factors |= {
-        "`accumulate`": experiment.accumulate,
-        "`model.packing`": getattr(experiment.model, "packing", 1),
-    }
-    divisor = math.prod(factors.values())
-    if size % divisor:
-        nearest = max(divisor, round(size / divisor) * divisor)
-        by = " times ".join(name for name, factor in factors.items() if factor > 1)
-        raise InputError(
-            f"`batch_size` (={size}) must be divisible by {by} (={divisor}); the nearest that is: {nearest}."
-        )
-
-
-def check_labels(classes: int, source: Source) -> None:
-    """Refuse data whose labels are in doubt, or are not those of a class-conditional model.
-
-    Raises:
-        InputError: if it is not clear what the labels are, or the model has classes and there are no
-            labels, or others than 0 to classes − 1.
-    """
-    if source.label_ambiguity:
-        raise InputError(source.label_ambiguity)
-    if not classes:
-        return
-    if source.labels is None:
-        raise InputError(
-            f"`model.classes` (={classes}) must be 0 for these images, which have no labels."
-        )
-    first, last = int(source.labels.min()), int(source.labels.max())
-    if last >= classes:
-        from_one = (
-            " (they seem to be numbered from 1: save them less 1 to have no empty class 0)"
-            if first == 1
-            else ""
-        )
-        raise InputError(
-            f"`model.classes` (={classes}) must be at least {last + 1}: the labels of these images go from {first} to "
-            f"{last}{from_one}."
-        )
+    hardware = f"{len(devices)} × {devices[0].device_kind}"
+    run.say(f"{source.length:,} images of {size} on {hardware}, into {run.workdir}")
 
 
 def write_classes(workdir: Path, source: Source) -> None:
-    """Keep the classes' labels, names and counts in `classes.json`; there is none where there are no labels."""
+    """Write the classes' labels, names and counts to `classes.json`, if there are labels."""
     path = workdir / "classes.json"
     counts = class_counts(source)
     if counts:
@@ -266,69 +223,115 @@ def write_classes(workdir: Path, source: Source) -> None:
         path.unlink(missing_ok=True)
 
 
-def check_shapes(task: Task, seed: int) -> State:
-    """Shapes and dtypes of the state that training starts from.
-
-    Raises:
-        InputError: if networks and optimisers do not fit, such as a pattern that matches no parameter.
-    """
+def start_or_restore(run: TrainingRun, previous_config: Config | None) -> tuple[int, State]:
+    """Restore or draw the state; if that is refused, put the previous `config.json` back."""
     try:
-        return jax.eval_shape(task.init, stream(seed, "parameters"))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def open_feed(
-    experiment: Config, task: Task, source: Source, held_out: Source | None, console: Console
-) -> tuple[Feed, Shaped[np.ndarray, "n h w c"]]:
-    """Choose between data on the device and streaming; also the real images to judge by, in random order.
-
-    Where training evaluates and some are held out, those.
-    """
-    arguments = (experiment.seed, task.draws, experiment.batch_size)
-    host = Host(jax.process_index(), jax.process_count())
-    judges = held_out if experiment.evaluate_every and held_out is not None else source
-    most = min(EVALUATED if experiment.evaluate_every else JUDGED, judges.length)
-    chosen = shuffled_indices(experiment.seed, 0, most, judges.length)
-    if (
-        source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize
-        > experiment.resident_mib * 2**20
-    ):
-        return streaming_feed(source, *arguments, experiment.workers, host), take(judges, chosen)
-    with console.status(f"reading {source.length:,} images"):
-        images = load_all(source)
-    return resident_feed(images, *arguments, source.labels, host), images[
-        chosen
-    ] if judges is source else take(judges, chosen)
-
-
-def start_or_restore(job: Job, before: Config | None) -> tuple[int, State]:
-    """Start; where that is refused, `config.json` is what it was `before`, other paths of the data included."""
-    try:
-        return start(job)
+        return start(run)
     except InputError:
-        if before is not None:
-            write_config(job.workdir, before)
+        if previous_config is not None:
+            write_config(run.workdir, previous_config)
         raise
 
 
-def start(job: Job) -> tuple[int, State]:
-    """The newest good checkpoint, or fresh networks, with the step that it stands at and the rollback heeded."""
-    rollback = read_rollback(job.workdir)
+def start(run: TrainingRun) -> tuple[int, State]:
+    """Restore the newest good checkpoint, or draw fresh parameters; apply a planned rollback.
+
+    Returns:
+        The number of steps so far, and the state on the devices.
+    """
+    rollback = read_rollback(run.workdir)
     if rollback and rollback.useless is not None:
-        if rollback.useless in job.checkpoints.steps():
-            job.checkpoints.set_aside(rollback.useless, "led to no finite step")
-        rollback = rollback._replace(useless=None)  # the next checkpoint of that step is another
-        write_rollback(job.workdir, rollback)
-    example = job.runner.replicate(np.zeros(()))
-    first, state = job.checkpoints.restore(
-        jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=example.sharding),
-            job.template,
-        )
-    ) or (0, jit_once(job.task.init)(stream(job.experiment.seed, "parameters")))
+        if rollback.useless in run.checkpoints.steps():
+            run.checkpoints.set_aside(rollback.useless, "led to no finite step")
+        # The next checkpoint of that step will be another one.
+        rollback = rollback._replace(useless=None)
+        write_rollback(run.workdir, rollback)
+    sharding = run.runner.replicate(np.zeros(())).sharding
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), run.template
+    )
+    restored = run.checkpoints.restore(template)
+    if restored is not None:
+        first_step, state = restored
+    else:
+        first_step = 0
+        state = jit_once(run.task.init)(named_seed_key(run.experiment.seed, "parameters"))
     if rollback:
-        refuse_other_run(job.workdir, rollback, first, state)
-    if rollback and first <= rollback.step:
-        state = set_learning_rate_scale(state, rollback.learning_rate_scale)
-    return first, job.runner.replicate(state)
+        refuse_other_run(run.workdir, rollback, first_step, state)
+        if first_step <= rollback.step:
+            state = set_learning_rate_scale(state, rollback.learning_rate_scale)
+    return first_step, run.runner.replicate(state)
+
+
+def train_and_roll_back(run: TrainingRun, first_step: int, state: State) -> Stopped:
+    """Train to the last step; if nothing is finite any more, go back with a smaller learning rate.
+
+    Args:
+        run: what to train.
+        first_step: number of steps so far.
+        state: on the devices; donated.
+
+    Raises:
+        NonFiniteError: if going back does not help either.
+    """
+    max_rollbacks = run.experiment.rollbacks
+    program = make_program(run)
+    while True:
+        num_rollbacks = count_rollbacks(state)  # now, as the loop donates the state
+        try:
+            return train(run, program, first_step, state)
+        except NonFiniteError as error:
+            last = read_rollback(run.workdir)
+            if last is None and num_rollbacks:
+                last = Rollback(0, num_rollbacks, None)
+            steps = run.checkpoints.steps()
+            rollback = plan_rollback(last, error.first_step, steps, max_rollbacks)
+            if rollback is None:
+                raise
+            write_rollback(run.workdir, rollback)
+            run.say(
+                f"{error}: going back to step {rollback.step:,} with "
+                f"{rollback.learning_rate_scale:g} of the learning rate (rollback "
+                f"{rollback.count} of at most {max_rollbacks})"
+            )
+        first_step, state = start(run)
+
+
+def make_program(run: TrainingRun) -> ChunkProgram:
+    """Connect the compiled steps with the data they are trained on."""
+    resident = run.runner.replicate(run.feed.resident)
+    key = named_seed_key(run.experiment.seed, "training")
+
+    def load_chunk(first_step: int, num_steps: int) -> PyTree:
+        return run.runner.put(run.feed.chunk(first_step, num_steps))
+
+    def run_chunk(state: State, chunk: PyTree):
+        return run.runner.run(state, resident, chunk, key)
+
+    return ChunkProgram(partial(chunk_length, run.experiment), load_chunk, run_chunk)
+
+
+def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State) -> Stopped:
+    """Run the loop with a log, to the last step or until a signal asks to stop.
+
+    Args:
+        run: what to train.
+        program: its compiled steps.
+        first_step: number of steps so far.
+        state: on the devices; donated.
+
+    Raises:
+        NonFiniteError: if no step of a chunk was finite.
+    """
+    experiment = run.experiment
+    with open_log(run.workdir, first_step, experiment.steps, run.console) as log:
+        save_grid = make_grid_saver(run.task.generator, run.reference, experiment.seed, run.workdir)
+        callbacks = make_callbacks(
+            experiment, run.task, run.reference, save_grid, run.checkpoints, log
+        )
+        if first_step == 0:
+            save_grid(0, state)
+        _, stopped = run_chunks(
+            state, experiment.steps, program, callbacks, run.checkpoints, log.say
+        )
+    return stopped

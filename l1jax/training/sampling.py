@@ -35,7 +35,7 @@ def make_sampler(generator: Generator):
         average: Average, latents: Float[Array, "batch latent"], label: Int[Array, " batch"]
     ) -> Shaped[Array, "batch h w c"]:
         images, _ = generator.network.apply(
-            average.params, average.statistics, latents, False, label
+            average.params, average.batch_stats, latents, False, label
         )
         return images if generator.image_range is None else to_uint8(images, generator.image_range)
 

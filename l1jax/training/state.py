@@ -1,4 +1,4 @@
-"""What training carries from step to step, and what the loop needs to know of a task."""
+"""The state that training carries from step to step, and the task that the loop trains."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,15 +17,15 @@ class NetworkState(NamedTuple):
     """One network in training."""
 
     params: PyTree
-    statistics: PyTree  # running batch statistics; empty without batch norm
+    batch_stats: PyTree  # running batch statistics; empty without batch norm
     opt_state: optax.OptState
 
 
 class Average(NamedTuple):
-    """The generator that people sample from: an average that keeps the zeros."""
+    """The generator that samples are drawn from: a moving average that keeps the zeros."""
 
     params: PyTree
-    statistics: PyTree
+    batch_stats: PyTree
 
 
 class GanState(NamedTuple):
@@ -35,7 +35,7 @@ class GanState(NamedTuple):
     generator: NetworkState
     discriminator: NetworkState
     average: Average
-    controllers: Controllers  # empty but for what the experiment uses
+    controllers: Controllers  # holds only what the experiment uses
 
 
 class GeneratorState(NamedTuple):
@@ -57,21 +57,27 @@ class VaeState(NamedTuple):
 
 State = GanState | GeneratorState | VaeState
 
+# A task's own kind of state goes in and comes out; the loop does not look inside it.
+Step = Callable[[Any, Batch, Key[Array, ""]], tuple[Any, Metrics]]
+
 
 class Task(NamedTuple):
-    """What the loop trains.
+    """What the loop trains; built by `l1jax.training.task.make_task`.
 
-    init: key → State.
-    step: (state, batch, key) → (state, metrics), per device, with collectives over `AXIS`; metrics
-        are means over the whole batch, and `taken` among them is 0 for a step that was not finite
-        and left everything but the count as it was.
-    generator: the network that `state.average` belongs to.
-    draws: batches of real images that one step takes.
-    penalised: network → regular expression of its penalised paths.
+    Attributes:
+        init: key → the state that training starts from.
+        step: (state, batch, key) → (state, metrics), built by `gan_step`, `vae_step` or
+            `reconstruction_step`. It runs on each device with its part of the batch, with
+            collectives over `AXIS`. The metrics are means over the whole batch. The metric
+            `step_taken` is 0 when a loss or gradient was not finite; such a step changes
+            nothing in the state but its count.
+        generator: the network that `state.average` belongs to.
+        draws: batches of real images that one step uses.
+        penalised: network name → regular expression of the paths that are penalised.
     """
 
     init: Callable[[Key[Array, ""]], Any]
-    step: Callable[[Any, Batch, Key[Array, ""]], tuple[Any, Metrics]]
+    step: Step
     generator: Generator
     draws: int
     penalised: dict[str, str]

@@ -1,7 +1,5 @@
 """From an experiment to the task that the loop trains."""
 
-import zlib
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,82 +18,79 @@ from l1jax.data.augmentation import (
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator, Vae
 from l1jax.models.network import AXIS, local_slice
-from l1jax.training.adversary import Terms
 from l1jax.training.controllers import Balancer, init_controllers
-from l1jax.training.gan_step import gan_step, init_gan
-from l1jax.training.parts import named_key
-from l1jax.training.reconstruction_step import init_generator, reconstruction_step
-from l1jax.training.state import Metrics, Task
-from l1jax.training.vae_step import init_vae, vae_step
-
-Step = Callable[[Any, Batch, Key[Array, ""]], tuple[Any, Metrics]]
-
-
-def stream(seed: int, name: str) -> Key[Array, ""]:
-    """A key of its own for each use of the experiment's seed."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+from l1jax.training.discriminator_loss import Regularizers
+from l1jax.training.gan_passes import GanStepConfig, init_gan
+from l1jax.training.gan_step import gan_step
+from l1jax.training.keys import named_key, named_seed_key
+from l1jax.training.reconstruction_step import init_generator, make_reconstruction_step
+from l1jax.training.state import Metrics, Step, Task
+from l1jax.training.vae_step import init_vae, make_vae_step
 
 
 def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> Task:
-    """Build the task for images of this height, width and channels.
+    """Build the task for images of this height, width and number of channels.
 
     Raises:
         InputError: if model, objective and optimisers do not go together.
     """
-    model, objective = build_model(experiment.model, image_shape), experiment.objective
+    model = build_model(experiment.model, image_shape)
+    objective = experiment.objective
     optimizers = {"generator": experiment.generator}
-    if (
-        isinstance(model, Gan)
-        and isinstance(objective, config.Adversarial)
-        and experiment.discriminator
-    ):
-        optimizers["discriminator"] = experiment.discriminator
-        task = _gan_task(experiment, objective, model, experiment.discriminator)
-    elif isinstance(model, Generator) and isinstance(objective, config.Reconstruction):
-        task = _generator_task(experiment, objective, model)
-    elif (
-        isinstance(model, Vae) and isinstance(objective, config.Variational) and experiment.encoder
-    ):
-        optimizers["encoder"] = experiment.encoder
-        task = _vae_task(experiment, objective, model, experiment.encoder)
-    else:
-        raise config.InputError(
-            f"`objective` (={type(objective).__name__}) does not go with `model` (={type(experiment.model).__name__}) "
-            f"and the optimisers (`discriminator` {'set' if experiment.discriminator else 'None'}, `encoder` "
-            f"{'set' if experiment.encoder else 'None'}): Adversarial needs a GAN and a discriminator's optimiser, "
-            "Variational a VAE and an encoder's, Reconstruction a generator alone such as DenseGenerator."
-        )
-    if experiment.flip and (
-        task.generator.image_range is None or isinstance(objective, config.Reconstruction)
-    ):
-        raise config.InputError(
-            "`flip` (=True) must be False for points, and for Reconstruction, where each latent belongs to one image."
-        )
-    step = flipping(task.step) if experiment.flip else task.step
-    return task._replace(step=step, penalised={name: o.penalised for name, o in optimizers.items()})
+    match model, objective:
+        case Gan(), config.Adversarial() if experiment.discriminator:
+            optimizers["discriminator"] = experiment.discriminator
+            task = _gan_task(experiment, objective, model, experiment.discriminator)
+        case Vae(), config.Variational() if experiment.encoder:
+            optimizers["encoder"] = experiment.encoder
+            task = _vae_task(experiment, objective, model, experiment.encoder)
+        case Generator(), config.Reconstruction():
+            task = _generator_task(experiment, objective, model)
+        case _:
+            raise _mismatch(experiment)
+    if experiment.flip:
+        if task.generator.image_range is None or isinstance(objective, config.Reconstruction):
+            raise config.InputError(
+                "`flip` (=True) must be False for points, and for Reconstruction, where each "
+                "latent belongs to one image."
+            )
+        task = task._replace(step=with_flips(task.step))
+    return task._replace(penalised={name: o.penalised for name, o in optimizers.items()})
 
 
-def flipping(step: Step) -> Step:
-    """Mirror real images left and right, each with probability ½, before a step sees them."""
+def _mismatch(experiment: config.Config) -> config.InputError:
+    def state_of(optimizer: config.Optimizer | None) -> str:
+        return "set" if optimizer else "None"
 
-    def flipped(state: Any, batch: Batch, key: Key[Array, ""]) -> tuple[Any, Metrics]:
+    return config.InputError(
+        f"`objective` (={type(experiment.objective).__name__}) does not go with `model` "
+        f"(={type(experiment.model).__name__}) and the optimisers (`discriminator` "
+        f"{state_of(experiment.discriminator)}, `encoder` {state_of(experiment.encoder)}): "
+        "Adversarial needs a GAN and a discriminator's optimiser, Variational a VAE and an "
+        "encoder's, Reconstruction a generator alone such as DenseGenerator."
+    )
+
+
+def with_flips(step: Step) -> Step:
+    """Build a step that mirrors each real image left and right with probability ½ first."""
+
+    def step_with_flips(state: Any, batch: Batch, key: Key[Array, ""]) -> tuple[Any, Metrics]:
         image = jnp.asarray(batch.image)
-        draws, local = image.shape[:2]
-        coins = jax.random.bernoulli(
-            named_key(key, "flip"), 0.5, (local * jax.lax.axis_size(AXIS), draws)
-        )
-        mirrored = local_slice(coins).T[:, :, None, None, None]
-        return step(
-            state, batch._replace(image=jnp.where(mirrored, image[..., ::-1, :], image)), key
-        )
+        num_draws, num_local = image.shape[:2]
+        shape = (num_local * jax.lax.axis_size(AXIS), num_draws)
+        coins = local_slice(jax.random.bernoulli(named_key(key, "flip"), 0.5, shape))
+        is_mirrored = coins.T[:, :, None, None, None]
+        image = jnp.where(is_mirrored, image[..., ::-1, :], image)
+        return step(state, batch._replace(image=image), key)
 
-    return flipped
+    return step_with_flips
 
 
 def ema_decay(experiment: config.Config) -> float:
-    """Decay per step of an average with this half-life in images; 0 for none."""
-    half_life = experiment.ema_half_life
-    return 0.5 ** (experiment.batch_size / half_life) if half_life else 0.0
+    """Return the decay per step of an average with the configured half-life; 0 for no average."""
+    if not experiment.ema_half_life:
+        return 0.0
+    return 0.5 ** (experiment.batch_size / experiment.ema_half_life)
 
 
 def _gan_task(
@@ -104,98 +99,111 @@ def _gan_task(
     gan: Gan,
     discriminator: config.Optimizer,
 ) -> Task:
-    balance, ada = (
-        objective.balance,
-        isinstance(objective.augment, config.Ada) and objective.augment,
-    )
-    if balance and (
-        discriminator.sparsity_target or not getattr(discriminator.penalty, "strength", 0)
-    ):
-        raise config.InputError(
-            "`objective.balance` moves the discriminator's strength: give `discriminator.penalty` a positive strength, "
-            "and no `sparsity_target`, which moves it too."
-        )
-    balancer = Balancer(**vars(balance)) if balance else None
+    balancer = None
+    max_sparsity = 1.0
+    if objective.balance:
+        if discriminator.sparsity_target or not getattr(discriminator.penalty, "strength", 0):
+            raise config.InputError(
+                "`objective.balance` moves the discriminator's strength: give "
+                "`discriminator.penalty` a positive strength, and no `sparsity_target`, which "
+                "moves it too."
+            )
+        balancer = Balancer(**vars(objective.balance))
+        max_sparsity = objective.balance.max_sparsity
+    adapt = None
+    if isinstance(objective.augment, config.Ada):
+        ada = objective.augment
+        adapt = partial(adapt_probability, target=ada.target, full_after=ada.images)
     generator_tx = build_optimizer(experiment.generator)
-    discriminator_tx = build_optimizer(
-        discriminator, objective.n_critic, balance.max_sparsity if balance else 1.0
-    )
-    controllers = partial(
-        init_controllers, lecam=objective.lecam > 0, adaptive=bool(ada), balance=balancer
-    )
-    step = gan_step(
+    discriminator_tx = build_optimizer(discriminator, objective.n_critic, max_sparsity)
+    step_config = GanStepConfig(
         gan,
         build_loss(objective),
         generator_tx,
         discriminator_tx,
-        terms=build_terms(objective, gan.generator.image_range),
+        regularizers=build_regularizers(objective, gan.generator.image_range),
         n_critic=objective.n_critic,
         accumulate=experiment.accumulate,
         ema_decay=ema_decay(experiment),
         balancer=balancer,
-        adapt=partial(adapt_probability, target=ada.target, full_after=ada.images) if ada else None,
+        adapt=adapt,
     )
+
+    def init(key: Key[Array, ""]) -> Any:
+        controllers = init_controllers(
+            lecam=objective.lecam > 0, adaptive=adapt is not None, balancer=balancer
+        )
+        return init_gan(gan, generator_tx, discriminator_tx, key, controllers)
+
     return Task(
-        init=lambda key: init_gan(gan, generator_tx, discriminator_tx, key, controllers()),
-        step=step,
+        init=init,
+        step=partial(gan_step, step_config),
         generator=gan.generator,
         draws=objective.n_critic,
         penalised={},
     )
 
 
-def build_terms(objective: config.Adversarial, image_range: tuple[float, float] | None) -> Terms:
-    """What the discriminator minimises besides its loss, and the augmentation of images in this range.
+def build_regularizers(
+    objective: config.Adversarial, image_range: tuple[float, float] | None
+) -> Regularizers:
+    """Build what the discriminator minimises besides its loss, and its augmentation.
+
+    Args:
+        objective: the configuration.
+        image_range: of the images that are augmented; None for points.
 
     Raises:
         InputError: if points, which have no range, are to be augmented.
     """
-
-    def needed() -> tuple[float, float]:
-        if image_range is None:
-            raise config.InputError(
-                "`objective.augment` and `objective.consistency` change images; points have none."
-            )
-        return image_range
-
-    augmentation, consistent = None, None
+    augmentation = None
+    consistency_transform = None
     match objective.augment:
         case config.DiffAugment() as chosen:
-            names = {
+            used = {
                 "color": chosen.colour,
                 "translation": chosen.translation,
                 "cutout": chosen.cutout,
             }
+            names = [name for name, is_used in used.items() if is_used]
             augmentation = differentiable_augmentation(
-                *(name for name, used in names.items() if used), image_range=needed()
+                *names, image_range=_require_range(image_range)
             )
         case config.Ada():
-            augmentation = adaptive_augmentation(needed())
+            augmentation = adaptive_augmentation(_require_range(image_range))
     if objective.consistency:
-        consistent = differentiable_augmentation(
-            "flip", "translation", "cutout", image_range=needed()
+        consistency_transform = differentiable_augmentation(
+            "flip", "translation", "cutout", image_range=_require_range(image_range)
         )
-    return Terms(
+    return Regularizers(
         r1=objective.r1,
         r2=objective.r2,
         wgan_gp=objective.wgan_gp,
         dragan=objective.dragan,
-        every=objective.penalty_every,
+        penalty_every=objective.penalty_every,
         consistency=objective.consistency,
         lecam=objective.lecam,
         augmentation=augmentation,
-        consistent=consistent,
+        consistency_transform=consistency_transform,
     )
+
+
+def _require_range(image_range: tuple[float, float] | None) -> tuple[float, float]:
+    if image_range is None:
+        raise config.InputError(
+            "`objective.augment` and `objective.consistency` change images; points have none."
+        )
+    return image_range
 
 
 def _generator_task(
     experiment: config.Config, objective: config.Reconstruction, generator: Generator
 ) -> Task:
     tx = build_optimizer(experiment.generator)
-    step = reconstruction_step(
+    step = make_reconstruction_step(
         generator,
         tx,
-        latent_key=stream(experiment.seed, "latents of examples"),
+        latent_key=named_seed_key(experiment.seed, "latents of examples"),
         activity_strength=objective.activity_strength,
         hidden_activity_strength=objective.hidden_activity_strength,
         accumulate=experiment.accumulate,
@@ -215,12 +223,13 @@ def _vae_task(
 ) -> Task:
     if objective.samples > 1 and (objective.beta != 1 or objective.free_nats):
         raise config.InputError(
-            f"`objective.samples` (={objective.samples}) asks for the importance-weighted bound, which has neither "
-            f"`objective.beta` (={objective.beta}) other than 1 nor `objective.free_nats` (={objective.free_nats}): "
-            "leave them out, or take one sample."
+            f"`objective.samples` (={objective.samples}) asks for the importance-weighted bound, "
+            f"which has neither `objective.beta` (={objective.beta}) other than 1 nor "
+            f"`objective.free_nats` (={objective.free_nats}): leave them out, or take one sample."
         )
-    encoder_tx, decoder_tx = build_optimizer(encoder), build_optimizer(experiment.generator)
-    step = vae_step(
+    encoder_tx = build_optimizer(encoder)
+    decoder_tx = build_optimizer(experiment.generator)
+    step = make_vae_step(
         vae,
         encoder_tx,
         decoder_tx,

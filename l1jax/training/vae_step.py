@@ -15,16 +15,18 @@ from l1jax.objectives.variational import (
     log_weights,
     negative_elbo,
 )
-from l1jax.training.parts import (
-    agree,
-    all_finite,
+from l1jax.training.state import Average, Metrics, NetworkState, Step, VaeState
+from l1jax.training.step import (
+    Gradients,
+    accumulate_gradients,
+    commit_or_skip,
     gradient_norms,
-    in_parts,
-    settle,
-    update,
+    pmean_gradients,
+    update_network,
     varying,
 )
-from l1jax.training.state import Average, Metrics, NetworkState, VaeState
+
+Pair = tuple[PyTree, PyTree]  # of the encoder, of the decoder
 
 
 def init_vae(
@@ -33,24 +35,25 @@ def init_vae(
     decoder_tx: optax.GradientTransformation,
     key: Key[Array, ""],
 ) -> VaeState:
-    """Draw both networks."""
-    keys = jax.random.split(key)
-    (encoder, statistics), (decoder, d_statistics) = (
-        vae.encoder.init(keys[0]),
-        vae.decoder.init(keys[1]),
-    )
-    average = Average(
-        *jax.tree.map(jnp.copy, (decoder, d_statistics))
-    )  # memory of its own: the state is donated
-    return VaeState(
-        jnp.zeros([], jnp.int32),
-        NetworkState(encoder, statistics, encoder_tx.init(encoder)),
-        NetworkState(decoder, d_statistics, decoder_tx.init(decoder)),
-        average,
-    )
+    """Draw the parameters of both networks.
+
+    Args:
+        vae: the networks.
+        encoder_tx: the encoder's optimiser.
+        decoder_tx: the decoder's optimiser.
+        key: for the parameters.
+    """
+    encoder_key, decoder_key = jax.random.split(key)
+    params, batch_stats = vae.encoder.init(encoder_key)
+    encoder = NetworkState(params, batch_stats, encoder_tx.init(params))
+    params, batch_stats = vae.decoder.init(decoder_key)
+    decoder = NetworkState(params, batch_stats, decoder_tx.init(params))
+    # The average starts as a copy: the step donates the whole state, so no memory is shared.
+    average = Average(*jax.tree.map(jnp.copy, (params, batch_stats)))
+    return VaeState(jnp.zeros([], jnp.int32), encoder, decoder, average)
 
 
-def vae_step(
+def make_vae_step(
     vae: Vae,
     encoder_tx: optax.GradientTransformation,
     decoder_tx: optax.GradientTransformation,
@@ -60,48 +63,56 @@ def vae_step(
     samples: int = 1,
     accumulate: int = 1,
     ema_decay: float = 0.999,
-):
-    """Build the step (state, batch, key) → (state, metrics), per device.
+) -> Step:
+    """Build the step (state, batch, key) → (state, metrics), on one device of several.
 
-    Minimises −E log p(x|z) + β·Σ_j max(free_nats, E KL_j), z = μ + σε, or with several samples the
-    importance-weighted bound. The noise ε, and what a likelihood draws, is a function of (key, index
-    in the whole batch): any number of devices trains the same model. A step whose loss or gradients
-    are not finite changes nothing but the count.
+    It minimises −E log p(x|z) + β·Σ_j max(free_nats, E KL_j) with z = μ + σε, or, with several
+    samples, the negative importance-weighted bound. The noise ε, and what a likelihood draws, is
+    a function of (key, index in the whole batch), so any number of devices trains the same
+    model. A step whose loss or gradients are not finite changes nothing but the count.
 
     Args:
         vae: the networks.
         encoder_tx: the encoder's optimiser, penalty included.
-        decoder_tx: the decoder's.
+        decoder_tx: the decoder's optimiser, penalty included.
         beta: weight of the divergence; 1 for the bound.
         free_nats: nats per latent dimension that cost nothing.
         samples: draws of z per image; above 1, beta must be 1 and free_nats 0.
-        accumulate: parts of the batch, one after the other; free nats are then counted part by part.
+        accumulate: number of parts of the batch, computed one after the other; free nats are
+            then counted part by part.
         ema_decay: decay of the decoder's average per step, in [0, 1).
 
-    Source: Kingma, Welling, ICLR 2014, section 2.4; Burda, Grosse, Salakhutdinov, ICLR 2016, section 3.
+    Source: Kingma, Welling, ICLR 2014, section 2.4; Burda, Grosse, Salakhutdinov, ICLR 2016,
+        section 3.
     """
-    likelihood, latent_size = LIKELIHOODS[vae.likelihood], vae.generator.latent_size
+    likelihood = LIKELIHOODS[vae.likelihood]
+    latent_size = vae.generator.latent_size
 
-    def step(state: VaeState, batch: Batch, key: Key[Array, ""]) -> tuple[VaeState, Metrics]:
-        pixels, label = jnp.asarray(batch.image[0]), jnp.asarray(batch.label[0])
-        whole = pixels.shape[0] * jax.lax.axis_size(AXIS)
+    def vae_step(state: VaeState, batch: Batch, key: Key[Array, ""]) -> tuple[VaeState, Metrics]:
+        pixels = jnp.asarray(batch.image[0])
+        label = jnp.asarray(batch.label[0])
+        whole_batch = pixels.shape[0] * jax.lax.axis_size(AXIS)
         pixel_key, latent_key = jax.random.split(key)
-        x = likelihood.prepare(
-            pixels, local_slice(jax.random.uniform(pixel_key, (whole, *pixels.shape[1:])))
-        )
-        noise = local_slice(jax.random.normal(latent_key, (whole, samples, latent_size)))
+        uniform = jax.random.uniform(pixel_key, (whole_batch, *pixels.shape[1:]))
+        x = likelihood.prepare(pixels, local_slice(uniform))
+        normal = jax.random.normal(latent_key, (whole_batch, samples, latent_size))
+        noise = local_slice(normal)
 
         def loss(
-            params: tuple[PyTree, PyTree], x: Array, noise: Array, label: Array
-        ) -> tuple[Float[Array, ""], tuple[tuple[PyTree, PyTree], Metrics]]:
-            moments, statistics = vae.encoder.apply(
-                params[0], state.encoder.statistics, x, True, label
+            params: Pair, x: Array, noise: Array, label: Array
+        ) -> tuple[Float[Array, ""], tuple[Pair, Metrics]]:
+            encoder_params, decoder_params = params
+            moments, encoder_stats = vae.encoder.apply(
+                encoder_params, state.encoder.batch_stats, x, True, label
             )
             mean, log_variance = jnp.split(moments, 2, axis=-1)
             z = mean + jnp.exp(0.5 * log_variance) * noise.swapaxes(0, 1)
-            flat, labels = z.reshape(-1, latent_size), jnp.tile(label, samples)
-            outputs, d_statistics = vae.decoder.apply(
-                params[1], state.generator.statistics, flat, True, labels
+            outputs, decoder_stats = vae.decoder.apply(
+                decoder_params,
+                state.generator.batch_stats,
+                z.reshape(-1, latent_size),
+                True,
+                jnp.tile(label, samples),
             )
             log_likelihood = likelihood.log_likelihood(outputs, jnp.tile(x, (samples, 1, 1, 1)))
             kl = gaussian_kl(mean, log_variance)
@@ -115,24 +126,21 @@ def vae_step(
                 "log_likelihood": jnp.mean(log_likelihood),
                 "divergence": jnp.mean(jnp.sum(kl, axis=-1)),
             }
-            return value, ((statistics, d_statistics), metrics)
+            return value, ((encoder_stats, decoder_stats), metrics)
 
         params = varying((state.encoder.params, state.generator.params))
 
-        def gradient(part: tuple[Array, ...], _: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
-            grads, (statistics, metrics) = jax.grad(loss, has_aux=True)(params, *part)
-            return grads, statistics, metrics
+        def of_part(part: tuple[Array, Array, Array], _: Key[Array, ""]) -> Gradients:
+            grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(params, *part)
+            return Gradients(grads, batch_stats, metrics)
 
-        grads, statistics, metrics = agree(
-            *in_parts(gradient, (x, noise, label), key, accumulate), accumulate
-        )
+        gradients = accumulate_gradients(of_part, (x, noise, label), key, accumulate)
+        grads, batch_stats, metrics = pmean_gradients(gradients, accumulate)
         metrics["bound"] = metrics["log_likelihood"] - metrics["divergence"]
         metrics |= gradient_norms("encoder", grads[0]) | gradient_norms("generator", grads[1])
-        encoder = update(state.encoder, grads[0], statistics[0], encoder_tx)
-        decoder = update(state.generator, grads[1], statistics[1], decoder_tx)
+        encoder = update_network(state.encoder, grads[0], batch_stats[0], encoder_tx)
+        decoder = update_network(state.generator, grads[1], batch_stats[1], decoder_tx)
+        new = state._replace(encoder=encoder, generator=decoder)
+        return commit_or_skip(new, state, metrics, ema_decay)
 
-        finite = all_finite(*metrics.values())
-        new = settle(finite, state._replace(encoder=encoder, generator=decoder), state, ema_decay)
-        return new, {**metrics, "taken": finite.astype(jnp.float32)}
-
-    return step
+    return vae_step

@@ -18,7 +18,8 @@ from l1_and_diversity_report import PAGE, fill, result_file, table
 from l1_and_diversity_variants import VARIANTS
 
 from l1jax.command_line import load_experiment
-from l1jax.training.task import make_task, stream
+from l1jax.training.keys import named_seed_key
+from l1jax.training.task import make_task
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -26,7 +27,7 @@ def test_every_method_makes_a_task_of_images_and_of_points(name):
     for experiment, shape in (("digits", (8, 8, 1)), ("gaussians", (1, 1, 2))):
         dense = study.dense(load_experiment(experiment), 4_000)
         task = make_task(VARIANTS[name].change(dense), shape)
-        state = jax.eval_shape(task.init, stream(0, "parameters"))
+        state = jax.eval_shape(task.init, named_seed_key(0, "parameters"))
         assert state.generator.params, "and it has a generator"
 
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from l1jax.objectives.consistency import Anchors, consistency, init_anchors, lecam, move_anchors
+from l1jax.objectives.consistency import Anchors, consistency, init_anchors, lecam, update_anchors
 
 
 def test_consistency_is_the_mean_square_of_what_the_augmentation_changes():
@@ -15,7 +15,7 @@ def test_anchors_are_exponential_averages():
     means = np.random.default_rng(0).normal(size=(20, 2))
     anchors = init_anchors()
     for real, fake in means:
-        anchors = move_anchors(anchors, jnp.asarray(real), jnp.asarray(fake), 0.9)
+        anchors = update_anchors(anchors, jnp.asarray(real), jnp.asarray(fake), 0.9)
     weights = 0.1 * 0.9 ** np.arange(20)[::-1]
     np.testing.assert_allclose(jnp.stack(anchors), weights @ means, rtol=1e-5)
 

@@ -19,9 +19,10 @@ from l1jax.selection.task_replicas import (
     select_strengths,
     vectorize_task,
 )
+from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
 from l1jax.training.state import Average, GeneratorState, NetworkState
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 
 STRENGTHS = (0.0, 1e-3, 1e-2, 1e-1)
 STEPS = 20
@@ -45,11 +46,14 @@ def alone(experiment, fold):
     task = in_double_precision(make_task(experiment, image_shape(experiment.data)))
     feed = resident_feed(images, experiment.seed, task.draws, experiment.batch_size, labels)
     runner = make_runner(task, feed, jax.devices()[:1])
-    state = runner.replicate(task.init(stream(experiment.seed, "parameters")))
+    state = runner.replicate(task.init(named_seed_key(experiment.seed, "parameters")))
     chunk = runner.put(feed.chunk(0, STEPS))
     return jax.device_get(
         runner.run(
-            state, runner.replicate(feed.resident), chunk, stream(experiment.seed, "training")
+            state,
+            runner.replicate(feed.resident),
+            chunk,
+            named_seed_key(experiment.seed, "training"),
         )[0]
     )
 
@@ -67,7 +71,7 @@ def test_every_replica_ends_as_training_alone_does(experiment, devices):
         network="generator",
         seed=unit.seed,
         batch_size=unit.batch_size,
-        start=stream(unit.seed, "parameters"),
+        start=named_seed_key(unit.seed, "parameters"),
         devices=jax.devices()[:devices],  # eight: four along the strengths, two along the batch
     )
     examples = jax.tree.map(jnp.asarray, Examples(images, labels))
@@ -75,7 +79,7 @@ def test_every_replica_ends_as_training_alone_does(experiment, devices):
         replicas.init(np.asarray(STRENGTHS)),
         examples,
         replicas.put(replicas.chunk(0, STEPS)),
-        stream(unit.seed, "training"),
+        named_seed_key(unit.seed, "training"),
     )
     states = jax.device_get(states)
     assert metrics["skipped"].shape == (2, len(STRENGTHS))

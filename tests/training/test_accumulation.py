@@ -1,5 +1,7 @@
 """A batch in parts gives the update of the whole batch."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +14,12 @@ from l1jax.data.batches import Batch
 from l1jax.models import dense_generator, mlp_gan, vae
 from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import relativistic_pairing
-from l1jax.training.adversary import Terms
-from l1jax.training.gan_step import gan_step, init_gan
-from l1jax.training.parts import in_parts, mean_over_devices
-from l1jax.training.reconstruction_step import init_generator, reconstruction_step
-from l1jax.training.vae_step import init_vae, vae_step
+from l1jax.training.discriminator_loss import Regularizers
+from l1jax.training.gan_passes import GanStepConfig, init_gan
+from l1jax.training.gan_step import gan_step
+from l1jax.training.reconstruction_step import init_generator, make_reconstruction_step
+from l1jax.training.step import accumulate_gradients, pmean
+from l1jax.training.vae_step import init_vae, make_vae_step
 
 SHAPE, BATCH, KEY = (4, 4, 1), 12, jax.random.key(7)
 TX = optax.adam(0.1)
@@ -53,8 +56,17 @@ def test_a_gan_step_in_parts_is_the_step(parts, devices):
     gan = gan._replace(generator=gan.generator._replace(image_range=None))
     state = in_float64(init_gan(gan, TX, TX, jax.random.key(1)))
     whole, cut = (
-        gan_step(
-            gan, relativistic_pairing, TX, TX, terms=Terms(r1=0.4, r2=0.2), n_critic=2, accumulate=k
+        partial(
+            gan_step,
+            GanStepConfig(
+                gan,
+                relativistic_pairing,
+                TX,
+                TX,
+                regularizers=Regularizers(r1=0.4, r2=0.2),
+                n_critic=2,
+                accumulate=k,
+            ),
         )
         for k in (1, parts)
     )
@@ -65,7 +77,7 @@ def test_a_reconstruction_in_parts_is_the_step():
     generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))._replace(image_range=None)
     state = in_float64(init_generator(generator, TX, jax.random.key(1)))
     whole, cut = (
-        reconstruction_step(
+        make_reconstruction_step(
             generator, TX, latent_key=jax.random.key(3), activity_strength=0.3, accumulate=k
         )
         for k in (1, 4)
@@ -77,7 +89,7 @@ def test_a_reconstruction_in_parts_is_the_step():
 def test_a_vae_step_in_parts_is_the_step(samples, devices):
     model = vae(SHAPE, latent_size=3, hidden=(5,))
     state = in_float64(init_vae(model, TX, TX, jax.random.key(1)))
-    whole, cut = (vae_step(model, TX, TX, samples=samples, accumulate=k) for k in (1, 3))
+    whole, cut = (make_vae_step(model, TX, TX, samples=samples, accumulate=k) for k in (1, 3))
     assert_same(after(cut, state, 1, devices), after(whole, state, 1, 1))
 
 
@@ -86,10 +98,10 @@ def test_parts_are_averaged_and_each_has_its_own_key(parts, devices):
     x = np.arange(12.0).reshape(12, 1) ** 2
 
     def statistics(x, key):  # each device has its own x; the second number is the same on all
-        largest, mean, noise = in_parts(
+        largest, mean, noise = accumulate_gradients(
             lambda part, key: (part.max(), jnp.ones(()), jax.random.normal(key, ())), x, key, parts
         )
-        return mean_over_devices((largest, mean, noise))
+        return pmean((largest, mean, noise))
 
     largest, one, noise = mapped(statistics, devices, P(AXIS), P())(jnp.asarray(x), KEY)
     by_hand = [

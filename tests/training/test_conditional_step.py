@@ -1,5 +1,7 @@
 """Labels reach both networks, and each pass has a dropout key of its own that all devices share."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +13,10 @@ from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator
 from l1jax.models.network import AXIS, Network, local_slice
 from l1jax.objectives.adversarial import wasserstein
-from l1jax.training.adversary import Terms
-from l1jax.training.gan_step import gan_step, init_gan
-from l1jax.training.reconstruction_step import init_generator, reconstruction_step
+from l1jax.training.discriminator_loss import Regularizers
+from l1jax.training.gan_passes import GanStepConfig, init_gan
+from l1jax.training.gan_step import gan_step
+from l1jax.training.reconstruction_step import init_generator, make_reconstruction_step
 
 SHAPE, BATCH, CLASSES, RATE, KEY = (1, 1, 1), 8, 3, 0.5, jax.random.key(7)
 LABELS = np.array([0, 1, 1, 2, 2, 2, 1, 1])
@@ -51,7 +54,9 @@ def after(step, state, devices=1):
 
 def test_generated_images_carry_the_labels_of_the_real_ones():
     gan, tx = conditional(), optax.sgd(RATE)
-    state = after(gan_step(gan, wasserstein, tx, tx), init_gan(gan, tx, tx, KEY))
+    state = after(
+        partial(gan_step, GanStepConfig(gan, wasserstein, tx, tx)), init_gan(gan, tx, tx, KEY)
+    )
     real, one_hot = np.linspace(2, 3, BATCH), np.eye(CLASSES)[LABELS]
     discriminator = 1 - RATE * (one_hot * (1 - real)[:, None]).mean(
         0
@@ -63,7 +68,7 @@ def test_generated_images_carry_the_labels_of_the_real_ones():
 
 def test_a_reconstruction_is_of_the_images_class():
     generator, tx = conditional().generator, optax.sgd(RATE)
-    step = reconstruction_step(generator, tx, latent_key=KEY)
+    step = make_reconstruction_step(generator, tx, latent_key=KEY)
     state = after(step, init_generator(generator, tx, KEY))
     error = (np.eye(CLASSES)[LABELS] * (1 - np.linspace(2, 3, BATCH))[:, None]).mean(0)
     np.testing.assert_allclose(state.generator.params["value"], 1 - RATE * 2 * error, rtol=1e-6)
@@ -72,7 +77,10 @@ def test_a_reconstruction_is_of_the_images_class():
 def test_every_pass_has_its_own_dropout_key_the_same_on_all_devices():
     keys = []
     gan, tx = conditional(keys, dropout=True), optax.sgd(RATE)
-    step = gan_step(gan, wasserstein, tx, tx, terms=Terms(r1=0.1, wgan_gp=0.1))
+    step = partial(
+        gan_step,
+        GanStepConfig(gan, wasserstein, tx, tx, regularizers=Regularizers(r1=0.1, wgan_gp=0.1)),
+    )
 
     def used_keys(state, batch, key):
         keys.clear()
@@ -92,8 +100,11 @@ def test_every_pass_has_its_own_dropout_key_the_same_on_all_devices():
 
 def test_any_number_of_devices_drops_the_same():
     gan, tx = conditional(dropout=True), optax.sgd(RATE)
-    step = gan_step(gan, wasserstein, tx, tx)
+    step = partial(gan_step, GanStepConfig(gan, wasserstein, tx, tx))
     one, two = (after(step, init_gan(gan, tx, tx, KEY), devices) for devices in (1, 2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), one, two)
-    whole = after(gan_step(conditional(), wasserstein, tx, tx), init_gan(gan, tx, tx, KEY))
+    whole = after(
+        partial(gan_step, GanStepConfig(conditional(), wasserstein, tx, tx)),
+        init_gan(gan, tx, tx, KEY),
+    )
     assert not np.allclose(one.discriminator.params["value"], whole.discriminator.params["value"])

@@ -12,10 +12,11 @@ from l1jax.training.controllers import (
     Balancer,
     balance_ratio,
     init_controllers,
-    move_balance,
+    update_balance_state,
 )
+from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,13 @@ def test_the_ratio_is_the_part_of_the_gap_that_an_update_closes(before, after, r
 def test_the_scale_comes_to_where_the_ratio_is_within_bounds_and_rests(middle):
     # A stronger penalty weakens the discriminator, so an update of the generator closes more: s/(s + middle).
     balancer = Balancer(low=0.45, high=0.55, every=10, horizon=200)
-    state, scales = init_controllers(balance=balancer).balance, []
+    state, scales = init_controllers(balancer=balancer).balance, []
     noise = np.random.default_rng(0).normal(0, 0.02, 400)
     for disturbance in noise:
         scale = float(jnp.exp(state.log_scale))
-        state = move_balance(balancer, state, jnp.asarray(scale / (scale + middle) + disturbance))
+        state = update_balance_state(
+            balancer, state, jnp.asarray(scale / (scale + middle) + disturbance)
+        )
         scales.append(scale)
     settled = np.array(scales[-100:])
     assert np.all((settled / (settled + middle) > 0.42) & (settled / (settled + middle) < 0.58))
@@ -48,20 +51,20 @@ def test_the_scale_comes_to_where_the_ratio_is_within_bounds_and_rests(middle):
 
 def test_the_scale_changes_tenfold_in_a_horizon_and_stays_within_bounds():
     balancer = Balancer(every=10, horizon=200)
-    state = init_controllers(balance=balancer).balance
+    state = init_controllers(balancer=balancer).balance
     for _ in range(20):
-        state = move_balance(balancer, state, jnp.asarray(0.0))
+        state = update_balance_state(balancer, state, jnp.asarray(0.0))
     np.testing.assert_allclose(state.log_scale, np.log(10), rtol=1e-5)
     for _ in range(200):
-        state = move_balance(balancer, state, jnp.asarray(1.0))
+        state = update_balance_state(balancer, state, jnp.asarray(1.0))
     np.testing.assert_allclose(state.log_scale, np.log(BOUNDS[0]), rtol=1e-5)
 
 
 def test_the_scale_does_not_rise_where_it_is_limited_but_falls():
-    state = init_controllers(balance=(balancer := Balancer(every=10, horizon=200))).balance
+    state = init_controllers(balancer=(balancer := Balancer(every=10, horizon=200))).balance
     for ratio, moved in ((0.0, 0.0), (1.0, -np.log(10) / 20)):
-        state = move_balance(balancer, state, jnp.asarray(ratio), jnp.asarray(True))
-        state = move_balance(
+        state = update_balance_state(balancer, state, jnp.asarray(ratio), jnp.asarray(True))
+        state = update_balance_state(
             balancer, state._replace(log_scale=jnp.zeros(())), jnp.asarray(ratio), jnp.asarray(True)
         )
         np.testing.assert_allclose(state.log_scale, moved, rtol=1e-6)
@@ -92,7 +95,10 @@ def test_a_discriminator_that_is_always_too_strong_keeps_its_share_of_entries(
     shares = []
     for begin in range(0, 3_000, 100):
         state, _ = runner.run(
-            state, runner.replicate(feed.resident), feed.chunk(begin, 100), stream(0, "training")
+            state,
+            runner.replicate(feed.resident),
+            feed.chunk(begin, 100),
+            named_seed_key(0, "training"),
         )
         kernels = [leaf for leaf in jax.tree.leaves(state.discriminator.params) if leaf.ndim > 1]
         shares.append(

@@ -21,8 +21,9 @@ from l1jax.config import (
     Reconstruction,
 )
 from l1jax.data.batches import Batch, resident_feed
-from l1jax.training.parallel import describe, make_runner, summarise
-from l1jax.training.task import make_task, stream
+from l1jax.training.keys import named_seed_key
+from l1jax.training.parallel import make_runner, mean_metrics, network_metrics
+from l1jax.training.task import make_task
 
 SPARSE = Optimizer(learning_rate=2e-4, b2=0.99, penalty=L1(1e-2))
 SMOOTH = dataclasses.replace(SPARSE, eps=1e-4)
@@ -94,7 +95,7 @@ def trained(name, devices, parallel, dtype):
     states = []
     for step in range(20):
         state, _ = runner.run(
-            state, resident, feed.chunk(step, 1), stream(experiment.seed, "training")
+            state, resident, feed.chunk(step, 1), named_seed_key(experiment.seed, "training")
         )
         states.append(jax.tree.map(np.asarray, state))
     return states[0], states[-1]
@@ -170,7 +171,10 @@ def test_a_chunk_of_steps_equals_its_steps_one_by_one():
         state, first = runner.replicate(start("mlp")), 0
         for length in lengths:
             state, _ = runner.run(
-                state, runner.replicate(feed.resident), feed.chunk(first, length), stream(0, "t")
+                state,
+                runner.replicate(feed.resident),
+                feed.chunk(first, length),
+                named_seed_key(0, "t"),
             )
             first += length
         ends.append(jax.tree.map(np.asarray, state))
@@ -192,23 +196,23 @@ def test_the_second_call_does_not_compile_again():
     runner = make_runner(task, feed, jax.devices()[:2])
     state = runner.replicate(start("mlp"))
     resident = runner.replicate(feed.resident)
-    state, _ = runner.run(state, resident, feed.chunk(0, 3), stream(0, "t"))
+    state, _ = runner.run(state, resident, feed.chunk(0, 3), named_seed_key(0, "t"))
     first = len(traced)
     for i in (3, 6):
-        state, _ = runner.run(state, resident, feed.chunk(i, 3), stream(0, "t"))
+        state, _ = runner.run(state, resident, feed.chunk(i, 3), named_seed_key(0, "t"))
     assert len(traced) == first
 
 
 def test_metrics_are_means_over_the_steps_that_were_taken():
-    metrics = {"loss": jnp.asarray([1.0, np.nan, 3.0]), "taken": jnp.asarray([1.0, 0.0, 1.0])}
-    assert {k: float(v) for k, v in summarise(metrics).items()} == {"loss": 2.0, "skipped": 1.0}
+    metrics = {"loss": jnp.asarray([1.0, np.nan, 3.0]), "step_taken": jnp.asarray([1.0, 0.0, 1.0])}
+    assert {k: float(v) for k, v in mean_metrics(metrics).items()} == {"loss": 2.0, "skipped": 1.0}
 
 
 @pytest.mark.parametrize("method", ["metric", "plain", "subgradient"])
 def test_the_strength_in_force_is_read_from_the_state(method):
     sparse = dataclasses.replace(SPARSE, method=method, penalty=L1(0.5))
     task = make_task(dataclasses.replace(EXPERIMENTS["mlp"], generator=sparse), (16, 16, 1))
-    assert float(describe(task, task.init(jax.random.key(0)))["generator/strength"]) == 0.5
+    assert float(network_metrics(task, task.init(jax.random.key(0)))["generator/strength"]) == 0.5
 
 
 def _parts(field):

@@ -184,15 +184,15 @@ def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(
             write(*arguments)
         raise Killed
 
-    def train_and_die(experiment, task, runner, state, resident, next_chunk, *rest):
+    def train_and_die(run, program, first_step, state):
         calls.append(1)
 
-        def chunk(first, steps):
+        def load(first, steps):
             if len(calls) == 2 and first % 12 == 8:
                 raise Killed
-            return next_chunk(first, steps)
+            return program.load(first, steps)
 
-        return loop(experiment, task, runner, state, resident, chunk, *rest)
+        return loop(run, program._replace(load=load), first_step, state)
 
     if moment == "after some steps":
         monkeypatch.setattr(training, "train", train_and_die)

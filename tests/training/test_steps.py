@@ -14,11 +14,12 @@ from l1jax.data.batches import Batch
 from l1jax.models import dense_generator, from_uint8, mlp_gan
 from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import minimax, non_saturating, relativistic_pairing
-from l1jax.training.adversary import Terms
-from l1jax.training.gan_step import gan_step, init_gan
-from l1jax.training.parts import move_average
-from l1jax.training.reconstruction_step import init_generator, reconstruction_step
+from l1jax.training.discriminator_loss import Regularizers
+from l1jax.training.gan_passes import GanStepConfig, init_gan
+from l1jax.training.gan_step import gan_step
+from l1jax.training.reconstruction_step import init_generator, make_reconstruction_step
 from l1jax.training.state import Average, NetworkState
+from l1jax.training.step import update_average
 
 SHAPE, BATCH, RATE = (4, 4, 1), 6, 0.1
 KEY = jax.random.key(7)
@@ -84,7 +85,18 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
     tx = optax.sgd(RATE)
     state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))
     images = batch(n_critic)
-    step = gan_step(gan, loss, tx, tx, terms=Terms(r1=r1, r2=r2), n_critic=n_critic, ema_decay=0.9)
+    step = partial(
+        gan_step,
+        GanStepConfig(
+            gan,
+            loss,
+            tx,
+            tx,
+            regularizers=Regularizers(r1=r1, r2=r2),
+            n_critic=n_critic,
+            ema_decay=0.9,
+        ),
+    )
     after, metrics = on_one_device(step)(state, images, KEY)
 
     def discriminate(params, x):
@@ -136,7 +148,7 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
         (value, logit), grads = jax.value_and_grad(objective, has_aux=True)(g)
         told = {f"discriminator/{name}": number for name, number in told.items()}
         told |= {f"generator/{name}": norm for name, norm in norms(grads).items()}
-        told |= {"generator/loss": value, "generator/logit": logit, "taken": 1.0}
+        told |= {"generator/loss": value, "generator/logit": logit, "step_taken": 1.0}
         return d, jax.tree.map(lambda p, u: p - RATE * u, g, grads), told
 
     expected = textbook(state.discriminator.params, state.generator.params)
@@ -150,7 +162,7 @@ def test_the_generators_average_follows_with_the_ramped_decay(gan):
     state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))._replace(
         step=jnp.asarray(4, jnp.int32)
     )
-    step = gan_step(gan, non_saturating, tx, tx, ema_decay=0.999)
+    step = partial(gan_step, GanStepConfig(gan, non_saturating, tx, tx, ema_decay=0.999))
     after, _ = on_one_device(step)(state, batch(1), KEY)
     decay = (1 + 4) / (10 + 4)  # below 0.999 this early
     old, new = (np.asarray(s.generator.params["hidden_0"]["kernel"]) for s in (state, after))
@@ -162,10 +174,10 @@ def test_the_generators_average_follows_with_the_ramped_decay(gan):
 def test_the_average_has_the_generators_zeros_and_averages_statistics():
     params, statistics = {"w": jnp.asarray([0.0, 2.0, 4.0])}, {"mean": jnp.asarray([1.0])}
     average = Average({"w": jnp.asarray([1.0, 1.0, 0.0])}, {"mean": jnp.asarray([0.0])})
-    moved = move_average(average, NetworkState(params, statistics, ()), jnp.asarray(10**6), 0.75)
+    moved = update_average(average, NetworkState(params, statistics, ()), jnp.asarray(10**6), 0.75)
     # zero where the generator is zero; afresh where the average was zero; mixed elsewhere
     np.testing.assert_array_equal(moved.params["w"], [0.0, 0.75 * 1 + 0.25 * 2, 4.0])
-    np.testing.assert_allclose(moved.statistics["mean"], [0.25])
+    np.testing.assert_allclose(moved.batch_stats["mean"], [0.25])
 
 
 @pytest.mark.parametrize("where", ["generator", "discriminator"])
@@ -175,8 +187,10 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(gan, where):
     broken = getattr(state, where)
     params = jax.tree.map(lambda p: p.at[(0,) * p.ndim].set(jnp.nan), broken.params)
     state = state._replace(**{where: broken._replace(params=params)})
-    after, metrics = on_one_device(gan_step(gan, non_saturating, tx, tx))(state, batch(1), KEY)
-    assert float(metrics["taken"]) == 0
+    after, metrics = on_one_device(partial(gan_step, GanStepConfig(gan, non_saturating, tx, tx)))(
+        state, batch(1), KEY
+    )
+    assert float(metrics["step_taken"]) == 0
     assert int(after.step) == 1
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
 
@@ -184,7 +198,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(gan, where):
 def test_the_key_decides_the_latents(gan):
     tx = optax.sgd(RATE)
     state = in_float64(init_gan(gan, tx, tx, jax.random.key(1)))
-    step = on_one_device(gan_step(gan, non_saturating, tx, tx))
+    step = on_one_device(partial(gan_step, GanStepConfig(gan, non_saturating, tx, tx)))
     once, again, other = (
         step(state, batch(1), key)[0].generator.params for key in (KEY, KEY, jax.random.key(8))
     )
@@ -197,7 +211,9 @@ def test_reconstruction_pairs_each_example_with_its_own_fixed_latent():
     tx, latent_key, images = optax.sgd(RATE), jax.random.key(3), batch(1)
     state = in_float64(init_generator(generator, tx, jax.random.key(1)))
     strengths = {"activity_strength": 0.3, "hidden_activity_strength": 0.2}
-    step = reconstruction_step(generator, tx, latent_key=latent_key, **strengths, ema_decay=0.9)
+    step = make_reconstruction_step(
+        generator, tx, latent_key=latent_key, **strengths, ema_decay=0.9
+    )
     after, metrics = on_one_device(step)(state, images, KEY)
 
     keys = [jax.random.fold_in(latent_key, int(i)) for i in images.index[0]]
@@ -229,7 +245,7 @@ def test_a_reconstruction_that_is_not_finite_changes_nothing_but_the_count():
     state = in_float64(init_generator(generator, tx, jax.random.key(1)))
     params = jax.tree.map(lambda p: p.at[(0,) * p.ndim].set(jnp.inf), state.generator.params)
     state = state._replace(generator=state.generator._replace(params=params))
-    step = reconstruction_step(generator, tx, latent_key=KEY)
+    step = make_reconstruction_step(generator, tx, latent_key=KEY)
     after, metrics = on_one_device(step)(state, batch(1), KEY)
-    assert float(metrics["taken"]) == 0
+    assert float(metrics["step_taken"]) == 0
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)

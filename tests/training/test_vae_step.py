@@ -14,7 +14,7 @@ from l1jax.data.batches import Batch
 from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.models import vae
 from l1jax.models.network import AXIS
-from l1jax.training.vae_step import init_vae, vae_step
+from l1jax.training.vae_step import init_vae, make_vae_step
 
 SHAPE, BATCH, LATENT, RATE = (4, 4, 1), 16, 2, 1e-3
 KEY = jax.random.key(7)
@@ -42,7 +42,7 @@ def start():
 
 def stepped(devices=1, state=None, **options):
     mesh = Mesh(np.asarray(jax.devices()[:devices]), (AXIS,))
-    step = vae_step(MODEL, TX, TX, ema_decay=0.9, **options)
+    step = make_vae_step(MODEL, TX, TX, ema_decay=0.9, **options)
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P())
     )
@@ -123,7 +123,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count():
     infinite = jax.tree.map(lambda p: p * jnp.inf, state.generator.params)
     state = state._replace(generator=state.generator._replace(params=infinite))
     after, metrics = stepped(state=state)
-    assert metrics["taken"] == 0
+    assert metrics["step_taken"] == 0
     assert after.step == 1
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=0), state._replace(step=0))
 

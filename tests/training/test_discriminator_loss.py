@@ -1,5 +1,7 @@
 """Each term of the discriminator's objective in closed form: linear networks, gradient descent, NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +17,10 @@ from l1jax.models import Gan, Generator
 from l1jax.models.network import AXIS, Network
 from l1jax.objectives.adversarial import wasserstein
 from l1jax.objectives.consistency import Anchors
-from l1jax.training.adversary import Terms
 from l1jax.training.controllers import Balancer, BalanceState, Controllers
-from l1jax.training.gan_step import gan_step, init_gan
+from l1jax.training.discriminator_loss import Regularizers
+from l1jax.training.gan_passes import GanStepConfig, init_gan
+from l1jax.training.gan_step import gan_step
 
 SHAPE, BATCH, D_RATE, G_RATE = (2, 1, 1), 4, 0.1, 0.3
 KEY, WEIGHT = jax.random.key(7), np.array([0.9, -0.5])
@@ -46,7 +49,9 @@ def take(steps=1, *, controllers=None, state=None, discriminator_tx=None, n_crit
     """States and metrics after each of some steps that see the same batch, by the Wasserstein loss."""
     g_tx, d_tx = optax.sgd(G_RATE), discriminator_tx or optax.sgd(D_RATE)
     state = state or init_gan(gan(), g_tx, d_tx, KEY, controllers)
-    step = gan_step(gan(), wasserstein, g_tx, d_tx, n_critic=n_critic, **options)
+    step = partial(
+        gan_step, GanStepConfig(gan(), wasserstein, g_tx, d_tx, n_critic=n_critic, **options)
+    )
     mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
     step = jax.jit(
         jax.shard_map(step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P()))
@@ -56,7 +61,7 @@ def take(steps=1, *, controllers=None, state=None, discriminator_tx=None, n_crit
     taken = []
     for _ in range(steps):
         state, metrics = step(state, batch, KEY)
-        assert metrics["taken"] == 1
+        assert metrics["step_taken"] == 1
         taken.append((state, metrics))
     return taken
 
@@ -85,21 +90,23 @@ NORM = np.linalg.norm(WEIGHT)
 @pytest.mark.parametrize(
     ("terms", "gradient"),
     [
-        (Terms(), 0 * WEIGHT),
-        (Terms(r1=0.5), 0.5 * WEIGHT),  # γ/2·‖w‖²
-        (Terms(r1=0.5, r2=0.25), 0.75 * WEIGHT),
+        (Regularizers(), 0 * WEIGHT),
+        (Regularizers(r1=0.5), 0.5 * WEIGHT),  # γ/2·‖w‖²
+        (Regularizers(r1=0.5, r2=0.25), 0.75 * WEIGHT),
         (
-            Terms(wgan_gp=3.0),
+            Regularizers(wgan_gp=3.0),
             3 * 2 * (NORM - 1) * WEIGHT / NORM,
         ),  # λ(‖w‖ − 1)², wherever it is looked at
-        (Terms(dragan=2.0), 2 * 2 * (NORM - 1) * WEIGHT / NORM),
+        (Regularizers(dragan=2.0), 2 * 2 * (NORM - 1) * WEIGHT / NORM),
     ],
     ids=lambda value: (
-        "-".join(k for k, v in value._asdict().items() if v) if isinstance(value, Terms) else ""
+        "-".join(k for k, v in value._asdict().items() if v)
+        if isinstance(value, Regularizers)
+        else ""
     ),
 )
 def test_gradient_penalties(terms, gradient):
-    ((state, metrics),) = take(terms=terms)
+    ((state, metrics),) = take(regularizers=terms)
     np.testing.assert_allclose(
         state.discriminator.params["weight"], weight_after(gradient), rtol=1e-10
     )
@@ -112,7 +119,7 @@ def test_gradient_penalties(terms, gradient):
 
 def test_a_lazy_penalty_acts_on_every_third_update_three_times_as_strong():
     gamma, steps = 0.5, 3
-    taken = take(steps, terms=Terms(r1=gamma, every=3), n_critic=2)
+    taken = take(steps, regularizers=Regularizers(r1=gamma, penalty_every=3), n_critic=2)
     w, shift, updates = WEIGHT, np.zeros(2), 0
     for state, _ in taken:
         for i in range(2):
@@ -125,7 +132,9 @@ def test_a_lazy_penalty_acts_on_every_third_update_three_times_as_strong():
 
 
 def test_consistency_looks_at_both_kinds_of_images():
-    ((state, metrics),) = take(terms=Terms(consistency=0.1, consistent=NEGATE))
+    ((state, metrics),) = take(
+        regularizers=Regularizers(consistency=0.1, consistency_transform=NEGATE)
+    )
     gradient = np.zeros(2)
     for name, x in (("real", REAL[0]), ("fake", latents())):
         logits = x @ WEIGHT  # (D(x) − D(−x))² = 4(w·x)²
@@ -140,7 +149,9 @@ def test_consistency_looks_at_both_kinds_of_images():
 
 def test_lecam_pulls_to_the_averages_and_moves_them():
     anchors = Anchors(jnp.asarray(0.4), jnp.asarray(-0.3))
-    ((state, _),) = take(terms=Terms(lecam=0.2), controllers=Controllers(anchors=anchors))
+    ((state, _),) = take(
+        regularizers=Regularizers(lecam=0.2), controllers=Controllers(anchors=anchors)
+    )
     real, fake = REAL[0] @ WEIGHT, latents() @ WEIGHT
     gradient = 0.4 * (
         ((real + 0.3)[:, None] * REAL[0]).mean(0) + ((fake - 0.4)[:, None] * latents()).mean(0)
@@ -164,8 +175,10 @@ def test_augmentation_changes_what_both_updates_see(probability):
     def adapt(probability, sign, images):
         return probability + sign * images
 
-    terms = Terms(augmentation=DOUBLE)
-    ((state, _),) = take(terms=terms, controllers=controllers, adapt=adapt if adaptive else None)
+    terms = Regularizers(augmentation=DOUBLE)
+    ((state, _),) = take(
+        regularizers=terms, controllers=controllers, adapt=adapt if adaptive else None
+    )
     factor = 1 + (probability if adaptive else 1.0)
     weight = WEIGHT - D_RATE * factor * (latents().mean(0) - REAL[0].mean(0))
     np.testing.assert_allclose(state.discriminator.params["weight"], weight, rtol=1e-10)

@@ -7,10 +7,10 @@ import pytest
 
 from l1jax.evaluation import frechet_distance
 from l1jax.models import mlp_gan
-from l1jax.training.judge import make_evaluation, make_judge
+from l1jax.training.keys import named_seed_key
+from l1jax.training.sample_quality import make_checkpoint_metric, make_evaluation_metrics
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import Average
-from l1jax.training.task import stream
 
 POINTS = mlp_gan((1, 1, 2), 2, (8,), (8,), output="linear")
 IMAGES = mlp_gan((8, 8, 1), 2, (8,), (8,))
@@ -23,8 +23,8 @@ def average_of(gan):
 
 def test_points_are_judged_as_they_are():
     real = RNG.normal(size=(100, 1, 1, 2)).astype(np.float32)
-    found = make_evaluation(POINTS.generator, real, 3)(average_of(POINTS))
-    latents = draw_latents(POINTS.generator, stream(3, "evaluated"), 100)
+    found = make_evaluation_metrics(POINTS.generator, real, 3)(average_of(POINTS))
+    latents = draw_latents(POINTS.generator, named_seed_key(3, "evaluated"), 100)
     drawn = make_sampler(POINTS.generator)(average_of(POINTS), latents)
     expected = frechet_distance(real.reshape(-1, 2), drawn.reshape(-1, 2))
     assert found["evaluation/frechet_distance"] == pytest.approx(expected)
@@ -41,18 +41,18 @@ def test_images_of_the_generator_itself_are_nearer_than_others():
     )
     other = RNG.integers(0, 256, own.shape, np.uint8)
     distances = [
-        make_evaluation(IMAGES.generator, real, 0)(average)["evaluation/frechet_distance"]
+        make_evaluation_metrics(IMAGES.generator, real, 0)(average)["evaluation/frechet_distance"]
         for real in (own, other)
     ]
     assert distances[0] < 0.1 * distances[1]
-    assert make_judge(IMAGES.generator, own, 0)(average) < make_judge(IMAGES.generator, other, 0)(
-        average
-    )
+    assert make_checkpoint_metric(IMAGES.generator, own, 0)(average) < make_checkpoint_metric(
+        IMAGES.generator, other, 0
+    )(average)
 
 
 def test_there_is_no_score_of_a_handful_or_of_what_is_not_finite():
     real = RNG.normal(size=(100, 1, 1, 2)).astype(np.float32)
-    assert make_evaluation(POINTS.generator, real[:15], 0)(average_of(POINTS)) == {}
+    assert make_evaluation_metrics(POINTS.generator, real[:15], 0)(average_of(POINTS)) == {}
     broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), average_of(POINTS))
-    assert make_evaluation(POINTS.generator, real, 0)(broken) == {}
-    assert make_judge(POINTS.generator, real, 0)(broken) == np.inf
+    assert make_evaluation_metrics(POINTS.generator, real, 0)(broken) == {}
+    assert make_checkpoint_metric(POINTS.generator, real, 0)(broken) == np.inf

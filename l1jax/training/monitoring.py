@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
+from l1jax.compilation import jit_once
 from l1jax.evaluation.health import (
     AT_ONCE,
     EVERY_LINE,
@@ -16,11 +17,10 @@ from l1jax.evaluation.health import (
 )
 from l1jax.models import Generator, from_uint8
 from l1jax.models.summary import layers
-from l1jax.training.compilation import jit_once
 from l1jax.training.state import Metrics, State
 
 
-def make_probe(
+def make_health_metrics(
     generator: Generator,
 ) -> Callable[
     [State, Shaped[Array, "n h w c"], Float[Array, "batch latent"], Key[Array, ""]], Metrics
@@ -44,7 +44,7 @@ def make_probe(
 
         def forward() -> Float[Array, "batch h w c"]:
             return generator.network.apply(
-                network.params, network.statistics, latents, False, label
+                network.params, network.batch_stats, latents, False, label
             )[0]
 
         images, real = forward(), from_uint8(real, generator.image_range)
@@ -59,11 +59,11 @@ def make_probe(
     return probe
 
 
-def make_watch(say: Callable[[str], None]) -> Callable[[int, Mapping[str, float]], None]:
+def make_alarm_monitor(say: Callable[[str], None]) -> Callable[[int, Mapping[str, float]], None]:
     """Build (step, metrics) → None, which tells alarms.
 
     Those of `AT_ONCE` are told at the first line of metrics that raises them, those of `EVERY_LINE` at the second in a
-    row. The others are told once two looks at the generator in a row, which are lines with what `make_probe` finds,
+    row. The others are told once two looks at the generator in a row, which are lines with what `make_health_metrics` finds
     have raised them: networks start badly.
     """
     before, told = set[str](), set[str]()

@@ -1,4 +1,4 @@
-"""A finished or running training run, opened to be looked at."""
+"""A finished or running training run, loaded for sampling, evaluation or compaction."""
 
 import os
 from collections.abc import Callable
@@ -10,13 +10,14 @@ import jax
 from l1jax.build import image_shape
 from l1jax.config import Config, InputError
 from l1jax.training.checkpoint import open_checkpoints
+from l1jax.training.keys import named_seed_key
 from l1jax.training.state import State, Task
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 from l1jax.training.workdir import read_config
 
 
-class Trained(NamedTuple):
-    """What a work directory holds; the state lies on the first device."""
+class Run(NamedTuple):
+    """What a work directory holds; the state is on the first device."""
 
     experiment: Config
     task: Task
@@ -24,31 +25,34 @@ class Trained(NamedTuple):
     step: int
 
 
-def open_trained(workdir: Path, step: int | None, say: Callable[[str], None]) -> Trained:
-    """Read the configuration and a checkpoint, and change nothing.
+def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Run:
+    """Load the configuration and a checkpoint, without changing anything.
 
     Args:
         workdir: of the run.
         step: which checkpoint; None for the newest good one.
-        say: told about checkpoints that are passed over.
+        say: called with a sentence about each checkpoint that is passed over.
 
     Raises:
         InputError: if there is no run, or no good checkpoint of it.
     """
-    experiment = read_config(workdir) if os.path.isdir(workdir) else None
+    experiment = None
+    if os.path.isdir(workdir):
+        experiment = read_config(workdir)
     if experiment is None or not (workdir / "checkpoints").is_dir():
         raise InputError(
-            f"`--workdir` (={workdir}) must hold a training run: train one there with python -m l1jax.train."
+            f"`--workdir` (={workdir}) must hold a training run: train one there with "
+            "python -m l1jax.train."
         )
     task = make_task(experiment, image_shape(experiment.data))
     checkpoints = open_checkpoints(workdir, experiment, None, say, read_only=True)
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-        jax.eval_shape(task.init, stream(experiment.seed, "parameters")),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(task.init, named_seed_key(experiment.seed, "parameters")),
     )
     restored = checkpoints.restore(template, step)
     checkpoints.close()
     if restored is None:
         raise InputError(f"`--workdir` (={workdir}) must hold a good checkpoint; it has none yet.")
-    return Trained(experiment, task, restored.state, restored.step)
+    return Run(experiment, task, restored.state, restored.step)

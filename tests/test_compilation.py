@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.training.compilation import jit_once, release_freed_memory, tidy, use_compilation_cache
+from l1jax.compilation import jit_once, release_freed_memory, tidy, use_compilation_cache
 
 SETTINGS = (
     "jax_compilation_cache_dir",

@@ -11,39 +11,43 @@ from l1jax.evaluation import kernel_distance
 from l1jax.evaluation.features import Extracted, extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
 from l1jax.models import Generator
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import Average
-from l1jax.training.task import stream
 
 Images = Shaped[np.ndarray, "_n _height _width _channels"]
-JUDGED = 512  # images, real and generated each, that the kernel distance of a checkpoint looks at
-EVALUATED = 2_000  # images, real and generated each, of an evaluation
-FEWEST = 16  # images that precision and recall need
+NUM_METRIC_IMAGES = (
+    512  # images, real and generated each, that the kernel distance of a checkpoint looks at
+)
+NUM_EVALUATION_IMAGES = 2_000  # images, real and generated each, of an evaluation
+MIN_EVALUATION_IMAGES = 16  # images that precision and recall need
 SCORES = ("frechet_distance", "kernel_distance", "precision", "recall", "coverage")
 
 
-def make_judge(generator: Generator, real: Images, seed: int) -> Callable[[Average], float]:
+def make_checkpoint_metric(
+    generator: Generator, real: Images, seed: int
+) -> Callable[[Average], float]:
     """Build average → kernel distance on the pixels of 512 images, of the same latents each time."""
-    real = real[:JUDGED]
+    real = real[:NUM_METRIC_IMAGES]
     sampler, latents = (
         make_sampler(generator),
-        draw_latents(generator, stream(seed, "judged"), len(real)),
+        draw_latents(generator, named_seed_key(seed, "judged"), len(real)),
     )
     return lambda average: pixel_kernel_distance(sampler(average, latents), real)
 
 
-def make_evaluation(
+def make_evaluation_metrics(
     generator: Generator, real: Images, seed: int
 ) -> Callable[[Average], dict[str, float]]:
     """Build average → scores against the real images, as `l1jax.evaluate` takes them on fixed random convolutions.
 
     Points are seen as they are. There are no scores of fewer than 16 real images.
     """
-    if len(real) < FEWEST:
+    if len(real) < MIN_EVALUATION_IMAGES:
         return lambda average: {}
     sampler, latents = (
         make_sampler(generator),
-        draw_latents(generator, stream(seed, "evaluated"), len(real)),
+        draw_latents(generator, named_seed_key(seed, "evaluated"), len(real)),
     )
     features = None if generator.image_range is None else random_features()
 

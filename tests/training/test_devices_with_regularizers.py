@@ -21,8 +21,9 @@ from l1jax.config import (
     Schedule,
 )
 from l1jax.data.batches import resident_feed
+from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
-from l1jax.training.task import make_task, stream
+from l1jax.training.task import make_task
 
 SPARSE = Optimizer(
     b2=0.99, penalty=L1(1e-2), learning_rate_schedule=Schedule("cosine", warmup=2, steps=8)
@@ -80,7 +81,7 @@ def trained(name, devices, parallel="shard_map"):
 
     state = runner.replicate(jax.tree.map(wide, start))
     state, metrics = runner.run(
-        state, runner.replicate(feed.resident), feed.chunk(0, STEPS), stream(0, "training")
+        state, runner.replicate(feed.resident), feed.chunk(0, STEPS), named_seed_key(0, "training")
     )
     return jax.tree.map(np.asarray, (state, metrics))
 

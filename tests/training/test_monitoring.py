@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from l1jax.models import mlp_gan, to_uint8
-from l1jax.training.probe import make_probe, make_watch
+from l1jax.training.monitoring import make_alarm_monitor, make_health_metrics
 from l1jax.training.state import Average, GeneratorState, NetworkState
 
 
@@ -21,7 +21,7 @@ def test_a_probe_looks_at_the_generator_in_training():
         state.generator.params, {}, latents, False, jnp.arange(32) % 2
     )
     real = to_uint8(images, generator.image_range)
-    found = make_probe(generator)(state, real, latents, jax.random.key(2))
+    found = make_health_metrics(generator)(state, real, latents, jax.random.key(2))
     np.testing.assert_allclose(
         found["generator/diversity"], 1, atol=0.02
     )  # against itself, rounded to 8 bits
@@ -36,13 +36,13 @@ def test_points_have_neither_saturation_nor_output_sparsity():
     generator = mlp_gan((1, 1, 2), 2, (6,), output="linear").generator
     real = jax.random.normal(jax.random.key(3), (16, 1, 1, 2))
     latents = generator.latents(jax.random.key(1), 32)
-    found = make_probe(generator)(start(generator), real, latents, jax.random.key(2))
+    found = make_health_metrics(generator)(start(generator), real, latents, jax.random.key(2))
     assert set(found) == {"generator/diversity", "generator/dead/hidden_0", "generator/dead/image"}
 
 
 def test_an_alarm_is_told_when_it_lasts_and_again_when_it_comes_back():
     said = []
-    watch = make_watch(said.append)
+    watch = make_alarm_monitor(said.append)
     for step, diversity in enumerate([0.01, 0.5, 0.01, 0.02, 0.03, 0.5, 0.02, 0.02]):
         watch(step, {"generator/diversity": diversity})
     assert [line.split(":")[0] for line in said] == ["step 3", "step 7"]
@@ -50,7 +50,7 @@ def test_an_alarm_is_told_when_it_lasts_and_again_when_it_comes_back():
 
 def test_an_alarm_of_what_cannot_be_a_start_is_told_at_the_first_line_and_once():
     said = []
-    watch = make_watch(said.append)
+    watch = make_alarm_monitor(said.append)
     zeros = [0.5, 1.0, 1.0, 0.5, 1.0]
     for step, share in enumerate(zeros):
         watch(step, {"generator/sparsity/image/kernel": share})
@@ -59,7 +59,7 @@ def test_an_alarm_of_what_cannot_be_a_start_is_told_at_the_first_line_and_once()
 
 def test_equal_logits_are_told_at_the_second_line_in_a_row():
     said = []
-    watch = make_watch(said.append)
+    watch = make_alarm_monitor(said.append)
     for step, apart in enumerate([0.0, 0.1, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0]):
         watch(step, {"discriminator/real_logit": apart, "discriminator/fake_logit": 0.0})
     assert [line.split(":")[0] for line in said] == ["step 3", "step 7"]
@@ -67,7 +67,7 @@ def test_equal_logits_are_told_at_the_second_line_in_a_row():
 
 def test_lines_between_two_looks_change_nothing_of_their_alarms():
     said = []
-    watch = make_watch(said.append)
+    watch = make_alarm_monitor(said.append)
     collapsed, line = {"generator/diversity": 0.01}, {"discriminator/accuracy": 1.0}
     for step, values in enumerate([collapsed, line, line, collapsed, line, collapsed]):
         watch(step, values)
