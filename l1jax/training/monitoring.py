@@ -1,4 +1,4 @@
-"""What training looks at now and then besides its metrics: whether the generator is well."""
+"""Periodic health metrics of the generator in training, and the alarms that they raise."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,67 +19,79 @@ from l1jax.models import Generator, from_uint8
 from l1jax.models.summary import layers
 from l1jax.training.state import Metrics, State
 
-
-def make_health_metrics(
-    generator: Generator,
-) -> Callable[
+HealthMetrics = Callable[
     [State, Shaped[Array, "n h w c"], Float[Array, "batch latent"], Key[Array, ""]], Metrics
-]:
-    """Build (state, real images, latents, key) → metrics of the generator as it trains, not of its average.
+]
 
-    On the images of these latents, classes in turn: their diversity against the real ones', the share of pixels
-    at the ends of the range and at 0, and each layer's dead units, as `l1jax.evaluation.health` defines them.
+
+def make_health_metrics(generator: Generator) -> HealthMetrics:
+    """Build (state, real images, latents, key) → metrics of the generator, not of its average.
+
+    They are taken on the images of these latents, whose classes take turns: their diversity
+    compared with that of the real images, the shares of pixels at the ends of the range and at 0,
+    and the dead units of each layer, as `l1jax.evaluation.health` defines them.
     """
-    rows = layers(generator.network.init)
+    layer_rows = layers(generator.network.init)
 
     @jit_once
-    def probe(
+    def health_metrics(
         state: State,
         real: Shaped[Array, "n h w c"],
         latents: Float[Array, "batch latent"],
         key: Key[Array, ""],
     ) -> Metrics:
-        network, batch = state.generator, len(latents)
-        label = jnp.arange(batch) % max(generator.classes, 1)
+        network = state.generator
+        num_images = len(latents)
+        label = jnp.arange(num_images) % max(generator.classes, 1)
 
         def forward() -> Float[Array, "batch h w c"]:
-            return generator.network.apply(
+            images, _ = generator.network.apply(
                 network.params, network.batch_stats, latents, False, label
-            )[0]
+            )
+            return images
 
-        images, real = forward(), from_uint8(real, generator.image_range)
-        metrics = {"generator/diversity": diversity(images, real)}
-        if generator.image_range is not None:
-            for name, seen in (("generator", images), ("real", real)):
-                metrics[f"{name}/saturation"] = saturation(seen, generator.image_range)
-                metrics[f"{name}/output_sparsity"] = output_sparsity(seen, generator.image_range)
-        dead = dead_units(forward, rows, batch, key)
+        fake = forward()
+        real = from_uint8(real, generator.image_range)
+        metrics = {"generator/diversity": diversity(fake, real)}
+        image_range = generator.image_range
+        if image_range is not None:
+            for name, images in (("generator", fake), ("real", real)):
+                metrics[f"{name}/saturation"] = saturation(images, image_range)
+                metrics[f"{name}/output_sparsity"] = output_sparsity(images, image_range)
+        dead = dead_units(forward, layer_rows, num_images, key)
         return metrics | {f"generator/dead/{name}": share for name, share in dead.items()}
 
-    return probe
+    return health_metrics
 
 
-def make_alarm_monitor(say: Callable[[str], None]) -> Callable[[int, Mapping[str, float]], None]:
-    """Build (step, metrics) → None, which tells alarms.
+def make_alarm_monitor(
+    say: Callable[[str], None],
+) -> Callable[[int, Mapping[str, float]], None]:
+    """Build (step, metrics) → None, which reports each alarm once, until it has ceased.
 
-    Those of `AT_ONCE` are told at the first line of metrics that raises them, those of `EVERY_LINE` at the second in a
-    row. The others are told once two looks at the generator in a row, which are lines with what `make_health_metrics` finds
-    have raised them: networks start badly.
+    An alarm of `AT_ONCE` is reported by the first line of metrics that raises it, and one of
+    `EVERY_LINE` by the second line in a row. Networks start badly, so any other alarm is reported
+    when two lines with health metrics in a row have raised it.
     """
-    before, told = set[str](), set[str]()
-    of_lines = AT_ONCE | EVERY_LINE
+    raised_before = set[str]()
+    reported = set[str]()
+    checked_on_every_line = AT_ONCE | EVERY_LINE
 
-    def watch(step: int, values: Mapping[str, float]) -> None:
+    def report_alarms(step: int, values: Mapping[str, float]) -> None:
         raised = alarms(values)
-        looked = "generator/diversity" in values
-        seen = set(raised) if looked else raised.keys() & of_lines
-        unseen = set[str]() if looked else (before | told) - of_lines
-        lasting = seen & (before | AT_ONCE)
-        for name in sorted(lasting - told):
+        has_health_metrics = "generator/diversity" in values
+        if has_health_metrics:
+            raised_now = set(raised)
+            unchecked = set[str]()
+        else:
+            raised_now = raised.keys() & checked_on_every_line
+            unchecked = (raised_before | reported) - checked_on_every_line
+        lasting = raised_now & (raised_before | AT_ONCE)
+        for name in sorted(lasting - reported):
             say(f"step {step:,}: {raised[name]}")
-        told.intersection_update(seen | unseen)
-        told.update(lasting)
-        before.intersection_update(unseen)
-        before.update(seen)
+        reported.intersection_update(raised_now | unchecked)
+        reported.update(lasting)
+        raised_before.intersection_update(unchecked)
+        raised_before.update(raised_now)
 
-    return watch
+    return report_alarms
