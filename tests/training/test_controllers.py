@@ -8,7 +8,7 @@ import pytest
 from l1jax.config import L1, Adversarial, Balance, Config, MixtureData, MlpGan, Optimizer
 from l1jax.data.batches import resident_feed
 from l1jax.training.controllers import (
-    BOUNDS,
+    MIN_SCALE,
     Balancer,
     balance_ratio,
     init_controllers,
@@ -57,7 +57,7 @@ def test_the_scale_changes_tenfold_in_a_horizon_and_stays_within_bounds():
     np.testing.assert_allclose(state.log_scale, np.log(10), rtol=1e-5)
     for _ in range(200):
         state = update_balance_state(balancer, state, jnp.asarray(1.0))
-    np.testing.assert_allclose(state.log_scale, np.log(BOUNDS[0]), rtol=1e-5)
+    np.testing.assert_allclose(state.log_scale, np.log(MIN_SCALE), rtol=1e-5)
 
 
 def test_the_scale_does_not_rise_where_it_is_limited_but_falls():
