@@ -36,7 +36,7 @@ from l1jax.data.source import take
 from l1jax.evaluation.classifier import classifier_features
 from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.kernel import kernel_distance
-from l1jax.image_classes import make_classifier
+from l1jax.evaluation.source_classifier import make_classifier
 from l1jax.models.summary import layers
 from l1jax.train import main as train
 from l1jax.training.keys import named_seed_key

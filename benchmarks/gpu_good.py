@@ -21,7 +21,7 @@ from l1jax.data.batches import shuffled_indices
 from l1jax.data.opening import open_source
 from l1jax.data.source import Source, take
 from l1jax.evaluation.classifier import ClassifierSettings, classifier_features, train_classifier
-from l1jax.evaluation.features import Features, extract_all, random_features
+from l1jax.evaluation.features import FeatureExtractor, extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.reporting import image_grid, save_image
@@ -215,7 +215,7 @@ class View(NamedTuple):
     """A way to see images."""
 
     name: str
-    features: Features
+    features: FeatureExtractor
 
 
 def views_of(source: Source, smoke: bool) -> list[View]:

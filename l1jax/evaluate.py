@@ -21,10 +21,10 @@ from l1jax.data.class_labels import describe_classes
 from l1jax.data.mixture_source import MIXTURES
 from l1jax.evaluation import mode_coverage
 from l1jax.evaluation.classifier import Classifier
-from l1jax.evaluation.features import Features
+from l1jax.evaluation.features import FeatureExtractor
 from l1jax.evaluation.inception import inception_features
 from l1jax.evaluation.likelihood import log_likelihood
-from l1jax.evaluation.views import (
+from l1jax.evaluation.comparison import (
     LARGEST,
     Drawn,
     compare,
@@ -36,7 +36,7 @@ from l1jax.evaluation.views import (
 )
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.files import write_json
-from l1jax.image_classes import class_scores, make_classifier
+from l1jax.evaluation.source_classifier import class_scores, make_classifier
 from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.objectives.variational import bits_per_dimension
@@ -148,7 +148,7 @@ def check_options(options: EvaluateOptions) -> None:
         check_file(options.output)
 
 
-def inception_of(options: EvaluateOptions) -> Features | None:
+def inception_of(options: EvaluateOptions) -> FeatureExtractor | None:
     """The features of Inception-v3, if they are asked for.
 
     Raises:
@@ -238,7 +238,7 @@ def judge_images(
     classifier: Classifier | None,
     subject: RealImages,
     samples: Sequence[Samples],
-    inception: Features | None,
+    inception: FeatureExtractor | None,
     remark: Say,
 ) -> dict[str, Any]:
     """Distances, coverage and diversity of the generated images.

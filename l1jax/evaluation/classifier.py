@@ -19,8 +19,8 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key, PyTree, UInt8
 
 from l1jax.config import InputError
 from l1jax.data.augmentation import translation
-from l1jax.evaluation.features import Extracted, Features, extract_all, scaled
-from l1jax.evaluation.tensors import Tensors, digest, load_tensors, save_tensors
+from l1jax.evaluation.features import Extracted, FeatureExtractor, extract_all, scaled
+from l1jax.evaluation.tensors import Tensors, hash_tensors, load_tensors, save_tensors
 from l1jax.models.linear import Conv, Dense
 
 WIDTHS = (32, 64, 128)  # of the stages, each of which halves the image
@@ -153,13 +153,18 @@ def train_classifier(
     return trained
 
 
-def classifier_features(trained: Classifier) -> Features:
+def classifier_features(trained: Classifier) -> FeatureExtractor:
     """See images by a classifier of their own kind: its last layer but one, and its logits."""
     protocol = (
         f"classifier of {trained.classes} classes of {'×'.join(map(str, trained.shape))} images, last layer but one, "
-        f"held-out accuracy {trained.accuracy:.4f}, weights {digest(_flat(trained.parameters))[:8]}"
+        f"held-out accuracy {trained.accuracy:.4f}, weights {hash_tensors(_flat(trained.parameters))[:8]}"
     )
-    return Features(protocol, _extractor(trained.shape), trained.parameters)
+    details = {
+        "accuracy": trained.accuracy,
+        "held_out": trained.held_out,
+        "chance": trained.chance,
+    }
+    return FeatureExtractor(protocol, _extractor(trained.shape), trained.parameters, details)
 
 
 def predict(

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from l1jax.arrays import TableLike, as_numbers, as_vector, check_finite
 from l1jax.config import InputError
-from l1jax.evaluation.tiles import check_whole
+from l1jax.evaluation.pairwise import check_integer
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
 WINDOW, DEVIATION = 11, 1.5  # of the Gaussian, pixels
@@ -114,7 +114,7 @@ def pair_similarity(
 
     Source: Odena, Olah, Shlens, ICML 2017, section 4.2.
     """
-    check_whole(pairs, "pairs", least=2)
+    check_integer(pairs, "pairs", least=2)
     images = np.asarray(_images(images, "images", peak))
     classes = np.zeros(len(images), int) if labels is None else as_vector(labels, "labels")
     if len(classes) != len(images):

@@ -1,13 +1,14 @@
 """What images are measured in: functions from uint8 images to vectors, each with the protocol that names it.
 
 A distance between images means something only beside what it was taken on: features, resizing, layer, weights. All
-of that is in `Features.protocol`, which belongs beside every number.
+of that is in `FeatureExtractor.protocol`, which belongs beside every number.
 """
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -31,34 +32,36 @@ class Extracted(NamedTuple):
     logits: Float[Array | np.ndarray, "batch classes"] | None = None
 
 
-class Features(NamedTuple):
-    """A way to see images.
+class FeatureExtractor(NamedTuple):
+    """A function from uint8 images to features, with the words that identify it.
 
-    protocol: what it is, in words that tell it from every other: features, resizing, layer, weights.
-    extract: (parameters, uint8 images) → features and logits; a pure function, compiled by `extract_all`.
-    parameters: arrays; given to it, not enclosed, so that they are no constants of the compiled program.
+    protocol: what distinguishes these features from all others: resizing, layer and weights.
+    extract: (parameters, uint8 images) → features and logits. A pure function, which `extract_all` compiles.
+    parameters: arrays for `extract`. As arguments they are no constants of the compiled program.
+    details: numbers that are reported beside the protocol, such as a classifier's accuracy.
     """
 
     protocol: str
     extract: Callable[[PyTree, Images], Extracted]
     parameters: PyTree = ()
+    details: Mapping[str, float] = MappingProxyType({})
 
 
 def custom_features(
     protocol: str, function: Callable[[Images], Float[Array, "batch features"]]
-) -> Features:
+) -> FeatureExtractor:
     """See images by any function of uint8 images that JAX can trace.
 
     Args:
         protocol: says what the function does; it stands beside the numbers.
         function: images → a vector for each.
     """
-    return Features(protocol, lambda _, images: Extracted(function(images)))
+    return FeatureExtractor(protocol, lambda _, images: Extracted(function(images)))
 
 
-def pixel_features() -> Features:
+def pixel_features() -> FeatureExtractor:
     """See images as vectors of their pixels in [-1, 1]."""
-    return Features("pixels in [-1, 1]", _pixels)
+    return FeatureExtractor("pixels in [-1, 1]", _pixels)
 
 
 def _pixels(_: PyTree, images: Images) -> Extracted:
@@ -92,7 +95,7 @@ SLOPE = 0.2  # of leaky ReLU
 SMALLEST = 4  # pixels at which they stop, in each dimension
 
 
-def random_features(seed: int = 0, features: int = 512) -> Features:
+def random_features(seed: int = 0, features: int = 512) -> FeatureExtractor:
     """See images by convolutions with fixed random weights.
 
     3×3 convolutions of stride 2 with leaky ReLU, at least one, until the image has at most 4×4 pixels; then a
@@ -122,7 +125,7 @@ def random_features(seed: int = 0, features: int = 512) -> Features:
     projection = _uniform(bits, (SMALLEST**2 * WIDTH, features), 1.0)
     parameters = {"kernels": kernels, "projection": projection}
     made = hashlib.sha256(b"".join(p.tobytes() for p in (*kernels, projection))).hexdigest()[:8]
-    return Features(
+    return FeatureExtractor(
         f"random convolutions, {features} features, seed {seed}, weights {made}",
         _convolutions,
         parameters,
@@ -153,7 +156,7 @@ def _convolutions(parameters: PyTree, images: Images) -> Extracted:
 
 
 def extract_all(
-    features: Features, images: AnyImages | Iterable[AnyImages], batch: int = 32
+    features: FeatureExtractor, images: AnyImages | Iterable[AnyImages], batch: int = 32
 ) -> Extracted:
     """Extract from any number of images, in batches of one size: one compilation, on all of this process's devices.
 

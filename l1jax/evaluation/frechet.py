@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from l1jax.config import InputError
-from l1jax.evaluation.tiles import Features, Rows, check_whole, pieces, rows_of, same_features
+from l1jax.evaluation.pairwise import Features, Rows, check_integer, row_slices, feature_matrix, require_same_features
 
 SUBSET_ROWS = 5  # of the smallest subset, for each feature
 LEAST_ROWS = 10  # of the generated sample, for each feature
@@ -36,10 +36,10 @@ def moments(features: Features) -> Moments:
     Raises:
         InputError: if they are no matrix of finite numbers.
     """
-    rows = rows_of(features, "features", least=0)
+    rows = feature_matrix(features, "features", least=0)
     mean = _mean(rows)
     scatter = np.zeros((len(mean), len(mean)))
-    for piece in pieces(*rows.shape):
+    for piece in row_slices(*rows.shape):
         centred = rows[piece] - mean
         scatter += centred.T @ centred  # BLAS sees the symmetry: half the work
     return Moments(len(rows), mean, scatter)
@@ -53,7 +53,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 
     Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm", 1979, equation 2.1.
     """
-    same_features(len(a.mean), len(b.mean))
+    require_same_features(len(a.mean), len(b.mean))
     count = a.count + b.count
     share = b.count / max(count, 1)
     between = b.mean - a.mean
@@ -139,7 +139,7 @@ def frechet_infinity(
 
     Source: Chong, Forsyth, CVPR 2020, section 4.
     """
-    rows = rows_of(generated, "generated", least=2)
+    rows = feature_matrix(generated, "generated", least=2)
     count, features = rows.shape
     smallest = SUBSET_ROWS * features
     if sizes is None:
@@ -151,7 +151,7 @@ def frechet_infinity(
                 "`frechet_distance` of equal numbers."
             )
         sizes = [int(size) for size in np.linspace(max(count // 10, smallest), count, 15)]
-    sizes = [check_whole(size, "sizes", least=2) for size in sizes]
+    sizes = [check_integer(size, "sizes", least=2) for size in sizes]
     if len(set(sizes)) < 3 or max(sizes) > count:
         raise InputError(
             f"`sizes` (={tuple(sizes)}) must be three or more different numbers of the {count} rows of "
@@ -178,7 +178,7 @@ class _Gaussian(NamedTuple):
 
 def _gaussian(x: Features | Moments, name: str) -> _Gaussian:
     if not isinstance(x, Moments):
-        rows = rows_of(x, name, least=2)
+        rows = feature_matrix(x, name, least=2)
         if len(rows) <= rows.shape[1]:
             mean = _mean(rows)
             return _Gaussian(mean, (rows - mean) / np.sqrt(len(rows) - 1))
@@ -207,7 +207,7 @@ def _root(covariance: Rows, rank: int) -> Rows:
 
 
 def _distance(a: _Gaussian, b: _Gaussian) -> float:
-    same_features(len(a.mean), len(b.mean))
+    require_same_features(len(a.mean), len(b.mean))
     if len(a.root) > len(b.root):
         a, b = b, a
     cross = a.root @ b.root.T

@@ -19,8 +19,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Shaped, UInt8
 
 from l1jax.config import InputError
-from l1jax.evaluation.features import Extracted, Features, in_colour
-from l1jax.evaluation.tensors import digest, load_tensors
+from l1jax.evaluation.features import Extracted, FeatureExtractor, in_colour
+from l1jax.evaluation.tensors import hash_tensors, load_tensors
 
 SIZE = 299  # pixels, height and width of what the network sees
 CLASSES = 1008
@@ -233,7 +233,7 @@ def _extractor(bias: bool) -> Callable[..., Extracted]:
     return extract
 
 
-def inception_features(path: Path | str, bias: bool = False) -> Features:
+def inception_features(path: Path | str, bias: bool = False) -> FeatureExtractor:
     """See images as the Fréchet Inception distance does.
 
     Features are the 2,048 means of the last pool. Images of any size are resized as in TensorFlow 1, grey ones are
@@ -250,12 +250,12 @@ def inception_features(path: Path | str, bias: bool = False) -> Features:
     """
     tensors, metadata = load_tensors(Path(path).expanduser())
     check_tensors(tensors, str(path))
-    weights = metadata.get(SOURCE, "") or digest(tensors)
+    weights = metadata.get(SOURCE, "") or hash_tensors(tensors)
     protocol = (
         f"Inception-v3 of 2015-12-05, pool 3 (2,048), logits {'with' if bias else 'without'} bias, resized to 299×299 "
         f"bilinearly as TensorFlow 1, weights {weights[:8]}"
     )
-    return Features(protocol, _extractor(bias), fold(tensors))
+    return FeatureExtractor(protocol, _extractor(bias), fold(tensors))
 
 
 @cache

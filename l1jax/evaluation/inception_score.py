@@ -7,7 +7,7 @@ import numpy as np
 
 from l1jax.arrays import TableLike, as_matrix
 from l1jax.config import InputError
-from l1jax.evaluation.tiles import Rows, check_whole
+from l1jax.evaluation.pairwise import Rows, check_integer
 
 
 class InceptionScore(NamedTuple):
@@ -35,7 +35,7 @@ def inception_score(logits: TableLike, splits: int = 10) -> InceptionScore:
     Source: Salimans et al., NeurIPS 2016, section 4.
     """
     rows = as_matrix(logits, "logits")
-    if not 1 <= check_whole(splits, "splits", least=0) <= len(rows):
+    if not 1 <= check_integer(splits, "splits", least=0) <= len(rows):
         raise InputError(
             f"`splits` (={splits}) must be between 1 and the number of images (={len(rows)})."
         )

@@ -8,15 +8,15 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from l1jax.config import InputError
-from l1jax.evaluation.tiles import (
+from l1jax.evaluation.pairwise import (
     Features,
     Rows,
     as_floating,
-    check_whole,
-    products,
-    rows_of,
-    rows_or_traced,
-    same_features,
+    check_integer,
+    inner_products,
+    feature_matrix,
+    feature_matrix_or_tracer,
+    require_same_features,
     squared_norms,
 )
 
@@ -62,19 +62,19 @@ def kernel_distance(
     Source: Bińkowski et al., ICLR 2018, section 4.
     """
     if subsets is not None:
-        x, y = rows_of(a, "a", least=2), rows_of(b, "b", least=2)
-        same_features(x.shape[1], y.shape[1])
+        x, y = feature_matrix(a, "a", least=2), feature_matrix(b, "b", least=2)
+        require_same_features(x.shape[1], y.shape[1])
         return _over_subsets(x, y, subsets, subset_size, seed)
-    x, y = rows_or_traced(a, "a", least=2), rows_or_traced(b, "b", least=2)
-    same_features(x.shape[1], y.shape[1])
+    x, y = feature_matrix_or_tracer(a, "a", least=2), feature_matrix_or_tracer(b, "b", least=2)
+    require_same_features(x.shape[1], y.shape[1])
     if isinstance(x, Tracer) or isinstance(y, Tracer):
         return _traced(as_floating(x), as_floating(y))
     return _unbiased(np.asarray(x), np.asarray(y))
 
 
 def _over_subsets(a: Rows, b: Rows, subsets: int, size: int, seed: int) -> KernelDistance:
-    check_whole(subsets, "subsets", least=2)
-    check_whole(size, "subset_size", least=2)
+    check_integer(subsets, "subsets", least=2)
+    check_integer(size, "subset_size", least=2)
     if size > min(len(a), len(b)):
         raise InputError(
             f"`subset_size` (={size}) must be at most the rows of the smaller sample "
@@ -107,13 +107,13 @@ def _within(x: Rows) -> float:
     """The kernel's sum over all ordered pairs of different rows."""
     sums = (
         (1 if rows == columns else 2) * _cubes(tile, x.shape[1])
-        for rows, columns, tile in products(x)
+        for rows, columns, tile in inner_products(x)
     )
     return sum(sums) - _cubes(squared_norms(x), x.shape[1])
 
 
 def _between(x: Rows, y: Rows) -> float:
-    return sum(_cubes(tile, x.shape[1]) for _, _, tile in products(x, y))
+    return sum(_cubes(tile, x.shape[1]) for _, _, tile in inner_products(x, y))
 
 
 def _cubes(products: Float[np.ndarray, "..."], features: int) -> float:

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
-from l1jax.evaluation.tiles import (
+from l1jax.evaluation.pairwise import (
     Features,
     Rows,
-    check_whole,
-    pieces,
-    rows_of,
-    same_features,
+    check_integer,
+    row_slices,
+    feature_matrix,
+    require_same_features,
     squared_distances,
     squared_norms,
 )
@@ -67,12 +67,12 @@ def manifold_and_novelty(
     Novelty is the median distance from a generated point to the nearest real one over that from a real one to the
     nearest other: near 1 for new points, 0 for copies. Distances below a millionth of a point's norm count as 0.
     """
-    check_whole(k, "k", least=1)
+    check_integer(k, "k", least=1)
     real, generated = (
-        rows_of(real, "real", least=k + 1),
-        rows_of(generated, "generated", least=k + 1),
+        feature_matrix(real, "real", least=k + 1),
+        feature_matrix(generated, "generated", least=k + 1),
     )
-    same_features(real.shape[1], generated.shape[1], "`real` and `generated`")
+    require_same_features(real.shape[1], generated.shape[1], "`real` and `generated`")
     real_nearest, generated_nearest = _nearest_squared(real, k), _nearest_squared(generated, k)
     real_radii, generated_radii = real_nearest.max(axis=1), generated_nearest.max(axis=1)
     to_real = np.full(len(generated), np.inf)
@@ -109,12 +109,12 @@ def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> N
     Raises:
         InputError: if there are fewer than k training points, or some features are not finite.
     """
-    check_whole(k, "k", least=1)
+    check_integer(k, "k", least=1)
     generated, training = (
-        rows_of(generated, "generated", least=1),
-        rows_of(training, "training", least=k),
+        feature_matrix(generated, "generated", least=1),
+        feature_matrix(training, "training", least=k),
     )
-    same_features(generated.shape[1], training.shape[1], "`generated` and `training`")
+    require_same_features(generated.shape[1], training.shape[1], "`generated` and `training`")
     nearest = np.full((len(generated), k), np.inf)
     indices = np.zeros((len(generated), k), int)
     for rows, columns, squared in squared_distances(generated, training):
@@ -154,6 +154,6 @@ def _median_distance(squared: Float64[np.ndarray, " n"], x: Rows) -> float:
 def _distances(x: Rows, y: Rows, indices: Int[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
     """Of every row of x from the row of y that its index names."""
     found = np.empty(len(x))
-    for piece in pieces(*x.shape):
+    for piece in row_slices(*x.shape):
         found[piece] = np.linalg.norm(x[piece].astype(np.float64) - y[indices[piece]], axis=1)
     return found

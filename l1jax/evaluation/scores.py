@@ -7,7 +7,7 @@ from l1jax.evaluation.frechet import frechet_distance
 from l1jax.evaluation.inception_score import inception_score
 from l1jax.evaluation.kernel import kernel_distance
 from l1jax.evaluation.manifold import manifold_and_novelty
-from l1jax.evaluation.tiles import rows_of
+from l1jax.evaluation.pairwise import feature_matrix
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 ALL_PAIRS = 2_000  # rows up to which the kernel distance is taken over all pairs
@@ -25,7 +25,7 @@ def feature_scores(real: Extracted, generated: Extracted, seed: int = 0) -> dict
     Raises:
         InputError: if there are too few rows, or some are not finite; see the functions of those names.
     """
-    a, b = rows_of(real.features, "real"), rows_of(generated.features, "generated")
+    a, b = feature_matrix(real.features, "real"), feature_matrix(generated.features, "generated")
     few = max(len(a), len(b)) <= ALL_PAIRS
     kernel = (
         kernel_distance(a, b)

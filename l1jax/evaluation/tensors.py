@@ -17,7 +17,7 @@ Tensors = dict[str, Shaped[np.ndarray, "..."]]
 DIGEST = "l1jax.sha256"  # the metadata's key of what the tensors were when they were written
 
 
-def digest(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
+def hash_tensors(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
     """Hash names, types, shapes and values; sha256 in hexadecimal digits, independent of the order."""
     total = hashlib.sha256()
     for name in sorted(tensors):
@@ -37,7 +37,7 @@ def save_tensors(
     """
     content = save(
         {name: np.ascontiguousarray(value) for name, value in tensors.items()},
-        {**metadata, DIGEST: digest(tensors)},
+        {**metadata, DIGEST: hash_tensors(tensors)},
     )
     with atomic_write(path, shared=True) as partial:
         partial.write_bytes(content)
@@ -62,7 +62,7 @@ def load_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
         raise InputError(
             f"{str(path)!r} cannot be read as safetensors ({text}): make it anew."
         ) from error
-    if DIGEST in metadata and metadata[DIGEST] != digest(tensors):
+    if DIGEST in metadata and metadata[DIGEST] != hash_tensors(tensors):
         raise InputError(
             f"{str(path)!r} is damaged: it does not hold what was written to it; make it anew."
         )

@@ -11,7 +11,7 @@ from jaxtyping import Int, Shaped
 
 from l1jax.evaluation.features import (
     Extracted,
-    Features,
+    FeatureExtractor,
     extract_all,
     pixel_features,
     random_features,
@@ -27,7 +27,7 @@ from l1jax.training.state import State, Task, VaeState
 from l1jax.transforms import strength
 
 Images = Shaped[np.ndarray, "n height width channels"]
-FEATURES: dict[str, Callable[[], Features]] = {"pixels": pixel_features, "random": random_features}
+FEATURES: dict[str, Callable[[], FeatureExtractor]] = {"pixels": pixel_features, "random": random_features}
 MAX_IMAGES = 2_000  # real images, and as many generated ones, that a replica is scored on
 BOUND_BATCH = 256  # images whose likelihood is bounded at once
 BOUND_DRAWS = 64  # draws of latents for each of these images
@@ -171,7 +171,7 @@ def make_likelihood(
     return likelihood
 
 
-def _extract(view: Features | None, images: Images) -> Extracted:
+def _extract(extractor: FeatureExtractor | None, images: Images) -> Extracted:
     if view is None:
         return Extracted(images.reshape(len(images), -1))
     return extract_all(view, images)

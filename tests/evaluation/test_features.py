@@ -5,7 +5,7 @@ import pytest
 
 from l1jax.evaluation.features import (
     Extracted,
-    Features,
+    FeatureExtractor,
     custom_features,
     extract_all,
     pixel_features,
@@ -75,13 +75,13 @@ def test_logits_come_along():
         return Extracted(batch.mean((1, 2)), scale * batch.sum((1, 2)))
 
     x = images(19, channels=3)
-    found = extract_all(Features("sums", extract, jnp.float32(0.5)), x, 8)
+    found = extract_all(FeatureExtractor("sums", extract, jnp.float32(0.5)), x, 8)
     np.testing.assert_allclose(found.logits, 0.5 * x.sum((1, 2)), rtol=1e-5)
     assert extract_all(pixel_features(), x).logits is None
 
 
 def test_products_are_as_exact_as_float32():
-    features = Features(
+    features = FeatureExtractor(
         "product", lambda w, batch: Extracted(batch[:, 0, :, 0].astype(jnp.float32) @ w), jnp.eye(8)
     )
     assert "HIGHEST" in str(jax.make_jaxpr(lambda: _through_extract_all(features))())

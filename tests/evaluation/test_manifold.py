@@ -16,7 +16,7 @@ def samples(n, m, features, dtype=np.float64):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(tiles, "ELEMENTS", 0)  # pieces of 256 rows
+    monkeypatch.setattr(tiles, "ELEMENTS", 0)  # row_slices of 256 rows
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

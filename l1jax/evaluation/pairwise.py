@@ -19,13 +19,13 @@ Tile = tuple[slice, slice, Float64[np.ndarray, "rows columns"]]
 ELEMENTS = 2**22  # of a tile of features, and at most as many products: 32 MiB of float64
 
 
-def pieces(rows: int, features: int) -> list[slice]:
+def row_slices(rows: int, features: int) -> list[slice]:
     """Cut rows into slices whose features fit a tile."""
     size = int(np.clip(ELEMENTS // max(features, 1), 256, 2048))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
-def rows_of(features: Features, name: str, least: int = 1) -> Rows:
+def feature_matrix(features: Features, name: str, least: int = 1) -> Rows:
     """Take features to the host: the one check that all metrics on features share.
 
     Raises:
@@ -39,7 +39,7 @@ def rows_of(features: Features, name: str, least: int = 1) -> Rows:
     return rows
 
 
-def rows_or_traced(features: Features, name: str, least: int = 1) -> Rows | Array:
+def feature_matrix_or_tracer(features: Features, name: str, least: int = 1) -> Rows | Array:
     """The same; of an array that JAX traces, all that can be known of it: its shape.
 
     Raises:
@@ -47,7 +47,7 @@ def rows_or_traced(features: Features, name: str, least: int = 1) -> Rows | Arra
             finite.
     """
     if not isinstance(features, Tracer):
-        return rows_of(features, name, least)
+        return feature_matrix(features, name, least)
     check_matrix(features.shape, name)
     _check_least(len(features), name, least)
     return features
@@ -66,7 +66,7 @@ def _check_least(rows: int, name: str, least: int) -> None:
         )
 
 
-def check_whole(value: Any, name: str, least: int) -> int:
+def check_integer(value: Any, name: str, least: int) -> int:
     """Refuse what is no whole number, or one that is too small.
 
     Raises:
@@ -81,7 +81,7 @@ def check_whole(value: Any, name: str, least: int) -> int:
     return number
 
 
-def same_features(a: int, b: int, names: str = "`a` and `b`") -> None:
+def require_same_features(a: int, b: int, names: str = "`a` and `b`") -> None:
     """Refuse two sets of features that differ in their number.
 
     Raises:
@@ -93,14 +93,14 @@ def same_features(a: int, b: int, names: str = "`a` and `b`") -> None:
         )
 
 
-def products(x: Rows, y: Rows | None = None) -> Iterator[Tile]:
+def inner_products(x: Rows, y: Rows | None = None) -> Iterator[Tile]:
     """Yield (rows of x, rows of y, their inner products) until all pairs have come once.
 
     Without `y` the pairs are those of x with itself: a tile above the diagonal stands for its transpose too.
     """
     other = x if y is None else y
-    columns = pieces(*other.shape)
-    for i, rows in enumerate(pieces(*x.shape)):
+    columns = row_slices(*other.shape)
+    for i, rows in enumerate(row_slices(*x.shape)):
         left = x[rows].astype(np.float64)
         for piece in columns[i if y is None else 0 :]:
             right = left if y is None and piece == rows else other[piece].astype(np.float64)
@@ -108,10 +108,10 @@ def products(x: Rows, y: Rows | None = None) -> Iterator[Tile]:
 
 
 def squared_distances(x: Rows, y: Rows | None = None) -> Iterator[Tile]:
-    """Yield (rows of x, rows of y, their squared Euclidean distances); tiles as of `products`."""
+    """Yield (rows of x, rows of y, their squared Euclidean distances); tiles as those of `inner_products`."""
     x_norms = squared_norms(x)
     y_norms = x_norms if y is None else squared_norms(y)
-    for rows, columns, tile in products(x, y):
+    for rows, columns, tile in inner_products(x, y):
         tile *= -2
         tile += x_norms[rows, None]
         tile += y_norms[columns]
@@ -121,7 +121,7 @@ def squared_distances(x: Rows, y: Rows | None = None) -> Iterator[Tile]:
 def squared_norms(x: Rows) -> Float64[np.ndarray, " n"]:
     """Σ x² of every row."""
     found = np.empty(len(x))
-    for piece in pieces(*x.shape):
+    for piece in row_slices(*x.shape):
         rows = x[piece].astype(np.float64)
         found[piece] = np.einsum("nd,nd->n", rows, rows)
     return found

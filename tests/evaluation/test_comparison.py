@@ -8,14 +8,14 @@ from sklearn.datasets import load_digits
 
 from l1jax.evaluation.classifier import Classifier, ClassifierSettings, train_classifier
 from l1jax.evaluation.features import custom_features
-from l1jax.evaluation.views import (
-    Drawn,
+from l1jax.evaluation.comparison import (
+    SeedImages,
     compare,
     count_different,
-    make_views,
-    misleading_precision,
-    sameness,
-    spread,
+    choose_extractors,
+    warn_of_misleading_precision,
+    describe_repetition,
+    seed_statistics,
 )
 
 RNG = np.random.default_rng(0)
@@ -29,17 +29,17 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def views(digits):
+def extractors(digits):
     images, labels = digits
-    return make_views(
+    return choose_extractors(
         SHAPE, train_classifier(images[:500], labels[:500], ClassifierSettings(steps=60)), None
     )
 
 
-def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_told(views, digits):
-    assert list(views) == ["pixels", "classifier", "random"]
+def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_reported(extractors, digits):
+    assert list(extractors) == ["pixels", "classifier", "random"]
     images, _ = digits
-    result = compare(views, images[:100], [Drawn(0, images[100:200])])
+    result = compare(extractors, images[:100], [SeedImages(0, images[100:200])])
     of_classifier = result["features"]["classifier"]
     assert 0 < of_classifier["accuracy"] <= 1
     assert of_classifier["chance"] >= 0.1
@@ -48,42 +48,42 @@ def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_told(vi
     assert result["images"]["different"]["each"] == [100]
 
 
-def test_views_are_those_that_the_images_can_have():
+def test_extractors_suit_the_image_shape():
     of_digits = Classifier({}, 10, (28, 28, 1), 0.9, "", 100, 0.1)
-    assert list(make_views((28, 28, 3), of_digits, None)) == ["pixels", "random"]
+    assert list(choose_extractors((28, 28, 3), of_digits, None)) == ["pixels", "random"]
     own = custom_features("mean", lambda images: images.mean(axis=(1, 2)))
-    assert list(make_views((1_025, 8, 3), None, own)) == ["pixels", "inception"]
+    assert list(choose_extractors((1_025, 8, 3), None, own)) == ["pixels", "inception"]
 
 
-def test_noise_is_visibly_bad_beside_real_images(views, digits):
+def test_noise_is_visibly_bad_beside_real_images(extractors, digits):
     """As a generator's first images are, which a classifier can take for its own."""
     images, _ = digits
     noise = RNG.integers(0, 256, (200, *SHAPE)).astype(np.uint8)
-    found = compare(views, images[:200], [Drawn(0, noise)])["features"]
+    found = compare(extractors, images[:200], [SeedImages(0, noise)])["features"]
     random = found["random"]
     halves = random["between_real_halves"]
     assert random["precision"]["mean"] < 0.05 < 0.5 < halves["precision"]
     assert random["coverage"]["mean"] < 0.05 < 0.8 < halves["coverage"]
     assert random["frechet_distance"]["mean"] > 5 * halves["frechet_distance"]
-    assert misleading_precision(found) == []
+    assert warn_of_misleading_precision(found) == []
 
 
-def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_told(views, digits):
+def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_reported(extractors, digits):
     """As images after a hundred steps have, in the middle of the balls around real ones."""
     images, _ = digits
     noise = images.mean(axis=0) + RNG.normal(scale=8, size=(200, *SHAPE))
-    drawn = Drawn(0, np.clip(np.round(noise), 0, 255).astype(np.uint8))
-    found = compare(views, images[:200], [drawn])["features"]
+    drawn = SeedImages(0, np.clip(np.round(noise), 0, 255).astype(np.uint8))
+    found = compare(extractors, images[:200], [drawn])["features"]
     random = found["random"]
     halves = random["between_real_halves"]
     assert random["precision"]["mean"] > 0.9
     assert random["recall"]["mean"] < 0.05 < 0.5 < halves["recall"]
     assert random["kernel_distance"]["mean"] > 10 * abs(halves["kernel_distance"])
-    (said,) = misleading_precision(found)
-    assert said.startswith("precision alone misleads here: seen through ")
+    (said,) = warn_of_misleading_precision(found)
+    assert said.startswith("precision alone misleads here: on the features ")
     assert "random" in said.split(" it is as high")[0]
-    good = compare(views, images[:200], [Drawn(0, images[200:400])])["features"]
-    assert misleading_precision(good) == []
+    good = compare(extractors, images[:200], [SeedImages(0, images[200:400])])["features"]
+    assert warn_of_misleading_precision(good) == []
 
 
 def numbers(value):
@@ -96,21 +96,21 @@ def numbers(value):
 
 
 @pytest.mark.parametrize("grey", [0, 200])
-def test_images_that_are_all_equal_have_finite_scores_and_no_diversity(views, digits, grey):
+def test_images_that_are_all_equal_have_finite_scores_and_no_diversity(extractors, digits, grey):
     same = np.full((60, *SHAPE), grey, np.uint8)
-    result = compare(views, digits[0][:60], [Drawn(0, same), Drawn(1, same)])
+    result = compare(extractors, digits[0][:60], [SeedImages(0, same), SeedImages(1, same)])
     assert all(map(math.isfinite, numbers(result)))
     assert result["images"]["different"]["each"] == [1, 1]
     assert result["images"]["ms_ssim"]["mean"] == pytest.approx(1)
-    for view in result["features"].values():
-        assert view["recall"]["mean"] == 0
-        assert view["coverage"]["mean"] <= 0.5
+    for scores in result["features"].values():
+        assert scores["recall"]["mean"] == 0
+        assert scores["coverage"]["mean"] <= 0.5
     assert result["features"]["classifier"]["inception_score"]["mean"] == pytest.approx(1)
 
 
-def test_real_images_that_are_all_equal_have_finite_scores(views):
+def test_real_images_that_are_all_equal_have_finite_scores(extractors):
     same = np.full((60, *SHAPE), 7, np.uint8)
-    result = compare(views, same, [Drawn(0, RNG.integers(0, 256, (60, *SHAPE)).astype(np.uint8))])
+    result = compare(extractors, same, [SeedImages(0, RNG.integers(0, 256, (60, *SHAPE)).astype(np.uint8))])
     assert all(map(math.isfinite, numbers(result)))
 
 
@@ -135,16 +135,16 @@ def test_different_images_are_counted():
     ],
 )
 def test_repetition_is_said(different, real, words):
-    found = sameness(different, 100, real)
+    found = describe_repetition(different, 100, real)
     assert len(found) == len(words)
     assert all(word in sentence for word, sentence in zip(words, found, strict=True))
 
 
-def test_a_spread_is_that_of_the_seeds():
-    found = spread([{"a": 1.0}, {"a": 4.0}])["a"]
+def test_statistics_are_taken_over_the_seeds():
+    found = seed_statistics([{"a": 1.0}, {"a": 4.0}])["a"]
     assert found == {
         "mean": 2.5,
         "deviation": pytest.approx(np.std([1, 4], ddof=1)),
         "each": [1, 4],
     }
-    assert spread([{"a": 1.0}])["a"]["deviation"] is None
+    assert seed_statistics([{"a": 1.0}])["a"]["deviation"] is None

@@ -1,0 +1,210 @@
+"""Compare generated images with real ones by several feature extractors."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Shaped
+
+from l1jax.evaluation.classifier import Classifier, classifier_features
+from l1jax.evaluation.diversity import pair_similarity
+from l1jax.evaluation.features import (
+    Extracted,
+    FeatureExtractor,
+    extract_all,
+    pixel_features,
+    random_features,
+)
+from l1jax.evaluation.scores import feature_scores
+
+MAX_RANDOM_SIDE = 1_024  # pixels, of images that the random convolutions take
+HIGH_PRECISION = 0.9  # share of the real halves' precision from which a precision counts as high
+LOW_RECALL = 0.1  # share of the real halves' recall below which a recall is suspiciously low
+NUM_PAIRS = 500  # of images, whose similarity is averaged
+
+Images = Shaped[np.ndarray, "count height width channels"]
+JsonObject: TypeAlias = dict[str, Any]  # values that JSON can hold
+
+
+class SeedImages(NamedTuple):
+    """The images that were generated from one seed's latents."""
+
+    seed: int
+    images: Images
+
+
+class SeedStatistics(NamedTuple):
+    """One number of every seed, and their mean and standard deviation."""
+
+    mean: float
+    deviation: float | None  # None for a single seed
+    each: list[float]
+
+
+def choose_extractors(
+    image_shape: tuple[int, ...],
+    classifier: Classifier | None,
+    inception: FeatureExtractor | None,
+) -> dict[str, FeatureExtractor]:
+    """Choose the feature extractors that suit images of this shape.
+
+    Random convolutions are among them wherever they take such images, even beside a classifier. A
+    classifier sees only what tells its own classes apart, and can mistake noise for real images.
+
+    Args:
+        image_shape: height, width and channels of an image.
+        classifier: classifier of the labelled images. It is left out if it takes another shape.
+        inception: Inception-v3's features, or None.
+
+    Returns:
+        Name → extractor, in the order in which they are shown.
+    """
+    extractors = {"pixels": pixel_features()}
+    if classifier is not None and classifier.shape == image_shape:
+        extractors["classifier"] = classifier_features(classifier)
+    if max(image_shape[:2]) <= MAX_RANDOM_SIDE:
+        extractors["random"] = random_features()
+    if inception is not None:
+        extractors["inception"] = inception
+    return extractors
+
+
+def compare(
+    extractors: Mapping[str, FeatureExtractor], real: Images, generated: Iterable[SeedImages]
+) -> JsonObject:
+    """Score generated images against real ones, and the two halves of the real ones too.
+
+    Args:
+        extractors: name → feature extractor.
+        real: real images in a random order.
+        generated: generated images of each seed. Only one seed's images are held at a time.
+
+    Returns:
+        `features`: extractor's name → its protocol and details, `between_real_halves`, and the mean,
+        deviation and values over the seeds of every score. `images`: the similarity of pairs of
+        generated images and how many of them are different, and the similarity of real pairs.
+    """
+    half = len(real) // 2
+    real_features = {name: extract_all(extractor, real) for name, extractor in extractors.items()}
+    scores: dict[str, list[dict[str, float]]] = {name: [] for name in extractors}
+    image_scores: list[dict[str, float]] = []
+    for seed, images in generated:
+        for name, extractor in extractors.items():
+            generated_features = extract_all(extractor, images)
+            scores[name].append(feature_scores(real_features[name], generated_features, seed))
+        similarity = pair_similarity(images, pairs=NUM_PAIRS, seed=seed).mean
+        image_scores.append({"ms_ssim": similarity, "different": count_different(images)})
+    features = {}
+    for name, extractor in extractors.items():
+        first_half = _slice_rows(real_features[name], 0, half)
+        second_half = _slice_rows(real_features[name], half, len(real))
+        features[name] = {
+            "protocol": extractor.protocol,
+            **extractor.details,
+            "between_real_halves": feature_scores(first_half, second_half),
+            **seed_statistics(scores[name]),
+        }
+    real_similarity = float(pair_similarity(real, pairs=NUM_PAIRS).mean)
+    return {
+        "features": features,
+        "images": {"ms_ssim_of_real": real_similarity, **seed_statistics(image_scores)},
+    }
+
+
+def count_different(images: Images) -> int:
+    """Count the images that differ from each other."""
+    return len({image.tobytes() for image in images})
+
+
+def describe_repetition(
+    num_different: Sequence[float], num_generated: int, num_different_real: int
+) -> list[str]:
+    """Describe how often images repeat, which scores alone may not show.
+
+    Args:
+        num_different: number of different generated images, for each seed.
+        num_generated: number of generated images per seed.
+        num_different_real: number of different real images.
+
+    Returns:
+        Sentences for the user. The list is empty if nothing repeats.
+    """
+    sentences = []
+    fewest = min(num_different)
+    most = max(num_different)
+    if most == 1:
+        sentences.append(
+            f"all {num_generated:,} generated images of each seed are equal: the generator draws one "
+            "image from every latent. Its precision says nothing about the other images it should "
+            "draw."
+        )
+    elif fewest < num_generated:
+        counts = f"{int(fewest):,}"
+        if most > fewest:
+            counts += f" to {int(most):,}"
+        sentences.append(
+            f"of the {num_generated:,} generated images of each seed only {counts} differ from each "
+            "other."
+        )
+    if num_different_real == 1:
+        sentences.append(
+            "all real images are equal, so their recall, coverage and novelty mean nothing."
+        )
+    return sentences
+
+
+def warn_of_misleading_precision(features: Mapping[str, JsonObject]) -> list[str]:
+    """Warn where precision is high only because the images lie in the middle of the real ones.
+
+    Args:
+        features: the `features` of a result of `compare`.
+
+    Returns:
+        At most one sentence for the user.
+    """
+    names = []
+    recalls = []
+    real_recalls = []
+    for name, scores in features.items():
+        real_halves = scores["between_real_halves"]
+        precision = scores["precision"]["mean"]
+        recall = scores["recall"]["mean"]
+        is_precise = precision >= HIGH_PRECISION * real_halves["precision"]
+        if is_precise and recall < LOW_RECALL * real_halves["recall"]:
+            names.append(name)
+            recalls.append(f"{recall:.2g}")
+            real_recalls.append(f"{real_halves['recall']:.2g}")
+    if not names:
+        return []
+    return [
+        f"precision alone misleads here: on the features {' and '.join(names)} it is as high as that "
+        f"of real images, but recall is {' and '.join(recalls)} where that of real images is "
+        f"{' and '.join(real_recalls)}. Noise, blur, and copies near the mean of the real images "
+        "score like this, so look at samples."
+    ]
+
+
+def seed_statistics(values: Sequence[Mapping[str, float]]) -> dict[str, JsonObject]:
+    """Compute the mean and the standard deviation of every number over the seeds.
+
+    Args:
+        values: name → number, for each seed; at least one seed.
+
+    Returns:
+        Name → the fields of `SeedStatistics`.
+    """
+    statistics = {}
+    for name in values[0]:
+        each = [float(value[name]) for value in values]
+        deviation = None
+        if len(each) > 1:
+            deviation = float(np.std(each, ddof=1))
+        statistics[name] = SeedStatistics(float(np.mean(each)), deviation, each)._asdict()
+    return statistics
+
+
+def _slice_rows(extracted: Extracted, start: int, stop: int) -> Extracted:
+    logits = extracted.logits
+    if logits is not None:
+        logits = np.asarray(logits)[start:stop]
+    return Extracted(np.asarray(extracted.features)[start:stop], logits)
