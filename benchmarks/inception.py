@@ -22,9 +22,9 @@ import measure
 import numpy as np
 import torch
 
-from l1jax.evaluation.convert import convert
 from l1jax.evaluation.features import extract_all
-from l1jax.evaluation.inception import inception_features, tensor_shapes
+from l1jax.evaluation.inception import inception_features
+from l1jax.evaluation.inception_weights import convert_weights, tensor_shapes
 
 
 def write_weights(path: Path) -> None:
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours = Path(folder) / "weights.pth", Path(folder) / "weights.safetensors"
         write_weights(theirs)
-        convert(theirs, ours, any_weights=True)
+        convert_weights(theirs, ours, any_weights=True)
         network, features = peer(theirs), inception_features(ours)
 
     def fidelity(last: bool = False) -> list[np.ndarray]:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from generators import experiment, generator
 
-from l1jax import evaluate, image_classes, train
+from l1jax import evaluate, train
 from l1jax.compaction.folder import write_model
 from l1jax.config import DigitsData, InputError
+from l1jax.evaluation import source_classifier
 from l1jax.evaluation.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -74,7 +75,7 @@ def test_the_classifier_never_sees_the_held_out_images_that_it_judges(tmp_path, 
         sizes.append(len(images))
         raise ValueError("not now")
 
-    monkeypatch.setattr(image_classes, "train_classifier", refuse)
+    monkeypatch.setattr(source_classifier, "train_classifier", refuse)
     result = evaluated(tmp_path / "digits", "--seeds=1", samples=40)
     assert "held-out images" in result["protocol"]["real"]
     held_out = int(result["protocol"]["real"].split(" of ")[1].split()[0].replace(",", ""))
@@ -85,7 +86,7 @@ def test_the_classifier_never_sees_the_held_out_images_that_it_judges(tmp_path, 
 
 def test_a_classifier_near_chance_is_not_used_and_that_is_said(trained, monkeypatch, capsys):
     near = Classifier({}, 10, (8, 8, 1), 20 / 180, "", 180, 0.125)
-    monkeypatch.setattr(image_classes, "train_classifier", lambda *_, folder: near)
+    monkeypatch.setattr(source_classifier, "train_classifier", lambda *_, folder: near)
     result = evaluated(trained, "--seeds=1", samples=40)
     assert set(result["features"]) == {"pixels", "random"}
     assert "modes" not in result

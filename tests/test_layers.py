@@ -15,7 +15,7 @@ LAYERS = [
     {"build", "build_optimizer", "evaluation", "reporting"},
     {"training"},
     {"selection", "compaction"},
-    {"own_flags", "image_classes", "real_images"},
+    {"own_flags", "real_images"},
     {
         "command_line",
         "train",
@@ -26,6 +26,7 @@ LAYERS = [
         "export",
         "demo",
         "prepare",
+        "convert",
         "report",
     },
 ]

@@ -10,7 +10,12 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
 from l1jax.arrays import TableLike, as_numbers, as_vector, check_finite
 from l1jax.config import InputError
-from l1jax.evaluation.pairwise import Features, as_floating, feature_matrix_or_tracer, require_same_features
+from l1jax.evaluation.pairwise import (
+    Features,
+    as_floating,
+    feature_matrix_or_tracer,
+    require_same_features,
+)
 
 
 class ModeCoverage(NamedTuple):
@@ -41,7 +46,10 @@ def mode_coverage(points: Features, means: Features, deviation: ArrayLike) -> Mo
 
     Source: Lin et al., "PacGAN", NeurIPS 2018, section 4.1; Srivastava et al., "VEEGAN", NeurIPS 2017.
     """
-    x, centres = feature_matrix_or_tracer(points, "points"), feature_matrix_or_tracer(means, "means")
+    x, centres = (
+        feature_matrix_or_tracer(points, "points"),
+        feature_matrix_or_tracer(means, "means"),
+    )
     require_same_features(x.shape[1], centres.shape[1], "`points` and `means`")
     if (
         not isinstance(deviation, Tracer)

@@ -9,7 +9,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from l1jax.config import InputError
-from l1jax.evaluation.pairwise import Features, Rows, check_integer, row_slices, feature_matrix, require_same_features
+from l1jax.evaluation.pairwise import (
+    Features,
+    Rows,
+    check_integer,
+    feature_matrix,
+    require_same_features,
+    row_slices,
+)
 
 SUBSET_ROWS = 5  # of the smallest subset, for each feature
 LEAST_ROWS = 10  # of the generated sample, for each feature

@@ -13,9 +13,9 @@ from l1jax.evaluation.pairwise import (
     Rows,
     as_floating,
     check_integer,
-    inner_products,
     feature_matrix,
     feature_matrix_or_tracer,
+    inner_products,
     require_same_features,
     squared_norms,
 )

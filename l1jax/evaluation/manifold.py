@@ -9,9 +9,9 @@ from l1jax.evaluation.pairwise import (
     Features,
     Rows,
     check_integer,
-    row_slices,
     feature_matrix,
     require_same_features,
+    row_slices,
     squared_distances,
     squared_norms,
 )

@@ -172,9 +172,9 @@ def make_likelihood(
 
 
 def _extract(extractor: FeatureExtractor | None, images: Images) -> Extracted:
-    if view is None:
+    if extractor is None:
         return Extracted(images.reshape(len(images), -1))
-    return extract_all(view, images)
+    return extract_all(extractor, images)
 
 
 def to_json(result: FoldResult) -> dict[str, object]:

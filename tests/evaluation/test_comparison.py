@@ -7,16 +7,16 @@ import pytest
 from sklearn.datasets import load_digits
 
 from l1jax.evaluation.classifier import Classifier, ClassifierSettings, train_classifier
-from l1jax.evaluation.features import custom_features
 from l1jax.evaluation.comparison import (
     SeedImages,
+    choose_extractors,
     compare,
     count_different,
-    choose_extractors,
-    warn_of_misleading_precision,
     describe_repetition,
     seed_statistics,
+    warn_of_misleading_precision,
 )
+from l1jax.evaluation.features import custom_features
 
 RNG = np.random.default_rng(0)
 SHAPE = (8, 8, 1)
@@ -36,7 +36,9 @@ def extractors(digits):
     )
 
 
-def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_reported(extractors, digits):
+def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_reported(
+    extractors, digits
+):
     assert list(extractors) == ["pixels", "classifier", "random"]
     images, _ = digits
     result = compare(extractors, images[:100], [SeedImages(0, images[100:200])])
@@ -68,7 +70,9 @@ def test_noise_is_visibly_bad_beside_real_images(extractors, digits):
     assert warn_of_misleading_precision(found) == []
 
 
-def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_reported(extractors, digits):
+def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_reported(
+    extractors, digits
+):
     """As images after a hundred steps have, in the middle of the balls around real ones."""
     images, _ = digits
     noise = images.mean(axis=0) + RNG.normal(scale=8, size=(200, *SHAPE))
@@ -110,7 +114,9 @@ def test_images_that_are_all_equal_have_finite_scores_and_no_diversity(extractor
 
 def test_real_images_that_are_all_equal_have_finite_scores(extractors):
     same = np.full((60, *SHAPE), 7, np.uint8)
-    result = compare(extractors, same, [SeedImages(0, RNG.integers(0, 256, (60, *SHAPE)).astype(np.uint8))])
+    result = compare(
+        extractors, same, [SeedImages(0, RNG.integers(0, 256, (60, *SHAPE)).astype(np.uint8))]
+    )
     assert all(map(math.isfinite, numbers(result)))
 
 

@@ -11,7 +11,7 @@ from l1jax.evaluation import (
     frechet_infinity,
     merge,
     moments,
-    tiles,
+    pairwise,
 )
 from l1jax.evaluation.frechet import _intercept
 
@@ -93,7 +93,7 @@ def test_it_is_zero_of_a_sample_from_itself_and_symmetric(n):
 
 
 def test_moments_are_those_of_numpy_in_float64_for_any_precision(monkeypatch):
-    monkeypatch.setattr(tiles, "ELEMENTS", 0)  # row_slices of 256 rows
+    monkeypatch.setattr(pairwise, "ELEMENTS", 0)  # row_slices of 256 rows
     for dtype, convert in (
         (np.float64, np.asarray),
         (np.float32, np.asarray),

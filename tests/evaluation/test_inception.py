@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 from fidelity import network, resized
-from inception_weights import random_tensors
+from random_inception_weights import random_tensors
 
-from l1jax.evaluation.convert import convert
 from l1jax.evaluation.features import extract_all
 from l1jax.evaluation.inception import inception_features, resize
+from l1jax.evaluation.inception_weights import convert_weights
 
 RNG = np.random.default_rng(0)
 
@@ -20,7 +20,7 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     source, converted = folder / "weights.pth", folder / "weights.safetensors"
     torch.save({name: torch.from_numpy(value) for name, value in random_tensors().items()}, source)
-    convert(source, converted, any_weights=True)
+    convert_weights(source, converted, any_weights=True)
     return source, converted
 
 

@@ -3,17 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from inception_weights import zero_tensors
+from random_inception_weights import zero_tensors
 from safetensors.numpy import save_file
 
 from l1jax.config import InputError
-from l1jax.evaluation.inception import (
-    check_tensors,
-    fold,
-    inception_features,
-    resize,
-    tensor_shapes,
-)
+from l1jax.evaluation.inception import inception_features, resize
+from l1jax.evaluation.inception_weights import check_tensors, fold_batch_norms, tensor_shapes
 from l1jax.evaluation.tensors import save_tensors
 
 
@@ -37,7 +32,7 @@ def test_folding_is_the_batch_norm_behind_the_convolution():
     norm = {f"x.bn.{name}": rng.uniform(0.1, 2, n).astype(np.float32) for name, n in shapes.items()}
     kernel = rng.normal(size=(5, 3, 1, 1)).astype(np.float32)
     fc = {"fc.weight": np.ones((2, 5), np.float32), "fc.bias": np.ones(2, np.float32)}
-    folded = fold({"x.conv.weight": kernel, **norm, **fc})["x"]
+    folded = fold_batch_norms({"x.conv.weight": kernel, **norm, **fc})["x"]
     pixel = rng.normal(size=3)
     raw = kernel[:, :, 0, 0] @ pixel
     variance = norm["x.bn.running_var"] + 1e-3

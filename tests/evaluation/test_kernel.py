@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from l1jax.evaluation import kernel_distance, tiles
+from l1jax.evaluation import kernel_distance, pairwise
 
 RNG = np.random.default_rng(0)
 
@@ -59,7 +59,7 @@ def test_a_single_row_has_no_pairs(n, m):
 
 @pytest.mark.parametrize(("n", "m"), [(600, 256), (257, 513)])
 def test_tiles_add_up_and_float32_features_lose_no_digits(n, m, monkeypatch):
-    monkeypatch.setattr(tiles, "ELEMENTS", 0)  # row_slices of 256 rows
+    monkeypatch.setattr(pairwise, "ELEMENTS", 0)  # row_slices of 256 rows
     a, b = ((5 + RNG.normal(size=(rows, 3)) / 10).astype(np.float32) for rows in (n, m))
     expected = reference(a.astype(np.float64), b.astype(np.float64))
     np.testing.assert_allclose(kernel_distance(a, b), expected, rtol=1e-6)

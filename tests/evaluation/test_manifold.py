@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from l1jax.evaluation import nearest_neighbours, precision_recall_density_coverage, tiles
+from l1jax.evaluation import nearest_neighbours, pairwise, precision_recall_density_coverage
 
 RNG = np.random.default_rng(0)
 
@@ -16,7 +16,7 @@ def samples(n, m, features, dtype=np.float64):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(tiles, "ELEMENTS", 0)  # row_slices of 256 rows
+    monkeypatch.setattr(pairwise, "ELEMENTS", 0)  # row_slices of 256 rows
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

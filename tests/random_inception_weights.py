@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from l1jax.evaluation.inception import tensor_shapes
+from l1jax.evaluation.inception_weights import tensor_shapes
 
 
 def random_tensors(seed=0):

@@ -5,11 +5,13 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from inception_weights import random_tensors
+from random_inception_weights import random_tensors
 
+from l1jax import convert as command
 from l1jax.config import InputError
-from l1jax.evaluation import convert as command
-from l1jax.evaluation.inception import SOURCE, inception_features
+from l1jax.evaluation import inception_weights as conversion
+from l1jax.evaluation.inception import inception_features
+from l1jax.evaluation.inception_weights import SOURCE
 from l1jax.evaluation.tensors import load_tensors
 
 
@@ -37,7 +39,8 @@ def sha256(path):
 
 
 def test_the_public_file_is_told_by_its_hash(tensors, source, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "PUBLIC", sha256(source))
+    for module in (command, conversion):
+        monkeypatch.setattr(module, "PUBLIC_SHA256", sha256(source))
     assert command.main([str(source), "--output", str(tmp_path / "w.safetensors")]) == 0
     assert "the public weights" in capsys.readouterr().out
     found, metadata = load_tensors(tmp_path / "w.safetensors")
@@ -73,7 +76,7 @@ def test_another_is_refused_unless_wanted(source, capsys):
     ],
 )
 def test_the_converted_files_name_keeps_what_is_no_suffix(name, wanted, tmp_path):
-    assert command.beside(tmp_path / name) == tmp_path / f"{wanted}.safetensors"
+    assert command.default_output(tmp_path / name) == tmp_path / f"{wanted}.safetensors"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""Convert Inception-v3's public weights: `python -m l1jax.convert pt_inception-2015-12-05-6726825d.pth`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from l1jax.command_line import parse, run, typed_path
+from l1jax.evaluation.inception_weights import PUBLIC_SHA256, convert_weights
+from l1jax.terminal import make_console, make_say
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Turn the public PyTorch weights of the Fréchet Inception distance into a safetensors file."""
+
+    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
+    """The .pth file, as pytorch-fid and torch-fidelity download it."""
+    output: str | None = None
+    """The safetensors file to write; by default beside the .pth file, with that suffix."""
+    any_weights: bool = False
+    """Accept a file other than the public one (sha256 6726825d…); its distances compare with no published ones."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Convert as the flags say and return the exit status."""
+    options = parse(ConvertOptions, arguments, "python -m l1jax.convert")
+    source = typed_path("FILE", options.file)
+    output = default_output(source)
+    if options.output is not None:
+        output = typed_path("--output", options.output)
+    sha256 = convert_weights(source, output, any_weights=options.any_weights)
+    description = "the public weights"
+    if sha256 != PUBLIC_SHA256:
+        description = f"weights {sha256[:8]}…, whose distances compare with no others"
+    say = make_say(make_console())
+    say(f"{output}: {description}")
+    return 0
+
+
+def default_output(source: Path) -> Path:
+    """Return the name of the converted file; of the suffixes only those of PyTorch are removed."""
+    stem = source.name.removesuffix(".pth").removesuffix(".pt")
+    return source.with_name(f"{stem}.safetensors")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,156 @@
+"""The parts of an evaluation: points of a mixture, images, and the likelihood of a VAE."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+
+from l1jax.data.mixture_source import Mixture
+from l1jax.data.source import Source
+from l1jax.evaluation.classifier import Classifier
+from l1jax.evaluation.comparison import (
+    MAX_RANDOM_SIDE,
+    SeedImages,
+    choose_extractors,
+    compare,
+    count_different,
+    describe_repetition,
+    seed_statistics,
+    warn_of_misleading_precision,
+)
+from l1jax.evaluation.coverage import mode_coverage
+from l1jax.evaluation.features import FeatureExtractor
+from l1jax.evaluation.likelihood import log_likelihood
+from l1jax.evaluation.source_classifier import class_scores
+from l1jax.models import Vae
+from l1jax.objectives.variational import bits_per_dimension
+
+MAX_LIKELIHOOD_IMAGES = 500  # images whose likelihood is bounded
+NUM_LIKELIHOOD_DRAWS = 128  # draws of latents for each of them
+
+Images = Shaped[np.ndarray, "count height width channels"]
+JsonObject: TypeAlias = dict[str, Any]  # values that JSON can hold
+
+
+class ImageReference(NamedTuple):
+    """What generated images are compared with."""
+
+    real: Images
+    """Real images in a random order."""
+    source: Source
+    """Where they are from, with the labels of all images there if it has any."""
+    classifier: Classifier | None
+    """Classifier of the labels, or None."""
+    inception: FeatureExtractor | None
+    """Features of Inception-v3, or None."""
+
+
+def evaluate_points(points: Iterable[Float[np.ndarray, "count 2"]], mixture: Mixture) -> JsonObject:
+    """Measure which modes of the mixture the generated points reach.
+
+    Args:
+        points: generated points of each seed.
+        mixture: the distribution of the training points.
+
+    Returns:
+        `modes`: their number and the statistics over the seeds of every field of `ModeCoverage`.
+    """
+    means = jnp.asarray(mixture.means)
+    scores = [
+        mode_coverage(jnp.asarray(of_seed), means, mixture.deviation)._asdict()
+        for of_seed in points
+    ]
+    return {"modes": {"of": len(mixture.means), **seed_statistics(scores)}}
+
+
+def evaluate_images(
+    generated: Iterable[SeedImages],
+    num_generated: int,
+    reference: ImageReference,
+    remark: Callable[[str], None],
+) -> JsonObject:
+    """Measure distances, coverage and diversity of generated images.
+
+    Args:
+        generated: generated images of each seed. Only one seed's images are held at a time.
+        num_generated: number of images per seed.
+        reference: what they are compared with.
+        remark: (sentence) → None. Is told what the numbers cannot say.
+
+    Returns:
+        The result of `compare`, and `modes` if there is a classifier.
+    """
+    source = reference.source
+    classifier = reference.classifier
+    extractors = choose_extractors(reference.real.shape[1:], classifier, reference.inception)
+    if "random" not in extractors:
+        remark(
+            "the features of random convolutions are left out for images of more than "
+            f"{MAX_RANDOM_SIDE:,} pixels a side."
+        )
+    scores_of_classes = []
+
+    def with_class_scores() -> Iterator[SeedImages]:
+        for of_seed in generated:
+            if classifier is not None and source.labels is not None:
+                scores_of_classes.append(class_scores(classifier, of_seed.images, source))
+            yield of_seed
+
+    result = compare(extractors, reference.real, with_class_scores())
+    num_different = result["images"]["different"]["each"]
+    num_different_real = count_different(reference.real)
+    for sentence in describe_repetition(num_different, num_generated, num_different_real):
+        remark(sentence)
+    for sentence in warn_of_misleading_precision(result["features"]):
+        remark(sentence)
+    if scores_of_classes and classifier is not None:
+        result["modes"] = {
+            "of": len(np.unique(np.asarray(source.labels))),
+            "accuracy": classifier.accuracy,
+            **seed_statistics(scores_of_classes),
+        }
+    return result
+
+
+def evaluate_likelihood(
+    vae: Vae,
+    encoder: PyTree,
+    decoder: PyTree,
+    real: Images,
+    labels: Int[np.ndarray, " count"] | None,
+    key: Key[Array, ""],
+) -> JsonObject:
+    """Bound the log-likelihood that a variational autoencoder gives to real images.
+
+    Args:
+        vae: the networks.
+        encoder: parameters of the encoder.
+        decoder: parameters of the decoder.
+        real: real images in a random order, of which the first 500 are taken.
+        labels: their classes, or None.
+        key: of the draws.
+
+    Returns:
+        `likelihood`: its protocol, the mean bound in nats per image with its standard error, and the
+        bound in bits per dimension.
+    """
+    count = min(MAX_LIKELIHOOD_IMAGES, len(real))
+    label = None
+    if vae.generator.classes and labels is not None:
+        label = jnp.asarray(labels[:count])
+    bound = jax.jit(log_likelihood(vae, NUM_LIKELIHOOD_DRAWS))
+    bounds = bound(encoder, decoder, jnp.asarray(real[:count]), key, label)
+    nats = np.asarray(bounds, np.float64)
+    mean = nats.mean()
+    return {
+        "likelihood": {
+            "protocol": f"importance-weighted bound, {NUM_LIKELIHOOD_DRAWS} draws, "
+            f"{vae.likelihood}, {count:,} of the real images",
+            "nats": float(mean),
+            "standard_error": float(nats.std(ddof=1) / np.sqrt(count)),
+            "bits_per_dimension": float(bits_per_dimension(jnp.asarray(-mean), real.shape[1:])),
+        }
+    }
