@@ -59,10 +59,10 @@ def evaluate_points(points: Iterable[Float[np.ndarray, "count 2"]], mixture: Mix
         `modes`: their number and the statistics over the seeds of every field of `ModeCoverage`.
     """
     means = jnp.asarray(mixture.means)
-    scores = [
-        mode_coverage(jnp.asarray(of_seed), means, mixture.deviation)._asdict()
-        for of_seed in points
-    ]
+    scores = []
+    for of_seed in points:
+        coverage = mode_coverage(jnp.asarray(of_seed), means, mixture.deviation)._asdict()
+        scores.append({name: float(value) for name, value in coverage.items()})
     return {"modes": {"of": len(mixture.means), **seed_statistics(scores)}}
 
 

@@ -59,7 +59,7 @@ def _scores(heading: str, views: Mapping[str, Any]) -> Table:
         table.add_column("real halves", justify="right", style="dim", no_wrap=True)
     for score, label in ROWS.items():
         if any(score in view for view in views.values()):
-            table.add_row(label, *(text for view in views.values() for text in _cells(view, score)))
+            table.add_row(label, *(text for view in views.values() for text in cells(view, score)))
     return table
 
 
@@ -123,7 +123,8 @@ def _zeros(zeros: Mapping[str, Any], console: Console) -> None:
     )
 
 
-def _cells(view: Mapping[str, Any], score: str) -> tuple[str, str]:
+def cells(view: Mapping[str, Any], score: str) -> tuple[str, str]:
+    """Format a score of some features, and the same score of the real images' halves."""
     if score not in view:
         return "", ""
     floor = view["between_real_halves"].get(score)

@@ -1,0 +1,80 @@
+"""An evaluation as a section of an HTML page."""
+
+from collections.abc import Mapping
+
+from l1jax.reporting.evaluation import ROWS, cells, lines, title
+from l1jax.reporting.html import bullets, folded, paragraph, section, table
+from l1jax.reporting.run_files import JsonObject
+
+HEADING = "Evaluation"
+
+
+def evaluation_section(result: JsonObject) -> str:
+    """Show what `python -m l1jax.evaluate` measured, with its protocol.
+
+    Args:
+        result: content of `evaluation.json`, which someone may have changed.
+
+    Returns:
+        HTML; a sentence if the file does not hold an evaluation.
+    """
+    try:
+        parts = [
+            _protocol(result),
+            _scores(result.get("features", {})),
+            bullets(lines(result)),
+            _zeros(result["zeros"]),
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
+        parts = [paragraph("evaluation.json holds no evaluation that this l1jax can read.", "warn")]
+    return section("evaluation", HEADING, *parts)
+
+
+def _protocol(result: JsonObject) -> str:
+    protocol = result["protocol"]
+    sentence = (
+        f"At step {result['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}, "
+        f"from latents that are {protocol['latents']}. Device: {protocol['device']}."
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in protocol["versions"].items())
+    return paragraph(sentence) + paragraph(f"Versions: {versions}.", "quiet")
+
+
+def _scores(features: Mapping[str, JsonObject]) -> str:
+    if not features:
+        return ""
+    header = ["score"]
+    for name, scores in features.items():
+        header += [title(name, scores), "real halves"]
+    rows = []
+    for score, label in ROWS.items():
+        if any(score in scores for scores in features.values()):
+            rows.append([label, *(text for f in features.values() for text in cells(f, score))])
+    caption = (
+        "Scores on each kind of features, mean ± deviation over the seeds, beside those between the "
+        "two halves of the real images"
+    )
+    protocols = [f"{name}: {scores['protocol']}" for name, scores in features.items()]
+    return table(caption, header, rows) + folded("What the features are", bullets(protocols))
+
+
+def _zeros(zeros: JsonObject) -> str:
+    rows = []
+    for layer in zeros["layers"]:
+        rows.append(
+            [
+                str(layer["path"]).removesuffix("/kernel"),
+                f"{layer['entries']:,}",
+                f"{layer['zeros'] / max(layer['entries'], 1):.1%}",
+                f"{layer['dead_outputs']:,} of {layer['outputs']:,}",
+                f"{layer['flops']:,}",
+                f"{layer['effective_flops'] / max(layer['flops'], 1):.1%}",
+            ]
+        )
+    header = ("layer", "entries", "zeros", "dead outputs", "FLOPs per example", "FLOPs left")
+    sentence = (
+        f"{zeros['kernels']:.2%} of the kernels' entries are zero. "
+        f"{zeros['effective_parameters']:,} of {zeros['parameters']:,} parameters are left, and "
+        f"{zeros['compressed_bytes']:,} of {zeros['bytes']:,} bytes if zeros are stored as a bitmask."
+    )
+    return table("Zeros of the averaged generator", header, rows) + paragraph(sentence)
