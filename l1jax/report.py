@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import jax
-from rich.console import Console
 
 from l1jax.command_line import command, parse, run, typed_path
 from l1jax.config import Config, InputError, from_json
@@ -23,6 +22,7 @@ from l1jax.reporting.run_files import (
     read_samples,
 )
 from l1jax.reporting.run_page import RunRecord, run_page
+from l1jax.terminal import make_console, make_say
 from l1jax.training.probe import make_watch
 from l1jax.training.rollback import read_rollback
 from l1jax.training.workdir import read_config
@@ -67,8 +67,8 @@ def main(arguments: Sequence[str]) -> int:
             partial.write_text(run_page(record), encoding="utf-8")
     except OSError as error:
         raise not_written(output, error) from error
-    console = Console(soft_wrap=True, emoji=False)
-    console.print(f"page: {output}", markup=False, highlight=False)
+    say = make_say(make_console())
+    say(f"page: {output}")
     return 0
 
 

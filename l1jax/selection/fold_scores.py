@@ -27,7 +27,10 @@ from l1jax.training.state import State, Task, VaeState
 from l1jax.transforms import strength
 
 Images = Shaped[np.ndarray, "n height width channels"]
-FEATURES: dict[str, Callable[[], FeatureExtractor]] = {"pixels": pixel_features, "random": random_features}
+FEATURES: dict[str, Callable[[], FeatureExtractor]] = {
+    "pixels": pixel_features,
+    "random": random_features,
+}
 MAX_IMAGES = 2_000  # real images, and as many generated ones, that a replica is scored on
 BOUND_BATCH = 256  # images whose likelihood is bounded at once
 BOUND_DRAWS = 64  # draws of latents for each of these images
