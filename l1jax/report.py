@@ -11,7 +11,7 @@ import jax
 
 from l1jax.command_line import command, parse, run, typed_path
 from l1jax.config import Config, InputError, from_json
-from l1jax.files import whole
+from l1jax.files import atomic_write
 from l1jax.outputs import check_file, not_written
 from l1jax.reporting.run_files import (
     Metrics,
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     record = read_record(workdir)
     output = check_file(options.output or str(workdir / "report.html"))
     try:
-        with whole(output) as partial:
+        with atomic_write(output) as partial:
             partial.write_text(run_page(record), encoding="utf-8")
     except OSError as error:
         raise not_written(output, error) from error

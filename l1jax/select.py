@@ -113,6 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     say(f"plots       {workdir / 'path.png'}")
     say(f"samples     {workdir / 'samples.png'}")
     say(f"all numbers {workdir / 'path.json'}")
+    say(f"as a page:  {command('l1jax.report', '--workdir', str(workdir))}")
     if not options.refit:
         return 0
     return refit(options, result.choices.chosen.strength, workdir, console, say)

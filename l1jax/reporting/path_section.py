@@ -39,7 +39,7 @@ def _points(path: JsonObject) -> str:
     points = path["points"]
     names = list(points[0]["scores"])
     names.sort(key=lambda name: name != path["criterion"])
-    header = ["strength", "", "zeros", "channels alive", *map(_words, names)]
+    header = ["strength", "zeros", "channels alive", *map(_words, names), "choice"]
     rows = []
     for i, point in enumerate(points):
         marks = [
@@ -54,10 +54,10 @@ def _points(path: JsonObject) -> str:
         rows.append(
             [
                 _strength(point["strength"]),
-                ", ".join(marks),
                 f"{point['zeros']:.1%}",
                 f"{alive:,.0f}",
                 *scores,
+                ", ".join(marks),
             ]
         )
     caption = "Every strength of the path, with the standard errors of its scores over the folds"
