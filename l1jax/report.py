@@ -23,7 +23,7 @@ from l1jax.reporting.run_files import (
 )
 from l1jax.reporting.run_page import RunRecord, run_page
 from l1jax.terminal import make_console, make_say
-from l1jax.training.probe import make_watch
+from l1jax.training.monitoring import make_alarm_monitor
 from l1jax.training.rollback import read_rollback
 from l1jax.training.workdir import read_config
 
@@ -133,10 +133,10 @@ def read_path_experiment(workdir: Path) -> Config | None:
 
 def read_training_metrics(workdir: Path, alarms: list[str]) -> Metrics:
     """Read the metrics of a run, and append to `alarms` the sentences that training raised."""
-    watch = make_watch(alarms.append)
+    monitor = make_alarm_monitor(alarms.append)
 
     def on_line(line: MetricsLine) -> None:
-        watch(line.step, line.values)
+        monitor(line.step, line.values)
 
     return read_metrics(workdir / "metrics.jsonl", on_line)
 
