@@ -226,7 +226,7 @@ def table(pairs: list[dict[str, Any]]) -> str:
 BISECTIONS = 10  # for the share of the channels that is pruned
 EXPERIMENT = """
 from dataclasses import replace
-from l1jax.command_line import load_experiment
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.config import Adversarial, Dcgan, GroupL1
 
 def get_config():

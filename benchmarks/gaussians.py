@@ -22,7 +22,7 @@ from jaxtyping import Array, Key
 from measure import RESULTS, write_result
 from seeds import CHUNK, keys, start, trainer
 
-from l1jax.command_line import load_experiment
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.config import L1, Config, MixtureData
 from l1jax.data.mixture_source import MIXTURES, Mixture, draw_points
 from l1jax.evaluation.coverage import ModeCoverage, mode_coverage

@@ -12,7 +12,7 @@ import numpy as np
 from gpu_record import Record, aimed
 
 from l1jax.build import image_shape
-from l1jax.command_line import load_experiment
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.data.batches import resident_feed
 from l1jax.selection.experiments import with_strength
 from l1jax.selection.task_replicas import Examples, vectorize_task

@@ -24,7 +24,7 @@ from gpu_steps import COMPILERS, compile_for, each_experiment, first_state, rela
 
 import l1jax
 from l1jax.build import image_shape
-from l1jax.command_line import load_experiment
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.data.batches import resident_feed
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner

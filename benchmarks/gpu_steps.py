@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from l1jax.build import image_shape
-from l1jax.command_line import experiments_folder, load_experiment
+from l1jax.cli.experiment_file import experiments_folder, load_experiment
 from l1jax.compilation import QUICK
 from l1jax.config import Config
 from l1jax.data.batches import Batch

@@ -32,7 +32,7 @@ from l1_and_diversity_variants import VARIANTS, Variant
 from measure import write_result
 from seeds import CHUNK, keys, start, trainer
 
-from l1jax.command_line import load_experiment
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.config import L1, Config, Dcgan, IdxData, ImageData, MixtureData, Optimizer, Schedule
 from l1jax.data.batches import shuffled_indices
 from l1jax.data.mixture_source import MIXTURES, draw_points

@@ -8,7 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from l1jax.build import image_shape
-from l1jax.command_line import parse, run, typed_path
+from l1jax.cli.flag_errors import translate_errors
+from l1jax.cli.flags import parse, parse_path
+from l1jax.cli.process import run
 from l1jax.compaction.compacting import Compact, compact
 from l1jax.compaction.evaluated import read_evaluation
 from l1jax.compaction.folder import write_model
@@ -16,8 +18,7 @@ from l1jax.compaction.layout import in_float32, rebuild
 from l1jax.compaction.opened import check_finite
 from l1jax.compaction.proof import Different, Proof, prove
 from l1jax.config import InputError
-from l1jax.outputs import check_folder
-from l1jax.own_flags import own_flags
+from l1jax.outputs import check_output_folder
 from l1jax.terminal import make_console, make_say
 from l1jax.training.keys import named_seed_key
 from l1jax.training.saved_run import Run, load_run
@@ -39,17 +40,17 @@ class CompactOptions:
     """Images of a call whose time is taken."""
 
 
-@own_flags(CompactOptions)
+@translate_errors(CompactOptions)
 def main(arguments: Sequence[str]) -> int:
     """Compact as the flags say; returns the exit status."""
     options = parse(CompactOptions, arguments, "python -m l1jax.compact")
     workdir, output = (
-        typed_path("--workdir", options.workdir),
-        typed_path("--output", options.output),
+        parse_path("--workdir", options.workdir),
+        parse_path("--output", options.output),
     )
     if options.batch < 1:
         raise InputError(f"`--batch` (={options.batch}) must be at least 1.")
-    check_folder(output)
+    check_output_folder(output)
     console = make_console()
     say = make_say(console)
 

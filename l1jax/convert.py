@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from l1jax.command_line import parse, run, typed_path
+from l1jax.cli.flags import parse, parse_path
+from l1jax.cli.process import run
 from l1jax.evaluation.inception_weights import PUBLIC_SHA256, convert_weights
 from l1jax.terminal import make_console, make_say
 
@@ -27,10 +28,10 @@ class ConvertOptions:
 def main(arguments: Sequence[str]) -> int:
     """Convert as the flags say and return the exit status."""
     options = parse(ConvertOptions, arguments, "python -m l1jax.convert")
-    source = typed_path("FILE", options.file)
+    source = parse_path("FILE", options.file)
     output = default_output(source)
     if options.output is not None:
-        output = typed_path("--output", options.output)
+        output = parse_path("--output", options.output)
     sha256 = convert_weights(source, output, any_weights=options.any_weights)
     description = "the public weights"
     if sha256 != PUBLIC_SHA256:

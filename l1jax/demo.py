@@ -16,10 +16,11 @@ from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 from PIL import Image
 
-from l1jax.command_line import given_path, parse, run
+from l1jax.cli.flag_errors import translate_errors
+from l1jax.cli.flags import parse, parse_optional_path
+from l1jax.cli.process import run
 from l1jax.compaction.opened import Opened, check_drawn, open_generator
 from l1jax.config import InputError
-from l1jax.own_flags import own_flags
 from l1jax.reporting import sample_picture
 from l1jax.serving import listen, serve_page
 from l1jax.terminal import make_console, make_say
@@ -62,12 +63,15 @@ class Drawn(NamedTuple):
     milliseconds: float
 
 
-@own_flags(DemoOptions)
+@translate_errors(DemoOptions)
 def main(arguments: Sequence[str]) -> int:
     """Serve the page until it is stopped; returns the exit status."""
     options = parse(DemoOptions, arguments, "python -m l1jax.demo")
-    workdir, model = given_path("--workdir", options.workdir), given_path("--model", options.model)
-    dense = given_path("--dense", options.dense)
+    workdir, model = (
+        parse_optional_path("--workdir", options.workdir),
+        parse_optional_path("--model", options.model),
+    )
+    dense = parse_optional_path("--dense", options.dense)
     if not 0 <= options.port < 2**16:
         raise InputError(f"`--port` (={options.port}) must be at least 0 and below 65536.")
     say = make_say(make_console())
@@ -90,7 +94,7 @@ def open_players(
     command = "python -m l1jax.demo"
     players = {}
     if dense is not None:
-        with own_flags(DemoOptions, {"--workdir": "--dense"}):
+        with translate_errors(DemoOptions, {"--workdir": "--dense"}):
             players["dense"] = player(open_generator(dense, None, None, say, command))
     own = player(open_generator(workdir, model, None, say, command))
     players["generator" if dense is None else "compact"] = own

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from l1jax import config
 from l1jax.build import build_model
-from l1jax.command_line import command, given_path, parse, run, typed_path
+from l1jax.cli.flag_errors import translate_errors
+from l1jax.cli.flags import parse, parse_optional_path, parse_path
+from l1jax.cli.process import run, shell_command
 from l1jax.compaction.opened import Opened, check_drawn, open_generator
 from l1jax.config import InputError
 from l1jax.data.class_labels import describe_classes
@@ -31,8 +33,7 @@ from l1jax.evaluation.zeros import count_zeros
 from l1jax.files import write_json
 from l1jax.models import Vae
 from l1jax.models.summary import layers
-from l1jax.outputs import check_file, not_written
-from l1jax.own_flags import own_flags
+from l1jax.outputs import check_output_file, write_error
 from l1jax.real_images import (
     MIN_IMAGES,
     RealImages,
@@ -75,12 +76,12 @@ class EvaluateOptions:
     """JSON file of all numbers; by default evaluation.json in the work directory, or in the model's folder."""
 
 
-@own_flags(EvaluateOptions)
+@translate_errors(EvaluateOptions)
 def main(arguments: Sequence[str]) -> int:
     """Evaluate as the flags say and return the exit status."""
     options = parse(EvaluateOptions, arguments, PROG)
-    workdir = given_path("--workdir", options.workdir)
-    model = given_path("--model", options.model)
+    workdir = parse_optional_path("--workdir", options.workdir)
+    model = parse_optional_path("--model", options.model)
     check_options(options)
     inception = load_inception(options)  # first, because a wrong file is found quickly
     console = Console(emoji=False)
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     check_generator(opened, options)
     place = next(path for path in (model, workdir) if path is not None)
     folder = place.parent if os.path.isfile(place) else place
-    output = check_file(options.output or str(folder / "evaluation.json"))
+    output = check_output_file(options.output or str(folder / "evaluation.json"))
     with console.status("reading the real images"):
         real_images = read_real_images(opened, options, place)
     if real_images.training.labels is not None:
@@ -101,14 +102,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         write_json(output, result)
     except OSError as error:
-        raise not_written(output, error) from error
+        raise write_error(output, error) from error
     say(f"all numbers: {output}")
     if (
         output == folder / "evaluation.json"
         and (folder / "config.json").is_file()
         and model is None
     ):
-        say(f"as a page:   {command('l1jax.report', '--workdir', str(folder))}")
+        say(f"as a page:   {shell_command('l1jax.report', '--workdir', str(folder))}")
     return 0
 
 
@@ -126,7 +127,7 @@ def check_options(options: EvaluateOptions) -> None:
             "there are real images."
         )
     if options.output:
-        check_file(options.output)
+        check_output_file(options.output)
 
 
 def load_inception(options: EvaluateOptions) -> FeatureExtractor | None:
@@ -138,7 +139,7 @@ def load_inception(options: EvaluateOptions) -> FeatureExtractor | None:
     if not options.inception:
         return None
     try:
-        return inception_features(typed_path("--inception", options.inception))
+        return inception_features(parse_path("--inception", options.inception))
     except InputError as error:
         raise InputError(f"`--inception` (={options.inception}) cannot be used: {error}") from error
 

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from l1jax.command_line import command, given_path, parse, run, typed_path
+from l1jax.cli.flag_errors import translate_errors
+from l1jax.cli.flags import parse, parse_optional_path, parse_path
+from l1jax.cli.process import run, shell_command
 from l1jax.compaction.compacting import Compact
 from l1jax.compaction.encoding import Loss, Values
 from l1jax.compaction.evaluated import read_evaluation
@@ -26,8 +28,7 @@ from l1jax.compaction.opened import Opened, open_generator
 from l1jax.compaction.probe import differences, probe
 from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.config import InputError
-from l1jax.outputs import check_folder
-from l1jax.own_flags import own_flags
+from l1jax.outputs import check_output_folder
 from l1jax.terminal import Say, make_console, make_say
 
 TOLERANCE = 1e-4  # of a program's images, in the generator's range
@@ -62,11 +63,14 @@ class ExportOptions:
     """Make a repository that is not there yet public; private otherwise."""
 
 
-@own_flags(ExportOptions)
+@translate_errors(ExportOptions)
 def main(arguments: Sequence[str]) -> int:
     """Export as the flags say; returns the exit status."""
     options = parse(ExportOptions, arguments, "python -m l1jax.export")
-    workdir, model = given_path("--workdir", options.workdir), given_path("--model", options.model)
+    workdir, model = (
+        parse_optional_path("--workdir", options.workdir),
+        parse_optional_path("--model", options.model),
+    )
     if options.licence and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.\-]*", options.licence):
         raise InputError(
             f"`--licence` (={options.licence!r}) must be a name such as apache-2.0 or cc-by-4.0."
@@ -78,8 +82,8 @@ def main(arguments: Sequence[str]) -> int:
     say = make_say(make_console())
 
     if options.output or not options.upload:
-        folder = typed_path("--output", options.output)
-        check_folder(folder)
+        folder = parse_path("--output", options.output)
+        check_output_folder(folder)
         opened = open_generator(workdir, model, options.step, say, "python -m l1jax.export")
         write(opened, folder, options, notes(opened, workdir, options), say)
     elif model is None or not os.path.isdir(model) or not is_model(model):
@@ -104,7 +108,9 @@ def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
         return upload(client, folder, options.upload, public=options.public)
     except InputError as error:
         public = ["--public"] if options.public else []
-        again = command("l1jax.export", "--model", str(folder), "--upload", options.upload, *public)
+        again = shell_command(
+            "l1jax.export", "--model", str(folder), "--upload", options.upload, *public
+        )
         raise InputError(
             f"{str(error).rstrip('.')}; the model is in {folder}, and `{again}` tries again."
         ) from error

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from l1jax import config
+from l1jax.cli.flag_errors import translate_flags
 from l1jax.config import InputError
 from l1jax.data.formats import suffix_of
 from l1jax.data.path_hints import require_local_path
 from l1jax.data.tfds_preparation import prepare_files, prepare_known
-from l1jax.own_flags import in_flags
 from l1jax.streams import lasting_output
 
 _ARCHIVE_SUFFIXES = frozenset([".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2"])
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
             _check_not_a_path(options.what)
             builder = prepare_known(options.what, options.data_dir)
     except InputError as error:
-        print(f"error: {in_flags(_FLAGS, str(error), _RENAMED)}", file=sys.stderr)
+        print(f"error: {translate_flags(_FLAGS, str(error), _RENAMED)}", file=sys.stderr)
         return 2
     except OSError as error:
         folder = options.data_dir or "TFDS's own folder"

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from l1jax import config
-from l1jax.command_line import flags
+from l1jax.cli.flag_errors import rename_flags, translate_flags
+from l1jax.cli.flags import flag_names
 from l1jax.compaction.opened import Opened
 from l1jax.config import InputError
 from l1jax.data.batches import shuffled_indices
 from l1jax.data.opening import open_examples
 from l1jax.data.source import Source, take
-from l1jax.own_flags import in_flags, rename
 
 Images = Shaped[np.ndarray, "count height width channels"]
 MAX_IMAGES = 5_000  # that are compared unless another number is asked for
@@ -152,5 +152,5 @@ def data_errors_in_flags(options: RealImagesOptions) -> Iterator[None]:
 def data_sentence_in_flags(sentence: str, options: RealImagesOptions) -> str:
     """Translate a sentence about data from training's flags to those of a command with `--path`."""
     if options.path:
-        sentence = rename(sentence, {"data.path": "--path"})
-    return in_flags(flags(options), sentence, {"--data.path": "--path"})
+        sentence = rename_flags(sentence, {"data.path": "--path"})
+    return translate_flags(flag_names(options), sentence, {"--data.path": "--path"})

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import jax
 
-from l1jax.command_line import command, parse, run, typed_path
+from l1jax.cli.flags import parse, parse_path
+from l1jax.cli.process import run, shell_command
 from l1jax.config import Config, InputError, from_json
 from l1jax.files import atomic_write
-from l1jax.outputs import check_file, not_written
+from l1jax.outputs import check_output_file, write_error
 from l1jax.reporting.run_files import (
     Metrics,
     MetricsLine,
@@ -59,14 +60,14 @@ class ReportOptions:
 def main(arguments: Sequence[str]) -> int:
     """Report as the flags say and return the exit status."""
     options = parse(ReportOptions, arguments, PROG)
-    workdir = typed_path("--workdir", options.workdir)
+    workdir = parse_path("--workdir", options.workdir)
     record = read_record(workdir)
-    output = check_file(options.output or str(workdir / "report.html"))
+    output = check_output_file(options.output or str(workdir / "report.html"))
     try:
         with atomic_write(output) as partial:
             partial.write_text(run_page(record), encoding="utf-8")
     except OSError as error:
-        raise not_written(output, error) from error
+        raise write_error(output, error) from error
     say = make_say(make_console())
     say(f"page: {output}")
     return 0
@@ -168,13 +169,15 @@ def describe_commands(workdir: Path, *, is_path: bool) -> str:
         file = workdir.absolute() / "selection.json"
         stored = 'json.load(file)["experiment"]'
         flags = selection_flags(workdir)
-        commands = [command("l1jax.select", "--config", "again.py", "--workdir", again, *flags)]
+        commands = [
+            shell_command("l1jax.select", "--config", "again.py", "--workdir", again, *flags)
+        ]
     else:
         file = workdir.absolute() / "config.json"
         stored = "json.load(file)"
         commands = [
-            command("l1jax.train", "--config", "again.py", "--workdir", again),
-            command("l1jax.evaluate", "--workdir", again),
+            shell_command("l1jax.train", "--config", "again.py", "--workdir", again),
+            shell_command("l1jax.evaluate", "--workdir", again),
         ]
     lines = [
         "# again.py, which reads the same experiment:",
@@ -187,7 +190,7 @@ def describe_commands(workdir: Path, *, is_path: bool) -> str:
         "",
         "# in a terminal:",
         *commands,
-        command("l1jax.report", "--workdir", again),
+        shell_command("l1jax.report", "--workdir", again),
     ]
     return "\n".join(lines)
 

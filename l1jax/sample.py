@@ -19,12 +19,13 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Int, Shaped
 
-from l1jax.command_line import given_path, parse, run, typed_path
+from l1jax.cli.flag_errors import translate_errors
+from l1jax.cli.flags import parse, parse_optional_path, parse_path
+from l1jax.cli.process import run
 from l1jax.compaction.opened import check_drawn, open_generator
 from l1jax.config import InputError
 from l1jax.files import atomic_folder, atomic_write
-from l1jax.outputs import check_file, check_folder, names_folder, not_written
-from l1jax.own_flags import own_flags
+from l1jax.outputs import check_output_file, check_output_folder, names_a_folder, write_error
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.terminal import make_console, make_say
@@ -57,12 +58,12 @@ class SampleOptions:
     """Class of all images of a class-conditional generator; by default its classes in turn."""
 
 
-@own_flags(SampleOptions)
+@translate_errors(SampleOptions)
 def main(arguments: Sequence[str]) -> int:
     """Sample as the flags say; returns the exit status."""
     options = parse(SampleOptions, arguments, "python -m l1jax.sample")
-    workdir = given_path("--workdir", options.workdir)
-    model = given_path("--model", options.model)
+    workdir = parse_optional_path("--workdir", options.workdir)
+    model = parse_optional_path("--model", options.model)
     check_numbers(options)
     output, form = check_output(options.output)
     say = make_say(make_console())
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         write_images(images, output, form, columns)
     except OSError as error:
-        raise not_written(options.output, error) from error
+        raise write_error(options.output, error) from error
     what = ("point" if points else "image") + "s" * (options.count > 1)
     where = f"{output}{os.sep}" if form == "folder" else output
     say(f"{options.count} {what} of step {opened.step:,}: {where}")
@@ -130,17 +131,17 @@ def check_output(value: str) -> tuple[Path, Form]:
         InputError: if its folder is not there or not writable, its suffix is that of another format, or it is a folder
             with something in it.
     """
-    output = typed_path("--output", value)
+    output = parse_path("--output", value)
     suffix = output.suffix.lower()
-    if not names_folder(value) and suffix in (".png", ".npz"):
+    if not names_a_folder(value) and suffix in (".png", ".npz"):
         if os.path.isdir(output):
             raise InputError(
                 f"`--output` (={value}) must not be a folder that ends in {suffix}: end it in / to write into it."
             )
-        return check_file(value), "grid" if suffix == ".png" else "archive"
-    if not names_folder(value) and suffix[1:2].isalpha() and not os.path.isdir(output):
+        return check_output_file(value), "grid" if suffix == ".png" else "archive"
+    if not names_a_folder(value) and suffix[1:2].isalpha() and not os.path.isdir(output):
         raise InputError(f"`--output` (={value}) must end in .png or .npz, or in / for a folder.")
-    check_folder(output)
+    check_output_folder(output)
     return output, "folder"
 
 

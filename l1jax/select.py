@@ -12,7 +12,9 @@ from typing import Literal
 from rich.console import Console
 
 from l1jax.build import build_model, image_shape
-from l1jax.command_line import ExperimentOptions, command, parse_experiment, run, typed_path
+from l1jax.cli.experiment import ExperimentOptions, parse_experiment
+from l1jax.cli.flags import parse_path
+from l1jax.cli.process import run, shell_command
 from l1jax.config import Config, InputError
 from l1jax.data.opening import open_examples
 from l1jax.reporting.strength_path import show_path
@@ -77,7 +79,7 @@ class SelectOptions(ExperimentOptions):
 def main(arguments: Sequence[str]) -> int:
     """Select as the flags say; return the exit status."""
     options = parse_experiment(SelectOptions, arguments, "python -m l1jax.select", "runs/{}-path")
-    workdir = typed_path("--workdir", options.workdir)
+    workdir = parse_path("--workdir", options.workdir)
     console = make_console()
     say = make_say(console)
     plan = make_plan(options)
@@ -102,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     except Interrupted as stop:
         say(f"Stopped by {signal.Signals(stop.signal).name}; everything is saved. To resume:")
         resumed = [argument for argument in arguments if argument != "--overwrite"]
-        say(f"  {command('l1jax.select', *resumed)}")
+        say(f"  {shell_command('l1jax.select', *resumed)}")
         return 128 + stop.signal
     except OSError as error:
         raise InputError(
@@ -113,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     say(f"plots       {workdir / 'path.png'}")
     say(f"samples     {workdir / 'samples.png'}")
     say(f"all numbers {workdir / 'path.json'}")
-    say(f"as a page:  {command('l1jax.report', '--workdir', str(workdir))}")
+    say(f"as a page:  {shell_command('l1jax.report', '--workdir', str(workdir))}")
     if not options.refit:
         return 0
     return refit(options, result.choices.chosen.strength, workdir, console, say)
@@ -188,7 +190,7 @@ def refit(
         say("Training stopped and was saved; the same command resumes it.")
         return 128 + stopped.signal
     say(f"refitted    {folder}")
-    say(f"evaluate it: {command('l1jax.evaluate', '--workdir', str(folder))}")
+    say(f"evaluate it: {shell_command('l1jax.evaluate', '--workdir', str(folder))}")
     return 0
 
 

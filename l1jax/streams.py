@@ -1,20 +1,22 @@
-"""Standard output and error whose reader may go away: work goes on, and nobody sees a traceback of it."""
+"""Standard output and error that survive their reader: work continues without a traceback."""
 
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 
 class Output:
-    """A stream that drops what it is given once it cannot be written any more.
+    """A stream that drops what it is given once it can no longer be written.
 
-    `lost` is the error that showed it: a broken pipe, a terminal that was closed, a full disk.
+    `lost` is the error that showed it: a broken pipe, a closed terminal, a full disk. It is None as
+    long as the stream can be written.
     """
 
-    def __init__(self, stream: Any, tell: Callable[[OSError], None]) -> None:
-        self._stream, self._tell = stream, tell
+    def __init__(self, stream: TextIO, on_loss: Callable[[OSError], None]) -> None:
+        self._stream = stream
+        self._on_loss = on_loss
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
@@ -34,46 +36,48 @@ class Output:
 
     def _lose(self, error: OSError) -> None:
         with suppress(OSError, ValueError):  # a stream of a test has no descriptor
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(
-                nowhere, self._stream.fileno()
-            )  # else Python would try again as it ends, and complain
-            os.close(nowhere)
+            # Python writes once more as the process ends, and would complain about the old stream.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
         if self.lost is None:
             self.lost = error
-            self._tell(error)
+            self._on_loss(error)
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the stream's own."""
+        """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
 
 @contextmanager
-def lasting_output(goes_on: str = "") -> Iterator[Output]:
-    """Replace standard output and error by ones that outlive their readers.
+def lasting_output(notice: str = "") -> Iterator[Output]:
+    """Replace standard output and error by streams that survive their readers.
 
     Args:
-        goes_on: said on standard error when standard output is lost; empty to say nothing of a pipe that is closed,
-            as by `| head`.
+        notice: what standard error says when standard output is lost. If it is empty, nothing is
+            said about a closed pipe, which is ordinary (`| head`).
 
     Yields:
         The standard output.
     """
-    before = sys.stdout, sys.stderr
-    errors = Output(sys.stderr, lambda error: None)
+    stdout = sys.stdout
+    stderr = sys.stderr
+    errors = Output(stderr, lambda error: None)
 
-    def tell(error: OSError) -> None:
-        if goes_on or not isinstance(error, BrokenPipeError):
-            print(
-                f"standard output is lost ({error.strerror or error}){goes_on and '; '}{goes_on}.",
-                file=errors,
-            )
+    def report_loss(error: OSError) -> None:
+        if not notice and isinstance(error, BrokenPipeError):
+            return
+        consequence = f"; {notice}" if notice else ""
+        reason = error.strerror or error
+        print(f"standard output is lost ({reason}){consequence}.", file=errors)
 
-    output = Output(sys.stdout, tell)
-    sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
+    output = Output(stdout, report_loss)
+    sys.stdout = output  # type: ignore[assignment]
+    sys.stderr = errors  # type: ignore[assignment]
     try:
         yield output
     finally:
         output.flush()
         errors.flush()
-        sys.stdout, sys.stderr = before
+        sys.stdout = stdout
+        sys.stderr = stderr

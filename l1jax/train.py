@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from l1jax.build import build_model, image_shape
-from l1jax.command_line import ExperimentOptions, command, parse_experiment, run, typed_path
+from l1jax.cli.experiment import ExperimentOptions, parse_experiment
+from l1jax.cli.flags import parse_path
+from l1jax.cli.process import run, shell_command
 from l1jax.config import Config
 from l1jax.terminal import make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
@@ -30,7 +32,7 @@ class TrainOptions(ExperimentOptions):
 def main(arguments: Sequence[str]) -> int:
     """Train as the flags say; returns the exit status."""
     options = parse_experiment(TrainOptions, arguments, "python -m l1jax.train")
-    experiment, workdir = options.experiment, typed_path("--workdir", options.workdir)
+    experiment, workdir = options.experiment, parse_path("--workdir", options.workdir)
     console = make_console()
     say = make_say(console)
 
@@ -63,7 +65,7 @@ def report(
         name = signal.Signals(stopped.signal).name
         say(f"stopped by {name}, saved at step {stopped.step:,}; go on with:")
         say(
-            f"  {command('l1jax.train', *(a for a in arguments if a not in ('--overwrite', '--no-resume')))}"
+            f"  {shell_command('l1jax.train', *(a for a in arguments if a not in ('--overwrite', '--no-resume')))}"
         )
         return 128 + stopped.signal
     if first >= experiment.steps:
@@ -72,9 +74,8 @@ def report(
     say(f"samples     {grid if grid.exists() else grid.parent}")
     say(f"checkpoint  {workdir / 'checkpoints' / str(stopped.step)}")
     say(f"metrics     {workdir / 'metrics.jsonl'}")
-    say(
-        f"more images: {command('l1jax.sample', '--workdir', str(workdir), '--count', '64', '--output', 'grid.png')}"
-    )
+    flags = ("--workdir", str(workdir), "--count", "64", "--output", "grid.png")
+    say(f"more images: {shell_command('l1jax.sample', *flags)}")
     return 0
 
 

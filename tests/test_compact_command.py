@@ -10,7 +10,7 @@ import pytest
 
 from l1jax import compact, train
 from l1jax.build import image_shape
-from l1jax.command_line import load_experiment
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.config import InputError
 from l1jax.training.saved_run import Run
 from l1jax.training.task import make_task

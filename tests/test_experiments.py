@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from l1jax.build import image_shape
-from l1jax.command_line import experiments_folder, load_experiment
+from l1jax.cli.experiment_file import experiments_folder, load_experiment
 from l1jax.config import check, from_json, to_json
 from l1jax.training.keys import named_seed_key
 from l1jax.training.task import make_task

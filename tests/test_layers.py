@@ -10,14 +10,15 @@ PACKAGE = Path(__file__).parent.parent / "l1jax"
 LAYERS = [
     {"compilation", "config", "files", "streams", "terminal"},
     {"reading", "outputs", "serving"},
-    {"experiment_file", "penalties", "arrays"},
+    {"penalties", "arrays"},
     {"models", "objectives", "data", "transforms"},
     {"build", "build_optimizer", "evaluation", "reporting"},
     {"training"},
     {"selection", "compaction"},
-    {"own_flags", "real_images"},
+    {"real_images"},
     {
-        "command_line",
+        "__main__",
+        "cli",
         "train",
         "sample",
         "evaluate",
@@ -31,8 +32,8 @@ LAYERS = [
     },
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-# The command lines share two modules; the public API gathers the light layers.
-SHARED = {"command_line", "own_flags"}
+# The command lines share a package; the public API gathers the light layers.
+SHARED = {"cli"}
 PUBLIC = {"penalties", "transforms"}
 
 

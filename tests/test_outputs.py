@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from l1jax.config import InputError
-from l1jax.outputs import check_file, check_folder, names_folder
+from l1jax.outputs import check_output_file, check_output_folder, names_a_folder
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +27,14 @@ def elsewhere(tmp_path, monkeypatch):
     ],
 )
 def test_a_path_that_ends_in_a_slash_is_a_folders(value, wanted):
-    assert names_folder(value) is wanted
+    assert names_a_folder(value) is wanted
 
 
 @pytest.mark.parametrize("value", ["numbers.json", "numbers-0.003", "~/numbers", "there"])
 def test_a_file_may_be_new_or_there(value, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     Path("there").write_text("old")
-    assert check_file(value) == Path(value).expanduser()
+    assert check_output_file(value) == Path(value).expanduser()
     assert os.listdir() == ["there"]
 
 
@@ -59,7 +59,7 @@ def test_what_can_be_no_file_is_refused(value, words):
     Path("dangling").symlink_to("nowhere")
     before = sorted(os.listdir())
     with pytest.raises(InputError) as caught:
-        check_file(value)
+        check_output_file(value)
     assert words in str(caught.value)
     assert sorted(os.listdir()) == before
 
@@ -82,10 +82,10 @@ def test_what_can_be_no_new_folder_is_refused(value, words):
     Path("empty").mkdir()
     Path("link").symlink_to("empty")
     with pytest.raises(InputError) as caught:
-        check_folder(Path(value))
+        check_output_folder(Path(value))
     assert words in str(caught.value)
     for good in ("empty", "new", "v1.0"):
-        check_folder(Path(good))
+        check_output_folder(Path(good))
 
 
 def test_a_folder_that_cannot_be_listed_is_refused(monkeypatch):
@@ -97,4 +97,4 @@ def test_a_folder_that_cannot_be_listed_is_refused(monkeypatch):
     with pytest.raises(
         InputError, match=r"`--output` \(=closed\) must be readable: Permission denied"
     ):
-        check_folder(Path("closed"))
+        check_output_folder(Path("closed"))

@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from l1jax.command_line import run
+from l1jax.cli.process import run
 from l1jax.streams import lasting_output
 
 
@@ -23,7 +23,7 @@ def full_disk():
 
 
 @pytest.mark.parametrize(
-    ("make", "goes_on", "said"),
+    ("make", "notice", "said"),
     [
         (closed_pipe, "", ""),
         (
@@ -39,7 +39,7 @@ def full_disk():
         ),
     ],
 )
-def test_work_goes_on_without_standard_output(make, goes_on, said, monkeypatch):
+def test_work_goes_on_without_standard_output(make, notice, said, monkeypatch):
     errors = io.StringIO()
     monkeypatch.setattr(sys, "stderr", errors)
     with make() as stream:
@@ -70,7 +70,7 @@ def test_what_can_be_written_arrives(capsys):
 
 
 @pytest.mark.parametrize(
-    ("make", "goes_on", "status"),
+    ("make", "notice", "status"),
     [
         (closed_pipe, "", 0),
         (full_disk, "", 1),
@@ -79,7 +79,7 @@ def test_what_can_be_written_arrives(capsys):
     ],
 )
 def test_a_command_finishes_and_its_status_tells_what_was_not_written(
-    make, goes_on, status, monkeypatch, capsys
+    make, notice, status, monkeypatch, capsys
 ):
     monkeypatch.setattr(sys, "argv", ["prog"])
     done = []
@@ -93,7 +93,7 @@ def test_a_command_finishes_and_its_status_tells_what_was_not_written(
     with make() as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit) as stopped:
-            run(main, goes_on)
+            run(main, notice)
     assert done == ["files"]
     assert stopped.value.code == status
     assert "Traceback" not in capsys.readouterr().err

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from l1jax import command_line, sample, train
+from l1jax import sample, train
+from l1jax.cli import process
 from l1jax.config import InputError
 
 TINY = (
@@ -399,7 +400,7 @@ def test_a_reader_that_goes_away_ends_no_training(trained, tmp_path, monkeypatch
     with os.fdopen(writer, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
         with pytest.raises(SystemExit) as stopped:
-            command_line.run(train.main, "training goes on")
+            process.run(train.main, "training goes on")
     assert stopped.value.code == 0
     assert capsys.readouterr().err == "standard output is lost (Broken pipe); training goes on.\n"
     assert digest(tmp_path / "run") == digest(trained)

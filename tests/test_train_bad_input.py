@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from l1jax import sample, train
-from l1jax.command_line import load_experiment
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.config import Config, InputError, MlpGan, to_json
 from l1jax.training.workdir import open_workdir, write_config
 

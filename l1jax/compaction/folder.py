@@ -30,7 +30,7 @@ from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.files import atomic_folder
 from l1jax.models import Generator
-from l1jax.outputs import check_folder, not_written
+from l1jax.outputs import check_output_folder, write_error
 from l1jax.penalties.sparsity import path_name
 from l1jax.reading import check_input_file, read_bytes, read_json, sha256
 from l1jax.reporting.model_card import model_card
@@ -87,7 +87,7 @@ def write_model(
     Raises:
         InputError: if the folder is not empty or cannot be written, or a value or the notes do not fit.
     """
-    check_folder(folder)
+    check_output_folder(folder)
     tensors = named_tensors(compact.params, compact.statistics)
     written, metadata = encode(tensors, sparse=sparse, values=values)
     back = decode(written, metadata, {name: value.shape for name, value in tensors.items()})
@@ -112,7 +112,7 @@ def write_model(
             card = _card(compact, experiment, step, sizes, lost, notes)
             (partial / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
-        raise not_written(folder, error) from error
+        raise write_error(folder, error) from error
     return lost
 
 

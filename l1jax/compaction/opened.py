@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
+from l1jax.cli.flag_errors import rename_flags
 from l1jax.compaction.folder import Exported, is_model, read_model
 from l1jax.compaction.probe import probe
 from l1jax.config import Config, InputError
 from l1jax.models import Generator
-from l1jax.own_flags import rename
 from l1jax.training.saved_run import load_run
 from l1jax.training.state import Average, VaeState
 
@@ -68,7 +68,7 @@ def open_generator(
         found = _open_run(path, step, say) if is_run else opened(read_model(path))
         check_finite(found.average, found.step)
     except InputError as error:
-        said = rename(str(error), {"--workdir": flag, "--model": flag})
+        said = rename_flags(str(error), {"--workdir": flag, "--model": flag})
         raise InputError(said) from error
     return found
 

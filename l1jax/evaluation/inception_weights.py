@@ -14,7 +14,7 @@ from l1jax.config import InputError
 from l1jax.evaluation.inception_network import CLASSES, SIZE, Inception
 from l1jax.evaluation.tensors import save_tensors
 from l1jax.evaluation.torch_files import read_torch
-from l1jax.outputs import check_file, not_written
+from l1jax.outputs import check_output_file, write_error
 
 PUBLIC_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """Hash of `pt_inception-2015-12-05-6726825d.pth`, whose distances all papers report."""
@@ -41,7 +41,7 @@ def convert_weights(source: Path, output: Path, *, any_weights: bool = False) ->
     """
     if output.suffix != ".safetensors":
         raise InputError(f"`--output` (={output}) must end in .safetensors.")
-    check_file(str(output))
+    check_output_file(str(output))
     try:
         with source.open("rb") as file:
             source_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -66,7 +66,7 @@ def convert_weights(source: Path, output: Path, *, any_weights: bool = False) ->
     try:
         save_tensors(output, tensors, {SOURCE: source_sha256})
     except OSError as error:
-        raise not_written(output, error) from error
+        raise write_error(output, error) from error
     return source_sha256
 
 

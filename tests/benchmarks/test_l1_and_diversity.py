@@ -17,7 +17,7 @@ import seeds
 from l1_and_diversity_report import PAGE, fill, result_file, table
 from l1_and_diversity_variants import VARIANTS
 
-from l1jax.command_line import load_experiment
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.training.keys import named_seed_key
 from l1jax.training.task import make_task
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from l1jax.build import image_shape
-from l1jax.command_line import experiments_folder, load_experiment
+from l1jax.cli.experiment_file import experiments_folder, load_experiment
 from l1jax.data.batches import resident_feed
 from l1jax.evaluation.inception_network import Inception
 from l1jax.models.layers import convolve, convolve_transposed, library_convolutions

@@ -2,7 +2,7 @@
 
 import pytest
 
-from l1jax.command_line import parse_experiment
+from l1jax.cli.experiment import parse_experiment
 from l1jax.config import Ada, Balance, GroupL1, InputError, L1Ball, Mcp
 from l1jax.train import TrainOptions
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from l1jax.command_line import flags
+from l1jax.cli.flag_errors import rename_flags, translate_errors, translate_flags
+from l1jax.cli.flags import flag_names
 from l1jax.config import InputError
 from l1jax.evaluate import EvaluateOptions
-from l1jax.own_flags import in_flags, own_flags, rename
 from l1jax.sample import SampleOptions
 
 
@@ -20,7 +20,7 @@ from l1jax.sample import SampleOptions
     ],
 )
 def test_whole_flags_are_renamed(sentence, wanted):
-    assert rename(sentence, {"--data.path": "--path"}) == wanted
+    assert rename_flags(sentence, {"--data.path": "--path"}) == wanted
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,11 @@ def test_whole_flags_are_renamed(sentence, wanted):
     ],
 )
 def test_flags_of_training_are_said_to_be_those(options, sentence, wanted):
-    assert in_flags(flags(options), sentence, {"--data.path": "--path"}) == wanted
+    assert translate_flags(flag_names(options), sentence, {"--data.path": "--path"}) == wanted
 
 
 def test_an_error_is_raised_in_other_words_and_others_pass():
-    @own_flags(SampleOptions, {"--data.path": "--path"})
+    @translate_errors(SampleOptions, {"--data.path": "--path"})
     def fail(error):
         raise error
 

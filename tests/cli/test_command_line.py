@@ -4,14 +4,10 @@ import sys
 
 import pytest
 
-from l1jax.command_line import (
-    experiments_folder,
-    flags,
-    load_experiment,
-    parse_experiment,
-    run,
-    typed_path,
-)
+from l1jax.cli.experiment import parse_experiment
+from l1jax.cli.experiment_file import experiments_folder, load_experiment
+from l1jax.cli.flags import flag_names, parse_path
+from l1jax.cli.process import run
 from l1jax.config import (
     L1,
     Adversarial,
@@ -202,7 +198,7 @@ def test_help_of_sample_lists_its_flags(capsys):
 
     with pytest.raises(SystemExit):
         sample.main(["--help"])
-    assert set(flags(SampleOptions)) <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(flag_names(SampleOptions)) <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
 
 
 @pytest.mark.parametrize(
@@ -375,16 +371,16 @@ def test_a_file_may_define_dataclasses_and_have_any_suffix(write):
 
 def test_paths_expand_the_home_folder_and_are_not_empty(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    assert str(typed_path("--workdir", "~/runs")) == "/home/someone/runs"
+    assert str(parse_path("--workdir", "~/runs")) == "/home/someone/runs"
     with pytest.raises(InputError, match=r"`--workdir` is empty"):
-        typed_path("--workdir", "")
+        parse_path("--workdir", "")
 
 
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
         (InputError("no [bold] :cat: here."), 2, "error: no [bold] :cat: here.\n"),
-        (KeyboardInterrupt(), 130, "stopped at once; the last checkpoint is as it was.\n"),
+        (KeyboardInterrupt(), 130, "stopped at once; the last checkpoint is unchanged.\n"),
         (BrokenPipeError(), 141, ""),
         (
             MemoryError(),
@@ -396,7 +392,7 @@ def test_paths_expand_the_home_folder_and_are_not_empty(monkeypatch):
 )
 def test_exit_status(error, status, said, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["prog", "--flag"])
-    monkeypatch.setattr("l1jax.command_line.hush", lambda: None)  # it changes the process
+    monkeypatch.setattr("l1jax.cli.process.silence_threads", lambda: None)  # it changes the process
 
     def main(arguments):
         assert arguments == ["--flag"]

@@ -1,0 +1,1 @@
+"""What the command lines share: experiment files, flags, error messages and the process."""

@@ -1,0 +1,170 @@
+"""Flags of commands that take an experiment: they change the fields of its configuration."""
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from l1jax.cli.experiment_file import load_experiment
+from l1jax.cli.flags import Options, flag_names, parse
+from l1jax.config import Config, Optimizer, check, kinds, switch_kind
+
+Choices = Mapping[str, Any]  # command-line name → dataclass, or the type of None
+KIND_FIELDS = ("data", "model", "objective")
+# Optimizer of a second network → the objective that trains such a network.
+SECOND_NETWORK = {"discriminator": "adversarial", "encoder": "variational"}
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """The flags of a command that takes an experiment; see `parse_experiment`."""
+
+    experiment: Annotated[Config, tyro.conf.arg(name="")]
+    config: str
+    """Experiment: a Python file with get_config(), or the name of one that comes with l1jax."""
+    workdir: str
+    """Folder for all that the command writes; an existing run of this experiment is resumed."""
+    data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
+    """Kind of data; it decides which --data.… flags there are."""
+    model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
+    """Kind of model; it decides which --model.… flags there are."""
+    objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
+    """Kind of objective; it decides which --objective.… flags there are."""
+
+
+def parse_experiment(
+    options: type[Options], arguments: Sequence[str], prog: str, workdir: str = "runs/{}"
+) -> Options:
+    """Parse flags whose defaults are those of the experiment that `--config` names.
+
+    Some flags decide which other flags there are: `--data`, `--model` and `--objective` switch the
+    kind of the experiment's field of that name, and flags such as `--generator.penalty` switch the
+    kind of a field within it. They are therefore read before all others.
+
+    Args:
+        options: a subclass of `ExperimentOptions`.
+        arguments: what the user typed after the command's name.
+        prog: name of the command, for its messages.
+        workdir: default of `--workdir`, where `{}` stands for the experiment's name.
+
+    Raises:
+        InputError: if the experiment file, a flag or a value is wrong.
+        SystemExit: with status 0 after --help.
+    """
+    selected = _read_flags(arguments, ["config", *KIND_FIELDS])
+    config = "digits" if selected["config"] is None else selected["config"]
+    experiment = _switch_kinds(load_experiment(config), selected)
+    nested = _nested_kinds(experiment)
+    experiment = _switch_nested_kinds(experiment, nested, _read_flags(arguments, nested))
+    kind_names = {name: _kind_name(getattr(experiment, name), kinds(name)) for name in KIND_FIELDS}
+    extended = _add_kind_flags(options, experiment, nested)
+    default = extended(
+        config=config,
+        workdir=workdir.format(Path(config).stem),
+        experiment=experiment,
+        **kind_names,
+    )
+    parsed = parse(extended, arguments, prog, default, _remedies(nested))
+    return dataclasses.replace(parsed, experiment=check(parsed.experiment))
+
+
+def _read_flags(arguments: Sequence[str], names: Iterable[str]) -> dict[str, str | None]:
+    """Return the values of the flags of these names, ignoring all other flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in names:
+        parser.add_argument(f"--{name}", dest=name)
+    try:
+        return vars(parser.parse_known_args(list(arguments))[0])
+    except argparse.ArgumentError:  # a flag has no value: tyro reports it later
+        return dict.fromkeys(names)
+
+
+def _switch_kinds(experiment: Config, selected: Mapping[str, str | None]) -> Config:
+    """Switch data, model and objective to the selected kinds, and add the optimizer they need."""
+    changes: dict[str, Any] = {}
+    for name in KIND_FIELDS:
+        changes[name] = _switched(getattr(experiment, name), selected[name], kinds(name))
+    for name, objective in SECOND_NETWORK.items():
+        if selected["objective"] == objective and getattr(experiment, name) is None:
+            changes[name] = Optimizer()
+    return dataclasses.replace(experiment, **changes)
+
+
+def _switch_nested_kinds(
+    experiment: Config, nested: Mapping[str, Choices], selected: Mapping[str, str | None]
+) -> Config:
+    """Switch fields such as `generator.penalty` to the selected kinds."""
+    for path, choices in nested.items():
+        parent_name, name = path.split(".")
+        parent = getattr(experiment, parent_name)
+        value = _switched(getattr(parent, name), selected[path], choices)
+        parent = dataclasses.replace(parent, **{name: value})
+        experiment = dataclasses.replace(experiment, **{parent_name: parent})
+    return experiment
+
+
+def _add_kind_flags(
+    options: type[Options], experiment: Config, nested: Mapping[str, Choices]
+) -> type[Options]:
+    """Extend the options by one flag for each nested kind, such as `--generator.penalty`."""
+    flags = []
+    for path, choices in nested.items():
+        parent_name, name = path.split(".")
+        value = getattr(getattr(experiment, parent_name), name)
+        help_text = f"Kind of {name}; it decides which --{path}.… flags there are."
+        flag = tyro.conf.arg(name=path, help=help_text)
+        hint = Annotated[Literal[tuple(choices)], flag]  # type: ignore[valid-type]
+        default = dataclasses.field(default=_kind_name(value, choices))
+        flags.append((path.replace(".", "__"), hint, default))
+    extended: Any = dataclasses.make_dataclass(
+        options.__name__, flags, bases=(options,), frozen=True
+    )
+    extended.__doc__ = options.__doc__
+    return extended
+
+
+def _nested_kinds(experiment: Config) -> dict[str, Choices]:
+    """Return the fields within the experiment's parts that hold one of several dataclasses."""
+    nested = {}
+    for field in dataclasses.fields(experiment):
+        part = getattr(experiment, field.name)
+        if not dataclasses.is_dataclass(part):
+            continue
+        for name, hint in typing.get_type_hints(type(part)).items():
+            if any(map(dataclasses.is_dataclass, typing.get_args(hint))):
+                nested[f"{field.name}.{name}"] = kinds(name, type(part))
+    return nested
+
+
+def _switched(current: object, selected: str | None, choices: Choices) -> object:
+    """Return the current value, or one of the selected kind.
+
+    An unknown kind leaves the value as it is, and tyro reports it later.
+    """
+    kind = choices.get(selected or "", type(current))
+    if kind is type(current):
+        return current
+    return switch_kind(current, kind)
+
+
+def _kind_name(value: object, choices: Choices) -> str:
+    return next(name for name, kind in choices.items() if kind is type(value))
+
+
+def _remedies(nested: Mapping[str, Choices]) -> dict[str, str]:
+    """Map the flags of every kind and every optimizer to the flag that makes them available."""
+    remedies: dict[str, list[str]] = {}
+    all_choices = {name: kinds(name) for name in KIND_FIELDS} | dict(nested)
+    for name, choices in all_choices.items():
+        for kind_name, kind in choices.items():
+            for flag in flag_names(kind, f"--{name}."):
+                remedies.setdefault(flag, []).append(f"--{name} {kind_name}")
+    for name, objective in SECOND_NETWORK.items():
+        for flag in flag_names(Optimizer, f"--{name}."):
+            remedies[flag] = [f"--objective {objective}"]
+    return {flag: " or ".join(alternatives) for flag, alternatives in remedies.items()}
