@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any
 
 
 class Output:
@@ -14,7 +14,7 @@ class Output:
     long as the stream can be written.
     """
 
-    def __init__(self, stream: TextIO, on_loss: Callable[[OSError], None]) -> None:
+    def __init__(self, stream: Any, on_loss: Callable[[OSError], None]) -> None:
         self._stream = stream
         self._on_loss = on_loss
         self.lost: OSError | None = None
