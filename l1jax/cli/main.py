@@ -24,6 +24,7 @@ COMMANDS = {
     "compact": Command("l1jax.compact", "Remove dead channels from a trained generator."),
     "export": Command("l1jax.export", "Export a generator as weights, StableHLO or ONNX."),
     "demo": Command("l1jax.demo", "Show a generator in the browser."),
+    "report": Command("l1jax.report", "Write a page about a run: curves, images, zeros."),
     "prepare": Command("l1jax.prepare", "Prepare a data set for training."),
     "convert": Command("l1jax.convert", "Convert Inception-v3's public weights."),
 }
