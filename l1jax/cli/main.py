@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import l1jax
 from l1jax.cli.suggestions import suggest
 from l1jax.streams import lasting_output
 
@@ -49,9 +50,7 @@ def _print_help(arguments: Sequence[str]) -> int:
         print(usage())
         return 0
     if first == "--version":
-        from l1jax import __version__
-
-        print(f"l1jax {__version__}")
+        print(f"l1jax {l1jax.__version__}")
         return 0
     what = "option" if first.startswith("-") else "command"
     known = ["--help", "--version"] if what == "option" else list(COMMANDS)
