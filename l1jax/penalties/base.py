@@ -101,10 +101,10 @@ def register(penalty: PenaltyClass) -> PenaltyClass:
 def strengths(penalty: Penalty) -> list[Number]:
     """Return the strengths of a penalty and of the penalties in it, in the order of its leaves."""
     found: list[Number] = []
-    for value, metadata in _fields(penalty):
-        if metadata.get("strength"):
+    for field, value in _fields(penalty):
+        if field.metadata.get("strength"):
             found.append(value)
-        if metadata.get("parts"):
+        if field.metadata.get("parts"):
             found += [strength for part in value for strength in strengths(part)]
     return found
 
@@ -114,7 +114,15 @@ def scaled(penalty: Penalty, scale: ArrayLike) -> Penalty:
 
     Radii, γ and weights stay as they are.
     """
-    return _map_strengths(lambda strength: strength * scale, penalty)
+    changes: dict[str, PyTree] = {}
+    for field, value in _fields(penalty):
+        if field.metadata.get("strength"):
+            changes[field.name] = value * scale
+        if field.metadata.get("parts"):
+            changes[field.name] = tuple(scaled(part, scale) for part in value)
+    if not changes:
+        return penalty
+    return dataclasses.replace(penalty, **changes)  # pyright: ignore[reportArgumentType]
 
 
 def convex_part(penalty: Penalty) -> Penalty:
@@ -124,15 +132,17 @@ def convex_part(penalty: Penalty) -> Penalty:
     and so is one that has no such part (`l0` and `l_half`, whose slope at 0 is infinite).
     """
     method: Callable[[], Penalty] | None = getattr(penalty, "convex_part", None)
-    return method() if method else penalty
+    if method is None:
+        return penalty
+    return method()
 
 
 def is_convex(penalty: Penalty) -> bool:
     """Tell whether a penalty, with all the penalties in it, is a convex function."""
-    parts = [
-        part for value, metadata in _fields(penalty) if metadata.get("parts") for part in value
-    ]
-    return getattr(penalty, "convex", True) and all(is_convex(part) for part in parts)
+    for field, value in _fields(penalty):
+        if field.metadata.get("parts") and not all(is_convex(part) for part in value):
+            return False
+    return getattr(penalty, "convex", True)
 
 
 def penalty_groups(penalty: Penalty | None) -> Groups | None:
@@ -158,7 +168,9 @@ def leaf_penalties(penalty: Penalty, tree: PyTree) -> list[Penalty | None]:
 def per_leaf(penalty: Penalty, tree: PyTree) -> list[Penalty | None]:
     """Return the penalty of each leaf, without the check that it fits the leaf."""
     method: Callable[[PyTree], list[Penalty | None]] | None = getattr(penalty, "per_leaf", None)
-    return method(tree) if method else [penalty] * len(jax.tree.leaves(tree))
+    if method is None:
+        return [penalty] * len(jax.tree.leaves(tree))
+    return method(tree)
 
 
 def check_penalty(name: str, penalty: object) -> None:
@@ -186,10 +198,9 @@ def check_shape(penalty: Penalty, shape: tuple[int, ...], path: str) -> None:
         laid_out, axes = group_layout(groups, shape, path)
         shape = tuple(1 if axis in axes else length for axis, length in enumerate(laid_out))
         path = f"the groups of {path}"
-    for field in dataclasses.fields(penalty) if dataclasses.is_dataclass(penalty) else ():
+    for field, strength in _fields(penalty):
         if field.metadata.get("strength"):
-            value = getattr(penalty, field.name)
-            check_broadcasts(field.name, value, shape, path, ONE_STRENGTH)
+            check_broadcasts(field.name, strength, shape, path, ONE_STRENGTH)
 
 
 def broadcast_leaves(name: str, tree: PyTree, like: PyTree) -> list[PyTree]:
@@ -212,25 +223,11 @@ def broadcast_leaves(name: str, tree: PyTree, like: PyTree) -> list[PyTree]:
         ) from error
 
 
-def _fields(penalty: object) -> Iterator[tuple[Any, dict[str, bool]]]:
-    """Yield the value and the metadata of each field of a penalty that is a dataclass."""
+def _fields(penalty: object) -> Iterator[tuple[dataclasses.Field, PyTree]]:
+    """Yield each field of a penalty and its value, or nothing if the penalty is no dataclass."""
     if dataclasses.is_dataclass(penalty):
         for field in dataclasses.fields(penalty):
-            yield getattr(penalty, field.name), dict(field.metadata)
-
-
-def _map_strengths(function: Callable[[Number], Number], penalty: Penalty) -> Penalty:
-    """Replace every strength of a penalty, and of the penalties in it, by a function of it."""
-    if not dataclasses.is_dataclass(penalty):
-        return penalty
-    changes: dict[str, object] = {}
-    for field in dataclasses.fields(penalty):
-        value = getattr(penalty, field.name)
-        if field.metadata.get("strength"):
-            changes[field.name] = function(value)
-        if field.metadata.get("parts"):
-            changes[field.name] = tuple(_map_strengths(function, part) for part in value)
-    return dataclasses.replace(penalty, **changes)
+            yield field, getattr(penalty, field.name)
 
 
 def _check_leaf(penalty: Penalty, leaf: Leaf, path: str) -> None:

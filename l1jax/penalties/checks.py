@@ -106,7 +106,9 @@ def check_broadcasts(
 
 
 def _describe_range(above: float, strict: bool, below: float) -> str:
-    minimum = f"greater than {above:g}" if strict else f"at least {above:g}"
+    minimum = f"at least {above:g}"
+    if strict:
+        minimum = f"greater than {above:g}"
     if below == math.inf:
         return f"finite and {minimum}"
     return f"{minimum} and below {below:g}"

@@ -48,5 +48,11 @@ def from_configuration(configuration: config.Penalty) -> Penalty:
     if "groups" in arguments:
         name = arguments.pop("groups")
         block = arguments.pop("block")
-        arguments["axis"] = kernel_blocks(block) if name == "blocks" else _GROUPS[name]()
+        arguments["axis"] = _named_groups(name, block)
     return _FACTORIES[type(configuration)](**arguments)
+
+
+def _named_groups(name: str, block: tuple[int, ...]) -> Groups:
+    if name == "blocks":
+        return kernel_blocks(block)
+    return _GROUPS[name]()

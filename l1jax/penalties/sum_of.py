@@ -45,7 +45,9 @@ class SumOf:
     @property
     def axis(self) -> Groups | None:
         """The groups of its last part, if that has any."""
-        return penalty_groups(self.parts[-1]) if self.parts else None
+        if not self.parts:
+            return None
+        return penalty_groups(self.parts[-1])
 
     @tree_value
     def value(self, x: Array) -> Array:

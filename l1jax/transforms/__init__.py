@@ -15,24 +15,20 @@ from l1jax.transforms import preconditioners
 from l1jax.transforms.acceleration import AcceleratedState, accelerated
 from l1jax.transforms.averaging import SparseEmaState, sparse_average, sparse_ema
 from l1jax.transforms.dual_averaging import (
-    DualAveragingState,
     ramda,
     regularized_dual_averaging,
     rising_momentum,
     rmda,
 )
+from l1jax.transforms.dual_averaging_update import DualAveragingState
+from l1jax.transforms.metric import PreconditionedProximalState
 from l1jax.transforms.optimizers import (
     proximal_adagrad,
     proximal_adam,
     proximal_rmsprop,
     proximal_sgd,
 )
-from l1jax.transforms.proximal import (
-    PreconditionedProximalState,
-    ProximalState,
-    preconditioned_proximal,
-    proximal,
-)
+from l1jax.transforms.proximal import ProximalState, preconditioned_proximal, proximal
 from l1jax.transforms.pruning import PruningState, magnitude_pruning, n_of_m
 from l1jax.transforms.reparametrisation import Factors, Reparametrisation, d_gating, hadamard
 from l1jax.transforms.rigl import RiglState, rigl

@@ -91,4 +91,6 @@ def sparse_average(average: PyTree, params: PyTree, decay: ArrayLike) -> PyTree:
 
 def _apply_update(p: Leaf, u: Leaf) -> Leaf:
     """Return the parameter after its update, or as it is where the update is of float0."""
-    return optax.apply_updates(p, u) if is_number(u) else p
+    if not is_number(u):
+        return p
+    return optax.apply_updates(p, u)

@@ -109,9 +109,13 @@ def _restore_leaves(
 
 
 def _cast_like(u: Array, given: Leaf) -> Array:
-    return u.astype(jnp.result_type(given)) if is_inexact(given) else u
+    if not is_inexact(given):
+        return u
+    return u.astype(jnp.result_type(given))
 
 
 def _no_update(p: Leaf, given: Leaf) -> Leaf:
     """Return zero in the dtype of the parameter, or what was given if that is no number."""
-    return jnp.zeros(jnp.shape(p), jnp.result_type(p)) if is_number(p) else given
+    if not is_number(p):
+        return given
+    return jnp.zeros(jnp.shape(p), jnp.result_type(p))

@@ -64,7 +64,9 @@ def with_learning_rate(
 def learning_rate(opt_state: optax.OptState) -> Float[Array, ""]:
     """Read the learning rate of the last update, or NaN where no `with_learning_rate` is."""
     states = _learning_rate_states(opt_state)
-    return states[0].value if states else jnp.asarray(jnp.nan)
+    if not states:
+        return jnp.asarray(jnp.nan)
+    return states[0].value
 
 
 def set_learning_rate_scale(tree: PyTree, scale: ArrayLike) -> PyTree:

@@ -88,7 +88,9 @@ def check_rate(learning_rate: PyTree) -> None:
 
 def schedule_value(value: optax.ScalarOrSchedule, count: ArrayLike) -> Array:
     """Return a schedule's value after `count` updates, or the scalar itself."""
-    return jnp.asarray(value(count) if callable(value) else value)
+    if callable(value):
+        value = value(count)
+    return jnp.asarray(value)
 
 
 def copy_leaves(params: PyTree) -> PyTree:

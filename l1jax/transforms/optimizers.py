@@ -10,16 +10,15 @@ from l1jax.penalties.numerics import upcast
 from l1jax.transforms import preconditioners
 from l1jax.transforms.floating_leaves import on_floating_leaves
 from l1jax.transforms.leaves import check_rate, schedule_value
-from l1jax.transforms.proximal import (
+from l1jax.transforms.metric import (
     LeafGroups,
     MetricOptimizer,
     MetricStep,
     group_means,
-    preconditioned_proximal,
-    proximal,
     proximal_in_metric,
     root_mean_square,
 )
+from l1jax.transforms.proximal import preconditioned_proximal, proximal
 from l1jax.transforms.strengths import Scale
 
 
@@ -196,11 +195,10 @@ def proximal_rmsprop(
     check_number("decay", decay, below=1)
     check_number("eps", eps)
     scale_by = optax.scale_by_stddev if centered else optax.scale_by_rms
-    inner = optax.chain(
-        scale_by(decay, eps, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction),
-        optax.identity() if momentum is None else optax.trace(momentum, nesterov),
-        optax.scale_by_learning_rate(learning_rate),
-    )
+    by_moments = scale_by(decay, eps, eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction)
+    by_momentum = optax.identity() if momentum is None else optax.trace(momentum, nesterov)
+    by_rate = optax.scale_by_learning_rate(learning_rate)
+    inner = optax.chain(by_moments, by_momentum, by_rate)
     metric = preconditioners.rmsprop(decay, eps, eps_in_sqrt, centered, bias_correction)
     if momentum is None:
         optimizer = _gradient_over_denominator(inner, metric)

@@ -194,13 +194,17 @@ def rmsprop(
         fields.append("count")
 
     def root(nu: Array) -> Array:
-        return jnp.sqrt(nu + eps) if eps_in_sqrt else jnp.sqrt(nu) + eps
+        if eps_in_sqrt:
+            return jnp.sqrt(nu + eps)
+        return jnp.sqrt(nu) + eps
 
     def denominator(state: optax.OptState) -> PyTree:
         moments = _find_state(state, f"{kind}State", *fields)
 
         def corrected(moment: PyTree) -> PyTree:
-            return _correct_bias(moment, decay, moments.count) if bias_correction else moment
+            if not bias_correction:
+                return moment
+            return _correct_bias(moment, decay, moments.count)
 
         nu = corrected(moments.nu)
         if centered:

@@ -1,32 +1,35 @@
 """Proximal gradient steps: plain, and in the diagonal metric of the optimiser."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
-from l1jax.penalties import GroupL1, Penalty, in_layout, path_name, penalty_groups
-from l1jax.penalties.groups import Groups, from_layout, group_layout, to_layout
-from l1jax.penalties.leafwise import array_prox, on_array
+from l1jax.penalties import Penalty, path_name
+from l1jax.penalties.groups import Groups
 from l1jax.penalties.numerics import upcast
 from l1jax.penalties.sparsity import show_paths
 from l1jax.transforms.floating_leaves import on_floating_leaves
 from l1jax.transforms.leaves import (
     check_rate,
-    linearise_concave,
-    prox_update,
     prox_updates,
     require_params_like,
     schedule_value,
 )
+from l1jax.transforms.metric import (
+    LeafGroups,
+    MetricOptimizer,
+    MetricStep,
+    group_means,
+    proximal_in_metric,
+    recompute,
+    root_mean_square,
+    to_group_layout,
+)
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, bind_strength
-
-LeafGroups: TypeAlias = list[Groups | None]
-"""The groups of each leaf, None where every entry has its own step."""
 
 
 class ProximalState(NamedTuple):
@@ -34,14 +37,6 @@ class ProximalState(NamedTuple):
 
     count: Int[Array, ""]  # updates applied so far
     strength: StrengthState
-
-
-class PreconditionedProximalState(NamedTuple):
-    """State of `preconditioned_proximal`."""
-
-    count: Int[Array, ""]  # updates applied so far
-    strength: StrengthState
-    inner: optax.OptState
 
 
 def proximal(
@@ -171,7 +166,9 @@ def preconditioned_proximal(
         means = group_means(groups, again, root_mean_square)
 
         def rescale(group: Groups | None, d: Array, mean: Array) -> ArrayLike:
-            return 1.0 if group is None else to_group_layout(group, upcast(d)) / mean
+            if group is None:
+                return 1.0
+            return to_group_layout(group, upcast(d)) / mean
 
         columns = zip(groups, denominators, means, strict=True)
         factors = [rescale(*leaf) for leaf in columns]
@@ -199,161 +196,3 @@ def _check_denominators(denominators: PyTree, params: PyTree) -> None:
             "or not at all; put `preconditioned_proximal` inside `optax.partition` or `masked`, "
             "around one optimiser."
         )
-
-
-class MetricStep(NamedTuple):
-    """The step direction·factor of an optimiser in the metric denominator/learning_rate.
-
-    The lists have an entry per leaf. Where a leaf has groups, its factor and its denominator are in
-    the layout of the groups, and the denominator is of length 1 along their axes.
-    """
-
-    directions: list[Array]
-    factors: Sequence[ArrayLike]
-    denominators: list[Array]
-    state: optax.OptState
-
-
-class MetricStepFunction(Protocol):
-    """The step of a `MetricOptimizer`."""
-
-    def __call__(
-        self,
-        grads: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params,
-        groups: LeafGroups,
-        rate: Array,
-        /,
-    ) -> MetricStep:
-        """Return the step for these gradients at this learning rate, and the next state."""
-        ...
-
-
-class MetricOptimizer(NamedTuple):
-    """An optimiser whose denominator may be one number per group."""
-
-    init: Callable[[optax.Params], optax.OptState]
-    step: MetricStepFunction
-
-
-def proximal_in_metric(
-    optimizer: MetricOptimizer,
-    penalty: Penalty,
-    learning_rate: optax.ScalarOrSchedule,
-    scale: Scale,
-    per_group: bool,
-) -> optax.GradientTransformation:
-    """Follow an optimiser by the prox in the metric denominator/learning_rate.
-
-    Args:
-        optimizer: the optimiser.
-        penalty: what to penalise.
-        learning_rate: a scalar or a schedule of the number of updates so far.
-        scale: multiplies the strength.
-        per_group: whether each group of the penalty has one step size.
-    """
-    check_rate(learning_rate)
-    strength = bind_strength(penalty, scale)
-
-    def init(params: optax.Params) -> PreconditionedProximalState:
-        return PreconditionedProximalState(
-            jnp.zeros([], jnp.int32), strength.init(params), optimizer.init(params)
-        )
-
-    def update(
-        updates: optax.Updates, state: PyTree, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, PreconditionedProximalState]:
-        params = require_params_like(params, updates, "the prox is taken at params + updates")
-        penalties, strengths = strength.update(state.strength, params)
-        penalties, grads = linearise_concave(penalties, updates, params)
-        groups: LeafGroups = [None] * len(penalties)
-        if per_group:
-            groups = [penalty_groups(leaf_penalty) for leaf_penalty in penalties]
-        rate = schedule_value(learning_rate, state.count)
-        step = optimizer.step(grads, state.inner, params, groups, rate)
-        steps = [rate * (1 / upcast(d)) for d in step.denominators]
-        leaves, treedef = jax.tree.flatten(params)
-        columns = zip(penalties, groups, step.directions, step.factors, leaves, steps, strict=True)
-        new_updates = treedef.unflatten([_metric_prox_update(*leaf) for leaf in columns])
-        count = optax.safe_increment(state.count)
-        return new_updates, state._replace(count=count, strength=strengths, inner=step.state)
-
-    return on_floating_leaves(optax.GradientTransformation(init, update), strength.check)
-
-
-def recompute(function: Callable[..., PyTree], *inputs: PyTree) -> PyTree:
-    """Return `function(*inputs)`, computed anew although the same value exists already.
-
-    XLA would keep the value between two passes over it, on CPUs in memory that is newly allocated
-    at every step, which costs more than the arithmetic. It takes what comes from behind the
-    optimisation barrier for another value.
-    """
-    return function(*jax.lax.optimization_barrier(inputs))
-
-
-def to_group_layout(groups: Groups | None, x: Array) -> Array:
-    """Reshape an array to the layout of its groups, if it has any."""
-    return x if groups is None else to_layout(x, group_layout(groups, x.shape).shape)
-
-
-def group_means(
-    groups: LeafGroups, leaves: list[Array], mean: Callable[..., Array] = jnp.mean
-) -> list[Array]:
-    """Return the mean of each group, and the leaves without groups as they are.
-
-    Args:
-        groups: the groups of each leaf.
-        leaves: the arrays.
-        mean: the kind of mean, a function like `jnp.mean` or `root_mean_square`.
-
-    Returns:
-        Arrays in the layout of the groups, of length 1 along the axes of a group.
-    """
-
-    def mean_of_leaf(group: Groups | None, leaf: Array) -> Array:
-        if group is None:
-            return leaf
-        shape, axes = group_layout(group, leaf.shape)
-        return mean(to_layout(upcast(leaf), shape), axes, keepdims=True)
-
-    return [mean_of_leaf(group, leaf) for group, leaf in zip(groups, leaves, strict=True)]
-
-
-def root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """Return √(mean of d²).
-
-    Args:
-        d: the array.
-        axes: the axes over which the mean is taken.
-        keepdims: whether these axes stay, with length 1.
-    """
-    return jnp.sqrt(jnp.mean(jnp.square(d), axes, keepdims=keepdims))
-
-
-def _metric_prox_update(
-    penalty: Penalty | None,
-    group: Groups | None,
-    direction: Array,
-    factor: ArrayLike,
-    p: Array,
-    step: Array,
-) -> Array:
-    """Return prox(p + direction·factor, step) − p of one leaf; without a penalty the step alone."""
-    if penalty is None or group is None:
-        return prox_update(penalty, (direction * factor).astype(direction.dtype), p, step)
-
-    def take_step(direction: Array, factor: ArrayLike, p: Array) -> Array:
-        return upcast(p) + upcast(direction) * factor
-
-    laid_out = to_group_layout(group, p)
-    inputs = (to_group_layout(group, direction), factor, laid_out)
-    x = take_step(*inputs)
-    penalty = in_layout(penalty, p.shape)
-    if isinstance(penalty, GroupL1) and jnp.shape(factor) == step.shape:
-        # One pass over x takes the norms of the groups, a second one shrinks them.
-        shrinkage = on_array(GroupL1.shrinkage, penalty, recompute(take_step, *inputs), step)
-        new = shrinkage * x
-    else:
-        new = array_prox(penalty, x, step)
-    return from_layout(new - laid_out, p).astype(direction.dtype)

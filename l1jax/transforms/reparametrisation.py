@@ -143,7 +143,9 @@ def _reparametrisation(
 
     def split(params: PyTree) -> PyTree:
         def split_leaf(path: tuple[Hashable, ...], w: Leaf, is_selected: bool) -> Leaf | Factors:
-            return factors(as_array(w), path_name(path) or "the array") if is_selected else w
+            if not is_selected:
+                return w
+            return factors(as_array(w), path_name(path) or "the array")
 
         selected = select_floating_leaves(params, pattern)
         return jax.tree_util.tree_map_with_path(split_leaf, params, selected)

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 from l1jax.penalties import path_name
 from l1jax.penalties.sparsity import show_paths
 from l1jax.transforms.acceleration import AcceleratedState
-from l1jax.transforms.dual_averaging import DualAveragingState
+from l1jax.transforms.dual_averaging_update import DualAveragingState
 
 KeyPath: TypeAlias = tuple[Hashable, ...]
 

@@ -123,7 +123,9 @@ def strength(opt_state: optax.OptState) -> Array | tuple[Array, ...]:
     """
     states = _strength_states(opt_state)
     values = [value for state in states for value in jax.tree.leaves(state.value)]
-    return values[0] if len(values) == 1 else tuple(values)
+    if len(values) == 1:
+        return values[0]
+    return tuple(values)
 
 
 def set_scale(opt_state: optax.OptState, scale: ArrayLike) -> optax.OptState:
