@@ -15,7 +15,7 @@ from jaxtyping import Array, Float64, Shaped
 
 from l1jax.arrays import TableLike
 from l1jax.config import InputError
-from l1jax.penalties import L0, LHalf, Penalty, SumOf, convex_part, l1
+from l1jax.penalties import Penalty, is_convex, l1
 from l1jax.selection.examples import Examples, read_examples, read_features, read_weights
 from l1jax.selection.solver import FamilyName, solve_path
 from l1jax.selection.strengths import check_strengths
@@ -172,8 +172,7 @@ def predict(path: LinearPath, features: TableLike) -> Float64[np.ndarray, "..."]
 
 
 def _refuse_concave(penalty: Any) -> None:
-    parts = penalty.parts if isinstance(penalty, SumOf) else (penalty,)
-    if convex_part(penalty) is not penalty or any(isinstance(part, L0 | LHalf) for part in parts):
+    if not is_convex(penalty):
         raise InputError(
             f"`penalty` (={type(penalty).__name__}) must be convex, such as l1, elastic_net or group_l1, for a path to "
             "be exact; `l1jax.selection.train_path` trains any other."

@@ -89,7 +89,7 @@ def check_rate(learning_rate: PyTree) -> None:
 def schedule_value(value: optax.ScalarOrSchedule, count: ArrayLike) -> Array:
     """Return a schedule's value after `count` updates, or the scalar itself."""
     if callable(value):
-        value = value(count)
+        return jnp.asarray(value(count))
     return jnp.asarray(value)
 
 
