@@ -4,6 +4,7 @@ import math
 import os
 
 import jax
+from jaxtyping import PyTree
 
 from l1jax.config import Config, InputError
 from l1jax.data.source import Source
@@ -89,6 +90,47 @@ def check_shapes(task: Task, seed: int) -> State:
             parameter.
     """
     try:
-        return jax.eval_shape(task.init, named_seed_key(seed, "parameters"))
+        template = jax.eval_shape(task.init, named_seed_key(seed, "parameters"))
     except ValueError as error:
         raise InputError(str(error)) from error
+    check_memory(template, available_memory())
+    return template
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory of one device; of the machine, where the CPU computes.
+
+    None if neither the device nor the operating system says so.
+    """
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit")
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def check_memory(template: PyTree, available: int | None) -> None:
+    """Refuse a state that alone is larger than the memory, before anything is allocated.
+
+    Args:
+        template: the shapes and dtypes of the state.
+        available: the memory in bytes; None if it is not known, which refuses nothing.
+
+    Raises:
+        InputError: naming both sizes and the largest array.
+    """
+    sizes = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.size * leaf.dtype.itemsize
+        for path, leaf in jax.tree_util.tree_leaves_with_path(template)
+    }
+    needed = sum(sizes.values())
+    if available is None or needed <= available:
+        return
+    largest = max(sizes, key=lambda path: sizes[path])
+    raise InputError(
+        f"`model` describes networks that need {needed / 1e9:,.1f} GB with their optimisers, more "
+        f"than the {available / 1e9:,.1f} GB of memory here: make them smaller. The largest array "
+        f"is {largest} with {sizes[largest] / 1e9:,.1f} GB."
+    )
