@@ -25,7 +25,7 @@ FLAGS = (
     "--model.generator-hidden 32 --model.discriminator-hidden 32 --generator.penalty.strength 1e-3 "
     "--objective.r1 0 --objective.r2 0"  # stateless, and a fifth of every start
 ).split()
-KILLS = 12
+KILLS = 6
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -22,6 +22,7 @@ from l1jax.training.task import make_task
 
 EXPERIMENTS = sorted(path.stem for path in experiments_folder().glob("*.py"))
 DENSE = ("dense_generator", "digits", "gaussians", "vae_digits", "vae_mnist", "wgan_gp")
+ON_CPU = ("cifar10", "digits", "faces")  # lowered for it too, where products replace convolutions
 STEPS, BATCH = 2, 4
 FORMS = (
     "_convolution",
@@ -105,7 +106,7 @@ def test_a_training_step_is_lowered_for_accelerators_as_they_need_it(name, dtype
             assert {types for types, _ in operands(text, "convolution")} <= {("bf16", "bf16")}
             single = [shapes for types, shapes in operands(text, "dot_general") if "f32" in types]
             assert all(of_logits(shapes) for shapes in single), single
-    if dtype == "float32":
+    if name in ON_CPU and dtype == "float32":
         on_cpu = lowered(program, "cpu")
         assert "stablehlo.convolution" not in on_cpu
         assert any(in_forms(name) for name in functions(on_cpu)) == bool(forms)
