@@ -26,9 +26,8 @@ import numpy as np
 from measure import RESULTS, alternate, quartiles, write_result
 
 from l1jax.build import image_shape
-from l1jax.compaction.compacting import Compact, compact
-from l1jax.compaction.layout import rebuild
-from l1jax.compaction.proof import prove
+from l1jax.compaction.compact_network import compact
+from l1jax.compaction.verify_generator import verify
 from l1jax.config import Dcgan
 from l1jax.data.batches import shuffled_indices
 from l1jax.data.opening import open_examples
@@ -37,7 +36,9 @@ from l1jax.evaluation.classifier import classifier_features
 from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.kernel import kernel_distance
 from l1jax.evaluation.source_classifier import make_classifier
+from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.models.summary import layers
+from l1jax.serialization.rebuild_generator import rebuild
 from l1jax.train import main as train
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
@@ -45,18 +46,18 @@ from l1jax.training.saved_run import Run, load_run
 from l1jax.training.state import Average
 
 
-def as_trained(run: Run) -> Compact:
+def as_trained(run: Run) -> TrainedGenerator:
     """A run's averaged generator with nothing removed."""
     generator = rebuild(run.experiment.model, image_shape(run.experiment.data), {})
-    return Compact(generator, run.state.average.params, run.state.average.batch_stats, {})
+    return TrainedGenerator(generator, run.state.average.params, run.state.average.batch_stats, {})
 
 
-def flops(model: Compact) -> int:
+def flops(model: TrainedGenerator) -> int:
     """Of one image."""
     return sum(row.flops for row in layers(model.generator.network.init))
 
 
-def columns(model: Compact) -> dict[str, int]:
+def columns(model: TrainedGenerator) -> dict[str, int]:
     """Layers whose outputs can go → how many of them make one channel, which are those of one pixel after another."""
     nodes, found = model.layout["nodes"], {}
     for i, node in enumerate(nodes):
@@ -82,7 +83,7 @@ def at(tree: Any, name: str) -> dict[str, Any]:
     return tree
 
 
-def weakest(model: Compact, share: float) -> dict[str, Any]:
+def weakest(model: TrainedGenerator, share: float) -> dict[str, Any]:
     """Of each layer, which of its channels are among this share of the smallest."""
     norms = {}
     for name, repeats in columns(model).items():
@@ -93,17 +94,17 @@ def weakest(model: Compact, share: float) -> dict[str, Any]:
     return {name: (own < threshold) & (own < own.max()) for name, own in norms.items()}
 
 
-def pruned(model: Compact, share: float) -> Compact:
+def pruned(model: TrainedGenerator, share: float) -> TrainedGenerator:
     """Without this share of the channels, those of the smallest weights."""
     params, repeats = copy.deepcopy(jax.tree.map(np.asarray, model.params)), columns(model)
     for name, dead in weakest(model, share).items():
         own = at(params, name)
         for key in own:
             own[key] = np.where(np.tile(dead, repeats[name]), 0, own[key])
-    return compact(model.generator, params, model.statistics)
+    return compact(model.generator, params, model.batch_stats)
 
 
-def share_for(prune: Callable[[float], Compact], most: int, bisections: int) -> float:
+def share_for(prune: Callable[[float], TrainedGenerator], most: int, bisections: int) -> float:
     """The share of channels that has to go for at most so many FLOPs."""
     low, high = 0.0, 1.0
     for _ in range(bisections):
@@ -112,7 +113,7 @@ def share_for(prune: Callable[[float], Compact], most: int, bisections: int) -> 
     return high
 
 
-def qualities(run: Run, models: Mapping[str, Compact], samples: int) -> dict[str, Any]:
+def qualities(run: Run, models: Mapping[str, TrainedGenerator], samples: int) -> dict[str, Any]:
     """The kernel distance of each generator's images to real ones."""
     training, held_out = open_examples(
         run.experiment.data, run.experiment.holdout, run.experiment.cache
@@ -127,7 +128,7 @@ def qualities(run: Run, models: Mapping[str, Compact], samples: int) -> dict[str
     seen, found = extract_all(features, real), {}
     for name, model in models.items():
         latents = draw_latents(model.generator, named_seed_key(0, "evaluation"), samples)
-        images = make_sampler(model.generator)(Average(model.params, model.statistics), latents)
+        images = make_sampler(model.generator)(Average(model.params, model.batch_stats), latents)
         found[name] = float(kernel_distance(seen.features, extract_all(features, images).features))
     return {
         "protocol": f"{features.protocol}; {len(real)} real images, {samples} generated",
@@ -135,7 +136,7 @@ def qualities(run: Run, models: Mapping[str, Compact], samples: int) -> dict[str
     }
 
 
-def in_torch(model: Compact, batch: int) -> Callable[[], Any]:
+def in_torch(model: TrainedGenerator, batch: int) -> Callable[[], Any]:
     """A call of the DCGAN generator in PyTorch, its output that of ours."""
     import peers
     import torch
@@ -148,7 +149,7 @@ def in_torch(model: Compact, batch: int) -> Callable[[], Any]:
         with torch.inference_mode():
             return network(inputs)
 
-    ours = model.generator.network.apply(model.params, model.statistics, latents, False)[0]
+    ours = model.generator.network.apply(model.params, model.batch_stats, latents, False)[0]
     np.testing.assert_allclose(call().permute(0, 2, 3, 1), ours, atol=1e-4)
     return call
 
@@ -168,12 +169,12 @@ def compare(
     }
     share = share_for(lambda share: pruned(folded, share), flops(smaller), options.bisections)
     models["magnitude at the end"] = pruned(folded, share)
-    proof = prove(originals[1], smaller, jax.random.key(0), batch=options.batch, rounds=1)
+    proof = verify(originals[1], smaller, jax.random.key(0), batch=options.batch, rounds=1)
 
-    def call(model: Compact) -> Any:
+    def call(model: TrainedGenerator) -> Any:
         sampler = make_sampler(model.generator)
         latents = draw_latents(model.generator, jax.random.key(1), options.batch)
-        return lambda: sampler(Average(model.params, model.statistics), latents)
+        return lambda: sampler(Average(model.params, model.batch_stats), latents)
 
     calls = {name: call(model) for name, model in models.items()}
     if isinstance(runs[0].experiment.model, Dcgan):
@@ -191,7 +192,9 @@ def compare(
             "images_per_second": quartiles(options.batch / seconds[name]),
             "times_as_fast_as_dense": quartiles(seconds["dense"] / seconds[name]),
             "flops": flops(model),
-            "bytes": sum(leaf.nbytes for leaf in jax.tree.leaves((model.params, model.statistics))),
+            "bytes": sum(
+                leaf.nbytes for leaf in jax.tree.leaves((model.params, model.batch_stats))
+            ),
         }
         for name, model in models.items()
     }

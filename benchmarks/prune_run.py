@@ -25,19 +25,20 @@ import peers
 import torch
 from compact import BISECTIONS, as_trained, few_flags, few_steps, flops, share_for, train, weakest
 
-from l1jax.compaction.compacting import Compact, compact
+from l1jax.compaction.compact_network import compact
+from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.saved_run import load_run
 
 Dead = dict[str, np.ndarray]  # layer → which of its channels go
 
 
-def by_magnitude(model: Compact, share: float) -> Dead:
+def by_magnitude(model: TrainedGenerator, share: float) -> Dead:
     """Those of the smallest weights, norms folded in."""
     return weakest(compact(*model[:3]), share)
 
 
-def by_torch_pruning(model: Compact, share: float) -> Dead:
+def by_torch_pruning(model: TrainedGenerator, share: float) -> Dead:
     """Those that Torch-Pruning takes."""
     import torch_pruning
 
@@ -100,9 +101,9 @@ def prune_run(
     model = as_trained(run)
     most = flops(compact(*sparse[:3]))
 
-    def prune(share: float) -> Compact:
+    def prune(share: float) -> TrainedGenerator:
         dead = BY[by](model, share)
-        return compact(model.generator, silence(model.params, dead), model.statistics)
+        return compact(model.generator, silence(model.params, dead), model.batch_stats)
 
     dead = BY[by](model, share_for(prune, most, bisections))
     generator = run.state.generator

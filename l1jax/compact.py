@@ -11,14 +11,15 @@ from l1jax.build import image_shape
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_path
 from l1jax.cli.process import run
-from l1jax.compaction.compacting import Compact, compact
-from l1jax.compaction.evaluated import read_evaluation
-from l1jax.compaction.folder import write_model
-from l1jax.compaction.layout import in_float32, rebuild
-from l1jax.compaction.opened import check_finite
-from l1jax.compaction.proof import Different, Proof, prove
+from l1jax.compaction.compact_network import compact
+from l1jax.compaction.verify_generator import MismatchError, Verification, verify
 from l1jax.config import InputError
+from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.outputs import check_output_folder
+from l1jax.serialization.loaded_generator import check_finite
+from l1jax.serialization.model_folder import write_model
+from l1jax.serialization.rebuild_generator import in_float32, rebuild
+from l1jax.serialization.stored_evaluation import read_evaluation
 from l1jax.terminal import make_console, make_say
 from l1jax.training.keys import named_seed_key
 from l1jax.training.saved_run import Run, load_run
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def proof_in_float32(trained: Run, smaller: Compact, batch: int) -> Proof:
+def proof_in_float32(trained: Run, smaller: TrainedGenerator, batch: int) -> Verification:
     """Compare with the run's own generator, in float32 whatever they were trained in.
 
     Raises:
@@ -88,20 +89,20 @@ def proof_in_float32(trained: Run, smaller: Compact, batch: int) -> Proof:
     """
     model: Any = dataclasses.replace(trained.experiment.model, dtype="float32")
     shape, average = image_shape(trained.experiment.data), trained.state.average
-    original = Compact(rebuild(model, shape, {}), average.params, average.batch_stats, {})
+    original = TrainedGenerator(rebuild(model, shape, {}), average.params, average.batch_stats, {})
     exact = smaller._replace(generator=rebuild(model, shape, in_float32(smaller.layout)))
     try:
-        return prove(
+        return verify(
             original,
             exact,
             named_seed_key(trained.experiment.seed, "proof of compaction"),
             batch=batch,
         )
-    except Different as error:
+    except MismatchError as error:
         raise InputError(str(error)) from error
 
 
-def channel_table(proof: Proof) -> Table:
+def channel_table(proof: Verification) -> Table:
     """Channels of each layer, and costs, before and after."""
     table = Table(title="Channels", title_justify="left")
     for heading in ("", "before", "after", "left"):
@@ -123,7 +124,7 @@ def channel_table(proof: Proof) -> Table:
     return table
 
 
-def sentences(proof: Proof, points: bool) -> list[str]:
+def sentences(proof: Verification, points: bool) -> list[str]:
     """What the numbers say."""
     what = "points" if points else "images"
     found = [

@@ -19,9 +19,9 @@ from PIL import Image
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path
 from l1jax.cli.process import run
-from l1jax.compaction.opened import Opened, check_drawn, open_generator
 from l1jax.config import InputError
 from l1jax.reporting import sample_picture
+from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
 from l1jax.serving import listen, serve_page
 from l1jax.terminal import make_console, make_say
 from l1jax.training.keys import named_seed_key
@@ -52,7 +52,7 @@ class DemoOptions:
 class Player(NamedTuple):
     """A generator, compiled once for all the page's images."""
 
-    opened: Opened
+    opened: LoadedGenerator
     draw: Callable[..., Any]
 
 
@@ -140,7 +140,7 @@ def truncated(latents: Latents, largest: float) -> Latents:
     return jnp.clip(-jnp.sign(latents) * ndtri(below), -bound, bound)
 
 
-def player(opened: Opened) -> Player:
+def player(opened: LoadedGenerator) -> Player:
     """Make a generator ready to play with."""
     sampler = make_sampler(opened.generator)
 

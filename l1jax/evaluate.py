@@ -15,7 +15,6 @@ from l1jax.build import build_model
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
 from l1jax.cli.process import run, shell_command
-from l1jax.compaction.opened import Opened, check_drawn, open_generator
 from l1jax.config import InputError
 from l1jax.data.class_labels import describe_classes
 from l1jax.data.mixture_source import MIXTURES
@@ -42,6 +41,7 @@ from l1jax.real_images import (
     with_data_path,
 )
 from l1jax.reporting.evaluation import show_evaluation
+from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
 from l1jax.terminal import make_say
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
@@ -144,7 +144,7 @@ def load_inception(options: EvaluateOptions) -> FeatureExtractor | None:
         raise InputError(f"`--inception` (={options.inception}) cannot be used: {error}") from error
 
 
-def check_generator(opened: Opened, options: EvaluateOptions) -> None:
+def check_generator(opened: LoadedGenerator, options: EvaluateOptions) -> None:
     """Raise if this generator cannot be evaluated as asked, before the real images are read.
 
     Raises:
@@ -165,7 +165,7 @@ def check_generator(opened: Opened, options: EvaluateOptions) -> None:
 
 
 def evaluate(
-    opened: Opened,
+    opened: LoadedGenerator,
     real_images: RealImages,
     options: EvaluateOptions,
     inception: FeatureExtractor | None,
@@ -216,7 +216,7 @@ def evaluate(
     return result
 
 
-def draw_for_seeds(opened: Opened, num_seeds: int, count: int) -> Iterator[SeedImages]:
+def draw_for_seeds(opened: LoadedGenerator, num_seeds: int, count: int) -> Iterator[SeedImages]:
     """Yield the generated images, or points, of each seed; the same for the same seed.
 
     Args:
@@ -236,7 +236,7 @@ def draw_for_seeds(opened: Opened, num_seeds: int, count: int) -> Iterator[SeedI
 
 
 def describe_protocol(
-    opened: Opened, real_images: RealImages, num_generated: int, num_seeds: int
+    opened: LoadedGenerator, real_images: RealImages, num_generated: int, num_seeds: int
 ) -> JsonObject:
     """Describe how the numbers were taken.
 

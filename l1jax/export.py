@@ -17,18 +17,18 @@ import numpy as np
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
 from l1jax.cli.process import run, shell_command
-from l1jax.compaction.compacting import Compact
-from l1jax.compaction.encoding import Loss, Values
-from l1jax.compaction.evaluated import read_evaluation
-from l1jax.compaction.folder import WEIGHTS, is_model, read_model, write_model
-from l1jax.compaction.hub import check_repository, open_hub, upload
-from l1jax.compaction.layout import in_float32, rebuild
-from l1jax.compaction.onnx import ONNX, export_onnx, open_onnx
-from l1jax.compaction.opened import Opened, open_generator
-from l1jax.compaction.probe import differences, probe
-from l1jax.compaction.stablehlo import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.config import InputError
+from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.outputs import check_output_folder
+from l1jax.serialization.hub import check_repository, open_hub, upload
+from l1jax.serialization.loaded_generator import LoadedGenerator, open_generator
+from l1jax.serialization.model_folder import WEIGHTS, is_model, read_model, write_model
+from l1jax.serialization.onnx_program import ONNX, export_onnx, open_onnx
+from l1jax.serialization.probe_images import differences, probe
+from l1jax.serialization.rebuild_generator import in_float32, rebuild
+from l1jax.serialization.stablehlo_program import STABLEHLO, export_stablehlo, open_stablehlo
+from l1jax.serialization.stored_evaluation import read_evaluation
+from l1jax.serialization.weight_encoding import Loss, Values
 from l1jax.terminal import Say, make_console, make_say
 
 TOLERANCE = 1e-4  # of a program's images, in the generator's range
@@ -116,7 +116,7 @@ def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
         ) from error
 
 
-def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:
+def notes(opened: LoadedGenerator, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:
     """What stays with the model: earlier notes, the command, the licence, and a run's evaluation of this step."""
     found = dict(opened.notes or {})
     programs = (
@@ -134,7 +134,7 @@ def notes(opened: Opened, workdir: Path | None, options: ExportOptions) -> dict[
 
 
 def write(
-    opened: Opened, folder: Path, options: ExportOptions, noted: dict[str, Any], say: Say
+    opened: LoadedGenerator, folder: Path, options: ExportOptions, noted: dict[str, Any], say: Say
 ) -> None:
     """Write the folder, and say how its images differ from the generator's.
 
@@ -146,7 +146,7 @@ def write(
         raise InputError(
             f"`--model` must be the folder, or its {WEIGHTS}: a program cannot be exported again."
         )
-    compact = Compact(generator, params, statistics, opened.layout)
+    compact = TrainedGenerator(generator, params, statistics, opened.layout)
     wanted, programs = probe(generator, params, statistics), {}
     if options.stablehlo:
         programs[STABLEHLO] = export_stablehlo(generator, params, statistics)
@@ -175,7 +175,7 @@ def write(
 def tell(folder: Path, lost: Sequence[Loss], wanted: np.ndarray, say: Say) -> None:
     """Read the folder back and say what is in it."""
     back = read_model(folder)
-    same = np.array_equal(wanted, probe(back.generator, back.params, back.statistics))
+    same = np.array_equal(wanted, probe(back.generator, back.params, back.batch_stats))
     for loss in lost:
         say(
             f"rounded     {loss.name}: by up to {loss.largest:.2g}, {loss.relative:.2g} of the L2 norm"

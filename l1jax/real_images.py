@@ -12,11 +12,11 @@ from jaxtyping import Int, Shaped
 from l1jax import config
 from l1jax.cli.flag_errors import rename_flags, translate_flags
 from l1jax.cli.flags import flag_names
-from l1jax.compaction.opened import Opened
 from l1jax.config import InputError
 from l1jax.data.batches import shuffled_indices
 from l1jax.data.opening import open_examples
 from l1jax.data.source import Source, take
+from l1jax.serialization.loaded_generator import LoadedGenerator
 
 Images = Shaped[np.ndarray, "count height width channels"]
 MAX_IMAGES = 5_000  # that are compared unless another number is asked for
@@ -72,7 +72,9 @@ class RealImages(NamedTuple):
     """Sentences that the command must tell the user about them."""
 
 
-def read_real_images(opened: Opened, options: RealImagesOptions, location: Path) -> RealImages:
+def read_real_images(
+    opened: LoadedGenerator, options: RealImagesOptions, location: Path
+) -> RealImages:
     """Read the real images that a generator's experiment names.
 
     Args:

@@ -22,12 +22,12 @@ from jaxtyping import Array, Int, Shaped
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
 from l1jax.cli.process import run
-from l1jax.compaction.opened import check_drawn, open_generator
 from l1jax.config import InputError
 from l1jax.files import atomic_folder, atomic_write
 from l1jax.outputs import check_output_file, check_output_folder, names_a_folder, write_error
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
+from l1jax.serialization.loaded_generator import check_drawn, open_generator
 from l1jax.terminal import make_console, make_say
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler

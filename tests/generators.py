@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from l1jax.compaction.compacting import Compact
-from l1jax.compaction.layout import rebuild
 from l1jax.config import (
     Config,
     Dcgan,
@@ -19,6 +17,8 @@ from l1jax.config import (
     SnResnet,
     Vae,
 )
+from l1jax.models.layout.layout_network import TrainedGenerator
+from l1jax.serialization.rebuild_generator import rebuild
 
 FAMILIES = {
     "mlp": (MlpGan(latent_size=6, generator_hidden=(12, 8)), (8, 8, 1)),
@@ -65,7 +65,7 @@ def generator(name, classes=0, zeros=0.5):
             random.uniform(0.5, 2, leaf.shape) if path[-1].key == "var" else varied(leaf)
         )
 
-    return Compact(
+    return TrainedGenerator(
         made, jax.tree.map(varied, params), jax.tree_util.tree_map_with_path(run, statistics), {}
     )
 
@@ -74,7 +74,7 @@ def images_of(compact, latents, label=None):
     """What Flax gives, in the generator's range."""
     return np.asarray(
         jax.jit(lambda *given: compact.generator.network.apply(*given[:3], False, *given[3:])[0])(
-            compact.params, compact.statistics, latents, *(() if label is None else (label,))
+            compact.params, compact.batch_stats, latents, *(() if label is None else (label,))
         )
     )
 

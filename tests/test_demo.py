@@ -16,11 +16,11 @@ import scipy.stats
 from generators import experiment, generator
 
 from l1jax import demo
-from l1jax.compaction.folder import read_model, write_model
-from l1jax.compaction.opened import opened
 from l1jax.config import InputError
 from l1jax.demo import images_of, player, slerp, truncated
 from l1jax.reporting import sample_picture
+from l1jax.serialization.loaded_generator import from_exported
+from l1jax.serialization.model_folder import read_model, write_model
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
 
@@ -83,7 +83,7 @@ def folders(tmp_path_factory):
 
 
 def test_the_first_picture_is_what_sample_draws(folders):
-    own = player(opened(read_model(folders / "mlp")))
+    own = player(from_exported(read_model(folders / "mlp")))
     latents = draw_latents(own.opened.generator, named_seed_key(5, "sample"), 16)
     for label in (None, 2):
         labels = None if label is None else jnp.full(16, label)
@@ -100,7 +100,7 @@ def test_the_first_picture_is_what_sample_draws(folders):
 
 
 def test_truncated_images_are_more_alike(folders):
-    own = player(opened(read_model(folders / "mlp")))
+    own = player(from_exported(read_model(folders / "mlp")))
     spread = [
         np.asarray(images_of(own, 5, 6, 0.0, z, 2).picture, float) for z in (0.1, demo.WIDEST)
     ]
@@ -112,7 +112,7 @@ def test_truncated_images_are_more_alike(folders):
 
 def test_points_are_plotted(folders):
     assert images_of(
-        player(opened(read_model(folders / "points"))), 0, 1, 0.5, 1.0, None
+        player(from_exported(read_model(folders / "points"))), 0, 1, 0.5, 1.0, None
     ).picture.size == (600, 600)
 
 
@@ -142,7 +142,7 @@ def test_wrong_flags_are_refused(folders, monkeypatch, arguments, words):
 def test_whole_numbers_move_the_sliders_too(folders, largest):
     """JSON has no other form for 1.0 than 1, and a field that was emptied sends nothing."""
     update = demo.make_update(
-        {"generator": player(opened(read_model(folders / "mlp")))}, ValueError
+        {"generator": player(from_exported(read_model(folders / "mlp")))}, ValueError
     )
     for position in (0, 1):
         whole = update(3, 4, position, largest, "1")

@@ -11,10 +11,10 @@ import pytest
 from generators import experiment, generator
 
 from l1jax import evaluate, train
-from l1jax.compaction.folder import write_model
 from l1jax.config import DigitsData, InputError
 from l1jax.evaluation import source_classifier
 from l1jax.evaluation.classifier import Classifier
+from l1jax.serialization.model_folder import write_model
 
 pytestmark = pytest.mark.usefixtures("one_device")
 

@@ -10,10 +10,10 @@ import pytest
 from generators import experiment, generator, images_of, inputs
 
 from l1jax import evaluate, export, sample, train
-from l1jax.compaction.folder import read_model, write_model
-from l1jax.compaction.onnx import export_onnx
-from l1jax.compaction.opened import Opened
 from l1jax.config import InputError
+from l1jax.serialization.loaded_generator import LoadedGenerator
+from l1jax.serialization.model_folder import read_model, write_model
+from l1jax.serialization.onnx_program import export_onnx
 from l1jax.training.state import Average
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -88,7 +88,9 @@ def test_the_card_has_the_runs_evaluation(run, model):
 
 def test_an_evaluation_of_another_step_is_left_out(run):
     for step, wanted in ((20, EVALUATION), (3, None)):
-        opened = Opened(experiment("mlp"), generator("mlp").generator, Average({}, {}), step, {})
+        opened = LoadedGenerator(
+            experiment("mlp"), generator("mlp").generator, Average({}, {}), step, {}
+        )
         assert export.notes(opened, run, export.ExportOptions()).get("evaluation") == wanted
 
 

@@ -13,8 +13,8 @@ LAYERS = [
     {"penalties", "arrays"},
     {"models", "objectives", "data", "transforms"},
     {"build", "build_optimizer", "evaluation", "reporting"},
-    {"training"},
-    {"selection", "compaction"},
+    {"training", "compaction"},
+    {"selection", "serialization"},
     {"real_images"},
     {
         "__main__",

@@ -9,9 +9,9 @@ from generators import experiment, generator
 from PIL import Image
 
 from l1jax import sample
-from l1jax.compaction.folder import write_model
 from l1jax.config import InputError
 from l1jax.files import atomic_folder
+from l1jax.serialization.model_folder import write_model
 
 pytestmark = pytest.mark.usefixtures("one_device")
 

@@ -1,18 +1,15 @@
-"""Trained generators without what is dead in them, with proof that they are the same, in files that run elsewhere."""
+"""Remove the dead channels of trained networks and verify that their outputs stay the same."""
 
-from l1jax.compaction.compacting import Compact, compact, compact_linen
-from l1jax.compaction.folder import read_model, write_model
-from l1jax.compaction.layout import rebuild
-from l1jax.compaction.proof import Different, Proof, prove
+from l1jax.compaction.compact_network import compact, compact_linen
+from l1jax.compaction.verify_generator import Verification, verify
+from l1jax.compaction.verify_module import MismatchError
+from l1jax.models.layout.layout_network import TrainedGenerator
 
 __all__ = [
-    "Compact",
-    "Different",
-    "Proof",
+    "MismatchError",
+    "TrainedGenerator",
+    "Verification",
     "compact",
     "compact_linen",
-    "prove",
-    "read_model",
-    "rebuild",
-    "write_model",
+    "verify",
 ]

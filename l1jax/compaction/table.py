@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from l1jax.compaction import layers
-from l1jax.compaction.calls import LAYER, Call, check_rank, refusal
-from l1jax.compaction.graph import Node
-from l1jax.compaction.movements import MOVEMENTS, MOVING_BATCH, Moved
-from l1jax.compaction.operations import ELEMENTWISE, NOT_OF_INTEGERS, REDUCTIONS
+from l1jax.compaction.layer_calls import LAYER, Call, check_rank, refusal
+from l1jax.compaction.movement_equations import MOVEMENTS, MOVING_BATCH, Moved
+from l1jax.models.layout import layer_kinds as layers
+from l1jax.models.layout.node import Node
+from l1jax.models.layout.operations import ELEMENTWISE, NOT_FOR_INTEGERS, REDUCTIONS
 
 INLINED = {
     "jit",
@@ -165,7 +165,7 @@ class Table:
         if call.axis is not None and call.axis != len(shape):
             why = "is called on constants, with its channels on another axis than the last"
             raise refusal(call.name, why)
-        return layers.build(node, train=False).apply(own, *args[: call.inputs])
+        return layers.build_layer(node, train=False).apply(own, *args[: call.inputs])
 
     def layer(self, call: Call, args: list[Any], out: Any) -> int:
         """Add a layer with its parameters; at a second call under another name."""
@@ -224,7 +224,7 @@ class Table:
             raise self.refused(equation, f"computes with {', '.join(map(str, kinds))}")
         if op == "select_n" and kinds[0] != jnp.dtype(bool):
             raise self.refused(equation, "chooses by numbers, and is known of booleans only")
-        if op in NOT_OF_INTEGERS and any(jnp.issubdtype(kind, jnp.integer) for kind in kinds):
+        if op in NOT_FOR_INTEGERS and any(jnp.issubdtype(kind, jnp.integer) for kind in kinds):
             raise self.refused(equation, "is not known of integers")
 
         def operand(arg: Any, dtype: Any) -> int:

@@ -10,8 +10,8 @@ from flax import linen as nn
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import PyTree
 
-from l1jax.compaction.calls import record
-from l1jax.compaction.graph import Graph, cleaned
+from l1jax.compaction.graph import Graph, remove_unread
+from l1jax.compaction.layer_calls import record
 from l1jax.compaction.table import Table
 
 # Numbers of examples to trace with, of which one is taken that no axis has.
@@ -75,7 +75,7 @@ def _traced(apply: Callable[..., Any], inputs: Sequence[Any], batch: int) -> Gra
     table.finish(outputs, jaxpr.jaxpr.outvars, structure is None)
     places = tuple(table.places)
     graph = Graph(table.nodes, table.params, table.statistics, table.copies, structure, places)
-    return cleaned(graph)
+    return remove_unread(graph)
 
 
 def _refuse_other(graph: Graph, again: Graph) -> None:

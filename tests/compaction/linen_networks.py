@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from l1jax.compaction.compacting import compact_linen
+from l1jax.compaction.compact_network import compact_linen
 
 
 class Network(nn.Module):

@@ -9,11 +9,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 from sparse_networks import FAMILIES, arguments, images, random_variables, relative_error, shapes
 
-from l1jax.compaction.compacting import compact
-from l1jax.compaction.layout import rebuild
+from l1jax.compaction.compact_network import compact
 from l1jax.config import Dcgan
 from l1jax.models import dcgan, mlp_gan
 from l1jax.models.network import AXIS
+from l1jax.serialization.rebuild_generator import rebuild
 
 SHARES = {
     "none": [0],
@@ -41,13 +41,13 @@ def test_images_are_the_same_and_nothing_dead_is_left(family, shares):
     expected = images(generator, params, statistics)
     folding = bool((seed + len(family)) % 2)
     smaller = compact(generator, params, statistics, fold_norms=folding)
-    found = images(smaller.generator, smaller.params, smaller.statistics)
+    found = images(smaller.generator, smaller.params, smaller.batch_stats)
     assert found.shape == expected.shape
     assert relative_error(found, expected) < 1e-11
     assert json.loads(json.dumps(smaller.layout)) == smaller.layout
     made = jax.eval_shape(smaller.generator.network.init, jax.random.key(0))
-    assert shapes(made) == shapes((smaller.params, smaller.statistics))
-    again = compact(smaller.generator, smaller.params, smaller.statistics, fold_norms=folding)
+    assert shapes(made) == shapes((smaller.params, smaller.batch_stats))
+    again = compact(smaller.generator, smaller.params, smaller.batch_stats, fold_norms=folding)
     assert layer_shapes(again.params) == layer_shapes(smaller.params)
     kept, whole = (
         sum(np.size(v) for v in layer_leaves(p).values()) for p in (smaller.params, params)
@@ -77,7 +77,7 @@ def test_every_kept_channel_is_live(family):
     @jax.grad
     def effect(params):
         made, _ = smaller.generator.network.apply(
-            params, smaller.statistics, *arguments(generator, 96)
+            params, smaller.batch_stats, *arguments(generator, 96)
         )
         return jnp.sum(weights * made)
 
@@ -98,7 +98,7 @@ def test_float32_stays_within_rounding():
         params, statistics = random_variables(generator, 3, [0.3, 0.7], np.float32)
         smaller = compact(generator, params, statistics)
         assert {leaf.dtype for leaf in jax.tree.leaves(smaller.params)} == {jnp.dtype("float32")}
-        found = images(smaller.generator, smaller.params, smaller.statistics)
+        found = images(smaller.generator, smaller.params, smaller.batch_stats)
         assert relative_error(found, images(generator, params, statistics)) < 1e-5
 
 
@@ -141,7 +141,7 @@ def test_a_constant_before_a_padding_convolution_is_carried_by_a_channel_of_ones
     kernel = smaller.params["image"]["kernel"]
     assert kernel.shape == (4, 4, 3 + 1, 1)
     np.testing.assert_allclose(kernel[:, :, 3], 0.7 * params["image"]["kernel"][:, :, 2], rtol=1e-5)
-    found = images(smaller.generator, smaller.params, smaller.statistics)
+    found = images(smaller.generator, smaller.params, smaller.batch_stats)
     assert relative_error(found, images(generator, params, statistics)) < 1e-5
 
 
@@ -162,7 +162,7 @@ def test_a_class_conditional_constant_goes_if_it_is_the_same_for_all_classes(sam
     assert (
         smaller.params["block_0"]["conv_1"]["kernel"].shape[-1] == 3
     )  # which nothing reads either way
-    found = images(smaller.generator, smaller.params, smaller.statistics)
+    found = images(smaller.generator, smaller.params, smaller.batch_stats)
     assert relative_error(found, images(generator, params, statistics)) < 1e-5
 
 
@@ -171,18 +171,18 @@ def test_norms_stay_for_training_and_take_constants_into_their_means():
     smaller = compact(generator, params, statistics, fold_norms=False)
     kept = smaller.params["norm_0"]["scale"].size
     assert 0 < kept < 4
-    assert smaller.statistics["norm_0"]["mean"].shape == (kept,)
+    assert smaller.batch_stats["norm_0"]["mean"].shape == (kept,)
     assert "bias" not in smaller.params["project"]
 
     def train(latents):
-        return smaller.generator.network.apply(smaller.params, smaller.statistics, latents, True)
+        return smaller.generator.network.apply(smaller.params, smaller.batch_stats, latents, True)
 
     made, moved = jax.vmap(train, axis_name=AXIS)(
         jnp.stack([generator.latents(jax.random.key(0), 5)] * 2)
     )
     assert made.shape == (2, 5, 8, 8, 1)
-    assert shapes(jax.tree.map(lambda leaf: leaf[0], moved)) == shapes(smaller.statistics)
-    assert np.any(moved["norm_0"]["mean"][0] != smaller.statistics["norm_0"]["mean"])
+    assert shapes(jax.tree.map(lambda leaf: leaf[0], moved)) == shapes(smaller.batch_stats)
+    assert np.any(moved["norm_0"]["mean"][0] != smaller.batch_stats["norm_0"]["mean"])
 
 
 def test_a_network_is_rebuilt_from_its_configuration_and_its_layout():
@@ -192,7 +192,7 @@ def test_a_network_is_rebuilt_from_its_configuration_and_its_layout():
     smaller = compact(generator, params, statistics)
     again = rebuild(model, (8, 8, 1), json.loads(json.dumps(smaller.layout)))
     np.testing.assert_array_equal(
-        images(again, smaller.params, smaller.statistics),
-        images(smaller.generator, smaller.params, smaller.statistics),
+        images(again, smaller.params, smaller.batch_stats),
+        images(smaller.generator, smaller.params, smaller.batch_stats),
     )
     assert again[1:] == generator[1:]

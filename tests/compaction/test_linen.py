@@ -8,7 +8,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 from sparse_networks import relative_error, shapes
 
-from l1jax.compaction.compacting import compact_linen
+from l1jax.compaction.compact_network import compact_linen
 from l1jax.models.linear import Dense
 
 

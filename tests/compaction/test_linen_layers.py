@@ -10,7 +10,7 @@ from jax import lax
 from linen_networks import Network, original_and_compact, pictures, trained, vectors
 from sparse_networks import relative_error
 
-from l1jax.compaction.compacting import compact_linen
+from l1jax.compaction.compact_network import compact_linen
 
 JittedDense = nn.jit(nn.Dense)  # one for all: what is compiled of it is kept
 

@@ -11,9 +11,9 @@ from jax import lax
 from linen_networks import Network, original_and_compact, pictures, trained, vectors
 from sparse_networks import relative_error
 
-from l1jax.compaction.compacting import compact_linen
-from l1jax.compaction.graph import from_layout, to_layout
-from l1jax.compaction.network import Compacted
+from l1jax.compaction.compact_network import compact_linen
+from l1jax.models.layout.layout_network import LayoutModule
+from l1jax.models.layout.node import from_layout, to_layout
 from l1jax.models.linear import Conv
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -166,7 +166,7 @@ def test_a_table_comes_back_from_json():
     module, x = Network(function), pictures()
     variables = trained(module, [x], ["wide"])
     smaller, left = compact_linen(module, variables, x)
-    again = Compacted(
+    again = LayoutModule(
         from_layout(json.loads(json.dumps(to_layout(smaller.nodes)))), smaller.structure
     )
     for found, wanted in zip(again.apply(left, x), module.apply(variables, x), strict=True):

@@ -18,7 +18,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from l1jax.compaction.layers import BY_TYPE, LINEAR, Kind
+from l1jax.models.layout.layer_kinds import BY_TYPE, LINEAR, LayerKind
 
 # Fields that change nothing in inference, or are looked at elsewhere.
 IRRELEVANT = (
@@ -99,7 +99,7 @@ def record(
     return LAYER.bind(*inputs, *leaves, shape=output.shape, dtype=output.dtype, call=found)
 
 
-def _options(module: Any, kind: Kind, name: str) -> dict[str, Any]:
+def _options(module: Any, kind: LayerKind, name: str) -> dict[str, Any]:
     """The fields that matter, as plain values; all others have their defaults or change nothing.
 
     Raises:
@@ -147,7 +147,7 @@ def _plain(value: Any) -> Any:
     return tuple(_plain(part) for part in value) if isinstance(value, list | tuple) else value
 
 
-def _inputs(module: Any, kind: Kind, name: str, args: Any, kwargs: Any) -> list[Any]:
+def _inputs(module: Any, kind: LayerKind, name: str, args: Any, kwargs: Any) -> list[Any]:
     """The arrays that a layer is called with, in inference.
 
     Raises:
@@ -158,7 +158,7 @@ def _inputs(module: Any, kind: Kind, name: str, args: Any, kwargs: Any) -> list[
     _, first, *others = given.items()
     inputs = [first[1]]
     for argument, value in others:
-        if argument in kind.arrays:
+        if argument in kind.array_arguments:
             inputs.append(value)
         elif argument not in DIRECTIONS and value is not signature.parameters[argument].default:
             raise refusal(name, f"is called with `{argument}`, which is not known here")
@@ -175,14 +175,14 @@ def _inputs(module: Any, kind: Kind, name: str, args: Any, kwargs: Any) -> list[
     return inputs
 
 
-def _variables(module: Any, kind: Kind, name: str) -> dict[str, Any]:
+def _variables(module: Any, kind: LayerKind, name: str) -> dict[str, Any]:
     """What a layer computes with, inside of all wrappers.
 
     Raises:
         ValueError: if something is missing or in a box.
     """
     found: dict[str, Any] = {"params": {}, "batch_stats": {}}
-    for collection, wanted in (("params", kind.params), ("batch_stats", kind.statistics)):
+    for collection, wanted in (("params", kind.params), ("batch_stats", kind.batch_stats)):
         own = module.variables.get(collection, {})
         found[collection] = {key: own[key] for key in wanted if key in own}
     boxed = jax.tree.leaves(found, is_leaf=lambda leaf: isinstance(leaf, nn.meta.AxisMetadata))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from generators import CONDITIONAL, FAMILIES, generator, images_of, inputs
 
-from l1jax.compaction import onnx as onnx_module
-from l1jax.compaction.onnx import export_onnx, open_onnx, package
-from l1jax.compaction.stablehlo import export_stablehlo, open_stablehlo
 from l1jax.config import InputError
+from l1jax.serialization import onnx_program as onnx_module
+from l1jax.serialization.onnx_program import export_onnx, open_onnx, package
+from l1jax.serialization.stablehlo_program import export_stablehlo, open_stablehlo
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 FORMATS = {"stablehlo": (export_stablehlo, open_stablehlo), "onnx": (export_onnx, open_onnx)}

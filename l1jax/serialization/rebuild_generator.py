@@ -5,8 +5,8 @@ from typing import Any
 
 from l1jax import config
 from l1jax.build import build_model
-from l1jax.compaction.network import layout_network
 from l1jax.models import Generator
+from l1jax.models.layout.layout_network import layout_network
 
 
 def rebuild(

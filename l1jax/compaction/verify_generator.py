@@ -1,4 +1,4 @@
-"""Proof that a compact generator makes the same images, and what it costs."""
+"""Verification that a compact generator makes the same images, and what it costs."""
 
 import time
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from l1jax.compaction.compacting import Compact
-from l1jax.compaction.verification import Different
+from l1jax.compaction.verify_module import MismatchError
 from l1jax.models import Generator
+from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.models.summary import layers
 
 TOLERANCE = 1e-5  # of float32 sums taken in another order
@@ -27,7 +27,7 @@ class Cost(NamedTuple):
     latency: float  # seconds for a batch, the median of the rounds
 
 
-class Proof(NamedTuple):
+class Verification(NamedTuple):
     """How two generators compare.
 
     error: max |compact − exact| / max |exact| over all entries of all images, the compact generator computed in
@@ -49,15 +49,15 @@ class Proof(NamedTuple):
     batch: int  # of the latency
 
 
-def prove(
-    original: Compact,
-    compact: Compact,
+def verify(
+    original: TrainedGenerator,
+    compact: TrainedGenerator,
     key: Key[Array, ""],
     *,
     count: int = 256,
     batch: int = 64,
     rounds: int = ROUNDS,
-) -> Proof:
+) -> Verification:
     """Compare two generators on random latents, of all classes in turn, and time them in turn.
 
     Args:
@@ -69,7 +69,7 @@ def prove(
         rounds: calls of each that are timed, alternating.
 
     Raises:
-        Different: if the error is above 1e-5 and twice the rounding of the original, or not a number.
+        MismatchError: if the error is above 1e-5 and twice the rounding of the original, or not a number.
     """
     generator = original.generator
     count = max(count, generator.classes)
@@ -78,7 +78,7 @@ def prove(
         exact = _images(_in_float64(original), latents.astype(np.float64))
     rounding, error = (_error(_images(model, latents), exact) for model in (original, compact))
     if not error <= max(TOLERANCE, 2 * rounding):
-        raise Different(
+        raise MismatchError(
             f"`compact` makes other images: their largest difference is {error:.3g} of the largest value, and must "
             f"be at most {max(TOLERANCE, 2 * rounding):.3g}. Nothing was written; please report this with the run's "
             "config.json."
@@ -90,7 +90,7 @@ def prove(
     ]
     costs = []
     for model, table, latency in zip((original, compact), tables, latencies, strict=True):
-        leaves = jax.tree.leaves((model.params, model.statistics))
+        leaves = jax.tree.leaves((model.params, model.batch_stats))
         parameters, size = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)
         costs.append(Cost(parameters, size, sum(row.flops for row in table.values()), latency))
     before, after = tables
@@ -102,15 +102,15 @@ def prove(
     classes = max(generator.classes, 1)
     most = TOLERANCE * np.abs(exact).max()
     same = all(np.ptp(exact[label::classes], axis=0).max() <= most for label in range(classes))
-    return Proof(error, rounding, count, bool(same), costs[0], costs[1], channels, batch)
+    return Verification(error, rounding, count, bool(same), costs[0], costs[1], channels, batch)
 
 
-def _in_float64(model: Compact) -> Compact:
+def _in_float64(model: TrainedGenerator) -> TrainedGenerator:
     wide = [
         jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
-        for tree in (model.params, model.statistics)
+        for tree in (model.params, model.batch_stats)
     ]
-    return model._replace(params=wide[0], statistics=wide[1])
+    return model._replace(params=wide[0], batch_stats=wide[1])
 
 
 def _error(images: np.ndarray, exact: np.ndarray) -> float:
@@ -123,25 +123,27 @@ def _labels(generator: Generator, count: int) -> tuple[Int[Array, " count"], ...
     return (jnp.arange(count) % generator.classes,) if generator.classes else ()
 
 
-def _sampler(model: Compact) -> Callable[..., Any]:
+def _sampler(model: TrainedGenerator) -> Callable[..., Any]:
     def sample(params: Any, statistics: Any, latents: Any, *label: Any) -> Any:
         return model.generator.network.apply(params, statistics, latents, False, *label)[0]
 
     return jax.jit(sample)
 
 
-def _images(model: Compact, latents: Float[np.ndarray, "count latent"]) -> np.ndarray:
+def _images(model: TrainedGenerator, latents: Float[np.ndarray, "count latent"]) -> np.ndarray:
     with jax.default_matmul_precision(
         "highest"
     ):  # GPUs would round to fewer bits, differently in each shape
         sample = _sampler(model)
         return np.asarray(
-            sample(model.params, model.statistics, latents, *_labels(model.generator, len(latents)))
+            sample(
+                model.params, model.batch_stats, latents, *_labels(model.generator, len(latents))
+            )
         )
 
 
 def _latencies(
-    models: list[Compact], latents: Float[Array, "batch latent"], rounds: int
+    models: list[TrainedGenerator], latents: Float[Array, "batch latent"], rounds: int
 ) -> list[float]:
     """The median time of a call of each, called in turn, in the other order every other time."""
     samplers, seconds = [_sampler(model) for model in models], np.zeros((len(models), rounds))
@@ -150,7 +152,7 @@ def _latencies(
         for j in list(range(len(models)))[:: 1 if i % 2 else -1]:
             begin = time.perf_counter()
             jax.block_until_ready(
-                samplers[j](models[j].params, models[j].statistics, latents, *label)
+                samplers[j](models[j].params, models[j].batch_stats, latents, *label)
             )
             seconds[j, max(i, 0)] = time.perf_counter() - begin
     return np.median(seconds, axis=1).tolist()

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from l1jax.compaction.graph import Graph, Node
-from l1jax.compaction.network import Compacted
+from l1jax.compaction.graph import Graph
+from l1jax.models.layout.layout_network import LayoutModule
+from l1jax.models.layout.node import Node
 
 EXAMPLES = 8  # of each scale
 SCALES = (
@@ -36,7 +37,7 @@ REORDERED = 8  # times that of the original: sums in another order, layers that 
 SHARE = 0.99  # of the entries: rounding can move single ones past a jump, such as that of `round`
 
 
-class Different(ValueError):
+class MismatchError(ValueError):
     """A compact network computes something else."""
 
 
@@ -58,7 +59,7 @@ class Outputs(NamedTuple):
     returned: np.ndarray
 
 
-def verify(
+def verify_module(
     apply: Callable[..., PyTree],
     variables: PyTree,
     graph: Graph,
@@ -77,7 +78,7 @@ def verify(
         inputs: an example of each, with a batch axis; or its shape and type.
 
     Raises:
-        Different: if an output differs, or none is a finite number.
+        MismatchError: if an output differs, or none is a finite number.
     """
     groups = random_inputs(inputs)
     floor = COARSE if _computes_in_16_bits(graph) else TOLERANCE
@@ -88,7 +89,7 @@ def verify(
             judged += _judge(group.name, Outputs(*(array[rows] for array in leaf)), floor)
     if not judged:
         why = "it gives no finite number on random inputs, so that nothing can be compared"
-        raise Different(f"the network cannot be compacted: {why}.")
+        raise MismatchError(f"the network cannot be compacted: {why}.")
 
 
 def _computed(
@@ -167,7 +168,7 @@ def _judge(which: str, outputs: Outputs, floor: float) -> int:
     """Compare one output; how many of its entries are finite.
 
     Raises:
-        Different: if it differs.
+        MismatchError: if it differs.
     """
     arrays = [np.asarray(array, np.float64) for array in outputs]
     finite = np.isfinite(arrays[0]) & np.isfinite(arrays[1]) & np.isfinite(arrays[3])
@@ -193,7 +194,7 @@ def _judge(which: str, outputs: Outputs, floor: float) -> int:
     )
     for what, found, most in checks:
         if not found <= most:
-            raise Different(
+            raise MismatchError(
                 f"the network cannot be compacted: {what} computes something else. On random "
                 f"inputs {which}, outputs differ by {found:.3g} of the largest, and may by {most:.3g}. "
                 "Nothing is returned; please report the network."
@@ -209,9 +210,11 @@ def _error(found: np.ndarray, wanted: np.ndarray, share: float) -> float:
 
 
 def _run(graph: Graph, inputs: Sequence[Any]) -> Any:
-    variables = jax.tree.map(jnp.asarray, {"params": graph.params, "batch_stats": graph.statistics})
+    variables = jax.tree.map(
+        jnp.asarray, {"params": graph.params, "batch_stats": graph.batch_stats}
+    )
     first, *others = inputs
-    return Compacted(graph.nodes, graph.structure).apply(variables, first, False, *others)
+    return LayoutModule(graph.nodes, graph.structure).apply(variables, first, False, *others)
 
 
 def _leaves(outputs: Any) -> list[np.ndarray]:
@@ -244,8 +247,8 @@ def _in_float64(graph: Graph) -> Graph:
         )
         for node in graph.nodes
     ]
-    params, statistics = (jax.tree.map(_wide, tree) for tree in (graph.params, graph.statistics))
-    return graph._replace(nodes=nodes, params=params, statistics=statistics)
+    params, statistics = (jax.tree.map(_wide, tree) for tree in (graph.params, graph.batch_stats))
+    return graph._replace(nodes=nodes, params=params, batch_stats=statistics)
 
 
 def _wider(dtype: str) -> str:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from l1jax.compaction.operations import ELEMENTWISE
+from l1jax.models.layout.operations import ELEMENTWISE
 
 FLOATS = np.array([-1e4, -3.5, -2.5, -1.5, -0.7, -0.5, 0, 0.3, 0.5, 1.5, 2.5, 7, 1e4])
 INTEGERS = {

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from l1jax.compaction import hub
-from l1jax.compaction.hub import check_repository, open_hub, upload
 from l1jax.config import InputError
+from l1jax.serialization import hub
+from l1jax.serialization.hub import check_repository, open_hub, upload
 
 
 class Client:

@@ -7,9 +7,10 @@ import pytest
 from flax import linen as nn
 from linen_networks import Network, trained, vectors
 
-from l1jax.compaction import axes, calls, compacting, network, operations, verification
-from l1jax.compaction.compacting import compact_linen
-from l1jax.compaction.verification import Different, random_inputs
+from l1jax.compaction import compact_network, layer_calls, verify_module
+from l1jax.compaction.compact_network import compact_linen
+from l1jax.compaction.verify_module import MismatchError, random_inputs
+from l1jax.models.layout import layout_network, operations
 
 
 def usual(x):
@@ -44,38 +45,38 @@ def fewer_bits(graph):
 
 FAULTS = {
     "too much is removed": (
-        compacting,
+        compact_network,
         "shrink",
         lambda own: lambda graph: another_bias(own(graph)),
         "what is left",
     ),
     "norms are folded wrongly": (
-        compacting,
-        "fold",
+        compact_network,
+        "fold_batch_norms",
         lambda own: lambda graph: another_bias(own(graph)),
         "what is",
     ),
     "parameters lose bits": (
-        compacting,
-        "_rounded",
+        compact_network,
+        "_round_params",
         lambda own: lambda *a: fewer_bits(own(*a)),
         "rounded,",
     ),
     "a field is forgotten": (
-        calls,
+        layer_calls,
         "_options",
         lambda own: lambda *a: {**own(*a), "epsilon": 0.1} if "epsilon" in own(*a) else own(*a),
         "its table",
     ),
     "a layer is called with others' numbers": (
-        calls,
+        layer_calls,
         "_variables",
         lambda own: lambda *a: jax.tree.map(lambda leaf: leaf * 1.001, own(*a)),
         "its table",
     ),
     "what is not a number": (
-        compacting,
-        "_rounded",
+        compact_network,
+        "_round_params",
         lambda own: (
             lambda *a: own(*a)._replace(
                 params=jax.tree.map(lambda leaf: leaf * np.nan, own(*a).params)
@@ -90,7 +91,7 @@ FAULTS = {
 def test_a_mistake_is_noticed(name, monkeypatch):
     where, what, made, said = FAULTS[name]
     monkeypatch.setattr(where, what, made(getattr(where, what)))
-    with pytest.raises(Different, match=f"the network cannot be compacted: .*{said}"):
+    with pytest.raises(MismatchError, match=f"the network cannot be compacted: .*{said}"):
         compacted()
 
 
@@ -104,14 +105,14 @@ OPERATIONS = {
 def test_a_wrong_operation_is_noticed(name, monkeypatch):
     table, wrong = OPERATIONS[name]
     monkeypatch.setitem(table, name, wrong)
-    with pytest.raises(Different, match="its table computes something else"):
+    with pytest.raises(MismatchError, match="its table computes something else"):
         compacted()
 
 
 def test_a_wrong_pooling_is_noticed(monkeypatch):
-    monkeypatch.setattr(axes, "windowed", lambda node, x: 1.01 * x[:, ::2, ::2])
+    monkeypatch.setattr(layout_network, "pool", lambda node, x: 1.01 * x[:, ::2, ::2])
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), jnp.float32)
-    with pytest.raises(Different, match="its table computes something else"):
+    with pytest.raises(MismatchError, match="its table computes something else"):
         compacted(lambda x: nn.max_pool(x, (2, 2), (2, 2)), x)
 
 
@@ -119,21 +120,21 @@ def test_a_wrong_pooling_is_noticed(monkeypatch):
 def test_what_shows_at_other_scales_alone_is_noticed(scale, monkeypatch):
     """A bend of the function that no input of the example's own size reaches."""
 
-    class Bent(network.Compacted):
+    class Bent(layout_network.LayoutModule):
         def __call__(self, x, train=False, *others):
-            y = network.Compacted.__call__(self, x, train, *others)
+            y = layout_network.LayoutModule.__call__(self, x, train, *others)
             size = jnp.abs(x).max(axis=1, keepdims=True)
             return jnp.where(size < 0.1 if scale < 1 else size > 100, 1.1 * y, y)
 
-    monkeypatch.setattr(verification, "Compacted", Bent)
+    monkeypatch.setattr(verify_module, "LayoutModule", Bent)
     with pytest.raises(
-        Different, match=f"On random inputs of mean .*deviation {scale:g}|of mean 1000"
+        MismatchError, match=f"On random inputs of mean .*deviation {scale:g}|of mean 1000"
     ):
         compacted(lambda x: nn.Dense(2, name="last")(x))
 
 
 def test_a_network_of_no_finite_numbers_is_refused():
-    with pytest.raises(Different, match="no finite number"):
+    with pytest.raises(MismatchError, match="no finite number"):
         compacted(lambda x: jnp.log(-jnp.abs(nn.Dense(2, name="last")(x))))
 
 

@@ -1,6 +1,6 @@
 """A model as a folder in the Hugging Face layout, and back; nothing in it is ever executed.
 
-model.safetensors   the weights, as `l1jax.compaction.encoding` writes them
+model.safetensors   the weights, as `l1jax.serialization.weight_encoding` writes them
 config.json         the experiment, the network's layout, the step, the sha256 of each other file
 README.md           a model card
 model.stablehlo, model.onnx   if asked for: the network with its weights, for other programs
@@ -19,21 +19,21 @@ import numpy as np
 from jaxtyping import PyTree
 
 import l1jax
-from l1jax.compaction.compacting import Compact
-from l1jax.compaction.encoding import Loss, Values, decode, encode, losses
-from l1jax.compaction.layout import rebuild
-from l1jax.compaction.onnx import ONNX, open_onnx
-from l1jax.compaction.probe import probe
-from l1jax.compaction.stablehlo import STABLEHLO, open_stablehlo
 from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.files import atomic_folder
 from l1jax.models import Generator
+from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.outputs import check_output_folder, write_error
 from l1jax.penalties.sparsity import path_name
 from l1jax.reading import check_input_file, read_bytes, read_json, sha256
 from l1jax.reporting.model_card import model_card
+from l1jax.serialization.onnx_program import ONNX, open_onnx
+from l1jax.serialization.probe_images import probe
+from l1jax.serialization.rebuild_generator import rebuild
+from l1jax.serialization.stablehlo_program import STABLEHLO, open_stablehlo
+from l1jax.serialization.weight_encoding import Loss, Values, decode, encode, losses
 
 FORMAT = 1  # raised when an older l1jax could no longer read the folder
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -44,12 +44,12 @@ STEPS = 2**63 - 1
 MARGIN = 64 * 2**20  # bytes of everything else
 
 
-class Exported(NamedTuple):
+class ExportedModel(NamedTuple):
     """A model that was read."""
 
     generator: Generator
-    params: PyTree  # as those of `statistics`, empty for a program, which holds its own
-    statistics: PyTree
+    params: PyTree  # like `batch_stats` empty for a program, which holds its own
+    batch_stats: PyTree
     experiment: Config
     layout: dict[str, Any]
     step: int
@@ -58,7 +58,7 @@ class Exported(NamedTuple):
 
 def write_model(
     folder: Path,
-    compact: Compact,
+    compact: TrainedGenerator,
     experiment: Config,
     step: int,
     notes: dict[str, Any],
@@ -88,14 +88,14 @@ def write_model(
         InputError: if the folder is not empty or cannot be written, or a value or the notes do not fit.
     """
     check_output_folder(folder)
-    tensors = named_tensors(compact.params, compact.statistics)
+    tensors = named_tensors(compact.params, compact.batch_stats)
     written, metadata = encode(tensors, sparse=sparse, values=values)
     back = decode(written, metadata, {name: value.shape for name, value in tensors.items()})
     generator, programs, lost = compact.generator, programs or {}, losses(tensors, back)
     if lost:
         rounded = probe(generator, _nested(back, "params"), _nested(back, "statistics"))
         lost += losses(
-            {"images": probe(generator, compact.params, compact.statistics)}, {"images": rounded}
+            {"images": probe(generator, compact.params, compact.batch_stats)}, {"images": rounded}
         )
     try:
         with atomic_folder(folder) as partial:
@@ -116,7 +116,7 @@ def write_model(
     return lost
 
 
-def _description(compact: Compact, experiment: Config, step: int) -> dict[str, Any]:
+def _description(compact: TrainedGenerator, experiment: Config, step: int) -> dict[str, Any]:
     """What `config.json` says of the model itself."""
     generator = compact.generator
     image_range = generator.image_range
@@ -137,7 +137,7 @@ def _description(compact: Compact, experiment: Config, step: int) -> dict[str, A
 
 
 def _card(
-    compact: Compact,
+    compact: TrainedGenerator,
     experiment: Config,
     step: int,
     sizes: dict[str, int],
@@ -171,7 +171,7 @@ def is_model(path: Path) -> bool:
     return any(os.path.isfile(path / name) for name in (WEIGHTS, *PROGRAMS))
 
 
-def read_model(path: Path) -> Exported:
+def read_model(path: Path) -> ExportedModel:
     """Read a folder's weights, or a program in it, and check them against its configuration.
 
     Args:
@@ -214,7 +214,7 @@ def read_model(path: Path) -> Exported:
         except InputError as error:
             raise InputError(f"`{file}` does not hold the model of {CONFIG}: {error}") from error
         params, statistics = (_nested(tensors, part) for part in ("params", "statistics"))
-    return Exported(
+    return ExportedModel(
         generator,
         params,
         statistics,

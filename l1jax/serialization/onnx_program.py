@@ -15,11 +15,11 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 from jaxtyping import PyTree
 
-from l1jax.compaction.onnx_operators import Equation, Graph, Operand, lower, refusal
-from l1jax.compaction.stablehlo import as_program, program, program_inputs
 from l1jax.config import InputError
 from l1jax.models import Generator
 from l1jax.models.layers import library_convolutions
+from l1jax.serialization.onnx_operators import Equation, Graph, Operand, lower, refusal
+from l1jax.serialization.stablehlo_program import as_program, program, program_inputs
 
 ONNX = "model.onnx"
 OPSET, IR_VERSION = 18, 9  # of 2022: what all that run ONNX read

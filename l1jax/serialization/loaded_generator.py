@@ -10,22 +10,22 @@ import numpy as np
 from jaxtyping import PyTree, Shaped
 
 from l1jax.cli.flag_errors import rename_flags
-from l1jax.compaction.folder import Exported, is_model, read_model
-from l1jax.compaction.probe import probe
 from l1jax.config import Config, InputError
 from l1jax.models import Generator
+from l1jax.serialization.model_folder import ExportedModel, is_model, read_model
+from l1jax.serialization.probe_images import probe
 from l1jax.training.saved_run import load_run
 from l1jax.training.state import Average, VaeState
 
 
-class Opened(NamedTuple):
+class LoadedGenerator(NamedTuple):
     """A generator, its weights and where they come from."""
 
     experiment: Config
     generator: Generator
     average: Average  # its weights
     step: int
-    layout: dict[str, Any]  # of the network, as `l1jax.compaction.layout` reads it
+    layout: dict[str, Any]  # of the network, as `l1jax.serialization.rebuild_generator` reads it
     encoder: PyTree = None  # parameters of a variational autoencoder's other half, which exported models do not have
     notes: dict[str, Any] | None = None  # of an exported model
 
@@ -36,7 +36,7 @@ def open_generator(
     step: int | None,
     say: Callable[[str], None],
     command: str,
-) -> Opened:
+) -> LoadedGenerator:
     """Open what one of two flags names; either takes a training run or an exported model.
 
     Args:
@@ -65,7 +65,7 @@ def open_generator(
         )
     flag = "--workdir" if model is None else "--model"
     try:
-        found = _open_run(path, step, say) if is_run else opened(read_model(path))
+        found = _open_run(path, step, say) if is_run else from_exported(read_model(path))
         check_finite(found.average, found.step)
     except InputError as error:
         said = rename_flags(str(error), {"--workdir": flag, "--model": flag})
@@ -73,12 +73,12 @@ def open_generator(
     return found
 
 
-def _open_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Opened:
+def _open_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> LoadedGenerator:
     trained = load_run(workdir, step, say)
     state = trained.state
     encoder = state.encoder.params if isinstance(state, VaeState) else None
     generator = trained.task.generator
-    return Opened(trained.experiment, generator, state.average, trained.step, {}, encoder)
+    return LoadedGenerator(trained.experiment, generator, state.average, trained.step, {}, encoder)
 
 
 def check_finite(average: Average, step: int) -> None:
@@ -100,7 +100,9 @@ def check_finite(average: Average, step: int) -> None:
         )
 
 
-def check_drawn(opened: Opened, images: Shaped[np.ndarray, "count height width channels"]) -> None:
+def check_drawn(
+    opened: LoadedGenerator, images: Shaped[np.ndarray, "count height width channels"]
+) -> None:
     """Refuse images, or points, that come of numbers which are not finite.
 
     Pixels that are NaN become 0, so a few images are drawn again without rounding if some are all 0.
@@ -127,10 +129,10 @@ def check_drawn(opened: Opened, images: Shaped[np.ndarray, "count height width c
         )
 
 
-def opened(exported: Exported) -> Opened:
+def from_exported(exported: ExportedModel) -> LoadedGenerator:
     """An exported model, to draw from."""
-    average = Average(exported.params, exported.statistics)
-    return Opened(
+    average = Average(exported.params, exported.batch_stats)
+    return LoadedGenerator(
         exported.experiment,
         exported.generator,
         average,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l1jax.compaction.encoding import DTYPES, KEY, decode, encode, losses
 from l1jax.config import InputError
+from l1jax.serialization.weight_encoding import DTYPES, KEY, decode, encode, losses
 
 
 def kernel(density, shape=(5, 7, 16), seed=0):

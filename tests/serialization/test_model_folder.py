@@ -11,13 +11,13 @@ import pytest
 from generators import experiment, generator, images_of, inputs
 from safetensors.numpy import load_file, save_file
 
-from l1jax.compaction import folder as folder_module
-from l1jax.compaction.folder import is_model, read_model, write_model
-from l1jax.compaction.onnx import export_onnx
-from l1jax.compaction.opened import Opened
-from l1jax.compaction.stablehlo import export_stablehlo
 from l1jax.config import InputError
 from l1jax.export import ExportOptions, notes
+from l1jax.serialization import model_folder as folder_module
+from l1jax.serialization.loaded_generator import LoadedGenerator
+from l1jax.serialization.model_folder import is_model, read_model, write_model
+from l1jax.serialization.onnx_program import export_onnx
+from l1jax.serialization.stablehlo_program import export_stablehlo
 from l1jax.training.state import Average
 
 
@@ -67,7 +67,7 @@ def test_the_same_bits_come_back(tmp_path, name, classes, sparse):
     assert write_model(tmp_path / "model", compact, own, 7, {"mine": [1]}, sparse=sparse) == []
     back = read_model(tmp_path / "model")
     assert (back.experiment, back.step, back.layout, back.notes) == (own, 7, {}, {"mine": [1]})
-    assert jax.tree.structure((back.params, back.statistics)) == jax.tree.structure(compact[1:3])
+    assert jax.tree.structure((back.params, back.batch_stats)) == jax.tree.structure(compact[1:3])
     for found, wanted in zip(
         jax.tree.leaves(back[1:3]), jax.tree.leaves(compact[1:3]), strict=True
     ):
@@ -336,8 +336,8 @@ def test_an_evaluation_that_is_none_is_left_out(tmp_path, content):
     else:
         (tmp_path / "evaluation.json").write_text(content)
     compact = generator("mlp")
-    average = Average(compact.params, compact.statistics)
-    opened = Opened(experiment("mlp"), compact.generator, average, 7, {})
+    average = Average(compact.params, compact.batch_stats)
+    opened = LoadedGenerator(experiment("mlp"), compact.generator, average, 7, {})
     assert "evaluation" not in notes(opened, tmp_path, ExportOptions())
 
 
