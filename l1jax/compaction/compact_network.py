@@ -73,7 +73,7 @@ def compact(
 
 
 def compact_linen(
-    module: nn.Module, variables: PyTree, *inputs: Any, fold_norms: bool = True, **options: Any
+    module: object, variables: PyTree, *inputs: Any, fold_norms: bool = True, **options: Any
 ) -> tuple[LayoutModule, dict[str, PyTree]]:
     """Compact any Linen module that is made of the usual layers.
 
