@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.compilation import jit_once, release_freed_memory, tidy, use_compilation_cache
+from l1jax.compilation import jit_once, prune_cache, release_freed_memory, use_compilation_cache
 
 SETTINGS = (
     "jax_compilation_cache_dir",
@@ -48,7 +48,7 @@ def test_entries_that_are_not_whole_and_the_oldest_go(tmp_path):
     entry(tmp_path, "zstandard", b"\x28\xb5\x2f\xfd and more", age=0)
     (tmp_path / "notes.txt").write_text("mine")
     spent = sum(len(content) for content in bad.values()) + len(b"\x28\xb5\x2f\xfd and more")
-    tidy(tmp_path, limit=spent + 2 * len(whole))
+    prune_cache(tmp_path, max_bytes=spent + 2 * len(whole))
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "age1-cache",
         "age2-cache",

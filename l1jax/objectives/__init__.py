@@ -1,1 +1,1 @@
-"""What the networks minimise: adversarial losses, gradient penalties, consistency, reconstruction."""
+"""What the networks minimise: adversarial, variational and reconstruction losses, regularisers."""

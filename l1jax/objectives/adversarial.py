@@ -1,7 +1,7 @@
 """Adversarial losses from logits, means over the batch.
 
-Those that are made of log-probabilities are in nats per image; least squares, hinge and Wasserstein
-are in the units of the logits, or of their squares.
+Losses that are made of log-probabilities are in nats per image. Least squares, hinge and
+Wasserstein losses are in the units of the logits, or of their squares.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,19 @@ Loss = Float[Array, ""]
 
 
 class AdversarialLoss(NamedTuple):
-    """What each network minimises, as functions (real logits, generated logits) → loss."""
+    """What each network minimises.
+
+    Attributes:
+        discriminator: (real logits, generated logits) → loss.
+        generator: (real logits, generated logits) → loss.
+    """
 
     discriminator: Callable[[Logits, Logits], Loss]
     generator: Callable[[Logits, Logits], Loss]
 
 
 def _cross_entropy(real: Logits, fake: Logits) -> Loss:
-    """−E log σ(D(x)) − E log(1 − σ(D(G(z)))), with log σ(a) = −softplus(−a)."""
+    """Compute −E log σ(D(x)) − E log(1 − σ(D(G(z)))), with log σ(a) = −softplus(−a)."""
     return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
 
 
@@ -44,8 +49,9 @@ relativistic_pairing = AdversarialLoss(
     discriminator=lambda real, fake: jnp.mean(jax.nn.softplus(fake - real)),
     generator=lambda real, fake: jnp.mean(jax.nn.softplus(real - fake)),
 )
-"""Each generated image is judged against a real one, E softplus(D(G(z)) − D(x)); together with R1 and
-R2 it converges locally. Jolicoeur-Martineau, ICLR 2019; Huang et al., NeurIPS 2024, section 2."""
+"""The discriminator minimises E softplus(D(G(z)) − D(x)), which compares each generated image with
+a real one. Together with R1 and R2 it converges locally.
+Jolicoeur-Martineau, ICLR 2019; Huang et al., NeurIPS 2024, section 2."""
 
 least_squares = AdversarialLoss(
     discriminator=lambda real, fake: (
@@ -53,7 +59,8 @@ least_squares = AdversarialLoss(
     ),
     generator=lambda real, fake: 0.5 * jnp.mean(jnp.square(fake - 1)),
 )
-"""Logits are drawn to 1 for real images and to 0 for generated ones. Mao et al., ICCV 2017, equation 9."""
+"""The discriminator moves its logits to 1 for real images and to 0 for generated ones.
+Mao et al., ICCV 2017, equation 9."""
 
 hinge = AdversarialLoss(
     discriminator=lambda real, fake: (
@@ -73,20 +80,23 @@ Arjovsky, Chintala, Bottou, ICML 2017, section 3."""
 
 
 def relativistic_average(axis_name: str | None = None) -> AdversarialLoss:
-    """Each image is judged against the mean logit of the other kind.
+    """Build the loss that compares each image with the mean logit of the other kind.
 
-    The discriminator minimises E softplus(−(D(x) − E D(G(z)))) + E softplus(D(G(z)) − E D(x)), the
-    generator the same with real and generated exchanged.
+    The discriminator minimises E softplus(−(D(x) − E D(G(z)))) + E softplus(D(G(z)) − E D(x)). The
+    generator minimises the same with real and generated images exchanged.
 
     Args:
-        axis_name: mapped axis over which the means are taken besides the batch; None for the batch alone.
+        axis_name: mapped axis over which logits are averaged besides the batch; None for the batch
+            alone.
 
     Source: Jolicoeur-Martineau, ICLR 2019, section 4.2.
     """
 
     def mean(logits: Logits) -> Loss:
         local = jnp.mean(logits)
-        return local if axis_name is None else jax.lax.pmean(local, axis_name)
+        if axis_name is None:
+            return local
+        return jax.lax.pmean(local, axis_name)
 
     def discriminator(real: Logits, fake: Logits) -> Loss:
         return _cross_entropy(real - mean(fake), fake - mean(real))
@@ -103,4 +113,4 @@ LOSSES = {
     "relativistic_average": relativistic_average(),
     "relativistic_pairing": relativistic_pairing,
 }
-"""By name, for one device; on several, `relativistic_average` has to be told their axis."""
+"""By name, for one device. On several devices, build `relativistic_average` with their axis."""

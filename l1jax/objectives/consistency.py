@@ -1,4 +1,4 @@
-"""Regularisers that look at the discriminator's logits twice: under augmentation, and over time."""
+"""Regularisers of the discriminator's logits: under augmentation, and over time."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ Logits = Float[Array, " batch"]
 
 
 def consistency(logits: Logits, augmented: Logits) -> Float[Array, ""]:
-    """E(D(x) − D(T(x)))², mean over the batch: an augmentation T should not change a logit.
+    """Compute E(D(x) − D(T(x)))², mean over the batch: an augmentation T should not change a logit.
 
     Balanced consistency (bCR) is λ times this on real images plus λ times this on generated ones.
 
@@ -26,27 +26,40 @@ class Anchors(NamedTuple):
 
 
 def init_anchors() -> Anchors:
-    """Both at 0, where a fresh discriminator's logits are."""
+    """Return anchors at 0, where the logits of a new discriminator are."""
     return Anchors(jnp.zeros(()), jnp.zeros(()))
 
 
 def update_anchors(
     anchors: Anchors, real: Float[Array, ""], fake: Float[Array, ""], decay: ArrayLike = 0.99
 ) -> Anchors:
-    """Follow the mean logits of a batch, `real` and `fake`: α ← decay·α + (1 − decay)·mean."""
+    """Move the anchors towards the mean logits of a batch: α ← decay·α + (1 − decay)·mean.
+
+    Args:
+        anchors: before the batch.
+        real: mean logit of real images.
+        fake: mean logit of generated images.
+        decay: per batch, in [0, 1].
+    """
     decay = jnp.asarray(decay)
     return Anchors(
-        decay * anchors.real + (1 - decay) * real, decay * anchors.fake + (1 - decay) * fake
+        real=decay * anchors.real + (1 - decay) * real,
+        fake=decay * anchors.fake + (1 - decay) * fake,
     )
 
 
 def lecam(real: Logits, fake: Logits, anchors: Anchors) -> Float[Array, ""]:
-    """E(D(x) − α_fake)² + E(D(G(z)) − α_real)², means over the batch.
+    """Compute E(D(x) − α_fake)² + E(D(G(z)) − α_real)², means over the batch.
 
-    Draws the logits of each kind to where those of the other kind were, so that a discriminator with
-    little data does not part them without bound.
+    The term pulls the logits of each kind to the average of the other kind, so that a discriminator
+    with little data does not separate them without bound.
 
-    Source: Tseng et al., "Regularizing generative adversarial networks under limited data", CVPR 2021,
-        section 3.
+    Args:
+        real: logits of real images.
+        fake: logits of generated images.
+        anchors: α, the moving averages of the mean logits.
+
+    Source: Tseng et al., "Regularizing generative adversarial networks under limited data",
+        CVPR 2021, section 3.
     """
     return jnp.mean(jnp.square(real - anchors.fake)) + jnp.mean(jnp.square(fake - anchors.real))

@@ -14,15 +14,19 @@ Aux = TypeVar("Aux")
 def with_squared_gradient(
     discriminate: Callable[[Images], tuple[Float[Array, " logits"], Aux]], images: Images
 ) -> tuple[Float[Array, " logits"], Aux, Float[Array, " batch"]]:
-    """Score images and return ‖∇D(x)‖² per image beside the logits, from one forward pass.
+    """Compute logits and, from the same forward pass, ‖∇D(x)‖² per image.
 
-    Where a logit judges several images (packing), the part of its gradient in each is given.
+    If one logit belongs to several images (packing), each image gets its part of the gradient. R1
+    is γ/2 times the mean of ‖∇D(x)‖² over real images, R2 that over generated ones;
+    `unit_norm_penalty` turns it into the penalties of WGAN-GP and DRAGAN. The result can be
+    differentiated again.
 
-    R1 is γ/2 times its mean over real images, R2 over generated ones; `unit_norm_penalty` makes
-    WGAN-GP's and DRAGAN's of it. Differentiable again.
+    Args:
+        discriminate: images → (logits, auxiliary output).
+        images: at which the gradient is taken.
 
     Returns:
-        logits, what `discriminate` gives beside them, and ‖∇D(x)‖² summed over pixels and channels.
+        The logits, the auxiliary output, and ‖∇D(x)‖², summed over pixels and channels.
 
     Source: Mescheder, Geiger, Nowozin, ICML 2018, section 4.1.
     """
@@ -32,17 +36,19 @@ def with_squared_gradient(
 
 
 def unit_norm_penalty(squared: Float[Array, " batch"]) -> Float[Array, ""]:
-    """E(‖∇D‖ − 1)² from ‖∇D‖² per image, mean over the batch; its gradient is 0 where ‖∇D‖ is.
+    """Compute E(‖∇D‖ − 1)² from ‖∇D‖² per image, mean over the batch.
+
+    Its own gradient is 0 where ‖∇D‖ is.
 
     Source: Gulrajani et al., NeurIPS 2017, equation 3.
     """
-    flat = squared == 0
-    norm = jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, squared)))
+    is_zero = squared == 0  # where the square root has no derivative
+    norm = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))
     return jnp.mean(jnp.square(norm - 1))
 
 
 def between(real: Images, fake: Images, weight: Float[Array, " batch"]) -> Images:
-    """The points weight·x + (1 − weight)·G(z) at which WGAN-GP looks at the gradient.
+    """Return the points weight·x + (1 − weight)·G(z) at which WGAN-GP takes the gradient.
 
     Args:
         real: images.
@@ -56,14 +62,14 @@ def between(real: Images, fake: Images, weight: Float[Array, " batch"]) -> Image
 
 
 def around(real: Images, noise: Images, deviation: Float[Array, ""]) -> Images:
-    """The points x + ½·deviation·noise, near real images, at which DRAGAN looks at the gradient.
+    """Return the points x + ½·deviation·noise, at which DRAGAN takes the gradient.
 
     Args:
         real: images.
         noise: uniform in [0, 1], as large.
         deviation: standard deviation of the pixels of the whole batch.
 
-    Source: Kodali et al., 2017, "On convergence and stability of GANs", with the noise of the authors'
-        programs.
+    Source: Kodali et al., 2017, "On convergence and stability of GANs", with the noise of the
+        authors' programs.
     """
     return real + 0.5 * deviation * noise

@@ -7,10 +7,10 @@ Images = Float[Array, "batch height width channels"]
 
 
 def mean_squared_error(generated: Images, real: Images) -> Float[Array, ""]:
-    """Squared difference, mean over pixels, channels and batch, in squared units of the images."""
+    """Compute the squared difference, mean over pixels, channels and batch, in squared units."""
     return jnp.mean(jnp.square(generated - real))
 
 
 def activity_l1(activations: Float[Array, "..."], strength: ArrayLike) -> Float[Array, ""]:
-    """strength·|activation|, mean over all entries: asks for sparse outputs, not sparse weights."""
+    """Compute strength·|activation|, mean over all entries; it makes outputs sparse."""
     return jnp.asarray(strength) * jnp.mean(jnp.abs(activations))

@@ -29,8 +29,8 @@ from l1jax.selection.task_replicas import (
 )
 from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.keys import named_seed_key
-from l1jax.training.log import open_progress
 from l1jax.training.loop import stop_requests
+from l1jax.training.progress import open_progress
 from l1jax.training.state import State, Task
 
 

@@ -149,7 +149,7 @@ def make_grid_saver(
 
 
 def chunk_length(experiment: Config, step: int) -> int:
-    """Return the number of steps until a log line, a grid, an evaluation, a checkpoint or the end."""
+    """Return the number of steps until a log line, grid, evaluation, checkpoint or the end."""
     intervals = (
         experiment.log_every,
         experiment.sample_every,

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete, belong to the experiment, and hold the very bits that were saved."""
+"""Checkpoints that are complete, belong to the experiment, and hold the saved bits."""
 
 import hashlib
 import json

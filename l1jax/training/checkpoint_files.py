@@ -1,4 +1,4 @@
-"""The files of a checkpoint: damage is found before Orbax opens them, and damaged ones are moved."""
+"""The files of a checkpoint: damage is found before Orbax opens them."""
 
 import hashlib
 import os

@@ -7,7 +7,7 @@ from jaxtyping import Array, Key
 
 
 def named_seed_key(seed: int, name: str) -> Key[Array, ""]:
-    """Return the key of one use of the experiment's seed, such as `"parameters"` or `"training"`."""
+    """Return the key of one use, such as `"parameters"`, of the experiment's seed."""
     return named_key(jax.random.key(seed), name)
 
 

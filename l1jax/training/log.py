@@ -1,195 +1,145 @@
-"""What training says: a progress bar or plain lines, `metrics.jsonl`, TensorBoard events."""
+"""What training reports: progress on the console, `metrics.jsonl`, TensorBoard events."""
 
 import json
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from l1jax.files import atomic_write
 from l1jax.reading import check_input_file, parse_json
+from l1jax.terminal import Say
+from l1jax.training.progress import open_progress
 from l1jax.training.tensorboard import open_events
 
-LARGEST, LONGEST = 16 * 2**30, 16 * 2**20  # bytes of all metrics, and of a line of them
-PLAIN_SECONDS = 10.0  # between lines where there is no terminal
+MAX_FILE_BYTES = 16 * 2**30  # of all metrics
+MAX_LINE_BYTES = 16 * 2**20
+ABBREVIATIONS = {"G": "generator", "D": "discriminator", "E": "encoder"}
 
 
 class Log(NamedTuple):
     """Where training reports.
 
-    metrics: (step, numbers by name) → None; written to disk at once.
-    say: one sentence, on a line of its own.
+    Attributes:
+        metrics: (step, numbers by name) → None; written to disk at once.
+        say: prints one sentence on a line of its own.
     """
 
     metrics: Callable[[int, dict[str, float]], None]
-    say: Callable[[str], None]
+    say: Say
 
 
-def cut_metrics(path: Path, step: int) -> int:
-    """Drop the lines of `metrics.jsonl` beyond `step`, and those that cannot be read, as a kill leaves one.
+@contextmanager
+def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -> Iterator[Log]:
+    """Report a run; what was logged beyond its first step is cut.
+
+    If metrics that were logged are missing or cannot be read, one sentence says so.
+
+    Args:
+        workdir: of the run.
+        first_step: number of steps so far.
+        last_step: number of steps at the end.
+        console: for progress.
+
+    Raises:
+        InputError: if `metrics.jsonl` is no file, or larger than any run writes.
+    """
+    path = workdir / "metrics.jsonl"
+    is_missing = first_step > 0 and not path.exists()
+    num_unreadable = cut_metrics(path, first_step)
+    with (
+        path.open("a", encoding="utf-8") as lines,
+        open_progress(console, first_step, last_step, summarize_metrics) as (update, say),
+        open_events(workdir / "tensorboard", first_step, say) as write_events,
+    ):
+        if is_missing:
+            say(
+                f"{path} is gone, and with it the metrics up to step {first_step:,}; going on "
+                "without them."
+            )
+        if num_unreadable:
+            say(
+                f"{path} is damaged: {num_unreadable:,} of its lines cannot be read and are left "
+                "out; going on."
+            )
+
+        def write_metrics(step: int, values: dict[str, float]) -> None:
+            finite = {name: value for name, value in values.items() if math.isfinite(value)}
+            # JSON has no NaN: null stands for it. TensorBoard draws finite numbers only.
+            row = {"step": step} | {name: finite.get(name) for name in values}
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+            write_events(step, finite)
+            update(step, values)
+
+        yield Log(write_metrics, say)
+
+
+def summarize_metrics(values: dict[str, float]) -> tuple[str, float | None]:
+    """Return the few numbers that show how training goes, and the seconds per step."""
+    parts = ["compiled"]
+    if "images_per_second" in values:
+        parts = [f"{values['images_per_second']:,.0f} images/s"]
+    if "bound" in values:
+        parts.append(f"bound {values['bound']:.4g} nats, divergence {values['divergence']:.3g}")
+    for letter, network in ABBREVIATIONS.items():
+        if f"{network}/sparsity" in values:
+            numbers = f"{100 * values[f'{network}/sparsity']:.1f} % zeros"
+            if f"{network}/loss" in values:
+                numbers = f"{values[f'{network}/loss']:.3g}, {numbers}"
+            parts.append(f"{letter} {numbers}")
+    if values.get("skipped"):
+        parts.append(f"{values['skipped']:.0f} steps skipped")
+    return "  ".join(parts), values.get("seconds_per_step")
+
+
+def cut_metrics(path: Path, last_step: int) -> int:
+    """Drop the lines of `metrics.jsonl` beyond a step, and those that cannot be read.
 
     Returns:
-        How many could not be read, but for a last one without its end.
+        The number of lines that could not be read. A last line without its end is not counted,
+        because a process that is killed leaves one.
 
     Raises:
         InputError: if it is no file, or larger than any run writes.
     """
     if not os.path.lexists(path):
         return 0
-    check_input_file(path, LARGEST, "move it away, and run the same command again")
-    unreadable = 0
-    with atomic_write(path) as partial, path.open("rb") as lines, partial.open("wb") as kept:
-        for line in iter(_line_reader(lines), b""):
-            own = _step_of(line)
-            if own is None:
-                unreadable += line.endswith(b"\n")
-            elif own <= step:
-                kept.write(line)
-    return unreadable
+    check_input_file(path, MAX_FILE_BYTES, "move it away, and run the same command again")
+    num_unreadable = 0
+    with atomic_write(path) as partial, path.open("rb") as old, partial.open("wb") as new:
+        for line in _read_lines(old):
+            step = _parse_step(line)
+            if step is None:
+                num_unreadable += line.endswith(b"\n")
+            elif step <= last_step:
+                new.write(line)
+    return num_unreadable
 
 
-def _line_reader(lines: BinaryIO) -> Callable[[], bytes]:
-    """Build () → the next line, empty at the end; of one that is longer than any of ours only the end."""
-
-    def read() -> bytes:
-        line = lines.readline(LONGEST)
-        while len(line) == LONGEST and not line.endswith(b"\n"):
-            line = b"\0" + lines.readline(LONGEST - 1)
-        return line
-
-    return read
+def _read_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield each line; of a line that is longer than a run writes, only the end, marked by \\0."""
+    while line := file.readline(MAX_LINE_BYTES):
+        while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = b"\0" + file.readline(MAX_LINE_BYTES - 1)
+        yield line
 
 
-def _step_of(line: bytes) -> int | None:
-    """The step that a line is of; None where it cannot be read."""
+def _parse_step(line: bytes) -> int | None:
+    """Return the step of a line, or None if it cannot be read."""
+    if not line.endswith(b"\n"):
+        return None
     try:
-        values = parse_json(line) if line.endswith(b"\n") else None
+        values = parse_json(line)
     except ValueError:
         return None
-    step = values.get("step") if isinstance(values, dict) else None
-    return step if type(step) is int else None
-
-
-@contextmanager
-def open_log(workdir: Path, first: int, steps: int, console: Console) -> Iterator[Log]:
-    """Report a run that goes from step `first` to `steps`; what was logged beyond `first` is cut.
-
-    Where metrics that were logged are gone or cannot be read, one sentence says so.
-
-    Raises:
-        InputError: if `metrics.jsonl` is no file, or larger than any run writes.
-    """
-    path = workdir / "metrics.jsonl"
-    gone = first > 0 and not path.exists()
-    unreadable = cut_metrics(path, first)
-    show = open_progress(console, first, steps, _summary)
-    with (
-        path.open("a", encoding="utf-8") as lines,
-        show as (update, say),
-        open_events(workdir / "tensorboard", first, say) as write_events,
-    ):
-        if gone:
-            say(
-                f"{path} is gone, and with it the metrics up to step {first:,}; going on without them."
-            )
-        if unreadable:
-            say(
-                f"{path} is damaged: {unreadable:,} of its lines cannot be read and are left out; going on."
-            )
-
-        def metrics(step: int, values: dict[str, float]) -> None:
-            finite = {name: value for name, value in values.items() if math.isfinite(value)}
-            known = {name: finite.get(name) for name in values}  # JSON has no NaN
-            lines.write(json.dumps({"step": step, **known}) + "\n")
-            lines.flush()
-            write_events(
-                step, finite
-            )  # TensorBoard draws no others, and tensorboardX warns of them
-            update(step, values)
-
-        yield Log(metrics, say)
-
-
-Values = TypeVar("Values")
-Summary = Callable[
-    [Values], tuple[str, float | None]
-]  # a few words, and the seconds per step if they are known
-Progressing = Iterator[tuple[Callable[[int, Values], None], Callable[[str], None]]]
-
-
-def open_progress(console: Console, first: int, steps: int, summary: Summary[Values]):
-    """Show how far `steps` have come from `first` on: a bar on a terminal, elsewhere a line now and then.
-
-    Gives (update, say): update(step, values) shows their summary and the time left, say(text) a line of its own.
-    """
-    return (_terminal if console.is_terminal else _plain)(console, first, steps, summary)
-
-
-@contextmanager
-def _terminal(
-    console: Console, first: int, steps: int, summary: Summary[Values]
-) -> Progressing[Values]:
-    columns = (
-        MofNCompleteColumn(),
-        BarColumn(bar_width=None),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=console, expand=True) as progress:
-        task = progress.add_task("compiling the first call …", total=steps, completed=first)
-        yield (
-            lambda step, values: progress.update(
-                task, completed=step, description=summary(values)[0]
-            ),
-            lambda text: progress.console.print(
-                text, markup=False, highlight=False, soft_wrap=True
-            ),
-        )
-
-
-@contextmanager
-def _plain(
-    console: Console, first: int, steps: int, summary: Summary[Values]
-) -> Progressing[Values]:
-    shown = -math.inf
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def update(step: int, values: Values) -> None:
-        nonlocal shown
-        if step < steps and time.monotonic() - shown < PLAIN_SECONDS:
-            return
-        shown, eta = time.monotonic(), ""
-        text, seconds_per_step = summary(values)
-        if seconds_per_step is not None:
-            minutes, seconds = divmod(round((steps - step) * seconds_per_step), 60)
-            eta = f"  ETA {minutes}:{seconds:02d}"
-        say(f"step {step:,}/{steps:,}  {text}{eta}")
-        console.file.flush()
-
-    yield update, say
-
-
-def _summary(values: dict[str, float]) -> tuple[str, float | None]:
-    """The few numbers that tell how training goes."""
-    parts = [
-        f"{values['images_per_second']:,.0f} images/s"
-        if "images_per_second" in values
-        else "compiled"
-    ]
-    if "bound" in values:
-        parts.append(f"bound {values['bound']:.4g} nats, divergence {values['divergence']:.3g}")
-    for short, network in (("G", "generator"), ("D", "discriminator"), ("E", "encoder")):
-        if f"{network}/sparsity" in values:
-            loss = f"{values[f'{network}/loss']:.3g}, " if f"{network}/loss" in values else ""
-            parts.append(f"{short} {loss}{100 * values[f'{network}/sparsity']:.1f} % zeros")
-    if values.get("skipped"):
-        parts.append(f"{values['skipped']:.0f} steps skipped")
-    return "  ".join(parts), values.get("seconds_per_step")
+    if not isinstance(values, dict):
+        return None
+    step = values.get("step")
+    if type(step) is not int:  # True is an instance of int
+        return None
+    return step

@@ -20,104 +20,112 @@ from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import solution, strength
 from l1jax.transforms.learning_rate import learning_rate
 
-FEW = 8  # images that tell whether the generator's output is constant
+NUM_SPREAD_IMAGES = 8  # that show whether the generator's output is constant
 BATCH_AXIS = 2  # a chunk leads with steps, draws, batch
 
-# Some kernels of GPUs add in an order that differs from run to run, and a resumed run would too.
+# Some GPU kernels add in an order that differs from run to run, and so would a resumed run.
 REPRODUCIBLE = {"xla_gpu_exclude_nondeterministic_ops": True}
 
-Run = Callable[[State, PyTree, PyTree, Key[Array, ""]], tuple[State, Metrics]]
+# (state, resident data, chunk, key) → (state, metrics), all the chunk's steps in one call. The
+# state is donated. Step t draws its random numbers from fold_in(key, t).
+RunSteps = Callable[[State, PyTree, PyTree, Key[Array, ""]], tuple[State, Metrics]]
 
 
 class Runner(NamedTuple):
     """A task on some devices.
 
-    replicate: puts a tree on every device.
-    put: puts a chunk on its devices ahead of `run`, each its part of every batch; this host's part of it is given.
-    run: (state, resident data, chunk, key) → (state, metrics), all the chunk's steps in one call;
-        the state is donated. Step t draws from fold_in(key, t).
+    Attributes:
+        replicate: tree → the same tree on every device.
+        put: a chunk, of which this host has its part → the same on its devices, each with its
+            part of every batch; called ahead of `run`.
+        run: the compiled steps, see `RunSteps`.
     """
 
     replicate: Callable[[PyTree], PyTree]
     put: Callable[[PyTree], PyTree]
-    run: Run
+    run: RunSteps
 
 
 def make_runner(
     task: Task,
     feed: Feed,
-    devices: Sequence[Any],
+    devices: Sequence[jax.Device],
     parallel: Literal["shard_map", "pmap"] = "shard_map",
 ) -> Runner:
     """Map a task's step over devices, each with its part of every batch.
 
-    The state is replicated, and has the same shapes either way; both ways train the same model.
+    The state is replicated, and has the same shapes either way. Both ways train the same model.
 
     Args:
         task: what to train.
         feed: where the batches come from; its chunks are split along their batch.
         devices: one or more; their number must divide the batch size.
-        parallel: `jit(shard_map)`, or `pmap` as older code bases know it.
+        parallel: `jit(shard_map)`, or `pmap` as in older code bases.
     """
     mesh = Mesh(np.asarray(devices), (AXIS,))
-    replicated = NamedSharding(mesh, P())
-    split = NamedSharding(mesh, P(*[None] * BATCH_AXIS, AXIS))
     mapped = mapped_steps(task, feed.make_batch, devices, parallel)
+    replicated = NamedSharding(mesh, P())
+
+    def replicate(tree: PyTree) -> PyTree:
+        return jax.device_put(tree, replicated)
 
     if parallel == "pmap":
+        # `pmap` puts the chunk on the devices in its call.
+        return Runner(replicate, put=lambda chunk: chunk, run=_pmapped_run(mapped, len(devices)))
 
-        def run(
-            state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
-        ) -> tuple[State, Metrics]:
-            return mapped(
-                state,
-                resident,
-                jax.tree.map(lambda leaf: _by_device(leaf, len(devices)), chunk),
-                key,
-            )
+    split = NamedSharding(mesh, P(*[None] * BATCH_AXIS, AXIS))
 
-        def put(chunk: PyTree) -> PyTree:
-            return chunk  # `pmap` does it in its call
+    def put(chunk: PyTree) -> PyTree:
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), chunk
+        )
 
-    else:
-        compiled = set()
+    return Runner(replicate, put, _jitted_run(mapped, split))
 
-        def run(
-            state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
-        ) -> tuple[State, Metrics]:
-            arguments = (state, resident, jax.device_put(chunk, split), key)
-            steps = jax.tree.leaves(chunk)[0].shape[0]
-            if (
-                steps not in compiled
-            ):  # before it runs, so that its memory comes not on top of the compiler's
-                release_freed_memory()
-                mapped.lower(*arguments).compile()  # the call below finds it
-                release_freed_memory()
-                compiled.add(steps)
-            return mapped(*arguments)
 
-        def put(chunk: PyTree) -> PyTree:
-            return jax.tree.map(
-                lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), chunk
-            )
+def _pmapped_run(mapped: Any, num_devices: int) -> RunSteps:
+    def run(
+        state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
+    ) -> tuple[State, Metrics]:
+        chunk = jax.tree.map(lambda leaf: _by_device(leaf, num_devices), chunk)
+        return mapped(state, resident, chunk, key)
 
-    return Runner(lambda tree: jax.device_put(tree, replicated), put, run)
+    return run
+
+
+def _jitted_run(mapped: Any, split: NamedSharding) -> RunSteps:
+    compiled_lengths = set[int]()
+
+    def run(
+        state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
+    ) -> tuple[State, Metrics]:
+        arguments = (state, resident, jax.device_put(chunk, split), key)
+        num_steps = jax.tree.leaves(chunk)[0].shape[0]
+        if num_steps not in compiled_lengths:
+            # Compile before the program runs, so that their memories do not add up.
+            release_freed_memory()
+            mapped.lower(*arguments).compile()  # the call below finds it
+            release_freed_memory()
+            compiled_lengths.add(num_steps)
+        return mapped(*arguments)
+
+    return run
 
 
 def mapped_steps(
     task: Task,
-    take: Callable[[PyTree, PyTree], Batch],
-    devices: Sequence[Any],
+    make_batch: Callable[[PyTree, PyTree], Batch],
+    devices: Sequence[jax.Device],
     parallel: Literal["shard_map", "pmap"] = "shard_map",
 ) -> Any:
-    """The function of `Runner.run` as JAX compiles it, with `trace` and `lower`.
+    """Return the function of `Runner.run` as JAX compiles it, with `trace` and `lower`.
 
-    With `pmap` a chunk's batch is split into devices × local batch. `pmap` takes no options for the
-    compiler: on GPUs give it XLA_FLAGS=--xla_gpu_exclude_nondeterministic_ops=true instead.
+    With `pmap` a chunk's batch is split into devices × local batch. `pmap` takes no compiler
+    options: on GPUs give it XLA_FLAGS=--xla_gpu_exclude_nondeterministic_ops=true instead.
 
     Args:
         task: what to train.
-        take: (resident data, one step's slice of a chunk) → its batch.
+        make_batch: (resident data, one step's slice of a chunk) → its batch.
         devices: one or more; their number must divide the batch size.
         parallel: `jit(shard_map)` or `pmap`.
     """
@@ -125,8 +133,9 @@ def mapped_steps(
     def steps(
         state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
     ) -> tuple[State, Metrics]:
-        def body(state: State, item: PyTree) -> tuple[State, Metrics]:
-            return task.step(state, take(resident, item), jax.random.fold_in(key, state.step))
+        def body(state: State, slice_of_chunk: PyTree) -> tuple[State, Metrics]:
+            batch = make_batch(resident, slice_of_chunk)
+            return task.step(state, batch, jax.random.fold_in(key, state.step))
 
         state, metrics = jax.lax.scan(body, state, chunk)
         return state, {**mean_metrics(metrics), **network_metrics(task, state)}
@@ -142,57 +151,61 @@ def mapped_steps(
         )
     mesh = Mesh(np.asarray(devices), (AXIS,))
     in_specs = (P(), P(), P(*[None] * BATCH_AXIS, AXIS), P())
+    options = None
+    if devices[0].platform == "gpu":
+        options = REPRODUCIBLE
     return jax.jit(
         jax.shard_map(steps, mesh=mesh, in_specs=in_specs, out_specs=(P(), P())),
         donate_argnums=0,
-        compiler_options=REPRODUCIBLE if devices[0].platform == "gpu" else None,
+        compiler_options=options,
     )
 
 
 def mean_metrics(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
-    """Mean of each metric over the steps that were taken; `skipped` counts the others."""
-    taken = metrics["step_taken"] > 0
-    count = jnp.maximum(jnp.sum(taken), 1)
+    """Average each metric over the steps that were taken; `skipped` is the number of the others."""
+    is_taken = metrics["step_taken"] > 0
+    num_taken = jnp.maximum(jnp.sum(is_taken), 1)
     means = {
-        name: jnp.sum(jnp.where(taken, m, 0)) / count
-        for name, m in metrics.items()
+        name: jnp.sum(jnp.where(is_taken, values, 0)) / num_taken
+        for name, values in metrics.items()
         if name != "step_taken"
     }
-    return {**means, "skipped": jnp.sum(~taken).astype(jnp.float32)}
+    return {**means, "skipped": jnp.sum(~is_taken).astype(jnp.float32)}
 
 
 def network_metrics(task: Task, state: State) -> Metrics:
-    """Zeros per layer and in all, strength and learning rate in force, of each network; the generator's spread."""
+    """Measure each network: zeros in all and by path, strength, learning rate; and the spread."""
     metrics: Metrics = {"generator/spread": output_spread(task.generator, state.generator)}
     for name, network in state._asdict().items():
-        if isinstance(network, NetworkState):
-            zeros = sparsity(solution(network.opt_state, network.params), task.penalised[name])
-            metrics[f"{name}/sparsity"] = zeros.total
-            metrics |= {
-                f"{name}/sparsity/{path}": fraction for path, fraction in zeros.by_path.items()
-            }
-            strengths = jax.tree.leaves(
-                strength(network.opt_state)
-            )  # one, or several of one penalty
-            metrics |= {
-                f"{name}/strength" + (f"/{i}" if i else ""): value
-                for i, value in enumerate(strengths)
-            }
-            metrics[f"{name}/learning_rate"] = learning_rate(network.opt_state)
+        if not isinstance(network, NetworkState):
+            continue
+        zeros = sparsity(solution(network.opt_state, network.params), task.penalised[name])
+        metrics[f"{name}/sparsity"] = zeros.total
+        for path, fraction in zeros.by_path.items():
+            metrics[f"{name}/sparsity/{path}"] = fraction
+        strengths = jax.tree.leaves(strength(network.opt_state))
+        for i, value in enumerate(strengths):  # most penalties have one
+            suffix = f"/{i}" if i else ""
+            metrics[f"{name}/strength{suffix}"] = value
+        metrics[f"{name}/learning_rate"] = learning_rate(network.opt_state)
     return metrics
 
 
 def output_spread(generator: Generator, network: NetworkState) -> Float[Array, ""]:
-    """How far a few images of one class are apart, as `l1jax.evaluation.health.spread` tells it; 0 for a constant."""
-    latents = generator.latents(jax.random.key(0), FEW)
-    params, label = solution(network.opt_state, network.params), jnp.zeros(FEW, jnp.int32)
+    """Measure how far a few images of one class are apart; 0 for a constant output.
+
+    The measure is `l1jax.evaluation.health.spread`.
+    """
+    latents = generator.latents(jax.random.key(0), NUM_SPREAD_IMAGES)
+    params = solution(network.opt_state, network.params)
+    label = jnp.zeros(NUM_SPREAD_IMAGES, jnp.int32)
     images, _ = generator.network.apply(params, network.batch_stats, latents, False, label)
     return spread(images, generator.image_range)
 
 
-def _by_device(leaf: np.ndarray, devices: int) -> np.ndarray:
-    """Split the batch axis into device and local batch, the device where `pmap` looks for it."""
-    shape = leaf.shape
-    return leaf.reshape(
-        *shape[:BATCH_AXIS], devices, shape[BATCH_AXIS] // devices, *shape[BATCH_AXIS + 1 :]
-    )
+def _by_device(leaf: np.ndarray, num_devices: int) -> np.ndarray:
+    """Split the batch axis into (device, local batch), as `pmap` expects."""
+    num_local = leaf.shape[BATCH_AXIS] // num_devices
+    before = leaf.shape[:BATCH_AXIS]
+    after = leaf.shape[BATCH_AXIS + 1 :]
+    return leaf.reshape(*before, num_devices, num_local, *after)

@@ -1,7 +1,7 @@
-"""Back to a good checkpoint with a smaller learning rate, in such a way that a kill changes nothing.
+"""Going back to a good checkpoint with a smaller learning rate, such that a kill changes nothing.
 
-A rollback is a note in the work directory. Whoever starts there next, the same process or another,
-finds the note, restores the checkpoint it names and sets the learning rate it names; from the first
+A rollback is a note in the work directory. Whatever process starts there next finds the note,
+restores the checkpoint that it names and sets the learning rate that it names. From the first
 checkpoint after that on, the learning rate is in the checkpoint itself.
 """
 
@@ -21,111 +21,128 @@ from l1jax.transforms.learning_rate import learning_rate_scales
 
 FILE = "rollback.json"
 FACTOR = 0.5  # on the learning rate, each time
-BOUNDS: dict[str, Any] = {f.name: f.metadata.get("bounds") for f in dataclasses.fields(Config)}
-MOST_STEPS, MOST_ROLLBACKS = BOUNDS["steps"][1], BOUNDS["rollbacks"][1]
+BOUNDS = {field.name: field.metadata.get("bounds") for field in dataclasses.fields(Config)}
+MAX_STEPS: int = BOUNDS["steps"][1]
+MAX_ROLLBACKS: int = BOUNDS["rollbacks"][1]
 
 
 class Rollback(NamedTuple):
-    """Where a run went back to."""
+    """Where a run went back to; stored by the names of the fields."""
 
     step: int
-    """Of the checkpoint that it went on from; 0 for the start."""
+    """Step of the checkpoint that training was resumed from; 0 for the start."""
     count: int
-    """How often it has gone back so far: the learning rates are FACTOR^count of the configured ones."""
+    """Number of rollbacks so far. The learning rates are FACTOR^count of the configured ones."""
     useless: int | None
-    """Checkpoint that no finite step led on from, to be set aside."""
+    """Step of the checkpoint from which no finite step led on, to be set aside."""
 
     @property
     def learning_rate_scale(self) -> float:
-        """What the learning rates are multiplied by."""
+        """Factor on the configured learning rates."""
         return FACTOR**self.count
 
 
 def read_rollback(workdir: Path) -> Rollback | None:
-    """The last rollback of a run, None if there was none.
+    """Read the last rollback of a run; None if there was none.
 
     Raises:
-        InputError: if the note cannot be read, or is none that a run writes.
+        InputError: if the note cannot be read, or no run could have written it.
     """
     path = workdir / FILE
     if not os.path.lexists(path):
         return None
     try:
-        values: Any = read_json(path)
+        values: object = read_json(path)
     except UnreadableFileError as error:
         raise _unusable(path, f"cannot be read (it {error.reason})") from error
     if not isinstance(values, dict):
         raise _unusable(path, "holds no rollback")
-    found: list[Any] = [values.get(name) for name in Rollback._fields]
-    step, count, useless = found
-    _check(path, "step", step, type(step) is int and 0 <= step < MOST_STEPS)
-    _check(path, "count", count, type(count) is int and 1 <= count <= MOST_ROLLBACKS)
-    _check(
-        path,
-        "useless",
-        useless,
-        useless is None or (type(useless) is int and step < useless < MOST_STEPS),
-    )
+    step: Any = values.get("step")
+    count: Any = values.get("count")
+    useless: Any = values.get("useless")
+    if not (type(step) is int and 0 <= step < MAX_STEPS):
+        raise _impossible(path, "step", step)
+    if not (type(count) is int and 1 <= count <= MAX_ROLLBACKS):
+        raise _impossible(path, "count", count)
+    if useless is not None and not (type(useless) is int and step < useless < MAX_STEPS):
+        raise _impossible(path, "useless", useless)
     return Rollback(step, count, useless)
 
 
-def count_rollbacks(state: PyTree) -> int:
-    """How often the learning rates of a state have been lowered."""
-    scales = [float(scale) for scale in learning_rate_scales(state)]
-    return round(math.log(min(scales), FACTOR)) if scales and min(scales) > 0 else 0
-
-
-def refuse_other_run(workdir: Path, rollback: Rollback, step: int, state: PyTree) -> None:
-    """Refuse a note that does not go with the state that training is to go on from.
-
-    A state saved after the rollback has its learning rate; an earlier one has that of the same or of an earlier one.
-
-    Raises:
-        InputError: if the learning rate is another.
-    """
-    lowest = np.float32(rollback.learning_rate_scale)
-    scales = [float(scale) for scale in learning_rate_scales(state)]
-    fits = all(scale == lowest if step > rollback.step else scale >= lowest for scale in scales)
-    if not fits:
-        why = f"does not go with the checkpoint of step {step:,}, whose learning rate is {min(scales):g} of the given"
-        raise _unusable(workdir / FILE, why)
-
-
-def _check(path: Path, name: str, value: Any, holds: bool) -> None:
-    if not holds:
-        raise _unusable(path, f"holds `{name}` (={repr(value)[:40]}), which no run has written")
-
-
-def _unusable(path: Path, why: str) -> InputError:
-    return InputError(
-        f"{path} {why}: it tells which learning rate the run had come down to; restore it, or delete it to go on with "
-        "the learning rate of the newest checkpoint."
-    )
+def write_rollback(workdir: Path, rollback: Rollback) -> None:
+    """Write the note."""
+    write_json(workdir / FILE, rollback._asdict())
 
 
 def plan_rollback(
-    last: Rollback | None, began: int, checkpoints: list[int], most: int
+    last: Rollback | None, first_step: int, checkpoint_steps: list[int], max_rollbacks: int
 ) -> Rollback | None:
-    """Where to go back to after a call without a finite step; None if that cannot help.
+    """Decide where to go back to after a chunk without a finite step; None if that cannot help.
 
-    The newest checkpoint is good if a finite step led on from it, else the one before it. It cannot
-    help where the very first steps were not finite, before any update, or if it was tried `most` times.
+    The newest checkpoint is good if a finite step led on from it, otherwise the one before it is.
+    Going back cannot help if the very first steps were not finite, before any update, or if it
+    was tried `max_rollbacks` times.
 
     Args:
         last: the rollback before this one.
-        began: the step at which the call began.
-        checkpoints: steps of all checkpoints.
-        most: how many rollbacks a run may have.
+        first_step: number of steps before the chunk.
+        checkpoint_steps: of all checkpoints.
+        max_rollbacks: that a run may have.
     """
-    count = (last.count if last else 0) + 1
-    if began == 0 or count > most:
+    count = 1
+    if last is not None:
+        count = last.count + 1
+    if first_step == 0 or count > max_rollbacks:
         return None
-    *older, newest = [0, *sorted(checkpoints)]
-    if newest == began:
+    *older, newest = [0, *sorted(checkpoint_steps)]
+    if newest == first_step:
         return Rollback(older[-1], count, useless=newest)
     return Rollback(newest, count, useless=None)
 
 
-def write_rollback(workdir: Path, rollback: Rollback) -> None:
-    """Leave the note."""
-    write_json(workdir / FILE, rollback._asdict())
+def count_rollbacks(state: PyTree) -> int:
+    """Return how often the learning rates of a state have been lowered."""
+    scales = [float(scale) for scale in learning_rate_scales(state)]
+    if not scales or min(scales) <= 0:
+        return 0
+    return round(math.log(min(scales), FACTOR))
+
+
+def refuse_other_run(workdir: Path, rollback: Rollback, step: int, state: PyTree) -> None:
+    """Refuse a note that does not go with the state that training starts from.
+
+    A state saved after the rollback has its learning rate. An earlier state has that of this
+    rollback or of one before it.
+
+    Args:
+        workdir: of the run.
+        rollback: the note.
+        step: number of steps of the state.
+        state: with its learning rates.
+
+    Raises:
+        InputError: if the learning rate is another one.
+    """
+    lowest = np.float32(rollback.learning_rate_scale)
+    scales = [float(scale) for scale in learning_rate_scales(state)]
+    if step > rollback.step:
+        fits = all(scale == lowest for scale in scales)
+    else:
+        fits = all(scale >= lowest for scale in scales)
+    if not fits:
+        raise _unusable(
+            workdir / FILE,
+            f"does not go with the checkpoint of step {step:,}, whose learning rate is "
+            f"{min(scales):g} of the given",
+        )
+
+
+def _impossible(path: Path, name: str, value: object) -> InputError:
+    return _unusable(path, f"holds `{name}` (={repr(value)[:40]}), which no run has written")
+
+
+def _unusable(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path} {reason}: it tells which learning rate the run had come down to; restore it, or "
+        "delete it to go on with the learning rate of the newest checkpoint."
+    )

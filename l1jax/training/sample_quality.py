@@ -1,4 +1,4 @@
-"""How good the averaged generator is, as training goes on: a small number at each checkpoint, more now and then."""
+"""How good the averaged generator is: one number at each checkpoint, more every few checkpoints."""
 
 import math
 from collections.abc import Callable
@@ -16,68 +16,83 @@ from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import Average
 
 Images = Shaped[np.ndarray, "_n _height _width _channels"]
-NUM_METRIC_IMAGES = (
-    512  # images, real and generated each, that the kernel distance of a checkpoint looks at
-)
-NUM_EVALUATION_IMAGES = 2_000  # images, real and generated each, of an evaluation
-MIN_EVALUATION_IMAGES = 16  # images that precision and recall need
+NUM_METRIC_IMAGES = 512  # real and generated each, for the kernel distance of a checkpoint
+NUM_EVALUATION_IMAGES = 2_000  # real and generated each, for an evaluation
+MIN_EVALUATION_IMAGES = 16  # that precision and recall need
 SCORES = ("frechet_distance", "kernel_distance", "precision", "recall", "coverage")
 
 
 def make_checkpoint_metric(
     generator: Generator, real: Images, seed: int
 ) -> Callable[[Average], float]:
-    """Build average → kernel distance on the pixels of 512 images, of the same latents each time."""
+    """Build average → kernel distance on the pixels of 512 images, from the same latents each time.
+
+    Args:
+        generator: the network.
+        real: images to compare with.
+        seed: of the latents.
+    """
     real = real[:NUM_METRIC_IMAGES]
-    sampler, latents = (
-        make_sampler(generator),
-        draw_latents(generator, named_seed_key(seed, "judged"), len(real)),
-    )
+    sampler = make_sampler(generator)
+    latents = draw_latents(generator, named_seed_key(seed, "judged"), len(real))
     return lambda average: pixel_kernel_distance(sampler(average, latents), real)
 
 
 def make_evaluation_metrics(
     generator: Generator, real: Images, seed: int
 ) -> Callable[[Average], dict[str, float]]:
-    """Build average → scores against the real images, as `l1jax.evaluate` takes them on fixed random convolutions.
+    """Build average → scores against the real images, as `l1jax.evaluate` computes them.
 
-    Points are seen as they are. There are no scores of fewer than 16 real images.
+    The features are those of fixed random convolutions; points are their own features. There are
+    no scores if there are fewer than 16 real images or if a generated one is not finite.
+
+    Args:
+        generator: the network.
+        real: images to compare with.
+        seed: of the latents and of the scores.
     """
     if len(real) < MIN_EVALUATION_IMAGES:
         return lambda average: {}
-    sampler, latents = (
-        make_sampler(generator),
-        draw_latents(generator, named_seed_key(seed, "evaluated"), len(real)),
-    )
-    features = None if generator.image_range is None else random_features()
+    sampler = make_sampler(generator)
+    latents = draw_latents(generator, named_seed_key(seed, "evaluated"), len(real))
+    network = None
+    if generator.image_range is not None:
+        network = random_features()
 
-    def see(images: Images) -> Extracted:
-        return (
-            Extracted(images.reshape(len(images), -1))
-            if features is None
-            else extract_all(features, images)
-        )
+    def extract(images: Images) -> Extracted:
+        if network is None:
+            return Extracted(images.reshape(len(images), -1))
+        return extract_all(network, images)
 
-    seen = see(real)
+    real_features = extract(real)
 
-    def evaluate(average: Average) -> dict[str, float]:
+    def evaluation_metrics(average: Average) -> dict[str, float]:
         generated = sampler(average, latents)
         if not np.all(np.isfinite(generated)):
             return {}
-        scores = feature_scores(seen, see(generated), seed)
+        scores = feature_scores(real_features, extract(generated), seed)
         return {f"evaluation/{name}": scores[name] for name in SCORES}
 
-    return evaluate
+    return evaluation_metrics
 
 
 def pixel_kernel_distance(a: Images, b: Images) -> float:
-    """Kernel distance of two sets of images on their pixels in [-1, 1], or of points; infinite where there is none."""
-    if min(len(a), len(b)) < 2 or not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
+    """Return the kernel distance of two sets of images on their pixels in [-1, 1], or of points.
+
+    It is infinite if a set has fewer than two images or one that is not finite.
+    """
+    if min(len(a), len(b)) < 2:
         return math.inf
+    if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
+        return math.inf
+    distance = float(kernel_distance(_flatten(a), _flatten(b)))
+    if not math.isfinite(distance):
+        return math.inf
+    return distance
 
-    def features(images: Images) -> Float[np.ndarray, "_n features"]:
-        flat = images.reshape(len(images), -1)
-        return flat.astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else flat
 
-    distance = float(kernel_distance(jnp.asarray(features(a)), jnp.asarray(features(b))))
-    return distance if math.isfinite(distance) else math.inf
+def _flatten(images: Images) -> Float[jnp.ndarray, "_n features"]:
+    flat = images.reshape(len(images), -1)
+    if images.dtype == np.uint8:
+        flat = flat.astype(np.float32) / 127.5 - 1
+    return jnp.asarray(flat)

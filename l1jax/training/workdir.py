@@ -1,4 +1,4 @@
-"""The work directory: whose it is, what is in it, and who is writing to it."""
+"""The work directory: which experiment it belongs to, what is in it, and who writes to it."""
 
 import dataclasses
 import os
@@ -14,14 +14,14 @@ from l1jax.reading import UnreadableFileError, read_json
 
 FILES = ("config.json", "metrics.jsonl", "classes.json", "rollback.json")
 FOLDERS = ("checkpoints", "damaged", "samples", "tensorboard")
-OWN = (*FILES, *FOLDERS)  # everything a run writes; nothing else in the directory is ever touched
+ENTRIES = (*FILES, *FOLDERS)  # everything a run writes; nothing else is ever touched
 LOCK = ".lock"
-PATHS = ("path", "data_dir")  # of `data`
+PATH_FIELDS = ("path", "data_dir")  # of the configuration of the data
 REMEDY = "restore it, give another --workdir, or --overwrite to delete that run and start over"
 
 
 def read_config(directory: Path) -> Config | None:
-    """The experiment of a work directory; None where no run has started.
+    """Read the experiment of a work directory; None if no run has started in it.
 
     Raises:
         InputError: if `config.json` cannot be read or is not an experiment.
@@ -40,51 +40,92 @@ def read_config(directory: Path) -> Config | None:
 
 
 def write_config(directory: Path, experiment: Config) -> None:
-    """Write `config.json`, its paths such that they lead to the same data from any folder."""
+    """Write `config.json`, with paths that lead to the same data from any folder."""
     write_json(directory / "config.json", to_json(with_absolute_paths(experiment)))
 
 
 def with_absolute_paths(experiment: Config) -> Config:
-    """The experiment, the paths of its data absolute and `~` expanded; an empty one stays empty."""
-    given = {name: getattr(experiment.data, name, "") for name in PATHS}
+    """Make the paths of the data absolute and expand `~`; an empty path stays empty."""
+    given = {name: getattr(experiment.data, name, "") for name in PATH_FIELDS}
     absolute = {
         name: os.path.abspath(os.path.expanduser(path)) for name, path in given.items() if path
     }
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, **absolute))
 
 
-def refuse_other_experiment(found: Config, wanted: Config, where: Path) -> None:
-    """Refuse to go on with another experiment's work.
+def refuse_other_experiment(stored: Config, wanted: Config, path: Path) -> None:
+    """Refuse to resume another experiment.
+
+    Args:
+        stored: the experiment that was trained.
+        wanted: the experiment that is to be trained.
+        path: where the stored one was found.
 
     Raises:
         InputError: naming every field that differs.
     """
-    changed = differences(found, wanted)
+    changed = differences(stored, wanted)
     if changed:
         raise InputError(
-            f"{where} belongs to another experiment ({'; '.join(changed)}): give another --workdir, the same settings, "
-            "or --overwrite to delete that run and start over."
+            f"{path} belongs to another experiment ({'; '.join(changed)}): give another "
+            "--workdir, the same settings, or --overwrite to delete that run and start over."
         )
 
 
 def check_workdir(directory: Path, experiment: Config, *, resume: bool, overwrite: bool) -> None:
     """Refuse a work directory that this run may not use, before anything is written.
 
+    Args:
+        directory: the work directory, which need not exist.
+        experiment: that is to be trained in it.
+        resume: whether an existing run of this experiment may be resumed.
+        overwrite: whether an existing run may be deleted.
+
     Raises:
-        InputError: if it is not a directory, cannot be written, holds another experiment, or holds
-            any run although `resume` is off; `overwrite` lifts the last two.
+        InputError: if it is not a directory, cannot be written, holds another experiment, or
+            holds any run although `resume` is off; `overwrite` lifts the last two.
     """
-    if set("*?[") & set(
-        str(directory.absolute())
-    ):  # Orbax looks its files up by a pattern that starts with the path
+    _check_usable(directory)
+    if overwrite:
+        return
+    present = [name for name in ENTRIES if os.path.lexists(directory / name)]
+    if present and not resume:
+        raise InputError(
+            f"`--no-resume` starts over only in an empty directory, and {directory} holds "
+            f"{', '.join(present)}: add --overwrite to delete that run, or give another --workdir."
+        )
+    stored = read_config(directory)
+    if stored is not None:
+        refuse_other_experiment(stored, experiment, directory)
+        remedy = "move it away, or give --overwrite to delete that run and start over"
+        for name in present:
+            if name in FILES:
+                _require_kind(directory / name, stat.S_ISREG, "a file", remedy)
+            else:
+                _require_kind(directory / name, stat.S_ISDIR, "a folder", remedy)
+    elif present:
+        raise InputError(
+            f"{directory} holds {', '.join(present)} but no config.json: give another --workdir, "
+            "or --overwrite to delete them."
+        )
+
+
+def _check_usable(directory: Path) -> None:
+    """Refuse a path at which no work directory can be.
+
+    Raises:
+        InputError: if it is not a directory, or cannot be made or written.
+    """
+    # Orbax looks its files up by a pattern that starts with the path.
+    if set("*?[") & set(str(directory.absolute())):
         raise InputError(
             f"`--workdir` (={directory.absolute()}) must not contain any of * ? [ in its path."
         )
     try:
         os.stat(directory)
     except (FileNotFoundError, NotADirectoryError):
-        pass  # to be made, or told below
-    except OSError as error:  # too long a name, links in a circle
+        pass  # the first is made later, the second is refused below
+    except OSError as error:  # a name that is too long, or links in a circle
         raise InputError(
             f"`--workdir` (={directory}) cannot be used: {error.strerror or error}."
         ) from error
@@ -97,33 +138,19 @@ def check_workdir(directory: Path, experiment: Config, *, resume: bool, overwrit
         raise InputError(
             f"`--workdir` (={directory}) must be writable: no permission to write in {existing}."
         )
-    if overwrite:
-        return
-    present = [name for name in OWN if os.path.lexists(directory / name)]
-    if present and not resume:
-        raise InputError(
-            f"`--no-resume` starts over only in an empty directory, and {directory} holds {', '.join(present)}: add "
-            "--overwrite to delete that run, or give another --workdir."
-        )
-    found = read_config(directory)
-    if found is not None:
-        refuse_other_experiment(found, experiment, directory)
-        remedy = "move it away, or give --overwrite to delete that run and start over"
-        for name in present:
-            kind, check = ("a file", stat.S_ISREG) if name in FILES else ("a folder", stat.S_ISDIR)
-            _refuse_other_kind(directory / name, check, kind, remedy)
-    elif present:
-        raise InputError(
-            f"{directory} holds {', '.join(present)} but no config.json: give another --workdir, or --overwrite to "
-            "delete them."
-        )
 
 
-def _refuse_other_kind(path: Path, is_kind: Callable[[int], bool], kind: str, remedy: str) -> None:
-    """Refuse a pipe, a device, a folder for a file or the other way round, before it is opened.
+def _require_kind(path: Path, is_kind: Callable[[int], bool], kind: str, remedy: str) -> None:
+    """Refuse a pipe, a device, a folder for a file or a file for a folder, before it is opened.
+
+    Args:
+        path: of a file or folder that need not exist.
+        is_kind: mode of `os.stat` → whether it is as required.
+        kind: what is required, for the error.
+        remedy: what the user can do, for the error.
 
     Raises:
-        InputError: if there is such a thing, or a link that leads nowhere.
+        InputError: if there is something else, or a link that leads nowhere.
     """
     if not os.path.lexists(path):
         return
@@ -137,25 +164,25 @@ def _refuse_other_kind(path: Path, is_kind: Callable[[int], bool], kind: str, re
 
 @contextmanager
 def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Iterator[None]:
-    """Hold the directory against other processes and record the experiment in it.
+    """Lock the directory against other processes and record the experiment in it.
+
+    Args:
+        directory: made if it does not exist.
+        experiment: that is trained in it.
+        overwrite: whether an existing run is deleted.
 
     Raises:
-        InputError: if another process is training in it, another experiment has come into it since it
-            was checked, or it cannot be written.
+        InputError: if another process is training in it, another experiment has come into it
+            since it was checked, or it cannot be written.
     """
     with hold(directory):
         try:
             if overwrite:
-                for name in OWN:
-                    path = directory / name
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
-                        missing_ok=True
-                    )
-            elif found := read_config(directory):
-                refuse_other_experiment(found, experiment, directory)
-            write_config(
-                directory, experiment
-            )  # first: without it the rest would be taken for someone else's
+                _delete_run(directory)
+            elif stored := read_config(directory):
+                refuse_other_experiment(stored, experiment, directory)
+            # First of all: without it, the rest would look like someone else's.
+            write_config(directory, experiment)
             for name in ("checkpoints", "samples"):
                 (directory / name).mkdir(exist_ok=True)
         except OSError as error:
@@ -165,38 +192,45 @@ def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Ite
         yield
 
 
+def _delete_run(directory: Path) -> None:
+    for name in ENTRIES:
+        path = directory / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def hold(directory: Path) -> Iterator[None]:
-    """Make the directory if need be, and hold it against other processes.
+    """Make the directory if it does not exist, and lock it against other processes.
 
     Raises:
-        InputError: if another process holds it, or it cannot be written.
+        InputError: if another process has locked it, or it cannot be written.
     """
-    _refuse_other_kind(directory / LOCK, stat.S_ISREG, "a file", "move it away")
+    _require_kind(directory / LOCK, stat.S_ISREG, "a file", "move it away")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / LOCK, "a")  # noqa: SIM115 (held as long as the run)
+        lock = open(directory / LOCK, "a")  # noqa: SIM115 (open as long as the run)
     except OSError as error:
         raise InputError(
             f"`--workdir` (={directory}) must be writable: {error.strerror}."
         ) from error
     with lock:
-        _hold(lock.fileno(), directory)
+        _lock(lock.fileno(), directory)
         yield
 
 
-def _hold(descriptor: int, directory: Path) -> None:
+def _lock(descriptor: int, directory: Path) -> None:
     try:
         import fcntl
-    except (
-        ImportError
-    ):  # Windows has no such lock; two runs in one directory are then the user's to avoid
-        return
+    except ImportError:
+        return  # Windows has no such lock; there, users must not start two runs in one directory
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise InputError(
             f"`--workdir` (={directory}) is in use by another process: wait for it or give another."
         ) from None
-    except OSError:  # a file system without locks, as some networks' are
-        return
+    except OSError:
+        return  # some network file systems have no locks

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from l1jax.config import InputError
 from l1jax.training import log as module
+from l1jax.training import progress
 from l1jax.training.log import cut_metrics, open_log
 
 VALUES = {
@@ -66,7 +67,7 @@ def test_nothing_to_cut(tmp_path):
 
 
 def test_a_line_longer_than_any_is_left_out_and_counted_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LONGEST", 30)
+    monkeypatch.setattr(module, "MAX_LINE_BYTES", 30)
     path = tmp_path / "metrics.jsonl"
     path.write_text(lines_of(10) + "0" * 70 + '{"step": 5}\n' + lines_of(20) + "0" * 100)
     assert cut_metrics(path, 30) == 1
@@ -100,7 +101,7 @@ def test_damaged_and_lost_metrics_are_told_and_training_goes_on(tmp_path, text, 
 def test_metrics_that_are_no_file_or_too_large_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "metrics.jsonl"
     path.write_text(lines_of(10))
-    monkeypatch.setattr(module, "LARGEST", 5)
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", 5)
     with pytest.raises(InputError, match="must have at most 5 bytes"):
         cut_metrics(path, 10)
     path.unlink()
@@ -181,7 +182,7 @@ def test_tensorboard_gets_every_metric_even_if_training_fails(tmp_path):
 
 def test_without_a_terminal_there_is_a_plain_line_now_and_then(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     out = console()
     with open_log(tmp_path, 0, 1000, out) as log:
         for step in range(100, 1001, 100):

@@ -7,8 +7,8 @@ import pytest
 from l1jax.config import Config, ImageData, InputError, TfdsData
 from l1jax.training import workdir as module
 from l1jax.training.workdir import (
+    ENTRIES,
     FILES,
-    OWN,
     check_workdir,
     open_workdir,
     read_config,
@@ -83,7 +83,7 @@ def test_the_same_experiment_goes_on_and_may_be_longer(tmp_path):
     check(tmp_path, Config(seed=1), overwrite=True)
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_no_resume_and_whatever_a_run_wrote(tmp_path, name):
     (tmp_path / name).write_text("") if "." in name else (tmp_path / name).mkdir()
     with pytest.raises(InputError, match=f"holds {name}: add --overwrite"):
@@ -102,7 +102,7 @@ def test_a_directory_is_made_and_marked(tmp_path):
 
 
 def test_overwriting_deletes_the_run_and_nothing_else(tmp_path):
-    for name in OWN:
+    for name in ENTRIES:
         (tmp_path / name).write_text("old") if "." in name else (tmp_path / name).mkdir()
     (tmp_path / "checkpoints" / "10").mkdir()
     (tmp_path / "notes.txt").write_text("mine")
@@ -224,7 +224,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", ENTRIES)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_a_run_could_not_have_written_is_refused_and_can_be_overwritten(tmp_path, name, kind):
     write_config(tmp_path, Config())
