@@ -23,6 +23,9 @@ from l1jax.training.state import Metrics
 from l1jax.training.step import pmean
 
 Images = Float[Array, "batch height width channels"]
+# (images, batch statistics, name of the pass, which its random key depends on) → (logits, batch
+# statistics after the pass)
+Discriminate = Callable[[Images, PyTree, str], tuple[Logits, PyTree]]
 
 
 class Regularizers(NamedTuple):
@@ -143,6 +146,44 @@ def augment(
     return regularizers.augmentation.apply(images, noise, probability)
 
 
+def squared_gradient(
+    discriminate: Discriminate, images: Images, batch_stats: PyTree, use: str
+) -> tuple[Logits, PyTree, Float[Array, " logits"]]:
+    """Return logits, batch statistics and ‖∇D‖² of each logit's images.
+
+    Args:
+        discriminate: the discriminator at its parameters.
+        images: at which the gradient is taken.
+        batch_stats: before the pass.
+        use: name of the pass.
+    """
+    logits, batch_stats, squared = with_squared_gradient(
+        lambda x: discriminate(x, batch_stats, use), images
+    )
+    if logits.shape[0] < images.shape[0]:  # packed: several images are one input
+        squared = squared.reshape(logits.shape[0], -1).sum(1)
+    return logits, batch_stats, squared
+
+
+def logits_and_penalty(
+    discriminate: Discriminate, images: Images, batch_stats: PyTree, use: str, gamma: float
+) -> tuple[Logits, PyTree, Float[Array, ""]]:
+    """Return logits, batch statistics and γ/2·E‖∇D‖², from one pass.
+
+    Args:
+        discriminate: the discriminator at its parameters.
+        images: real ones for R1, generated ones for R2.
+        batch_stats: before the pass.
+        use: name of the pass.
+        gamma: γ; with 0, no gradient is computed.
+    """
+    if gamma == 0:
+        logits, batch_stats = discriminate(images, batch_stats, use)
+        return logits, batch_stats, jnp.zeros(())
+    logits, batch_stats, squared = squared_gradient(discriminate, images, batch_stats, use)
+    return logits, batch_stats, gamma / 2 * jnp.mean(squared)
+
+
 def make_discriminator_loss(
     network: Network,
     loss: AdversarialLoss,
@@ -160,6 +201,8 @@ def make_discriminator_loss(
         regularizers: what is added.
         with_gradient_penalty: False in the updates that `penalty_every` leaves out.
     """
+    if not with_gradient_penalty:
+        regularizers = regularizers._replace(r1=0.0, r2=0.0, wgan_gp=0.0, dragan=0.0)
 
     def discriminator_loss(
         params: PyTree,
@@ -173,45 +216,24 @@ def make_discriminator_loss(
                 params, batch_stats, images, True, examples.label, named_key(key, use)
             )
 
-        def squared_gradient(
-            images: Images, batch_stats: PyTree, use: str
-        ) -> tuple[Logits, PyTree, Array]:
-            logits, batch_stats, squared = with_squared_gradient(
-                lambda x: discriminate(x, batch_stats, use), images
-            )
-            if logits.shape[0] < images.shape[0]:  # packed: several images are one input
-                squared = squared.reshape(logits.shape[0], -1).sum(1)
-            return logits, batch_stats, squared
-
-        def logits_and_penalty(
-            images: Images, batch_stats: PyTree, use: str, gamma: float
-        ) -> tuple[Logits, PyTree, Array]:
-            if gamma == 0 or not with_gradient_penalty:
-                logits, batch_stats = discriminate(images, batch_stats, use)
-                return logits, batch_stats, jnp.zeros(())
-            logits, batch_stats, squared = squared_gradient(images, batch_stats, use)
-            return logits, batch_stats, gamma / 2 * jnp.mean(squared)
-
-        def deviation_from_unit_norm(images: Images, use: str) -> Float[Array, ""]:
-            _, _, squared = squared_gradient(images, batch_stats, use)
-            return unit_norm_penalty(squared)
-
         assert examples.fake is not None
         real = augment(regularizers, "real", examples.real, examples, controllers)
         fake = augment(regularizers, "fake", examples.fake, examples, controllers)
         real_logits, batch_stats, real_penalty = logits_and_penalty(
-            real, batch_stats, "real", regularizers.r1
+            discriminate, real, batch_stats, "real", regularizers.r1
         )
         fake_logits, batch_stats, fake_penalty = logits_and_penalty(
-            fake, batch_stats, "fake", regularizers.r2
+            discriminate, fake, batch_stats, "fake", regularizers.r2
         )
         penalty = real_penalty + fake_penalty
-        if regularizers.wgan_gp and with_gradient_penalty:
+        if regularizers.wgan_gp:
             points = between(real, fake, examples.noise["between"])
-            penalty += regularizers.wgan_gp * deviation_from_unit_norm(points, "between")
-        if regularizers.dragan and with_gradient_penalty:
+            _, _, squared = squared_gradient(discriminate, points, batch_stats, "between")
+            penalty += regularizers.wgan_gp * unit_norm_penalty(squared)
+        if regularizers.dragan:
             points = examples.noise["around"]
-            penalty += regularizers.dragan * deviation_from_unit_norm(points, "around")
+            _, _, squared = squared_gradient(discriminate, points, batch_stats, "around")
+            penalty += regularizers.dragan * unit_norm_penalty(squared)
         penalty *= regularizers.penalty_every
 
         base = loss.discriminator(real_logits, fake_logits)

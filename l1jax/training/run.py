@@ -14,12 +14,9 @@ from rich.console import Console
 from l1jax.build import image_shape
 from l1jax.compilation import jit_once
 from l1jax.config import Config, InputError
-from l1jax.data.batches import Feed, Host, load_all, resident_feed, shuffled_indices
-from l1jax.data.class_labels import class_counts, describe_classes
-from l1jax.data.opening import open_examples
-from l1jax.data.source import Source, take
-from l1jax.data.streaming import streaming_feed
-from l1jax.files import write_json
+from l1jax.data.batches import Feed
+from l1jax.data.class_labels import describe_classes
+from l1jax.data.source import Source
 from l1jax.training.callbacks import (
     NonFiniteError,
     chunk_length,
@@ -40,13 +37,11 @@ from l1jax.training.rollback import (
     refuse_other_run,
     write_rollback,
 )
-from l1jax.training.sample_quality import NUM_EVALUATION_IMAGES, NUM_METRIC_IMAGES
+from l1jax.training.run_data import open_feed, open_source, write_classes
 from l1jax.training.state import State, Task
 from l1jax.training.task import make_task
 from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
 from l1jax.transforms.learning_rate import set_learning_rate_scale
-
-MAX_SKIPPED_REPORTED = 10  # skipped images that are reported one by one
 
 
 class Outcome(NamedTuple):
@@ -99,12 +94,7 @@ def run_experiment(
     check_batch(experiment, len(devices))
     task = make_task(experiment, image_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
-    source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
-    for sentence in source.skipped[:MAX_SKIPPED_REPORTED]:
-        say(f"left out: {sentence}")
-    if (workdir / "config.json").exists() and not overwrite:
-        # The user settled the question about the labels when the run began.
-        source = source._replace(label_ambiguity="")
+    source, held_out = open_source(experiment, workdir, say, overwrite=overwrite)
     check_labels(task.generator.classes, source)
     feed, reference = open_feed(experiment, task, source, held_out, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
@@ -147,44 +137,6 @@ def run_experiment(
     return Outcome(first_step, stopped)
 
 
-def open_feed(
-    experiment: Config, task: Task, source: Source, held_out: Source | None, console: Console
-) -> tuple[Feed, Shaped[np.ndarray, "n h w c"]]:
-    """Open the data that steps are trained on, on the device if it fits there, else streamed.
-
-    Args:
-        experiment: with the limit for data on the device.
-        task: for the number of draws.
-        source: the data to train on.
-        held_out: the data kept back, if any.
-        console: for progress.
-
-    Returns:
-        The feed, and the real images that generated ones are compared with, in random order:
-        held-out ones where training evaluates and there are any.
-    """
-    arguments = (experiment.seed, task.draws, experiment.batch_size)
-    host = Host(jax.process_index(), jax.process_count())
-    reference_source = source
-    max_reference = NUM_METRIC_IMAGES
-    if experiment.evaluate_every:
-        max_reference = NUM_EVALUATION_IMAGES
-        if held_out is not None:
-            reference_source = held_out
-    count = min(max_reference, reference_source.length)
-    chosen = shuffled_indices(experiment.seed, 0, count, reference_source.length)
-    num_bytes = source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize
-    if num_bytes > experiment.resident_mib * 2**20:
-        feed = streaming_feed(source, *arguments, experiment.workers, host)
-        return feed, take(reference_source, chosen)
-    with console.status(f"reading {source.length:,} images"):
-        images = load_all(source)
-    feed = resident_feed(images, *arguments, source.labels, host)
-    if reference_source is source:
-        return feed, images[chosen]
-    return feed, take(reference_source, chosen)
-
-
 def report_start(
     run: TrainingRun,
     first_step: int,
@@ -211,16 +163,6 @@ def report_start(
     size = " × ".join(map(str, source.image_shape))
     hardware = f"{len(devices)} × {devices[0].device_kind}"
     run.say(f"{source.length:,} images of {size} on {hardware}, into {run.workdir}")
-
-
-def write_classes(workdir: Path, source: Source) -> None:
-    """Write the classes' labels, names and counts to `classes.json`, if there are labels."""
-    path = workdir / "classes.json"
-    counts = class_counts(source)
-    if counts:
-        write_json(path, [count._asdict() for count in counts])
-    else:
-        path.unlink(missing_ok=True)
 
 
 def start_or_restore(run: TrainingRun, previous_config: Config | None) -> tuple[int, State]:

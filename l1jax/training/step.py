@@ -173,5 +173,11 @@ def commit_or_skip(
 
 
 def select(condition: Bool[Array, ""], if_true: Tree, if_false: Tree) -> Tree:
-    """Choose between two trees of the same structure."""
+    """Choose between two trees of the same structure.
+
+    Args:
+        condition: which of them.
+        if_true: the tree for True.
+        if_false: the tree for False.
+    """
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)

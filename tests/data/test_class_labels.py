@@ -13,7 +13,7 @@ from l1jax.data.class_labels import ClassCount, as_labels, class_counts, describ
 from l1jax.data.opening import open_examples, open_source
 from l1jax.data.source import subset
 from l1jax.training.input_checks import check_labels
-from l1jax.training.run import write_classes
+from l1jax.training.run_data import write_classes
 
 GREY = RNG.integers(0, 256, (3, 6, 6), dtype=np.uint8)
 
