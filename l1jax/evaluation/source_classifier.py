@@ -29,7 +29,7 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
         experiment: The experiment that names the images. Stacked digits are classified one digit at
             a time.
         source: The training images.
-        say: (sentence) → None. Is told why there is no classifier although there are labels.
+        say: Prints a sentence; is called if there are labels and yet no classifier.
 
     Returns:
         The classifier. None if there are no labels of at least two classes, the images are too
