@@ -98,29 +98,29 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, remedy: str = REMEDY)
         remedy: What an error tells the user to do.
 
     Raises:
-        UnreadableFileError: as `read_bytes` does, or if the content is no JSON, is nested deeper
-            than 100 levels, or has a number that is too large for a float.
+        UnreadableFileError: as `read_bytes` does, or if the content is not valid JSON, is nested
+            deeper than 100 levels, or has a number that is too large for a float.
     """
     content = read_bytes(path, max_bytes, remedy)
     try:
         return parse_json(content)
     except ValueError as error:
-        raise UnreadableFileError(path, f"is no JSON{error}", remedy) from error
+        raise UnreadableFileError(path, f"is not valid JSON ({error})", remedy) from error
 
 
 def parse_json(content: bytes) -> Any:
     """Parse JSON as strictly as `read_json` does.
 
     Raises:
-        ValueError: saying why in the words that `read_json` puts behind "is no JSON".
+        ValueError: with the reason as a clause.
     """
-    too_deep = f" of ours: it is nested deeper than {MAX_DEPTH} levels"
+    too_deep = f"it is nested deeper than {MAX_DEPTH} levels"
     try:
         value = json.loads(content.decode(), parse_float=_finite_float)
     except RecursionError as error:
         raise ValueError(too_deep) from error
     except ValueError as error:
-        raise ValueError(f" ({str(error).splitlines()[0]})") from error
+        raise ValueError(str(error).splitlines()[0]) from error
     if _is_nested_deeper(value, MAX_DEPTH):
         raise ValueError(too_deep)
     return value

@@ -109,7 +109,8 @@ def read_real_images(
         count = min(options.samples or MAX_IMAGES, source.length)
         if count < MIN_IMAGES:
             raise InputError(
-                f"`{location}` has {count} real images, and {MIN_IMAGES} are needed to compare with."
+                f"`{location}` has {count} real images, and {MIN_IMAGES} are needed to compare "
+                "with."
             )
         chosen = shuffled_indices(0, 0, count, source.length)
         real = _take_in_file_order(source, chosen)

@@ -73,12 +73,12 @@ def test_a_file_without_permission_is_an_error(tmp_path, monkeypatch, read):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"[" * 100_000, " of ours: it is nested deeper than 100 levels"),
-        (b"[" * 101 + b"]" * 101, " of ours: it is nested deeper than 100 levels"),
-        (b'{"a": 1e400}', " (the number 1e400 is too large)"),
-        (b"\xff", " ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
-        (b"{", " (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
-        (b"", " (Expecting value: line 1 column 1 (char 0))"),
+        (b"[" * 100_000, "it is nested deeper than 100 levels"),
+        (b"[" * 101 + b"]" * 101, "it is nested deeper than 100 levels"),
+        (b'{"a": 1e400}', "the number 1e400 is too large"),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (b"", "Expecting value: line 1 column 1 (char 0)"),
     ],
 )
 def test_json_that_is_not_ours_is_an_error(content, reason):

@@ -13,7 +13,7 @@ from l1jax.data.source import Source
 
 MAX_LABEL = 2**31 - 1
 _NUM_LISTED = 10  # classes that a line lists
-_MIN_SHARD_STEP = 10  # between the numbers of folders that only keep files few
+_MIN_SHARD_STEP = 10  # between numbers of folders that may only limit the files in each
 
 # Names of parts of a data set. Those of the second pattern are also names of things; they count
 # only if at least half of the folders have such names, or together with one of the first.
@@ -113,8 +113,9 @@ def _find_ambiguity(names: Sequence[str], classes: Sequence[str], origin: str) -
         if step >= _MIN_SHARD_STEP:
             return (
                 f"{origin} holds the folders {classes[0]}, {classes[1]}, … whose numbers are "
-                f"{step} apart, as folders that only keep files few have: give --data.labels none "
-                "for images without classes, or --data.labels folders if they are classes."
+                f"{step} apart, as if they only limited the number of files in a folder: give "
+                "--data.labels none for images without classes, or --data.labels folders if they "
+                "are classes."
             )
     return ""
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from l1jax.data.skipped_files import SkippedFile
 
 MAX_IMAGE_BYTES = 2**28  # of an encoded image
-_MAX_GROWTH = 256  # by decompression; a tar's headers of small images shrink to almost nothing
+_MAX_GROWTH = 256  # factor of decompression; a tar's headers shrink to almost nothing
 _INODE_BITS = 2**63 - 1  # so that an inode's number fits in a signed 64-bit integer
 
 

@@ -40,11 +40,11 @@ class _Members(NamedTuple):
     """What a tar holds, by cleaned name."""
 
     ranges: dict[str, ByteRange]
-    """Of the ordinary files."""
+    """Where the content of each ordinary file is."""
     links: dict[str, str]
     """Where each link leads from its own folder, or from the top if it begins with "/"."""
     contents: dict[ByteRange, bytes]
-    """Of the images of a compressed tar."""
+    """The images of a compressed tar, by where they are in it."""
     skipped: list[SkippedFile]
 
 

@@ -28,8 +28,9 @@ from l1jax.data.preprocessing import preprocess
 LOSSLESS = {  # suffix → how Pillow writes it
     "apng": "PNG", "bmp": "BMP", "bw": "SGI", "dds": "DDS", "dib": "DIB", "gif": "GIF",
     "icb": "TGA", "im": "IM", "j2k": "JPEG2000", "jp2": "JPEG2000", "jpf": "JPEG2000",
-    "jpx": "JPEG2000", "pcx": "PCX", "pgm": "PPM", "png": "PNG", "pnm": "PPM", "ppm": "PPM", "rgb": "SGI",
-    "sgi": "SGI", "tga": "TGA", "tif": "TIFF", "tiff": "TIFF", "vda": "TGA", "vst": "TGA",
+    "jpx": "JPEG2000", "pcx": "PCX", "pgm": "PPM", "png": "PNG", "pnm": "PPM", "ppm": "PPM",
+    "rgb": "SGI", "sgi": "SGI", "tga": "TGA", "tif": "TIFF", "tiff": "TIFF", "vda": "TGA",
+    "vst": "TGA",
 }  # fmt: skip
 LOSSY = {
     "jfif": "JPEG",

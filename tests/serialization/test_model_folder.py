@@ -150,9 +150,15 @@ def test_nothing_is_left_of_what_could_not_be_written(tmp_path, monkeypatch, fai
 DAMAGE = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors` is missing"),
     "no config": (lambda f: (f / "config.json").unlink(), "config.json` is missing"),
-    "no JSON": (lambda f: (f / "config.json").write_text("{"), "config.json` is no JSON"),
-    "nested": (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json` is no JSON"),
-    "no text": (lambda f: (f / "config.json").write_bytes(b"\xff"), "config.json` is no JSON"),
+    "no JSON": (lambda f: (f / "config.json").write_text("{"), "config.json` is not valid JSON"),
+    "nested": (
+        lambda f: (f / "config.json").write_text("[" * 100_000),
+        "config.json` is not valid JSON",
+    ),
+    "no text": (
+        lambda f: (f / "config.json").write_bytes(b"\xff"),
+        "config.json` is not valid JSON",
+    ),
     "a list": (
         lambda f: (f / "config.json").write_text("[]"),
         "is not that of a model exported by l1jax",
@@ -269,25 +275,25 @@ def text_of(folder, change):
 ABSURD = {
     "nested in the notes": (
         lambda f: text_of(f, lambda text: text.replace('"mit"', "[" * 100_000 + "]" * 100_000)),
-        "config.json` is no JSON of ours: it is nested deeper than 100 levels",
+        r"config.json` is not valid JSON \(it is nested deeper than 100 levels\)",
     ),
     "nested less": (
         lambda f: text_of(f, lambda text: text.replace('"mit"', '{"a":' * 300 + "1" + "}" * 300)),
-        "config.json` is no JSON of ours: it is nested deeper than 100 levels",
+        r"config.json` is not valid JSON \(it is nested deeper than 100 levels\)",
     ),
     "a number too large": (
         lambda f: text_of(
             f, lambda text: text.replace('"latent_size": 6', '"latent_size": 1e400', 1)
         ),
-        r"config.json` is no JSON \(the number 1e400 is too large\)",
+        r"config.json` is not valid JSON \(the number 1e400 is too large\)",
     ),
     "a number too small": (
         lambda f: text_of(f, lambda text: text.replace('"mit"', "-1e999")),
-        r"config.json` is no JSON \(the number -1e999 is too large\)",
+        r"config.json` is not valid JSON \(the number -1e999 is too large\)",
     ),
     "a long number": (
         lambda f: text_of(f, lambda text: text.replace('"step": 7', '"step": ' + "7" * 10_000)),
-        "config.json` is no JSON",
+        "config.json` is not valid JSON",
     ),
     "a step of no training": (
         lambda f: edit(f, step=10**30),
