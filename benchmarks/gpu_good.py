@@ -20,7 +20,8 @@ from l1jax.config import ImageData
 from l1jax.data.batches import shuffled_indices
 from l1jax.data.opening import open_source
 from l1jax.data.source import Source, take
-from l1jax.evaluation.classifier import ClassifierSettings, classifier_features, train_classifier
+from l1jax.evaluation.classifier import classifier_features
+from l1jax.evaluation.classifier_training import ClassifierSettings, train_classifier
 from l1jax.evaluation.features import FeatureExtractor, extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros

@@ -39,7 +39,8 @@ from l1jax.data.mixture_source import MIXTURES, draw_points
 from l1jax.data.opening import open_source
 from l1jax.data.source import take
 from l1jax.evaluation import class_coverage, pair_similarity
-from l1jax.evaluation.classifier import classifier_features, predict, train_classifier
+from l1jax.evaluation.classifier import classifier_features, predict
+from l1jax.evaluation.classifier_training import train_classifier
 from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros

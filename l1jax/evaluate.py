@@ -40,7 +40,7 @@ from l1jax.real_images import (
     read_real_images,
     with_data_path,
 )
-from l1jax.reporting.evaluation import show_evaluation
+from l1jax.reporting.evaluation_tables import show_evaluation
 from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
 from l1jax.terminal import make_say
 from l1jax.training.keys import named_seed_key

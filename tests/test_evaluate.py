@@ -91,7 +91,7 @@ def test_a_classifier_near_chance_is_not_used_and_that_is_said(trained, monkeypa
     assert set(result["features"]) == {"pixels", "random"}
     assert "modes" not in result
     remark = result["remarks"][0]
-    assert "it names 20 of 180 held-out images rightly" in remark
+    assert "20 of 180 held-out images correctly" in remark
     assert remark in re.sub(r"\s+", " ", capsys.readouterr().out)
 
 

@@ -1,39 +1,45 @@
-"""Whether a classifier does better than guessing, by what it makes of images that it was not trained on."""
+"""Test whether a classifier is better than guessing, on images that it was not trained on."""
 
 from scipy.special import bdtrc
 
 from l1jax.evaluation.classifier import Classifier
 
-NEAR_CHANCE = 0.001  # the largest probability that guessing is as good as a classifier that is used
+NEAR_CHANCE = 0.001
+"""The largest probability that guessing is as good, for a classifier that is used."""
 
 
 def guessing_probability(right: int, held_out: int, chance: float) -> float:
-    """How probable it is that guessing names at least so many images rightly.
+    """Compute the probability that guessing classifies at least that many images correctly.
 
-    The upper tail of the binomial distribution: Σ over k ≥ right of C(n, k) pᵏ (1 − p)ⁿ⁻ᵏ.
+    It is the upper tail of the binomial distribution: Σ over k ≥ right of C(n, k) pᵏ (1 − p)ⁿ⁻ᵏ.
 
     Args:
-        right: images that a classifier names rightly.
-        held_out: n, images in all.
-        chance: p, the probability with which a guess is right.
+        right: number of images that a classifier classifies correctly.
+        held_out: n, the number of images.
+        chance: p, the probability that a guess is correct.
     """
     if right <= 0 or chance >= 1:
         return 1.0
     return float(bdtrc(right - 1, held_out, chance))
 
 
-def doubt(trained: Classifier) -> str:
-    """Say why a classifier is not to be used, since guessing could be as good; empty where it can be used.
+def near_chance_warning(trained: Classifier) -> str:
+    """Say why a classifier must not be used because guessing could be as good.
 
-    It is near chance where guessing the most frequent class would name as many held-out images rightly with a
-    probability above `NEAR_CHANCE`. So few held-out images, or very unequal classes, can leave any in doubt.
+    That is so if guessing the most frequent class would classify as many held-out images correctly
+    with a probability above `NEAR_CHANCE`. With few held-out images, or very unequal classes, any
+    classifier can be near chance.
+
+    Returns:
+        A sentence for the user. It is empty if the classifier can be used.
     """
     right = round(trained.accuracy * trained.held_out)
     probability = guessing_probability(right, trained.held_out, trained.chance)
     if probability <= NEAR_CHANCE:
         return ""
     return (
-        f"the classifier of these labels is not used: it names {right:,} of {trained.held_out:,} held-out images "
-        f"rightly, and guessing, which is right with probability {trained.chance:.3g}, would name as many with "
-        f"probability {probability:.2g}, where at most {NEAR_CHANCE} is allowed."
+        f"the classifier of these labels is not used: it classifies {right:,} of "
+        f"{trained.held_out:,} held-out images correctly, and guessing, which is correct with "
+        f"probability {trained.chance:.3g}, would classify as many with probability "
+        f"{probability:.2g}, where at most {NEAR_CHANCE} is allowed."
     )

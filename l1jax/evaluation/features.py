@@ -1,7 +1,7 @@
-"""What images are measured in: functions from uint8 images to vectors, each with the protocol that names it.
+"""Feature extractors: functions from uint8 images to vectors, each with the protocol that names it.
 
-A distance between images means something only beside what it was taken on: features, resizing, layer, weights. All
-of that is in `FeatureExtractor.protocol`, which belongs beside every number.
+A distance between images depends on the features it is taken on: their resizing, layer and weights.
+`FeatureExtractor.protocol` holds all of that and belongs beside every number.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,12 @@ from l1jax.models.layers import convolve
 
 AXIS = "images"
 Images = UInt8[Array, "batch _height _width _channels"]
-AnyImages = Shaped[Array | np.ndarray, "..."]  # what is no image is refused in words
+AnyImages = Shaped[Array | np.ndarray, "..."]
+"""What is no image is refused with a message, not with a type error."""
 
 
 class Extracted(NamedTuple):
-    """What was seen in images, a row for each."""
+    """Features of images, a row for each."""
 
     features: Float[Array | np.ndarray, "batch features"]
     logits: Float[Array | np.ndarray, "batch classes"] | None = None
@@ -36,7 +37,8 @@ class FeatureExtractor(NamedTuple):
     """A function from uint8 images to features, with the words that identify it.
 
     protocol: what distinguishes these features from all others: resizing, layer and weights.
-    extract: (parameters, uint8 images) → features and logits. A pure function, which `extract_all` compiles.
+    extract: (parameters, uint8 images) → features and logits; a pure function, which `extract_all`
+        compiles.
     parameters: arrays for `extract`. As arguments they are no constants of the compiled program.
     details: numbers that are reported beside the protocol, such as a classifier's accuracy.
     """
@@ -50,17 +52,17 @@ class FeatureExtractor(NamedTuple):
 def custom_features(
     protocol: str, function: Callable[[Images], Float[Array, "batch features"]]
 ) -> FeatureExtractor:
-    """See images by any function of uint8 images that JAX can trace.
+    """Make an extractor of any function of uint8 images that JAX can trace.
 
     Args:
-        protocol: says what the function does; it stands beside the numbers.
+        protocol: description of the function, which stands beside the numbers.
         function: images → a vector for each.
     """
     return FeatureExtractor(protocol, lambda _, images: Extracted(function(images)))
 
 
 def pixel_features() -> FeatureExtractor:
-    """See images as vectors of their pixels in [-1, 1]."""
+    """Make the extractor of pixels in [-1, 1]."""
     return FeatureExtractor("pixels in [-1, 1]", _pixels)
 
 
@@ -71,41 +73,44 @@ def _pixels(_: PyTree, images: Images) -> Extracted:
 def scaled(
     images: Real[Array, "batch _height _width _channels"],
 ) -> Float[Array, "batch _height _width _channels"]:
-    """Pixels in [-1, 1]."""
+    """Scale pixels from 0 to 255 to [-1, 1]."""
     return images.astype(jnp.float32) / 127.5 - 1
 
 
 def in_colour(
     images: Shaped[Array, "batch height width channels"],
 ) -> Shaped[Array, "batch height width 3"]:
-    """Grey images as red, green and blue ones.
+    """Repeat the channel of grey images, so that all have red, green and blue.
 
     Raises:
         ValueError: if they have neither 1 nor 3 channels.
     """
     if images.shape[-1] not in (1, 3):
         raise ValueError(
-            f"`images` (channels={images.shape[-1]}) must have 1 channel or 3: grey, or red, green and blue."
+            f"`images` (channels={images.shape[-1]}) must have 1 channel or 3: grey, or red, green and "
+            "blue."
         )
     return jnp.broadcast_to(images, (*images.shape[:-1], 3))
 
 
-DEPTH, WIDTH = 8, 128  # of random convolutions: at most so many layers, each of so many channels
+MAX_DEPTH = 8  # layers of the random convolutions
+WIDTH = 128  # channels of each of them
 SLOPE = 0.2  # of leaky ReLU
-SMALLEST = 4  # pixels at which they stop, in each dimension
+MIN_SIDE = 4  # pixels, height and width at which the convolutions end
 
 
 def random_features(seed: int = 0, features: int = 512) -> FeatureExtractor:
-    """See images by convolutions with fixed random weights.
+    """Make the extractor of convolutions with fixed random weights.
 
-    3×3 convolutions of stride 2 with leaky ReLU, at least one, until the image has at most 4×4 pixels; then a
-    random projection of these. The weights are uniform with the variance that keeps activations at one scale, made
-    from the bits of NumPy's Philox: the same with every version of NumPy and JAX. They have learnt nothing, so they
-    need neither a download nor labels; their numbers compare generators on one data set.
+    At least one 3×3 convolution of stride 2 with leaky ReLU is applied, until the image has at most
+    4×4 pixels. A random projection of these gives the features. The weights are uniform, with the
+    variance that keeps activations at one scale. They are made from the bits of NumPy's Philox, so
+    they are the same with every version of NumPy and JAX. They are not trained, so they need neither
+    a download nor labels. Their numbers compare generators on one data set.
 
     Args:
         seed: of the weights.
-        features: how many.
+        features: number of features.
 
     Returns:
         Features of grey and colour images of up to 1,024×1,024 pixels.
@@ -113,60 +118,66 @@ def random_features(seed: int = 0, features: int = 512) -> FeatureExtractor:
     Raises:
         ValueError: if `seed` or `features` is out of range.
 
-    Source: Naeem et al., "Reliable fidelity and diversity metrics", ICML 2020, on random embeddings.
+    Source: Naeem et al., "Reliable fidelity and diversity metrics", ICML 2020, section 5 (random
+    embeddings).
     """
     if seed < 0 or features < 1:
         raise ValueError(
             f"`seed` (={seed}) must be at least 0 and `features` (={features}) at least 1."
         )
-    bits, gain = np.random.Philox(key=seed), 2 / (1 + SLOPE**2)
-    inputs = (3, *[WIDTH] * (DEPTH - 1))
-    kernels = [_uniform(bits, (3, 3, channels, WIDTH), gain) for channels in inputs]
-    projection = _uniform(bits, (SMALLEST**2 * WIDTH, features), 1.0)
-    parameters = {"kernels": kernels, "projection": projection}
-    made = hashlib.sha256(b"".join(p.tobytes() for p in (*kernels, projection))).hexdigest()[:8]
+    bits = np.random.Philox(key=seed)
+    gain = 2 / (1 + SLOPE**2)
+    input_channels = (3, *[WIDTH] * (MAX_DEPTH - 1))
+    kernels = [_uniform(bits, (3, 3, channels, WIDTH), gain) for channels in input_channels]
+    projection = _uniform(bits, (MIN_SIDE**2 * WIDTH, features), 1.0)
+    content = b"".join(weights.tobytes() for weights in (*kernels, projection))
+    sha256 = hashlib.sha256(content).hexdigest()
     return FeatureExtractor(
-        f"random convolutions, {features} features, seed {seed}, weights {made}",
+        f"random convolutions, {features} features, seed {seed}, weights {sha256[:8]}",
         _convolutions,
-        parameters,
+        {"kernels": kernels, "projection": projection},
     )
 
 
 def _uniform(
     bits: np.random.Philox, shape: tuple[int, ...], gain: float
 ) -> Float[np.ndarray, "..."]:
-    """Zero mean, variance `gain` per input, 24 bits each: exact in float32."""
+    """Draw numbers with zero mean and variance `gain`/inputs, of 24 bits, so exact in float32."""
     raw = bits.random_raw(math.prod(shape)) >> np.uint64(40)
     unit = (2 * raw.astype(np.float64) + 1) / 2**24 - 1
     return (unit * math.sqrt(3 * gain / math.prod(shape[:-1]))).astype(np.float32).reshape(shape)
 
 
 def _convolutions(parameters: PyTree, images: Images) -> Extracted:
-    x, layer = scaled(in_colour(images)), 0
-    while layer == 0 or max(x.shape[1:3]) > SMALLEST:
-        if layer == DEPTH:
+    x = scaled(in_colour(images))
+    layer = 0
+    while layer == 0 or max(x.shape[1:3]) > MIN_SIDE:
+        if layer == MAX_DEPTH:
             raise ValueError(
-                f"`images` of {images.shape[1]}×{images.shape[2]} pixels must have at most 1,024 a side."
+                f"`images` of {images.shape[1]}×{images.shape[2]} pixels must have at most 1,024 a "
+                "side."
             )
         x = jax.nn.leaky_relu(convolve(x, parameters["kernels"][layer], 2), SLOPE)
         layer += 1
-    missing = [SMALLEST - length for length in x.shape[1:3]]
-    x = jnp.pad(x, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (0, MIN_SIDE - height), (0, MIN_SIDE - width), (0, 0)))
     return Extracted(x.reshape(len(x), -1) @ parameters["projection"])
 
 
 def extract_all(
     features: FeatureExtractor, images: AnyImages | Iterable[AnyImages], batch: int = 32
 ) -> Extracted:
-    """Extract from any number of images, in batches of one size: one compilation, on all of this process's devices.
+    """Extract the features of any number of images on all of this process's devices.
 
-    Products are computed in full float32 precision, so that no device's faster ones move a distance.
+    Batches have one size, so that only one program is compiled. Products are computed in full float32
+    precision, because the faster products of some devices would change a distance.
 
     Args:
-        features: what to extract.
-        images: uint8 images, or arrays of them in turn, of any lengths.
-        batch: images at once on all devices together; fewer if there are fewer, and rounded up to a multiple of the
-            devices. The last batch is filled up, and what fills it is left out of the result.
+        features: the extractor.
+        images: uint8 images, or an iterable of arrays of them, of any lengths.
+        batch: images at once on all devices together. It is reduced if there are fewer images, and
+            rounded up to a multiple of the number of devices. The last batch is padded; the result
+            does not contain the padding.
 
     Returns:
         NumPy arrays, a row for each image in order.
@@ -178,69 +189,72 @@ def extract_all(
         raise ValueError(f"`batch` (={batch}) must be at least 1.")
     devices = tuple(jax.local_devices())
     if isinstance(images, np.ndarray | jax.Array):
-        batch, images = min(batch, max(len(images), 1)), [images]
-    batch = -(-batch // len(devices)) * len(devices)
-    compute, put = _compiled(features.extract, devices)
-    parameters = put(features.parameters, P())
-    found: list[Extracted] = []
+        batch = min(batch, max(len(images), 1))
+        images = [images]
+    batch = math.ceil(batch / len(devices)) * len(devices)
+    mesh = Mesh(np.asarray(devices), (AXIS,))
+    compute = _compiled(features.extract, mesh)
+    parameters = jax.device_put(features.parameters, NamedSharding(mesh, P()))
+    results: list[Extracted] = []
     running: list[tuple[Extracted, int]] = []
     for part in _batches(images, batch):
-        filled = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.uint8)])
-        running.append((compute(parameters, put(filled, P(AXIS))), len(part)))
-        if (
-            len(running) > 1
-        ):  # the devices have their next batch while this one's results are fetched
-            found.append(_fetch(*running.pop(0)))
-    found += [_fetch(*last) for last in running]
-    if not found:
+        padding = np.zeros((batch - len(part), *part.shape[1:]), np.uint8)
+        padded = np.concatenate([part, padding])
+        on_devices = jax.device_put(padded, NamedSharding(mesh, P(AXIS)))
+        running.append((compute(parameters, on_devices), len(part)))
+        if len(running) > 1:  # the devices work on this batch while the one before is fetched
+            results.append(_fetch(*running.pop(0)))
+    results += [_fetch(*last) for last in running]
+    if not results:
         raise ValueError("`images` must hold at least one image, and holds none.")
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
 @lru_cache(maxsize=16)
-def _compiled(
-    extract: Callable[..., Extracted], devices: tuple[Any, ...]
-) -> tuple[Callable[..., Extracted], Any]:
-    """The function over devices, each with its part of the batch, and what puts arrays there."""
-    mesh = Mesh(np.asarray(devices), (AXIS,))
+def _compiled(extract: Callable[..., Extracted], mesh: Mesh) -> Callable[..., Extracted]:
+    """Compile the function so that each device computes its part of the batch."""
 
     def compute(parameters: PyTree, images: Images) -> Extracted:
         with jax.default_matmul_precision("float32"):
             return Extracted(*extract(parameters, images))
 
-    # Nothing is summed over devices, so nothing can be left unsynchronised: any function will do.
+    # No collectives, so the replication check is unnecessary, and any function passes without it.
     mapped = jax.shard_map(
         compute, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False
     )
-    return jax.jit(mapped), lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
+    return jax.jit(mapped)
 
 
 def _fetch(computed: Extracted, count: int) -> Extracted:
+    """Fetch the first `count` rows from the devices."""
     return jax.tree.map(lambda rows: np.asarray(rows)[:count], computed)
 
 
 def _batches(
     parts: Iterable[AnyImages], batch: int
 ) -> Iterator[UInt8[np.ndarray, "_batch _height _width _channels"]]:
-    """The same images in batches of one length, but for the last."""
-    held: list[np.ndarray] = []
-    shape, count = None, 0
+    """Yield the images in batches of one length; the last may be shorter."""
+    waiting: list[np.ndarray] = []
+    count = 0
+    shape = None
     for part in map(np.asarray, parts):
-        if (
-            part.dtype != np.uint8
-            or part.ndim != 4
-            or (shape is not None and part.shape[1:] != shape)
-        ):
-            wanted = "height × width × channels" if shape is None else " × ".join(map(str, shape))
+        is_images = part.dtype == np.uint8 and part.ndim == 4
+        if not is_images or (shape is not None and part.shape[1:] != shape):
+            required = "height × width × channels"
+            if shape is not None:
+                required = " × ".join(map(str, shape))
             raise ValueError(
-                f"`images` (of shape {part.shape} and type {part.dtype}) must be n × {wanted} and uint8."
+                f"`images` (of shape {part.shape} and type {part.dtype}) must be n × {required} and "
+                "uint8."
             )
         shape = part.shape[1:]
-        held, count = [*held, part], count + len(part)
+        waiting.append(part)
+        count += len(part)
         if count >= batch:
-            joined = np.concatenate(held)
-            whole = count // batch * batch
-            yield from np.split(joined[:whole], whole // batch)
-            held, count = [joined[whole:]], count - whole
+            joined = np.concatenate(waiting)
+            num_batches = count // batch
+            yield from np.split(joined[: num_batches * batch], num_batches)
+            waiting = [joined[num_batches * batch :]]
+            count -= num_batches * batch
     if count:
-        yield np.concatenate(held)
+        yield np.concatenate(waiting)

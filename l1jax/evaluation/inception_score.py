@@ -1,4 +1,4 @@
-"""Inception score: how sure a classifier is of each image, and how many classes it sees in all."""
+"""Inception score: how certain the classes of images are, and how many classes there are in all."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,15 +14,16 @@ class InceptionScore(NamedTuple):
     """Between 1 and the number of classes, over splits of the images."""
 
     mean: float
-    deviation: float  # of the splits from their mean, divided by their number
+    deviation: float
+    """Standard deviation over the splits, divided by their number and not by one less."""
 
 
 def inception_score(logits: TableLike, splits: int = 10) -> InceptionScore:
-    """Score how sure the classes of single images are, and how varied those of all.
+    """Score how certain the classes of single images are, and how varied the classes of all are.
 
-    exp of the mean KL(p(y|x) ‖ p(y)), p(y) the mean over the images of a split, in float64 on the host. Any number
-    may be added to an image's logits, so the logarithms of its probabilities are logits, −∞ among them.
-    Splits are consecutive, so shuffle images that are sorted by class.
+    exp of the mean KL(p(y|x) ‖ p(y)), where p(y) is the mean over the images of a split, in float64
+    on the host. Any number may be added to an image's logits, so the logarithms of its probabilities
+    are logits too, −∞ among them. Splits are consecutive, so shuffle images that are sorted by class.
 
     Args:
         logits: a classifier's, or `np.log` of its probabilities; a row for each image.
@@ -45,12 +46,13 @@ def inception_score(logits: TableLike, splits: int = 10) -> InceptionScore:
 
 
 def _information(logits: Rows) -> float:
-    """Mean KL of the images' classes from their mixture."""
+    """Compute the mean KL divergence of the images' classes from their mixture, in nats."""
     logits = logits.astype(np.float64)
     largest = np.max(logits, axis=1, keepdims=True)
     if not np.isfinite(largest).all():
         raise InputError(
-            f"`logits` ({np.sum(~np.isfinite(largest))} images with NaN, +∞ or nothing but −∞) must be finite or −∞."
+            f"`logits` ({np.sum(~np.isfinite(largest))} images with NaN, +∞ or nothing but −∞) must be "
+            "finite or −∞."
         )
     logits -= largest
     log_p = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Kernel distance: how far two sets of features are apart, unbiased at any sample size."""
+"""Kernel distance between two sets of features, which is unbiased at any sample size."""
 
 from typing import NamedTuple, overload
 
@@ -25,7 +25,8 @@ class KernelDistance(NamedTuple):
     """The distance over random subsets of two samples."""
 
     mean: float
-    standard_error: float  # of the mean over subsets; times √subsets it is the subsets' deviation, which some report
+    standard_error: float
+    """Of the mean over subsets. Times √subsets it is their deviation, which some papers report."""
 
 
 @overload
@@ -39,16 +40,18 @@ def kernel_distance(
 ) -> float | Float[Array, ""] | KernelDistance:
     """Measure the squared maximum mean discrepancy with the cubic kernel (x·y/features + 1)³.
 
-    The unbiased estimate: 0 on average for two samples of one distribution, so it may be slightly negative.
-    On Inception features it is the KID; it can be taken on any features. In float64 on the host, a tile of
-    pairs at a time; of arrays that JAX traces (under `jit`, `vmap`, `grad`) at once and in their own
-    precision, where NaN and infinity cannot be refused and make the result not finite.
+    The estimate is unbiased: it is 0 on average for two samples of one distribution, so it may be
+    slightly negative. On Inception features it is the KID, but it can be taken on any features.
+
+    It is computed in float64 on the host, one tile of pairs at a time. Arrays that JAX traces (under
+    `jit`, `vmap` or `grad`) are processed at once and in their own precision. NaN and infinity cannot
+    be refused there and make the result not finite.
 
     Args:
         a: features of one sample, a row each; at least two rows.
         b: features of the other sample; at least two rows.
-        subsets: None for one estimate over all pairs, at n·m·features operations; else how many
-            random subsets to average over, each drawn without replacement.
+        subsets: number of random subsets to average over, each drawn without replacement. None for
+            one estimate over all pairs, which costs n·m·features operations.
         subset_size: rows of `a` and of `b` in each of them.
         seed: of the subsets.
 
@@ -62,10 +65,12 @@ def kernel_distance(
     Source: Bińkowski et al., ICLR 2018, section 4.
     """
     if subsets is not None:
-        x, y = feature_matrix(a, "a", least=2), feature_matrix(b, "b", least=2)
+        x = feature_matrix(a, "a", least=2)
+        y = feature_matrix(b, "b", least=2)
         require_same_features(x.shape[1], y.shape[1])
         return _over_subsets(x, y, subsets, subset_size, seed)
-    x, y = feature_matrix_or_tracer(a, "a", least=2), feature_matrix_or_tracer(b, "b", least=2)
+    x = feature_matrix_or_tracer(a, "a", least=2)
+    y = feature_matrix_or_tracer(b, "b", least=2)
     require_same_features(x.shape[1], y.shape[1])
     if isinstance(x, Tracer) or isinstance(y, Tracer):
         return _traced(as_floating(x), as_floating(y))
@@ -81,45 +86,51 @@ def _over_subsets(a: Rows, b: Rows, subsets: int, size: int, seed: int) -> Kerne
             f"(={min(len(a), len(b))}); draw more samples or take smaller subsets."
         )
     rng = np.random.default_rng(seed)
-    found = [
-        _unbiased(*(x[rng.choice(len(x), size, replace=False)] for x in (a, b)))
-        for _ in range(subsets)
-    ]
-    return KernelDistance(float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(subsets)))
+    distances = []
+    for _ in range(subsets):
+        subset_of_a = a[rng.choice(len(a), size, replace=False)]
+        subset_of_b = b[rng.choice(len(b), size, replace=False)]
+        distances.append(_unbiased(subset_of_a, subset_of_b))
+    standard_error = np.std(distances, ddof=1) / np.sqrt(subsets)
+    return KernelDistance(float(np.mean(distances)), float(standard_error))
 
 
 def _unbiased(a: Rows, b: Rows) -> float:
-    n, m = len(a), len(b)
-    with np.errstate(over="ignore", invalid="ignore"):  # told below
-        distance = (
-            _within(a) / (n * (n - 1)) + _within(b) / (m * (m - 1)) - 2 * _between(a, b) / (n * m)
-        )
+    n = len(a)
+    m = len(b)
+    with np.errstate(over="ignore", invalid="ignore"):  # raised as an error below
+        within_a = _sum_within(a) / (n * (n - 1))
+        within_b = _sum_within(b) / (m * (m - 1))
+        distance = within_a + within_b - 2 * _sum_between(a, b) / (n * m)
     if not np.isfinite(distance):
         largest = max(np.abs(x.astype(np.float64)).max() for x in (a, b))
         raise InputError(
-            f"`a` and `b` (with entries up to {largest:.1e}) must be small enough for the sixth powers of "
-            "their entries to be finite: divide both by one number."
+            f"`a` and `b` (with entries up to {largest:.1e}) must be small enough for the sixth "
+            "powers of their entries to be finite: divide both by one number."
         )
     return distance
 
 
-def _within(x: Rows) -> float:
-    """The kernel's sum over all ordered pairs of different rows."""
-    sums = (
-        (1 if rows == columns else 2) * _cubes(tile, x.shape[1])
-        for rows, columns, tile in inner_products(x)
-    )
-    return sum(sums) - _cubes(squared_norms(x), x.shape[1])
+def _sum_within(x: Rows) -> float:
+    """Sum the kernel over all ordered pairs of different rows."""
+    features = x.shape[1]
+    total = 0.0
+    for rows, columns, values in inner_products(x):
+        weight = 1 if rows == columns else 2  # a tile above the diagonal stands for two
+        total += weight * _sum_of_kernel(values, features)
+    return total - _sum_of_kernel(squared_norms(x), features)
 
 
-def _between(x: Rows, y: Rows) -> float:
-    return sum(_cubes(tile, x.shape[1]) for _, _, tile in inner_products(x, y))
+def _sum_between(x: Rows, y: Rows) -> float:
+    features = x.shape[1]
+    return sum(_sum_of_kernel(values, features) for _, _, values in inner_products(x, y))
 
 
-def _cubes(products: Float[np.ndarray, "..."], features: int) -> float:
-    products /= features
-    products += 1
-    return float(np.vdot(products * products, products))
+def _sum_of_kernel(inner: Float[np.ndarray, "..."], features: int) -> float:
+    """Sum the kernel over inner products, which are overwritten."""
+    inner /= features
+    inner += 1
+    return float(np.vdot(inner * inner, inner))
 
 
 def _traced(a: Float[Array, "n features"], b: Float[Array, "m features"]) -> Float[Array, ""]:
@@ -130,4 +141,5 @@ def _traced(a: Float[Array, "n features"], b: Float[Array, "m features"]) -> Flo
         size = len(gram)
         return (jnp.sum(gram) - jnp.trace(gram)) / (size * (size - 1))
 
-    return mean_of_pairs(kernel(a, a)) + mean_of_pairs(kernel(b, b)) - 2 * jnp.mean(kernel(a, b))
+    within = mean_of_pairs(kernel(a, a)) + mean_of_pairs(kernel(b, b))
+    return within - 2 * jnp.mean(kernel(a, b))

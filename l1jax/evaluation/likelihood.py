@@ -1,4 +1,4 @@
-"""How likely a variational autoencoder finds images."""
+"""The likelihood that a variational autoencoder gives to images."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,14 @@ def log_likelihood(
 ) -> Callable[..., Float[Array, " batch"]]:
     """Build (encoder parameters, decoder parameters, images, key, label=None) → nats per image.
 
-    The importance-weighted bound log 1/K Σ p(x, z_k)/q(z_k|x), z_k from the encoder: a lower bound on
-    log p(x), tight as K grows. Compile it with `jax.jit`; memory is that of `chunk` draws per image.
+    The result is the importance-weighted bound log 1/K Σ p(x, z_k)/q(z_k|x) with z_k from the
+    encoder. It is a lower bound on log p(x) and becomes tight as K grows. Compile the function with
+    `jax.jit`; it needs the memory of `chunk` draws per image.
 
     Args:
         vae: the networks.
         samples: K, draws of z per image.
-        chunk: draws decoded at once; divides `samples`.
+        chunk: draws that are decoded at once. It divides `samples`.
 
     Raises:
         ValueError: if `chunk` does not divide `samples`.
@@ -30,7 +31,8 @@ def log_likelihood(
     """
     if samples % chunk:
         raise ValueError(f"`samples` (={samples}) must be divisible by `chunk` (={chunk}).")
-    likelihood, latent_size = LIKELIHOODS[vae.likelihood], vae.generator.latent_size
+    likelihood = LIKELIHOODS[vae.likelihood]
+    latent_size = vae.generator.latent_size
 
     def bound(
         encoder: PyTree,
@@ -41,25 +43,23 @@ def log_likelihood(
     ) -> Float[Array, " batch"]:
         pixel_key, latent_key = jax.random.split(key)
         x = likelihood.prepare(images, jax.random.uniform(pixel_key, images.shape))
-        mean, log_variance = jnp.split(
-            vae.encoder.apply(encoder, {}, x, False, label)[0], 2, axis=-1
-        )
+        encoded, _ = vae.encoder.apply(encoder, {}, x, False, label)
+        mean, log_variance = jnp.split(encoded, 2, axis=-1)
 
-        def weigh(
+        def add_weights(
             total: Float[Array, " batch"], key: Key[Array, ""]
         ) -> tuple[Float[Array, " batch"], None]:
             noise = jax.random.normal(key, (chunk, len(images), latent_size))
             z = mean + jnp.exp(0.5 * log_variance) * noise
             labels = None if label is None else jnp.tile(label, chunk)
             outputs, _ = vae.decoder.apply(decoder, {}, z.reshape(-1, latent_size), False, labels)
-            value = likelihood.log_likelihood(outputs, jnp.tile(x, (chunk, 1, 1, 1))).reshape(
-                chunk, -1
-            )
-            weights = jax.nn.logsumexp(log_weights(value, z, mean, log_variance), axis=0)
-            return jnp.logaddexp(total, weights), None
+            repeated = jnp.tile(x, (chunk, 1, 1, 1))
+            log_p_of_x = likelihood.log_likelihood(outputs, repeated).reshape(chunk, -1)
+            weights = log_weights(log_p_of_x, z, mean, log_variance)
+            return jnp.logaddexp(total, jax.nn.logsumexp(weights, axis=0)), None
 
         keys = jax.random.split(latent_key, samples // chunk)
-        total, _ = jax.lax.scan(weigh, jnp.full(len(images), -jnp.inf), keys)
+        total, _ = jax.lax.scan(add_weights, jnp.full(len(images), -jnp.inf), keys)
         return total - jnp.log(samples)
 
     return bound

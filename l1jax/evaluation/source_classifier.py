@@ -9,14 +9,14 @@ from l1jax.data.cache import cache_folder
 from l1jax.data.opening import open_source
 from l1jax.data.source import Source, take
 from l1jax.evaluation import class_coverage
-from l1jax.evaluation.chance import doubt
+from l1jax.evaluation.chance import near_chance_warning
 from l1jax.evaluation.classifier import (
     SIDES,
     Classifier,
     predict,
     stacked_classes,
-    train_classifier,
 )
+from l1jax.evaluation.classifier_training import train_classifier
 from l1jax.terminal import Say
 
 Images = Shaped[np.ndarray, "count height width channels"]
@@ -54,9 +54,9 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
     except ValueError as error:
         say(f"there is no classifier of these labels: {str(error).rstrip('.')}.")
         return None
-    reason_for_doubt = doubt(classifier)
-    if reason_for_doubt:
-        say(reason_for_doubt)
+    warning = near_chance_warning(classifier)
+    if warning:
+        say(warning)
         return None
     return classifier
 

@@ -1,4 +1,4 @@
-"""Files of named arrays that appear whole or not at all, and tell when they are damaged."""
+"""Safetensors files that appear whole or not at all, and whose damage is found when they are read."""
 
 import hashlib
 import os
@@ -14,11 +14,15 @@ from l1jax.config import InputError
 from l1jax.files import atomic_write
 
 Tensors = dict[str, Shaped[np.ndarray, "..."]]
-DIGEST = "l1jax.sha256"  # the metadata's key of what the tensors were when they were written
+DIGEST = "l1jax.sha256"  # metadata key: hash of the tensors as they were written
 
 
 def hash_tensors(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
-    """Hash names, types, shapes and values; sha256 in hexadecimal digits, independent of the order."""
+    """Hash names, types, shapes and values, independently of their order.
+
+    Returns:
+        SHA-256 in hexadecimal digits.
+    """
     total = hashlib.sha256()
     for name in sorted(tensors):
         value = np.ascontiguousarray(tensors[name])
@@ -30,7 +34,14 @@ def hash_tensors(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
 def save_tensors(
     path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]], metadata: Mapping[str, str]
 ) -> None:
-    """Write a safetensors file with its digest among the metadata; other processes see it whole or not at all.
+    """Write a safetensors file with the hash of its tensors among the metadata.
+
+    Other processes see the whole file or none.
+
+    Args:
+        path: of the file, which is replaced if it exists.
+        tensors: arrays by name.
+        metadata: texts by name.
 
     Raises:
         OSError: if it cannot be written.
@@ -47,7 +58,7 @@ def load_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     """Read a safetensors file and its metadata.
 
     Raises:
-        InputError: if it cannot be read, is no such file, or does not hold what was written.
+        InputError: if the file cannot be read, is no safetensors file, or is damaged.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
         raise InputError(

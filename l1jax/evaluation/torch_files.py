@@ -1,10 +1,10 @@
-"""Files that `torch.save` wrote, read without PyTorch: tensors in dictionaries, and nothing that could run.
+"""Read files of `torch.save` without PyTorch: dictionaries of tensors, and nothing that could run.
 
-Such a file is a pickle, which can call any function it names. Here it can name dictionaries, tensors and their
-types; at any other name reading stops, before anything was called.
+Such a file is a pickle, which can call any function it names. Here it can only name dictionaries,
+tensors and their types. At any other name reading stops, before anything has been called.
 
-Two layouts: since PyTorch 1.6 a zip archive with the pickle and a file of values for each storage; before it one
-file of several pickles, one behind the other, and then the values.
+There are two layouts. Since PyTorch 1.6 the file is a zip archive with the pickle and a file of values
+for each storage. Before, it was several pickles one behind the other, followed by the values.
 """
 
 import io
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
 
 from l1jax.config import InputError
+from l1jax.evaluation.tensors import Tensors
 
-_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older layout
+_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the older layout
+_PROTOCOL = 1001  # second pickle of the older layout
 _STORAGES = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
@@ -35,7 +36,7 @@ _STORAGES = {
 
 
 class _Kind(NamedTuple):
-    """A type of storage; not callable, so that a pickle can do nothing with it."""
+    """A type of storage. It cannot be called, so a pickle can do nothing with it."""
 
     dtype: str
 
@@ -47,7 +48,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """Where a tensor's values are; made before they are read."""
+    """Where a tensor's values are in the file; it is made before they are read."""
 
     storage: _Storage
     offset: int
@@ -55,71 +56,77 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _Refused(Exception):
-    """What the file must not hold, as the end of a sentence."""
+class _RefusedFileError(Exception):
+    """Raised for what a file must not hold; the message is the end of a sentence."""
 
 
-def read_torch(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+def read_torch(path: Path) -> Tensors:
     """Read a dictionary of tensors that `torch.save` wrote, of either layout.
 
     Returns:
-        Its tensors by name, in their order; what else it holds is left out.
+        Its tensors by name, in their order. Anything else in it is left out.
 
     Raises:
-        InputError: if it cannot be read, is no such file, is damaged, or names anything but tensors.
+        InputError: if the file cannot be read, is no such file, is damaged, or names anything but
+            tensors.
     """
     try:
         with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"
+            is_zip = file.read(4) == b"PK\x03\x04"
             file.seek(0)
-            return _read_zip(file) if zipped else _read_stream(file)
-    except _Refused as error:
+            if is_zip:
+                return _read_zip(file)
+            return _read_stream(file)
+    except _RefusedFileError as error:
         raise InputError(f"{str(path)!r} {error}.") from error
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read ({error.strerror or error}).") from error
     except Exception as error:  # bytes that are no pickle can make the unpickler raise anything
-        why = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         raise InputError(
-            f"{str(path)!r} must be a file of torch.save, and is none or is damaged ({why}): fetch it again."
+            f"{str(path)!r} must be a file of torch.save, and is none or is damaged ({reason}): fetch "
+            "it again."
         ) from error
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """An unpickler for which there are only dictionaries and tensors."""
+    """An unpickler that knows only dictionaries and tensors."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
+        """Return what a name in the pickle stands for, or refuse it."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuild
         if module == "torch" and name in _STORAGES:
             return _Kind(_STORAGES[name])
-        raise _Refused(
-            f"names `{module}.{name}`, and may hold tensors alone: nothing of it was run; do not trust it"
+        raise _RefusedFileError(
+            f"names `{module}.{name}`, but may only hold tensors: nothing of it was run; do not trust "
+            "the file"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
+        """Return the description of a storage, whose values are read later."""
         name, kind, key, _, length, *_ = pid
-        if (
-            name != "storage"
-            or not isinstance(kind, _Kind)
-            or not isinstance(length, int)
-            or length < 0
-        ):
-            raise _Refused("is damaged: one of its storages is not described as such")
+        is_storage = name == "storage" and isinstance(kind, _Kind)
+        if not is_storage or not isinstance(length, int) or length < 0:
+            raise _RefusedFileError("is damaged: one of its storages is not described as such")
         return _Storage(str(key), np.dtype(kind.dtype), length)
 
 
 def _rebuild(
-    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
+    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
 ) -> _Tensor:
+    """Describe a tensor, as PyTorch's function of that name would make it."""
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    if min(offset, *shape, *strides, 0) < 0 or (0 not in shape and last >= storage.length):
-        raise _Refused("is damaged: one of its tensors lies outside of its storage")
+    is_negative = min(offset, *shape, *strides, 0) < 0
+    is_empty = 0 in shape
+    if is_negative or (not is_empty and last >= storage.length):
+        raise _RefusedFileError("is damaged: one of its tensors lies outside of its storage")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-def _read_zip(file: BinaryIO) -> dict[str, Any]:
+def _read_zip(file: BinaryIO) -> Tensors:
     with zipfile.ZipFile(file) as archive:
         pickles = [
             name
@@ -127,59 +134,70 @@ def _read_zip(file: BinaryIO) -> dict[str, Any]:
             if name.count("/") == 1 and name.endswith("/data.pkl")
         ]
         if len(pickles) != 1:
-            raise _Refused("must be a file of torch.save, and is another zip archive")
+            raise _RefusedFileError("must be a file of torch.save, and is another zip archive")
         folder = pickles[0].removesuffix("data.pkl")
-        if (
-            f"{folder}byteorder" in archive.namelist()
-            and archive.read(f"{folder}byteorder") != b"little"
-        ):
-            raise _Refused("holds big-endian values: save it on an ordinary machine")
+        byte_order = b"little"
+        if f"{folder}byteorder" in archive.namelist():
+            byte_order = archive.read(f"{folder}byteorder")
+        if byte_order != b"little":
+            raise _RefusedFileError("holds big-endian values: save it on an ordinary machine")
 
-        def values(storage: _Storage) -> bytes:
+        def read_values(storage: _Storage) -> bytes:
             name = f"{folder}data/{storage.key}"
             if archive.getinfo(name).file_size != storage.length * storage.dtype.itemsize:
-                raise _Refused(f"is damaged: `{name}` in it is not as long as it should be")
+                raise _RefusedFileError(
+                    f"is damaged: `{name}` in it is not as long as it should be"
+                )
             return archive.read(name)
 
-        return _collect(_TensorsOnly(io.BytesIO(archive.read(pickles[0]))).load(), values)
+        tree = _TensorsOnly(io.BytesIO(archive.read(pickles[0]))).load()
+        return _make_arrays(tree, read_values)
 
 
-def _read_stream(file: BinaryIO) -> dict[str, Any]:
-    def following() -> Any:
+def _read_stream(file: BinaryIO) -> Tensors:
+    def next_pickle() -> Any:
         return _TensorsOnly(file).load()
 
-    if following() != _MAGIC or following() != _PROTOCOL:
-        raise _Refused("must be a file of torch.save, and is another pickle")
-    if not following()["little_endian"]:
-        raise _Refused("holds big-endian values: save it on an ordinary machine")
-    tree, order = following(), following()
-    lengths = {tensor.storage.key: tensor.storage for tensor in _tensors(tree).values()}
-    found = {}
-    for key in order:
+    if next_pickle() != _MAGIC or next_pickle() != _PROTOCOL:
+        raise _RefusedFileError("must be a file of torch.save, and is another pickle")
+    if not next_pickle()["little_endian"]:
+        raise _RefusedFileError("holds big-endian values: save it on an ordinary machine")
+    tree = next_pickle()
+    keys = next_pickle()
+    storages = {tensor.storage.key: tensor.storage for tensor in _select_tensors(tree).values()}
+    values = {}
+    for key in keys:
         count = int.from_bytes(file.read(8), "little")
-        storage = lengths.get(key)
+        storage = storages.get(key)
         if storage is None or storage.length != count:
-            raise _Refused(f"is damaged: its storage {key} is not as long as it should be")
-        found[key] = file.read(count * storage.dtype.itemsize)
-    return _collect(tree, lambda storage: found[storage.key])
+            raise _RefusedFileError(f"is damaged: its storage {key} is not as long as it should be")
+        values[key] = file.read(count * storage.dtype.itemsize)
+    return _make_arrays(tree, lambda storage: values[storage.key])
 
 
-def _tensors(tree: Any) -> Mapping[str, _Tensor]:
+def _select_tensors(tree: object) -> Mapping[str, _Tensor]:
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
-        raise _Refused("must hold a dictionary of tensors, as a network's `state_dict()` is")
+        raise _RefusedFileError(
+            "must hold a dictionary of tensors, as a network's `state_dict()` is"
+        )
     return {key: value for key, value in tree.items() if isinstance(value, _Tensor)}
 
 
-def _collect(tree: Any, values: Callable[[_Storage], bytes]) -> dict[str, Any]:
-    """The tensors' values, as arrays of their own."""
-    found = {}
-    for name, tensor in _tensors(tree).items():
-        flat = np.frombuffer(values(tensor.storage), tensor.storage.dtype)
+def _make_arrays(tree: object, read_values: Callable[[_Storage], bytes]) -> Tensors:
+    """Make an array of every tensor; no two arrays share memory.
+
+    Args:
+        tree: the unpickled dictionary.
+        read_values: storage → its bytes.
+    """
+    arrays = {}
+    for name, tensor in _select_tensors(tree).items():
+        flat = np.frombuffer(read_values(tensor.storage), tensor.storage.dtype)
         if len(flat) != tensor.storage.length:
-            raise _Refused(f"is cut short in the values of `{name}`: fetch it again")
-        steps = [step * flat.itemsize for step in tensor.strides]
+            raise _RefusedFileError(f"is cut short in the values of `{name}`: fetch it again")
+        strides = [step * flat.itemsize for step in tensor.strides]
         view = np.lib.stride_tricks.as_strided(
-            flat[tensor.offset :], tensor.shape, steps, writeable=False
+            flat[tensor.offset :], tensor.shape, strides, writeable=False
         )
-        found[name] = view.copy()
-    return found
+        arrays[name] = view.copy()
+    return arrays

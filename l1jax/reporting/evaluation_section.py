@@ -2,7 +2,13 @@
 
 from collections.abc import Mapping
 
-from l1jax.reporting.evaluation import ROWS, cells, lines, title
+from l1jax.reporting.evaluation_tables import (
+    SCORE_LABELS,
+    features_title,
+    score_cells,
+    summary_lines,
+    zeros_cells,
+)
 from l1jax.reporting.html import bullets, folded, paragraph, section, table
 from l1jax.reporting.run_files import JsonObject
 
@@ -22,7 +28,7 @@ def evaluation_section(result: JsonObject) -> str:
         parts = [
             _protocol(result),
             _scores(result.get("features", {})),
-            bullets(lines(result)),
+            bullets(summary_lines(result)),
             _zeros(result["zeros"]),
         ]
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
@@ -45,11 +51,14 @@ def _scores(features: Mapping[str, JsonObject]) -> str:
         return ""
     header = ["score"]
     for name, scores in features.items():
-        header += [title(name, scores), "real halves"]
+        header += [features_title(name, scores), "real halves"]
     rows = []
-    for score, label in ROWS.items():
+    for score, label in SCORE_LABELS.items():
         if any(score in scores for scores in features.values()):
-            rows.append([label, *(text for f in features.values() for text in cells(f, score))])
+            row = [label]
+            for scores in features.values():
+                row += score_cells(scores, score)
+            rows.append(row)
     caption = (
         "Scores on each kind of features, mean ± deviation over the seeds, beside those between the "
         "two halves of the real images"
@@ -59,18 +68,7 @@ def _scores(features: Mapping[str, JsonObject]) -> str:
 
 
 def _zeros(zeros: JsonObject) -> str:
-    rows = []
-    for layer in zeros["layers"]:
-        rows.append(
-            [
-                str(layer["path"]).removesuffix("/kernel"),
-                f"{layer['entries']:,}",
-                f"{layer['zeros'] / max(layer['entries'], 1):.1%}",
-                f"{layer['dead_outputs']:,} of {layer['outputs']:,}",
-                f"{layer['flops']:,}",
-                f"{layer['effective_flops'] / max(layer['flops'], 1):.1%}",
-            ]
-        )
+    rows = [zeros_cells(layer) for layer in zeros["layers"]]
     header = ("layer", "entries", "zeros", "dead outputs", "FLOPs per example", "FLOPs left")
     sentence = (
         f"{zeros['kernels']:.2%} of the kernels' entries are zero. "

@@ -1,4 +1,4 @@
-"""Sample grids."""
+"""Grids of sample images."""
 
 import math
 from pathlib import Path
@@ -9,16 +9,16 @@ from PIL import Image
 
 from l1jax.files import atomic_write
 
-SMALLEST_CELL = 64  # pixels; smaller images are enlarged to at least this
+MIN_CELL_SIDE = 64  # pixels; smaller images are enlarged to at least this
 
 
 def image_grid(
     images: UInt8[np.ndarray, "count height width channels"], columns: int = 0
 ) -> Image.Image:
-    """Lay images out in rows with a gap between them, small ones enlarged smoothly.
+    """Lay images out in rows with a gap between them, and enlarge small images smoothly.
 
     Args:
-        images: 1 (grey) or 3 (colour) channels.
+        images: images with 1 (grey) or 3 (colour) channels.
         columns: images per row; 0 makes the grid as square as it can be.
 
     Raises:
@@ -32,29 +32,33 @@ def image_grid(
     if columns < 0:
         raise ValueError(f"`columns` (={columns}) must be at least 0.")
     columns = min(columns or math.ceil(math.sqrt(count)), count)
-    enlarge = max(1, math.ceil(SMALLEST_CELL / max(height, width)))
-    cell_width, cell_height = width * enlarge, height * enlarge
+    enlargement = max(1, math.ceil(MIN_CELL_SIDE / max(height, width)))
+    cell_width = width * enlargement
+    cell_height = height * enlargement
     gap = max(2, cell_width // 16)
     rows = math.ceil(count / columns)
     size = (gap + columns * (cell_width + gap), gap + rows * (cell_height + gap))
-    grid = Image.new(
-        "L" if channels == 1 else "RGB", size, 255 if channels == 1 else (255, 255, 255)
-    )
+    mode = "L" if channels == 1 else "RGB"
+    grid = Image.new(mode, size, "white")
     for i, image in enumerate(images):
         cell = to_pillow(image)
-        if enlarge > 1:
+        if enlargement > 1:
             cell = cell.resize((cell_width, cell_height), Image.Resampling.BICUBIC)
         row, column = divmod(i, columns)
-        grid.paste(cell, (gap + column * (cell_width + gap), gap + row * (cell_height + gap)))
+        left = gap + column * (cell_width + gap)
+        top = gap + row * (cell_height + gap)
+        grid.paste(cell, (left, top))
     return grid
 
 
 def to_pillow(image: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
-    """One grey or colour image for Pillow."""
-    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    """Convert a grey or colour image to Pillow's."""
+    if image.shape[-1] == 1:
+        return Image.fromarray(image[..., 0])
+    return Image.fromarray(image)
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Write a PNG whole or not at all."""
+    """Write a PNG, which appears whole or not at all."""
     with atomic_write(path) as partial:
         image.save(partial, format="PNG")

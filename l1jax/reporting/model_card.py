@@ -1,60 +1,90 @@
-"""A model card: what a model is, was trained on and reaches, and what it is not for."""
+"""A model card: what a model is, what it was trained on, how good it is, and what it is not for."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 from l1jax.config import L1, Config, to_json
 from l1jax.models import Generator
-from l1jax.reporting.evaluation import ROWS, lines, number, title
+from l1jax.reporting.evaluation_tables import (
+    SCORE_LABELS,
+    features_title,
+    score_cells,
+    summary_lines,
+)
+
+JsonObject: TypeAlias = Mapping[str, Any]  # values that JSON can hold
+RoundingRow: TypeAlias = tuple[str, float, float]
+"""Name of an array, largest difference of an entry, relative difference in L2."""
+
+LIMITS = (
+    "For research on generative models and their compression. It draws from its training data: what "
+    "is rare or absent there is rare or absent in its samples, which can also come close to single "
+    "training images (the novelty above, if measured, is near 0 for copies). It was not examined for "
+    "bias, and its samples are no evidence of anything that was ever photographed or written."
+)
+NO_LICENCE = (
+    "None was given: until its authors name one, nobody else may use it. (`--licence` of the export "
+    "writes it here and into the header.)"
+)
+TRAIN_AGAIN = """```python
+import json
+
+from l1jax.config import from_json
+
+
+def get_config():
+    with open("config.json") as file:
+        return from_json(json.load(file)["experiment"])
+```"""
 
 
 def model_card(
     experiment: Config,
     generator: Generator,
     step: int,
-    zeros: Mapping[str, Any],
+    zeros: JsonObject,
     sizes: Mapping[str, int],
-    lost: Sequence[tuple[str, float, float]],
-    notes: Mapping[str, Any],
+    lost: Sequence[RoundingRow],
+    notes: JsonObject,
 ) -> str:
-    """Fill in a card, Markdown under a YAML header.
+    """Fill in a card: Markdown under a YAML header.
 
     Args:
-        experiment: that the model was trained by.
-        generator: what it is.
-        step: of the training.
-        zeros: `parameters`, `effective_parameters` that are not zero, and the shares of zeros in `kernels` and of
-            `dead_outputs`, as in an evaluation.
+        experiment: the experiment that trained the model.
+        generator: the model.
+        step: the training step of its weights.
+        zeros: `parameters`, `effective_parameters` that are not zero, and the shares of zeros in
+            `kernels` and of `dead_outputs`, as in an evaluation.
         sizes: file name → bytes.
-        lost: what rounding changed: array, largest difference of an entry, relative difference in L2.
-        notes: `licence`, `command` (that exported it), `evaluation` (the result of `l1jax.evaluate`) and `compaction`
-            (`error`, and what the model cost `before` and `after`), each only if there.
+        lost: what rounding changed, a row for each array.
+        notes: `licence`, `command` (that exported it), `evaluation` (the result of `l1jax.evaluate`)
+            and `compaction` (`error`, and what the model cost `before` and `after`). Each may be
+            missing.
     """
-    images = generator.image_range is not None
-    model, data = (type(part).__name__ for part in (experiment.model, experiment.data))
+    is_images = generator.image_range is not None
+    model = type(experiment.model).__name__
     shape = "×".join(map(str, generator.image_shape))
-    kind = f"{generator.classes} classes of " if generator.classes else ""
-    what = f"{shape} images" if images else "points in the plane"
+    subject = f"{shape} images" if is_images else "points in the plane"
+    if generator.classes:
+        subject = f"{generator.classes} classes of {subject}"
+    licence = notes.get("licence")
     header = ["---", "library_name: l1jax"]
-    header += [f"license: {notes['licence']}"] if notes.get("licence") else []
-    header += (
-        ["pipeline_tag: unconditional-image-generation"] if images and not generator.classes else []
-    )
-    header += [
-        "tags:",
-        *(f"- {tag}" for tag in ("jax", "sparse", "generative", model.lower())),
-        "---",
-    ]
+    if licence:
+        header.append(f"license: {licence}")
+    if is_images and not generator.classes:
+        header.append("pipeline_tag: unconditional-image-generation")
+    tags = ("jax", "sparse", "generative", model.lower())
+    header += ["tags:", *(f"- {tag}" for tag in tags), "---"]
     body = [
-        f"# {model}: {kind}{what}, {zeros['kernels']:.1%} zeros",
-        f"A generator of {kind}{what} from {generator.latent_size} standard normal numbers each, trained by "
-        "l1jax, which makes generative models sparse by L1 regularisation.",
+        f"# {model}: {subject}, {zeros['kernels']:.1%} zeros",
+        f"A generator of {subject} from {generator.latent_size} standard normal numbers each, "
+        "trained by l1jax, which makes generative models sparse by L1 regularisation.",
         "## Use",
         "```bash\npython -m l1jax.sample --model . --count 64 --seed 0 --output grid.png\n```",
         "## Data",
-        f"{data}: {_described(experiment.data)}.",
+        f"{type(experiment.data).__name__}: {_describe(experiment.data)}.",
         "## Training",
         *_training(experiment, step, notes),
         "## Quality",
@@ -62,108 +92,123 @@ def model_card(
         "## Size",
         *_size(zeros, sizes, lost, notes.get("compaction")),
         "## Intended use and limits",
-        "For research on generative models and their compression. It draws from what it saw: what is rare or absent in "
-        "its training data is rare or absent in its samples, which can also come close to single training images (the "
-        "novelty above, if measured, is near 0 for copies). It was not examined for bias, and its samples are no "
-        "evidence of anything that was ever photographed or written.",
+        LIMITS,
         "## Licence",
-        notes.get("licence")
-        or "None was given: until its authors name one, nobody else may use it. (`--licence` of the export writes it "
-        "here and into the header.)",
+        licence or NO_LICENCE,
     ]
     return "\n".join(header) + "\n\n" + "\n\n".join(body) + "\n"
 
 
-def _described(part: Any) -> str:
-    """A configuration's fields, of paths only the last name, since cards are published."""
-    values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
-    hidden = {
-        k: PurePath(v).name if k in ("path", "data_dir") and v else v for k, v in values.items()
-    }
-    return ", ".join(f"{k} {_plain(v)}" for k, v in hidden.items() if v not in ("", None))
+def _describe(part: Any) -> str:
+    """List a configuration's fields; of paths only the last name, because cards are published."""
+    described = []
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if field.name in ("path", "data_dir") and value:
+            value = PurePath(value).name
+        if value not in ("", None):
+            described.append(f"{field.name} {_one_line(value)}")
+    return ", ".join(described)
 
 
-def _training(experiment: Config, step: int, notes: Mapping[str, Any]) -> list[str]:
+def _training(experiment: Config, step: int, notes: JsonObject) -> list[str]:
+    objective = experiment.objective
     penalty = experiment.generator.penalty
-    regularised = "none" if penalty == L1(0) else f"{type(penalty).__name__}, {_described(penalty)}"
-    command = f"\n- exported by `{_plain(notes['command'])}`" if notes.get("command") else ""
-    again = (
-        "The experiment is in `config.json`; this file trains it again as `python -m l1jax.train --config again.py`:",
-        "```python\nimport json\n\nfrom l1jax.config import from_json\n\n\ndef get_config():\n"
-        '    with open("config.json") as file:\n        return from_json(json.load(file)["experiment"])\n```',
-    )
+    penalty_text = "none"
+    if penalty != L1(0):
+        penalty_text = f"{type(penalty).__name__}, {_describe(penalty)}"
+    rows = [
+        f"step {step:,}, batches of {experiment.batch_size}, seed {experiment.seed}",
+        f"objective {type(objective).__name__}: {_describe(objective)}",
+        f"penalty of the generator: {penalty_text}; paths "
+        f"`{_one_line(experiment.generator.penalised)}`",
+    ]
+    if notes.get("command"):
+        rows.append(f"exported by `{_one_line(notes['command'])}`")
     return [
-        f"- step {step:,}, batches of {experiment.batch_size}, seed {experiment.seed}\n"
-        f"- objective {type(experiment.objective).__name__}: {_described(experiment.objective)}\n"
-        f"- penalty of the generator: {regularised}; paths `{_plain(experiment.generator.penalised)}`{command}",
-        *again,
+        _bullets(rows),
+        "The experiment is in `config.json`; this file trains it again as `python -m l1jax.train "
+        "--config again.py`:",
+        TRAIN_AGAIN,
     ]
 
 
-def _quality(evaluation: Mapping[str, Any] | None) -> list[str]:
+def _quality(evaluation: JsonObject | None) -> list[str]:
     if not evaluation:
         return ["Not measured: `python -m l1jax.evaluate --model .` does."]
-    views, protocol = evaluation.get("features", {}), evaluation["protocol"]
-    before = "Of the training run, before anything was rounded or removed"
+    protocol = evaluation["protocol"]
     parts = [
-        f"{before}, at step {evaluation['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}."
+        "Of the training run, before anything was rounded or removed, at step "
+        f"{evaluation['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}."
     ]
-    if views:
-        names = [f"{title(name, view)} | real halves" for name, view in views.items()]
-        rows = [["", *names], ["---"] + ["---: | ---:"] * len(views)]
-        for score, label in ROWS.items():
-            if any(score in view for view in views.values()):
-                rows.append([label, *(_cells(view, score) for view in views.values())])
-        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
-        parts.append("\n".join(f"- {name}: {view['protocol']}" for name, view in views.items()))
-    said = lines(evaluation)
-    return [*parts, "\n".join(f"- {line}" for line in said)] if said else parts
-
-
-def _cells(view: Mapping[str, Any], score: str) -> str:
-    floor = view["between_real_halves"].get(score)
-    measured = number(view[score]) if score in view else ""
-    return f"{measured} | {'' if floor is None else f'{floor:.3g}'}"
-
-
-def _size(
-    zeros: Mapping[str, Any],
-    sizes: Mapping[str, int],
-    lost: Sequence[tuple[str, float, float]],
-    compaction: Mapping[str, Any] | None,
-) -> list[str]:
-    rows = [
-        f"{zeros['parameters']:,} parameters, {zeros['effective_parameters']:,} of them not zero",
-        f"kernels: {zeros['kernels']:.2%} zeros, {zeros['dead_outputs']:.2%} of the output channels dead",
-        *(f"`{name}`: {size:,} bytes" for name, size in sizes.items()),
-        *_compaction(compaction),
-    ]
-    parts = ["\n".join(f"- {row}" for row in rows)]
-    if lost:
-        table = [
-            f"| `{name}` | {largest:.2g} | {relative:.2g} |" for name, largest, relative in lost
-        ]
-        head = ["| rounded | largest difference | relative, in L2 |", "|---|---:|---:|"]
-        parts.append("\n".join([*head, *table]))
+    features = evaluation.get("features", {})
+    if features:
+        parts.append(_score_table(features))
+        parts.append(
+            _bullets([f"{name}: {scores['protocol']}" for name, scores in features.items()])
+        )
+    lines = summary_lines(evaluation)
+    if lines:
+        parts.append(_bullets(lines))
     return parts
 
 
-def _compaction(proof: Mapping[str, Any] | None) -> list[str]:
-    if not proof:
-        return []
-    costs = []
-    for name, unit in (
-        ("parameters", "parameters"),
-        ("bytes", "bytes"),
-        ("flops", "FLOPs per image"),
-    ):
-        costs.append(f"{proof['before'][name]:,} → {proof['after'][name]:,} {unit}")
-    same = f"the largest difference of an image from the exact one is {proof['error']:.2g} of the largest value"
-    return [f"dead channels were removed, by `python -m l1jax.compact`: {', '.join(costs)}; {same}"]
+def _score_table(features: Mapping[str, JsonObject]) -> str:
+    header = [""]
+    alignment = ["---"]
+    for name, scores in features.items():
+        header += [features_title(name, scores), "real halves"]
+        alignment += ["---:", "---:"]
+    rows = [header, alignment]
+    for score, label in SCORE_LABELS.items():
+        if any(score in scores for scores in features.values()):
+            row = [label]
+            for scores in features.values():
+                row += score_cells(scores, score)
+            rows.append(row)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _plain(value: Any) -> str:
-    """On one line, and no Markdown code ends in it."""
+def _size(
+    zeros: JsonObject,
+    sizes: Mapping[str, int],
+    lost: Sequence[RoundingRow],
+    compaction: JsonObject | None,
+) -> list[str]:
+    rows = [
+        f"{zeros['parameters']:,} parameters, {zeros['effective_parameters']:,} of them not zero",
+        f"kernels: {zeros['kernels']:.2%} zeros, {zeros['dead_outputs']:.2%} of the output channels "
+        "dead",
+    ]
+    rows += [f"`{name}`: {size:,} bytes" for name, size in sizes.items()]
+    if compaction:
+        rows.append(_describe_compaction(compaction))
+    parts = [_bullets(rows)]
+    if lost:
+        table = ["| rounded | largest difference | relative, in L2 |", "|---|---:|---:|"]
+        for name, largest, relative in lost:
+            table.append(f"| `{name}` | {largest:.2g} | {relative:.2g} |")
+        parts.append("\n".join(table))
+    return parts
+
+
+def _describe_compaction(compaction: JsonObject) -> str:
+    before = compaction["before"]
+    after = compaction["after"]
+    units = {"parameters": "parameters", "bytes": "bytes", "flops": "FLOPs per image"}
+    costs = [f"{before[name]:,} → {after[name]:,} {unit}" for name, unit in units.items()]
+    return (
+        f"dead channels were removed, by `python -m l1jax.compact`: {', '.join(costs)}; the largest "
+        f"difference of an image from the exact one is {compaction['error']:.2g} of the largest value"
+    )
+
+
+def _bullets(rows: Sequence[str]) -> str:
+    return "\n".join(f"- {row}" for row in rows)
+
+
+def _one_line(value: object) -> str:
+    """Write a value on one line, so that no Markdown code ends in it."""
     if dataclasses.is_dataclass(value):
         value = to_json(value)
     return " ".join(str(value).replace("`", "'").split())

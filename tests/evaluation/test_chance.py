@@ -5,7 +5,7 @@ from math import comb
 
 import pytest
 
-from l1jax.evaluation.chance import doubt, guessing_probability
+from l1jax.evaluation.chance import guessing_probability, near_chance_warning
 from l1jax.evaluation.classifier import Classifier
 
 
@@ -63,9 +63,9 @@ def test_it_is_used_if_guessing_reaches_it_with_a_probability_of_at_most_a_thous
         tail(right, trained.held_out, Fraction(trained.chance).limit_denominator(1_000))
     )
     assert (probability <= 1e-3) == used
-    said = doubt(trained)
+    said = near_chance_warning(trained)
     assert (said == "") == used
     if not used:
-        assert f"it names {right:,} of {trained.held_out:,} held-out images rightly" in said
+        assert f"{right:,} of {trained.held_out:,} held-out images correctly" in said
         assert said.endswith(".")
         assert "\n" not in said

@@ -8,13 +8,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from l1jax.config import InputError
-from l1jax.evaluation import classifier as module
-from l1jax.evaluation.classifier import (
+from l1jax.evaluation import classifier_training as module
+from l1jax.evaluation.classifier import classifier_features, predict, stacked_classes
+from l1jax.evaluation.classifier_training import (
     ClassifierSettings,
     check_examples,
-    classifier_features,
-    predict,
-    stacked_classes,
     train_classifier,
 )
 from l1jax.evaluation.features import extract_all
@@ -189,7 +187,7 @@ def test_a_full_disk_costs_no_trained_classifier(tmp_path, monkeypatch, caplog, 
     with caplog.at_level(logging.WARNING):
         found = train_classifier(*bars(60), ClassifierSettings(steps=1, hidden=2), tmp_path)
     assert 0 <= found.accuracy <= 1
-    assert "(No space left on device): it is used all the same" in caplog.text
+    assert "(No space left on device). It is used all the same" in caplog.text
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

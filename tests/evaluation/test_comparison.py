@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from l1jax.evaluation.classifier import Classifier, ClassifierSettings, train_classifier
+from l1jax.evaluation.classifier import Classifier
+from l1jax.evaluation.classifier_training import ClassifierSettings, train_classifier
 from l1jax.evaluation.comparison import (
     SeedImages,
     choose_extractors,

@@ -1,4 +1,4 @@
-"""An evaluation in the terminal: every view with what its scores are worth."""
+"""An evaluation in the terminal: all features with what their scores are worth."""
 
 import copy
 import io
@@ -6,7 +6,7 @@ import io
 from rich.console import Console
 from test_model_card import EVALUATION
 
-from l1jax.reporting.evaluation import lines, show_evaluation, title
+from l1jax.reporting.evaluation_tables import features_title, show_evaluation, summary_lines
 
 ZEROS = {
     "kernels": 0.5, "dead_outputs": 0.0, "parameters": 10, "effective_parameters": 5, "flops": 0,
@@ -22,17 +22,20 @@ def shown(result, width):
 
 def test_a_classifiers_scores_stand_under_its_accuracy_and_beside_those_of_random_convolutions():
     result = copy.deepcopy(EVALUATION) | {"zeros": ZEROS, "remarks": ["One thing more."]}
-    views = result["features"]
-    views["classifier"] |= {"accuracy": 0.9375, "held_out": 160, "chance": 0.1}
-    for view in views.values():
-        view["precision"] = {"mean": 0.125, "deviation": 0.01, "each": []}
-    views["random"] = views["pixels"] | {"protocol": "random convolutions"}
-    assert title("classifier", views["classifier"]) == "classifier, held-out accuracy 0.938"
-    assert title("random", views["random"]) == "random"
+    features = result["features"]
+    features["classifier"] |= {"accuracy": 0.9375, "held_out": 160, "chance": 0.1}
+    for scores in features.values():
+        scores["precision"] = {"mean": 0.125, "deviation": 0.01, "each": []}
+    features["random"] = features["pixels"] | {"protocol": "random convolutions"}
+    assert (
+        features_title("classifier", features["classifier"])
+        == "classifier, held-out accuracy 0.938"
+    )
+    assert features_title("random", features["random"]) == "random"
     for width, tables in ((60, 3), (90, 2), (160, 1)):
         words = shown(result, width).split()
         for word in ("pixels", "classifier", "random", "0.938", "precision", "inception", "7.25"):
             assert word in words, (word, width)
         assert words.count("Step") == tables  # beside each other only where nothing is cut
-    assert lines(result)[-1] == "One thing more."
-    assert "held-out accuracy 0.9700" in "".join(lines(result))
+    assert summary_lines(result)[-1] == "One thing more."
+    assert "held-out accuracy 0.9700" in "".join(summary_lines(result))
