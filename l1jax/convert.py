@@ -1,4 +1,7 @@
-"""Convert Inception-v3's public weights: `python -m l1jax.convert pt_inception-2015-12-05-6726825d.pth`."""
+"""Convert Inception-v3's public weights to safetensors.
+
+Run: python -m l1jax.convert pt_inception-2015-12-05-6726825d.pth
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +25,8 @@ class ConvertOptions:
     output: str | None = None
     """The safetensors file to write; by default beside the .pth file, with that suffix."""
     any_weights: bool = False
-    """Accept a file other than the public one (sha256 6726825d…); its distances compare with no published ones."""
+    """Accept a file other than the public one (sha256 6726825d…). Its distances compare with no
+    published ones."""
 
 
 def main(arguments: Sequence[str]) -> int:

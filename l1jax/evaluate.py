@@ -64,8 +64,8 @@ class EvaluateOptions:
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
     samples: int = 0
-    """Number of generated images per seed, compared with as many real ones, or with all of them if there are
-    fewer; 0 for as many as there are real ones, at most 5,000."""
+    """Number of generated images per seed, compared with as many real ones, or with all of them if
+    there are fewer; 0 for as many as there are real ones, at most 5,000."""
     seeds: int = 3
     """Number of seeds that latents are drawn from; the deviation is taken over them."""
     inception: str = ""
@@ -73,7 +73,8 @@ class EvaluateOptions:
     path: str = ""
     """Where the real images are, if no longer where the run was trained on them."""
     output: str = ""
-    """JSON file of all numbers; by default evaluation.json in the work directory, or in the model's folder."""
+    """JSON file of all numbers; by default evaluation.json in the work directory, or in the model's
+    folder."""
 
 
 @translate_errors(EvaluateOptions)
@@ -159,8 +160,8 @@ def check_generator(opened: LoadedGenerator, options: EvaluateOptions) -> None:
         )
     if options.inception:
         raise InputError(
-            f"`--inception` (={options.inception}) must be left out for a generator of points: they "
-            "are no images."
+            f"`--inception` (={options.inception}) must be left out for a generator of points: "
+            "they are no images."
         )
 
 

@@ -47,8 +47,8 @@ SELECTION_FLAGS = {
 class ReportOptions:
     """Make one HTML page of a training run, or of a path of strengths, that needs no other file.
 
-    It holds curves, samples, zeros, the evaluation if there is one, the configuration and how to reproduce it.
-    It can be made while the run is still going.
+    It holds curves, samples, zeros, the evaluation if there is one, the configuration and how to
+    reproduce it. It can be made while the run is still going.
     """
 
     workdir: str
@@ -151,8 +151,8 @@ def describe_rollbacks(workdir: Path) -> list[str]:
     if rollback is None or rollback.count == 0:
         return []
     return [
-        f"the run returned to an earlier checkpoint {rollback.count:,} times, the last time to step "
-        f"{rollback.step:,}; learning rates have been multiplied by "
+        f"the run returned to an earlier checkpoint {rollback.count:,} times, the last time to "
+        f"step {rollback.step:,}; learning rates have been multiplied by "
         f"{rollback.learning_rate_scale:g} in all."
     ]
 

@@ -22,7 +22,7 @@ def tensors():
 
 @pytest.fixture(scope="module")
 def source(tensors, tmp_path_factory):
-    """A file of random weights as pytorch-fid wrote its own: before PyTorch 1.6, with counters beside them."""
+    """Random weights in the layout of pytorch-fid's file: before PyTorch 1.6, with counters."""
     path = tmp_path_factory.mktemp("source") / "weights.pth"
     state = {name: torch.from_numpy(value) for name, value in tensors.items()}
     state |= {

@@ -138,7 +138,7 @@ def huge(_, leaf):
         ),
         (
             huge,
-            r"The generator of step 7 draws images that are NaN or infinite \(\d+ of 16\), though its weights",
+            r"The generator of step 7 draws images that are NaN or infinite \(\d+ of 16\), though",
         ),
     ],
     ids=["weights", "images"],
@@ -155,7 +155,8 @@ def test_points_are_judged_by_modes(tmp_path):
     assert train.main([f"--workdir={tmp_path / 'points'}", "--data.count=500", *flags]) == 0
     result = evaluated(tmp_path / "points", samples=600)  # more than there are
     assert result["remarks"] == [
-        "600 generated points of each seed are compared with all 500 training points: there are no more."
+        "600 generated points of each seed are compared with all 500 training points: there are no "
+        "more."
     ]
     assert result["protocol"]["real"].startswith("500 of 500 training points")
     assert result["protocol"]["generated"].startswith("600 of the averaged generator")

@@ -32,8 +32,8 @@ class Classifier(NamedTuple):
     accuracy: share of the held-out images that it classifies correctly.
     trained_on: SHA-256 of images, labels and settings.
     held_out: number of held-out images.
-    chance: accuracy of guessing: the share of the most frequent class among the held-out images, or one
-        divided by the number of classes if that is more.
+    chance: accuracy of guessing: the share of the most frequent class among the held-out images, or
+        one divided by the number of classes if that is more.
     """
 
     parameters: PyTree
@@ -46,7 +46,7 @@ class Classifier(NamedTuple):
 
 
 class Network(nn.Module):
-    """Stages of two convolutions, the first of stride 2, until the image is small; then two dense layers."""
+    """Stages of two convolutions, the first of stride 2, and then two dense layers."""
 
     classes: int
     hidden: int
@@ -105,16 +105,16 @@ def stacked_classes(
 ) -> Int[np.ndarray, " n"]:
     """Find the class of images whose every channel is a grey image with a class of its own.
 
-    The class is the number whose digits, to the base `trained.classes`, are the channels' classes; the
-    first channel has the leading digit. On stacked MNIST it is one of 1,000, the modes that its papers
-    count.
+    The class is the number whose digits, to the base `trained.classes`, are the channels' classes;
+    the first channel has the leading digit. On stacked MNIST it is one of 1,000, the modes that its
+    papers count.
 
     Args:
         trained: a classifier of grey images of that height and width.
         images: uint8 images of any number of channels, or an iterable of arrays of them.
 
-    Source: Srivastava et al., "VEEGAN", NeurIPS 2017, section 4.2; Lin et al., "PacGAN", NeurIPS 2018,
-    section 4.2.
+    Source: Srivastava et al., "VEEGAN", NeurIPS 2017, section 4.2; Lin et al., "PacGAN", NeurIPS
+    2018, section 4.2.
     """
     num_channels = 0
 

@@ -66,19 +66,19 @@ def train_classifier(
 ) -> Classifier:
     """Train a classifier of labelled images; the same arguments give the same classifier.
 
-    A hash of its pixels decides whether an image is held out. So an image that is there twice is never
-    both trained on and tested with, and stays on its side when others come or go.
+    A hash of its pixels decides whether an image is held out. So an image that is there twice is
+    never both trained on and tested with, and stays on its side when others come or go.
 
     Args:
         images: images of one shape, with sides from 8 to 128 pixels.
         labels: classes, from 0 to the number of classes − 1.
         settings: of the training; None for `ClassifierSettings()`.
-        folder: keeps classifiers, each under what it was trained on. A classifier that is there is not
-            trained again, unless its file is damaged. None to keep nothing.
+        folder: keeps classifiers, each under what it was trained on. A classifier that is there is
+            not trained again, unless its file is damaged. None to keep nothing.
 
     Raises:
-        ValueError: if images and labels do not fit, a class has no image to train on, no image is held
-            out, or a setting is out of range.
+        ValueError: if images and labels do not fit, a class has no image to train on, no image is
+            held out, or a setting is out of range.
         InputError: if the folder cannot be made. If only the file cannot be written, as on a full
             disk, a warning says so.
     """
@@ -136,7 +136,8 @@ def check_examples(
         )
     if not (0 < settings.held_out < 1 and 0 <= settings.dropout < 1 and settings.learning_rate > 0):
         raise ValueError(
-            f"`settings` (={settings}) must have shares between 0 and 1 and a positive learning rate."
+            f"`settings` (={settings}) must have shares between 0 and 1 and a positive learning "
+            "rate."
         )
     smallest = min(settings.steps, settings.batch_size, settings.hidden)
     if smallest < 1 or not 0 <= settings.seed < 2**32:
@@ -155,8 +156,8 @@ def check_examples(
         if missing:
             example = f"; class {min(missing)} has none"
         raise ValueError(
-            f"`labels` (from {labels.min()} to {labels.max()}) must be classes from 0 on, at least two, "
-            f"each with an image to train on{example}."
+            f"`labels` (from {labels.min()} to {labels.max()}) must be classes from 0 on, at least "
+            f"two, each with an image to train on{example}."
         )
     return is_held_out
 

@@ -80,9 +80,9 @@ def compare(
         generated: generated images of each seed. Only one seed's images are held at a time.
 
     Returns:
-        `features`: extractor's name → its protocol and details, `between_real_halves`, and the mean,
-        deviation and values over the seeds of every score. `images`: the similarity of pairs of
-        generated images and how many of them are different, and the similarity of real pairs.
+        `features`: extractor's name → its protocol and details, `between_real_halves`, and the
+        mean, deviation and values over the seeds of every score. `images`: the similarity of pairs
+        of generated images and how many of them are different, and the similarity of real pairs.
     """
     half = len(real) // 2
     real_features = {name: extract_all(extractor, real) for name, extractor in extractors.items()}
@@ -134,17 +134,17 @@ def describe_repetition(
     most = max(num_different)
     if most == 1:
         sentences.append(
-            f"all {num_generated:,} generated images of each seed are equal: the generator draws one "
-            "image from every latent. Its precision says nothing about the other images it should "
-            "draw."
+            f"all {num_generated:,} generated images of each seed are equal: the generator draws "
+            "one image from every latent. Its precision says nothing about the other images it "
+            "should draw."
         )
     elif fewest < num_generated:
         counts = f"{int(fewest):,}"
         if most > fewest:
             counts += f" to {int(most):,}"
         sentences.append(
-            f"of the {num_generated:,} generated images of each seed only {counts} differ from each "
-            "other."
+            f"of the {num_generated:,} generated images of each seed only {counts} differ from "
+            "each other."
         )
     if num_different_real == 1:
         sentences.append(
@@ -177,8 +177,8 @@ def warn_of_misleading_precision(features: Mapping[str, JsonObject]) -> list[str
     if not names:
         return []
     return [
-        f"precision alone misleads here: on the features {' and '.join(names)} it is as high as that "
-        f"of real images, but recall is {' and '.join(recalls)} where that of real images is "
+        f"precision alone misleads here: on the features {' and '.join(names)} it is as high as "
+        f"that of real images, but recall is {' and '.join(recalls)} where that of real images is "
         f"{' and '.join(real_recalls)}. Noise, blur, and copies near the mean of the real images "
         "score like this, so look at samples."
     ]

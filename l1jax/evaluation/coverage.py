@@ -41,8 +41,8 @@ def mode_coverage(points: Features, means: Features, deviation: ArrayLike) -> Mo
         deviation: standard deviation along each axis, greater than 0.
 
     Raises:
-        InputError: if points or means are no matrix of finite numbers, differ in their dimensions, or
-            the deviation is not greater than 0.
+        InputError: if points or means are no matrix of finite numbers, differ in their dimensions,
+            or the deviation is not greater than 0.
 
     Source: Lin et al., "PacGAN", NeurIPS 2018, section 4.1; Srivastava et al., "VEEGAN", NeurIPS
     2017, section 4.1.
@@ -67,23 +67,24 @@ def class_coverage(
     An image is of high quality if the classifier's confidence is at least `threshold`. Without
     confidences every image is of high quality, and a single image reaches a class. This is the
     protocol of stacked MNIST, where the class is the number of three digits, 0 to 999, and the
-    confidence is the product of theirs. The divergence is Σ q log(q/p), where q and p are the shares
-    of all generated and of all training images in each class.
+    confidence is the product of theirs. The divergence is Σ q log(q/p), where q and p are the
+    shares of all generated and of all training images in each class.
 
     Works under `jit`, where only the shapes can be checked.
 
     Args:
         classes: predicted classes of the generated images, whole numbers from 0; at least one.
         counts: training images of each class, or their shares; not all 0.
-        confidence: the predicted classes' probabilities, one for each image; None if there are none.
+        confidence: the predicted classes' probabilities, one for each image; None if there are
+            none.
         threshold: the smallest confidence of an image of high quality.
 
     Raises:
         InputError: if a class is not one of the training set's, the counts are no shares, or the
             confidences are not one finite number for each image.
 
-    Source: Lin et al., "PacGAN", NeurIPS 2018, section 4.2; Metz et al., "Unrolled GANs", ICLR 2017,
-    section 3.3.2.
+    Source: Lin et al., "PacGAN", NeurIPS 2018, section 4.2; Metz et al., "Unrolled GANs", ICLR
+    2017, section 3.3.2.
     """
     predicted = _finite_vector(classes, "classes")
     images = _finite_vector(counts, "counts")
@@ -92,8 +93,8 @@ def class_coverage(
         largest = predicted.max()
         if least < 0 or largest >= len(images) or np.any(predicted % 1):
             raise InputError(
-                f"`classes` (from {least:g} to {largest:g}) must be between 0 and {len(images) - 1}, "
-                "whole numbers: one of the classes that `counts` has."
+                f"`classes` (from {least:g} to {largest:g}) must be whole numbers between 0 and "
+                f"{len(images) - 1}: one of the classes that `counts` has."
             )
         predicted = predicted.astype(np.int64)
     if not isinstance(images, Tracer) and not (images.min() >= 0 and images.sum() > 0):
@@ -112,7 +113,7 @@ def class_coverage(
 
 
 def _finite_vector(values: TableLike, name: str) -> Num[Array | np.ndarray, " n"]:
-    """Return a vector of at least one finite number; of a traced array only the shape is checked."""
+    """Return a vector of finite numbers; of a traced array only the shape is checked."""
     if isinstance(values, Tracer):
         vector = values
     else:

@@ -19,11 +19,11 @@ CHUNK = 2**20  # pixels compared at once
 ROUNDING = 1e-3  # share by which a value may exceed the peak
 
 Images: TypeAlias = TableLike
-"""Image, height, width, channel. What is no image is refused with a message, not with a type error."""
+"""Image, height, width, channel. Anything else is refused with a message, not with a type error."""
 
 
 class PairSimilarity(NamedTuple):
-    """Structural similarity of random pairs, from 0 to 1 for equal images; diverse images have less."""
+    """Structural similarity of random pairs, from 0 to 1 for equal images."""
 
     mean: float
     standard_error: float  # over the random choice of pairs
@@ -33,12 +33,13 @@ def multiscale_ssim(a: Images, b: Images, peak: ArrayLike = 255.0) -> Float[Arra
     """Compare images pairwise: a[i] with b[i], mean over channels.
 
     The similarity is the product over scales of contrast and structure, and of luminance at the
-    coarsest scale, each to the power of its scale's weight. It is 1 for equal images and never below
-    0. Every scale halves the one before by averaging 2×2 pixels; an odd last row or column is left
-    out. Only scales that hold the 11×11 Gaussian window (deviation 1.5) count: five from 176 pixels
-    on, four from 88, three from 44, two from 22, and one below. The first weights are then divided
-    by their sum. Images below 11 pixels have one scale and the largest odd window that fits, with a
-    deviation in proportion. The function can be compiled, and has the precision of float32 or better.
+    coarsest scale, each to the power of its scale's weight. It is 1 for equal images and never
+    below 0. Every scale halves the one before by averaging 2×2 pixels; an odd last row or column is
+    left out. Only scales that hold the 11×11 Gaussian window (deviation 1.5) count: five from 176
+    pixels on, four from 88, three from 44, two from 22, and one below. The first weights are then
+    divided by their sum. Images below 11 pixels have one scale and the largest odd window that
+    fits, with a deviation in proportion. The function can be compiled, and has the precision of
+    float32 or better.
 
     Args:
         a: images with values from 0 to `peak`.
@@ -123,8 +124,8 @@ def pair_similarity(
         peak: the largest possible value.
 
     Raises:
-        InputError: if they are no images, there are fewer than two pairs, no class has two images, or
-            there is not one label for each image.
+        InputError: if they are no images, there are fewer than two pairs, no class has two images,
+            or there is not one label for each image.
 
     Source: Odena, Olah, Shlens, ICML 2017, section 4.2.
     """

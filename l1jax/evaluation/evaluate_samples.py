@@ -134,8 +134,8 @@ def evaluate_likelihood(
         key: of the draws.
 
     Returns:
-        `likelihood`: its protocol, the mean bound in nats per image with its standard error, and the
-        bound in bits per dimension.
+        `likelihood`: its protocol, the mean bound in nats per image with its standard error, and
+        the bound in bits per dimension.
     """
     count = min(MAX_LIKELIHOOD_IMAGES, len(real))
     label = None

@@ -87,8 +87,8 @@ def in_colour(
     """
     if images.shape[-1] not in (1, 3):
         raise ValueError(
-            f"`images` (channels={images.shape[-1]}) must have 1 channel or 3: grey, or red, green and "
-            "blue."
+            f"`images` (channels={images.shape[-1]}) must have 1 channel or 3: grey, or red, green "
+            "and blue."
         )
     return jnp.broadcast_to(images, (*images.shape[:-1], 3))
 
@@ -105,8 +105,8 @@ def random_features(seed: int = 0, features: int = 512) -> FeatureExtractor:
     At least one 3×3 convolution of stride 2 with leaky ReLU is applied, until the image has at most
     4×4 pixels. A random projection of these gives the features. The weights are uniform, with the
     variance that keeps activations at one scale. They are made from the bits of NumPy's Philox, so
-    they are the same with every version of NumPy and JAX. They are not trained, so they need neither
-    a download nor labels. Their numbers compare generators on one data set.
+    they are the same with every version of NumPy and JAX. They are not trained, so they need
+    neither a download nor labels. Their numbers compare generators on one data set.
 
     Args:
         seed: of the weights.
@@ -169,8 +169,8 @@ def extract_all(
 ) -> Extracted:
     """Extract the features of any number of images on all of this process's devices.
 
-    Batches have one size, so that only one program is compiled. Products are computed in full float32
-    precision, because the faster products of some devices would change a distance.
+    Batches have one size, so that only one program is compiled. Products are computed in full
+    float32 precision, because the faster products of some devices would change a distance.
 
     Args:
         features: the extractor.
@@ -183,7 +183,8 @@ def extract_all(
         NumPy arrays, a row for each image in order.
 
     Raises:
-        ValueError: if there is no image, they are not uint8 of one shape, or `batch` is less than one.
+        ValueError: if there is no image, they are not uint8 of one shape, or `batch` is less than
+            one.
     """
     if batch < 1:
         raise ValueError(f"`batch` (={batch}) must be at least 1.")
@@ -244,8 +245,8 @@ def _batches(
             if shape is not None:
                 required = " × ".join(map(str, shape))
             raise ValueError(
-                f"`images` (of shape {part.shape} and type {part.dtype}) must be n × {required} and "
-                "uint8."
+                f"`images` (of shape {part.shape} and type {part.dtype}) must be n × {required} "
+                "and uint8."
             )
         shape = part.shape[1:]
         waiting.append(part)

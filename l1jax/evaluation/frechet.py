@@ -104,10 +104,10 @@ def frechet_distance(a: Features | Moments, b: Features | Moments) -> float:
     """Measure the squared Fréchet distance between the Gaussians that fit two samples.
 
     |μ₁ − μ₂|² + tr S₁ + tr S₂ − 2 tr √(√S₁ S₂ √S₁), with unbiased covariances, in float64 on the
-    host. With any Rᵢ such that Sᵢ = RᵢᵀRᵢ, the last trace is the nuclear norm of R₁R₂ᵀ. If there are
-    fewer samples than features, R is the centred samples themselves, which is exact and cheap. On
-    Inception features the distance is the FID. Its bias depends on the number of samples, so compare
-    equal numbers.
+    host. With any Rᵢ such that Sᵢ = RᵢᵀRᵢ, the last trace is the nuclear norm of R₁R₂ᵀ. If there
+    are fewer samples than features, R is the centred samples themselves, which is exact and cheap.
+    On Inception features the distance is the FID. Its bias depends on the number of samples, so
+    compare equal numbers.
 
     Args:
         a: features of one sample, a row each, or their moments; at least two rows.
@@ -117,8 +117,8 @@ def frechet_distance(a: Features | Moments, b: Features | Moments) -> float:
         InputError: if a sample is no matrix of finite numbers, has fewer than two rows, or the two
             have different features.
 
-    Source: Heusel et al., NeurIPS 2017, equation 6; Dowson and Landau, "The Fréchet distance between
-    multivariate normal distributions", 1982.
+    Source: Heusel et al., NeurIPS 2017, equation 6; Dowson and Landau, "The Fréchet distance
+    between multivariate normal distributions", 1982.
     """
     return _distance(_gaussian(a, "a"), _gaussian(b, "b"))
 
@@ -141,22 +141,24 @@ def frechet_infinity(
     - 320 rows, five for each feature, in subsets from 32 on: −2.04 ± 0.17, where the plain distance
       is 3.53.
 
-    Therefore subsets have at least five rows for each feature, and the sample has ten. The bias that
-    is left is about 3 % of the plain distance, downwards, and half of that with 25 rows for each
-    feature. The bias that the size of `real` causes remains; it is the same for every generator.
+    Therefore subsets have at least five rows for each feature, and the sample has ten. The bias
+    that is left is about 3 % of the plain distance, downwards, and half of that with 25 rows for
+    each feature. The bias that the size of `real` causes remains; it is the same for every
+    generator.
 
     Args:
         real: features of the real sample, or their moments.
-        generated: features of the generated sample; at least ten rows for each feature, and at least
-            20 in all.
+        generated: features of the generated sample; at least ten rows for each feature, and at
+            least 20 in all.
         sizes: sizes of the subsets. By default there are 15, evenly from a tenth of `generated`, or
-            from five rows for each feature if that is more, to all of it. Smaller sizes are accepted
-            with a warning.
+            from five rows for each feature if that is more, to all of it. Smaller sizes are
+            accepted with a warning.
         seed: of the subsets.
 
     Raises:
         InputError: if a sample is no matrix of finite numbers, `generated` has too few rows, there
-            are fewer than three different sizes, or a size is below two or above the number of rows.
+            are fewer than three different sizes, or a size is below two or above the number of
+            rows.
 
     Source: Chong and Forsyth, CVPR 2020, section 4.
     """
@@ -167,21 +169,21 @@ def frechet_infinity(
         least = max(20, MIN_SAMPLE_ROWS * features)
         if count < least:
             raise InputError(
-                f"`generated` (of {count} rows with {features} features) must have at least {least} "
-                f"rows, {MIN_SAMPLE_ROWS} for each feature: a line through fewer misleads. Draw more "
-                "samples, or compare the `frechet_distance` of equal numbers."
+                f"`generated` (of {count} rows with {features} features) must have at least "
+                f"{least} rows, {MIN_SAMPLE_ROWS} for each feature: a line through fewer misleads. "
+                "Draw more samples, or compare the `frechet_distance` of equal numbers."
             )
         sizes = [int(size) for size in np.linspace(max(count // 10, smallest), count, 15)]
     sizes = [check_integer(size, "sizes", least=2) for size in sizes]
     if len(set(sizes)) < 3 or max(sizes) > count:
         raise InputError(
-            f"`sizes` (={tuple(sizes)}) must be three or more different numbers, each at least 2 and at "
-            f"most the {count} rows of `generated`."
+            f"`sizes` (={tuple(sizes)}) must be three or more different numbers, each at least 2 "
+            f"and at most the {count} rows of `generated`."
         )
     if min(sizes) < smallest:
         warnings.warn(
-            f"`sizes` (from {min(sizes)} on) should be at least {smallest}, {MIN_SUBSET_ROWS} rows for "
-            "each feature: smaller subsets put the end of the line too low.",
+            f"`sizes` (from {min(sizes)} on) should be at least {smallest}, {MIN_SUBSET_ROWS} rows "
+            "for each feature: smaller subsets put the end of the line too low.",
             stacklevel=2,
         )
     reference = _gaussian(real, "real")

@@ -1,4 +1,4 @@
-"""Health metrics of a generator, and alarms: dead units, saturated outputs, images without variety."""
+"""Health metrics of a generator, such as dead units and saturated outputs, and their alarms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, nan
@@ -29,8 +29,8 @@ def dead_units(
 
     A unit is an entry along the last axis of the layer's output. It is dead if the derivative of a
     random combination of all outputs with respect to it is zero for every example and pixel: its
-    activation is never on, everything behind it is zero or saturated, or the kernel that reads it is
-    zero there. Works under `jit`.
+    activation is never on, everything behind it is zero or saturated, or the kernel that reads it
+    is zero there. Works under `jit`.
 
     Args:
         forward: one pass of the network's Linen module over the batch.
@@ -156,25 +156,26 @@ def _network_alarms(values: Mapping[str, float]) -> dict[str, str]:
     if difference == 0:
         raised["constant logits"] = (
             "the discriminator gives every image the same logit, and the generator learns nothing "
-            "from it: try a smaller --discriminator.penalty.strength or --discriminator.learning-rate."
+            "from it: try a smaller --discriminator.penalty.strength or "
+            "--discriminator.learning-rate."
         )
     if value("discriminator/accuracy") > 0.995:
         raised["discriminator wins"] = (
             "the discriminator tells almost every real image from a generated one: try "
-            "--objective.r1, a smaller --discriminator.learning-rate, or --objective.balance with a "
-            "penalty on the discriminator."
+            "--objective.r1, a smaller --discriminator.learning-rate, or --objective.balance with "
+            "a penalty on the discriminator."
         )
     logits = [abs(value(f"discriminator/{kind}_logit")) for kind in ("real", "fake")]
     if any(logit > 1000 for logit in logits):
         raised["divergence"] = (
-            "the discriminator's logits are beyond 1,000: try smaller --generator.learning-rate and "
-            "--discriminator.learning-rate, or --objective.r1."
+            "the discriminator's logits are beyond 1,000: try smaller --generator.learning-rate "
+            "and --discriminator.learning-rate, or --objective.r1."
         )
     gradient_norm = value("generator/gradient_norm")
     if gradient_norm < 1e-7:
         raised["vanishing gradient"] = (
-            f"the generator's gradient has a norm of {gradient_norm:.2g}, so it no longer trains: try "
-            "another --objective.loss, --objective.r1, or a smaller strength."
+            f"the generator's gradient has a norm of {gradient_norm:.2g}, so it no longer trains: "
+            "try another --objective.loss, --objective.r1, or a smaller strength."
         )
     prefix = "generator/dead/"
     dead = [
@@ -203,9 +204,9 @@ def _image_alarms(values: Mapping[str, float]) -> dict[str, str]:
     diversity_of_images = value("generator/diversity")
     if diversity_of_images < 0.1:
         raised["collapse"] = (
-            f"the generated images differ {diversity_of_images:.2g} times as much as real ones, which "
-            "looks like mode collapse: try --objective.loss relativistic_pairing with --objective.r1 "
-            "and --objective.r2, --model.packing 2, or a smaller strength."
+            f"the generated images differ {diversity_of_images:.2g} times as much as real ones, "
+            "which looks like mode collapse: try --objective.loss relativistic_pairing with "
+            "--objective.r1 and --objective.r2, --model.packing 2, or a smaller strength."
         )
     generated = value("generator/output_sparsity")
     real = value("real/output_sparsity")

@@ -1,8 +1,8 @@
 """The network Inception-v3 in TensorFlow's version of 2015-12-05, which the FID uses.
 
 It differs from the Inception-v3 of its paper: average pools leave the padding out of their means,
-the last block takes a maximum instead of a mean, and there are 1,008 classes. Layers are named as in
-the public PyTorch file, and each batch norm is folded into its convolution.
+the last block takes a maximum instead of a mean, and there are 1,008 classes. Layers are named as
+in the public PyTorch file, and each batch norm is folded into its convolution.
 
 Source: Szegedy et al., CVPR 2016, figures 5 to 7 and table 1; Heusel et al., NeurIPS 2017.
 """
@@ -41,8 +41,8 @@ class Convolution(nn.Module):
     def __call__(self, x: Images) -> Images:
         """Convolve, average 3×3 pixels if `mean` is set, add the bias, and apply ReLU.
 
-        The original averages before a 1×1 convolution. After it the result is the same, and there are
-        fewer channels.
+        The original averages before a 1×1 convolution. After it the result is the same, and there
+        are fewer channels.
         """
         kernel = self.param(
             "kernel", nn.initializers.zeros, (*self.size, x.shape[-1], self.features)

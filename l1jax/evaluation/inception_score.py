@@ -22,16 +22,17 @@ def inception_score(logits: TableLike, splits: int = 10) -> InceptionScore:
     """Score how certain the classes of single images are, and how varied the classes of all are.
 
     exp of the mean KL(p(y|x) ‖ p(y)), where p(y) is the mean over the images of a split, in float64
-    on the host. Any number may be added to an image's logits, so the logarithms of its probabilities
-    are logits too, −∞ among them. Splits are consecutive, so shuffle images that are sorted by class.
+    on the host. Any number may be added to an image's logits, so the logarithms of its
+    probabilities are logits too, −∞ among them. Splits are consecutive, so shuffle images that are
+    sorted by class.
 
     Args:
         logits: a classifier's, or `np.log` of its probabilities; a row for each image.
         splits: parts of nearly equal size.
 
     Raises:
-        InputError: if the logits are no matrix of numbers, there are fewer images than splits, or a row
-            of logits has no softmax.
+        InputError: if the logits are no matrix of numbers, there are fewer images than splits, or a
+            row of logits has no softmax.
 
     Source: Salimans et al., NeurIPS 2016, section 4.
     """
@@ -51,8 +52,8 @@ def _information(logits: Rows) -> float:
     largest = np.max(logits, axis=1, keepdims=True)
     if not np.isfinite(largest).all():
         raise InputError(
-            f"`logits` ({np.sum(~np.isfinite(largest))} images with NaN, +∞ or nothing but −∞) must be "
-            "finite or −∞."
+            f"`logits` ({np.sum(~np.isfinite(largest))} images with NaN, +∞ or nothing but −∞) "
+            "must be finite or −∞."
         )
     logits -= largest
     log_p = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""The weights of Inception-v3: conversion of the public PyTorch file, checks, and folded batch norms."""
+"""Convert, check and prepare the weights of Inception-v3."""
 
 import hashlib
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ def convert_weights(source: Path, output: Path, *, any_weights: bool = False) ->
 
     Raises:
         InputError: if the source is not the public file although it must be, cannot be read, is
-            damaged, names anything but tensors, or holds another network's tensors; or if the output
-            cannot be written.
+            damaged, names anything but tensors, or holds another network's tensors; or if the
+            output cannot be written.
     """
     if output.suffix != ".safetensors":
         raise InputError(f"`--output` (={output}) must end in .safetensors.")
@@ -51,9 +51,9 @@ def convert_weights(source: Path, output: Path, *, any_weights: bool = False) ->
         ) from error
     if source_sha256 != PUBLIC_SHA256 and not any_weights:
         raise InputError(
-            f"`FILE` (={source}) must be the public weights, whose sha256 is {PUBLIC_SHA256}; its own "
-            f"is {source_sha256}. Download it again, or give --any-weights to measure distances that "
-            "compare with no published ones."
+            f"`FILE` (={source}) must be the public weights, whose sha256 is {PUBLIC_SHA256}; its "
+            f"own is {source_sha256}. Download it again, or give --any-weights to measure "
+            "distances that compare with no published ones."
         )
     tensors = {}
     for name, value in read_torch(source).items():
@@ -95,8 +95,8 @@ def check_tensors(tensors: Mapping[str, Shaped[np.ndarray, "..."]], name: str) -
         name: name of their file, for the message.
 
     Raises:
-        InputError: naming the first tensor that is missing, unknown, of another shape or type, or not
-            finite.
+        InputError: naming the first tensor that is missing, unknown, of another shape or type, or
+            not finite.
     """
     shapes = tensor_shapes()
     missing = shapes.keys() - tensors.keys()
@@ -104,8 +104,8 @@ def check_tensors(tensors: Mapping[str, Shaped[np.ndarray, "..."]], name: str) -
     for verb, keys in (("lacks", missing), ("must not hold", unknown)):
         if keys:
             raise InputError(
-                f"{name!r} {verb} {len(keys)} of the tensors of Inception-v3, `{min(keys)}` for one: "
-                "give the public weights of the Fréchet Inception distance."
+                f"{name!r} {verb} {len(keys)} of the tensors of Inception-v3, `{min(keys)}` for "
+                "one: give the public weights of the Fréchet Inception distance."
             )
     for key, shape in shapes.items():
         value = tensors[key]

@@ -43,9 +43,9 @@ def kernel_distance(
     The estimate is unbiased: it is 0 on average for two samples of one distribution, so it may be
     slightly negative. On Inception features it is the KID, but it can be taken on any features.
 
-    It is computed in float64 on the host, one tile of pairs at a time. Arrays that JAX traces (under
-    `jit`, `vmap` or `grad`) are processed at once and in their own precision. NaN and infinity cannot
-    be refused there and make the result not finite.
+    It is computed in float64 on the host, one tile of pairs at a time. Arrays that JAX traces
+    (under `jit`, `vmap` or `grad`) are processed at once and in their own precision. NaN and
+    infinity cannot be refused there and make the result not finite.
 
     Args:
         a: features of one sample, a row each; at least two rows.
@@ -59,8 +59,8 @@ def kernel_distance(
         The estimate over all pairs, or the mean over subsets and its standard error.
 
     Raises:
-        InputError: if a sample is no matrix of finite numbers, has fewer than two rows, or fewer than
-            `subset_size` where that is asked for, or the distance is beyond float64.
+        InputError: if a sample is no matrix of finite numbers, has fewer than two rows, or fewer
+            than `subset_size` where that is asked for, or the distance is beyond float64.
 
     Source: Bińkowski et al., ICLR 2018, section 4.
     """

@@ -41,8 +41,8 @@ def precision_recall_density_coverage(
     """Compare two samples by the balls from each point to its k-th neighbour of the same sample.
 
     Distances are float64 whatever the features are, because a rounding error could move a point
-    across a ball's edge. Points on the edge are outside. The distances are computed in tiles, so that
-    little memory is needed, and cost 2 (n²/2 + m²/2 + nm)·features operations.
+    across a ball's edge. Points on the edge are outside. The distances are computed in tiles, so
+    that little memory is needed, and cost 2 (n²/2 + m²/2 + nm)·features operations.
 
     Args:
         real: features of the real sample, a row each; more than k rows.
@@ -52,8 +52,8 @@ def precision_recall_density_coverage(
     Raises:
         InputError: if a sample has not more than k rows or is not finite.
 
-    Source: Kynkäänniemi et al., NeurIPS 2019, section 3 (precision, recall); Naeem et al., ICML 2020,
-    section 3 (density, coverage).
+    Source: Kynkäänniemi et al., NeurIPS 2019, section 3 (precision, recall); Naeem et al., ICML
+    2020, section 3 (density, coverage).
     """
     return manifold_and_novelty(real, generated, k).scores
 
@@ -63,8 +63,8 @@ class ManifoldAndNovelty(NamedTuple):
 
     scores: ManifoldScores
     novelty: float
-    """Median distance from a generated point to the nearest real one, divided by the median distance
-    from a real one to the nearest other: near 1 for new points, 0 for copies."""
+    """Median distance from a generated point to the nearest real one, divided by the median
+    distance from a real one to the nearest other: near 1 for new points, 0 for copies."""
 
 
 def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> ManifoldAndNovelty:
@@ -76,7 +76,8 @@ def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> Man
         k: which neighbour a ball reaches to.
 
     Returns:
-        The scores and the novelty, for which distances below a millionth of a point's norm count as 0.
+        The scores and the novelty, for which distances below a millionth of a point's norm count as
+        0.
 
     Raises:
         InputError: if a sample has not more than k rows or is not finite.
@@ -116,8 +117,8 @@ def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> Man
 def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> Neighbours:
     """Find the k training points nearest to each generated one, to see what was memorised.
 
-    The distances are computed in tiles, so that little memory is needed. Of training points that are
-    equally far, any may be returned.
+    The distances are computed in tiles, so that little memory is needed. Of training points that
+    are equally far, any may be returned.
 
     Args:
         generated: features of the generated sample, a row each.
@@ -148,7 +149,7 @@ def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> N
 
 
 def _nearest_squared(x: Rows, k: int) -> Float64[np.ndarray, "n neighbours"]:
-    """Compute squared distances of every point to the k + 1 nearest, itself among them, unsorted."""
+    """Compute squared distances of every point to the k + 1 nearest, itself included, unsorted."""
     nearest = np.full((len(x), k + 1), np.inf)
 
     def keep_nearest(rows: slice, squared: Float64[np.ndarray, "rows columns"]) -> None:

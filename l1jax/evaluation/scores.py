@@ -27,10 +27,10 @@ def feature_scores(real: Extracted, generated: Extracted, seed: int = 0) -> dict
         seed: of the subsets.
 
     Returns:
-        `frechet_distance`, `kernel_distance`, `precision`, `recall`, `density` and `coverage` among 5
-        neighbours, `novelty`, and with logits the `inception_score` over all images. Novelty is the
-        median distance from a generated image to the nearest real one, divided by that from a real
-        one to the nearest other. It is far below 1 where real images are repeated.
+        `frechet_distance`, `kernel_distance`, `precision`, `recall`, `density` and `coverage` among
+        5 neighbours, `novelty`, and with logits the `inception_score` over all images. Novelty is
+        the median distance from a generated image to the nearest real one, divided by that from a
+        real one to the nearest other. It is far below 1 where real images are repeated.
 
     Raises:
         InputError: if there are too few rows, or some are not finite; see the functions of those

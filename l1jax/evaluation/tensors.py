@@ -1,4 +1,4 @@
-"""Safetensors files that appear whole or not at all, and whose damage is found when they are read."""
+"""Safetensors files that appear whole or not at all, and whose damage is found on reading."""
 
 import hashlib
 import os

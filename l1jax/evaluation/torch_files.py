@@ -3,8 +3,9 @@
 Such a file is a pickle, which can call any function it names. Here it can only name dictionaries,
 tensors and their types. At any other name reading stops, before anything has been called.
 
-There are two layouts. Since PyTorch 1.6 the file is a zip archive with the pickle and a file of values
-for each storage. Before, it was several pickles one behind the other, followed by the values.
+There are two layouts. Since PyTorch 1.6 the file is a zip archive with the pickle and a file of
+values for each storage. Before, it was several pickles one behind the other, followed by the
+values.
 """
 
 import io
@@ -84,8 +85,8 @@ def read_torch(path: Path) -> Tensors:
     except Exception as error:  # bytes that are no pickle can make the unpickler raise anything
         reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         raise InputError(
-            f"{str(path)!r} must be a file of torch.save, and is none or is damaged ({reason}): fetch "
-            "it again."
+            f"{str(path)!r} must be a file of torch.save, and is none or is damaged ({reason}): "
+            "fetch it again."
         ) from error
 
 
@@ -101,8 +102,8 @@ class _TensorsOnly(pickle.Unpickler):
         if module == "torch" and name in _STORAGES:
             return _Kind(_STORAGES[name])
         raise _RefusedFileError(
-            f"names `{module}.{name}`, but may only hold tensors: nothing of it was run; do not trust "
-            "the file"
+            f"names `{module}.{name}`, but may only hold tensors: nothing of it was run; do not "
+            "trust the file"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:

@@ -39,8 +39,9 @@ def evaluation_section(result: JsonObject) -> str:
 def _protocol(result: JsonObject) -> str:
     protocol = result["protocol"]
     sentence = (
-        f"At step {result['step']:,}. Real: {protocol['real']}. Generated: {protocol['generated']}, "
-        f"from latents that are {protocol['latents']}. Device: {protocol['device']}."
+        f"At step {result['step']:,}. Real: {protocol['real']}. Generated: "
+        f"{protocol['generated']}, from latents that are {protocol['latents']}. Device: "
+        f"{protocol['device']}."
     )
     versions = ", ".join(f"{name} {version}" for name, version in protocol["versions"].items())
     return paragraph(sentence) + paragraph(f"Versions: {versions}.", "quiet")
@@ -60,8 +61,8 @@ def _scores(features: Mapping[str, JsonObject]) -> str:
                 row += score_cells(scores, score)
             rows.append(row)
     caption = (
-        "Scores on each kind of features, mean ± deviation over the seeds, beside those between the "
-        "two halves of the real images"
+        "Scores on each kind of features, mean ± deviation over the seeds, beside those between "
+        "the two halves of the real images"
     )
     protocols = [f"{name}: {scores['protocol']}" for name, scores in features.items()]
     return table(caption, header, rows) + folded("What the features are", bullets(protocols))
@@ -73,6 +74,7 @@ def _zeros(zeros: JsonObject) -> str:
     sentence = (
         f"{zeros['kernels']:.2%} of the kernels' entries are zero. "
         f"{zeros['effective_parameters']:,} of {zeros['parameters']:,} parameters are left, and "
-        f"{zeros['compressed_bytes']:,} of {zeros['bytes']:,} bytes if zeros are stored as a bitmask."
+        f"{zeros['compressed_bytes']:,} of {zeros['bytes']:,} bytes if zeros are stored as a "
+        "bitmask."
     )
     return table("Zeros of the averaged generator", header, rows) + paragraph(sentence)

@@ -22,7 +22,8 @@ def image_grid(
         columns: images per row; 0 makes the grid as square as it can be.
 
     Raises:
-        ValueError: if there is no image, the channels are neither 1 nor 3, or `columns` is negative.
+        ValueError: if there is no image, the channels are neither 1 nor 3, or `columns` is
+        negative.
     """
     count, height, width, channels = images.shape
     if count < 1 or channels not in (1, 3):

@@ -19,14 +19,15 @@ RoundingRow: TypeAlias = tuple[str, float, float]
 """Name of an array, largest difference of an entry, relative difference in L2."""
 
 LIMITS = (
-    "For research on generative models and their compression. It draws from its training data: what "
-    "is rare or absent there is rare or absent in its samples, which can also come close to single "
-    "training images (the novelty above, if measured, is near 0 for copies). It was not examined for "
-    "bias, and its samples are no evidence of anything that was ever photographed or written."
+    "For research on generative models and their compression. It draws from its training data: "
+    "what is rare or absent there is rare or absent in its samples, which can also come close to "
+    "single training images (the novelty above, if measured, is near 0 for copies). It was not "
+    "examined for bias, and its samples are no evidence of anything that was ever photographed or "
+    "written."
 )
 NO_LICENCE = (
-    "None was given: until its authors name one, nobody else may use it. (`--licence` of the export "
-    "writes it here and into the header.)"
+    "None was given: until its authors name one, nobody else may use it. (`--licence` of the "
+    "export writes it here and into the header.)"
 )
 TRAIN_AGAIN = """```python
 import json
@@ -59,9 +60,9 @@ def model_card(
             `kernels` and of `dead_outputs`, as in an evaluation.
         sizes: file name → bytes.
         lost: what rounding changed, a row for each array.
-        notes: `licence`, `command` (that exported it), `evaluation` (the result of `l1jax.evaluate`)
-            and `compaction` (`error`, and what the model cost `before` and `after`). Each may be
-            missing.
+        notes: `licence`, `command` (that exported it), `evaluation` (the result of
+            `l1jax.evaluate`) and `compaction` (`error`, and what the model cost `before` and
+            `after`). Each may be missing.
     """
     is_images = generator.image_range is not None
     model = type(experiment.model).__name__
@@ -177,8 +178,8 @@ def _size(
 ) -> list[str]:
     rows = [
         f"{zeros['parameters']:,} parameters, {zeros['effective_parameters']:,} of them not zero",
-        f"kernels: {zeros['kernels']:.2%} zeros, {zeros['dead_outputs']:.2%} of the output channels "
-        "dead",
+        f"kernels: {zeros['kernels']:.2%} zeros, {zeros['dead_outputs']:.2%} of the output "
+        "channels dead",
     ]
     rows += [f"`{name}`: {size:,} bytes" for name, size in sizes.items()]
     if compaction:
@@ -198,8 +199,9 @@ def _describe_compaction(compaction: JsonObject) -> str:
     units = {"parameters": "parameters", "bytes": "bytes", "flops": "FLOPs per image"}
     costs = [f"{before[name]:,} → {after[name]:,} {unit}" for name, unit in units.items()]
     return (
-        f"dead channels were removed, by `python -m l1jax.compact`: {', '.join(costs)}; the largest "
-        f"difference of an image from the exact one is {compaction['error']:.2g} of the largest value"
+        f"dead channels were removed, by `python -m l1jax.compact`: {', '.join(costs)}; the "
+        f"largest difference of an image from the exact one is {compaction['error']:.2g} of the "
+        "largest value"
     )
 
 

@@ -20,7 +20,8 @@ p, ul { margin: .5rem 0; }
 .warn { background: var(--warn); border-left: 4px solid var(--warn-rule); list-style: none;
   padding: .6rem .9rem; }
 .warn li + li { margin-top: .4rem; }
-.grid { display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
+.grid { display: grid; gap: 1.25rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
 .grid.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 10rem), 1fr)); }
 figure { margin: 0; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff;
@@ -42,7 +43,8 @@ figure img { display: block; max-width: 100%; height: auto; background: #fff;
   flex-wrap: wrap; gap: .1rem 1rem; }
 .key { width: 24px; height: 8px; margin-right: .4rem; vertical-align: middle; }
 .scroll { overflow-x: auto; margin: .75rem 0; }
-table { border-collapse: collapse; min-width: min(100%, 30rem); font-size: .92rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; min-width: min(100%, 30rem); font-size: .92rem;
+  font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--rule); text-align: right;
   overflow-wrap: normal; vertical-align: top; }

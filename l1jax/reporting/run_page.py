@@ -13,7 +13,7 @@ from l1jax.reporting.path_section import path_section
 from l1jax.reporting.run_files import JsonObject, Metrics, Picture, to_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""Content security policy: even if a text were not escaped, a browser would run and load nothing."""
+"""Content security policy: the browser runs and loads nothing, even if a text were not escaped."""
 
 
 class RunRecord(NamedTuple):

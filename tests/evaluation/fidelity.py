@@ -1,4 +1,4 @@
-"""torch-fidelity's Inception-v3, the oracle. Its package imports torchvision, which this network does not need."""
+"""torch-fidelity's Inception-v3, the oracle, without torchvision, which only its package imports."""
 
 import importlib
 import importlib.util

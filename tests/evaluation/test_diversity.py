@@ -12,7 +12,7 @@ WEIGHTS = np.asarray([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
 
 
 def compare(x, y, window):
-    """Equations 2 to 4 at every place of the window, of one channel; contrast and structure as one factor."""
+    """Equations 2 to 4 of one channel; contrast and structure are one factor."""
     size = len(window)
     patches = [sliding_window_view(image, (size, size)) for image in (x, y)]
     mean_x, mean_y = (np.sum(p * window, axis=(2, 3)) for p in patches)

@@ -1,4 +1,4 @@
-"""Every metric on features takes what is plainly a matrix of numbers, and refuses the rest by the argument's name."""
+"""Every metric takes what is plainly a matrix of numbers, and names what it refuses."""
 
 import jax
 import jax.numpy as jnp

@@ -119,7 +119,7 @@ def leaky(x):
 
 
 def strided(x, kernel):
-    """A 3×3 convolution of stride 2 over pixels 2i to 2i + 2, as SAME padding has it for even sides."""
+    """A 3×3 convolution of stride 2 over pixels 2i to 2i + 2, as SAME pads even sides."""
     padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
     rows, columns = x.shape[1] // 2, x.shape[2] // 2
     taps = [

@@ -170,7 +170,7 @@ def drawn(draw, ratio, features=16, shift=0.0):
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_with_ten_rows_for_each_feature_it_is_the_distance_of_the_distributions(shift):
-    """N(shift, I) is 16·shift² from N(0, I); over draws the mean is that, far nearer than the plain distance's."""
+    """N(shift, I) is 16·shift² from N(0, I), and the mean over draws is far nearer to it."""
     exact = Moments(10**9, np.zeros(16), (10**9 - 1) * np.eye(16))
     samples = [drawn(draw, 10, shift=shift) for draw in range(60)]
     found = np.array([frechet_infinity(exact, sample).value for sample in samples])

@@ -1,4 +1,4 @@
-"""Several processes, each with its part of the images, find the statistics that one finds of all."""
+"""Several processes, each with a part of the images, find the statistics of all."""
 
 import socket
 import subprocess
