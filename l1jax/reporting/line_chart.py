@@ -57,8 +57,8 @@ def line_chart(title: str, series: Series) -> str:
         dashes = f"d{i // NUM_COLOURS % 3}"
         lines.append(_line(points, horizontal, vertical, f"{colour} {dashes}"))
         legend.append(
-            f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path class="line {colour}
-            ' f'{dashes}" d="M0 4H24"/></svg>{html.escape(label)} '
+            '<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true">'
+            f'<path class="line {colour} {dashes}" d="M0 4H24"/></svg>{html.escape(label)} '
             f"<b>{format_number(points[-1][1])}</b></li>"
         )
     summary = "; ".join(_summary(label, points) for label, points in drawn.items())
