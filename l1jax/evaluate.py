@@ -87,18 +87,18 @@ def main(arguments: Sequence[str]) -> int:
     inception = load_inception(options)  # first, because a wrong file is found quickly
     console = Console(emoji=False)
     say = make_say(console)
-    opened = open_generator(workdir, model, options.step, say, PROG)
-    opened = opened._replace(experiment=with_data_path(opened.experiment, options.path))
-    check_generator(opened, options)
+    loaded = open_generator(workdir, model, options.step, say, PROG)
+    loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
+    check_generator(loaded, options)
     place = next(path for path in (model, workdir) if path is not None)
     folder = place.parent if os.path.isfile(place) else place
     output = check_output_file(options.output or str(folder / "evaluation.json"))
     with console.status("reading the real images"):
-        real_images = read_real_images(opened, options, place)
+        real_images = read_real_images(loaded, options, place)
     if real_images.training.labels is not None:
         say(describe_classes(real_images.training))
     with console.status("looking at the images"):
-        result = evaluate(opened, real_images, options, inception)
+        result = evaluate(loaded, real_images, options, inception)
     show_evaluation(result, console)
     try:
         write_json(output, result)
@@ -145,14 +145,14 @@ def load_inception(options: EvaluateOptions) -> FeatureExtractor | None:
         raise InputError(f"`--inception` (={options.inception}) cannot be used: {error}") from error
 
 
-def check_generator(opened: LoadedGenerator, options: EvaluateOptions) -> None:
+def check_generator(loaded: LoadedGenerator, options: EvaluateOptions) -> None:
     """Raise if this generator cannot be evaluated as asked, before the real images are read.
 
     Raises:
         InputError: if it draws points of no mixture, or Inception-v3 is to be applied to points.
     """
-    data = opened.experiment.data
-    if opened.generator.image_range is not None:
+    data = loaded.experiment.data
+    if loaded.generator.image_range is not None:
         return
     if not isinstance(data, config.MixtureData):
         raise InputError(
@@ -166,7 +166,7 @@ def check_generator(opened: LoadedGenerator, options: EvaluateOptions) -> None:
 
 
 def evaluate(
-    opened: LoadedGenerator,
+    loaded: LoadedGenerator,
     real_images: RealImages,
     options: EvaluateOptions,
     inception: FeatureExtractor | None,
@@ -174,7 +174,7 @@ def evaluate(
     """Draw from the generator and measure what it draws.
 
     Args:
-        opened: the generator.
+        loaded: the generator.
         real_images: what its images are compared with.
         options: the command's flags.
         inception: features of Inception-v3, or None.
@@ -183,32 +183,32 @@ def evaluate(
         All numbers, as `evaluation.json` holds them.
     """
     num_generated = options.samples or len(real_images.real)
-    generated = draw_for_seeds(opened, options.seeds, num_generated)
+    generated = draw_for_seeds(loaded, options.seeds, num_generated)
     remarks = list(real_images.remarks)
-    if opened.generator.image_range is None:
-        data = opened.experiment.data
+    if loaded.generator.image_range is None:
+        data = loaded.experiment.data
         assert isinstance(data, config.MixtureData)
         points = (of_seed.images.reshape(-1, 2) for of_seed in generated)
         scores = evaluate_points(points, MIXTURES[data.shape]())
     else:
         with data_errors_in_flags(options):
-            classifier = make_classifier(opened.experiment, real_images.training, remarks.append)
+            classifier = make_classifier(loaded.experiment, real_images.training, remarks.append)
         reference = ImageReference(real_images.real, real_images.source, classifier, inception)
         scores = evaluate_images(generated, num_generated, reference, remarks.append)
-        model = build_model(opened.experiment.model, opened.generator.image_shape)
-        if isinstance(model, Vae) and opened.encoder is not None:
+        model = build_model(loaded.experiment.model, loaded.generator.image_shape)
+        if isinstance(model, Vae) and loaded.encoder is not None:
             scores |= evaluate_likelihood(
                 model,
-                opened.encoder,
-                opened.average.params,
+                loaded.encoder,
+                loaded.average.params,
                 real_images.real,
                 real_images.labels,
                 named_seed_key(0, "likelihood"),
             )
-    zeros = count_zeros(opened.average.params, layers(opened.generator.network.init))
+    zeros = count_zeros(loaded.average.params, layers(loaded.generator.network.init))
     result = {
-        "step": opened.step,
-        "protocol": describe_protocol(opened, real_images, num_generated, options.seeds),
+        "step": loaded.step,
+        "protocol": describe_protocol(loaded, real_images, num_generated, options.seeds),
         **scores,
         "zeros": zeros.to_json(),
     }
@@ -217,32 +217,32 @@ def evaluate(
     return result
 
 
-def draw_for_seeds(opened: LoadedGenerator, num_seeds: int, count: int) -> Iterator[SeedImages]:
+def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Iterator[SeedImages]:
     """Yield the generated images, or points, of each seed; the same for the same seed.
 
     Args:
-        opened: the generator.
+        loaded: the generator.
         num_seeds: seeds 0 to `num_seeds` − 1 are taken.
         count: images per seed.
 
     Raises:
         InputError: if images are NaN or infinite.
     """
-    sampler = make_sampler(opened.generator)  # compiled once for all seeds
+    sampler = make_sampler(loaded.generator)  # compiled once for all seeds
     for seed in range(num_seeds):
-        latents = draw_latents(opened.generator, named_seed_key(seed, "evaluation"), count)
-        images = sampler(opened.average, latents)
-        check_drawn(opened, images)
+        latents = draw_latents(loaded.generator, named_seed_key(seed, "evaluation"), count)
+        images = sampler(loaded.average, latents)
+        check_drawn(loaded, images)
         yield SeedImages(seed, images)
 
 
 def describe_protocol(
-    opened: LoadedGenerator, real_images: RealImages, num_generated: int, num_seeds: int
+    loaded: LoadedGenerator, real_images: RealImages, num_generated: int, num_seeds: int
 ) -> JsonObject:
     """Describe how the numbers were taken.
 
     Args:
-        opened: the generator.
+        loaded: the generator.
         real_images: what its images were compared with.
         num_generated: images per seed.
         num_seeds: number of seeds.
@@ -250,7 +250,7 @@ def describe_protocol(
     source = real_images.source
     num_real = len(real_images.real)
     latents = "standard normal"
-    if opened.generator.classes:
+    if loaded.generator.classes:
         latents += ", classes in turn"
     seeds = "for the seed 0"
     if num_seeds > 1:

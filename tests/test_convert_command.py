@@ -38,7 +38,7 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_public_file_is_told_by_its_hash(tensors, source, tmp_path, monkeypatch, capsys):
+def test_the_public_file_is_recognised_by_its_hash(tensors, source, tmp_path, monkeypatch, capsys):
     for module in (command, conversion):
         monkeypatch.setattr(module, "PUBLIC_SHA256", sha256(source))
     assert command.main([str(source), "--output", str(tmp_path / "w.safetensors")]) == 0
@@ -53,7 +53,7 @@ def test_the_public_file_is_told_by_its_hash(tensors, source, tmp_path, monkeypa
     )
 
 
-def test_another_is_refused_unless_wanted(source, capsys):
+def test_another_file_is_refused_unless_allowed(source, capsys):
     with pytest.raises(
         InputError, match=f"6726825d0af5f729.*its own is {sha256(source)}.*--any-weights"
     ):
@@ -75,7 +75,7 @@ def test_another_is_refused_unless_wanted(source, capsys):
         ("w", "w"),
     ],
 )
-def test_the_converted_files_name_keeps_what_is_no_suffix(name, wanted, tmp_path):
+def test_only_suffixes_of_pytorch_are_removed_from_the_name(name, wanted, tmp_path):
     assert command.default_output(tmp_path / name) == tmp_path / f"{wanted}.safetensors"
 
 

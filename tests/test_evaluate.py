@@ -66,7 +66,7 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
 
 
 @pytest.mark.slow
-def test_the_classifier_never_sees_the_held_out_images_that_it_judges(tmp_path, monkeypatch):
+def test_the_classifier_is_not_trained_on_held_out_images(tmp_path, monkeypatch):
     flags = ["--steps=10", "--log-every=10", "--holdout=0.25"]
     assert train.main([f"--workdir={tmp_path / 'digits'}", *flags]) == 0
     sizes = []
@@ -111,7 +111,7 @@ def black(path, leaf):
 @pytest.mark.parametrize(
     "change", [lambda _, leaf: jnp.zeros_like(leaf), black], ids=["grey", "black"]
 )
-def test_images_that_are_all_equal_are_told_and_have_finite_scores(tmp_path, capsys, change):
+def test_images_that_are_all_equal_are_reported_and_have_finite_scores(tmp_path, capsys, change):
     folder = exported(tmp_path / "model", change)
     assert evaluate.main([f"--model={folder}", "--samples=40", "--seeds=2"]) == 0
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
@@ -150,7 +150,7 @@ def test_images_that_are_not_numbers_are_refused_in_a_sentence(tmp_path, change,
     assert not (folder / "evaluation.json").exists()
 
 
-def test_points_are_judged_by_modes(tmp_path):
+def test_points_are_evaluated_by_modes(tmp_path):
     flags = ["--config=gaussians", "--steps=10", "--log-every=10", "--model.generator-hidden", "8"]
     assert train.main([f"--workdir={tmp_path / 'points'}", "--data.count=500", *flags]) == 0
     result = evaluated(tmp_path / "points", samples=600)  # more than there are

@@ -63,6 +63,7 @@ def read_metrics(path: Path, on_line: Callable[[MetricsLine], None]) -> Metrics:
         return Metrics([], 0, 0)
     check_input_file(path, MAX_METRICS_BYTES, "move it away")
     lines: list[MetricsLine] = []
+    last = None
     stride = 1
     num_read = 0
     num_skipped = 0
@@ -82,7 +83,7 @@ def read_metrics(path: Path, on_line: Callable[[MetricsLine], None]) -> Metrics:
             if len(lines) >= MAX_LINES:
                 lines = lines[::2]
                 stride *= 2
-    if lines and lines[-1].step != last.step:
+    if last is not None and lines[-1] is not last:
         lines.append(last)
     return Metrics(lines, num_skipped, num_unreadable)
 

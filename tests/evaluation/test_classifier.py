@@ -105,7 +105,7 @@ def test_held_out_images_are_not_trained_on(monkeypatch):
     np.testing.assert_array_equal(seen[0][1], labels[~held_out])
 
 
-def test_a_kept_classifier_is_not_trained_again(tmp_path, monkeypatch):
+def test_a_stored_classifier_is_not_trained_again(tmp_path, monkeypatch):
     x, labels = bars(100)
     settings = ClassifierSettings(steps=2, hidden=4)
     first = train_classifier(x, labels, settings, tmp_path / "new" / "folder")
@@ -161,7 +161,7 @@ def test_a_damaged_one_is_trained_again(tmp_path, monkeypatch, caplog, damage, t
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_an_older_version_kept_is_used(tmp_path, monkeypatch, trained):
+def test_a_classifier_of_an_older_version_is_used(tmp_path, monkeypatch, trained):
     """It had no number of held-out images."""
     x, labels = bars(100)
     settings = ClassifierSettings(steps=1, hidden=2)

@@ -161,7 +161,7 @@ def test_random_features_keep_one_scale_whatever_the_depth():
         assert 0.05 < found.std() < 2
 
 
-def test_grey_images_are_seen_as_colour_ones_with_equal_channels():
+def test_grey_images_have_the_features_of_colour_images_with_equal_channels():
     x, features = images(3, 28, 28), random_features(features=8)
     np.testing.assert_allclose(
         extract_all(features, x).features,
