@@ -26,13 +26,14 @@ from skglm import datafits, penalties, solvers  # noqa: E402
 
 penalties.separable.bool_ = np.bool_  # numba's own is a dtype in compiled code only
 
-FEATURES, SIZE = 60, 5
+FEATURES = 60
+SIZE = 5
 GROUPS = l1jax.kernel_blocks((SIZE,))
 EXACT = {"fit_intercept": False, "tol": 1e-14, "max_iter": 1_000_000}
 
 
 def design(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Autocorrelated Gaussians, and their product with nine large coefficients, three in each of three groups."""
+    """Draw autocorrelated features, and a target of nine large coefficients in three groups."""
     rng = np.random.default_rng(seed)
     lag = np.abs(np.subtract.outer(np.arange(FEATURES), np.arange(FEATURES)))
     x = rng.normal(size=(rows, FEATURES)) @ np.linalg.cholesky(0.6**lag).T
@@ -56,7 +57,8 @@ class Loss(NamedTuple):
 
 def squares(x: np.ndarray, y: np.ndarray) -> Loss:
     """‖xw − y‖²/2n up to a constant, from the matrix xᵀx/n."""
-    gram, target = x.T @ x / len(x), x.T @ y / len(x)
+    gram = x.T @ x / len(x)
+    target = x.T @ y / len(x)
 
     def value(w: Any, data: Any) -> Any:
         return 0.5 * w @ (data[0] @ w) - data[1] @ w
@@ -80,17 +82,15 @@ def logistic(x: np.ndarray, y: np.ndarray) -> Loss:
 class Penalty(NamedTuple):
     """A penalty of l1jax, and the same in NumPy."""
 
-    own: Any
+    penalty: Any
     value: Callable[[np.ndarray], float]
-    distances: Callable[
-        [np.ndarray, np.ndarray], np.ndarray
-    ]  # (w, g) ↦ of −g to the subdifferential at w
-    margins: Callable[
-        [np.ndarray, np.ndarray], np.ndarray
-    ]  # (w, g) ↦ what a gradient may still grow by at zeros
+    # (w, g) ↦ the distance of −g to the subdifferential at w, per entry or group.
+    distances: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    # (w, g) ↦ how much the gradient may still grow at each zero, as a share.
+    margins: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def by_entry(own: Any, value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Penalty:
+def by_entry(penalty: Any, value: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Penalty:
     """Σ value(|wᵢ|), whose derivative is `slope`."""
 
     def distances(w: np.ndarray, g: np.ndarray) -> np.ndarray:
@@ -98,19 +98,17 @@ def by_entry(own: Any, value: Callable[[Any], Any], slope: Callable[[Any], Any])
         return np.where(w != 0, away, np.maximum(np.abs(g) - slope(0.0), 0))
 
     return Penalty(
-        own,
+        penalty,
         lambda w: float(np.sum(value(np.abs(w)))),
         distances,
         lambda w, g: (1 - np.abs(g) / slope(0.0))[w == 0],
     )
 
 
-def by_group(own: Any, strength: float, group_strength: float) -> Penalty:
+def by_group(penalty: Any, strength: float, group_strength: float) -> Penalty:
     """λ₁ Σ |wᵢ| + λ₂ Σ √5 ‖w_g‖."""
-    entries, weight = (
-        by_entry(None, lambda size: strength * size, lambda size: strength),
-        group_strength * SIZE**0.5,
-    )
+    entries = by_entry(None, lambda size: strength * size, lambda size: strength)
+    weight = group_strength * SIZE**0.5
 
     def norms(w: np.ndarray) -> np.ndarray:
         return np.linalg.norm(w.reshape(-1, SIZE), axis=1)
@@ -127,7 +125,7 @@ def by_group(own: Any, strength: float, group_strength: float) -> Penalty:
         return np.append(groups, entries.margins(w[alive(w)], g[alive(w)])) if strength else groups
 
     return Penalty(
-        own,
+        penalty,
         lambda w: entries.value(w) + weight * float(np.sum(norms(w))),
         lambda w, g: np.where(norms(w) > 0, left(w, g), np.maximum(left(w, g) - weight, 0)),
         margins,
@@ -139,9 +137,8 @@ class Family(NamedTuple):
 
     loss: Callable[[np.ndarray, np.ndarray], Loss]
     penalty: Callable[[float], Penalty]
-    solve: Callable[
-        [np.ndarray, np.ndarray, float, np.ndarray], np.ndarray
-    ]  # (x, y, strength, start) ↦ w
+    # (x, y, strength, start) ↦ w.
+    solve: Callable[[np.ndarray, np.ndarray, float, np.ndarray], np.ndarray]
     concavity: float = 0.0  # the largest −R″ of the penalty R away from 0
 
 
@@ -150,9 +147,9 @@ def l1(strength: float) -> Penalty:
 
 
 def elastic_net(strength: float) -> Penalty:
-    own = l1jax.elastic_net(strength, strength)
+    penalty = l1jax.elastic_net(strength, strength)
     return by_entry(
-        own, lambda size: strength * (size + size**2 / 2), lambda size: strength * (1 + size)
+        penalty, lambda size: strength * (size + size**2 / 2), lambda size: strength * (1 + size)
     )
 
 
@@ -256,7 +253,8 @@ def problem(name: str, family: Family, rows: int, share: float) -> Problem:
     The strength is a share of the gradient's largest entry at 0, from which on the lasso is 0.
     """
     x, y = DESIGNS[rows]
-    loss, start = family.loss(x, y), np.zeros(FEATURES)
+    loss = family.loss(x, y)
+    start = np.zeros(FEATURES)
     strength = share * float(np.abs(loss.gradient(start)).max())
     if family.concavity and rows < FEATURES:
         start = solve_lasso(x, y, strength, start)

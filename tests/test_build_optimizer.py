@@ -63,7 +63,8 @@ BY_HAND = {
 
 
 def after(tx, updates=3, state=None):
-    params, state = PARAMS, tx.init(PARAMS) if state is None else state
+    params = PARAMS
+    state = tx.init(PARAMS) if state is None else state
     for _ in range(updates):
         moves, state = tx.update(GRADS, state, params)
         params = optax.apply_updates(params, moves)
@@ -87,24 +88,24 @@ def test_a_penalty_is_the_one_that_its_name_says(penalty, expected):
 
 @pytest.mark.parametrize(("algorithm", "method"), BY_HAND)
 def test_an_optimiser_is_the_one_that_its_name_says(algorithm, method):
+    # By default b1 = 0.5 and b2 = 0.999.
     built = build_optimizer(
-        Optimizer(
-            RATE, algorithm, penalty=config.L1(0.3), method=method, eps=None
-        )  # b1 = 0.5, b2 = 0.999
+        Optimizer(RATE, algorithm, penalty=config.L1(0.3), method=method, eps=None)
     )
-    found, expected = after(built)[0], after(BY_HAND[algorithm, method]())[0]
+    actual = after(built)[0]
+    expected = after(BY_HAND[algorithm, method]())[0]
     np.testing.assert_allclose(
-        found["layer"]["kernel"], expected["layer"]["kernel"], rtol=1e-6, atol=1e-7
+        actual["layer"]["kernel"], expected["layer"]["kernel"], rtol=1e-6, atol=1e-7
     )
-    np.testing.assert_allclose(found["layer"]["bias"], expected["layer"]["bias"], rtol=1e-6)
+    np.testing.assert_allclose(actual["layer"]["bias"], expected["layer"]["bias"], rtol=1e-6)
 
 
 def test_the_learning_rate_can_be_scaled_and_the_threshold_goes_with_it():
     tx = build_optimizer(Optimizer(0.2, "sgd", penalty=config.L1(0.3)))
-    found, state = after(tx, 1, set_learning_rate_scale(tx.init(PARAMS), 0.5))
+    actual, state = after(tx, 1, set_learning_rate_scale(tx.init(PARAMS), 0.5))
     moved = X - 0.1 * np.asarray(GRADS["layer"]["kernel"])
     np.testing.assert_allclose(
-        found["layer"]["kernel"], np.sign(moved) * np.maximum(np.abs(moved) - 0.03, 0), atol=1e-6
+        actual["layer"]["kernel"], np.sign(moved) * np.maximum(np.abs(moved) - 0.03, 0), atol=1e-6
     )
     np.testing.assert_allclose(learning_rate(state), 0.1, rtol=1e-6)
     assert math.isnan(learning_rate(optax.sgd(0.1).init(PARAMS)))
@@ -128,14 +129,15 @@ def test_the_learning_rate_can_be_scaled_and_the_threshold_goes_with_it():
 @pytest.mark.parametrize("updates_per_step", [1, 3])
 def test_a_schedule_follows_its_formula_in_steps(schedule, expected, updates_per_step):
     factor = build_schedule(schedule, updates_per_step)
-    found = [float(factor(jnp.asarray(t))) for t in range(14 * updates_per_step)]
+    actual = [float(factor(jnp.asarray(t))) for t in range(14 * updates_per_step)]
     np.testing.assert_allclose(
-        found, [expected(t // updates_per_step) for t in range(14 * updates_per_step)], atol=1e-6
+        actual, [expected(t // updates_per_step) for t in range(14 * updates_per_step)], atol=1e-6
     )
 
 
 def test_schedules_move_the_learning_rate_and_the_strength():
-    ramp, fall = Schedule(warmup=4), Schedule("linear", steps=4, end=0.5)
+    ramp = Schedule(warmup=4)
+    fall = Schedule("linear", steps=4, end=0.5)
     o = Optimizer(
         0.2, "sgd", penalty=config.L1(0.3), learning_rate_schedule=ramp, strength_schedule=fall
     )
@@ -190,7 +192,8 @@ def test_what_does_not_go_together_is_refused(changes, words):
 
 
 def final(tx, start=PARAMS):
-    params, state = start, tx.init(start)
+    params = start
+    state = tx.init(start)
     for _ in range(5):
         updates, state = tx.update(GRADS, state, params)
         params = optax.apply_updates(params, updates)
@@ -218,14 +221,13 @@ def test_debiasing_keeps_the_zeros_and_no_longer_shrinks_the_rest():
         Optimizer(RATE, "sgd", penalty=config.L1(0.3), debias_after=2), updates_per_step=2
     )
     by_hand = l1jax.proximal_sgd(RATE, PENALTY)
-    found, state = after(tx, 4)
+    actual, state = after(tx, 4)
     expected, _ = after(by_hand, 4)
-    jax.tree.map(
-        np.testing.assert_array_equal, found, expected
-    )  # both updates of both steps are penalised
-    zero = found["layer"]["kernel"] == 0
+    # Both updates of both steps are penalised.
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+    zero = actual["layer"]["kernel"] == 0
     assert 0 < np.sum(zero) < zero.size
-    updates, state = tx.update(GRADS, state, found)
+    updates, state = tx.update(GRADS, state, actual)
     np.testing.assert_allclose(
         updates["layer"]["kernel"], np.where(zero, 0, -RATE * GRADS["layer"]["kernel"]), rtol=1e-4
     )

@@ -10,39 +10,40 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from transformations import CASES, steps, tree
+from transformations import CASES, run_updates, tree
 
 import l1jax
 
 every_case = pytest.mark.parametrize("name", CASES)
 
 
-def types(state: Any) -> Any:
+def leaf_types(state: Any) -> Any:
     return jax.tree.map(
         lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf), jnp.asarray(leaf).weak_type), state
     )
 
 
 @functools.cache
-def alone(name: str) -> Any:
+def run_alone(name: str) -> Any:
     """Two steps of a transformation by itself."""
-    return steps(CASES[name].make(), tree(0), [tree(1), tree(2)])
+    return run_updates(CASES[name].make(), tree(0), [tree(1), tree(2)])
 
 
 def compiled(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     return optax.GradientTransformation(tx.init, jax.jit(tx.update))
 
 
-def same(found: Any, expected: Any, rtol: float = 1e-5) -> None:
+def assert_close(actual: Any, expected: Any, rtol: float = 1e-5) -> None:
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=3e-6), found, expected
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=3e-6), actual, expected
     )
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @every_case
 def test_keeps_tree_shapes_and_dtypes_and_compiles_once_with_donated_arguments(name, dtype):
-    tx, params = CASES[name].make(), tree(0, dtype)
+    tx = CASES[name].make()
+    params = tree(0, dtype)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params, state, grads):
@@ -50,19 +51,20 @@ def test_keeps_tree_shapes_and_dtypes_and_compiles_once_with_donated_arguments(n
         return optax.apply_updates(params, updates), state, updates
 
     state = tx.init(params)
-    expected = types(params), types(state), types(params)
+    expected = leaf_types(params), leaf_types(state), leaf_types(params)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))  # a restored one never is
     for seed in (1, 2, 3):
         params, state, updates = step(params, state, tree(seed, dtype))
-        assert (types(params), types(state), types(updates)) == expected
+        assert (leaf_types(params), leaf_types(state), leaf_types(updates)) == expected
         assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params))
     assert step._cache_size() == 1
 
 
+# These are links of a chain whose other link is optax's, which does not take float0.
 OPTAX_FIRST = {
     "add_subgradient",
     "proximal",
-}  # a link of a chain, whose other link is optax's and refuses float0
+}
 
 
 @every_case
@@ -81,31 +83,30 @@ def test_other_leaves_stay_and_numpy_and_python_numbers_are_arrays(name):
         | {"number": 0.5, "scalar": np.float64(0.25)}
         for seed in (1, 2)
     ]
-    found, state = steps(tx, params, grads)
+    actual, state = run_updates(tx, params, grads)
     for key, value in others.items():
-        assert found[key] == value
-        assert found[key].dtype == value.dtype
-    assert jnp.isfinite(found["number"])
-    assert found["number"] != 1.5
-    assert found["scalar"] != -0.5
+        assert actual[key] == value
+        assert actual[key].dtype == value.dtype
+    assert jnp.isfinite(actual["number"])
+    assert actual["number"] != 1.5
+    assert actual["scalar"] != -0.5
     if name != "accelerated":  # whose momentum depends on all leaves
-        same({key: found[key] for key in ("dense", "norm")}, alone(name)[0])
-    answer = l1jax.solution(state, found)
+        assert_close({key: actual[key] for key in ("dense", "norm")}, run_alone(name)[0])
+    answer = l1jax.solution(state, actual)
     assert answer["step"] == 3
     if name != "proximal":  # whose optax.adam has moments of a weak type for a Python number
         assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in CASES if name != "proximal"]
-)  # optax.adam's divides by zero
+# The `optax.adam` of this chain divides by zero.
+@pytest.mark.parametrize("name", [name for name in CASES if name != "proximal"])
 def test_float16_is_computed_in_float32(name):
     half = tree(0, jnp.float16)
     grads = jax.tree.map(lambda g: (1e-4 * g).astype(jnp.float16), tree(1))
-    found, _ = steps(CASES[name].make(), half, [grads])
+    actual, _ = run_updates(CASES[name].make(), half, [grads])
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (half, grads))
-    expected, _ = steps(CASES[name].make(), wide[0], [wide[1]])
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    expected, _ = run_updates(CASES[name].make(), wide[0], [wide[1]])
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert a.dtype == jnp.float16
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
@@ -114,16 +115,17 @@ def test_float16_is_computed_in_float32(name):
 def test_leaves_without_entries_or_axes_and_trees_without_leaves(name):
     empty = {"dense": {"kernel": jnp.zeros((0, 4)), "bias": jnp.ones(())}, "none": None}
     for params in (empty, {}, {"none": None}):
-        found, _ = steps(CASES[name].make(), params, [params, params])
-        assert jax.tree.structure(found) == jax.tree.structure(params)
-        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+        actual, _ = run_updates(CASES[name].make(), params, [params, params])
+        assert jax.tree.structure(actual) == jax.tree.structure(params)
+        for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(params), strict=True):
             assert a.shape == b.shape
             assert jnp.all(jnp.isfinite(a))
 
 
 @every_case
 def test_init_works_on_shapes_alone(name):
-    tx, params = CASES[name].make(), tree(0)
+    tx = CASES[name].make()
+    params = tree(0)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
     abstract = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), jax.eval_shape(tx.init, shapes))
     assert abstract == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tx.init(params))
@@ -131,66 +133,73 @@ def test_init_works_on_shapes_alone(name):
 
 @every_case
 def test_state_has_memory_of_its_own_and_can_be_donated_with_the_parameters(name):
-    tx, params = CASES[name].make(), tree(0)
+    tx = CASES[name].make()
+    params = tree(0)
     leaves = jax.tree.leaves((params, tx.init(params)))
     assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
 
 
 @every_case
 def test_works_inside_a_chain(name):
-    params, grads = tree(0), [tree(1), tree(2)]
+    params = tree(0)
+    grads = [tree(1), tree(2)]
     chained = optax.chain(optax.identity(), CASES[name].make(), optax.identity())
-    found, state = steps(chained, params, grads)
-    same((found, state[1]), alone(name))
+    actual, state = run_updates(chained, params, grads)
+    assert_close((actual, state[1]), run_alone(name))
 
 
 @every_case
 def test_masked_and_partition_act_on_their_leaves_alone(name):
-    params, grads = tree(0), [tree(1), tree(2), tree(3)]
+    params = tree(0)
+    grads = [tree(1), tree(2), tree(3)]
     kernel = {"dense": {"kernel": params["dense"]["kernel"]}}
-    expected, _ = steps(
+    expected, _ = run_updates(
         CASES[name].make(), kernel, [{"dense": {"kernel": g["dense"]["kernel"]}} for g in grads]
     )
     labels = {"dense": {"kernel": "sparse", "bias": "dense"}, "norm": {"scale": "dense"}}
     mask = jax.tree.map(lambda label: label == "sparse", labels)
-    masked, masked_state = steps(optax.masked(CASES[name].make(), mask), params, grads)
+    masked, masked_state = run_updates(optax.masked(CASES[name].make(), mask), params, grads)
     parts = {"sparse": CASES[name].make(), "dense": optax.sgd(0.1), "nothing": CASES[name].make()}
-    partitioned, state = steps(optax.partition(parts, labels), params, grads)
-    same(masked["dense"]["kernel"], expected["dense"]["kernel"])
-    same(partitioned["dense"]["kernel"], expected["dense"]["kernel"])
-    sgd, _ = steps(optax.sgd(0.1), params, grads)
-    same(partitioned["norm"], sgd["norm"])
-    for found, found_state in ((masked, masked_state), (partitioned, state)):
-        answer = l1jax.solution(found_state, found)
+    partitioned, state = run_updates(optax.partition(parts, labels), params, grads)
+    assert_close(masked["dense"]["kernel"], expected["dense"]["kernel"])
+    assert_close(partitioned["dense"]["kernel"], expected["dense"]["kernel"])
+    sgd, _ = run_updates(optax.sgd(0.1), params, grads)
+    assert_close(partitioned["norm"], sgd["norm"])
+    for actual, found_state in ((masked, masked_state), (partitioned, state)):
+        answer = l1jax.solution(found_state, actual)
         assert jax.tree.structure(answer) == jax.tree.structure(params)
-        np.testing.assert_array_equal(answer["dense"]["bias"], found["dense"]["bias"])
+        np.testing.assert_array_equal(answer["dense"]["bias"], actual["dense"]["bias"])
 
 
 @every_case
 def test_multi_steps_around_it_steps_once_with_the_mean(name):
-    params, grads = tree(0), [tree(1), tree(2), tree(3), tree(4)]
+    params = tree(0)
+    grads = [tree(1), tree(2), tree(3), tree(4)]
     accumulated = compiled(optax.MultiSteps(CASES[name].make(), 2).gradient_transformation())
-    half, state = steps(accumulated, params, grads[:1])
+    half, state = run_updates(accumulated, params, grads[:1])
     jax.tree.map(np.testing.assert_array_equal, half, params)
-    found, _ = steps(accumulated, half, grads[1:], state)
+    actual, _ = run_updates(accumulated, half, grads[1:], state)
     means = [jax.tree.map(lambda a, b: (a + b) / 2, *pair) for pair in (grads[:2], grads[2:])]
-    expected, _ = steps(CASES[name].make(), params, means)
-    same(found, expected, rtol=1e-4)
+    expected, _ = run_updates(CASES[name].make(), params, means)
+    assert_close(actual, expected, rtol=1e-4)
 
 
 @every_case
 def test_apply_if_finite_around_it_skips_the_whole_step(name):
-    params, grads = tree(0), [tree(1), tree(2)]
+    params = tree(0)
+    grads = [tree(1), tree(2)]
     bad = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), tree(3))
-    found, state = steps(
+    actual, state = run_updates(
         compiled(optax.apply_if_finite(CASES[name].make(), 5)), params, [grads[0], bad, grads[1]]
     )
-    same((found, state.inner_state), alone(name))
+    assert_close((actual, state.inner_state), run_alone(name))
 
 
 @every_case
 def test_inject_hyperparams_around_it_steps_with_the_injected_learning_rate(name):
-    case, params, grads = CASES[name], tree(0), [tree(1), tree(2)]
+    case = CASES[name]
+    params = tree(0)
+    grads = [tree(1), tree(2)]
     static = [key for key, value in case.arguments.items() if key == "make" or callable(value)]
     penalty = {"penalty": l1jax.by_path({"kernel": l1jax.l1(0.02)})} if case.penalised else {}
     arguments = case.arguments | {"learning_rate": 0.3} | penalty
@@ -199,27 +208,28 @@ def test_inject_hyperparams_around_it_steps_with_the_injected_learning_rate(name
     )
     state = tx.init(params)
     state.hyperparams["learning_rate"] = jnp.asarray(0.07)
-    found, _ = steps(tx, params, grads, state)
-    same(
-        found,
-        steps(case.factory(**arguments | {"learning_rate": 0.07}), params, grads)[0],
+    actual, _ = run_updates(tx, params, grads, state)
+    assert_close(
+        actual,
+        run_updates(case.factory(**arguments | {"learning_rate": 0.07}), params, grads)[0],
         rtol=1e-3,
     )
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.penalised])
 def test_vmap_over_strengths_is_a_run_for_each(name):
-    params, grads = tree(0), [tree(1), tree(2), tree(3)]
+    params = tree(0)
+    grads = [tree(1), tree(2), tree(3)]
     strengths = jnp.array([0.05, 0.5])
 
     def run(strength):
         tx = CASES[name].make(l1jax.by_path({"kernel": l1jax.l1(strength)}))
-        found, state = steps(tx, params, grads)
-        return found, l1jax.solution(state, found), l1jax.strength(state)
+        actual, state = run_updates(tx, params, grads)
+        return actual, l1jax.solution(state, actual), l1jax.strength(state)
 
     path = jax.vmap(run)(strengths)
     for i, strength in enumerate(strengths):
-        same(jax.tree.map(lambda leaf: leaf[i], path), run(float(strength)))  # noqa: B023
+        assert_close(jax.tree.map(lambda leaf: leaf[i], path), run(float(strength)))  # noqa: B023
     if name not in (
         "schedules",
         "track_sparsity",
@@ -232,8 +242,8 @@ def data_parallel(tx: optax.GradientTransformation, devices: int, params: Any, b
     """Three updates with the gradient of a mean over a batch that is spread over devices."""
 
     def loss(params, x, y):
-        found = (x @ params["dense"]["kernel"] + params["dense"]["bias"]) * params["norm"]["scale"]
-        return jnp.mean(jnp.square(found - y))
+        actual = (x @ params["dense"]["kernel"] + params["dense"]["bias"]) * params["norm"]["scale"]
+        return jnp.mean(jnp.square(actual - y))
 
     def run(params, x, y):
         def step(carry, _):
@@ -259,9 +269,11 @@ def test_eight_devices_agree_with_one(name):
         jnp.asarray(rng.normal(size=(32, 8)), jnp.float32),
         jnp.asarray(rng.normal(size=(32, 4)), jnp.float32),
     )
-    tx, params = CASES[name].make(), tree(0)
-    one, eight = data_parallel(tx, 1, params, batch), data_parallel(tx, 8, params, batch)
-    same(eight, one, rtol=1e-4)  # parameters, gradients, moments
+    tx = CASES[name].make()
+    params = tree(0)
+    one = data_parallel(tx, 1, params, batch)
+    eight = data_parallel(tx, 8, params, batch)
+    assert_close(eight, one, rtol=1e-4)  # parameters, gradients, moments
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a == 0, b == 0), eight[0][0], one[0][0])
 
 
@@ -292,7 +304,7 @@ def test_keeps_the_sharding_of_the_parameters(name):
 
 
 def test_checkpoint_brings_every_state_back_bit_for_bit(tmp_path):
-    runs = {name: alone(name) for name in CASES}
+    runs = {name: run_alone(name) for name in CASES}
     with ocp.CheckpointManager(tmp_path) as manager:
         manager.save(0, args=ocp.args.StandardSave(runs))
         manager.wait_until_finished()

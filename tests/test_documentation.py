@@ -1,4 +1,7 @@
-"""Every public name says what it computes, where it leads and who proved it, with an example that other tests run."""
+"""Every public name says what it computes, where it converges and who proved it; it has an example.
+
+Other tests run the examples.
+"""
 
 import inspect
 
@@ -25,7 +28,8 @@ METRICS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function_is_documented(name):
-    doc, arguments = inspect.getdoc(FUNCTIONS[name]), inspect.signature(FUNCTIONS[name]).parameters
+    doc = inspect.getdoc(FUNCTIONS[name])
+    arguments = inspect.signature(FUNCTIONS[name]).parameters
     assert ">>> " in doc
     for argument in arguments:
         assert f"\n    {argument}: " in doc or f"\n    *{argument}: " in doc, argument
@@ -45,7 +49,8 @@ def test_metric_is_documented(name):
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if name.endswith("State")])
 def test_state_says_whose_it_is_and_what_its_fields_are(name):
-    doc, source = inspect.getdoc(CLASSES[name]), inspect.getsource(CLASSES[name])
+    doc = inspect.getdoc(CLASSES[name])
+    source = inspect.getsource(CLASSES[name])
     assert name == "StrengthState" or any(f"`{function}`" in doc for function in FUNCTIONS)
     plain = {"strength: StrengthState", "inner: optax.OptState"}  # named by their types
     fields = [

@@ -114,7 +114,7 @@ def tree(seed: int, dtype: Any = jnp.float32) -> Any:
     )
 
 
-def steps(
+def run_updates(
     tx: optax.GradientTransformation, params: Any, gradients: list[Any], state: Any = None
 ) -> Any:
     """The parameters after some updates, and the state."""

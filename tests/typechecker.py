@@ -1,7 +1,8 @@
-"""beartype as jaxtyping's import hook calls it: an int where a float is declared is fine, as for pyright.
+"""beartype as jaxtyping's import hook calls it; an int may stand for a float, as in pyright.
 
-What jaxtyping hands over is a stub: a function's signature without its content. A nested function comes anew at each
-call of the one around it, and to prepare its check anew each time would be half of the time that tracing takes.
+What jaxtyping hands over is a stub: a function's signature without its content. A nested function
+comes anew at each call of the one around it, and to prepare its check anew each time would be half
+of the time that tracing takes.
 """
 
 import inspect

@@ -73,12 +73,27 @@ def is_leafwise(penalty: object) -> bool:
 
 
 def array_distance(penalty: Penalty, x: Array, grad: Array) -> Array:
-    """Return the distances of one array, per entry or per group, before `distance` gathers them."""
+    """Return the distances of one array before `distance` takes their norm.
+
+    Args:
+        penalty: one of ours that is written for one array.
+        x: the array, in the dtype of the penalty's fields.
+        grad: the gradient of the loss there.
+
+    Returns:
+        One distance per entry, or per group.
+    """
     return type(penalty).distance.array_method(penalty, x, grad)  # pyright: ignore
 
 
 def array_prox(penalty: Penalty, x: Array, step: ArrayLike) -> Array:
-    """Return the prox of one array, without its checks and the pass over the signs of zeros."""
+    """Return the prox of one array, without its checks and the pass over the signs of zeros.
+
+    Args:
+        penalty: the penalty of the array.
+        x: the array, at least float32.
+        step: one number or an array like `x`.
+    """
     if not is_leafwise(penalty):
         return penalty.prox(x, step)
     return on_array(type(penalty).prox.array_method, penalty, x, step)  # pyright: ignore

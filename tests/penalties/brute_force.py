@@ -13,9 +13,11 @@ def objective(value, y, z, step):
 
 
 def best_on_grid(value, z, step, points=1001, rounds=5):
-    """The least objective of each scalar problem (z, step), by a grid that closes in on the best points."""
-    z, step = z[:, None, None], step[:, None, None]
-    centre, width = np.zeros_like(z), 2 * np.abs(z) + 0.1
+    """Minimise each scalar problem (z, step) on a grid that closes in on the best points."""
+    z = z[:, None, None]
+    step = step[:, None, None]
+    centre = np.zeros_like(z)
+    width = 2 * np.abs(z) + 0.1
     best = np.full(len(z), np.inf)
     for _ in range(rounds):
         grid = np.concatenate(
@@ -23,15 +25,13 @@ def best_on_grid(value, z, step, points=1001, rounds=5):
         )
         costs = objective(value, grid, z, step)
         best = np.minimum(best, costs.min(1))
-        centre, width = (
-            np.take_along_axis(grid, costs.argmin(1)[:, None, None], 1),
-            width * 4 / points,
-        )
+        centre = np.take_along_axis(grid, costs.argmin(1)[:, None, None], 1)
+        width = width * 4 / points
     return best
 
 
 def best_of_supports(value, z, step):
-    """The least objective over candidates that have the minimiser among them, for smooth-off-zero R.
+    """Minimise over candidates that include the minimiser, for an R that is smooth off zero.
 
     On each support the objective is smooth around the minimiser, which has the signs of z: a trust
     region optimiser finds it from several starts, by differences of the objective itself.
@@ -50,18 +50,18 @@ def best_of_supports(value, z, step):
             return objective(value, y, z, step)
 
         for shrink in (1.0, 0.1):
-            found = minimize(
+            actual = minimize(
                 cost, shrink * np.abs(z[support]) / scale, method="BFGS", options={"gtol": 1e-9}
             )
-            found = minimize(
-                cost, found.x, method="Nelder-Mead", options={"xatol": 1e-11, "fatol": 1e-14}
+            actual = minimize(
+                cost, actual.x, method="Nelder-Mead", options={"xatol": 1e-11, "fatol": 1e-14}
             )
-            best = min(best, found.fun)
+            best = min(best, actual.fun)
     return best
 
 
 def best_with_common_size(strength, value, z, step):
-    """Linf: on each set that is clipped to a common size M, the least objective is a parabola in M."""
+    """Minimise for Linf, whose objective is a parabola in the size of each set of clipped entries."""
     best = objective(value, np.zeros_like(z), z, step)
     for clipped in itertools.product([False, True], repeat=len(z)):
         clipped = np.array(clipped)
@@ -91,16 +91,20 @@ def steepest_descent(value, x, grad, rng, directions=400, rounds=16):
     Directional derivatives are difference quotients; on each set of coordinates, so that directions
     that keep the zeros of x are among them.
     """
-    best, h = 0.0, 1e-7
+    best = 0.0
+    h = 1e-7
     for support in itertools.product([0.0, 1.0], repeat=len(x)):
         if not any(support):
             continue
-        centre, spread = np.zeros(len(x)), 1.0
+        centre = np.zeros(len(x))
+        spread = 1.0
         for _ in range(rounds):
             u = (centre + spread * rng.normal(size=(directions, len(x)))) * support
             u = np.concatenate([u, [centre]]) if centre.any() else u
             u /= np.sqrt(np.square(u).sum(-1, keepdims=True))
             with np.errstate(invalid="ignore"):
                 rate = -(u @ grad + (value(x + h * u) - value(x)) / h)
-            best, centre, spread = max(best, rate.max()), u[rate.argmax()], spread * 0.5
+            best = max(best, rate.max())
+            centre = u[rate.argmax()]
+            spread = spread * 0.5
     return best

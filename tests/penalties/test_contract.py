@@ -13,9 +13,8 @@ from flax import nnx
 import l1jax
 from l1jax.penalties import scaled
 
-SHIFTED = {
-    "group_mcp": l1jax.group_mcp(0.7, 3.0, 0)
-}  # the catalogue's γ is beyond half precision's range
+# The catalogue's γ is beyond the range of half precision.
+SHIFTED = {"group_mcp": l1jax.group_mcp(0.7, 3.0, 0)}
 
 
 def make(case):
@@ -37,7 +36,8 @@ def test_dtype_is_kept_and_half_precision_is_computed_in_float32(case):
             == jax.eval_shape(penalty.distance, x, x).dtype
             == jnp.float32
         )
-    x, step = np.array([1.5, -0.3, 0.7], jnp.bfloat16), np.array([0.37, 0.37, 0.37], np.float32)
+    x = np.array([1.5, -0.3, 0.7], jnp.bfloat16)
+    step = np.array([0.37, 0.37, 0.37], np.float32)
     y = PROX(penalty, x, step)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_array_equal(y, PROX(penalty, x.astype(np.float32), step).astype(jnp.bfloat16))
@@ -86,7 +86,8 @@ def test_step_zero_changes_nothing(case):
 
 @pytest.mark.parametrize("case", [case for case in ALL if case is not BALL], ids=ids)
 def test_strength_zero_changes_nothing(case):
-    penalty, x = scaled(make(case), 0.0), np.array([3.0, 1.0, 2.0], np.float32)
+    penalty = scaled(make(case), 0.0)
+    x = np.array([3.0, 1.0, 2.0], np.float32)
     for step in (0.7, np.array([1.0, 2.0, 0.5], np.float32)):
         np.testing.assert_allclose(PROX(penalty, x, step), x, rtol=1e-6)
     assert VALUE(penalty, x) == 0
@@ -101,9 +102,12 @@ def test_nan_is_not_pruned_away(case):
 
 @pytest.mark.parametrize("case", EACH_KIND, ids=ids)
 def test_tree_is_its_leaves(case):
-    penalty, rng = make(case), np.random.default_rng(0)
-    a, b = rng.normal(size=3).astype(np.float32), rng.uniform(size=3).astype(np.float32)
-    params, grads = {"a": a, "b": [b], "none": None}, {"a": a - 0.3, "b": [b - 0.3], "none": None}
+    penalty = make(case)
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=3).astype(np.float32)
+    b = rng.uniform(size=3).astype(np.float32)
+    params = {"a": a, "b": [b], "none": None}
+    grads = {"a": a - 0.3, "b": [b - 0.3], "none": None}
     step = np.array([0.1, 0.2, 0.3], np.float32)
     values = VALUE(penalty, a), VALUE(penalty, b)
     np.testing.assert_allclose(VALUE(penalty, params), sum(values), rtol=1e-6)
@@ -126,7 +130,8 @@ def test_one_step_serves_every_leaf_below_it():
 @pytest.mark.parametrize("case", EACH_KIND, ids=ids)
 def test_strengths_trace_and_vmap(case):
     scales = np.array([0.1, 1.0, 4.0], np.float32)
-    x, step = np.array([1.5, 0.3, 0.7], np.float32), np.array([0.5, 0.2, 0.9], np.float32)
+    x = np.array([1.5, 0.3, 0.7], np.float32)
+    step = np.array([0.5, 0.2, 0.9], np.float32)
     stacked = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *(scaled(make(case), scale) for scale in scales)
     )
@@ -172,7 +177,8 @@ def test_derivatives_of_the_prox_are_finite(case):
 def test_float32_follows_float64_in_an_ill_conditioned_metric(case):
     rng = np.random.default_rng(0)
     for _ in range(30):
-        z, step = 3 * rng.normal(size=3), 10 ** rng.uniform(-3, 3, size=3)
+        z = 3 * rng.normal(size=3)
+        step = 10 ** rng.uniform(-3, 3, size=3)
         with jax.enable_x64(True):
             exact = np.asarray(PROX(case.penalty(), z, step))
         rounded = PROX(case.penalty(), z.astype(np.float32), step.astype(np.float32))
@@ -238,9 +244,11 @@ def test_leaves_without_entries_are_no_trouble(case):
     "case", [case for case in EACH_KIND if case not in (WEIGHTED, *GROUPED)], ids=ids
 )
 def test_a_number_is_an_array_of_one_entry(case):
-    penalty, one = make(case), jnp.array([2.0])
+    penalty = make(case)
+    one = jnp.array([2.0])
     for number in (2.0, np.float64(2.0)):
-        prox, subgradient = penalty.prox(number, 0.5), penalty.subgradient(number)
+        prox = penalty.prox(number, 0.5)
+        subgradient = penalty.subgradient(number)
         assert (prox.shape, prox.dtype, subgradient.shape) == ((), jnp.float32, ())
         np.testing.assert_allclose(prox, penalty.prox(one, 0.5)[0], rtol=1e-6)
         np.testing.assert_allclose(subgradient, penalty.subgradient(one)[0], rtol=1e-6)
@@ -280,10 +288,11 @@ def test_one_pattern_serves_boxed_parameters_too():
         pruned = l1jax.sparsity(penalty.prox(params, 9.0))
         assert set(pruned.by_path) == {"hidden/kernel", "hidden/bias"}
         assert pruned.by_path["hidden/kernel"] == 1
+    # Keys of dictionaries are names like any other.
     value = {
         "value": jnp.ones(2),
         "a": {"value": jnp.zeros(2)},
-    }  # keys of dictionaries are names like any other
+    }
     assert set(l1jax.sparsity(value).by_path) == {"value", "a/value"}
 
 

@@ -19,7 +19,8 @@ LEVEL_OFF = [
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("penalty", "kind"), LEVEL_OFF, ids=lambda p: type(p).__name__)
 def test_the_rest_is_smooth_and_concave(penalty, kind):
-    part, rng = convex_part(penalty), np.random.default_rng(0)
+    part = convex_part(penalty)
+    rng = np.random.default_rng(0)
     assert isinstance(part, kind)
 
     def rest(x):

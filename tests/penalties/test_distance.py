@@ -30,7 +30,8 @@ def points(case):
 
 @pytest.mark.parametrize("case", [case for case in ALL if case is not BALL], ids=ids)
 def test_distance_is_the_steepest_rate_of_descent(case):
-    rng, penalty = np.random.default_rng(0), case.penalty()
+    rng = np.random.default_rng(0)
+    penalty = case.penalty()
     for x in points(case):
         for grad in (
             rng.normal(size=3),
@@ -38,21 +39,23 @@ def test_distance_is_the_steepest_rate_of_descent(case):
             5 * rng.normal(size=3),
             np.zeros(3),
         ):
-            found = steepest_descent(case.value, x, grad, rng)
-            np.testing.assert_allclose(DISTANCE(penalty, x, grad), found, rtol=2e-4, atol=2e-4)
+            actual = steepest_descent(case.value, x, grad, rng)
+            np.testing.assert_allclose(DISTANCE(penalty, x, grad), actual, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize(
     "case", [case for case in ALL if "nonnegative" in case.name or case is BALL], ids=ids
 )
 def test_distance_is_infinite_outside_the_domain(case):
-    x, penalty = np.array([-1.0, 2.0, 3.0]), case.penalty()
+    x = np.array([-1.0, 2.0, 3.0])
+    penalty = case.penalty()
     assert DISTANCE(penalty, x, np.zeros(3)) == np.inf
     assert VALUE(penalty, x) == np.inf
 
 
 def test_distance_on_the_l1_ball_is_that_to_its_normal_cone():
-    penalty, thetas = l1jax.l1_ball(2.0), np.linspace(0, 20, 200001)[:, None]
+    penalty = l1jax.l1_ball(2.0)
+    thetas = np.linspace(0, 20, 200001)[:, None]
     rng = np.random.default_rng(0)
     for x in ([1.5, -0.5, 0.0], [0.0, 2.0, 0.0], [1.0, 0.5, -0.5]):
         x = np.array(x)
@@ -63,18 +66,20 @@ def test_distance_on_the_l1_ball_is_that_to_its_normal_cone():
             )
             expected = np.sqrt(np.square(away).sum(-1)).min()
             np.testing.assert_allclose(DISTANCE(penalty, x, grad), expected, atol=1e-6)
-    inside, grad = np.array([0.5, 0.0, 0.2]), np.array([3.0, 4.0, 0.0])
+    inside = np.array([0.5, 0.0, 0.2])
+    grad = np.array([3.0, 4.0, 0.0])
     assert DISTANCE(penalty, inside, grad) == 5
-    assert (
-        DISTANCE(l1jax.l1_ball(0.0), np.zeros(3), grad) == 0
-    )  # one point: every gradient is normal
+    # The ball is one point here: every gradient is normal to it.
+    assert DISTANCE(l1jax.l1_ball(0.0), np.zeros(3), grad) == 0
 
 
 @pytest.mark.parametrize("metric", ["scalar", "diagonal"])
 @pytest.mark.parametrize("case", ALL, ids=ids)
 def test_distance_is_zero_where_a_prox_step_ends(case, metric):
-    # x = prox(z) is stationary for ½ Σ (x − z)²/step + R, whose first part has the gradient (x − z)/step
-    rng, penalty = np.random.default_rng(1), case.penalty()
+    # x = prox(z) is stationary for ½ Σ (x − z)²/step + R, whose first part has the gradient (x −
+    # z)/step
+    rng = np.random.default_rng(1)
+    penalty = case.penalty()
     for scale in (0.3, 1.0, 10.0):
         z = scale * rng.normal(size=3)
         step = 10 ** rng.uniform(-3, 3, size=3) if metric == "diagonal" else np.full(3, 0.7)
@@ -99,12 +104,12 @@ def test_distance_is_exactly_zero_at_exact_solutions():
 
 @pytest.mark.parametrize("case", ALL, ids=ids)
 def test_value_is_the_formula_and_its_derivative_the_subgradient(case):
-    penalty, x = case.penalty(), points(case)
+    penalty = case.penalty()
+    x = points(case)
     for row in x:
         np.testing.assert_allclose(VALUE(penalty, row), case.value(row), rtol=1e-13)
-        one_sided = (row == 0) & (
-            "nonnegative" in case.name
-        )  # there is no derivative from the left
+        # There is no derivative from the left.
+        one_sided = (row == 0) & ("nonnegative" in case.name)
         slope = np.where(one_sided, 0, SLOPE(penalty, row))
         np.testing.assert_allclose(slope, SUBGRADIENT(penalty, row), atol=1e-12)
 

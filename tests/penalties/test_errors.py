@@ -203,7 +203,8 @@ def test_what_is_no_number_or_axis():
             l1jax.group_l1(1.0, axis)  # pyright: ignore
 
 
-KERNEL, BIAS = jnp.ones((4, 6)), jnp.ones(6)
+KERNEL = jnp.ones((4, 6))
+BIAS = jnp.ones(6)
 PARAMS = {"params": {"hidden": {"kernel": KERNEL, "bias": BIAS, "count": jnp.ones(6, int)}}}
 FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
 
@@ -245,7 +246,8 @@ FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
             l1jax.l1(np.ones(2)),
             BIAS,
             "`strength` of shape (2,) must broadcast to the array of shape (6,); give one "
-            "number; what entries weigh beside it goes to `weighted_l1`, and several strengths to `vmap`.",
+            "number; what entries weigh beside it goes to `weighted_l1`, and several strengths "
+            "to `vmap`.",
         ),
         (
             l1jax.group_l1(np.ones(4), 0),
@@ -315,8 +317,9 @@ FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
         (
             l1jax.by_path({"ke": l1jax.l1(1.0), "kernal": l1jax.l2(1.0)}),
             FLOATS,
-            "`by_path` patterns ['kernal'] must each match at least one parameter path; the paths are ['hidden/bias', "
-            "'hidden/kernel']. Correct them, or give `allow_unmatched=True` if they are for other trees.",
+            "`by_path` patterns ['kernal'] must each match at least one parameter path; the paths "
+            "are ['hidden/bias', 'hidden/kernel']. Correct them, or give `allow_unmatched=True` if "
+            "they are for other trees.",
         ),
         (
             l1jax.by_path({"ke": l1jax.l1(1.0), "hid": l1jax.l2(1.0)}),
@@ -349,7 +352,7 @@ def test_an_array_of_strengths_has_no_value_and_the_error_names_the_weighted_nor
             penalty.value(BIAS)
 
 
-def test_patterns_of_by_path_may_match_nothing_where_that_is_allowed_or_a_part_of_the_tree_is_hidden():
+def test_patterns_of_by_path_may_match_nothing_where_allowed_or_in_a_part_that_is_hidden():
     both = {"kernel": l1jax.l1(0.25), "scale$": l1jax.l2(1.0)}
     allowed = l1jax.by_path(both, allow_unmatched=True)
     assert allowed.value(FLOATS) == 6
@@ -391,16 +394,14 @@ def test_by_path_leaves_the_others_free_whatever_their_dtype():
     assert penalty.value(PARAMS) == 6
     assert not np.any(penalty.subgradient(PARAMS)["params"]["hidden"]["bias"])
     grads = jax.tree.map(lambda leaf: jnp.full(leaf.shape, -0.25), FLOATS)
-    np.testing.assert_allclose(
-        penalty.distance(FLOATS, grads), 0.25 * np.sqrt(6), rtol=1e-6
-    )  # the bias's gradient
+    # The distance is the gradient of the bias.
+    np.testing.assert_allclose(penalty.distance(FLOATS, grads), 0.25 * np.sqrt(6), rtol=1e-6)
     assert penalty.value({}) == 0
     grads = jax.grad(lambda params: jnp.sum(params["params"]["hidden"]["bias"]), allow_int=True)(
         PARAMS
     )
-    expected = np.sqrt(
-        6 + 24 / 16
-    )  # 1 at each bias, ¼ at each entry of the kernel; the counter has no gradient
+    # 1 for each bias, ¼ for each entry of the kernel; the counter has no gradient.
+    expected = np.sqrt(6 + 24 / 16)
     np.testing.assert_allclose(penalty.distance(PARAMS, grads), expected, rtol=1e-6)
 
 

@@ -18,7 +18,7 @@ LAYERS = {
 
 
 def layer_without_a_group(layer, axis, index):
-    """Apply the layer as Flax does, its kernel after a prox that removes the group of this index only."""
+    """Apply the layer as Flax does, after a prox that removes the group of this index only."""
     module, shape = LAYERS[layer]
     rng = np.random.default_rng(0)
     kernel_shape = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape))["params"][
@@ -92,10 +92,8 @@ def test_axes_are_named(groups, shape, axes):
 def test_blocks_are_groups(block, shape):
     # oracle: each block cut out by hand and given to the prox of one group
     rng = np.random.default_rng(0)
-    x, step = (
-        rng.normal(size=shape).astype(np.float32),
-        rng.uniform(0.5, 2, size=shape).astype(np.float32),
-    )
+    x = rng.normal(size=shape).astype(np.float32)
+    step = rng.uniform(0.5, 2, size=shape).astype(np.float32)
     ends = zip(shape[-len(block) :], block, strict=True)
     lengths = (1,) * (len(shape) - len(block)) + tuple(n if b == -1 else b for n, b in ends)
     for penalty, make in (
@@ -109,11 +107,14 @@ def test_blocks_are_groups(block, shape):
         ),
     ):
         for steps in (np.float32(0.7), step):
-            y, value, square = np.array(PROX(penalty, x, steps)), 0.0, 0.0
+            y = np.array(PROX(penalty, x, steps))
+            value = 0.0
+            square = 0.0
             subgradient = np.asarray(SUBGRADIENT(penalty, x))
             for start in np.ndindex(*(n // b for n, b in zip(shape, lengths, strict=True))):
                 at = tuple(slice(s * b, (s + 1) * b) for s, b in zip(start, lengths, strict=True))
-                part, part_step = x[at].ravel(), steps[at].ravel() if np.ndim(steps) else steps
+                part = x[at].ravel()
+                part_step = steps[at].ravel() if np.ndim(steps) else steps
                 expected = PROX(make(), part, part_step).reshape(lengths)
                 np.testing.assert_allclose(y[at], expected, rtol=1e-5, atol=1e-6)
                 np.testing.assert_allclose(
@@ -128,10 +129,8 @@ def test_blocks_are_groups(block, shape):
 
 def test_step_that_varies_along_one_axis_only():
     # length 1 along the groups is one step per group; length 1 along the others is a metric
-    x, rng = (
-        np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32),
-        np.random.default_rng(1),
-    )
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    rng = np.random.default_rng(1)
     for shape in ((4, 1), (1, 6), (6,), (1, 1), ()):
         step = rng.uniform(0.1, 0.5, size=shape).astype(np.float32)
         full = np.broadcast_to(step, x.shape)
@@ -154,7 +153,8 @@ def test_one_step_per_group_takes_the_cheap_form():
 
 def test_zero_groups_are_those_with_no_entry_left():
     rng = np.random.default_rng(0)
-    conv, dense = rng.normal(size=(3, 3, 4, 6)), rng.normal(size=(4, 6))
+    conv = rng.normal(size=(3, 3, 4, 6))
+    dense = rng.normal(size=(4, 6))
     conv[..., [1, 4]] = dense[2] = dense[:2, :3] = 0
     conv[0, 0, 0] = 0  # an entry of every group, all of none but those two
     params = {

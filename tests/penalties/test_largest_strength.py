@@ -56,25 +56,26 @@ def on_kernel(penalty):
     ids=lambda p: type(p).__name__,
 )
 def test_dual_norm_of_the_gradient_with_the_intercept_fitted(penalty, expected):
-    found = l1jax.largest_strength(squares, PARAMS, on_kernel(penalty))
-    assert type(found) is float
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    actual = l1jax.largest_strength(squares, PARAMS, on_kernel(penalty))
+    assert type(actual) is float
+    np.testing.assert_allclose(actual, expected, rtol=1e-9)
 
 
 def test_sparse_group_keeps_the_ratio_of_its_strengths():
-    found = l1jax.largest_strength(squares, PARAMS, on_kernel(l1jax.sparse_group_l1(1.0, 0.5, 0)))
+    actual = l1jax.largest_strength(squares, PARAMS, on_kernel(l1jax.sparse_group_l1(1.0, 0.5, 0)))
     grid = np.linspace(0, CENTRED.max(), 400001)[1:]
     left = np.sqrt(np.square(np.maximum(CENTRED - grid[:, None], 0)).sum(-1))
-    np.testing.assert_allclose(found, grid[np.argmax(left <= 0.5 * grid * np.sqrt(6))], rtol=1e-4)
+    np.testing.assert_allclose(actual, grid[np.argmax(left <= 0.5 * grid * np.sqrt(6))], rtol=1e-4)
 
 
 @pytest.mark.parametrize("rows", DESIGNS)
 @pytest.mark.parametrize("family", [LASSO, ELASTIC_NET, GROUP_LASSO, SPARSE_GROUP_LASSO, LOGISTIC])
 def test_exact_solvers_find_zero_from_there_on_only(family, rows):
-    (x, y), zeros = DESIGNS[rows], np.zeros(FEATURES)
+    (x, y) = DESIGNS[rows]
+    zeros = np.zeros(FEATURES)
     loss = family.loss(x, y)
     largest = l1jax.largest_strength(
-        lambda w: loss.value(w, loss.data), zeros, family.penalty(1.0).own
+        lambda w: loss.value(w, loss.data), zeros, family.penalty(1.0).penalty
     )
     assert not family.solve(x, y, 1.0001 * largest, zeros).any()
     assert family.solve(x, y, 0.9999 * largest, zeros).any()
@@ -90,8 +91,8 @@ def test_without_free_leaves_and_with_float32_parameters():
         rtol=1e-12,
     )
     single = jax.tree.map(np.float32, PARAMS)
-    found = l1jax.largest_strength(squares, single, on_kernel(l1jax.l1(1.0)))
-    np.testing.assert_allclose(found, CENTRED.max(), rtol=1e-5)
+    actual = l1jax.largest_strength(squares, single, on_kernel(l1jax.l1(1.0)))
+    np.testing.assert_allclose(actual, CENTRED.max(), rtol=1e-5)
 
 
 def test_logistic_regression_is_all_zero_from_there_on_only():
@@ -122,8 +123,8 @@ def test_softmax_regression_with_a_singular_curvature():
     params = {"bias": jnp.zeros(4), "kernel": jnp.zeros((6, 4))}
     shares = np.bincount(labels, minlength=4) / 40
     grads = X.T @ (shares - np.eye(4)[labels]) / 40
-    found = l1jax.largest_strength(loss, params, on_kernel(l1jax.group_l1(1.0, 1)))
-    np.testing.assert_allclose(found, np.sqrt(np.square(grads).sum(1) / 4).max(), rtol=1e-8)
+    actual = l1jax.largest_strength(loss, params, on_kernel(l1jax.group_l1(1.0, 1)))
+    np.testing.assert_allclose(actual, np.sqrt(np.square(grads).sum(1) / 4).max(), rtol=1e-8)
 
 
 @pytest.mark.parametrize(

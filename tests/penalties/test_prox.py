@@ -92,7 +92,8 @@ def test_max_norm_and_ball_beat_every_face(case):
                 elif case is LINF:
                     best = best_with_common_size(0.7, case.value, z, step)
                 else:  # the quadratic completed to a square
-                    shrink, rest = 1 + 0.4 * step, 0.5 * (0.4 * z**2 / (1 + 0.4 * step)).sum()
+                    shrink = 1 + 0.4 * step
+                    rest = 0.5 * (0.4 * z**2 / (1 + 0.4 * step)).sum()
                     best = best_with_common_size(0.7, LINF.value, z / shrink, step / shrink) + rest
                 assert_no_better(case.value, y, z, step, best)
 
@@ -101,7 +102,8 @@ def test_max_norm_and_ball_beat_every_face(case):
 @pytest.mark.parametrize("size", [2, 8, 300])
 def test_group_prox_satisfies_the_optimality_condition(size, spread):
     # strong convexity: a residual r of the condition bounds the objective's excess by ½ Σ stepᵢ rᵢ²
-    rng, count = np.random.default_rng(2), 12000 // size
+    rng = np.random.default_rng(2)
+    count = 12000 // size
     z = rng.normal(size=(size, count)) * 10 ** rng.uniform(-2, 2, size=(size, count))
     step = 10 ** rng.uniform(-spread, spread, size=(size, count))
     edge = np.sqrt(np.square(z / step).sum(0))  # of the strengths beyond which a group is zero
@@ -126,7 +128,8 @@ def test_group_prox_satisfies_the_optimality_condition(size, spread):
 
 def test_derivatives_of_the_group_prox_are_its_difference_quotients():
     rng = np.random.default_rng(6)
-    z, step = rng.normal(size=(4, 3)), 10 ** rng.uniform(-1, 1, size=(4, 3))
+    z = rng.normal(size=(4, 3))
+    step = 10 ** rng.uniform(-1, 1, size=(4, 3))
     z[:, 1] *= 1e-2  # a group that is zero
     prox = jax.jit(lambda strength, z, step: l1jax.group_l1(strength, 0).prox(z, step))
     zero = ~np.any(prox(0.1, z, step), axis=0)
@@ -137,7 +140,8 @@ def test_derivatives_of_the_group_prox_are_its_difference_quotients():
 @pytest.mark.parametrize("share", [1 + 1e-9, 1.5, 1e6])
 def test_group_is_zero_exactly_from_the_edge_on(share):
     rng = np.random.default_rng(3)
-    z, step = rng.normal(size=(8, 100)), 10 ** rng.uniform(-3, 3, size=(8, 100))
+    z = rng.normal(size=(8, 100))
+    step = 10 ** rng.uniform(-3, 3, size=(8, 100))
     strength = share * np.sqrt(np.square(z / step).sum(0))
     prox = jax.jit(lambda strength, z, step: l1jax.group_l1(strength / np.sqrt(8), 0).prox(z, step))
     for i in range(100):
@@ -146,7 +150,8 @@ def test_group_is_zero_exactly_from_the_edge_on(share):
 
 def test_one_step_per_group_is_the_same_as_the_metric_of_equal_entries():
     rng = np.random.default_rng(4)
-    z, step = rng.normal(size=(5, 6)), 10 ** rng.uniform(-2, 1, size=(1, 6))
+    z = rng.normal(size=(5, 6))
+    step = 10 ** rng.uniform(-2, 1, size=(1, 6))
     full = np.broadcast_to(step, z.shape)
     for penalty in (
         l1jax.group_l1(0.3, 0),
@@ -171,7 +176,8 @@ def test_group_mcp_with_long_steps_beats_a_grid_along_the_ray():
         )
 
         def value(x, gamma=gamma):
-            size, strength = np.abs(x).sum(-1), 0.7 * np.sqrt(2)
+            size = np.abs(x).sum(-1)
+            strength = 0.7 * np.sqrt(2)
             return np.where(
                 size < gamma * strength,
                 strength * size - size**2 / (2 * gamma),
@@ -189,7 +195,9 @@ def test_group_mcp_with_long_steps_beats_a_grid_along_the_ray():
 
 def test_group_mcp_in_a_metric_of_short_steps_has_the_right_branches():
     rng = np.random.default_rng(5)
-    prox, strength, gamma = jax.jit(l1jax.group_mcp(1.0, 3.0, 0).prox), np.sqrt(4), 3.0
+    prox = jax.jit(l1jax.group_mcp(1.0, 3.0, 0).prox)
+    strength = np.sqrt(4)
+    gamma = 3.0
     seen = set()
     for _ in range(300):
         z = rng.normal(size=4) * 10 ** rng.uniform(-1, 1)
@@ -207,10 +215,8 @@ def test_group_mcp_in_a_metric_of_short_steps_has_the_right_branches():
 
 def test_group_mcp_refuses_a_mixed_metric_and_is_nan_there_under_jit():
     penalty = l1jax.group_mcp(0.5, 1.5, 0)
-    x, step = (
-        jnp.array([[1.0, 0.0, 3.0], [1.0, 0.0, 2.0]]),
-        jnp.array([[2.0, 2.0, 0.2], [1.0, 1.0, 0.1]]),
-    )
+    x = jnp.array([[1.0, 0.0, 3.0], [1.0, 0.0, 2.0]])
+    step = jnp.array([[2.0, 2.0, 0.2], [1.0, 1.0, 0.1]])
     with pytest.raises(
         ValueError, match=r"`gamma` \(=1.5\) must be greater than every step.*up to 2"
     ):
@@ -226,12 +232,15 @@ numbers = st.floats(-50, 50, allow_subnormal=False)
 
 @pytest.mark.parametrize("case", CONVEX, ids=ids)
 def test_convex_prox_is_non_expansive_in_its_metric(case):
-    penalty, three = case.penalty(), st.lists(numbers, min_size=3, max_size=3)
+    penalty = case.penalty()
+    three = st.lists(numbers, min_size=3, max_size=3)
 
     @hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @hypothesis.given(three, three, st.lists(st.floats(-3, 3), min_size=3, max_size=3))
     def check(a, b, exponents):
-        a, b, step = np.array(a), np.array(b), 10.0 ** np.array(exponents)
+        a = np.array(a)
+        b = np.array(b)
+        step = 10.0 ** np.array(exponents)
         moved = (
             np.square(np.asarray(PROX(penalty, a, step)) - np.asarray(PROX(penalty, b, step)))
             / step

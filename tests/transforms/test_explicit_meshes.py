@@ -1,4 +1,4 @@
-"""Parameters spread over devices on a mesh of explicit axes: the zeros of one device, and no leaf gathered."""
+"""Parameters on a mesh of explicit axes get the zeros of one device, and no leaf is gathered."""
 
 import re
 
@@ -35,9 +35,8 @@ CASES = {
 RNG = np.random.default_rng(0)
 PARAMS = {"rows": RNG.normal(size=(32, 4)), "columns": RNG.normal(size=(4, 32))}
 SPECS = {"rows": PartitionSpec("model"), "columns": PartitionSpec(None, "model")}
-PARAMS = {
-    name: leaf.astype(np.float32) for name, leaf in PARAMS.items()
-}  # 4 rows or columns for each device
+# Each device has 4 rows or columns.
+PARAMS = {name: leaf.astype(np.float32) for name, leaf in PARAMS.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -65,13 +64,13 @@ def test_same_zeros_as_on_one_device_and_no_kernel_is_gathered(name):
             .lower(params, state, [jax.device_put(g, shardings) for g in grads])
             .compile()
         )
-        found, new = program(params, state, [jax.device_put(g, shardings) for g in grads])
-    for key, leaf in found.items():
+        actual, new = program(params, state, [jax.device_put(g, shardings) for g in grads])
+    for key, leaf in actual.items():
         np.testing.assert_allclose(leaf, expected[key], rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(leaf == 0, expected[key] == 0)
         assert leaf.sharding.is_equivalent_to(shardings[key], 2)
-    assert any(jnp.any(leaf == 0) for leaf in found.values()) or name == "maximum norm"
-    assert all(jnp.any(leaf != 0) for leaf in found.values())
+    assert any(jnp.any(leaf == 0) for leaf in actual.values()) or name == "maximum norm"
+    assert all(jnp.any(leaf != 0) for leaf in actual.values())
     for leaf in jax.tree.leaves((state, new)):
         if leaf.ndim == 2:
             assert leaf.sharding.is_equivalent_to(
@@ -85,6 +84,6 @@ def test_blocks_that_lie_on_several_devices_have_the_same_zeros():
     mesh = jax.make_mesh((8,), ("model",), axis_types=(AxisType.Explicit,))
     penalty = l1jax.group_l1(0.4, l1jax.kernel_blocks((8, 1)))
     rows = jax.device_put(PARAMS["rows"], NamedSharding(mesh, SPECS["rows"]))
-    found = jax.jit(penalty.prox)(rows, 1.0)
-    np.testing.assert_allclose(found, penalty.prox(PARAMS["rows"], 1.0), rtol=1e-5, atol=1e-6)
-    assert found.sharding.is_equivalent_to(rows.sharding, 2)
+    actual = jax.jit(penalty.prox)(rows, 1.0)
+    np.testing.assert_allclose(actual, penalty.prox(PARAMS["rows"], 1.0), rtol=1e-5, atol=1e-6)
+    assert actual.sharding.is_equivalent_to(rows.sharding, 2)

@@ -1,4 +1,4 @@
-"""Parameters as other libraries keep them: NNX, modules that are pytrees with None in them, names with slashes."""
+"""Parameters as other libraries keep them: NNX, modules with None in them, names with slashes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -48,9 +48,9 @@ def test_nnx_optimizer_prunes_and_its_state_is_readable():
 
 def test_solution_comes_from_a_state_that_boxes_its_arrays_otherwise():
     params, state = optimised(l1jax.rmda(0.1, PENALTY))
-    found = l1jax.solution(state, params)
-    assert jax.tree.structure(found) == jax.tree.structure(params)
-    assert not np.any(found["hidden"]["kernel"][...])
+    actual = l1jax.solution(state, params)
+    assert jax.tree.structure(actual) == jax.tree.structure(params)
+    assert not np.any(actual["hidden"]["kernel"][...])
     assert np.any(params["hidden"]["kernel"][...])
 
 

@@ -1,9 +1,10 @@
 """Every method reaches the optimum of scikit-learn, celer or skglm, and its support.
 
-MCP and SCAD are not convex, and a stationary point need not be the one that skglm finds. With 200 rows
-their objective is strictly convex all the same, because the loss curves more than the penalty: there is
-one stationary point, and the methods start from 0. With 40 rows it is strictly convex over the
-entries that are not zero at the end, and everybody, skglm included, starts from the lasso's solution.
+MCP and SCAD are not convex, and a stationary point need not be the one that skglm finds. With 200
+rows their objective is strictly convex all the same, because the loss curves more than the penalty:
+there is one stationary point, and the methods start from 0. With 40 rows it is strictly convex over
+the entries that are not zero at the end, and everybody, skglm included, starts from the lasso's
+solution.
 """
 
 import functools
@@ -94,7 +95,7 @@ def solve(method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     def numbers(problem: Problem):
         return jax.tree.map(
             jnp.asarray,
-            (problem.penalty.own, problem.loss.curvature, problem.start, problem.loss.data),
+            (problem.penalty.penalty, problem.loss.curvature, problem.start, problem.loss.data),
         )
 
     programs = {
@@ -116,16 +117,16 @@ def solve(method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 @pytest.mark.parametrize("method", METHODS)
 def test_reaches_the_optimum_and_its_support(method: str):
     for family, (parameters, solutions) in solve(method).items():
-        for problem, params, found in zip(PROBLEMS[family], parameters, solutions, strict=True):
-            excess = problem.objective(found) - problem.objective(problem.solution)
+        for problem, params, actual in zip(PROBLEMS[family], parameters, solutions, strict=True):
+            excess = problem.objective(actual) - problem.objective(problem.solution)
             if method == "regularized_dual_averaging":  # of the rate 1/√k
                 assert 0 <= excess < 1e-2, problem.name
-                assert np.any(found == 0), problem.name
+                assert np.any(actual == 0), problem.name
                 continue
             assert abs(excess) < 1e-9, problem.name
-            np.testing.assert_array_equal(found != 0, problem.solution != 0, problem.name)
+            np.testing.assert_array_equal(actual != 0, problem.solution != 0, problem.name)
             if method != "accelerated":  # momentum c has reached 1 in RMDA and RAMDA
-                np.testing.assert_allclose(params, found, rtol=1e-12, err_msg=problem.name)
+                np.testing.assert_allclose(params, actual, rtol=1e-12, err_msg=problem.name)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +159,9 @@ def test_where_the_penalty_is_not_convex_the_loss_makes_up_for_it(problem: Probl
     "penalty", [l1jax.log_sum(0.02, 0.1), l1jax.group_mcp(0.2, 0.5, GROUPS)], ids=type
 )
 def test_what_else_levels_off_ends_at_a_stationary_point(penalty, method: str):
-    """Also where steps are beyond γ, with which the prox of group MCP itself is NaN in Adam's metric."""
+    """Steps are beyond γ here, with which the prox of group MCP itself is NaN in Adam's metric."""
     loss = PROBLEMS["lasso"][0].loss
     tx = METHODS[method](penalty, loss.curvature)
-    found, _ = train(tx, lambda w: loss.value(w, loss.data), jnp.zeros(FEATURES), STEPS)
-    assert penalty.distance(found, loss.gradient(np.asarray(found))) < 1e-4
-    assert 3 <= jnp.count_nonzero(found) <= FEATURES // 2
+    actual, _ = train(tx, lambda w: loss.value(w, loss.data), jnp.zeros(FEATURES), STEPS)
+    assert penalty.distance(actual, loss.gradient(np.asarray(actual))) < 1e-4
+    assert 3 <= jnp.count_nonzero(actual) <= FEATURES // 2

@@ -17,13 +17,15 @@ from l1jax.transforms.dual_averaging import _cube_root
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-STEPS, SIZE, STRENGTH, ETA = 60, 12, 0.3, 0.05
+STEPS = 60
+SIZE = 12
+STRENGTH = 0.3
+ETA = 0.05
 RNG = np.random.default_rng(0)
 START = RNG.normal(size=SIZE)
 CURVATURE = np.exp(RNG.normal(size=SIZE))
-TARGETS = (
-    RNG.normal(size=(STEPS, SIZE)) + 0.5
-)  # a noisy quadratic: the gradient at update k is h·(w − target_k)
+# A noisy quadratic: the gradient at update k is h·(w − target_k).
+TARGETS = RNG.normal(size=(STEPS, SIZE)) + 0.5
 
 
 def rate(count):
@@ -53,16 +55,22 @@ def iterates(
     return np.asarray(run())
 
 
-def agree(found: np.ndarray, expected: list[np.ndarray], tolerance: float = 1e-12):
-    np.testing.assert_allclose(found, np.asarray(expected), rtol=tolerance, atol=tolerance)
-    np.testing.assert_array_equal(found == 0, np.asarray(expected) == 0)
-    assert 0.02 < np.mean(found == 0) < 0.98
-    assert not np.any(np.signbit(found[found == 0]))
+def assert_close(actual: np.ndarray, expected: list[np.ndarray], tolerance: float = 1e-12):
+    np.testing.assert_allclose(actual, np.asarray(expected), rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(actual == 0, np.asarray(expected) == 0)
+    assert 0.02 < np.mean(actual == 0) < 0.98
+    assert not np.any(np.signbit(actual[actual == 0]))
 
 
 def test_proximal_adam():
-    b1, b2, eps, eps_root = 0.8, 0.95, 1e-6, 1e-5
-    w, m, v, expected = START, 0.0, 0.0, []
+    b1 = 0.8
+    b2 = 0.95
+    eps = 1e-6
+    eps_root = 1e-5
+    w = START
+    m = 0.0
+    v = 0.0
+    expected = []
     for k, target in enumerate(TARGETS):
         g = CURVATURE * (w - target)
         m = b1 * m + (1 - b1) * g
@@ -70,38 +78,56 @@ def test_proximal_adam():
         d = np.sqrt(v / (1 - b2 ** (k + 1)) + eps_root) + eps
         w = soft(w - rate(k) * m / (1 - b1 ** (k + 1)) / d, rate(k) * STRENGTH / d)
         expected.append(w)
-    agree(iterates(l1jax.proximal_adam(rate, l1jax.l1(STRENGTH), b1, b2, eps, eps_root)), expected)
+    assert_close(
+        iterates(l1jax.proximal_adam(rate, l1jax.l1(STRENGTH), b1, b2, eps, eps_root)), expected
+    )
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("momentum", [None, 0.0, 0.7])
 def test_proximal_sgd(momentum, nesterov):
     mu = momentum or 0.0
-    w, m, weight, expected = START, 0.0, 0.0, []
+    w = START
+    m = 0.0
+    weight = 0.0
+    expected = []
     for k, target in enumerate(TARGETS):
         g = CURVATURE * (w - target)
-        m, weight = g + mu * m, 1 + mu * weight  # the weight that g's have in m
+        m = g + mu * m
+        weight = 1 + mu * weight  # the weight that g's have in m
         direction, total = (g + mu * m, 1 + mu * weight) if nesterov else (m, weight)
         w = soft(w - rate(k) * direction, rate(k) * total * STRENGTH)
         expected.append(w)
-    agree(iterates(l1jax.proximal_sgd(rate, l1jax.l1(STRENGTH), momentum, nesterov)), expected)
+    assert_close(
+        iterates(l1jax.proximal_sgd(rate, l1jax.l1(STRENGTH), momentum, nesterov)), expected
+    )
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
+# In the form that is left out the first deviation is 0 up to rounding, and its root is noise.
 @pytest.mark.parametrize(
     ("bias_correction", "eps_in_sqrt", "centered"),
     [form for form in itertools.product([False, True], repeat=3) if form != (True, False, True)],
-)  # in the form left out the first deviation is 0 up to rounding, and its root is noise
+)
 def test_proximal_rmsprop(bias_correction, eps_in_sqrt, centered, nesterov):
-    decay, mu, eps = 0.9, 0.5, 1e-3
-    w, v, a, m, weight, expected = START, 0.0, 0.0, 0.0, 0.0, []
+    decay = 0.9
+    mu = 0.5
+    eps = 1e-3
+    w = START
+    v = 0.0
+    a = 0.0
+    m = 0.0
+    weight = 0.0
+    expected = []
     for k, target in enumerate(TARGETS):
         g = CURVATURE * (w - target)
-        v, a = decay * v + (1 - decay) * g**2, decay * a + (1 - decay) * g
+        v = decay * v + (1 - decay) * g**2
+        a = decay * a + (1 - decay) * g
         share = 1 - decay ** (k + 1) if bias_correction else 1.0
         square = v / share - (a / share) ** 2 * centered
         d = np.sqrt(square + eps) if eps_in_sqrt else np.sqrt(np.maximum(square, 0)) + eps
-        m, weight = g / d + mu * m, 1 + mu * weight
+        m = g / d + mu * m
+        weight = 1 + mu * weight
         direction, total = (g / d + mu * m, 1 + mu * weight) if nesterov else (m, weight)
         w = soft(w - rate(k) * direction, rate(k) * total * STRENGTH / d)
         expected.append(w)
@@ -116,11 +142,13 @@ def test_proximal_rmsprop(bias_correction, eps_in_sqrt, centered, nesterov):
         centered=centered,
         bias_correction=bias_correction,
     )
-    agree(iterates(tx), expected, tolerance=1e-10 if bias_correction and centered else 1e-12)
+    assert_close(iterates(tx), expected, tolerance=1e-10 if bias_correction and centered else 1e-12)
 
 
 def test_proximal_adagrad():
-    w, s, expected = START, 0.2, []
+    w = START
+    s = 0.2
+    expected = []
     for k, target in enumerate(TARGETS):
         g = CURVATURE * (w - target)
         s = s + g**2
@@ -128,12 +156,14 @@ def test_proximal_adagrad():
         w = soft(w - 4 * rate(k) * g / d, 4 * rate(k) * STRENGTH / d)
         expected.append(w)
     tx = l1jax.proximal_adagrad(lambda count: 4 * rate(count), l1jax.l1(STRENGTH), 0.2, 1e-5)
-    agree(iterates(tx), expected)
+    assert_close(iterates(tx), expected)
 
 
 def test_the_concave_part_of_a_penalty_counts_as_loss():
     gamma = 2.0
-    w, s, expected = START, 0.2, []
+    w = START
+    s = 0.2
+    expected = []
     for k, target in enumerate(TARGETS):
         g = CURVATURE * (w - target) - np.sign(w) * np.minimum(np.abs(w) / gamma, STRENGTH)
         s = s + g**2
@@ -143,41 +173,54 @@ def test_the_concave_part_of_a_penalty_counts_as_loss():
     tx = l1jax.proximal_adagrad(
         lambda count: 4 * rate(count), l1jax.mcp(STRENGTH, gamma), 0.2, 1e-5
     )
-    agree(iterates(tx), expected)
+    assert_close(iterates(tx), expected)
 
-    w, v, expected = START, 0.0, []
+    w = START
+    v = 0.0
+    expected = []
     for k, target in enumerate(TARGETS, 1):
         v = v + CURVATURE * (w - target) - np.sign(w) * np.minimum(np.abs(w) / gamma, STRENGTH)
         w = soft(START - ETA * v / np.sqrt(k), ETA * k * STRENGTH / np.sqrt(k))
         expected.append(w)
-    agree(iterates(l1jax.regularized_dual_averaging(ETA, l1jax.mcp(STRENGTH, gamma))), expected)
+    assert_close(
+        iterates(l1jax.regularized_dual_averaging(ETA, l1jax.mcp(STRENGTH, gamma))), expected
+    )
 
 
 def test_accelerated():
-    y, x, t, expected, restarts = START, START, 1.0, [], 0
+    y = START
+    x = START
+    t = 1.0
+    expected = []
+    restarts = 0
     for target in TARGETS:
         new = soft(y - 0.2 * CURVATURE * (y - target), 0.2 * STRENGTH)
         if (y - new) @ (new - x) > 0:
-            t, restarts = 1.0, restarts + 1
+            t = 1.0
+            restarts = restarts + 1
         following = (1 + np.sqrt(1 + 4 * t**2)) / 2
-        y, x, t = new + (t - 1) / following * (new - x), new, following
+        y = new + (t - 1) / following * (new - x)
+        x = new
+        t = following
         expected.append(np.stack([y, x]))
     assert restarts > 1
     tx = l1jax.accelerated(0.2, l1jax.l1(STRENGTH))
-    agree(
+    assert_close(
         iterates(tx, lambda state, params: jnp.stack([params, l1jax.solution(state, params)])),
         expected,
     )
 
 
 def test_regularized_dual_averaging():
-    w, total, expected = START, 0.0, []
+    w = START
+    total = 0.0
+    expected = []
     for k, target in enumerate(TARGETS, start=1):
         total = total + CURVATURE * (w - target)
         step = 0.5 / np.sqrt(k)
         w = soft(START - step * total, step * k * STRENGTH)
         expected.append(w)
-    agree(iterates(l1jax.regularized_dual_averaging(0.5, l1jax.l1(STRENGTH))), expected)
+    assert_close(iterates(l1jax.regularized_dual_averaging(0.5, l1jax.l1(STRENGTH))), expected)
 
 
 @pytest.mark.parametrize("restarts", [(), (20, 45)])
@@ -189,14 +232,21 @@ def test_dual_averaging_with_momentum(adaptive, restarts):
     def eps(count):
         return 0.1 * 0.5 ** (0.1 * count)
 
-    w, expected = START, []
+    w = START
+    expected = []
     for count, target in enumerate(TARGETS):
         if count in (0, *restarts):
-            start, v, u, alpha, k = w, 0.0, 0.0, 0.0, 0
+            start = w
+            v = 0.0
+            u = 0.0
+            alpha = 0.0
+            k = 0
         k += 1
         g = CURVATURE * (w - target)
         s = rate(count) * np.sqrt(k)
-        v, u, alpha = v + s * g, u + s * g**2, alpha + s
+        v = v + s * g
+        u = u + s * g**2
+        alpha = alpha + s
         metric = np.cbrt(u) + eps(count) if adaptive else np.sqrt(k)
         best = soft(start - v / metric, alpha / metric * STRENGTH)
         w = (1 - c(count)) * w + c(count) * best
@@ -204,10 +254,10 @@ def test_dual_averaging_with_momentum(adaptive, restarts):
     kwargs = {"eps": eps} if adaptive else {}
     method = l1jax.ramda if adaptive else l1jax.rmda
     tx = method(rate, l1jax.l1(STRENGTH), c, restarts=restarts, **kwargs)
-    found = iterates(tx, lambda state, params: jnp.stack([params, l1jax.solution(state, params)]))
-    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-11, atol=1e-12)
-    np.testing.assert_array_equal(found[:, 1] == 0, np.asarray(expected)[:, 1] == 0)
-    assert np.mean(found[:, 1] == 0) > 0.02
+    actual = iterates(tx, lambda state, params: jnp.stack([params, l1jax.solution(state, params)]))
+    np.testing.assert_allclose(actual, np.asarray(expected), rtol=1e-11, atol=1e-12)
+    np.testing.assert_array_equal(actual[:, 1] == 0, np.asarray(expected)[:, 1] == 0)
+    assert np.mean(actual[:, 1] == 0) > 0.02
 
 
 @base.register
@@ -231,23 +281,33 @@ class RowLasso:
 
 
 def test_one_step_size_per_group():
-    b1, b2, eps = 0.9, 0.99, 1e-8
-    w, m, v, expected = START.reshape(3, 4), 0.0, 0.0, []
+    b1 = 0.9
+    b2 = 0.99
+    eps = 1e-8
+    w = START.reshape(3, 4)
+    m = 0.0
+    v = 0.0
+    expected = []
     for k, target in enumerate(TARGETS):
         g = (CURVATURE * (w.ravel() - target)).reshape(3, 4)
-        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
         d = np.sqrt(np.mean(v, axis=1, keepdims=True) / (1 - b2 ** (k + 1))) + eps
         z = w - rate(k) * m / (1 - b1 ** (k + 1)) / d
         w = np.maximum(1 - rate(k) * 2.0 / d / np.linalg.norm(z, axis=1, keepdims=True), 0) * z
         expected.append(w)
     tx = l1jax.proximal_adam(rate, RowLasso(2.0, 1), b1, b2, eps, per_group=True)
-    agree(iterates(in_rows(tx)).reshape(-1, 3, 4), expected)
+    assert_close(iterates(in_rows(tx)).reshape(-1, 3, 4), expected)
 
 
 def group_prox(z, step, strength, weights=0.0, l2=0.0):
-    """Of ½·l2·‖x‖² + Σ wᵢ|xᵢ| + strength·√n·‖x‖ for one group and one step, part after part as Yu (2013) proves."""
+    """Return the prox of ½·l2·‖x‖² + Σ wᵢ|xᵢ| + strength·√n·‖x‖ for one group and one step.
+
+    Part after part, as Yu (2013) proves.
+    """
     shrink = 1 + l2 * step
-    z, step = soft(z / shrink, step / shrink * weights), step / shrink
+    z = soft(z / shrink, step / shrink * weights)
+    step = step / shrink
     return max(1 - step * strength * np.sqrt(z.size) / max(np.linalg.norm(z), 1e-300), 0) * z
 
 
@@ -279,22 +339,28 @@ SUMS = {
 @pytest.mark.parametrize("name", SUMS)
 def test_one_step_size_per_group_of_a_sum_and_of_blocks(name):
     penalty, groups, weights, l2 = SUMS[name]
-    b1, b2, eps = 0.9, 0.99, 1e-8
-    w, m, v, expected = START.reshape(3, 4), 0.0, 0.0, []
+    b1 = 0.9
+    b2 = 0.99
+    eps = 1e-8
+    w = START.reshape(3, 4)
+    m = 0.0
+    v = 0.0
+    expected = []
     for k, target in enumerate(TARGETS):
         g = (CURVATURE * (w.ravel() - target)).reshape(3, 4)
-        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
         new = np.zeros((3, 4))
         for group in groups:
             step = rate(k) / (np.sqrt(np.mean(v[group]) / (1 - b2 ** (k + 1))) + eps)
-            own = np.broadcast_to(weights, (3, 4))[group]
+            weights_of_group = np.broadcast_to(weights, (3, 4))[group]
             new[group] = group_prox(
-                w[group] - step * m[group] / (1 - b1 ** (k + 1)), step, 0.5, own, l2
+                w[group] - step * m[group] / (1 - b1 ** (k + 1)), step, 0.5, weights_of_group, l2
             )
         w = new
         expected.append(w.ravel())
     tx = l1jax.proximal_adam(rate, penalty, b1, b2, eps, per_group=True)
-    agree(iterates(in_rows(tx)), expected)
+    assert_close(iterates(in_rows(tx)), expected)
 
 
 GROUPED = {
@@ -312,40 +378,47 @@ GROUPED = {
 
 @pytest.mark.parametrize("name", GROUPED)
 def test_one_step_size_per_group_behind_other_optimisers(name):
-    w, m, v, largest, expected = START.reshape(3, 4), 0.0, 0.0, 0.0, []
+    w = START.reshape(3, 4)
+    m = 0.0
+    v = 0.0
+    largest = 0.0
+    expected = []
     total = 0.2
     for k, target in enumerate(TARGETS):
         g = (CURVATURE * (w.ravel() - target)).reshape(3, 4)
         if name == "rmsprop":
             v = 0.8 * v + 0.2 * g**2
-            direction, d = g, np.sqrt(v + 1e-6)
+            direction = g
+            d = np.sqrt(v + 1e-6)
         elif name == "adagrad":
             total = total + g**2
-            direction, d = g, np.sqrt(total + 1e-6)
+            direction = g
+            d = np.sqrt(total + 1e-6)
         else:
-            m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2
+            m = 0.8 * m + 0.2 * g
+            v = 0.9 * v + 0.1 * g**2
             largest = np.maximum(largest, v / (1 - 0.9 ** (k + 1)))
-            direction, d = m / (1 - 0.8 ** (k + 1)), np.sqrt(largest) + 1e-6
+            direction = m / (1 - 0.8 ** (k + 1))
+            d = np.sqrt(largest) + 1e-6
         step = rate(k) / np.sqrt(np.mean(d**2, axis=1, keepdims=True))
         z = w - step * direction
         w = np.stack([group_prox(z[i], step[i], 1.5) for i in range(3)])
         expected.append(w.ravel())
-    agree(iterates(in_rows(GROUPED[name](l1jax.group_l1(1.5, 1)))), expected)
+    assert_close(iterates(in_rows(GROUPED[name](l1jax.group_l1(1.5, 1)))), expected)
 
 
 def test_one_step_size_per_block_needs_no_inner_iteration():
     def sums(axis):
-        tx, params = (
-            l1jax.proximal_adam(0.1, l1jax.group_l1(1.0, axis), per_group=True),
-            jnp.ones((4, 6)),
-        )
+        tx = l1jax.proximal_adam(0.1, l1jax.group_l1(1.0, axis), per_group=True)
+        params = jnp.ones((4, 6))
         return str(jax.make_jaxpr(tx.update)(params, tx.init(params), params)).count("reduce_sum")
 
     assert sums(l1jax.kernel_blocks((2, 3))) == sums(0) < 4
 
 
 def test_group_mcp_with_one_step_per_group_ends_at_a_stationary_point():
-    penalty, target = l1jax.group_mcp(0.4, 3.0, 1), jnp.asarray(TARGETS[0])
+    penalty = l1jax.group_mcp(0.4, 3.0, 1)
+    target = jnp.asarray(TARGETS[0])
     curvature = jnp.asarray(CURVATURE)
     tx = in_rows(
         l1jax.proximal_adam(optax.exponential_decay(0.1, 3000, 1e-4), penalty, per_group=True)
@@ -358,9 +431,9 @@ def test_group_mcp_with_one_step_per_group_ends_at_a_stationary_point():
 
     start = jnp.asarray(START)
     params = jax.jit(lambda: jax.lax.scan(step, (start, tx.init(start)), length=3000)[0][0])()
-    found = params.reshape(3, 4)
-    assert penalty.distance(found, (curvature * (params - target)).reshape(3, 4)) < 1e-8
-    assert 0 < np.sum(~np.any(found, 1)) < 3
+    actual = params.reshape(3, 4)
+    assert penalty.distance(actual, (curvature * (params - target)).reshape(3, 4)) < 1e-8
+    assert 0 < np.sum(~np.any(actual, 1)) < 3
 
 
 def in_rows(tx: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -384,22 +457,25 @@ def test_one_step_size_per_group_leaves_single_entries_alone():
 
 
 def test_subgradient_is_the_loss_term():
-    w, expected = START, []
+    w = START
+    expected = []
     for k, target in enumerate(TARGETS):
         w = w - rate(k) * (CURVATURE * (w - target) + STRENGTH * np.sign(w))
         expected.append(w)
-    found = iterates(optax.chain(l1jax.add_subgradient(l1jax.l1(STRENGTH)), optax.sgd(rate)))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert not np.any(found == 0)
+    actual = iterates(optax.chain(l1jax.add_subgradient(l1jax.l1(STRENGTH)), optax.sgd(rate)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
+    assert not np.any(actual == 0)
 
 
 def test_plain_prox_after_adam_thresholds_by_the_learning_rate():
     steps = iterates(optax.chain(optax.adam(ETA), l1jax.proximal(l1jax.l1(STRENGTH), ETA)))
-    adam, state, w = optax.adam(ETA), optax.adam(ETA).init(jnp.asarray(START)), START
-    for target, found in zip(TARGETS, steps, strict=True):
+    adam = optax.adam(ETA)
+    state = optax.adam(ETA).init(jnp.asarray(START))
+    w = START
+    for target, actual in zip(TARGETS, steps, strict=True):
         u, state = adam.update(jnp.asarray(CURVATURE * (w - target)), state)
         w = soft(w + np.asarray(u), ETA * STRENGTH)
-        np.testing.assert_allclose(found, w, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(actual, w, rtol=1e-12, atol=1e-12)
 
 
 def test_cube_roots_are_exact_to_the_last_digits():

@@ -42,7 +42,8 @@ def test_split_and_merge_invert_each_other(depth):
 @pytest.mark.parametrize("depth", [2, 3])
 def test_ridge_of_balanced_factors_is_the_penalty(depth):
     w = RNG.normal(size=(5, 4))
-    entries, groups = l1jax.hadamard(depth=depth), l1jax.d_gating(0, depth=depth)
+    entries = l1jax.hadamard(depth=depth)
+    groups = l1jax.d_gating(0, depth=depth)
     np.testing.assert_allclose(
         entries.ridge(entries.split(jnp.asarray(w))), np.sum(np.abs(w) ** (2 / depth)), rtol=1e-5
     )
@@ -57,7 +58,8 @@ def test_ridge_of_balanced_factors_is_the_penalty(depth):
 )
 def test_no_other_factors_of_the_same_product_have_less_ridge(pair):
     factors = pair.split(jnp.asarray(RNG.normal(size=(5, 4)), jnp.float32))
-    product, least = pair.merge(factors), pair.ridge(factors)
+    product = pair.merge(factors)
+    least = pair.ridge(factors)
     for scale in (0.7, 0.9, 1.1, 1.5):
         first, *others = factors.gates
         other = factors._replace(weight=factors.weight / scale, gates=(first * scale, *others))
@@ -74,9 +76,9 @@ def agrees(problem, pair, start, strength):
         ) + strength * pair.ridge(factors)
 
     factors, _ = train(optax.adam(optax.cosine_decay_schedule(0.02, 30_000)), loss, start, 30_000)
-    found = np.asarray(pair.merge(factors, threshold=1e-6)).ravel()
-    assert problem.objective(found) - problem.objective(problem.solution) < 1e-6
-    np.testing.assert_array_equal(found != 0, problem.solution != 0)
+    actual = np.asarray(pair.merge(factors, threshold=1e-6)).ravel()
+    assert problem.objective(actual) - problem.objective(problem.solution) < 1e-6
+    np.testing.assert_array_equal(actual != 0, problem.solution != 0)
 
 
 @pytest.mark.usefixtures("x64")
@@ -85,7 +87,7 @@ def agrees(problem, pair, start, strength):
 )
 def test_gradient_descent_on_factors_solves_the_l1_problem(problem):
     start = l1jax.Factors(jnp.full(FEATURES, 0.1), (jnp.full(FEATURES, 0.3),))
-    agrees(problem, l1jax.hadamard(), start, problem.penalty.own.strength)
+    agrees(problem, l1jax.hadamard(), start, problem.penalty.penalty.strength)
 
 
 @pytest.mark.usefixtures("x64")
@@ -93,4 +95,4 @@ def test_gradient_descent_on_factors_solves_the_l1_problem(problem):
 def test_gates_solve_the_group_lasso(problem):
     pair = l1jax.d_gating(1)
     start = jax.tree.map(lambda leaf: leaf + 0.1, pair.split(jnp.zeros((FEATURES // SIZE, SIZE))))
-    agrees(problem, pair, start, problem.penalty.own.strength * SIZE**0.5)
+    agrees(problem, pair, start, problem.penalty.penalty.strength * SIZE**0.5)

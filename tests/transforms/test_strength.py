@@ -60,7 +60,8 @@ FACTORIES = {
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedule_moves_the_strength_and_the_step(schedule, factory):
     scale, expected = SCHEDULES[schedule]
-    tx, params = FACTORIES[factory](l1jax.l1(0.2), scale), jnp.array([10.0, -10.0])
+    tx = FACTORIES[factory](l1jax.l1(0.2), scale)
+    params = jnp.array([10.0, -10.0])
     state = tx.init(params)
     for k in range(8):
         updates, state = tx.update(jnp.zeros(2), state, params)
@@ -84,7 +85,8 @@ def test_schedule_moves_the_strength_and_the_step(schedule, factory):
     ],
 )
 def test_a_scale_equals_a_scaled_strength(make):
-    params, grads = jnp.array([1.0, -0.5, 0.01]), jnp.array([0.3, -0.1, 0.0])
+    params = jnp.array([1.0, -0.5, 0.01])
+    grads = jnp.array([0.3, -0.1, 0.0])
     pairs = [(make(l1jax.l1(0.4), 0.25)), (make(l1jax.l1(0.1), None))]
     moved = [tx.update(grads, tx.init(params), params)[0] for tx in pairs]
     other = make(l1jax.l1(0.4), None)
@@ -93,21 +95,22 @@ def test_a_scale_equals_a_scaled_strength(make):
 
 
 def test_strength_of_a_path_of_strengths_is_a_vector():
-    tx, params = l1jax.proximal_adam(0.1, l1jax.l1(0.5)), jnp.array([1.0, 0.2])
+    tx = l1jax.proximal_adam(0.1, l1jax.l1(0.5))
+    params = jnp.array([1.0, 0.2])
     scales = jnp.array([0.0, 0.5, 2.0])
 
     def train(scale):
         return run_short(tx, l1jax.set_scale(tx.init(params), scale), params)
 
-    found, state = jax.vmap(train)(scales)
+    actual, state = jax.vmap(train)(scales)
     np.testing.assert_allclose(l1jax.strength(state), 0.5 * scales)
-    for scale, one in zip(scales, found, strict=True):
+    for scale, one in zip(scales, actual, strict=True):
         alone = l1jax.proximal_adam(0.1, l1jax.l1(0.5 * float(scale)))
         np.testing.assert_allclose(
             one, run_short(alone, alone.init(params), params)[0], rtol=1e-5, atol=1e-7
         )
-    assert np.any(found[2] == 0)
-    assert np.all(found[0] != 0)
+    assert np.any(actual[2] == 0)
+    assert np.all(actual[0] != 0)
 
 
 def run_short(tx, state, params):
@@ -135,7 +138,8 @@ def test_strength_of_several_penalties_is_a_tuple_in_their_order():
 
 def test_set_scale_reaches_every_penalty_and_keeps_the_rest():
     tx = optax.chain(l1jax.add_subgradient(l1jax.l1(1.0)), l1jax.proximal_adam(0.1, l1jax.l1(2.0)))
-    state, params = tx.init(jnp.ones(2)), jnp.ones(2)
+    state = tx.init(jnp.ones(2))
+    params = jnp.ones(2)
     _, state = tx.update(jnp.ones(2), l1jax.set_scale(state, 3.0), params)
     np.testing.assert_allclose(l1jax.strength(state), (3.0, 6.0))
     assert jax.tree.structure(l1jax.set_scale(state, 1.0)) == jax.tree.structure(state)
@@ -174,7 +178,8 @@ def test_track_sparsity_follows_a_schedule_down_as_well_as_up():
 
 
 def test_track_sparsity_that_may_not_raise_the_strength_is_a_limit():
-    # For long a little below the limit it leaves the strength alone, and learns nothing that would delay it later.
+    # For long a little below the limit it leaves the strength alone, and learns nothing that would
+    # delay it later.
     wide = jnp.asarray(np.random.default_rng(0).laplace(size=1000), jnp.float32)
     least = float(jnp.quantile(jnp.abs(wide), 0.78))
     tx = l1jax.proximal_sgd(
@@ -222,7 +227,8 @@ def autoencoder():
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
 def test_track_sparsity_holds_a_network_within_a_point_while_it_trains(share):
-    # at a constant rate: the strength that keeps half of the entries at zero falls by some e-folds meanwhile
+    # at a constant rate: the strength that keeps half of the entries at zero falls by some e-folds
+    # meanwhile
     params, grad = autoencoder()
     penalty = l1jax.by_path({"kernel": l1jax.l1(1e-4)})
     tx = l1jax.proximal_adam(2e-3, penalty, scale=l1jax.track_sparsity(share, horizon=500))
@@ -241,7 +247,8 @@ def noisy_lasso():
     mixing = np.linalg.cholesky(0.6 ** np.abs(np.subtract.outer(np.arange(300), np.arange(300))))
     x = rng.normal(size=(1000, 300)) @ mixing.T
     y = x[:, ::5] @ rng.normal(size=60) + 0.5 * rng.normal(size=1000)
-    x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
+    x = jnp.asarray(x, jnp.float32)
+    y = jnp.asarray(y, jnp.float32)
 
     def grad(w, key):
         rows = jax.random.randint(key, (64,), 0, 1000)
@@ -254,7 +261,8 @@ def test_track_sparsity_adds_nothing_to_what_noise_does_at_a_constant_strength()
     start, grad = noisy_lasso()
     tx = l1jax.proximal_sgd(0.02, l1jax.l1(0.1), scale=l1jax.track_sparsity(0.8, horizon=500))
     _, _, strengths, zeros = run(tx, grad, start, 3000)
-    tracked, steady = zeros[1500:], float(np.exp(np.log(strengths[1500:]).mean()))
+    tracked = zeros[1500:]
+    steady = float(np.exp(np.log(strengths[1500:]).mean()))
     constant = run(l1jax.proximal_sgd(0.02, l1jax.l1(steady)), grad, start, 3000)[3][1500:]
     assert abs(tracked.mean() - 0.8) < 0.001
     assert constant.std() > 0.02  # the problem's own flicker
@@ -285,29 +293,30 @@ def test_track_sparsity_counts_the_zeros_of_the_solution(make):
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_dual_averaging_meets_each_gradient_with_the_strength_of_its_own_update(adaptive):
     rng = np.random.default_rng(0)
-    start, targets, w, v, u, total = (
-        rng.normal(size=8),
-        rng.normal(size=(20, 8)),
-        None,
-        0.0,
-        0.0,
-        0.0,
-    )
+    start = rng.normal(size=8)
+    targets = rng.normal(size=(20, 8))
+    w = None
+    v = 0.0
+    u = 0.0
+    total = 0.0
     method, strength, eps = (l1jax.ramda, 0.1, {"eps": 0.1}) if adaptive else (l1jax.rmda, 0.4, {})
     warm_up = lambda count: jnp.minimum(jnp.asarray(count, float) / 10, 1.0)  # noqa: E731
     tx = method(0.1, l1jax.l1(strength), 0.5, scale=warm_up, **eps)
-    params, w = jnp.asarray(start), start
+    params = jnp.asarray(start)
+    w = start
     state = tx.init(params)
     for k, target in enumerate(targets, start=1):
         updates, state = tx.update(params - target, state, params)
         params = params + updates
-        s, g = 0.1 * np.sqrt(k), w - target
-        v, u, total = v + s * g, u + s * g**2, total + s * strength * min((k - 1) / 10, 1)
+        s = 0.1 * np.sqrt(k)
+        g = w - target
+        v = v + s * g
+        u = u + s * g**2
+        total = total + s * strength * min((k - 1) / 10, 1)
         metric = np.cbrt(u) + 0.1 if adaptive else np.sqrt(k)
         z = start - v / metric
-        best = np.sign(z) * np.maximum(
-            np.abs(z) - total / metric, 0
-        )  # of Σ sₖλₖ|w| + ⟨V, w⟩ + ½‖w − w⁰‖²
+        # The minimum of Σ sₖλₖ|w| + ⟨V, w⟩ + ½‖w − w⁰‖².
+        best = np.sign(z) * np.maximum(np.abs(z) - total / metric, 0)
         w = 0.5 * w + 0.5 * best
         np.testing.assert_allclose(l1jax.solution(state, params), best, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(params, w, rtol=1e-12, atol=1e-14)
@@ -317,44 +326,50 @@ def test_dual_averaging_meets_each_gradient_with_the_strength_of_its_own_update(
 @pytest.mark.usefixtures("x64")
 def test_reweight_reaches_a_stationary_point_of_the_logarithmic_sum():
     rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(60, 20)), np.zeros(20)
+    x = rng.normal(size=(60, 20))
+    w = np.zeros(20)
     w[:4] = [2.0, -1.5, 1.0, 0.5]
-    y, strength, eps = x @ w + 0.1 * rng.normal(size=60), 0.3, 0.1
+    y = x @ w + 0.1 * rng.normal(size=60)
+    strength = 0.3
+    eps = 0.1
     grad = lambda v, _: x.T @ (x @ v - y) / 60  # noqa: E731
     step = 60 / np.linalg.norm(x, 2) ** 2
     tx = l1jax.proximal_sgd(step, l1jax.l1(strength), scale=l1jax.reweight(50, eps=eps))
-    found = np.asarray(run(tx, grad, jnp.zeros(20), 4000)[0])
-    g = x.T @ (x @ found - y) / 60
-    slope = strength * eps / (np.abs(found) + eps)  # of λε log(1 + |x|/ε)
+    actual = np.asarray(run(tx, grad, jnp.zeros(20), 4000)[0])
+    g = x.T @ (x @ actual - y) / 60
+    slope = strength * eps / (np.abs(actual) + eps)  # of λε log(1 + |x|/ε)
     np.testing.assert_allclose(
-        g[found != 0], -slope[found != 0] * np.sign(found[found != 0]), atol=1e-9
+        g[actual != 0], -slope[actual != 0] * np.sign(actual[actual != 0]), atol=1e-9
     )
-    assert np.all(np.abs(g[found == 0]) <= strength)
-    np.testing.assert_array_equal(found != 0, w != 0)
+    assert np.all(np.abs(g[actual == 0]) <= strength)
+    np.testing.assert_array_equal(actual != 0, w != 0)
     plain = np.asarray(
         run(l1jax.proximal_sgd(step, l1jax.l1(strength)), grad, jnp.zeros(20), 4000)[0]
     )
-    assert np.abs(found - w).max() < 0.2 * np.abs(plain - w).max()  # the bias is gone
+    assert np.abs(actual - w).max() < 0.2 * np.abs(plain - w).max()  # the bias is gone
 
 
 def test_reweight_renews_every_so_many_updates():
     tx = l1jax.proximal_sgd(1.0, l1jax.l1(1.0), scale=l1jax.reweight(3, eps=1.0))
-    params, moves, mean = jnp.array([9.0]), [], []
+    params = jnp.array([9.0])
+    moves = []
+    mean = []
     state = tx.init(params)
     for _ in range(7):
         updates, state = tx.update(jnp.zeros(1), state, params)
         moves.append(float(updates[0]))
         mean.append(float(l1jax.strength(state)))
         params = params + updates
-    first, second = 1 / 7, 1 / (1 + 6 - 3 / 7)
+    first = 1 / 7
+    second = 1 / (1 + 6 - 3 / 7)
     np.testing.assert_allclose(moves, [-1.0] * 3 + [-first] * 3 + [-second], rtol=1e-5)
     np.testing.assert_allclose(mean, [-move for move in moves], rtol=1e-5)
 
 
 def test_controllers_chain():
     scale = optax.chain(optax.scale(2.0), l1jax.reweight(1, eps=1.0), l1jax.track_sparsity(0.5))
-    tx, params = l1jax.proximal_sgd(0.1, l1jax.l1(0.5), scale=scale), jnp.array([3.0, 1.0])
+    tx = l1jax.proximal_sgd(0.1, l1jax.l1(0.5), scale=scale)
+    params = jnp.array([3.0, 1.0])
     _, state = tx.update(jnp.zeros(2), tx.init(params), params)
-    assert (
-        1.0 < float(l1jax.strength(state)) < 1.1
-    )  # 2·½, and a little more because zeros are missing
+    # 2·½, and a little more because zeros are missing.
+    assert 1.0 < float(l1jax.strength(state)) < 1.1

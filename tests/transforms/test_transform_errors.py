@@ -36,7 +36,8 @@ NEED_PARAMS = {
 
 @pytest.mark.parametrize("name", NEED_PARAMS)
 def test_update_without_params(name):
-    tx, params = NEED_PARAMS[name], jnp.ones((4, 4))
+    tx = NEED_PARAMS[name]
+    params = jnp.ones((4, 4))
     with pytest.raises(ValueError, match=r"`params` \(=None\) must be given to `update`: "):
         tx.update(params, tx.init(params))
 
@@ -186,7 +187,7 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
             lambda: l1jax.preconditioned_proximal(
                 optax.sgd(0.1), l1jax.preconditioners.adam(), PENALTY, 0.1
             ).init(PARAMS),
-            r"exactly one part with the fields .*not 0: give `inner` and `preconditioner` of the same",
+            r"exactly one part with the fields .*not 0: give `inner` and `preconditioner` of the",
         ),
         (
             lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=1 - 1e-9),
@@ -285,18 +286,20 @@ def test_what_is_no_penalty_is_refused_where_it_is_given():
         inspect.unwrap(l1jax.proximal_adam)(PENALTY, 0.1)
 
 
+# These change a number, or add two first.
 OTHERS = (
     "sparse_ema",
     "magnitude_pruning",
     "n_of_m",
     "track_sparsity",
     "reweight",
-)  # these move a number or add first
+)
 
 
 @pytest.mark.parametrize("name", [name for name in NEED_PARAMS if name not in OTHERS])
 def test_updates_that_are_not_like_the_parameters(name):
-    tx, params = NEED_PARAMS[name], {"a": jnp.ones((4, 4)), "b": jnp.ones((4, 4))}
+    tx = NEED_PARAMS[name]
+    params = {"a": jnp.ones((4, 4)), "b": jnp.ones((4, 4))}
     state = tx.init(params)
     for updates, message in (
         ({"a": jnp.ones((4, 4))}, r"have nothing where these have b of shape \(4, 4\)"),
@@ -332,10 +335,8 @@ def test_keys_among_the_parameters_are_left_alone():
 
 
 def test_proximal_adam_leaves_an_integer_leaf_as_optax_adam_does():
-    params, grads = (
-        {"k": jnp.ones(2), "step": jnp.int32(3)},
-        {"k": jnp.ones(2), "step": jnp.int32(0)},
-    )
+    params = {"k": jnp.ones(2), "step": jnp.int32(3)}
+    grads = {"k": jnp.ones(2), "step": jnp.int32(0)}
     for tx in (optax.adam(0.1), l1jax.proximal_adam(0.1, l1jax.by_path({"k": PENALTY}))):
         updates, _ = jax.jit(tx.update)(grads, tx.init(params), params)
         moved = optax.apply_updates(params, updates)["step"]
