@@ -61,7 +61,7 @@ def best_of_supports(value, z, step):
 
 
 def best_with_common_size(strength, value, z, step):
-    """Minimise for Linf, whose objective is a parabola in the size of each set of clipped entries."""
+    """Minimise for Linf: the objective is a parabola in the size of each set of clipped entries."""
     best = objective(value, np.zeros_like(z), z, step)
     for clipped in itertools.product([False, True], repeat=len(z)):
         clipped = np.array(clipped)

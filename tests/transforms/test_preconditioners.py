@@ -205,5 +205,5 @@ def test_leaves_that_another_optimiser_moves_are_named():
     ],
 )
 def test_another_optimisers_state_is_refused(tx, preconditioner, actual):
-    with pytest.raises(ValueError, match=f"exactly one part with the fields .*{found}"):
+    with pytest.raises(ValueError, match=f"exactly one part with the fields .*{actual}"):
         preconditioner(tx.init(jnp.zeros(2)))
