@@ -101,7 +101,7 @@ def test_nan_is_not_pruned_away(case):
 
 
 @pytest.mark.parametrize("case", EACH_KIND, ids=ids)
-def test_tree_is_its_leaves(case):
+def test_a_tree_is_computed_leaf_by_leaf(case):
     penalty = make(case)
     rng = np.random.default_rng(0)
     a = rng.normal(size=3).astype(np.float32)
@@ -229,7 +229,7 @@ def test_weights_go_with_their_leaves():
 
 
 @pytest.mark.parametrize("case", EACH_KIND, ids=ids)
-def test_leaves_without_entries_are_no_trouble(case):
+def test_leaves_without_entries_work(case):
     penalty = make(case)
     for shape in ((0,), (0, 3), (3, 0)):
         if case.name == "weighted_l1" and shape != (0, 3):

@@ -195,7 +195,7 @@ def test_wrong_types_without_a_type_checker(build, argument, message):
         inspect.unwrap(build)(argument)  # as users have it
 
 
-def test_what_is_no_number_or_axis():
+def test_numbers_and_axes_of_another_type_are_refused():
     with pytest.raises((ValueError, TypeError), match=r"strength"):
         l1jax.l1("0.1")  # pyright: ignore
     for axis in (None, "channels", (0, 1.5)):
@@ -328,7 +328,7 @@ FLOATS = {"hidden": {"kernel": KERNEL, "bias": BIAS}}
         ),
     ],
 )
-def test_leaves_that_do_not_fit(penalty, params, message):
+def test_leaves_must_fit_the_penalty(penalty, params, message):
     for function in (
         penalty.value,
         penalty.subgradient,
@@ -407,7 +407,7 @@ def test_by_path_leaves_the_others_free_whatever_their_dtype():
 
 @pytest.mark.parametrize("part", [l1jax.l1(1.0), l1jax.group_l1(1.0, 0), l1jax.linf(1.0)])
 @pytest.mark.parametrize("argument", ["step", "grad"])
-def test_steps_and_gradients_that_are_not_like_x(argument, part):
+def test_steps_and_gradients_must_be_like_x(argument, part):
     shape = rf"^`{argument}` of shape \(4, 1, 6\) must broadcast to .* of shape \(4, 6\)"
     structure = rf"^`{argument}` \(PyTreeDef.*\) must be one array or a tree like the parameters"
     for penalty in (part, l1jax.by_path({"w": part})):

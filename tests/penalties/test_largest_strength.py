@@ -162,7 +162,7 @@ def test_penalties_without_a_largest_strength(penalty, message):
         (jax.nn.relu, "."),
     ],
 )
-def test_networks_are_refused(activation, pattern):
+def test_networks_with_hidden_layers_are_refused(activation, pattern):
     rng = np.random.default_rng(1)
     params = [
         {"kernel": rng.normal(size=(6, 5)), "bias": rng.normal(size=5)},

@@ -80,7 +80,7 @@ def test_group_prox_beats_an_optimiser_on_every_support(case, metric):
 
 
 @pytest.mark.parametrize("case", [LINF, SUM_LINF, BALL], ids=ids)
-def test_max_norm_and_ball_beat_every_face(case):
+def test_linf_and_l1_ball_beat_every_face(case):
     rng = np.random.default_rng(1)
     for scale in (0.1, 1.0, 3.0, 30.0):
         for steps in (np.full((3, 4), 0.5), metrics(rng, 8, 4)):

@@ -36,7 +36,7 @@ def test_freeze_support_trains_the_support_alone_and_without_bias():
         np.testing.assert_array_equal(later == 0, params == 0)
 
 
-def test_freeze_support_begins_when_it_is_told_to():
+def test_freeze_support_begins_at_its_start():
     target = jnp.asarray([1.0, -1.0])
     tx = optax.chain(optax.sgd(1.0), l1jax.freeze_support(start=2))
     params = jnp.zeros(2)
@@ -146,7 +146,7 @@ def test_rigl_follows_the_paper():
     assert changes >= 3
 
 
-def test_rigl_spreads_the_living_as_erdos_and_renyi_do():
+def test_rigl_spreads_the_entries_as_erdos_and_renyi_do():
     shapes = {"a": (3, 3, 8, 32), "b": (300, 100), "c": (20, 10), "d": (50,)}
     params = {name: jnp.ones(shape) for name, shape in shapes.items()}
     sizes = {name: np.prod(shape) for name, shape in shapes.items()}

@@ -146,7 +146,7 @@ def test_the_references_are_stationary_with_a_support_beyond_doubt(problem: Prob
 @pytest.mark.parametrize(
     "problem", PROBLEMS["mcp"] + PROBLEMS["scad"], ids=lambda problem: problem.name
 )
-def test_where_the_penalty_is_not_convex_the_loss_makes_up_for_it(problem: Problem):
+def test_the_objective_is_convex_where_the_penalty_is_not(problem: Problem):
     gram = problem.loss.data[0]
     entries = problem.solution != 0 if np.any(problem.start) else np.full(FEATURES, True)
     assert np.linalg.eigvalsh(gram[np.ix_(entries, entries)])[0] > 1.05 * problem.concavity
@@ -158,7 +158,7 @@ def test_where_the_penalty_is_not_convex_the_loss_makes_up_for_it(problem: Probl
 @pytest.mark.parametrize(
     "penalty", [l1jax.log_sum(0.02, 0.1), l1jax.group_mcp(0.2, 0.5, GROUPS)], ids=type
 )
-def test_what_else_levels_off_ends_at_a_stationary_point(penalty, method: str):
+def test_the_other_concave_penalties_end_at_a_stationary_point(penalty, method: str):
     """Steps are beyond γ here, with which the prox of group MCP itself is NaN in Adam's metric."""
     loss = PROBLEMS["lasso"][0].loss
     tx = METHODS[method](penalty, loss.curvature)

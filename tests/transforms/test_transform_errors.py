@@ -60,7 +60,7 @@ def test_pattern_that_matches_nothing_lists_the_paths(name):
 
 
 @pytest.mark.parametrize("name", PATTERNED)
-def test_pattern_that_is_no_regular_expression(name):
+def test_a_pattern_must_be_a_regular_expression(name):
     with pytest.raises(ValueError, match=r"`pattern` \(='\('\) must be a regular expression"):
         PATTERNED[name]("(").init(PARAMS)
 
