@@ -39,15 +39,15 @@ class NonnegativeL1:
     """strength·Σw over w ≥ 0: the penalised parameters are never negative."""
 
     strength: float = field(default=0.0, metadata=STRENGTH)
-    """λ; 0 leaves the constraint alone."""
+    """λ; with 0 only the constraint is left."""
 
 
 @dataclass(frozen=True)
 class ReweightedL1:
-    """L1 with a strength of its own for each entry, λ·ε/(|w| + ε), renewed as training goes on."""
+    """L1 with the strength λ·ε/(|w| + ε) for each entry, renewed during training."""
 
     strength: float = field(default=0.0, metadata=STRENGTH)
-    """λ, in force where the entry was zero."""
+    """λ, the strength where an entry was zero."""
     eps: float = field(default=0.1, metadata=bounds(0))
     """ε, in units of w: entries well above it are nearly free."""
     every: int = field(default=1_000, metadata=bounds(1))
@@ -107,9 +107,9 @@ class GroupL1:
     strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, times the root of the group's size."""
     groups: Groups = "output_channels"
-    """What is one group; scales are those of norm layers, to be named by `penalised`."""
+    """What a group is; scales are those of norm layers, which `penalised` must select."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
-    """Lengths of a block along the kernel's last axes, -1 for a whole axis; for groups blocks alone."""
+    """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ class SparseGroupL1:
     group_strength: float = field(default=0.0, metadata=STRENGTH)
     """λ₂ of the groups."""
     groups: Groups = "output_channels"
-    """What is one group; scales are those of norm layers, to be named by `penalised`."""
+    """What a group is; scales are those of norm layers, which `penalised` must select."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
-    """Lengths of a block along the kernel's last axes, -1 for a whole axis; for groups blocks alone."""
+    """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ class GroupMcp:
     gamma: float = field(default=3.0, metadata=bounds(0))
     """γ > 0: the penalty is level from ‖group‖ = γλ√size on."""
     groups: Groups = "output_channels"
-    """What is one group; scales are those of norm layers, to be named by `penalised`."""
+    """What a group is; scales are those of norm layers, which `penalised` must select."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
-    """Lengths of a block along the kernel's last axes, -1 for a whole axis; for groups blocks alone."""
+    """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class L1Ball:
     """The constraint ‖w‖₁ ≤ radius on each parameter array."""
 
     radius: float = field(default=1.0, metadata=bounds(0))
-    """In units of w."""
+    """The radius, in units of w."""
 
 
 Penalty = (
@@ -180,11 +180,11 @@ class Schedule:
     """A factor over training: from 0 up to 1 during the warm-up, then level or down to `end`."""
 
     shape: Literal["constant", "linear", "cosine"] = "constant"
-    """How it goes on after the warm-up; constant stays at 1."""
+    """The form after the warm-up; constant stays at 1."""
     warmup: int = field(default=0, metadata=bounds(0, 2**31 - 1))
     """Steps of the linear warm-up."""
     steps: int = field(default=0, metadata=bounds(0, 2**31 - 1))
-    """Step from which the factor is `end`, the warm-up included; constant needs none."""
+    """Step from which the factor is `end`, counted from the start; not used by constant."""
     end: float = field(default=0.0, metadata=bounds(0))
     """Factor at the end of a linear or cosine schedule."""
 
@@ -196,30 +196,30 @@ class Optimizer:
     learning_rate: float = field(default=2e-4, metadata=bounds(0))
     """The step size."""
     algorithm: Literal["adam", "sgd", "rmsprop", "adagrad", "rmda", "ramda"] = "adam"
-    """rmda and ramda average gradients (dual averaging); the others step along them."""
+    """rmda and ramda average gradients (dual averaging); the others follow each gradient."""
     b1: float = field(default=0.5, metadata=bounds(0, 1, open_maximum=True))
     """Decay of Adam's first moment."""
     b2: float = field(default=0.999, metadata=bounds(0, 1, open_maximum=True))
     """Decay of Adam's and RMSProp's second moment."""
     eps: float | None = field(default=None, metadata=bounds(0))
-    """Added to the second moment or its root; None for 1e-8 (Adam, RMSProp), 1e-7 (Adagrad), 1e-2 (RAMDA)."""
+    """Added to the second moment or its root; None is 1e-8, 1e-7 (Adagrad), 1e-2 (RAMDA)."""
     momentum: float | None = field(default=None, metadata=bounds(0, 1))
-    """Of sgd and rmsprop, None for none; of rmda and ramda the share of the new solution, None for 0.1 and 0.01."""
+    """Momentum of sgd and rmsprop; weight of the new solution in rmda (0.1) and ramda (0.01)."""
     learning_rate_schedule: Schedule = Schedule()
     """Factor on the learning rate over the steps."""
     penalty: Penalty = L1()
     """The penalty."""
     penalised: str = field(default=r"(^|/)kernel$", metadata={"regex": True})
-    """Regular expression, searched in parameter paths such as hidden_0/kernel: what is penalised."""
+    """Regular expression that selects parameters by their paths, such as hidden_0/kernel."""
     method: Literal["metric", "plain", "subgradient"] = "metric"
-    """metric: prox in the optimiser's metric, the stated problem; plain: prox after it; subgradient: no exact zeros."""
+    """metric: prox in the optimiser's metric, exact; plain: usual prox; subgradient: no zeros."""
     per_group: bool = False
-    """One step size per group, with metric and a group penalty: cheaper, the same stationary points."""
+    """Use one step size per group, with metric and a group penalty: cheaper, same solution."""
     strength_schedule: Schedule = Schedule()
-    """Factor on the strength over the steps, or on the target of `sparsity_target`."""
+    """Factor on the strength over the steps, or on `sparsity_target` if there is one."""
     sparsity_target: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
-    """Share of zeros to reach by scaling the strength up and down; 0 keeps the strength."""
+    """Share of zeros to reach by scaling the strength; 0 leaves the strength as it is."""
     sparsity_horizon: int = field(default=1_000, metadata=bounds(200))
-    """About how many updates the way to that target may take."""
+    """About how many updates it may take to reach that target."""
     debias_after: int = field(default=0, metadata=bounds(0, 2**31 - 1))
-    """Step from which the penalty is off and its zeros stay zero, so that the rest is no longer shrunk; 0 for never."""
+    """Step from which zeros stay and the rest trains without penalty; 0 for never."""
