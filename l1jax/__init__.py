@@ -1,7 +1,8 @@
 """Sparse generative models by L1 regularisation.
 
-The public API: penalties (what to penalise) and optax transformations (how to reach exact zeros).
-It imports jax and optax only; models, training and the command lines live in the subpackages.
+This module is the public API for other JAX programs: penalties (what to penalise) and optax
+transformations (how to reach exact zeros). It imports no more than JAX, optax and jaxtyping;
+models, training and the command lines are in the subpackages.
 """
 
 from l1jax.penalties import (
