@@ -191,7 +191,7 @@ def test_leaves_that_another_optimiser_moves_are_named():
 
 
 @pytest.mark.parametrize(
-    ("tx", "preconditioner", "found"),
+    ("tx", "preconditioner", "message"),
     [
         (optax.sgd(1.0), preconditioners.adam(), "not 0"),
         (
@@ -204,6 +204,6 @@ def test_leaves_that_another_optimiser_moves_are_named():
         (optax.chain(optax.adam(1.0), optax.adam(1.0)), preconditioners.adam(), "not 2"),
     ],
 )
-def test_another_optimisers_state_is_refused(tx, preconditioner, actual):
-    with pytest.raises(ValueError, match=f"exactly one part with the fields .*{actual}"):
+def test_another_optimisers_state_is_refused(tx, preconditioner, message):
+    with pytest.raises(ValueError, match=f"exactly one part with the fields .*{message}"):
         preconditioner(tx.init(jnp.zeros(2)))
