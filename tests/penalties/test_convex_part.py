@@ -1,11 +1,11 @@
-"""What levels off is an L1 or group L1 plus a function without kinks that curves downwards only."""
+"""A penalty that levels off is an L1 or group L1 plus a smooth, concave function."""
 
 import numpy as np
 import pytest
 from catalogue import ALL, CONVEX, SUBGRADIENT, VALUE, ids
 
 import l1jax
-from l1jax.penalties import L1, GroupL1, SumOf, convex_part
+from l1jax.penalties import L1, GroupL1, SumOf, convex_part, is_convex
 
 LEVEL_OFF = [
     (l1jax.mcp(0.7, 3.0), L1),
@@ -46,3 +46,9 @@ def test_the_rest_is_smooth_and_concave(penalty, kind):
 def test_others_are_returned_as_they_are(case):
     penalty = case.penalty()
     assert convex_part(penalty) is penalty
+
+
+@pytest.mark.parametrize("case", ALL, ids=ids)
+def test_a_penalty_says_whether_it_is_convex(case):
+    assert is_convex(case.penalty()) == case.convex
+    assert is_convex(l1jax.by_path({"kernel": case.penalty()})) == case.convex
