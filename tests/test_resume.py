@@ -21,7 +21,8 @@ from forked import live
 from PIL import Image
 
 FLAGS = (
-    "--steps 300 --log-every 10 --sample-every 50 --checkpoint-every 20 --batch-size 16 --model.latent-size 8 "
+    "--steps 300 --log-every 10 --sample-every 50 --checkpoint-every 20 --batch-size 16 "
+    "--model.latent-size 8 "
     "--model.generator-hidden 32 --model.discriminator-hidden 32 --generator.penalty.strength 1e-3 "
     "--objective.r1 0 --objective.r2 0"  # stateless, and a fifth of every start
 ).split()
@@ -30,7 +31,7 @@ KILLS = 6
 
 @pytest.fixture(scope="module", autouse=True)
 def environment(tmp_path_factory):
-    """Where the processes start: the users' compiler options, and what one has compiled the next ones find."""
+    """Start processes with the users' compiler options, and a cache of programs that they share."""
     compiled = str(tmp_path_factory.mktemp("compiled"))
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("XLA_FLAGS", raising=False)
@@ -94,7 +95,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def unfinished(workdir: Path) -> set[tuple[str, int]]:
-    """Checkpoints under their temporary names, each with its inode: what a killed run leaves is not a new one."""
+    """Temporary checkpoints, with inodes to tell new ones from those that a killed run left."""
     found = set()
     for path in (workdir / "checkpoints").glob("*tmp*"):
         with suppress(FileNotFoundError):  # whole by now, and renamed
@@ -121,7 +122,8 @@ def rewind(workdir: Path) -> None:
 def test_kill_minus_nine_at_any_moment_changes_nothing(uninterrupted, tmp_path):
     workdir, choose = tmp_path / "run", random.Random(0)
     lives = during_saves = resumptions = 0
-    until_save = 0.0  # seconds from a start to its first save: half of the kills at any time come later than that
+    # Seconds from a start to its first save: half of the kills at any time come later than that.
+    until_save = 0.0
     while lives < KILLS:
         before, left, began = committed(workdir), unfinished(workdir), time.monotonic()
         process = start(workdir)
@@ -195,7 +197,9 @@ def test_a_streaming_run_that_is_killed_ends_like_one_that_was_not(tmp_path):
     images.mkdir()
     for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (50, 12, 12), np.uint8)):
         Image.fromarray(pixels).save(images / f"{i}.png")
-    flags = f"--data image --data.path {images} --data.image-size 8 --data.channels 1 --resident-mib 0".split()
+    flags = (
+        f"--data image --data.path {images} --data.image-size 8 --data.channels 1 --resident-mib 0"
+    ).split()
     finish(tmp_path / "whole", *flags, "--no-cache")
     workdir = tmp_path / "run"
     for workers in (1, 0):  # the first life fills half of the cache

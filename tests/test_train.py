@@ -18,7 +18,8 @@ from l1jax.cli import process
 from l1jax.config import InputError
 
 TINY = (
-    "--steps 12 --log-every 4 --sample-every 6 --checkpoint-every 12 --batch-size 16 --model.latent-size 4 "
+    "--steps 12 --log-every 4 --sample-every 6 --checkpoint-every 12 --batch-size 16 "
+    "--model.latent-size 4 "
     "--model.generator-hidden 8 --model.discriminator-hidden 8 --generator.penalty.strength 3e-2"
 ).split()
 
@@ -244,7 +245,8 @@ def test_the_grids_are_of_one_size_and_change_with_training(trained):
 
 
 DCGAN = (
-    "--steps 2 --log-every 2 --sample-every 2 --checkpoint-every 2 --batch-size 8 --model.channels 2 "
+    "--steps 2 --log-every 2 --sample-every 2 --checkpoint-every 2 --batch-size 8 "
+    "--model.channels 2 "
     "--data.image-size 16"
 ).split()
 
@@ -255,7 +257,8 @@ def test_celeba_trains_from_a_folder(tmp_path):
     run(tmp_path / "run", "--data", "image", "--data.path", folder, config="celeba", flags=DCGAN)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"] | {"path": ""} == {
-        "kind": "ImageData", "path": "", "image_size": 16, "channels": 3, "crop": 178, "subfolder": "",
+        "kind": "ImageData", "path": "", "image_size": 16, "channels": 3, "crop": 178,
+        "subfolder": "",
         "on_error": "stop", "labels": "auto", "most_pixels": 2**26,
     }  # fmt: skip
 
@@ -336,7 +339,10 @@ def test_networks_of_nothing_but_zeros_are_told_at_the_next_line(what, tmp_path,
 
 OTHER_TASKS = {
     "vae": "--config vae_digits --batch-size 16 --model.latent-size 4 --model.hidden 8".split(),
-    "dense": "--config dense_generator --data digits --batch-size 16 --model.latent-size 4 --model.hidden 8".split(),
+    "dense": (
+        "--config dense_generator --data digits --batch-size 16 --model.latent-size 4 "
+        "--model.hidden 8"
+    ).split(),
 }
 
 

@@ -56,7 +56,8 @@ def run_of(experiment, workdir="run"):
 )  # of the eight devices that conftest.py makes
 def test_batch_that_devices_cannot_share(size, nearest):
     assert refusal(train.main, "--batch-size", size, "--workdir", "run") == (
-        f"`batch_size` (={size}) must be divisible by the number of devices (=8); the nearest that is: {nearest}."
+        f"`batch_size` (={size}) must be divisible by the number of devices (=8); the nearest "
+        f"that is: {nearest}."
     )
 
 
@@ -131,7 +132,8 @@ def test_another_experiment_in_the_work_directory():
         train.main, "--workdir", "run", "--seed", "3", "--generator.penalty.strength", "1"
     )
     assert message.startswith(
-        "run belongs to another experiment (generator.penalty.strength: 0.0004 → 1.0; seed: 0 → 3): give another"
+        "run belongs to another experiment (generator.penalty.strength: 0.0004 → 1.0; seed: "
+        "0 → 3): give another"
     )
 
 
@@ -162,7 +164,8 @@ def test_files_of_someone_else():
         ("\xff", "run/config.json cannot be read as an experiment ("),
         (
             "[1]",
-            "run/config.json is not an experiment of this l1jax: `config` (=[1]) must be of type Config",
+            "run/config.json is not an experiment of this l1jax: `config` (=[1]) must be of type "
+            "Config",
         ),
         (json.dumps(to_json(Config()) | {"steps": "x"}), "`steps` (='x') must be of type int"),
         (json.dumps(to_json(Config()) | {"new": 1}), "`new` is not a field of Config"),

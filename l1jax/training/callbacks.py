@@ -74,6 +74,7 @@ def make_callbacks(
         evaluate = make_evaluation_metrics(generator, reference, experiment.seed)
         score_name = "evaluation/frechet_distance"
     health_metrics = make_health_metrics(generator)
+    # The names choose the random numbers of runs that exist, so they stay as they are.
     health_key = named_seed_key(experiment.seed, "probe")
     real = reference[:NUM_METRIC_IMAGES]
     latents = draw_latents(

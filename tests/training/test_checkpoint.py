@@ -1,4 +1,4 @@
-"""Checkpoints: the very bits come back, damage is noticed and set aside, other people's are refused."""
+"""Checkpoints come back bit for bit; damaged ones are set aside, foreign ones are refused."""
 
 import dataclasses
 import json
@@ -304,7 +304,8 @@ def swap(folder, a, b):
     rename(folder, "aside", b)
 
 
-# What was done to the checkpoints of steps 1 and 2, from which step training goes on, and what is set aside.
+# What was done to the checkpoints of steps 1 and 2, from which step training is resumed, and what is
+# set aside.
 OTHER_NAMES = {
     "renamed ahead": (lambda folder: rename(folder, 2, 3), 1, {"3"}),
     "copied ahead": (lambda folder: copy(folder, 1, 1_000_000), 2, {"1000000"}),

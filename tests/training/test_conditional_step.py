@@ -23,7 +23,7 @@ LABELS = np.array([0, 1, 1, 2, 2, 2, 1, 1])
 
 
 def conditional(seen=None, dropout=False):
-    """A generator and a discriminator with one number per class; `seen` gets a value from every pass."""
+    """Networks with one number per class; `seen` gets a value from every pass."""
 
     def drop(images, key):
         if not dropout:

@@ -1,4 +1,4 @@
-"""The balance ratio, and the controller on a plant that answers as a game would."""
+"""The balance ratio, and the controller on a simple model of how a GAN responds."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,8 @@ def test_the_ratio_is_the_part_of_the_gap_that_an_update_closes(before, after, r
 
 @pytest.mark.parametrize("middle", [0.01, 1.0, 100.0])
 def test_the_scale_comes_to_where_the_ratio_is_within_bounds_and_rests(middle):
-    # A stronger penalty weakens the discriminator, so an update of the generator closes more: s/(s + middle).
+    # A stronger penalty weakens the discriminator, so an update of the generator closes more of
+    # the gap: s/(s + middle).
     balancer = Balancer(low=0.45, high=0.55, every=10, horizon=200)
     state, scales = init_controllers(balancer=balancer).balance, []
     noise = np.random.default_rng(0).normal(0, 0.02, 400)

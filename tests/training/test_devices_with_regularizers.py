@@ -1,4 +1,4 @@
-"""1, 2 and 8 devices train the same model with everything that a step can do, and in parts of the batch too."""
+"""1, 2 and 8 devices train the same model with all regularisers, in parts of the batch too."""
 
 import dataclasses
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Each term of the discriminator's objective in closed form: linear networks, gradient descent, NumPy."""
+"""Each term of the discriminator's loss in closed form, for linear networks."""
 
 from functools import partial
 
@@ -46,7 +46,7 @@ def gan():
 
 
 def take(steps=1, *, controllers=None, state=None, discriminator_tx=None, n_critic=1, **options):
-    """States and metrics after each of some steps that see the same batch, by the Wasserstein loss."""
+    """States and metrics after each step on the same batch, with the Wasserstein loss."""
     g_tx, d_tx = optax.sgd(G_RATE), discriminator_tx or optax.sgd(D_RATE)
     state = state or init_gan(gan(), g_tx, d_tx, KEY, controllers)
     step = partial(
@@ -71,7 +71,7 @@ def latents(i=0, draws=1):
 
 
 def weight_after(gradient):
-    """The weight after one step of gradient descent on the Wasserstein loss and what has this gradient."""
+    """The weight after one step on the Wasserstein loss and a term of this gradient."""
     return WEIGHT - D_RATE * (latents().mean(0) - REAL[0].mean(0) + gradient)
 
 
@@ -88,7 +88,7 @@ NORM = np.linalg.norm(WEIGHT)
 
 
 @pytest.mark.parametrize(
-    ("terms", "gradient"),
+    ("regularizers", "gradient"),
     [
         (Regularizers(), 0 * WEIGHT),
         (Regularizers(r1=0.5), 0.5 * WEIGHT),  # γ/2·‖w‖²
@@ -105,13 +105,13 @@ NORM = np.linalg.norm(WEIGHT)
         else ""
     ),
 )
-def test_gradient_penalties(terms, gradient):
-    ((state, metrics),) = take(regularizers=terms)
+def test_gradient_penalties(regularizers, gradient):
+    ((state, metrics),) = take(regularizers=regularizers)
     np.testing.assert_allclose(
         state.discriminator.params["weight"], weight_after(gradient), rtol=1e-10
     )
-    zero_centred = (terms.r1 + terms.r2) / 2 * NORM**2
-    unit_norm = (terms.wgan_gp + terms.dragan) * (NORM - 1) ** 2
+    zero_centred = (regularizers.r1 + regularizers.r2) / 2 * NORM**2
+    unit_norm = (regularizers.wgan_gp + regularizers.dragan) * (NORM - 1) ** 2
     np.testing.assert_allclose(
         metrics["discriminator/gradient_penalty"], zero_centred + unit_norm, atol=1e-12
     )
@@ -175,9 +175,9 @@ def test_augmentation_changes_what_both_updates_see(probability):
     def adapt(probability, sign, images):
         return probability + sign * images
 
-    terms = Regularizers(augmentation=DOUBLE)
+    regularizers = Regularizers(augmentation=DOUBLE)
     ((state, _),) = take(
-        regularizers=terms, controllers=controllers, adapt=adapt if adaptive else None
+        regularizers=regularizers, controllers=controllers, adapt=adapt if adaptive else None
     )
     factor = 1 + (probability if adaptive else 1.0)
     weight = WEIGHT - D_RATE * factor * (latents().mean(0) - REAL[0].mean(0))
@@ -203,7 +203,7 @@ def test_the_balance_ratio_is_measured_and_sets_the_strength():
     after = before + G_RATE * w @ w  # the generator has moved by G_RATE·w
     ratio = (after - before) / (real - before)
     assert 0 < ratio < 0.45
-    # 20/2 measurements in a horizon: each moves the average 20/10 of the way, but at most all of it.
+    # 20/2 measurements in a horizon: each moves the average 20/10, but at most all, of the way.
     np.testing.assert_allclose(first.controllers.balance.ratio, ratio, rtol=1e-10)
     np.testing.assert_allclose(first.controllers.balance.log_scale, np.log(10) / 10, rtol=1e-10)
     np.testing.assert_allclose(

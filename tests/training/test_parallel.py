@@ -28,7 +28,8 @@ from l1jax.training.task import make_task
 SPARSE = Optimizer(learning_rate=2e-4, b2=0.99, penalty=L1(1e-2))
 SMOOTH = dataclasses.replace(SPARSE, eps=1e-4)
 EXPERIMENTS = {
-    # Batch norm in both networks, and under a gradient penalty: statistics and their derivatives cross devices.
+    # Batch norm in both networks, and under a gradient penalty: statistics and their derivatives
+    # cross devices.
     "dcgan": Config(
         data=DigitsData(image_size=16),
         model=Dcgan(latent_size=8, channels=4),
@@ -37,8 +38,8 @@ EXPERIMENTS = {
         discriminator=SPARSE,
         batch_size=16,
     ),
-    # For float32, without the kinks that a gradient penalty differentiates twice, and with an eps that keeps Adam from
-    # making a full step of a gradient that is rounding alone.
+    # For float32: without the kinks that a gradient penalty differentiates twice, and with an eps
+    # that keeps Adam from making a full step of a gradient that is rounding error.
     "dcgan_plain": Config(
         data=DigitsData(image_size=16),
         model=Dcgan(latent_size=8, channels=4),
@@ -103,7 +104,7 @@ def trained(name, devices, parallel, dtype):
 
 @lru_cache
 def start(name):
-    """From a key with which no unit comes so near a kink of its ReLU that rounding decides its side."""
+    """Start from a key with which rounding decides the side of no ReLU's kink."""
     with jax.enable_x64(False):
         return jax.tree.map(
             np.asarray, make_task(EXPERIMENTS[name], (16, 16, 1)).init(jax.random.key(3))
@@ -123,7 +124,7 @@ def relative_error(a, b):
 )
 @pytest.mark.usefixtures("x64", "unoptimised")
 def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, devices, parallel):
-    """All layouts of the network that has most to synchronise, and one with each mapping of the two others."""
+    """All layouts of the network that synchronises most, and one of each other network."""
     _, alone = trained(name, 1, "shard_map", "float64")
     _, spread = trained(name, devices, parallel, "float64")
     for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(alone), strict=True):
@@ -148,8 +149,8 @@ def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, d
 )
 @pytest.mark.usefixtures("optimised")
 def test_in_float32_one_step_gradients_and_twenty_steps_agree(name, devices, parallel):
-    """Both numbers of devices and both mappings, though not all pairs: float64 has those, to more digits."""
-    # After one step Adam's first moment is (1 − b1)·gradient: the gradients themselves, not their signs.
+    """Both numbers of devices and both mappings; the test in float64 has all pairs."""
+    # After one step Adam's first moment is (1 − b1)·gradient, which is more than its sign.
     first, alone = trained(name, 1, "shard_map", "float32")
     first_spread, spread = trained(name, devices, parallel, "float32")
     for network in ("generator", "discriminator"):

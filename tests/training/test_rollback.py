@@ -1,4 +1,4 @@
-"""Training that is no longer finite goes back to a good checkpoint, slower; a kill on the way changes nothing."""
+"""Training that is no longer finite goes back to a good checkpoint; a kill changes nothing."""
 
 import json
 import shutil
@@ -20,12 +20,16 @@ from l1jax.training.rollback import (
 )
 from l1jax.transforms.learning_rate import set_learning_rate_scale, with_learning_rate
 
-# Gradient descent on least squares has a largest stable step; the warm-up passes it after the first checkpoint.
+# Gradient descent on least squares has a largest stable step; the warm-up passes it after the first
+# checkpoint.
 TOO_FAST = (
-    "--model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 --batch-size 8 "
+    "--model.latent-size 4 --model.generator-hidden 8 "
+    "--model.discriminator-hidden 8 --batch-size 8 "
     "--objective.loss least_squares --objective.r1 0 --objective.r2 0 "
-    "--generator.algorithm sgd --generator.learning-rate 1.2 --generator.learning-rate-schedule.warmup 24 "
-    "--discriminator.algorithm sgd --discriminator.learning-rate 1.2 --discriminator.learning-rate-schedule.warmup 24 "
+    "--generator.algorithm sgd --generator.learning-rate 1.2 "
+    "--generator.learning-rate-schedule.warmup 24 "
+    "--discriminator.algorithm sgd --discriminator.learning-rate 1.2 "
+    "--discriminator.learning-rate-schedule.warmup 24 "
     "--steps 48 --log-every 4 --sample-every 48 --checkpoint-every 12"
 ).split()
 
@@ -160,8 +164,8 @@ def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_
     said = [line for line in output.splitlines() if "going back" in line]
     assert len(said) == rollback.count
     assert (
-        f"going back to step {rollback.step} with {rollback.learning_rate_scale:g} of the learning rate"
-        in said[-1]
+        f"going back to step {rollback.step} with {rollback.learning_rate_scale:g} of the "
+        "learning rate" in said[-1]
     )
     for line in (
         metrics

@@ -106,7 +106,7 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
         return gan.generator.network.apply(params, {}, z, True)[0]
 
     def penalty(params, x):
-        """Mean over images of the squared gradient of one image's logit with respect to that image."""
+        """Mean over images of ‖∇D(x)‖², of one image's logit with respect to that image."""
         gradient = jax.vmap(jax.grad(lambda one: discriminate(params, one[None])[0]))(x)
         return jnp.mean(jnp.sum(gradient**2, (1, 2, 3)))
 
