@@ -13,11 +13,20 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Other tests run the code of these pages, with the models that it needs, and check what it computes.
 RUN_ELSEWHERE = {
-    "export.md": "compaction/test_programs.py",
+    "export.md": "serialization/test_programs.py",
     "selection.md": "selection/test_docstrings.py",
     "which.md": "benchmarks/test_which.py",
 }
-EXPORTING = ["", ".penalties", ".transforms", ".models", ".evaluation", ".selection", ".compaction"]
+EXPORTING = [
+    "",
+    ".penalties",
+    ".transforms",
+    ".models",
+    ".evaluation",
+    ".selection",
+    ".compaction",
+    ".serialization",
+]
 
 
 def blocks(page, language):
