@@ -1,6 +1,7 @@
 """The files of a checkpoint: damage is found before Orbax opens them."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from l1jax.reading import (
 )
 
 MANIFEST = "files.sha256"
+SIZES = "sizes.json"
 # Orbax writes these after the manifest.
 UNHASHED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
 META = "meta/metadata"
@@ -37,13 +39,15 @@ def is_step(name: str) -> bool:
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the sha256 of every file of the checkpoint being finished, for `sha256sum --check`.
+    """Write the size and sha256 of every file of the checkpoint being finished.
 
     Orbax reports a truncated or missing file by many errors from its threads, and a flipped bit
     not at all. With the manifest, which appears together with the checkpoint, both are known
-    before Orbax is asked.
+    before Orbax is asked. `sha256sum --check` reads it too.
     """
     for path in folder.glob("*.orbax-checkpoint-tmp*"):
+        sizes = {_name(file, path): file.stat().st_size for file in _hashed_files(path)}
+        (path / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
         lines = [f"{sha}  {name}\n" for name, sha in _hashes(path).items()]
         (path / MANIFEST).write_text("".join(lines), encoding="utf-8")
 
@@ -94,10 +98,34 @@ def _find_changed(path: Path) -> str | None:
     written = {line[HASH_LENGTH + 2 :]: line[:HASH_LENGTH] for line in lines}
     if not {META, METRICS} <= written.keys():
         return f"{MANIFEST} is not whole"
+    resized = _find_other_size(path)
+    if resized is not None:
+        return f"{resized} is not as it was written"
     present = _hashes(path)
     changed = [name for name, sha in written.items() if present.get(name) != sha]
     if changed:
         return f"{changed[0]} is not as it was written"
+    return None
+
+
+def _find_other_size(path: Path) -> str | None:
+    """Return the name of a file that has grown or shrunk, without reading the files.
+
+    Hashing a file that has become very large takes minutes. Checkpoints of version 0.1.0 have no
+    sizes, and one whose sizes are damaged is found by its hashes.
+    """
+    if not os.path.lexists(path / SIZES):
+        return None
+    try:
+        sizes = read_json(path / SIZES)
+    except UnreadableFileError:
+        return SIZES
+    if not isinstance(sizes, dict):
+        return SIZES
+    for file in _hashed_files(path):
+        name = _name(file, path)
+        if name in sizes and file.stat().st_size != sizes[name]:
+            return name
     return None
 
 
@@ -127,13 +155,20 @@ def _find_unreadable(path: Path) -> str | None:
     return None
 
 
+def _hashed_files(path: Path) -> list[Path]:
+    files = [file for file in path.rglob("*") if file.is_file() and file.name not in UNHASHED]
+    return sorted(files)
+
+
+def _name(file: Path, path: Path) -> str:
+    return str(file.relative_to(path))
+
+
 def _hashes(path: Path) -> dict[str, str]:
     hashes = {}
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and file.name not in UNHASHED:
-            with file.open("rb") as opened:
-                sha = hashlib.file_digest(opened, "sha256").hexdigest()
-            hashes[str(file.relative_to(path))] = sha
+    for file in _hashed_files(path):
+        with file.open("rb") as opened:
+            hashes[_name(file, path)] = hashlib.file_digest(opened, "sha256").hexdigest()
     return hashes
 
 

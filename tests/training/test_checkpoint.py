@@ -1,6 +1,7 @@
 """Checkpoints come back bit for bit; damaged ones are set aside, foreign ones are refused."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -370,6 +371,24 @@ def test_a_pipe_in_a_checkpoint_is_damage_and_no_wait(opened, name, manifest):
     assert open_again(read_only=True).restore(template()).step == 1
     assert open_again().restore(template()).step == 1
     assert "2 is damaged" in said[-1]
+
+
+@pytest.mark.parametrize("name", ["state/manifest.ocdbt", "meta/metadata", "sizes.json"])
+def test_a_file_of_20_gigabytes_of_holes_is_damage_and_is_not_read(opened, name, monkeypatch):
+    open_again, folder, said = opened
+    save_steps(open_again(), {1: 1.0, 2: 2.0})
+    os.truncate(folder / "checkpoints" / "2" / name, 20 * 10**9)
+    read = []
+    digest_of_file = hashlib.file_digest
+
+    def file_digest(file, name):
+        read.append(os.fstat(file.fileno()).st_size)
+        return digest_of_file(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    assert open_again().restore(template()).step == 1
+    assert "2 is damaged" in said[-1]
+    assert max(read, default=0) < 10**9
 
 
 def test_a_checkpoint_that_may_not_be_read_is_not_taken_for_a_damaged_one(opened, monkeypatch):
