@@ -1,10 +1,12 @@
-"""The strength of a linear model that cross-validation or an information criterion chooses on its exact path.
+"""Choose the strength of a linear model by cross-validation or an information criterion.
+
+The choice is made on the exact path of the model.
 
 Everything here computes in float64 whatever JAX's setting, and returns NumPy arrays.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +20,11 @@ from l1jax.selection import criteria
 from l1jax.selection.examples import read_examples, read_splits
 from l1jax.selection.linear_path import (
     NEGLIGIBLE,
+    FitOptions,
     LinearPath,
-    Options,
     fit_examples,
-    of_fold,
     predict,
+    select_fold,
 )
 from l1jax.selection.rules import Choice, minimum, with_end_of_path
 from l1jax.selection.solver import FAMILIES, FamilyName
@@ -31,7 +33,7 @@ Criterion: TypeAlias = Literal["aic", "aicc", "bic", "ebic"]
 
 
 class LinearSelection(NamedTuple):
-    """The table that a strength was chosen from, and the models fitted to all examples."""
+    """The table that a strength was chosen from, and the models that all examples were fitted to."""
 
     strengths: Float64[np.ndarray, " strengths"]  # from weak to strong
     scores: Float64[np.ndarray, "strengths folds"]  # lower is better; one column for a criterion
@@ -54,7 +56,7 @@ def cross_validate(
     features: TableLike,
     target: TableLike,
     strengths: TableLike,
-    fold: Any,
+    folds: object,
     penalty: Penalty | None = None,
     *,
     rule: Callable[
@@ -73,11 +75,15 @@ def cross_validate(
         features: x, as for `fit_path`.
         target: y, as for `fit_path`.
         strengths: from weak to strong, as `linear_strengths` gives them.
-        fold: which fold each example belongs to, from 0 on, as `stratified_folds` gives it; or a splitter
-            of scikit-learn, such as `KFold(5)`; or the pairs of training and held-out rows that one yields.
+        folds: which fold each example belongs to, from 0 on, as `stratified_folds` returns it; or a
+            splitter of scikit-learn, such as `KFold(5)`; or the pairs of training and held-out
+            rows that a splitter yields.
         penalty: as for `fit_path`.
         rule: `minimum` or `one_standard_error`.
-        family: as for `fit_path`, as are `intercept`, `debias` and `tolerance`.
+        family: as for `fit_path`.
+        intercept: as for `fit_path`.
+        debias: as for `fit_path`.
+        tolerance: as for `fit_path`.
 
     Raises:
         InputError: if the data, strengths or folds cannot be used, or no score is finite.
@@ -89,17 +95,18 @@ def cross_validate(
             f"`rule` (={rule!r}) must be a function, such as `minimum` or `one_standard_error`."
         )
     examples = read_examples(features, target, family)
-    splits = read_splits(fold, examples)
-    x, y, _ = examples
+    splits = read_splits(folds, examples)
+    x = examples.features
     weights = np.vstack([splits.training, np.ones(len(x))])  # the last row fits all examples
-    options = Options(family, intercept, debias, tolerance)
+    options = FitOptions(family, intercept, debias, tolerance)
     path = fit_examples(examples, strengths, penalty, weights, options)
-    losses = _losses(family, predict(path, x)[:-1], y)  # folds, strengths, examples
+    losses = _losses(family, predict(path, x)[:-1], examples.target)  # folds, strengths, examples
     scores = np.einsum("fsn,fn->sf", losses, splits.held_out) / splits.held_out.sum(axis=1)
-    whole = of_fold(path, -1)
-    df = _degrees_of_freedom(x, whole, penalty, options)
-    choice = with_end_of_path(rule(scores, whole.strengths), not whole.coefficients[-1].any())
-    return LinearSelection(whole.strengths, scores, df, choice, whole)
+    full_path = select_fold(path, -1)
+    df = _degrees_of_freedom(x, full_path, penalty, options)
+    all_zero = not full_path.coefficients[-1].any()
+    choice = with_end_of_path(rule(scores, full_path.strengths), all_zero)
+    return LinearSelection(full_path.strengths, scores, df, choice, full_path)
 
 
 def information_criterion(
@@ -118,8 +125,8 @@ def information_criterion(
 ) -> LinearSelection:
     """Choose the strength by the likelihood of the examples and the degrees of freedom, in one fit.
 
-    To find the variables that matter, debias: the shrinkage of the lasso costs likelihood, which BIC
-    would buy back with variables that do not.
+    Debias to find the variables that matter: the shrinkage of the lasso costs likelihood, and BIC
+    compensates for it with variables that do not matter.
 
     Args:
         features: x, as for `fit_path`.
@@ -127,14 +134,18 @@ def information_criterion(
         strengths: from weak to strong.
         criterion: "aic", "aicc", "bic" or "ebic".
         penalty: as for `fit_path`.
-        variance: of the Gaussian noise: a number greater than 0; that of least squares, for more
-            examples than features; or each model its own.
+        variance: of the Gaussian noise: a number greater than 0; "least squares" for the residual
+            variance of least squares, which needs more examples than features; or "own" for each
+            model's residual variance.
         gamma: of `ebic`.
-        family: as for `fit_path`, as are `intercept`, `debias` and `tolerance`.
+        family: as for `fit_path`.
+        intercept: as for `fit_path`.
+        debias: as for `fit_path`.
+        tolerance: as for `fit_path`.
 
     Raises:
-        InputError: if the data or strengths cannot be used, the variance cannot be estimated, or a model
-            leaves no noise.
+        InputError: if the data or strengths cannot be used, the variance cannot be estimated, or
+            a model leaves no noise.
 
     Source: Zou, Hastie, Tibshirani, Ann. Stat. 35 (2007), section 4.
     """
@@ -144,35 +155,41 @@ def information_criterion(
         )
     criteria.check_gamma(gamma)
     examples = read_examples(features, target, family)
-    x, y, _ = examples
-    known = (
-        None
-        if family == "logistic" or variance == "own"
-        else criteria.read_variance(x, y, intercept, variance)
-    )
-    options = Options(family, intercept, debias, tolerance)
+    x = examples.features
+    y = examples.target
+    noise_variance = None
+    if family == "squared" and variance != "own":
+        noise_variance = criteria.read_variance(x, y, intercept, variance)
+    options = FitOptions(family, intercept, debias, tolerance)
     path = fit_examples(examples, strengths, penalty, np.ones(len(x)), options)
     losses = _losses(family, predict(path, x), y).sum(axis=1)
-    if variance == "own" and family == "squared":
-        criteria.refuse_noiseless(losses, y)
-    likelihood = (
-        -losses if family == "logistic" else criteria.gaussian_log_likelihood(losses, len(x), known)
-    )
+    if family == "logistic":
+        log_likelihood = -losses
+    else:
+        if variance == "own":
+            criteria.refuse_noiseless(losses, y)
+        log_likelihood = criteria.gaussian_log_likelihood(losses, len(x), noise_variance)
     df = _degrees_of_freedom(x, path, penalty, options)
-    scores = {
-        "aic": lambda: criteria.aic(likelihood, df),
-        "aicc": lambda: criteria.aicc(likelihood, df, len(x)),
-        "bic": lambda: criteria.bic(likelihood, df, len(x)),
-        "ebic": lambda: criteria.ebic(likelihood, df, len(x), x.shape[1], gamma),
-    }
-    table = np.asarray(scores[criterion]())[:, None]
-    choice = with_end_of_path(minimum(table, path.strengths), not path.coefficients[-1].any())
+    if criterion == "aic":
+        scores = criteria.aic(log_likelihood, df)
+    elif criterion == "aicc":
+        scores = criteria.aicc(log_likelihood, df, len(x))
+    elif criterion == "bic":
+        scores = criteria.bic(log_likelihood, df, len(x))
+    else:
+        scores = criteria.ebic(log_likelihood, df, len(x), x.shape[1], gamma)
+    table = np.asarray(scores)[:, None]
+    all_zero = not path.coefficients[-1].any()
+    choice = with_end_of_path(minimum(table, path.strengths), all_zero)
     return LinearSelection(path.strengths, table, df, choice, path)
 
 
 def _losses(family: FamilyName, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """What models are judged by: (η − y)², or the logistic loss in nats."""
-    return _in_float64(FAMILIES[family].loss, eta, y) * (2 if family == "squared" else 1)
+    """Return the loss of each example: (η − y)², or the logistic loss in nats."""
+    losses = _in_float64(FAMILIES[family].loss, eta, y)
+    if family == "squared":  # whose loss is halved
+        losses = 2 * losses
+    return losses
 
 
 def _in_float64(
@@ -183,20 +200,23 @@ def _in_float64(
 
 
 def _degrees_of_freedom(
-    x: np.ndarray, path: LinearPath, penalty: Penalty | None, options: Options
+    x: np.ndarray, path: LinearPath, penalty: Penalty | None, options: FitOptions
 ) -> Float64[np.ndarray, " strengths"]:
-    """The number of non-zeros where the penalty does not bend, else the exact trace."""
+    """Return the number of non-zeros if the penalty is piecewise linear, else the exact trace."""
     if penalty is None or isinstance(penalty, L1 | WeightedL1 | NonnegativeL1) or options.debias:
         return np.asarray(criteria.degrees_of_freedom(path.coefficients, NEGLIGIBLE))
-    etas, negligible = predict(path, x), NEGLIGIBLE * np.abs(path.coefficients).max()
-    rows = _in_float64(FAMILIES[options.family].curvature, etas, np.zeros(len(x)))
-    found = []
-    for strength, slopes, weights in zip(path.strengths, path.coefficients, rows, strict=True):
-        centred = x - (weights @ x / weights.sum() if options.intercept else 0)
-        own = scaled(penalty, strength)
-        found.append(
-            criteria.exact_degrees_of_freedom(
-                centred * np.sqrt(weights)[:, None], slopes, own, negligible
-            )
+    negligible = NEGLIGIBLE * np.abs(path.coefficients).max()
+    curvatures = _in_float64(FAMILIES[options.family].curvature, predict(path, x), np.zeros(len(x)))
+    degrees = []
+    for strength, slopes, weights in zip(
+        path.strengths, path.coefficients, curvatures, strict=True
+    ):
+        centred = x
+        if options.intercept:
+            centred = x - weights @ x / weights.sum()
+        weighted = centred * np.sqrt(weights)[:, None]
+        penalty_at_strength = scaled(penalty, strength)
+        degrees.append(
+            criteria.exact_degrees_of_freedom(weighted, slopes, penalty_at_strength, negligible)
         )
-    return np.asarray(found)
+    return np.asarray(degrees)
