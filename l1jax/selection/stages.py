@@ -1,6 +1,5 @@
 """Train a path in stages: strengths that train together, each stage kept on disk once it is done."""
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 from rich.console import Console
 
 from l1jax.config import Config
@@ -21,6 +20,7 @@ from l1jax.selection.fold_scores import FoldResult, FoldScorer, from_json, to_js
 from l1jax.selection.folds import FoldIndices
 from l1jax.selection.task_replicas import (
     Examples,
+    ReplicaMetrics,
     TaskReplicas,
     select_replica,
     select_strengths,
@@ -29,9 +29,11 @@ from l1jax.selection.task_replicas import (
 )
 from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.keys import named_seed_key
-from l1jax.training.loop import stop_requests
+from l1jax.training.loop import ChunkCallbacks, ChunkProgram, ChunkResult, run_chunks
 from l1jax.training.progress import open_progress
 from l1jax.training.state import State, Task
+
+UNSCORED = 0.0  # the score of all checkpoints, of which only the newest is kept
 
 
 class Interrupted(Exception):
@@ -148,47 +150,54 @@ def train_stage(run: PathRun, stage: Stage) -> State:
         Interrupted: if a signal stopped it.
         InputError: if a checkpoint is another experiment's or cannot be written.
     """
-    experiment, context = run.experiment, run.context
-    replicas = run.replicas(len(stage.strengths))
+    context = run.context
     folder = context.folder / stage.name
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    keep_newest = replace(experiment, keep_checkpoints=1)
+    keep_newest = replace(run.experiment, keep_checkpoints=1)
     with closing(
         open_checkpoints(folder, keep_newest, run.fingerprint, context.say)
     ) as checkpoints:
-        restored = checkpoints.restore(replicas.template)
+        restored = checkpoints.restore(run.replicas(len(stage.strengths)).template)
         states = restored.state if restored else first_states(run, stage)
-        step = int(states.step)
-        if step == stage.last:
+        first_step = int(states.step) - stage.first
+        if int(states.step) == stage.last:
             return states
-        every = experiment.checkpoint_every
-        examples = jax.tree.map(jnp.asarray, run.examples)
-        key = named_seed_key(experiment.seed, "training")
-        compiled = set[int]()
-        progress = open_progress(
-            context.console, step - stage.first, stage.last - stage.first, progress_line
-        )
-        with progress as (update, say), stop_requests(say) as requests:
+        with open_progress(
+            context.console, first_step, stage.last - stage.first, progress_line
+        ) as (update, say):
             say(stage.title)
-            while step < stage.last and not requests:
-                began = time.perf_counter()
-                count = min(experiment.log_every, stage.last - step, every - step % every)
-                chunk = replicas.put(replicas.chunk(step, count))
-                states, metrics = replicas.run(states, examples, chunk, key)
-                values = jax.device_get(metrics)
-                step += count
-                seconds_per_step = None
-                if count in compiled:  # the first call of a length includes its compilation
-                    seconds_per_step = (time.perf_counter() - began) / count
-                compiled.add(count)
-                progress_values = StageProgress(run.network, values, seconds_per_step)
-                update(step - stage.first, progress_values)
-                if step == stage.last or step % every == 0 or requests:
-                    checkpoints.save(step, states, 0.0)
-        checkpoints.wait()
-    if step < stage.last:
-        raise Interrupted(requests[0])
+
+            def on_chunk(chunk: ChunkResult) -> float | None:
+                progress = StageProgress(run.network, chunk.metrics, chunk.seconds_per_step)
+                update(chunk.step - stage.first, progress)
+                due = chunk.step == stage.last or chunk.step % every == 0
+                return UNSCORED if due else None
+
+            every = run.experiment.checkpoint_every
+            callbacks = ChunkCallbacks(on_chunk, score_when_stopped=lambda states: UNSCORED)
+            program = chunk_program(run, stage)
+            states, stopped = run_chunks(states, stage.last, program, callbacks, checkpoints, say)
+    if stopped.step < stage.last and stopped.signal is not None:
+        raise Interrupted(stopped.signal)
     return states
+
+
+def chunk_program(run: PathRun, stage: Stage) -> ChunkProgram:
+    """Return how the training loop trains the strengths of a stage."""
+    experiment = run.experiment
+    replicas = run.replicas(len(stage.strengths))
+    examples = jax.tree.map(jnp.asarray, run.examples)
+    key = named_seed_key(experiment.seed, "training")
+    every = experiment.checkpoint_every
+
+    def run_chunk(states: State, chunk: PyTree) -> tuple[State, ReplicaMetrics]:
+        return replicas.run(states, examples, chunk, key)
+
+    return ChunkProgram(
+        length=lambda step: min(experiment.log_every, stage.last - step, every - step % every),
+        load=lambda step, num_steps: replicas.put(replicas.chunk(step, num_steps)),
+        run=run_chunk,
+    )
 
 
 def first_states(run: PathRun, stage: Stage) -> State:
