@@ -1,6 +1,6 @@
-"""Information criteria: how well a model fits its own examples, less what its freedom accounts for."""
+"""Compute information criteria, which add to a model's misfit a price for its degrees of freedom."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -14,9 +14,9 @@ from l1jax.penalties import Penalty
 from l1jax.selection.examples import read_examples
 
 NOISELESS = (
-    "`target` must have noise that the models leave, and one of them fits every example exactly, for it is constant or "
-    "a combination of `features`, so that its likelihood is infinite: give the noise's `variance`, stronger strengths, "
-    "or take cross-validation."
+    "`target` must have noise that the models do not fit, but one of them fits every example "
+    "exactly, because `target` is constant or a combination of `features`, so that its likelihood "
+    "is infinite: give the noise's `variance`, stronger strengths, or take cross-validation."
 )
 Numbers: TypeAlias = Float64[np.ndarray, "*models"] | np.float64
 
@@ -24,51 +24,64 @@ Numbers: TypeAlias = Float64[np.ndarray, "*models"] | np.float64
 def gaussian_log_likelihood(
     squares: ArrayLike, examples: int, variance: ArrayLike | None = None
 ) -> Numbers:
-    """−n/2·log 2πσ² − RSS/2σ², in nats, summed over the examples.
+    """Compute −n/2·log 2πσ² − RSS/2σ², in nats, summed over the examples.
 
     Args:
-        squares: RSS, the sum of squared residuals, one or an array of them.
+        squares: RSS, the sum of squared residuals, or an array of such sums.
         examples: n.
-        variance: σ² of the noise, the same for all models that are compared; by default each one's own RSS/n.
+        variance: σ² of the noise, the same for all models that are compared; by default RSS/n of
+            each model.
 
     Raises:
-        InputError: if a variance is not greater than 0: a model without noise has an infinite likelihood.
+        InputError: if a variance is not greater than 0, because a model without noise has an
+            infinite likelihood.
     """
     rss = np.asarray(squares, np.float64)
     if np.any(rss < 0):
         raise InputError(
             f"`squares` (down to {np.nanmin(rss):g}) must be at least 0: sums of squares."
         )
-    sigma2 = rss / examples if variance is None else np.asarray(variance, np.float64)
-    if variance is None and np.any(sigma2 == 0):
-        raise InputError(NOISELESS)
-    if variance is not None and not np.all((sigma2 > 0) & np.isfinite(sigma2)):
-        raise InputError(f"`variance` (={variance}) must be greater than 0 and finite.")
+    if variance is None:
+        sigma2 = rss / examples
+        if np.any(sigma2 == 0):
+            raise InputError(NOISELESS)
+    else:
+        sigma2 = np.asarray(variance, np.float64)
+        if not np.all((sigma2 > 0) & np.isfinite(sigma2)):
+            raise InputError(f"`variance` (={variance}) must be greater than 0 and finite.")
     return -examples / 2 * np.log(2 * np.pi * sigma2) - rss / (2 * sigma2)
 
 
 def noise_variance(features: TableLike, target: TableLike, intercept: bool = True) -> float:
-    """RSS/(n − p − 1) of least squares without a penalty, the unbiased estimate of σ²; n − p without an intercept.
+    """Estimate the variance σ² of the noise by least squares, without bias.
+
+    The estimate is RSS/(n − p − 1), or RSS/(n − p) without an intercept.
+
+    Args:
+        features: x, a row for each of the n examples.
+        target: y.
+        intercept: whether the model has one.
 
     Raises:
-        InputError: if no degree of freedom is left for the noise, or there is none but for rounding.
+        InputError: if no degree of freedom is left for the noise, or the noise is zero up to
+            rounding.
     """
     x, target, _ = read_examples(features, target, "squared")
-    left = len(x) - x.shape[1] - intercept
-    if left < 1:
+    freedom = len(x) - x.shape[1] - intercept
+    if freedom < 1:
         raise InputError(
-            f"`features` (of shape {x.shape}) must have more rows than parameters to estimate the noise from: "
-            "give its variance, let each model have its own, or take cross-validation."
+            f"`features` (of shape {x.shape}) must have more rows than parameters to estimate the "
+            "noise from: give its variance, let each model have its own, or take cross-validation."
         )
     columns = np.column_stack([x, np.ones(len(x))]) if intercept else x
     residuals = target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
     squares = float(residuals @ residuals)
     refuse_noiseless(squares, target)
-    return squares / left
+    return squares / freedom
 
 
 def refuse_noiseless(squares: ArrayLike, target: Float[np.ndarray, " examples"]) -> None:
-    """Refuse sums of squared residuals that are 0 but for rounding.
+    """Refuse sums of squared residuals that are zero up to rounding.
 
     Raises:
         InputError: if any of them is.
@@ -82,12 +95,18 @@ def read_variance(
     features: Float[np.ndarray, "examples features"],
     target: Float[np.ndarray, " examples"],
     intercept: bool,
-    variance: Any,
+    variance: float | str,
 ) -> float:
-    """The variance that is asked for: a number, or that of "least squares".
+    """Return the variance of the noise: the given number, or the estimate of "least squares".
+
+    Args:
+        features: x.
+        target: y.
+        intercept: whether the model has one.
+        variance: a number greater than 0, or "least squares".
 
     Raises:
-        InputError: if it is neither, or cannot be estimated.
+        InputError: if `variance` is neither, or cannot be estimated.
     """
     if isinstance(variance, str):
         if variance != "least squares":
@@ -101,7 +120,7 @@ def read_variance(
 
 
 def aic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike) -> Numbers:
-    """−2 log L + 2 df: Akaike's criterion, an estimate of the loss on new examples.
+    """Compute −2 log L + 2 df, Akaike's criterion, which estimates the loss on new examples.
 
     Source: Akaike, IEEE Trans. Autom. Control 19 (1974); the lasso's df: Zou, Hastie, Tibshirani (2007).
     """
@@ -111,7 +130,12 @@ def aic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike) -> Numbers:
 
 
 def aicc(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int) -> Numbers:
-    """AIC + 2 df (df + 1)/(n − df − 1), for few examples; ∞ where df ≥ n − 1.
+    """Compute AIC + 2 df (df + 1)/(n − df − 1), for few examples; it is ∞ where df ≥ n − 1.
+
+    Args:
+        log_likelihood: log L, in nats, summed over the examples.
+        degrees_of_freedom: df.
+        examples: n.
 
     Source: Hurvich and Tsai, Biometrika 76 (1989).
     """
@@ -122,7 +146,12 @@ def aicc(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int
 
 
 def bic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int) -> Numbers:
-    """−2 log L + log(n) df: Schwarz's criterion, which finds the true model as n grows.
+    """Compute −2 log L + log(n) df, Schwarz's criterion, which finds the true model as n grows.
+
+    Args:
+        log_likelihood: log L, in nats, summed over the examples.
+        degrees_of_freedom: df.
+        examples: n.
 
     Source: Schwarz, Ann. Stat. 6 (1978).
     """
@@ -138,11 +167,13 @@ def ebic(
     parameters: int,
     gamma: float = 1.0,
 ) -> Numbers:
-    """BIC + 2γ log (p choose df): of the many models of one size none is preferred; for p > n.
+    """Compute BIC + 2γ log (p choose df), for more parameters than examples.
+
+    The last term is the price of choosing among the many models of one size.
 
     Args:
-        log_likelihood: log L in nats, summed over the examples; one, or an array of them.
-        degrees_of_freedom: df; between whole numbers the binomial coefficient is that of the gamma function.
+        log_likelihood: log L, in nats, summed over the examples.
+        degrees_of_freedom: df; the gamma function extends the binomial coefficient to fractions.
         examples: n.
         parameters: p, out of which the model chose.
         gamma: γ in [0, 1]; 0 is BIC.
@@ -159,23 +190,26 @@ def ebic(
 
 
 def check_gamma(gamma: float) -> None:
-    """Refuse γ of `ebic` outside [0, 1].
+    """Refuse a γ of `ebic` outside [0, 1].
 
     Raises:
-        InputError: if it is.
+        InputError: if it is outside.
     """
     if not 0 <= gamma <= 1:
         raise InputError(
-            f"`gamma` (={gamma}) must be in [0, 1]; 0 is BIC, 1 is for many more parameters than examples."
+            f"`gamma` (={gamma}) must be in [0, 1]; 0 is BIC, 1 is for many more parameters than "
+            "examples."
         )
 
 
 def degrees_of_freedom(coefficients: ArrayLike, negligible: float = 1e-8) -> Numbers:
-    """Count the coefficients that are not zero: the lasso's degrees of freedom, for networks an upper bound.
+    """Count the coefficients that are not zero: the lasso's degrees of freedom.
+
+    For networks the count is an upper bound of the degrees of freedom.
 
     Args:
         coefficients: along the last axis.
-        negligible: what is at most this share of the largest of all models counts as zero.
+        negligible: a coefficient of at most this share of the largest of all models counts as zero.
 
     Source: Zou, Hastie, Tibshirani, Ann. Stat. 35 (2007), theorem 1.
     """
@@ -189,14 +223,16 @@ def exact_degrees_of_freedom(
     penalty: Penalty,
     negligible: float = 0.0,
 ) -> float:
-    """tr X_A(X_AᵀX_A/n + ∇²R(β)_A)⁻¹X_Aᵀ/n over the support A: Σ cov(ŷᵢ, yᵢ)/σ² of a penalised least squares.
+    """Compute the degrees of freedom Σ cov(ŷᵢ, yᵢ)/σ² of a penalised least-squares fit.
 
-    The lasso's is the number of non-zeros; the elastic net's and the group lasso's are smaller by what they
-    shrink, the latter with ∇²R = λ√n_g (I − ûûᵀ)/‖β_g‖ in each group. The intercept is not counted.
+    They are tr X_A(X_AᵀX_A/n + ∇²R(β)_A)⁻¹X_Aᵀ/n over the support A. Those of the lasso are the
+    number of non-zeros; those of the elastic net and the group lasso are fewer, because these
+    penalties shrink what they leave. For the group lasso ∇²R = λ√n_g (I − ûûᵀ)/‖β_g‖ in each
+    group. The intercept is not counted.
 
     Args:
-        features: X, its columns centred if the model has an intercept; in the logistic family its rows times the
-            square roots of the loss's curvatures.
+        features: X, its columns centred if the model has an intercept. In the logistic family its
+            rows are multiplied by the square roots of the loss's curvatures.
         coefficients: β, the minimum of ‖Xβ − y‖²/2n + R(β).
         penalty: R, the strength included.
         negligible: entries of at most this size count as zero.
@@ -206,12 +242,12 @@ def exact_degrees_of_freedom(
     beta = np.asarray(coefficients, np.float64)
     support = np.flatnonzero(np.abs(beta) > negligible)
     with jax.enable_x64(True):
-        bent = np.asarray(_bent(penalty, beta))[np.ix_(support, support)]
+        hessian = np.asarray(_hessian(penalty, beta))[np.ix_(support, support)]
     gram = features[:, support].T @ features[:, support] / len(features)
-    return float(np.trace(np.linalg.pinv(gram + bent, hermitian=True) @ gram))
+    return float(np.trace(np.linalg.pinv(gram + hessian, hermitian=True) @ gram))
 
 
 @jax.jit
-def _bent(penalty: Penalty, beta: Array) -> Array:
-    """∇²R where R is smooth: the derivative of its subgradient."""
+def _hessian(penalty: Penalty, beta: Array) -> Array:
+    """Return ∇²R where R is smooth: the derivative of its subgradient."""
     return jax.jacfwd(penalty.subgradient)(beta)

@@ -1,7 +1,7 @@
-"""What linear models are fitted to, as users give it: examples, their weights and their folds."""
+"""Read what linear models are fitted to: examples, their weights and their folds."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
@@ -22,28 +22,39 @@ MISSING = "leave out or fill in what is missing"
 SMALLEST = 1e-150  # whose square is still far from 0 in float64
 
 
+class Splitter(Protocol):
+    """What cross-validators of scikit-learn have in common."""
+
+    def split(self, features: object, target: object) -> Iterable[Sequence[TableLike]]:
+        """Yield the training rows and the held-out rows of each fold."""
+        ...
+
+
 class Examples(NamedTuple):
     """What a linear model is fitted to."""
 
     features: Float64[np.ndarray, "examples features"]  # x
     target: Float64[np.ndarray, " examples"]  # y
-    classes: (
-        Shaped[np.ndarray, "2"] | None
-    )  # that y = 0 and y = 1 stand for; None but in the logistic family
+    classes: Shaped[np.ndarray, "2"] | None  # of y = 0 and y = 1, in the logistic family
 
 
 class Splits(NamedTuple):
-    """What each fold trains on and is judged by."""
+    """What each fold trains on and is scored by, as weights of the examples."""
 
-    training: Float64[np.ndarray, "folds examples"]  # weights
+    training: Float64[np.ndarray, "folds examples"]
     held_out: Float64[np.ndarray, "folds examples"]
 
 
 def read_examples(features: TableLike, target: TableLike, family: str) -> Examples:
-    """Read the examples in float64: arrays, lists, data frames; of two classes, the later in order is 1.
+    """Read the examples in float64.
+
+    Args:
+        features: an array, lists or a data frame.
+        target: likewise; of two classes, the later in order becomes 1.
+        family: "squared" or "logistic".
 
     Raises:
-        InputError: naming the one that no linear model can be fitted to, and why.
+        InputError: naming what no linear model can be fitted to, and why.
     """
     if family not in FAMILIES:
         raise InputError(f"`family` (={family!r}) must be one of {', '.join(FAMILIES)}.")
@@ -51,7 +62,8 @@ def read_examples(features: TableLike, target: TableLike, family: str) -> Exampl
     values = as_vector(target, "target")
     if len(values) != len(x):
         raise InputError(
-            f"`target` (of {len(values)} values) must have one for each of the {len(x)} rows of `features`."
+            f"`target` (of {len(values)} values) must have one for each of the {len(x)} rows of "
+            "`features`."
         )
     if not len(x):
         raise InputError(
@@ -61,21 +73,20 @@ def read_examples(features: TableLike, target: TableLike, family: str) -> Exampl
         classes, codes = read_classes(values, "target")
         if len(classes) != 2:
             shown = ", ".join(repr(value) for value in classes[:5].tolist())
-            remedy = (
-                "for one against the rest give `target == class`"
-                if len(classes) > 2
-                else "nothing tells them apart"
-            )
+            remedy = "for one against the rest give `target == class`"
+            if len(classes) < 2:
+                remedy = "with one class there is nothing to tell apart"
             raise InputError(
-                f"`target` (of {len(classes)} classes: {shown}) must have two classes in the logistic family; {remedy}."
+                f"`target` (of {len(classes)} classes: {shown}) must have two classes in the logistic "
+                f"family; {remedy}."
             )
         return Examples(x, codes.astype(np.float64), classes)
     if values.dtype.kind in "OSU" and any(
         isinstance(value, str | bytes) for value in values.tolist()
     ):
         raise InputError(
-            f"`target` (with {values.tolist()[0]!r}) must hold numbers in the squared family; of two classes take "
-            '`family="logistic"`.'
+            f"`target` (with {values.tolist()[0]!r}) must hold numbers in the squared family; for two "
+            'classes take `family="logistic"`.'
         )
     y = as_float64(values, "target", MISSING)
     _check_range(y, "target")
@@ -86,7 +97,7 @@ def read_features(features: TableLike) -> Float64[np.ndarray, "examples features
     """Read a matrix of finite numbers in float64.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not one.
     """
     x = as_float64(as_matrix(features, "features"), "features", MISSING)
     _check_range(x, "features")
@@ -96,7 +107,9 @@ def read_features(features: TableLike) -> Float64[np.ndarray, "examples features
 def read_classes(
     labels: Shaped[np.ndarray, " n"], name: str
 ) -> tuple[Shaped[np.ndarray, " classes"], Int[np.ndarray, " n"]]:
-    """The classes in order, and which of them each label is, from 0 on: numbers, booleans or text.
+    """Return the classes in order, and the index of each label's class.
+
+    Labels are whole numbers, booleans or text.
 
     Raises:
         InputError: if labels are missing, fractions, or of types that have no common order.
@@ -106,8 +119,8 @@ def read_classes(
         fractions = numbers[numbers % 1 != 0]
         if fractions.size:
             raise InputError(
-                f"`{name}` (with {fractions[0]:g}) must be classes, and it has fractions: give whole numbers, "
-                "booleans or text."
+                f"`{name}` (with {fractions[0]:g}) must be classes, and it has fractions: give whole "
+                "numbers, booleans or text."
             )
     elif not all(isinstance(value, str) for value in labels.tolist()):
         if labels.dtype == object:
@@ -115,20 +128,20 @@ def read_classes(
         raise InputError(
             f"`{name}` (of dtype {labels.dtype}) must be text, not bytes: decode it first."
         )
-    classes, codes = np.unique(
-        labels.astype(str) if labels.dtype == object else labels, return_inverse=True
-    )
+    if labels.dtype == object:
+        labels = labels.astype(str)
+    classes, codes = np.unique(labels, return_inverse=True)
     return classes, codes
 
 
 def read_weights(
     weights: TableLike | None, examples: Examples
 ) -> Float64[np.ndarray, "*folds examples"]:
-    """Read the weights of the examples, or rows of them; by default all alike.
+    """Read the weights of the examples, or a row of weights for each fold; by default all equal.
 
     Raises:
-        InputError: if they are not finite, negative, all 0, not one for each example, or leave but one
-            class.
+        InputError: if they are not finite, negative, all 0, not one for each example, or leave
+            only one class.
     """
     count = len(examples.target)
     if weights is None:
@@ -138,8 +151,8 @@ def read_weights(
         w = w[:, 0]
     if w.ndim not in (1, 2) or w.shape[-1] != count or not w.size:
         raise InputError(
-            f"`weights` (of shape {w.shape}) must be {count} numbers, one for each row of `features`, or a "
-            "row of as many for each fold."
+            f"`weights` (of shape {w.shape}) must be {count} numbers, one for each row of "
+            "`features`, or a row of as many for each fold."
         )
     if np.any(w < 0) or not np.all(np.any(w > 0, axis=-1)):
         raise InputError(
@@ -150,97 +163,102 @@ def read_weights(
     return w
 
 
-def read_splits(fold: Any, examples: Examples) -> Splits:
-    """Read the folds: a number for each example, a splitter of scikit-learn, or the pairs that one yields.
+def read_splits(folds: object, examples: Examples) -> Splits:
+    """Read the folds of the examples.
+
+    They are a number for each example, a splitter of scikit-learn, or the pairs that one yields.
 
     Raises:
-        InputError: if they are none of these, fewer than two, leave one empty, or but one class to train on.
+        InputError: if they are none of these, fewer than two, or leave a fold without examples or
+            with only one class to train on.
     """
     count = len(examples.target)
-    plain = isinstance(fold, str | bytes | dict) or hasattr(fold, "__array__")
-    if hasattr(fold, "split") and not plain:
-        splits = _from_pairs(_split(fold, examples), count)
-    elif isinstance(fold, Iterable) and not plain:
-        entries = list(fold)
+    plain = isinstance(folds, str | bytes | dict) or hasattr(folds, "__array__")
+    if hasattr(folds, "split") and not plain:
+        splits = _from_pairs(_split(folds, examples), count)
+    elif isinstance(folds, Iterable) and not plain:
+        entries = list(folds)
         pairs = bool(entries) and all(
             isinstance(entry, tuple | list) and len(entry) == 2 for entry in entries
         )
-        splits = _from_pairs(entries, count) if pairs else _from_numbers(entries, count)
+        splits = _from_pairs(entries, count) if pairs else _from_ids(entries, count)
     else:
-        splits = _from_numbers(fold, count)
-    _check_classes(examples, splits.training, "fold")
+        splits = _from_ids(folds, count)
+    _check_classes(examples, splits.training, "folds")
     return splits
 
 
-def read_fold_ids(fold: TableLike) -> Int[np.ndarray, " examples"]:
-    """Which fold each example belongs to: whole numbers from 0 on.
+def read_fold_ids(fold_ids: TableLike) -> Int[np.ndarray, " examples"]:
+    """Read which fold each example belongs to: whole numbers from 0 on.
 
     Raises:
         InputError: if they are anything else, or a fold in between has no example.
     """
-    if not as_array(fold, "fold").ndim:
+    if not as_array(fold_ids, "folds").ndim:
         raise InputError(
-            f"`fold` (={fold!r}) must be the fold of each example: take "
+            f"`folds` (={fold_ids!r}) must be the fold of each example: take "
             "`stratified_folds(None, row_hashes(features), 5)`."
         )
-    numbers = as_float64(as_vector(fold, "fold"), "fold")
+    numbers = as_float64(as_vector(fold_ids, "folds"), "folds")
     if not numbers.size or np.any(numbers % 1) or numbers.min() < 0:
         raise InputError(
-            f"`fold` (={_shown(numbers)}) must be the fold of each example, whole numbers from 0 on."
+            f"`folds` (={_shown(numbers)}) must be the fold of each example, whole numbers from 0 on."
         )
-    found = np.unique(numbers)
-    if len(found) != found[-1] + 1:
+    present = np.unique(numbers)
+    if len(present) != present[-1] + 1:
         raise InputError(
-            f"`fold` (={_shown(numbers)}) must number the folds from 0 on and give every fold an example: take "
-            "`stratified_folds`."
+            f"`folds` (={_shown(numbers)}) must number the folds from 0 on and give every fold an "
+            "example: take `stratified_folds`."
         )
     return numbers.astype(np.int64)
 
 
-def _from_numbers(fold: Any, count: int) -> Splits:
-    numbers = read_fold_ids(fold)
+def _from_ids(fold_ids: object, count: int) -> Splits:
+    numbers = read_fold_ids(fold_ids)
     if len(numbers) != count:
         raise InputError(
-            f"`fold` (of {len(numbers)} numbers) must give each of the {count} rows of `features` its fold."
+            f"`folds` (of {len(numbers)} numbers) must give each of the {count} rows of `features` "
+            "its fold."
         )
     if numbers.max() < 1:
-        raise InputError("`fold` (all 0) must have at least two folds: take `stratified_folds`.")
+        raise InputError("`folds` (all 0) must have at least two folds: take `stratified_folds`.")
     held_out = numbers == np.arange(numbers.max() + 1)[:, None]
     return Splits(np.where(held_out, 0.0, 1.0), np.where(held_out, 1.0, 0.0))
 
 
-def _split(splitter: Any, examples: Examples) -> list[Any]:
+def _split(splitter: Splitter, examples: Examples) -> list[Sequence[TableLike]]:
     try:
         return list(splitter.split(examples.features, examples.target))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"`fold` (={splitter!r}) could not split the examples ({error}): give a splitter whose `split(features, "
-            "target)` yields pairs of rows, or the pairs."
+            f"`folds` (={splitter!r}) could not split the examples ({error}): give a splitter whose "
+            "`split(features, target)` yields pairs of rows, or the pairs."
         ) from error
 
 
-def _from_pairs(pairs: list[Any], count: int) -> Splits:
-    """(training rows, held-out rows) of each fold; a row that is drawn twice counts twice."""
+def _from_pairs(pairs: Sequence[Sequence[TableLike]], count: int) -> Splits:
+    """Read (training rows, held-out rows) of each fold; a row that is drawn twice counts twice."""
     if len(pairs) < 2:
-        raise InputError(f"`fold` (of {len(pairs)} pairs of rows) must have at least two folds.")
-    training, held_out = (
-        np.stack([_counts(pair[side], count) for pair in pairs]) for side in (0, 1)
-    )
+        raise InputError(f"`folds` (of {len(pairs)} pairs of rows) must have at least two folds.")
+    training = np.stack([_counts(pair[0], count) for pair in pairs])
+    held_out = np.stack([_counts(pair[1], count) for pair in pairs])
     if not (training.any(axis=1).all() and held_out.any(axis=1).all()):
         raise InputError(
-            "`fold` must give every fold an example to train on, and one to be judged by."
+            "`folds` must give every fold an example to train on, and one to be scored by."
         )
     return Splits(training, held_out)
 
 
-def _counts(rows: Any, count: int) -> Float64[np.ndarray, " examples"]:
-    found = as_vector(rows, "fold")
-    if found.dtype == bool and len(found) == count:
-        return found.astype(np.float64)
-    numbers = as_float64(found, "fold")
+def _counts(rows: TableLike, count: int) -> Float64[np.ndarray, " examples"]:
+    """Count how often each example is among the rows, which are indices or a mask."""
+    indices = as_vector(rows, "folds")
+    if indices.dtype == bool and len(indices) == count:
+        return indices.astype(np.float64)
+    numbers = as_float64(indices, "folds")
     if np.any(numbers % 1) or np.any(numbers < 0) or np.any(numbers >= count):
         raise InputError(
-            f"`fold` (with rows {_shown(numbers)}) must name rows of `features`, from 0 to {count - 1}."
+            f"`folds` (with rows {_shown(numbers)}) must name rows of `features`, from 0 to "
+            f"{count - 1}."
         )
     return np.bincount(numbers.astype(np.int64), minlength=count).astype(np.float64)
 
@@ -248,15 +266,15 @@ def _counts(rows: Any, count: int) -> Float64[np.ndarray, " examples"]:
 def _check_classes(
     examples: Examples, weights: Float64[np.ndarray, "*folds examples"], name: str
 ) -> None:
-    """Refuse folds whose training examples are all of one class, for which no logistic model is the best."""
+    """Refuse folds whose training examples have one class, where logistic models have no optimum."""
     if examples.classes is None:
         return
     used: Bool[np.ndarray, "*folds examples"] = weights > 0
     one = examples.target == 1
     if not np.all(np.any(used & one, axis=-1) & np.any(used & ~one, axis=-1)):
         raise InputError(
-            f"`{name}` must leave both classes ({examples.classes[0]!s}, {examples.classes[1]!s}) to train on in every "
-            "fold: take `stratified_folds` with labels."
+            f"`{name}` must leave both classes ({examples.classes[0]!s}, {examples.classes[1]!s}) to "
+            "train on in every fold: take `stratified_folds` with labels."
         )
 
 
@@ -265,8 +283,8 @@ def _check_range(values: Float64[np.ndarray, "..."], name: str) -> None:
     largest = np.max(np.abs(values), initial=0)
     if 0 < largest < SMALLEST:
         raise InputError(
-            f"`{name}` (with entries up to {largest:.1e}) must not be so small that their squares are 0 in "
-            "float64: multiply by one number."
+            f"`{name}` (with entries up to {largest:.1e}) must not be so small that their squares are "
+            "0 in float64: multiply all by one number."
         )
 
 

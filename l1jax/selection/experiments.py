@@ -1,4 +1,4 @@
-"""One experiment at any strength."""
+"""Set the strength of an experiment's penalty."""
 
 import dataclasses
 from dataclasses import replace
@@ -7,7 +7,14 @@ from l1jax.config import Config, InputError, Optimizer
 
 
 def with_strength(experiment: Config, network: str, strength: float) -> Config:
-    """The experiment with this strength in a network's penalty; further strengths of it keep their ratio to the first.
+    """Return the experiment with this strength in a network's penalty.
+
+    If the penalty has several strengths, the others keep their ratio to the first.
+
+    Args:
+        experiment: what to change.
+        network: such as "generator".
+        strength: the new strength.
 
     Raises:
         InputError: if there is no such network, or its penalty has no strength to set.
@@ -15,18 +22,22 @@ def with_strength(experiment: Config, network: str, strength: float) -> Config:
     optimizer = getattr(experiment, network)
     if not isinstance(optimizer, Optimizer):
         raise InputError(
-            f"`--network` (={network}) must be one that the experiment has, and it has no `{network}`."
+            f"`--network` (={network}) must be one that the experiment has, and it has no "
+            f"`{network}`."
         )
     penalty = optimizer.penalty
     names = [f.name for f in dataclasses.fields(penalty) if f.metadata.get("strength")]
     if not names:
         raise InputError(
-            f"`{network}.penalty` (={type(penalty).__name__}) must have a strength to choose: L1, for instance."
+            f"`{network}.penalty` (={type(penalty).__name__}) must have a strength to choose: L1, "
+            "for instance."
         )
-    first, others = getattr(penalty, names[0]), names[1:]
+    first = getattr(penalty, names[0])
+    others = names[1:]
     if any(getattr(penalty, name) for name in others) and not first:
         raise InputError(
-            f"`{network}.penalty.strength` (=0) must be greater than 0 beside `{others[0]}`: it says their ratio."
+            f"`{network}.penalty.strength` (=0) must be greater than 0 beside `{others[0]}`, because "
+            "the two tell their ratio."
         )
     ratios = {name: getattr(penalty, name) / (first or 1) for name in others}
     values = {names[0]: strength, **{name: strength * ratio for name, ratio in ratios.items()}}
@@ -35,7 +46,14 @@ def with_strength(experiment: Config, network: str, strength: float) -> Config:
 
 
 def tracking(experiment: Config, network: str, target: float, steps: int) -> Config:
-    """The experiment with a strength that is moved until this share of the entries is zero."""
+    """Return the experiment with a strength that is moved until this share of the entries is zero.
+
+    Args:
+        experiment: what to change.
+        network: whose strength is moved.
+        target: the share of zeros.
+        steps: of the run.
+    """
     optimizer = getattr(experiment, network)
     start = optimizer.penalty.strength or 1e-3
     horizon = min(optimizer.sparsity_horizon, max(200, steps // 4))
@@ -44,7 +62,13 @@ def tracking(experiment: Config, network: str, target: float, steps: int) -> Con
 
 
 def debiased(experiment: Config, network: str, steps: int) -> Config:
-    """The experiment followed by so many steps without the penalty, in which zeros stay zero."""
+    """Return the experiment with further steps, without the penalty, in which zeros stay zero.
+
+    Args:
+        experiment: what to change.
+        network: whose penalty is switched off.
+        steps: how many are added.
+    """
     if not steps:
         return experiment
     optimizer = replace(getattr(experiment, network), debias_after=experiment.steps)

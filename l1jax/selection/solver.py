@@ -1,8 +1,11 @@
-"""An accurate solver of penalised linear models: proximal gradients find the zeros, Newton's method the rest."""
+"""Solve penalised linear models accurately.
+
+Accelerated proximal gradients find the zeros, and Newton's method the other coefficients.
+"""
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +15,8 @@ from l1jax.config import InputError
 from l1jax.penalties import Penalty, scaled
 
 FamilyName: TypeAlias = Literal["squared", "logistic"]
-STEPS, ROUNDS = (
-    50,
-    200,
-)  # accelerated steps before each attempt of Newton's method, and how often at most
+STEPS = 50  # accelerated steps in a round, before its Newton step
+MAX_ROUNDS = 200
 
 
 class Family(NamedTuple):
@@ -51,17 +52,16 @@ class Coefficients(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Where the solver is."""
+    """The solver's current solution."""
 
     coefficients: Coefficients
-    curvature: Float[
-        Array, ""
-    ]  # L: steps of 1/L in the metric of the columns' variances do not overshoot
+    curvature: Float[Array, ""]
+    """L: steps of 1/L in the metric of the columns' variances do not overshoot."""
     distance: Float[Array, ""]  # to optimality, as a share of the gradient's norm at 0
 
 
 class Problem(NamedTuple):
-    """Σ wᵢ ℓ(xᵢβ + b, yᵢ) of weights w that sum to 1, its columns centred without a copy."""
+    """The loss Σ wᵢ ℓ(xᵢβ + b, yᵢ) with weights that sum to 1, its columns centred without a copy."""
 
     predict: Callable[[Coefficients], Float[Array, " examples"]]
     transpose: Callable[[Float[Array, " examples"]], Coefficients]
@@ -77,47 +77,49 @@ def solve_path(
     target: ArrayLike,
     weights: ArrayLike,
     strengths: ArrayLike,
-    penalty: Any,
+    penalty: Penalty,
     family: FamilyName = "squared",
     intercept: bool = True,
     tolerance: float = 1e-10,
 ) -> Fit:
-    """Minimise Σ wᵢ ℓ(xᵢβ + b, yᵢ)/Σ wᵢ + strength·R(β), each strength from the solution of the one before it.
+    """Minimise Σ wᵢ ℓ(xᵢβ + b, yᵢ)/Σ wᵢ + strength·R(β) for each strength.
 
-    Pure, to be compiled and mapped by `vmap`, over the weights for instance: give it the arrays as arguments, for
-    XLA takes long to compile large ones that a compiled function encloses. Fast from strong to weak. Columns
-    far from 0, compared with how much they vary, cost digits: centre them before. It computes in the arrays'
-    precision, float32 at least. Of NaN or infinity the distance is not finite either; `fit_path` refuses them.
+    Each strength starts from the solution of the one before it, which is fast from strong to weak.
+    The function is pure and can be compiled and mapped by `vmap`, over the weights for instance;
+    pass it the arrays as arguments, because XLA is slow to compile large constants. Columns that
+    are far from 0, compared with how much they vary, cost digits: centre them before. It computes
+    in the precision of the arrays, at least float32. NaN or infinity makes the distance non-finite,
+    too; `fit_path` refuses them.
 
     Args:
         features: x.
-        target: y; of the logistic family 0 or 1.
+        target: y; 0 or 1 in the logistic family.
         weights: w ≥ 0: 0 leaves an example out.
         strengths: multiply the penalty's own; with `l1(1.0)` they are λ.
         penalty: R, convex.
         family: ℓ, (η − y)²/2 or log(1 + exp η) − yη.
         intercept: whether there is b, which is not penalised.
-        tolerance: the distance of the gradient to optimality that is wanted, as a share of its norm at 0.
+        tolerance: the largest distance of the gradient to optimality, as a share of its norm at 0.
 
     Returns:
-        The solutions, a leading axis over the strengths.
+        The solutions; all leaves lead with the strengths.
 
     Raises:
         InputError: if the family is unknown or the shapes do not go together.
     """
     if family not in FAMILIES:
         raise InputError(f"`family` (={family!r}) must be one of {', '.join(FAMILIES)}.")
-    given = [jnp.asarray(values) for values in (features, target, weights, strengths)]
-    dtype = functools.reduce(jnp.promote_types, (values.dtype for values in given), jnp.float32)
-    features, target, weights, strengths = (values.astype(dtype) for values in given)
+    arrays = [jnp.asarray(values) for values in (features, target, weights, strengths)]
+    dtype = functools.reduce(jnp.promote_types, (array.dtype for array in arrays), jnp.float32)
+    features, target, weights, strengths = (array.astype(dtype) for array in arrays)
     if (
         features.ndim != 2
         or not features.size
         or not target.shape == weights.shape == features.shape[:1]
     ):
         raise InputError(
-            f"`features`, `target` and `weights` (of shapes {features.shape}, {target.shape}, {weights.shape}) must "
-            "be a matrix, and a number for each of its rows twice."
+            f"`features`, `target` and `weights` (of shapes {features.shape}, {target.shape}, "
+            f"{weights.shape}) must be a matrix and two vectors with a number for each of its rows."
         )
     if strengths.ndim != 1:
         raise InputError(f"`strengths` (of shape {strengths.shape}) must be a vector.")
@@ -138,7 +140,7 @@ def solve_path(
 def _centred(
     features: Array, target: Array, weights: Array, intercept: bool, loss: Family
 ) -> Problem:
-    one = 1.0 if intercept else 0.0
+    one = 1.0 if intercept else 0.0  # multiplies all that the intercept contributes
     means = one * (weights @ features)
     squares = weights @ jnp.square(features)
     variances = squares - jnp.square(means)
@@ -165,86 +167,126 @@ def _centred(
 
 
 def _solve(problem: Problem, loss: Family, penalty: Penalty, fit: Fit, tolerance: float) -> Fit:
-    """Rounds of accelerated steps, each followed by a Newton step on the support, kept if it leads nearer."""
+    """Alternate rounds of accelerated steps with Newton steps on the support.
 
-    def judge(at: Coefficients) -> tuple[Array, Array]:
-        gradient, eta = _gradient(problem, loss, at), problem.predict(at)
-        distance = jnp.hypot(penalty.distance(at.slopes, gradient.slopes), gradient.intercept)
-        return distance / problem.scale, problem.weights @ loss.loss(
-            eta, problem.target
-        ) + penalty.value(at.slopes)
+    A Newton step is kept if it leads nearer to the optimum.
+    """
+
+    def residual(coefficients: Coefficients) -> tuple[Array, Array]:
+        """Return the distance to optimality and the objective."""
+        gradient = _gradient(problem, loss, coefficients)
+        distance = jnp.hypot(
+            penalty.distance(coefficients.slopes, gradient.slopes), gradient.intercept
+        )
+        losses = loss.loss(problem.predict(coefficients), problem.target)
+        objective = problem.weights @ losses + penalty.value(coefficients.slopes)
+        return distance / problem.scale, objective
 
     def unfinished(carry: tuple[Array, Fit]) -> Array:
         count, fit = carry
-        return (count < ROUNDS) & ~(fit.distance <= tolerance)
+        return (count < MAX_ROUNDS) & ~(fit.distance <= tolerance)
 
     def improve(carry: tuple[Array, Fit]) -> tuple[Array, Fit]:
         count, fit = carry
-        at, curvature = _accelerate(problem, loss, penalty, fit)
-        direction = _newton(problem, loss, penalty, at)
-        ways = [at, _until_zero(at, direction), jax.tree.map(jnp.subtract, at, direction)]
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ways)
-        distance, objective = jax.vmap(judge)(stacked)
+        accelerated, curvature = _accelerate(problem, loss, penalty, fit)
+        direction = _newton(problem, loss, penalty, accelerated)
+        newton = jax.tree.map(jnp.subtract, accelerated, direction)
+        candidates = [accelerated, _until_zero(accelerated, direction), newton]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *candidates)
+        distance, objective = jax.vmap(residual)(stacked)
         best = jnp.where(objective[1] < objective[0], 1, 0)
         best = jnp.where(distance[2] < distance[best], 2, best)
-        return count + 1, Fit(
-            jax.tree.map(lambda leaf: leaf[best], stacked), curvature, distance[best]
-        )
+        chosen = jax.tree.map(lambda leaf: leaf[best], stacked)
+        return count + 1, Fit(chosen, curvature, distance[best])
 
-    start = jnp.zeros([], int), fit._replace(distance=jnp.full_like(fit.distance, jnp.inf))
-    return jax.lax.while_loop(unfinished, improve, start)[1]
+    unsolved = fit._replace(distance=jnp.full_like(fit.distance, jnp.inf))
+    _, solved = jax.lax.while_loop(unfinished, improve, (jnp.zeros([], int), unsolved))
+    return solved
 
 
 def _gradient(problem: Problem, loss: Family, at: Coefficients) -> Coefficients:
     return problem.transpose(problem.weights * loss.slope(problem.predict(at), problem.target))
 
 
+class _Fista(NamedTuple):
+    """What accelerated proximal gradients carry from step to step."""
+
+    current: Coefficients
+    predicted: Float[Array, " examples"]  # by `current`
+    previous: Coefficients
+    previous_predicted: Float[Array, " examples"]
+    momentum: Float[Array, ""]
+    curvature: Float[Array, ""]
+
+
 def _accelerate(
     problem: Problem, loss: Family, penalty: Penalty, fit: Fit
 ) -> tuple[Coefficients, Array]:
-    """FISTA with adaptive restart in the metric of the columns, whose step shrinks where it would overshoot."""
-    metric, y, weights = problem.metric, problem.target, problem.weights
+    """Take FISTA steps with adaptive restart, in the metric of the columns.
+
+    The step size shrinks where a step would overshoot.
+
+    Source: Beck, Teboulle, SIAM J. Imaging Sci. 2 (2009), section 4; O'Donoghue, Candès, Found.
+    Comput. Math. 15 (2015), section 3.2, for the restart.
+    """
+    metric = problem.metric
+    y = problem.target
     rounding = 16 * jnp.finfo(y.dtype).eps
 
-    def step(carry: Any, _: None) -> tuple[Any, None]:
-        at, predicted, old, old_predicted, momentum, curvature = carry
-        new_momentum = (1 + jnp.sqrt(1 + 4 * jnp.square(momentum))) / 2
-        ahead = (momentum - 1) / new_momentum
-        point = jax.tree.map(lambda a, b: a + ahead * (a - b), at, old)
-        eta = predicted + ahead * (predicted - old_predicted)
-        slopes = loss.slope(eta, y)
+    def step(carry: _Fista, _: None) -> tuple[_Fista, None]:
+        curvature = carry.curvature
+        new_momentum = (1 + jnp.sqrt(1 + 4 * jnp.square(carry.momentum))) / 2
+        ahead = (carry.momentum - 1) / new_momentum
+        point = jax.tree.map(lambda a, b: a + ahead * (a - b), carry.current, carry.previous)
+        eta = carry.predicted + ahead * (carry.predicted - carry.previous_predicted)
+        gradient = problem.transpose(problem.weights * loss.slope(eta, y))
         lengths = jax.tree.map(lambda d: 1 / (curvature * d), metric)
-        moved = jax.tree.map(
-            lambda p, g, s: p - s * g, point, problem.transpose(weights * slopes), lengths
-        )
+        moved = jax.tree.map(lambda p, g, s: p - s * g, point, gradient, lengths)
         new = moved._replace(slopes=penalty.prox(moved.slopes, lengths.slopes))
         new_predicted = problem.predict(new)
         change = jax.tree.map(jnp.subtract, new, point)
-        apart = jnp.maximum(
-            jnp.abs(new_predicted - eta) - rounding * (jnp.abs(eta) + jnp.abs(y)), 0
-        )
-        bent = loss.largest_curvature * jnp.sum(weights * jnp.square(apart))
-        overshoots = bent > curvature * _dot(change, jax.tree.map(jnp.multiply, metric, change))
-        overshoots &= curvature < metric.slopes.size  # which bounds the curvature in this metric
-        uphill = (
-            _dot(
-                jax.tree.map(lambda d, c: -d * c, metric, change),
-                jax.tree.map(jnp.subtract, new, at),
-            )
-            > 0
-        )
-        taken = new, new_predicted, at, predicted, jnp.where(uphill, 1, new_momentum), curvature
-        again = at, predicted, at, predicted, jnp.ones_like(momentum), 1.5 * curvature
-        return jax.tree.map(lambda a, b: jnp.where(overshoots, a, b), again, taken), None
+        scaled_change = jax.tree.map(jnp.multiply, metric, change)
 
-    at, predicted = fit.coefficients, problem.predict(fit.coefficients)
-    start = at, predicted, at, predicted, jnp.ones_like(fit.curvature), fit.curvature
-    (at, *_, curvature), _ = jax.lax.scan(step, start, length=STEPS)
-    return at, curvature
+        # The step overshoots if the loss bends more along it than the curvature allows.
+        size = jnp.abs(eta) + jnp.abs(y)
+        difference = jnp.maximum(jnp.abs(new_predicted - eta) - rounding * size, 0)
+        bent = loss.largest_curvature * jnp.sum(problem.weights * jnp.square(difference))
+        overshoots = bent > curvature * _dot(change, scaled_change)
+        overshoots &= curvature < metric.slopes.size  # which bounds the curvature in this metric
+
+        progress = jax.tree.map(jnp.subtract, new, carry.current)
+        uphill = _dot(jax.tree.map(jnp.negative, scaled_change), progress) > 0
+        taken = _Fista(
+            current=new,
+            predicted=new_predicted,
+            previous=carry.current,
+            previous_predicted=carry.predicted,
+            momentum=jnp.where(uphill, 1, new_momentum),
+            curvature=curvature,
+        )
+        restarted = carry._replace(
+            previous=carry.current,
+            previous_predicted=carry.predicted,
+            momentum=jnp.ones_like(carry.momentum),
+            curvature=1.5 * curvature,
+        )
+        return jax.tree.map(lambda a, b: jnp.where(overshoots, a, b), restarted, taken), None
+
+    predicted = problem.predict(fit.coefficients)
+    start = _Fista(
+        current=fit.coefficients,
+        predicted=predicted,
+        previous=fit.coefficients,
+        previous_predicted=predicted,
+        momentum=jnp.ones_like(fit.curvature),
+        curvature=fit.curvature,
+    )
+    end, _ = jax.lax.scan(step, start, length=STEPS)
+    return end.current, end.curvature
 
 
 def _newton(problem: Problem, loss: Family, penalty: Penalty, at: Coefficients) -> Coefficients:
-    """What a Newton step subtracts from the entries that are not zero, where the penalty is smooth."""
+    """Return what a Newton step subtracts from the non-zero entries, where the penalty is smooth."""
     support = Coefficients((at.slopes != 0).astype(at.slopes.dtype), jnp.ones_like(at.intercept))
     curvatures = problem.weights * loss.curvature(problem.predict(at), problem.target)
 
@@ -270,7 +312,7 @@ def _newton(problem: Problem, loss: Family, penalty: Penalty, at: Coefficients) 
 
 
 def _until_zero(at: Coefficients, direction: Coefficients) -> Coefficients:
-    """As far against the direction as no entry changes its sign: in there the objective falls."""
+    """Move against the direction until the first entry is zero: so far the objective falls."""
     crossing = jnp.where(at.slopes * direction.slopes > 0, at.slopes / direction.slopes, jnp.inf)
     share = jnp.minimum(jnp.min(crossing), 1)
     slopes = jnp.where(crossing <= share, 0, at.slopes - share * direction.slopes)

@@ -1,4 +1,4 @@
-"""Stability selection: what survives a penalty in most halves of the examples."""
+"""Select what a penalty leaves non-zero in most random halves of the examples."""
 
 from collections.abc import Callable
 
@@ -24,13 +24,15 @@ def stability_selection(
     All resamples are fitted in one mapped program.
 
     Args:
-        fit: weights of the examples, 1 in the half and 0 elsewhere → parameters, a tree of arrays; pure JAX.
-            Arrays that it encloses, such as the examples, are arguments of the compiled program.
-            It may draw a whole path of strengths: the share is then one for each.
+        fit: weights of the examples, 1 in the half and 0 elsewhere → parameters, a tree of arrays.
+            It must be pure JAX. Arrays that it closes over, such as the examples, become arguments
+            of the compiled program. It may fit a whole path of strengths: then each strength has
+            its own share.
         examples: how many there are.
         key: of the halves.
         resamples: how many halves, each drawn without replacement.
-        penalty: its groups are counted instead of entries, by path as `l1jax.zero_groups` has them.
+        penalty: if given, its groups are counted instead of entries, by path, as
+            `l1jax.zero_groups` returns them.
 
     Returns:
         Shares in [0, 1], a tree like the parameters', or a dictionary of groups.
@@ -47,26 +49,28 @@ def stability_selection(
 
     fit_half, constants = hoist_constants(fit, jnp.zeros(examples, float))
 
-    def survived(constants: list[Array], key: Key[Array, ""]) -> PyTree:
+    def selected(constants: list[Array], key: Key[Array, ""]) -> PyTree:
         half = jax.random.permutation(key, examples) < examples // 2
         params = fit_half(constants, half.astype(float))
         if penalty is None:
             return jax.tree.map(lambda leaf: leaf != 0, params)
         return jax.tree.map(jnp.logical_not, zero_groups(params, penalty))
 
-    every = jax.jit(jax.vmap(survived, (None, 0)))(constants, jax.random.split(key, resamples))
-    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=float), every)
+    selections = jax.jit(jax.vmap(selected, (None, 0)))(constants, jax.random.split(key, resamples))
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=float), selections)
 
 
 def false_selections(selected: float, threshold: float, variables: int) -> float:
-    """Bound the expected number of variables that matter not but survive in more than a share of the halves.
+    """Bound the expected number of false selections, of variables that do not matter.
 
-    q²/((2π − 1)p), where noise variables are exchangeable and the fit is no worse than a random choice.
+    The bound is q²/((2π − 1)p). It assumes that the noise variables are exchangeable and that the
+    fit is no worse than a random choice.
 
     Args:
-        selected: q, how many variables survive in one half, on average over the halves.
-        threshold: π, the share, greater than ½.
-        variables: p.
+        selected: q, how many variables are non-zero in one half, on average over the halves.
+        threshold: π, the share of the halves, greater than ½, in which a variable must be
+            non-zero to be selected.
+        variables: p, how many there are.
 
     Raises:
         InputError: if the threshold is not in (½, 1].

@@ -1,11 +1,9 @@
-"""Grids of strengths, from weak to strong."""
-
-from typing import Any
+"""Make grids of strengths, from weak to strong."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Array, Float, Float64
 from numpy.typing import ArrayLike
 
 from l1jax.arrays import TableLike, as_numbers
@@ -14,15 +12,16 @@ from l1jax.penalties import Penalty, by_path, first_strength, l1, largest_streng
 from l1jax.selection.examples import Examples, read_examples
 from l1jax.selection.solver import FamilyName
 
-ROUNDING = 1e-12  # by which the strongest strength is above what the gradient says, so that all solvers agree
+# The strongest strength is this share above what the gradient says, so that all solvers agree.
+ROUNDING = 1e-12
 FORM = "write `low:high:count`, such as 1e-6:1e-3:8, or a list, such as 1e-5,1e-4,1e-3"
 
 
 def check_strengths(strengths: ArrayLike) -> Float64[np.ndarray, " strengths"]:
-    """Refuse what is no path: fewer than two strengths, or any that are not finite, at least 0 and increasing.
+    """Return the strengths as an array, if they are those of a path.
 
     Raises:
-        InputError: which of these it is.
+        InputError: if they are fewer than two, not finite, negative, or do not increase.
     """
     grid = as_numbers(strengths, "strengths").astype(np.float64)
     if grid.ndim != 1 or grid.size < 2:
@@ -42,10 +41,15 @@ def check_strengths(strengths: ArrayLike) -> Float64[np.ndarray, " strengths"]:
 
 
 def strength_grid(low: float, high: float, count: int) -> Float64[np.ndarray, " count"]:
-    """Strengths from `low` to `high` at equal ratios, both included.
+    """Return strengths from `low` to `high` at equal ratios, both included.
+
+    Args:
+        low: the weakest, greater than 0.
+        high: the strongest.
+        count: how many, at least two.
 
     Raises:
-        InputError: if not 0 < low < high, or fewer than two are wanted.
+        InputError: if not 0 < low < high, or `count` is less than two.
 
     >>> strength_grid(1e-4, 1.0, 3).tolist()
     [0.0001, 0.01, 1.0]
@@ -60,7 +64,8 @@ def strength_grid(low: float, high: float, count: int) -> Float64[np.ndarray, " 
         )
     if not low < high:
         raise InputError(
-            f"`strengths` (={low:g}:{high:g}:{count}) must go from low to high: {high:g}:{low:g}:{count}."
+            f"`strengths` (={low:g}:{high:g}:{count}) must go from low to high: "
+            f"{high:g}:{low:g}:{count}."
         )
     return check_strengths(np.geomspace(low, high, count))
 
@@ -69,25 +74,25 @@ def parse_strengths(text: str) -> Float64[np.ndarray, " strengths"]:
     """Read `low:high:count`, a logarithmic grid, or a comma-separated list in increasing order.
 
     Raises:
-        InputError: if it is neither, or what it says is no path of strengths.
+        InputError: if it is neither, or the strengths are not those of a path.
 
     >>> parse_strengths("1e-4:1:3").tolist(), parse_strengths("0, 1e-4, 0.5").tolist()
     ([0.0001, 0.01, 1.0], [0.0, 0.0001, 0.5])
     """
     parts = text.split(":")
+    if len(parts) not in (1, 3):
+        raise InputError(f"`strengths` (={text!r}) must have three parts between colons; {FORM}.")
     try:
         if len(parts) == 3:
-            low, high, count = float(parts[0]), float(parts[1]), int(parts[2])
-        elif len(parts) == 1:
-            return check_strengths([float(part) for part in text.split(",")])
+            low = float(parts[0])
+            high = float(parts[1])
+            count = int(parts[2])
         else:
-            raise InputError(
-                f"`strengths` (={text!r}) must have three parts between colons; {FORM}."
-            )
-    except InputError:
-        raise
+            listed = [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"`strengths` (={text!r}) must be numbers; {FORM}.") from None
+    if len(parts) == 1:
+        return check_strengths(listed)
     return strength_grid(low, high, count)
 
 
@@ -101,39 +106,42 @@ def linear_strengths(
     family: FamilyName = "squared",
     intercept: bool = True,
 ) -> Float64[np.ndarray, " count"]:
-    """Strengths at equal ratios up to the smallest at which a linear model has no coefficient left, to 12 digits.
+    """Return strengths at equal ratios, up to the one that leaves a linear model no coefficient.
+
+    The strongest is the smallest strength at which all coefficients are zero, to 12 digits.
 
     Args:
         features: x, as for `fit_path`.
-        target: y; of the logistic family two classes.
+        target: y; the logistic family needs two classes.
         penalty: what the strengths multiply; by default `l1(1.0)`, so that they are λ.
         count: how many strengths.
         eps: the weakest as a share of the strongest.
         family: the loss, (η − y)²/2 or log(1 + exp η) − yη, a mean over the examples.
-        intercept: whether the model has one, which is not penalised.
+        intercept: whether the model has an intercept, which is not penalised.
 
     Raises:
-        InputError: if the data cannot be used, no strength is needed for there is nothing to explain,
-            there are fewer than two, or `eps` is not between 0 and 1.
+        InputError: if the data cannot be used, the features explain nothing of the target, so that
+            no strength is needed, `count` is less than two, or `eps` is not between 0 and 1.
         ValueError: if the penalty has no such strength; see `l1jax.largest_strength`.
 
     Source: Friedman, Hastie, Tibshirani, J. Stat. Softw. 33 (2010), section 2.5.
     """
     if not 0 < eps < 1:
         raise InputError(
-            f"`eps` (={eps}) must be between 0 and 1: the weakest strength as a share of the strongest."
+            f"`eps` (={eps}) must be between 0 and 1: the weakest strength as a share of the "
+            "strongest."
         )
     examples = read_examples(features, target, family)
     gradient = _gradient_at_zero(examples, intercept)
-    penalty = l1(1.0) if penalty is None else penalty
+    if penalty is None:
+        penalty = l1(1.0)
     _, exponent = np.frexp(np.abs(gradient).max())
     unit = np.ldexp(gradient, -exponent)  # near 1, where no strength over- or underflows
     with jax.enable_x64(True):
         linear = jnp.asarray(unit)
 
-        def loss(
-            params: dict[str, Any],
-        ) -> Any:  # any with this gradient: the strength depends on nothing else
+        # Any loss with this gradient gives the same strength.
+        def loss(params: dict[str, Array]) -> Float[Array, ""]:
             return linear @ params["slopes"]
 
         strongest = largest_strength(
@@ -144,28 +152,36 @@ def linear_strengths(
 
 
 def _gradient_at_zero(examples: Examples, intercept: bool) -> Float64[np.ndarray, " features"]:
-    """Of the mean loss where β is 0 and the intercept the best: the residual is ȳ − y in both families.
+    """Return the gradient of the mean loss at β = 0 and the best intercept.
+
+    There the residual is ȳ − y in both families.
 
     Raises:
-        InputError: if there is none but for rounding.
+        InputError: if the gradient is zero up to rounding.
     """
     x, y, classes = examples
-    constant = 0.0 if classes is None else 0.5
-    residual = (y.mean() if intercept else constant) - y
-    centred = x - x.mean(axis=0) if intercept else x
+    if intercept:
+        residual = y.mean() - y
+        centred = x - x.mean(axis=0)
+    else:
+        prediction = 0.0 if classes is None else 0.5
+        residual = prediction - y
+        centred = x
     gradient = centred.T @ residual / len(y)
     if np.ptp(y) == 0 and intercept:
         raise InputError(
-            f"`target` (all {y[0]:g}) must vary for features to explain it: no coefficient is left at any strength."
+            f"`target` (all {y[0]:g}) must vary for features to explain it: no coefficient is left "
+            "at any strength."
         )
-    centred_size, size = np.abs(centred).max(axis=0), np.abs(x).max(axis=0)
+    centred_size = np.abs(centred).max(axis=0)
+    size = np.abs(x).max(axis=0)
     rounding = np.finfo(np.float64).eps * (
         size * np.abs(residual).max() + centred_size * np.abs(y).max()
     )
     if not np.any(np.abs(gradient) > 8 * rounding):
         raise InputError(
-            f"`features` (of shape {x.shape}, uncorrelated with `target`) must explain some of it, and constant "
-            "columns cannot: no coefficient is left at any strength."
+            f"`features` (of shape {x.shape}, uncorrelated with `target`) must explain some of it, "
+            "and constant columns cannot: no coefficient is left at any strength."
         )
     return gradient
 

@@ -182,7 +182,7 @@ GRID = strength_grid(0.1, 1.0, 3)
         ),
         (lambda: fit_path(X, Y, GRID, family="logistic"), "`target` .*must have two classes"),
         (lambda: fit_path(X, Y, GRID, weights=-np.ones(len(X))), "`weights`"),
-        (lambda: cross_validate(X, Y, GRID, FOLD[1:]), "`fold`"),
+        (lambda: cross_validate(X, Y, GRID, FOLD[1:]), "`folds`"),
         (lambda: cross_validate(X, Y, GRID, 2 * FOLD), "every fold an example"),
         (lambda: cross_validate(X, Y, GRID, 0 * FOLD), "at least two folds"),
         (

@@ -201,13 +201,13 @@ def test_cross_validation_with_a_splitter_is_scikit_learns():
     ],
 )
 def test_folds_that_are_none_are_refused(fold, says):
-    with pytest.raises(InputError, match=f"`fold` .*{says}"):
+    with pytest.raises(InputError, match=f"`folds` .*{says}"):
         read_splits(fold, read_examples(X, Y, "squared"))
 
 
 def test_a_fold_without_one_of_the_classes_is_refused():
     examples = read_examples(X, np.where(HALF, "a", "b"), "logistic")
-    with pytest.raises(InputError, match=r"`fold` must leave both classes \(a, b\) to train on"):
+    with pytest.raises(InputError, match=r"`folds` must leave both classes \(a, b\) to train on"):
         read_splits(HALF, examples)
 
 
