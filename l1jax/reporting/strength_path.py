@@ -1,9 +1,9 @@
-"""A path of strengths: as a table, as plots, and as the images along it."""
+"""Show a path of strengths: as a table, as plots, and as the images along it."""
 
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Shaped
@@ -11,6 +11,10 @@ from PIL import Image
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+
+# Plain values: the report that `l1jax.select` writes as `path.json`, or a part of it.
+Report: TypeAlias = Mapping[str, Any]
+Axes: TypeAlias = Any  # of matplotlib, which is imported only where something is drawn
 
 LABELS = {
     "kernel_distance": "kernel distance ↓",
@@ -36,13 +40,17 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 
 
-def show_path(path: Mapping[str, Any], console: Console) -> None:
-    """Print what `l1jax.select` found: a row for each strength, the chosen one marked, and why it is chosen."""
+def show_path(path: Report, console: Console) -> None:
+    """Print a row for each strength, and which strength is chosen and why.
+
+    Args:
+        path: the report that `l1jax.select` writes as `path.json`.
+        console: where to print.
+    """
     points = path["points"]
-    names = [
-        path["criterion"],
-        *(name for name in ("kernel_distance", "recall") if name != path["criterion"]),
-    ]
+    criterion = path["criterion"]
+    names = [criterion]
+    names += [name for name in ("kernel_distance", "recall") if name != criterion]
     table = Table(
         title=f"Strengths of the {path['network']}'s penalty",
         title_justify="left",
@@ -57,96 +65,109 @@ def show_path(path: Mapping[str, Any], console: Console) -> None:
     for i, point in enumerate(points):
         alive = sum(count for count, _ in point["channels"].values())
         cells = [f"{point['zeros']:.1%}", f"{alive:,.0f}"]
-        cells += [_number(point["scores"][name], error=name == path["criterion"]) for name in names]
+        cells += [_number(point["scores"][name], error=name == criterion) for name in names]
         marks = [words for key, words in MARKS.items() if path.get(key) and path[key]["index"] == i]
         if point["trained"] < path["steps"]:
-            marks.append(f"left at {point['trained']:,}")
+            marks.append(f"stopped at {point['trained']:,}")
         table.add_row(
             _strength(point["strength"]),
             *cells,
             " " + ", ".join(marks),
-            style="green" * ("chosen" in marks),
+            style="green" if "chosen" in marks else "",
         )
     console.print(table)
-    of = sum(count for _, count in points[0]["channels"].values())
+    num_channels = sum(count for _, count in points[0]["channels"].values())
     for line in (
         _why(path),
-        f"alive: output channels that are not all zero, of {of:,.0f}",
+        f"alive: output channels that are not all zero, of {num_channels:,.0f}",
         path["protocol"],
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _why(path: Mapping[str, Any]) -> str:
-    """What was chosen and why, and where no penalty was chosen, what else could be asked for."""
-    chosen, criterion = path["chosen"], path["criterion"]
+def _why(path: Report) -> str:
+    """Return which strength is chosen and why, and what to try if it is no penalty."""
+    chosen = path["chosen"]
+    criterion = path["criterion"]
     about_zeros = chosen["rule"] == "enough zeros"
-    said = f"strength {_strength(chosen['strength'])}" if chosen["strength"] else "no penalty"
-    said += f": {chosen['reason']}"
+    sentence = "no penalty"
+    if chosen["strength"]:
+        sentence = f"strength {_strength(chosen['strength'])}"
+    sentence += f": {chosen['reason']}"
     if LABELS[criterion][-1] == "↑" and not about_zeros:
-        said += f" (the score is the {criterion} with its sign changed)"
+        sentence += f" (the score is the {criterion} with its sign changed)"
     if chosen["strength"] or about_zeros:
-        return said
-    others = [
+        return sentence
+    finished = [
         point for point in path["points"] if point["strength"] and point["trained"] >= path["steps"]
     ]
-    if not any(point["scores"][criterion]["mean"] is not None for point in others):
-        return f"{said}. No run with a penalty has a score: lower its learning rate, or take weaker strengths"
+    if all(point["scores"][criterion]["mean"] is None for point in finished):
+        return (
+            f"{sentence}. No run with a penalty has a score: lower its learning rate, or take "
+            "weaker strengths"
+        )
     well = "better" if chosen["rule"] == "minimum" else "well enough"
-    return f"{said}. No penalty does {well} by this score: for zeros at their price, ask for --zeros 0.9, for instance"
+    return (
+        f"{sentence}. No penalty does {well} by this score: to accept a worse score for zeros, ask "
+        "for --zeros 0.9, for instance"
+    )
 
 
-def plot_path(path: Mapping[str, Any]) -> Image.Image:
-    """The criterion and the zeros against the strength, and the criterion against the zeros; with standard errors."""
+def plot_path(path: Report) -> Image.Image:
+    """Plot the criterion and the zeros against the strength, and the criterion against the zeros.
+
+    The bars are standard errors.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    points, criterion = path["points"], path["criterion"]
-    strengths, shown = (
-        [point["strength"] for point in points],
-        _positions([point["strength"] for point in points]),
-    )
-    scores = np.array([_value(point["scores"][criterion]["mean"]) for point in points])
-    errors = np.nan_to_num(
-        [_value(point["scores"][criterion]["standard_error"]) for point in points]
-    )
-    zeros = 100 * np.array([point["zeros"] for point in points])
+    points = path["points"]
+    strengths = [point["strength"] for point in points]
+    positions = _positions(strengths)
+    zeros = [100 * point["zeros"] for point in points]
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     score_axes, zero_axes, both_axes = FigureCanvasAgg(figure).figure.subplots(1, 3)
-    for axes, x, label in (
-        (score_axes, shown, "strength"),
-        (both_axes, zeros, "zeros, % of the penalised entries"),
-    ):
-        axes.errorbar(
-            x, scores, errors, marker="o", markersize=4, capsize=3, color="tab:blue", linewidth=1
-        )
-        axes.set(xlabel=label, ylabel=LABELS[criterion])
-        for key, style in STYLES.items():
-            if path.get(key):
-                i = path[key]["index"]
-                axes.plot(x[i], scores[i], linestyle="none", label=MARKS[key], **style)
-        axes.grid(alpha=0.3)
+    _plot_scores(score_axes, path, positions, "strength")
+    _plot_scores(both_axes, path, zeros, "zeros, % of the penalised entries")
     score_axes.legend()
-    zero_axes.plot(shown, zeros, "k-o", markersize=4, linewidth=2, label="zeros, all layers")
-    for name in points[0]["channels"]:
-        dead = [
-            100 * (1 - point["channels"][name][0] / max(point["channels"][name][1], 1))
-            for point in points
-        ]
-        zero_axes.plot(
-            shown, dead, "--", linewidth=1, label=f"dead channels, {name.removesuffix('/kernel')}"
-        )
-    zero_axes.axvline(shown[path["chosen"]["index"]], color="k", linewidth=0.8, linestyle=":")
-    zero_axes.set(xlabel="strength", ylabel="%", ylim=(-3, 103))
-    zero_axes.legend(fontsize=7)
-    zero_axes.grid(alpha=0.3)
+    _plot_zeros(zero_axes, path, positions)
     for axes in (score_axes, zero_axes):
         axes.set_xscale("log")
         if strengths[0] == 0:
-            _name_dense(axes, shown)
-    written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=110)
-    return Image.open(written)
+            _name_dense(axes, positions)
+    return _draw(figure)
+
+
+def _plot_scores(axes: Axes, path: Report, x: Sequence[float], label: str) -> None:
+    criterion = path["criterion"]
+    rows = [point["scores"][criterion] for point in path["points"]]
+    scores = np.array([_value(row["mean"]) for row in rows])
+    errors = np.nan_to_num([_value(row["standard_error"]) for row in rows])
+    axes.errorbar(
+        x, scores, errors, marker="o", markersize=4, capsize=3, color="tab:blue", linewidth=1
+    )
+    axes.set(xlabel=label, ylabel=LABELS[criterion])
+    for key, style in STYLES.items():
+        if path.get(key):
+            index = path[key]["index"]
+            axes.plot(x[index], scores[index], linestyle="none", label=MARKS[key], **style)
+    axes.grid(alpha=0.3)
+
+
+def _plot_zeros(axes: Axes, path: Report, positions: Sequence[float]) -> None:
+    points = path["points"]
+    zeros = [100 * point["zeros"] for point in points]
+    axes.plot(positions, zeros, "k-o", markersize=4, linewidth=2, label="zeros, all layers")
+    for layer in points[0]["channels"]:
+        counts = [point["channels"][layer] for point in points]
+        dead = [100 * (1 - alive / max(count, 1)) for alive, count in counts]
+        label = f"dead channels, {layer.removesuffix('/kernel')}"
+        axes.plot(positions, dead, "--", linewidth=1, label=label)
+    chosen = positions[path["chosen"]["index"]]
+    axes.axvline(chosen, color="k", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="strength", ylabel="%", ylim=(-3, 103))
+    axes.legend(fontsize=7)
+    axes.grid(alpha=0.3)
 
 
 def path_samples(
@@ -154,44 +175,73 @@ def path_samples(
     titles: Sequence[str],
     chosen: int,
 ) -> Image.Image:
-    """Images of the same latents along the path, a row for each strength; of points, a plot for each."""
+    """Draw images of the same latents along the path, a row for each strength.
+
+    Points get a plot for each strength instead.
+
+    Args:
+        samples: images, or points as images of one pixel.
+        titles: of the strengths.
+        chosen: index of the chosen strength, which is marked.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from l1jax.reporting.grid import image_grid
-
-    points = samples.dtype != np.uint8
-    columns = min(len(samples), 4) if points else 1
+    are_points = samples.dtype != np.uint8
+    if are_points:
+        columns = min(len(samples), 4)
+        width = height = 3.2
+    else:
+        columns = 1
+        width = 0.75 * samples.shape[1] + 2
+        height = 0.85
     rows = math.ceil(len(samples) / columns)
-    width, height = (3.2, 3.2) if points else (0.75 * samples.shape[1] + 2, 0.85)
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
     grid = FigureCanvasAgg(figure).figure.subplots(rows, columns, squeeze=False)
-    reach = (
-        1.05 * np.abs(samples[np.isfinite(samples)]).max(initial=1e-6) if points else 1
-    )  # NaN where it diverged
-    for i, axes in enumerate(grid.flat):
+    finite = samples[np.isfinite(samples)]  # where training diverged, samples are not
+    limit = 1.05 * np.abs(finite).max(initial=1e-6)
+    for index, axes in enumerate(grid.flat):
         axes.set_axis_off()
-        if i >= len(samples):
+        if index >= len(samples):
             continue
-        weight = "bold" if i == chosen else "normal"
-        if points:
-            axes.scatter(*samples[i].reshape(-1, 2).T, s=2, linewidths=0)
-            axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-            axes.set_title(titles[i], fontsize=9, fontweight=weight)
+        if are_points:
+            _draw_points(axes, samples[index], titles[index], limit, chosen=index == chosen)
         else:
-            picture = np.asarray(image_grid(samples[i], columns=samples.shape[1]))
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            place = {"transform": axes.transAxes, "ha": "right", "va": "center", "fontsize": 9}
-            axes.text(
-                -0.01, 0.5, titles[i] + (" ●" if i == chosen else ""), fontweight=weight, **place
-            )
+            _draw_images(axes, samples[index], titles[index], chosen=index == chosen)
+    return _draw(figure)
+
+
+def _draw_points(
+    axes: Axes, points: Shaped[np.ndarray, "..."], title: str, limit: float, *, chosen: bool
+) -> None:
+    axes.scatter(*points.reshape(-1, 2).T, s=2, linewidths=0)
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    axes.set_title(title, fontsize=9, fontweight="bold" if chosen else "normal")
+
+
+def _draw_images(
+    axes: Axes, images: Shaped[np.ndarray, "..."], title: str, *, chosen: bool
+) -> None:
+    from l1jax.reporting.grid import image_grid
+
+    picture = np.asarray(image_grid(images, columns=len(images)))
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    weight = "normal"
+    if chosen:
+        weight = "bold"
+        title += " ●"
+    placement = {"transform": axes.transAxes, "ha": "right", "va": "center", "fontsize": 9}
+    axes.text(-0.01, 0.5, title, fontweight=weight, **placement)
+
+
+def _draw(figure: Any) -> Image.Image:
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=110)
     return Image.open(written)
 
 
-def point_title(point: Mapping[str, Any]) -> str:
-    """What a strength is called beside its images."""
+def point_title(point: Report) -> str:
+    """Return what a strength is called beside its images."""
     return f"{_strength(point['strength'])}\n{point['zeros']:.1%} zeros"
 
 
@@ -200,28 +250,36 @@ def _strength(strength: float) -> str:
 
 
 def _positions(strengths: Sequence[float]) -> list[float]:
-    """Where strengths are on a logarithmic axis: 0 a step to the left of the weakest."""
+    """Return where strengths are on a logarithmic axis: 0 is a step to the left of the weakest."""
     positive = [strength for strength in strengths if strength > 0]
     step = positive[1] / positive[0] if len(positive) > 1 else 10.0
     return [strength if strength > 0 else positive[0] / step for strength in strengths]
 
 
-def _name_dense(axes: Any, shown: Sequence[float]) -> None:
-    place = {"rotation": 90, "ha": "right", "va": "top", "transform": axes.get_xaxis_transform()}
-    axes.text(shown[0] / 1.15, 0.98, "dense", **place)
-    axes.axvspan(shown[0] / 1.15, shown[0] * 1.15, color="0.92", zorder=0)
+def _name_dense(axes: Axes, positions: Sequence[float]) -> None:
+    placement = {
+        "rotation": 90,
+        "ha": "right",
+        "va": "top",
+        "transform": axes.get_xaxis_transform(),
+    }
+    axes.text(positions[0] / 1.15, 0.98, "dense", **placement)
+    axes.axvspan(positions[0] / 1.15, positions[0] * 1.15, color="0.92", zorder=0)
 
 
-def _number(score: Mapping[str, Any], error: bool) -> str:
-    if score["mean"] is None:
+def _number(score: Report, error: bool) -> str:
+    mean = score["mean"]
+    if mean is None:
         return "none"
-    deviation = score["standard_error"] if error else None
-    number = (
-        f"{score['mean']:,.0f}"
-        if abs(score["mean"]) >= 10_000
-        else f"{score['mean']:{'.4g' if error else '.3g'}}"
-    )
-    return number + ("" if deviation is None else f" ± {deviation:.1g}")
+    if abs(mean) >= 10_000:
+        number = f"{mean:,.0f}"
+    elif error:
+        number = f"{mean:.4g}"
+    else:
+        number = f"{mean:.3g}"
+    if error and score["standard_error"] is not None:
+        number += f" ± {score['standard_error']:.1g}"
+    return number
 
 
 def _value(number: float | None) -> float:

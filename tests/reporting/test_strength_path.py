@@ -14,7 +14,7 @@ def score(mean, error=None):
 
 
 def path(chosen, criterion="kernel_distance"):
-    """Three strengths, of which the last was left behind and has no score."""
+    """Three strengths, of which the last was stopped early and has no score."""
     rows = [(0.0, 0.0, 0.25, 10), (1e-3, 0.5, 0.5, 10), (1e-2, 0.987, None, 5)]
     points = [
         {
@@ -62,7 +62,7 @@ def test_every_row_says_what_it_is():
     assert "50.0%" in row["0.001"]
     assert "chosen" in row["0.001"]
     assert "none" in row["0.01"]
-    assert "left at 5" in row["0.01"]
+    assert "stopped at 5" in row["0.01"]
     assert any(line.startswith("strength 0.001: the least score") for line in lines)
     assert "--zeros" not in said(path(1))
 
