@@ -12,8 +12,8 @@ from l1jax.config import InputError
 pytestmark = pytest.mark.usefixtures("one_device")
 
 TINY = (
-    "--config vae_digits --model.latent-size 3 --model.hidden 12 --batch-size 16 --steps 6 --log-every 3 "
-    "--sample-every 6 --checkpoint-every 6 --generator.learning-rate 5e-3"
+    "--config vae_digits --model.latent-size 3 --model.hidden 12 --batch-size 16 --steps 6 "
+    "--log-every 3 --sample-every 6 --checkpoint-every 6 --generator.learning-rate 5e-3"
 ).split()
 PATH = [*TINY, "--strengths", "1e-2:10:3", "--folds", "2"]
 
@@ -97,7 +97,10 @@ def test_another_path_in_its_place_is_refused(selected, tmp_path):
 
 
 def test_one_fold_is_judged_by_what_is_held_out(tmp_path):
-    flags = "--strengths 1e-2,1 --folds 1 --holdout 0.3 --no-dense --no-refit --how independent --order sparse-to-dense"
+    flags = (
+        "--strengths 1e-2,1 --folds 1 --holdout 0.3 --no-dense --no-refit "
+        "--how independent --order sparse-to-dense"
+    )
     assert select.main([*TINY, "--workdir", str(tmp_path / "path"), *flags.split()]) == 0
     path = json.loads((tmp_path / "path" / "path.json").read_text())
     assert [len(point["scores"]["recall"]["each"]) for point in path["points"]] == [1, 1]
@@ -146,7 +149,7 @@ def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypat
         ("--zeros 1", "`--zeros` (=1.0) must be at least 0 and below 1"),
         (
             "--worse 0.1",
-            "`--worse` (=0.1) must be 0 where the criterion is log_likelihood, the default of this model",
+            "must be 0 where the criterion is log_likelihood, the default of this model",
         ),
         (
             "--worse 0.1 --criterion bic",

@@ -1,6 +1,7 @@
 """Turn the arrays that a function closes over into arguments.
 
-XLA would embed them in the program and fold them as constants, which takes seconds if they are large.
+XLA would embed them in the program and fold them as constants, which takes seconds if they are
+large.
 """
 
 from collections.abc import Callable, Sequence

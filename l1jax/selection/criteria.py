@@ -1,4 +1,4 @@
-"""Compute information criteria, which add to a model's misfit a price for its degrees of freedom."""
+"""Compute information criteria: a model's misfit plus a price for its degrees of freedom."""
 
 from typing import TypeAlias
 
@@ -122,7 +122,8 @@ def read_variance(
 def aic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike) -> Numbers:
     """Compute −2 log L + 2 df, Akaike's criterion, which estimates the loss on new examples.
 
-    Source: Akaike, IEEE Trans. Autom. Control 19 (1974); the lasso's df: Zou, Hastie, Tibshirani (2007).
+    Source: Akaike, IEEE Trans. Autom. Control 19 (1974); for the df of the lasso, Zou,
+    Hastie, Tibshirani, Ann. Stat. 35 (2007), theorem 1.
     """
     return -2 * np.asarray(log_likelihood, np.float64) + 2 * np.asarray(
         degrees_of_freedom, np.float64

@@ -78,16 +78,16 @@ def read_examples(features: TableLike, target: TableLike, family: str) -> Exampl
             if len(classes) < 2:
                 remedy = "with one class there is nothing to tell apart"
             raise InputError(
-                f"`target` (of {len(classes)} classes: {shown}) must have two classes in the logistic "
-                f"family; {remedy}."
+                f"`target` (of {len(classes)} classes: {shown}) must have two classes in the "
+                f"logistic family; {remedy}."
             )
         return Examples(x, codes.astype(np.float64), classes)
     if values.dtype.kind in "OSU" and any(
         isinstance(value, str | bytes) for value in values.tolist()
     ):
         raise InputError(
-            f"`target` (with {values.tolist()[0]!r}) must hold numbers in the squared family; for two "
-            'classes take `family="logistic"`.'
+            f"`target` (with {values.tolist()[0]!r}) must hold numbers in the squared family; for "
+            'two classes take `family="logistic"`.'
         )
     y = as_float64(values, "target", MISSING)
     _check_range(y, "target")
@@ -120,8 +120,8 @@ def read_classes(
         fractions = numbers[numbers % 1 != 0]
         if fractions.size:
             raise InputError(
-                f"`{name}` (with {fractions[0]:g}) must be classes, and it has fractions: give whole "
-                "numbers, booleans or text."
+                f"`{name}` (with {fractions[0]:g}) must be classes, and it has fractions: give "
+                "whole numbers, booleans or text."
             )
     elif not all(isinstance(value, str) for value in labels.tolist()):
         if labels.dtype == object:
@@ -157,7 +157,8 @@ def read_weights(
         )
     if np.any(w < 0) or not np.all(np.any(w > 0, axis=-1)):
         raise InputError(
-            f"`weights` (from {w.min():g} to {w.max():g}) must be at least 0, and not all 0 in a row."
+            f"`weights` (from {w.min():g} to {w.max():g}) must be at least 0, and not all 0 in "
+            "a row."
         )
     w = w / w.max(axis=-1, keepdims=True)
     _check_classes(examples, w, "weights")
@@ -203,7 +204,8 @@ def read_fold_ids(fold_ids: TableLike) -> Int[np.ndarray, " examples"]:
     numbers = as_float64(as_vector(fold_ids, "folds"), "folds")
     if not numbers.size or np.any(numbers % 1) or numbers.min() < 0:
         raise InputError(
-            f"`folds` (={_shown(numbers)}) must be the fold of each example, whole numbers from 0 on."
+            f"`folds` (={_shown(numbers)}) must be the fold of each example, whole numbers "
+            "from 0 on."
         )
     present = np.unique(numbers)
     if len(present) != present[-1] + 1:
@@ -232,8 +234,8 @@ def _split(splitter: Splitter, examples: Examples) -> list[Sequence[TableLike]]:
         return list(splitter.split(examples.features, examples.target))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"`folds` (={splitter!r}) could not split the examples ({error}): give a splitter whose "
-            "`split(features, target)` yields pairs of rows, or the pairs."
+            f"`folds` (={splitter!r}) could not split the examples ({error}): give a splitter "
+            "whose `split(features, target)` yields pairs of rows, or the pairs."
         ) from error
 
 
@@ -267,15 +269,15 @@ def _counts(rows: TableLike, count: int) -> Float64[np.ndarray, " examples"]:
 def _check_classes(
     examples: Examples, weights: Float64[np.ndarray, "*folds examples"], name: str
 ) -> None:
-    """Refuse folds whose training examples have one class, where logistic models have no optimum."""
+    """Refuse folds with one class to train on, where logistic models have no optimum."""
     if examples.classes is None:
         return
     used: Bool[np.ndarray, "*folds examples"] = weights > 0
     one = examples.target == 1
     if not np.all(np.any(used & one, axis=-1) & np.any(used & ~one, axis=-1)):
         raise InputError(
-            f"`{name}` must leave both classes ({examples.classes[0]!s}, {examples.classes[1]!s}) to "
-            "train on in every fold: take `stratified_folds` with labels."
+            f"`{name}` must leave both classes ({examples.classes[0]!s}, {examples.classes[1]!s}) "
+            "to train on in every fold: take `stratified_folds` with labels."
         )
 
 
@@ -284,8 +286,8 @@ def _check_range(values: Float64[np.ndarray, "..."], name: str) -> None:
     largest = np.max(np.abs(values), initial=0)
     if 0 < largest < SMALLEST:
         raise InputError(
-            f"`{name}` (with entries up to {largest:.1e}) must not be so small that their squares are "
-            "0 in float64: multiply all by one number."
+            f"`{name}` (with entries up to {largest:.1e}) must not be so small that their squares "
+            "are 0 in float64: multiply all by one number."
         )
 
 

@@ -36,8 +36,8 @@ def with_strength(experiment: Config, network: str, strength: float) -> Config:
     others = names[1:]
     if any(getattr(penalty, name) for name in others) and not first:
         raise InputError(
-            f"`{network}.penalty.strength` (=0) must be greater than 0 beside `{others[0]}`, because "
-            "the two tell their ratio."
+            f"`{network}.penalty.strength` (=0) must be greater than 0 beside `{others[0]}`, "
+            "because the two tell their ratio."
         )
     ratios = {name: getattr(penalty, name) / (first or 1) for name in others}
     values = {names[0]: strength, **{name: strength * ratio for name, ratio in ratios.items()}}

@@ -33,7 +33,7 @@ Criterion: TypeAlias = Literal["aic", "aicc", "bic", "ebic"]
 
 
 class LinearSelection(NamedTuple):
-    """The table that a strength was chosen from, and the models that all examples were fitted to."""
+    """The table that a strength was chosen from, and the models fitted to all examples."""
 
     strengths: Float64[np.ndarray, " strengths"]  # from weak to strong
     scores: Float64[np.ndarray, "strengths folds"]  # lower is better; one column for a criterion

@@ -140,7 +140,8 @@ def fit_examples(
     if np.any(inexact):
         warnings.warn(
             f"{np.mean(inexact):.1%} of the fits are further from their optimum than `tolerance` "
-            f"(={tolerance:g}), the worst by {np.max(path.distances):.1e}; leave out weak strengths.",
+            f"(={tolerance:g}), the worst by {np.max(path.distances):.1e}; leave out weak "
+            "strengths.",
             stacklevel=3,
         )
     return path if weights.ndim > 1 else select_fold(path, 0)

@@ -169,7 +169,7 @@ def _compile(
 
     sharding = None if mesh is None else NamedSharding(mesh, DIVIDED)
     init_program = jax.jit(init_all, out_shardings=sharding)
-    # The functions have no collectives, so the check of what differs between devices is unnecessary.
+    # The functions have no collectives, so what differs between devices need not be checked.
     train_all = vectorize(train_one, mesh=mesh, check_vma=False)
     train_program = jax.jit(train_all, donate_argnums=(0,) if donate else ())
     return _Programs(
@@ -181,7 +181,7 @@ def _compile(
 
 
 def _strengths_first(results: list[PyTree], columns: Int[np.ndarray, " strengths"]) -> PyTree:
-    """Join the groups' results, in the order of the strengths: leaves lead with (strengths, folds)."""
+    """Join the groups' results in the order of the strengths, with the strengths as first axis."""
 
     def join(*leaves: Array) -> Array:
         joined = jnp.concatenate(leaves, axis=1)

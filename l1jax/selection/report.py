@@ -61,7 +61,7 @@ def point_rows(plan: Plan, result: PathResult) -> list[Json]:
     names = [name for name in SIGNS if name in result.points[0].folds[0].scores]
     if plan.rule.criterion in INFORMATION_CRITERIA:
         names.append(plan.rule.criterion)
-    # The table changes the sign of scores of which higher is better; the report shows them as they are.
+    # The tables change the sign of scores of which higher is better; the report restores it.
     tables = {
         name: SIGNS.get(name, 1) * score_table(result.points, name, result.size) for name in names
     }

@@ -119,8 +119,8 @@ def target_sparsity(zeros: ArrayLike, strengths: ArrayLike, sparsity: float) -> 
     reached = np.flatnonzero(table.mean >= sparsity)
     if not reached.size:
         raise InputError(
-            f"`strengths` (up to {table.strengths[-1]:g}) must reach {sparsity:.2%} zeros, but have "
-            f"at most {np.nanmax(table.mean):.2%}: take stronger ones."
+            f"`strengths` (up to {table.strengths[-1]:g}) must reach {sparsity:.2%} zeros, but "
+            f"have at most {np.nanmax(table.mean):.2%}: take stronger ones."
         )
     index = int(reached[0])
     reason = f"the weakest with at least {sparsity:.2%} zeros; it has {table.mean[index]:.2%}"
@@ -130,7 +130,9 @@ def target_sparsity(zeros: ArrayLike, strengths: ArrayLike, sparsity: float) -> 
 def within_tolerance(
     scores: Scores, strengths: ArrayLike, dense: float, tolerance: float
 ) -> Choice:
-    """Choose the strongest whose mean score is at most tolerance·|dense| above that of the dense model.
+    """Choose the strongest strength that is not much worse than the dense model.
+
+    Its mean score is at most tolerance·|dense| above the score of the dense model.
 
     Args:
         scores: lower is better.

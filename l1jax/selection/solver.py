@@ -61,7 +61,7 @@ class Fit(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """The loss Σ wᵢ ℓ(xᵢβ + b, yᵢ) with weights that sum to 1, its columns centred without a copy."""
+    """The loss Σ wᵢ ℓ(xᵢβ + b, yᵢ) with weights of sum 1, its columns centred without a copy."""
 
     predict: Callable[[Coefficients], Float[Array, " examples"]]
     transpose: Callable[[Float[Array, " examples"]], Coefficients]
@@ -286,7 +286,10 @@ def _accelerate(
 
 
 def _newton(problem: Problem, loss: Family, penalty: Penalty, at: Coefficients) -> Coefficients:
-    """Return what a Newton step subtracts from the non-zero entries, where the penalty is smooth."""
+    """Return what a Newton step subtracts from the non-zero entries.
+
+    There the penalty is smooth.
+    """
     support = Coefficients((at.slopes != 0).astype(at.slopes.dtype), jnp.ones_like(at.intercept))
     curvatures = problem.weights * loss.curvature(problem.predict(at), problem.target)
 

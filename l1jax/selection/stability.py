@@ -44,7 +44,8 @@ def stability_selection(
     """
     if examples < 2 or resamples < 1:
         raise InputError(
-            f"`examples` (={examples}) must be at least 2 and `resamples` (={resamples}) at least 1."
+            f"`examples` (={examples}) must be at least 2 and `resamples` (={resamples}) at "
+            "least 1."
         )
 
     fit_half, constants = hoist_constants(fit, jnp.zeros(examples, float))

@@ -1,4 +1,7 @@
-"""Train a path in stages: strengths that train together, each stage kept on disk once it is done."""
+"""Train a path in stages, each of which is kept on disk.
+
+A stage is a group of strengths that train together, from one step to another.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing

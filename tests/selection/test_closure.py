@@ -1,4 +1,4 @@
-"""Arrays that a function closes over become arguments of the compiled program, wherever in it they are."""
+"""Arrays that a function closes over become arguments of the compiled program."""
 
 import jax
 import jax.numpy as jnp

@@ -77,7 +77,10 @@ PENALTIES = {
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_degrees_of_freedom_are_the_covariance_of_fit_and_target(name, x64):
-    """Σ cov(ŷᵢ, yᵢ)/σ² = E⟨ŷ, ε⟩/σ over many draws of y = μ + σε; their difference from df has the mean 0."""
+    """Σ cov(ŷᵢ, yᵢ)/σ² = E⟨ŷ, ε⟩/σ over many draws of y = μ + σε.
+
+    Its difference from the degrees of freedom has the mean 0.
+    """
     rng, penalty, sigma, draws = np.random.default_rng(1), PENALTIES[name], 0.7, 600
     x = (
         rng.normal(size=(30, 20))

@@ -1,4 +1,4 @@
-"""Strengths, scores and choices of linear models are scikit-learn's; on known truths they find it."""
+"""Linear models have scikit-learn's strengths, scores and choices, and find known truths."""
 
 import numpy as np
 import pytest

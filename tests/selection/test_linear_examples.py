@@ -1,4 +1,4 @@
-"""Examples, weights and folds as users give them: converted where that is plain, else refused by name."""
+"""Examples, weights and folds as users give them: converted or refused by name."""
 
 import jax
 import numpy as np

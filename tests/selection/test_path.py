@@ -1,4 +1,4 @@
-"""A path of any model: the same numbers all at once, one by one and warm; and those of other solvers."""
+"""A path of any model: together, independent and warm give the numbers of other solvers."""
 
 from typing import NamedTuple
 
