@@ -120,7 +120,8 @@ def make_fold_scorer(
             scores = image_scores(state, fold, generated)
         else:
             scores = dict.fromkeys(names, math.nan)
-        strengths = jax.tree.leaves(strength(getattr(state, network).opt_state))
+        opt_state = jax.tree.map(jnp.asarray, getattr(state, network).opt_state)
+        strengths = jax.tree.leaves(strength(opt_state))
         return FoldResult(
             strength=float(np.mean(strengths[0])),
             zeros=float(sparsity(penalised, task.penalised[network]).total),
