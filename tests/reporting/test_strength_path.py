@@ -79,7 +79,7 @@ def why(change, **others):
 
 
 def test_no_penalty_is_told_as_the_rule_that_chose_it():
-    assert "No penalty does better by this score: for zeros" in why({})
+    assert "No penalty does better by this score: to accept" in why({})
     assert "No penalty does well enough by this score" in why({"rule": "little worse than dense"})
     assert "No penalty" not in why(
         {"rule": "enough zeros", "reason": "the weakest with at least 0.00% zeros"}
