@@ -180,7 +180,7 @@ def test_alarms_skipped_steps_rollbacks_and_damage_are_reported(tmp_path):
     write_json(workdir / "rollback.json", {"step": 10, "count": 2, "useless": None})
     page = make_page(workdir)
     assert "step 30: all penalised parameters of the generator are zero" in page.text
-    assert "3 steps were skipped" in page.text
+    assert " 3 steps were skipped" in page.text
     assert "2 of its lines cannot be read" in page.text
     assert "returned to an earlier checkpoint 2 times, the last time to step 10" in page.text
     assert "multiplied by 0.25" in page.text
