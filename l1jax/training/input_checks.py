@@ -2,6 +2,7 @@
 
 import math
 import os
+from typing import Any
 
 import jax
 from jaxtyping import PyTree
@@ -12,7 +13,7 @@ from l1jax.training.keys import named_seed_key
 from l1jax.training.state import State, Task
 
 
-def find_devices() -> list[jax.Device]:
+def find_devices() -> list[Any]:
     """Return the devices to train on: all that JAX finds.
 
     Raises:

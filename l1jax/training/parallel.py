@@ -49,7 +49,7 @@ class Runner(NamedTuple):
 def make_runner(
     task: Task,
     feed: Feed,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Any],
     parallel: Literal["shard_map", "pmap"] = "shard_map",
 ) -> Runner:
     """Map a task's step over devices, each with its part of every batch.
@@ -115,7 +115,7 @@ def _jitted_run(mapped: Any, split: NamedSharding) -> RunSteps:
 def mapped_steps(
     task: Task,
     make_batch: Callable[[PyTree, PyTree], Batch],
-    devices: Sequence[jax.Device],
+    devices: Sequence[Any],
     parallel: Literal["shard_map", "pmap"] = "shard_map",
 ) -> Any:
     """Return the function of `Runner.run` as JAX compiles it, with `trace` and `lower`.

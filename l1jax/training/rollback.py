@@ -21,7 +21,9 @@ from l1jax.transforms.learning_rate import learning_rate_scales
 
 FILE = "rollback.json"
 FACTOR = 0.5  # on the learning rate, each time
-BOUNDS = {field.name: field.metadata.get("bounds") for field in dataclasses.fields(Config)}
+BOUNDS: dict[str, Any] = {
+    field.name: field.metadata.get("bounds") for field in dataclasses.fields(Config)
+}
 MAX_STEPS: int = BOUNDS["steps"][1]
 MAX_ROLLBACKS: int = BOUNDS["rollbacks"][1]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -142,7 +142,7 @@ def report_start(
     first_step: int,
     has_metrics: bool,
     source: Source,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Any],
 ) -> None:
     """Say where training begins, on what, and where it is kept.
 

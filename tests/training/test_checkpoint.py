@@ -305,8 +305,8 @@ def swap(folder, a, b):
     rename(folder, "aside", b)
 
 
-# What was done to the checkpoints of steps 1 and 2, from which step training is resumed, and what is
-# set aside.
+# What was done to the checkpoints of steps 1 and 2, from which step training is resumed, and what
+# is set aside.
 OTHER_NAMES = {
     "renamed ahead": (lambda folder: rename(folder, 2, 3), 1, {"3"}),
     "copied ahead": (lambda folder: copy(folder, 1, 1_000_000), 2, {"1000000"}),

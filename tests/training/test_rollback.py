@@ -68,7 +68,7 @@ def end_of(workdir):
     ],
 )
 def test_where_a_run_goes_back_to(last, began, checkpoints, expected):
-    assert plan_rollback(last, began, checkpoints, most=3) == expected
+    assert plan_rollback(last, began, checkpoints, max_rollbacks=3) == expected
 
 
 def test_a_note_is_read_as_it_was_written_and_a_damaged_one_is_told(tmp_path):
