@@ -1,14 +1,14 @@
-"""What each layer of a network is called with and computes with, seen while it is traced.
+"""Record the layers of a network while it is traced.
 
-A layer's own operations are replaced by one primitive, whose operands are its inputs and the
-parameters that it really computes with: under `nn.WeightNorm` and other wrappers these are not
-those at its path.
+Each call of a known layer becomes one primitive in the jaxpr in place of the layer's own operations.
+Its operands are the layer's inputs and the parameters that it really computes with: under
+`nn.WeightNorm` and other wrappers these are not the parameters at its path.
 """
 
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jax.interpreters import ad, batching
 
 from l1jax.models.layout.layer_kinds import BY_TYPE, LINEAR, LayerKind
 
-# Fields that change nothing in inference, or are looked at elsewhere.
+# Fields that change nothing in inference, or are handled elsewhere.
 IRRELEVANT = (
     "parent",
     "name",
@@ -31,50 +31,64 @@ IRRELEVANT = (
     "transpose_kernel",
 )
 PLAIN = (bool, int, float, str, tuple, type(None))
-TYPES = ("dtype", "preferred_element_type")
-DIRECTIONS = ("train", "use_running_average")  # arguments that say whether this is inference
+DTYPE_FIELDS = ("dtype", "preferred_element_type")
+# Arguments that say whether the layer is in training.
+MODE_ARGUMENTS = ("train", "use_running_average")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Call:
+class LayerCall:
     """One call of a layer."""
 
-    name: str  # its path
+    # Path of the layer.
+    name: str
     op: str
-    options: Mapping[str, Any]  # plain values
-    inputs: int  # how many operands are arrays that it is called with; the others are its variables
-    variables: Any  # the structure of these: {"params": …, "batch_stats": …}
-    axis: int | None = None  # that of a batch norm's channels, the batch's own being 0
+    # Its fields as plain values.
+    options: Mapping[str, Any]
+    # How many operands are inputs; the others are the layer's variables.
+    input_count: int
+    # Structure of the variables: {"params": …, "batch_stats": …}.
+    variables: jax.tree_util.PyTreeDef
+    # Axis of a batch norm's channels, where the batch axis is 0.
+    axis: int | None = None
 
 
-LAYER = Primitive("l1jax_layer")  # stands for a layer, whose own operations nobody reads then
+# Stands for a layer. The operations inside of the layer are traced, too, but nothing reads them.
+LAYER = Primitive("l1jax_layer")
 LAYER.def_abstract_eval(lambda *_, shape, dtype, call: ShapedArray(shape, dtype))
 
 
 def refusal(name: str, why: str) -> ValueError:
-    """What to say of a layer that is not taken in."""
+    """Make the error for a layer that cannot be compacted; `why` follows the word "it"."""
     return ValueError(f"`{name or 'layer'}` cannot be compacted: it {why}.")
 
 
-def _mapped(args: Any, dims: Any, *, call: Call, **_: Any) -> Any:
+def _refuse_vmap(args: object, dims: object, *, call: LayerCall, **_: object) -> NoReturn:
     raise refusal(call.name, "is called under `vmap`; call it on the whole batch instead")
 
 
-def _differentiated(args: Any, tangents: Any, *, call: Call, **_: Any) -> Any:
+def _refuse_jvp(args: object, tangents: object, *, call: LayerCall, **_: object) -> NoReturn:
     raise refusal(call.name, "is differentiated inside of the network")
 
 
-batching.primitive_batchers[LAYER] = _mapped
-ad.primitive_jvps[LAYER] = _differentiated
+batching.primitive_batchers[LAYER] = _refuse_vmap
+ad.primitive_jvps[LAYER] = _refuse_jvp
 
 
-def record(
+def record_layer(
     call: Callable[..., Any],
     args: Any,
     kwargs: Any,
     context: nn.module.InterceptorContext,
 ) -> Any:
-    """Put the primitive in the place of what a known layer computes; a Linen interceptor."""
+    """Replace what a known layer computes by the primitive; an interceptor of Linen methods.
+
+    Args:
+        call: the method that is intercepted.
+        args: its arguments.
+        kwargs: its keyword arguments.
+        context: the module and the name of its method.
+    """
     module: Any = context.module
     with jax.named_scope(module.name or type(module).__name__):
         output = call(*args, **kwargs)
@@ -88,19 +102,21 @@ def record(
     axis = None
     if op == "batch_norm":
         axis = _axis(module, name, inputs[0])
-    if op == "linen_conv_transpose" and module.transpose_kernel:  # its kernel is stored otherwise
-        if options["padding"] == "CIRCULAR":  # which Flax aligns in another way then
+    if op == "linen_conv_transpose" and module.transpose_kernel:
+        if options["padding"] == "CIRCULAR":
+            # Flax aligns the output in another way then.
             raise refusal(name, "has `transpose_kernel` (=True) with `padding` (='CIRCULAR')")
+        # Its kernel is stored flipped and with its channels exchanged.
         kernel = variables["params"]["kernel"]
         spatial = tuple(range(kernel.ndim - 2))
         variables["params"]["kernel"] = jnp.flip(kernel, spatial).swapaxes(-1, -2)
     leaves, structure = jax.tree.flatten(variables)
-    found = Call(name, op, options, len(inputs), structure, axis)
-    return LAYER.bind(*inputs, *leaves, shape=output.shape, dtype=output.dtype, call=found)
+    recorded = LayerCall(name, op, options, len(inputs), structure, axis)
+    return LAYER.bind(*inputs, *leaves, shape=output.shape, dtype=output.dtype, call=recorded)
 
 
 def _options(module: Any, kind: LayerKind, name: str) -> dict[str, Any]:
-    """The fields that matter, as plain values; all others have their defaults or change nothing.
+    """Return the fields that matter as plain values; the others must have their defaults.
 
     Raises:
         ValueError: if a field that is not known is set.
@@ -109,17 +125,20 @@ def _options(module: Any, kind: LayerKind, name: str) -> dict[str, Any]:
         known = field.name in (*kind.fields, *IRRELEVANT) or field.name.endswith("_init")
         if known and field.name not in kind.required:
             continue
-        value, wanted = getattr(module, field.name), kind.required.get(field.name, field.default)
-        if not _same(value, wanted):
-            plain = isinstance(wanted, PLAIN)
-            must = f"must be {wanted!r}" if plain else "must be left at its default"
+        value = getattr(module, field.name)
+        required = kind.required.get(field.name, field.default)
+        if not _same(value, required):
+            must = "must be left at its default"
+            if isinstance(required, PLAIN):
+                must = f"must be {required!r}"
             given = f"`{field.name}` (={value!r})"
             raise ValueError(f"`{name}` cannot be compacted with {given}: it {must}.")
     options = {}
     for field in kind.fields:
         value = getattr(module, field)
-        if field in TYPES:
-            value = None if value is None else jnp.dtype(value).name
+        if field in DTYPE_FIELDS:
+            if value is not None:
+                value = jnp.dtype(value).name
         elif field == "precision":
             value = _precision(value, name)
         options[field] = _plain(value)
@@ -148,24 +167,25 @@ def _plain(value: Any) -> Any:
 
 
 def _inputs(module: Any, kind: LayerKind, name: str, args: Any, kwargs: Any) -> list[Any]:
-    """The arrays that a layer is called with, in inference.
+    """Return the arrays that a layer is called with.
 
     Raises:
         ValueError: if there is an argument that is not known, such as a mask, or it is in training.
     """
     signature = inspect.signature(type(module).__call__)
-    given = signature.bind(module, *args, **kwargs).arguments
-    _, first, *others = given.items()
-    inputs = [first[1]]
+    arguments = signature.bind(module, *args, **kwargs).arguments
+    _, (_, x), *others = arguments.items()
+    inputs = [x]
     for argument, value in others:
         if argument in kind.array_arguments:
             inputs.append(value)
-        elif argument not in DIRECTIONS and value is not signature.parameters[argument].default:
+        elif argument not in MODE_ARGUMENTS and value is not signature.parameters[argument].default:
             raise refusal(name, f"is called with `{argument}`, which is not known here")
-    train = given.get("train", False)
-    average = given.get("use_running_average")
+    train = arguments.get("train", False)
+    average = arguments.get("use_running_average")
     if isinstance(module, nn.BatchNorm):
-        average = module.use_running_average if average is None else average
+        if average is None:
+            average = module.use_running_average
         train = not isinstance(average, bool | np.bool_) or not average
     if not isinstance(train, bool | np.bool_) or train:
         raise refusal(
@@ -176,20 +196,24 @@ def _inputs(module: Any, kind: LayerKind, name: str, args: Any, kwargs: Any) -> 
 
 
 def _variables(module: Any, kind: LayerKind, name: str) -> dict[str, Any]:
-    """What a layer computes with, inside of all wrappers.
+    """Return the variables that a layer computes with inside of all its wrappers.
 
     Raises:
         ValueError: if something is missing or in a box.
     """
-    found: dict[str, Any] = {"params": {}, "batch_stats": {}}
-    for collection, wanted in (("params", kind.params), ("batch_stats", kind.batch_stats)):
-        own = module.variables.get(collection, {})
-        found[collection] = {key: own[key] for key in wanted if key in own}
-    boxed = jax.tree.leaves(found, is_leaf=lambda leaf: isinstance(leaf, nn.meta.AxisMetadata))
-    if any(isinstance(leaf, nn.meta.AxisMetadata) for leaf in boxed):
+    variables: dict[str, Any] = {}
+    for collection, names in (("params", kind.params), ("batch_stats", kind.batch_stats)):
+        available = module.variables.get(collection, {})
+        variables[collection] = {key: available[key] for key in names if key in available}
+    leaves = jax.tree.leaves(variables, is_leaf=_is_boxed)
+    if any(_is_boxed(leaf) for leaf in leaves):
         why = "has variables with partitioning; pass flax.linen.meta.unbox(variables)"
         raise refusal(name, why)
-    return jax.tree.map(jnp.asarray, found)
+    return jax.tree.map(jnp.asarray, variables)
+
+
+def _is_boxed(leaf: object) -> bool:
+    return isinstance(leaf, nn.meta.AxisMetadata)
 
 
 def _axis(module: nn.BatchNorm, name: str, x: Any) -> int:
@@ -201,8 +225,8 @@ def _axis(module: nn.BatchNorm, name: str, x: Any) -> int:
     return axis
 
 
-def check_rank(call: Call, rank: int) -> None:
-    """Refuse a layer that would take the batch's axis for one of its own.
+def check_rank(call: LayerCall, rank: int) -> None:
+    """Check that a layer is called on enough axes, so that it does not use the batch axis itself.
 
     Raises:
         ValueError: if it is called on so few axes, the batch's among them.

@@ -1,150 +1,179 @@
-"""Operations that move entries, or mix them along some axes only, as rows of the table."""
+"""Add the equations that move entries, or mix them along some axes only, to a graph.
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+Each function takes the graph, the equation, the values of its arguments and the shape of its first
+output, and returns the values of its outputs. A ValueError refuses what cannot be compacted.
+"""
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
+from jax.extend.core import JaxprEqn
+
+from l1jax.compaction.graph_builder import GraphBuilder, MovedBatch, Value
 
 
-class Moved(NamedTuple):
-    """A node whose batch axis is not in front where the network computes it."""
-
-    node: int
-    batch: int  # its place among all axes; the others are in the node's order
-
-
-def _reshape(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
-    if not isinstance(args[0], int) or equation.invars[0].aval.shape[0] != table.batch:
-        raise table.refused(equation, "moves the batch axis")
-    return [table.add("reshape", args[:1], out.shape[1:], out.dtype)]
+def _reshape(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
+    if not isinstance(args[0], int) or equation.invars[0].aval.shape[0] != builder.batch_size:
+        raise builder.refusal(equation, "moves the batch axis")
+    return [builder.add("reshape", args[:1], out.shape[1:], out.dtype)]
 
 
-def _broadcast_in_dim(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
-    dims, arg = equation.params["broadcast_dimensions"], args[0]
+def _broadcast_in_dim(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
+    dims = equation.params["broadcast_dimensions"]
+    arg = args[0]
     if isinstance(arg, int):
         if dims[0] != 0:
-            raise table.refused(equation, "moves the batch axis")
-        kept = [d - 1 for d in dims[1:]]
+            raise builder.refusal(equation, "moves the batch axis")
+        dims = dims[1:]
     else:
         array = np.asarray(arg)
-        if 0 in dims:  # an axis of length 1 becomes the batch's
-            array, dims = array.squeeze(dims.index(0)), tuple(d for d in dims if d)
-        arg, kept = table.constant(array, out.dtype), [d - 1 for d in dims]
-    options = {"dims": tuple(kept)}
-    return [table.add("broadcast_in_dim", (arg,), out.shape[1:], out.dtype, options=options)]
+        if 0 in dims:
+            # An axis of length 1 becomes the batch axis.
+            array = array.squeeze(dims.index(0))
+            dims = [dim for dim in dims if dim]
+        arg = builder.constant(array, out.dtype)
+    options = {"dims": tuple(dim - 1 for dim in dims)}
+    return [builder.add("broadcast_in_dim", (arg,), out.shape[1:], out.dtype, options=options)]
 
 
-def _transpose(table: Any, equation: Any, args: list[Any], out: Any) -> int | Moved:
-    arg, order = args[0], equation.params["permutation"]
-    if not isinstance(arg, int | Moved):
-        raise table.refused(equation, "moves the batch axis")
-    node, batch = arg if isinstance(arg, Moved) else (arg, 0)
-    others = [axis - (axis > batch) for axis in order if axis != batch]
-    return _placed(table.transposed(node, others), order.index(batch))
+def _transpose(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> int | MovedBatch:
+    arg = args[0]
+    if not isinstance(arg, int | MovedBatch):
+        raise builder.refusal(equation, "moves the batch axis")
+    order = equation.params["permutation"]
+    node, batch_axis = _split_moved(arg)
+    others = [axis - (axis > batch_axis) for axis in order if axis != batch_axis]
+    return _with_batch_axis(builder.transpose(node, others), order.index(batch_axis))
 
 
-def _placed(node: int, batch: int) -> int | Moved:
-    return Moved(node, batch) if batch else node
+def _split_moved(value: int | MovedBatch) -> MovedBatch:
+    return value if isinstance(value, MovedBatch) else MovedBatch(value, 0)
 
 
-def _dot_general(table: Any, equation: Any, args: list[Any], out: Any) -> int | Moved:
-    """A matrix of constants along one axis, such as the weights of a bilinear resize."""
+def _with_batch_axis(node: int, batch_axis: int) -> int | MovedBatch:
+    return MovedBatch(node, batch_axis) if batch_axis else node
+
+
+def _dot_general(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> int | MovedBatch:
+    """Multiply one axis by a matrix of constants, such as the weights of a bilinear resize."""
     contracting, batching = equation.params["dimension_numbers"]
-    which = [i for i, arg in enumerate(args) if isinstance(arg, int | Moved)]
-    if len(which) != 1:
-        raise table.refused(equation, "multiplies activations with each other")
-    x, matrix = args[which[0]], args[1 - which[0]]
-    axes, rows = contracting[which[0]], contracting[1 - which[0]]
-    node, batch = x if isinstance(x, Moved) else (x, 0)
-    single = len(axes) == 1 and np.ndim(matrix) == 2 and not any(batching)
-    if not single or axes[0] == batch or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise table.refused(equation, "is known of one axis times a matrix of constants only")
-    axis = axes[0] - (axes[0] > batch)
-    array = np.asarray(matrix) if rows[0] == 0 else np.asarray(matrix).T
-    shape = [*table.nodes[node].shape]
-    shape[axis] = array.shape[1]
-    weights = table.constant(array, equation.invars[1 - which[0]].aval.dtype)
+    variable = [i for i, arg in enumerate(args) if isinstance(arg, int | MovedBatch)]
+    if len(variable) != 1:
+        raise builder.refusal(equation, "multiplies activations with each other")
+    x_position = variable[0]
+    matrix_position = 1 - x_position
+    matrix = np.asarray(args[matrix_position])
+    axes = contracting[x_position]
+    node, batch_axis = _split_moved(args[x_position])
+    single = len(axes) == 1 and matrix.ndim == 2 and not any(batching)
+    if not single or axes[0] == batch_axis or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise builder.refusal(equation, "is known of one axis times a matrix of constants only")
+    axis = axes[0] - (axes[0] > batch_axis)
+    if contracting[matrix_position][0] != 0:
+        matrix = matrix.T
+    shape = [*builder.nodes[node].shape]
+    shape[axis] = matrix.shape[1]
+    weights = builder.constant(matrix, equation.invars[matrix_position].aval.dtype)
     options = {"axis": int(axis), "precision": _precision(equation.params["precision"])}
-    made = table.add("matmul", (node, weights), shape, out.dtype, options=options)
-    others = [a for a in range(len(shape)) if a != axis]
-    if which[0] == 0:  # the new axis comes last
-        batch -= batch > axes[0]
-        return _placed(table.transposed(made, [*others, axis]), batch)
-    batch += batch < axes[0]  # the new axis comes first
-    return _placed(table.transposed(made, [axis, *others]), batch)
+    product = builder.add("matmul", (node, weights), shape, out.dtype, options=options)
+    others = [other for other in range(len(shape)) if other != axis]
+    if x_position == 0:
+        # The new axis comes last.
+        batch_axis -= batch_axis > axes[0]
+        return _with_batch_axis(builder.transpose(product, [*others, axis]), batch_axis)
+    # The new axis comes first.
+    batch_axis += batch_axis < axes[0]
+    return _with_batch_axis(builder.transpose(product, [axis, *others]), batch_axis)
 
 
-def _precision(value: Any) -> Any:
-    """As strings."""
+def _precision(value: object) -> tuple[str, ...] | None:
+    """Convert the precision of both operands to strings."""
     if value is None:
         return None
     parts = value if isinstance(value, tuple) else (value, value)
     return tuple(str(getattr(part, "name", part)).lower() for part in parts)
 
 
-def _concatenate(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
+def _concatenate(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
     axis = equation.params["dimension"] - 1
     if axis < 0:
-        raise table.refused(equation, "changes the batch axis")
-    parts = [table.whole(arg, atom) for arg, atom in zip(args, equation.invars, strict=True)]
-    return [table.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
+        raise builder.refusal(equation, "changes the batch axis")
+    parts = [
+        builder.as_node(arg, atom.aval.dtype)
+        for arg, atom in zip(args, equation.invars, strict=True)
+    ]
+    return [builder.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
 
 
-def _stack(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
+def _stack(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
     axis = equation.params["axis"] - 1
     if axis < 0:
-        raise table.refused(equation, "changes the batch axis")
+        raise builder.refusal(equation, "changes the batch axis")
     shape = list(out.shape[1:])
     shape[axis] = 1
-    nodes = [table.whole(arg, atom) for arg, atom in zip(args, equation.invars, strict=True)]
-    parts = [table.add("reshape", (i,), shape, out.dtype) for i in nodes]
-    return [table.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
+    nodes = [
+        builder.as_node(arg, atom.aval.dtype)
+        for arg, atom in zip(args, equation.invars, strict=True)
+    ]
+    parts = [builder.add("reshape", (i,), shape, out.dtype) for i in nodes]
+    return [builder.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
 
 
-def _taken(table: Any, index: int, axis: int, indices: Sequence[int]) -> int:
-    """Add the choice of some indices of an axis."""
-    node = table.nodes[index]
-    shape = list(node.shape)
-    if list(indices) == list(range(shape[axis])):
-        return index
-    shape[axis] = len(indices)
-    chosen = tuple(map(int, indices))
-    return table.add("take", (index,), shape, node.dtype, options={"axis": axis, "indices": chosen})
-
-
-def _slice(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
-    starts, limits = equation.params["start_indices"], equation.params["limit_indices"]
+def _slice(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
+    starts = equation.params["start_indices"]
+    limits = equation.params["limit_indices"]
     strides = equation.params["strides"] or (1,) * len(starts)
     index = args[0]
-    if starts[0] or strides[0] != 1 or limits[0] != table.batch:
-        raise table.refused(equation, "changes the batch axis")
+    if starts[0] or strides[0] != 1 or limits[0] != builder.batch_size:
+        raise builder.refusal(equation, "changes the batch axis")
     for axis, chosen in enumerate(map(range, starts[1:], limits[1:], strides[1:])):
-        index = _taken(table, index, axis, chosen)
+        index = builder.take(index, axis, chosen)
     return [index]
 
 
-def _dynamic_slice(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
-    """A slice that starts at constants; they are clamped as JAX does."""
+def _dynamic_slice(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
+    """Add a slice that starts at constants, which are clamped as JAX does."""
     index, *starts = args
-    shape, sizes = equation.invars[0].aval.shape, equation.params["slice_sizes"]
-    if not isinstance(index, int) or any(isinstance(start, int | Moved) for start in starts):
-        raise table.refused(equation, "starts at a place that depends on the input")
-    if sizes[0] != table.batch:
-        raise table.refused(equation, "changes the batch axis")
+    shape = equation.invars[0].aval.shape
+    sizes = equation.params["slice_sizes"]
+    if not isinstance(index, int) or any(isinstance(start, int | MovedBatch) for start in starts):
+        raise builder.refusal(equation, "starts at a place that depends on the input")
+    if sizes[0] != builder.batch_size:
+        raise builder.refusal(equation, "changes the batch axis")
     columns = zip(starts[1:], sizes[1:], shape[1:], strict=True)
     for axis, (start, size, length) in enumerate(columns):
         first = int(np.clip(start, 0, length - size))
-        index = _taken(table, index, axis, range(first, first + size))
+        index = builder.take(index, axis, range(first, first + size))
     return [index]
 
 
-def _gather(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
-    """Entries along one axis at constant places, as a resize to the nearest pixel takes them."""
+def _gather(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
+    """Take entries along one axis at constant places, as a resize to the nearest pixel does."""
     index, places = args
-    numbers, shape = equation.params["dimension_numbers"], equation.invars[0].aval.shape
-    if not isinstance(index, int) or isinstance(places, int | Moved):
-        raise table.refused(equation, "takes entries at places that depend on the input")
+    numbers = equation.params["dimension_numbers"]
+    shape = equation.invars[0].aval.shape
+    if not isinstance(index, int) or isinstance(places, int | MovedBatch):
+        raise builder.refusal(equation, "takes entries at places that depend on the input")
     (axis, *others) = numbers.start_index_map
     sizes = tuple(1 if a == axis else size for a, size in enumerate(shape))
     kept = tuple(a for a in range(len(shape)) if a != axis)
@@ -152,72 +181,86 @@ def _gather(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
     entries = tuple(equation.params["slice_sizes"]) == sizes
     placed = (tuple(numbers.collapsed_slice_dims), tuple(numbers.offset_dims)) == ((axis,), kept)
     if not (single and entries and placed):
-        raise table.refused(equation, "takes entries along other than one axis")
+        raise builder.refusal(equation, "takes entries along other than one axis")
     indices = np.asarray(places)[:, 0]
     if np.any((indices < 0) | (indices >= shape[axis])):
-        raise table.refused(equation, "takes entries beyond the end of an axis")
-    return [_taken(table, index, axis - 1, indices.tolist())]
+        raise builder.refusal(equation, "takes entries beyond the end of an axis")
+    return [builder.take(index, axis - 1, indices.tolist())]
 
 
-def _rev(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
+def _rev(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
     (index,) = args
     for dimension in equation.params["dimensions"]:
         if not dimension:
-            raise table.refused(equation, "changes the order of the examples")
-        size = table.nodes[index].shape[dimension - 1]
-        index = _taken(table, index, dimension - 1, range(size)[::-1])
+            raise builder.refusal(equation, "changes the order of the examples")
+        size = builder.nodes[index].shape[dimension - 1]
+        index = builder.take(index, dimension - 1, range(size)[::-1])
     return [index]
 
 
-def _tile(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
-    """An array several times, one after the other."""
-    (index,), repeats = args, equation.params["reps"]
+def _tile(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
+    """Repeat an array, one copy after the other."""
+    (index,) = args
+    repeats = equation.params["reps"]
     if len(repeats) != equation.invars[0].aval.ndim or repeats[0] != 1:
-        raise table.refused(equation, "repeats the examples of a batch")
+        raise builder.refusal(equation, "repeats the examples of a batch")
     for axis, count in enumerate(repeats[1:]):
-        size = table.nodes[index].shape[axis]
-        index = _taken(table, index, axis, [*range(size)] * count)
+        size = builder.nodes[index].shape[axis]
+        index = builder.take(index, axis, [*range(size)] * count)
     return [index]
 
 
-def _split(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
-    axis, ends = equation.params["axis"] - 1, np.cumsum(equation.params["sizes"])
+def _split(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
+    axis = equation.params["axis"] - 1
+    ends = np.cumsum(equation.params["sizes"])
     if axis < 0:
-        raise table.refused(equation, "changes the batch axis")
+        raise builder.refusal(equation, "changes the batch axis")
     pairs = zip(equation.params["sizes"], ends.tolist(), strict=True)
-    return [_taken(table, args[0], axis, range(end - size, end)) for size, end in pairs]
+    return [builder.take(args[0], axis, range(end - size, end)) for size, end in pairs]
 
 
-def _pad(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
+def _pad(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
     config = equation.params["padding_config"]
     if any(config[0]) or any(c[2] or min(c) < 0 for c in config) or isinstance(args[1], int):
-        raise table.refused(equation, "pads other than around an image with a constant")
+        raise builder.refusal(equation, "pads other than around an image with a constant")
     around = {
         "low": tuple(int(c[0]) for c in config[1:]),
         "high": tuple(int(c[1]) for c in config[1:]),
     }
     options = {**around, "value": np.asarray(args[1]).item()}
-    return [table.add("pad", args[:1], out.shape[1:], out.dtype, options=options)]
+    return [builder.add("pad", args[:1], out.shape[1:], out.dtype, options=options)]
 
 
-def _integers(value: Any) -> Any:
-    """As plain values, in tuples as deep as they are."""
-    return tuple(map(_integers, value)) if isinstance(value, tuple | list) else int(value)
+def _integers(value: object) -> object:
+    """Convert numbers, in tuples of any depth, to plain integers."""
+    if isinstance(value, tuple | list):
+        return tuple(_integers(item) for item in value)
+    return int(value)  # type: ignore[call-overload]
 
 
-def _window(table: Any, equation: Any, args: list[Any], out: Any) -> list[int]:
-    """A pooling: the largest entry of each window, or their sum."""
+def _window(
+    builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
+) -> list[int]:
+    """Add a pooling: the largest or smallest entry of each window, or their sum."""
     params = equation.params
     names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
     front, inside = zip(*((params[name][0], params[name][1:]) for name in names), strict=True)
     if front != (1, 1, (0, 0), 1, 1):
-        raise table.refused(equation, "mixes the examples of a batch")
+        raise builder.refusal(equation, "mixes the examples of a batch")
     options = {name: _integers(values) for name, values in zip(names, inside, strict=True)}
-    return [table.add(equation.primitive.name, args, out.shape[1:], out.dtype, options=options)]
+    return [builder.add(equation.primitive.name, args, out.shape[1:], out.dtype, options=options)]
 
 
-# The batch axis stays in front.
-MOVEMENTS: dict[str, Callable[[Any, Any, list[Any], Any], list[int]]] = {
+# Operations that keep the batch axis in front.
+MOVEMENTS: dict[str, Callable[[GraphBuilder, JaxprEqn, list[Value], ShapedArray], list[int]]] = {
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
     "dynamic_slice": _dynamic_slice,
@@ -235,8 +278,10 @@ MOVEMENTS: dict[str, Callable[[Any, Any, list[Any], Any], list[int]]] = {
     "stack": _stack,
     "tile": _tile,
 }
-# It may be elsewhere, before or after.
-MOVING_BATCH: dict[str, Callable[[Any, Any, list[Any], Any], int | Moved]] = {
+# Operations that may move the batch axis, or undo such a move.
+MOVING_BATCH: dict[
+    str, Callable[[GraphBuilder, JaxprEqn, list[Value], ShapedArray], int | MovedBatch]
+] = {
     "dot_general": _dot_general,
     "transpose": _transpose,
 }

@@ -1,4 +1,4 @@
-"""From a Linen network's inference to a table of layers and operations."""
+"""Trace a Linen network in inference to a graph of layers and operations."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +11,11 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import PyTree
 
 from l1jax.compaction.graph import Graph, remove_unread
-from l1jax.compaction.layer_calls import record
-from l1jax.compaction.table import Table
+from l1jax.compaction.graph_builder import GraphBuilder
+from l1jax.compaction.layer_calls import record_layer
+from l1jax.compaction.trace_equations import add_equations
 
-# Numbers of examples to trace with, of which one is taken that no axis has.
+# Numbers of examples to trace with; one is used that is not the length of any axis.
 # fmt: off
 PRIMES = (509, 503, 499, 491, 487, 479, 467, 463, 461, 457, 449, 443, 439, 433, 431, 421, 419, 409)
 # fmt: on
@@ -28,14 +29,14 @@ def trace(
     *,
     any_batch: bool = False,
 ) -> Graph:
-    """Tabulate what a network does in inference.
+    """Make the graph of what a network computes in inference.
 
     Args:
         apply: inputs → outputs, with a batch axis in front of each; applies Linen modules to
             `variables`.
         variables: concrete, the collections "params" and "batch_stats".
         inputs: for each a `ShapeDtypeStruct` of one example.
-        any_batch: whether to make sure that the table is the same for another number of examples.
+        any_batch: whether to check that the graph is the same for another number of examples.
 
     Raises:
         ValueError: if there is an operation whose dependencies between channels are not known, or a
@@ -48,40 +49,49 @@ def trace(
         raise ValueError(f"the network must have axes of other lengths than all of {lengths}.")
     graph = _traced(apply, inputs, sizes[0])
     if any_batch:
-        _refuse_other(graph, _traced(apply, inputs, sizes[1]))
+        _check_same_graph(graph, _traced(apply, inputs, sizes[1]))
     return graph
 
 
 def _traced(apply: Callable[..., Any], inputs: Sequence[Any], batch: int) -> Graph:
-    """The table, traced with that many examples: an axis of this length is that of the batch."""
+    """Trace with this number of examples; an axis of this length is the batch axis."""
 
     def program(*examples: Any) -> Any:
-        # Tagged, so that JAX uses no program that it kept of another trace, which would lack the
-        # layers' primitive, and keeps none with it for those who call the network.
-        with set_xla_metadata(l1jax_trace=str(next(TRACES))), nn.intercept_methods(record):
+        # JAX caches the programs of functions. The tag is new in each trace, so no cached program
+        # that lacks the layers' primitive is used here, and none that has it is used elsewhere.
+        with set_xla_metadata(l1jax_trace=str(next(TRACES))), nn.intercept_methods(record_layer):
             return apply(*examples)
 
     examples = [jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for x in inputs]
     jaxpr, shapes = jax.make_jaxpr(program, return_shape=True)(*examples)
-    table = Table(batch)
-    given = []
+    builder = GraphBuilder(batch)
+    args = []
     for i, x in enumerate(examples):
-        given.append(table.add("input", (), x.shape[1:], x.dtype, options={"index": i}))
-    outputs = table.run(jaxpr.jaxpr, jaxpr.consts, given)
+        args.append(builder.add("input", (), x.shape[1:], x.dtype, options={"index": i}))
+    outputs = add_equations(builder, jaxpr.jaxpr, jaxpr.consts, args)
     if not any(isinstance(output, int) for output in outputs):
         raise ValueError("the network's output must depend on its input.")
     structure = jax.tree.structure(shapes)
-    structure = None if jax.tree_util.treedef_is_leaf(structure) else structure
-    table.finish(outputs, jaxpr.jaxpr.outvars, structure is None)
-    places = tuple(table.places)
-    graph = Graph(table.nodes, table.params, table.statistics, table.copies, structure, places)
-    return remove_unread(graph)
+    if jax.tree_util.treedef_is_leaf(structure):
+        structure = None
+    builder.finish(outputs, jaxpr.jaxpr.outvars, single=structure is None)
+    return remove_unread(
+        Graph(
+            builder.nodes,
+            builder.params,
+            builder.batch_stats,
+            builder.copies,
+            structure,
+            tuple(builder.places),
+        )
+    )
 
 
-def _refuse_other(graph: Graph, again: Graph) -> None:
-    """Refuse a network that was traced to another table with another number of examples."""
+def _check_same_graph(graph: Graph, again: Graph) -> None:
+    """Raise if the graph of another number of examples differs."""
     for node, other, place in zip(graph.nodes, again.nodes, graph.places, strict=False):
-        same = repr(node) == repr(other)  # in which what is no number equals itself
+        # In their texts NaN equals NaN.
+        same = repr(node) == repr(other)
         if same and node.op == "constant" and node.name:
             same = np.array_equal(graph.params[node.name], again.params[node.name], equal_nan=True)
         if not same:

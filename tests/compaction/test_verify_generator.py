@@ -55,13 +55,13 @@ def test_where_the_original_itself_rounds_much_twice_that_is_allowed():
     last[32:] = -last[:32] * np.float32(1 - 1e-5)  # large terms that nearly cancel
     kernel[:, 32:] = kernel[:, :32]
     params = {
-        "hidden_0": {"kernel": kernel, "bias": np.full_masks(64, 9, np.float32)},
+        "hidden_0": {"kernel": kernel, "bias": np.full(64, 9, np.float32)},
         "image": {"kernel": last, "bias": np.zeros(2, np.float32)},
     }
     original = TrainedGenerator(generator, params, {}, {})
     found = proof(original, original)
     assert found.error == found.rounding > 1e-5
-    shifted = {**params, "image": {**params["image"], "bias": np.full_masks(2, 1e-2, np.float32)}}
+    shifted = {**params, "image": {**params["image"], "bias": np.full(2, 1e-2, np.float32)}}
     with pytest.raises(MismatchError):
         proof(original, original._replace(params=shifted))
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 # A layer's parameters or batch statistics: nested dicts of arrays.
 Tree = dict[str, Any]
@@ -51,6 +53,11 @@ def from_layout(layout: Mapping[str, Any]) -> list[Node]:
         lists = {"inputs": tuple(row["inputs"]), "shape": tuple(row["shape"])}
         nodes.append(Node(**{**row, **lists}))
     return nodes
+
+
+def dtype_name(dtype: DTypeLike) -> str:
+    """Return the name that a layout has for a type, such as `float32`."""
+    return jnp.dtype(dtype).name
 
 
 def _to_json(value: object) -> object:
