@@ -1,4 +1,7 @@
-"""Upload of a model's folder to the Hugging Face Hub, as whoever is logged in. Package: the extra `hub`."""
+"""Upload a model's folder to the Hugging Face Hub as the user who is logged in.
+
+The package comes with the extra `hub`.
+"""
 
 import importlib
 import re
@@ -9,7 +12,7 @@ from l1jax.config import InputError
 
 
 def check_repository(repository: str) -> None:
-    """Refuse what cannot be the name of a repository.
+    """Raise if a name cannot be that of a repository.
 
     Raises:
         InputError: if it is not `owner/name`.
@@ -19,7 +22,7 @@ def check_repository(repository: str) -> None:
 
 
 def open_hub() -> Any:
-    """A client with the token of the user's own login, which is never asked for, shown or stored here.
+    """Make a client with the token of the user's login, which is never shown or stored here.
 
     Raises:
         InputError: if the package is missing or nobody is logged in.
@@ -38,7 +41,7 @@ def open_hub() -> Any:
 
 
 def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
-    """Upload a folder to a repository, which is made if it is not there.
+    """Upload a folder to a repository, which is created if it does not exist.
 
     Args:
         client: a `huggingface_hub.HfApi`.
@@ -47,7 +50,7 @@ def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
         public: whether a new repository is for all to see; one that exists stays as it is.
 
     Returns:
-        Where it is.
+        The address of the repository.
 
     Raises:
         InputError: if the Hub refuses or cannot be reached.

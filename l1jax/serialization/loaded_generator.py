@@ -1,4 +1,4 @@
-"""A generator to draw from, out of a work directory or an exported model."""
+"""Load a generator to sample from, out of a work directory or an exported model."""
 
 import os
 from collections.abc import Callable
@@ -19,13 +19,23 @@ from l1jax.training.state import Average, VaeState
 
 
 class LoadedGenerator(NamedTuple):
-    """A generator, its weights and where they come from."""
+    """A generator, its weights and where they come from.
+
+    Attributes:
+        experiment: that the generator was trained by.
+        generator: the network and the shape and range of its images.
+        average: the averaged weights.
+        step: of the training.
+        layout: of a compact network, as `l1jax.serialization.rebuild` reads it; else empty.
+        encoder: parameters of a variational autoencoder's encoder; exported models have none.
+        notes: of an exported model.
+    """
 
     experiment: Config
     generator: Generator
-    average: Average  # its weights
+    average: Average
     step: int
-    layout: dict[str, Any]  # of the network, as `l1jax.serialization.rebuild_generator` reads it
+    layout: dict[str, Any]
     encoder: PyTree = None  # parameters of a variational autoencoder's other half, which exported models do not have
     notes: dict[str, Any] | None = None  # of an exported model
 
@@ -37,13 +47,13 @@ def open_generator(
     say: Callable[[str], None],
     command: str,
 ) -> LoadedGenerator:
-    """Open what one of two flags names; either takes a training run or an exported model.
+    """Load the generator that one of two flags names; either takes a run or an exported model.
 
     Args:
         workdir: `--workdir`.
         model: `--model`.
         step: which checkpoint of a run; None for the newest good one.
-        say: told about checkpoints that are passed over.
+        say: reports checkpoints that are skipped.
         command: for messages.
 
     Raises:
@@ -82,7 +92,7 @@ def _open_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Lo
 
 
 def check_finite(average: Average, step: int) -> None:
-    """Refuse weights that can only draw blank images.
+    """Raise if weights are not finite, since such a generator draws blank images.
 
     Args:
         average: the weights.
@@ -103,7 +113,7 @@ def check_finite(average: Average, step: int) -> None:
 def check_drawn(
     opened: LoadedGenerator, images: Shaped[np.ndarray, "count height width channels"]
 ) -> None:
-    """Refuse images, or points, that come of numbers which are not finite.
+    """Raise if images or points were computed from numbers that are not finite.
 
     Pixels that are NaN become 0, so a few images are drawn again without rounding if some are all 0.
 
@@ -130,7 +140,7 @@ def check_drawn(
 
 
 def from_exported(exported: ExportedModel) -> LoadedGenerator:
-    """An exported model, to draw from."""
+    """Convert an exported model to a loaded generator."""
     average = Average(exported.params, exported.batch_stats)
     return LoadedGenerator(
         exported.experiment,

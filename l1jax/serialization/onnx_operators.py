@@ -1,7 +1,7 @@
-"""JAX's operations as nodes of an ONNX graph, for those that generators are made of.
+"""Lower the JAX operations that generators are made of to nodes of an ONNX graph.
 
-What does not depend on the graph's inputs is computed here and becomes a constant. Dimensions that JAX does not know,
-the batch, are left to ONNX: −1 in a reshape, the size of the first input in an expansion.
+What does not depend on the graph's inputs is computed here and becomes a constant. The batch size is
+not known: it is −1 in a reshape, and the size of the first input in an expansion.
 """
 
 import string
@@ -36,7 +36,7 @@ SAME = {
 }
 
 
-class Graph:
+class OnnxBuilder:
     """Nodes and constants of an ONNX graph as it grows."""
 
     def __init__(self, first_input: str):
@@ -100,7 +100,7 @@ class Equation(NamedTuple):
     params: dict[str, Any]
 
 
-def lower(graph: Graph, equation: Equation) -> Operand:
+def lower(graph: OnnxBuilder, equation: Equation) -> Operand:
     """Append what computes an operation.
 
     Raises:
@@ -116,7 +116,7 @@ def lower(graph: Graph, equation: Equation) -> Operand:
     return OPERATORS[name](graph, equation)
 
 
-def _broadcast(graph: Graph, e: Equation) -> Operand:
+def _broadcast(graph: OnnxBuilder, e: Equation) -> Operand:
     dims, old = e.params["broadcast_dimensions"], e.in_shapes[0]
     placed = [1] * len(e.out_shape)
     for axis, size in zip(dims, old, strict=True):
@@ -124,33 +124,34 @@ def _broadcast(graph: Graph, e: Equation) -> Operand:
     return graph.expand(graph.reshape(e.inputs[0], placed), placed, e.out_shape)
 
 
-def _stack(graph: Graph, e: Equation) -> Operand:
+def _stack(graph: OnnxBuilder, e: Equation) -> Operand:
     axis = e.params["axis"]
     single = [1 if i == axis else size for i, size in enumerate(e.out_shape)]
     return graph.add("Concat", *(graph.reshape(x, single) for x in e.inputs), axis=axis)
 
 
-def _slice(graph: Graph, e: Equation) -> Operand:
-    starts, limits = e.params["start_indices"], e.params["limit_indices"]
+def _slice(graph: OnnxBuilder, e: Equation) -> Operand:
+    starts = e.params["start_indices"]
+    limits = e.params["limit_indices"]
     strides = e.params["strides"] or (1,) * len(starts)
-    rows = zip(starts, limits, range(len(starts)), strides, strict=True)
-    rows = [row for row in rows if (row[0], row[1], row[3]) != (0, e.in_shapes[0][row[2]], 1)]
+    rows = []
+    for axis, (start, limit, stride) in enumerate(zip(starts, limits, strides, strict=True)):
+        if (start, limit, stride) != (0, e.in_shapes[0][axis], 1):
+            rows.append((start, limit, axis, stride))
+    if not rows:
+        return e.inputs[0]
     columns = zip(*rows, strict=True)
-    return (
-        graph.add("Slice", e.inputs[0], *(np.array(column, np.int64) for column in columns))
-        if rows
-        else e.inputs[0]
-    )
+    return graph.add("Slice", e.inputs[0], *(np.array(column, np.int64) for column in columns))
 
 
-def _pad(graph: Graph, e: Equation) -> Operand:
+def _pad(graph: OnnxBuilder, e: Equation) -> Operand:
     low, high, inside = zip(*e.params["padding_config"], strict=True)
     if any(inside):
         raise NotImplementedError("pad between entries")
     return graph.add("Pad", e.inputs[0], np.array([*low, *high], np.int64), e.inputs[1])
 
 
-def _dot(graph: Graph, e: Equation) -> Operand:
+def _dot(graph: OnnxBuilder, e: Equation) -> Operand:
     (left, right), (left_batch, right_batch) = e.params["dimension_numbers"]
     ranks = [len(shape) for shape in e.in_shapes]
     if not left_batch and tuple(left) == (ranks[0] - 1,) and (tuple(right), ranks[1]) == ((0,), 2):
@@ -168,7 +169,7 @@ def _dot(graph: Graph, e: Equation) -> Operand:
     )
 
 
-def _convolution(graph: Graph, e: Equation) -> Operand:
+def _convolution(graph: OnnxBuilder, e: Equation) -> Operand:
     """A convolution; with its image enlarged by zeros, a transposed one of the mirrored kernel."""
     p, numbers = e.params, e.params["dimension_numbers"]
     kernel_sizes = [e.in_shapes[1][axis] for axis in numbers.rhs_spec[2:]]
@@ -205,55 +206,65 @@ def _convolution(graph: Graph, e: Equation) -> Operand:
     return graph.add("Transpose", y, perm=np.argsort(numbers.out_spec).tolist())
 
 
-def _transposed(graph: Graph, x: Operand, axes: Sequence[int]) -> Operand:
+def _transposed(graph: OnnxBuilder, x: Operand, axes: Sequence[int]) -> Operand:
     return graph.add("Transpose", x, perm=list(axes)) if isinstance(x, str) else x.transpose(axes)
 
 
-def _gather(graph: Graph, e: Equation) -> Operand:
-    """Entries along one axis, such as rows of a table; or a slice that starts at a fixed place."""
-    numbers, (shape, indices) = e.params["dimension_numbers"], e.in_shapes
-    sizes, (axis, *others) = e.params["slice_sizes"], numbers.start_index_map
-    index, collapsed = e.inputs[1], tuple(numbers.collapsed_slice_dims)
-    one = tuple(sizes) == tuple(
-        1 if i == axis else size for i, size in enumerate(shape)
-    ) and collapsed == (axis,)
-    kept = tuple(numbers.offset_dims) == tuple(i for i in range(len(shape)) if i != axis)
-    if not others and len(indices) == 2 and one and kept:
-        index = graph.reshape(index, indices[:1])
-        last, first = (np.array([value], np.int32) for value in (shape[axis] - 1, 0))
-        index = graph.add(
-            "Max", graph.add("Min", graph.add("Cast", index, to=INT32), last), first
-        )  # as JAX does
-        return graph.add("Gather", e.inputs[0], index, axis=axis)
+def _gather(graph: OnnxBuilder, e: Equation) -> Operand:
+    """Take entries along one axis, such as rows of a table, or a slice with a fixed start."""
+    numbers = e.params["dimension_numbers"]
+    sizes = tuple(e.params["slice_sizes"])
+    shape, index_shape = e.in_shapes
+    index = e.inputs[1]
+    axis, *other_axes = numbers.start_index_map
+    collapsed = tuple(numbers.collapsed_slice_dims)
+    offsets = tuple(numbers.offset_dims)
+    single_entries = tuple(1 if i == axis else size for i, size in enumerate(shape))
+    along_one_axis = not other_axes and len(index_shape) == 2
+    whole_rows = sizes == single_entries and collapsed == (axis,)
     if (
-        isinstance(index, str)
-        or len(indices) != 1
-        or tuple(numbers.offset_dims) != tuple(range(len(e.out_shape)))
+        along_one_axis
+        and whole_rows
+        and offsets == tuple(i for i in range(len(shape)) if i != axis)
     ):
+        return _gather_rows(graph, e, axis)
+    is_slice = len(index_shape) == 1 and offsets == tuple(range(len(e.out_shape)))
+    if isinstance(index, str) or not is_slice:
         raise NotImplementedError("along more than one axis")
     axes = list(numbers.start_index_map)
-    bounds = index, index + [sizes[axis] for axis in axes], axes
-    part = graph.add("Slice", e.inputs[0], *(np.asarray(bound, np.int64) for bound in bounds))
+    ends = index + [sizes[axis] for axis in axes]
+    bounds = [np.asarray(bound, np.int64) for bound in (index, ends, axes)]
+    part = graph.add("Slice", e.inputs[0], *bounds)
     return graph.reshape(part, e.out_shape) if collapsed else part
 
 
-def _cast(graph: Graph, e: Equation) -> Operand:
+def _gather_rows(graph: OnnxBuilder, e: Equation, axis: int) -> Operand:
+    """Take entries of one axis; indices beyond its ends are clamped, as JAX does."""
+    shape, index_shape = e.in_shapes
+    index = graph.reshape(e.inputs[1], index_shape[:1])
+    first = np.array([0], np.int32)
+    last = np.array([shape[axis] - 1], np.int32)
+    below_end = graph.add("Min", graph.add("Cast", index, to=INT32), last)
+    return graph.add("Gather", e.inputs[0], graph.add("Max", below_end, first), axis=axis)
+
+
+def _cast(graph: OnnxBuilder, e: Equation) -> Operand:
     from onnx import helper
 
     return graph.add("Cast", e.inputs[0], to=helper.np_dtype_to_tensor_dtype(np.dtype(e.out_dtype)))
 
 
-def _power(graph: Graph, e: Equation) -> Operand:
+def _power(graph: OnnxBuilder, e: Equation) -> Operand:
     return graph.add("Pow", e.inputs[0], np.array(e.params["y"], e.out_dtype))
 
 
-def _reduce(kind: str) -> Callable[[Graph, Equation], Operand]:
+def _reduce(kind: str) -> Callable[[OnnxBuilder, Equation], Operand]:
     return lambda graph, e: graph.add(
         kind, e.inputs[0], np.array(e.params["axes"], np.int64), keepdims=0
     )
 
 
-OPERATORS: dict[str, Callable[[Graph, Equation], Operand]] = {
+OPERATORS: dict[str, Callable[[OnnxBuilder, Equation], Operand]] = {
     "broadcast_in_dim": _broadcast,
     "concatenate": lambda graph, e: graph.add("Concat", *e.inputs, axis=e.params["dimension"]),
     "conv_general_dilated": _convolution,
@@ -278,7 +289,13 @@ OPERATORS: dict[str, Callable[[Graph, Equation], Operand]] = {
 
 
 def refusal(equation: Equation, error: NotImplementedError, where: str) -> InputError:
-    """What to say of an operation that is not here."""
+    """Make the error for an operation that is not supported.
+
+    Args:
+        equation: the operation.
+        error: what is missing.
+        where: the layer that it is in.
+    """
     place = f" in the layer {where}" if where else ""
     return InputError(
         f"`--onnx` knows no form of JAX's {equation.name} ({error}){place}: export StableHLO instead."

@@ -1,4 +1,4 @@
-"""A generator as an ONNX graph that holds its weights, for any batch size; and back, run by onnxruntime on the CPU.
+"""Export a generator as an ONNX graph with its weights, and run such a graph on the CPU.
 
 Its inputs are `latents`, float32, and `label`, int32, of a class-conditional generator, its output `images` in the
 generator's range, channels last. Packages: the extra `onnx`.
@@ -18,15 +18,22 @@ from jaxtyping import PyTree
 from l1jax.config import InputError
 from l1jax.models import Generator
 from l1jax.models.layers import library_convolutions
-from l1jax.serialization.onnx_operators import Equation, Graph, Operand, lower, refusal
+from l1jax.serialization.onnx_operators import Equation, OnnxBuilder, Operand, lower, refusal
 from l1jax.serialization.stablehlo_program import as_program, program, program_inputs
 
 ONNX = "model.onnx"
-OPSET, IR_VERSION = 18, 9  # of 2022: what all that run ONNX read
+# Versions of 2022, which all current runtimes read.
+OPSET = 18
+IR_VERSION = 9
 
 
 def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> bytes:
-    """Serialise the network with its weights; it must compute in float32.
+    """Serialise the network with its weights for any batch size.
+
+    Args:
+        generator: the network, which must compute in float32.
+        params: its parameters.
+        statistics: its running batch statistics.
 
     Raises:
         InputError: if the network has an operation that is not known here, or the package is missing.
@@ -35,7 +42,8 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
     inputs = program_inputs(generator)
     with library_convolutions():
         traced = jax.make_jaxpr(program(generator, params, statistics))(*inputs)
-    graph, names = Graph("latents"), ["latents", "label"][: len(inputs)]
+    graph = OnnxBuilder("latents")
+    names = ["latents", "label"][: len(inputs)]
     (images,) = _lowered(graph, traced, names)
     graph.add("Identity", images)
     graph.nodes[-1].output[0] = "images"
@@ -60,10 +68,10 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
 
 
 def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
-    """The generator that a graph is; run on the CPU wherever JAX runs.
+    """Make a generator of an ONNX graph, which runs on the CPU wherever JAX runs.
 
     Args:
-        generator: what it must be: its network is not looked at.
+        generator: one with the same inputs and outputs; its network is not used.
         content: of the file.
         file: its path, for messages.
 
@@ -113,7 +121,7 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
 
 
 def package(name: str) -> Any:
-    """Import what an extra brings.
+    """Import a package of the extra `onnx`.
 
     Raises:
         InputError: if it is not installed.
@@ -127,9 +135,16 @@ def package(name: str) -> Any:
 
 
 def _lowered(
-    graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Operand], where: str = ""
+    graph: OnnxBuilder, closed: ClosedJaxpr, inputs: Sequence[Operand], where: str = ""
 ) -> list[Operand]:
-    """Append the operations of a program, or of the part `where` of one; what is constant is computed at once."""
+    """Append the operations of a program; what is constant is computed at once.
+
+    Args:
+        graph: the graph so far.
+        closed: the program.
+        inputs: its inputs.
+        where: the layer that the program is a part of, for messages.
+    """
     jaxpr = closed.jaxpr
     values: dict[Any, Operand] = dict(zip(jaxpr.invars, inputs, strict=True))
     values |= {
@@ -168,7 +183,7 @@ def _lowered(
 
 
 def _inner(params: dict[str, Any]) -> ClosedJaxpr | None:
-    """The program that an operation calls, as `jit`, derivatives of one's own and checkpoints do."""
+    """Return the program that an operation calls, such as `jit` or `checkpoint`, or None."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = params.get(name)
         if inner is not None:

@@ -1,4 +1,4 @@
-"""What a generator draws from a few latents, to compare it with another form of it."""
+"""Draw a few images, to compare a generator with another form of it."""
 
 from typing import Any
 
@@ -15,7 +15,16 @@ COUNT = 16
 def probe(
     generator: Generator, params: PyTree, statistics: PyTree
 ) -> Float[np.ndarray, "count h w c"]:
-    """Images of the same few latents, classes in turn, in the generator's range."""
+    """Draw images from the same few latents, of all classes in turn.
+
+    Args:
+        generator: what draws them.
+        params: its parameters.
+        statistics: its running batch statistics.
+
+    Returns:
+        The images, in the generator's range.
+    """
     latents = generator.latents(jax.random.key(0), COUNT)
     label = jnp.arange(COUNT, dtype=jnp.int32) % generator.classes if generator.classes else None
 
@@ -29,7 +38,7 @@ def probe(
 def differences(
     wanted: Float[np.ndarray, "..."], images: Float[np.ndarray, "..."]
 ) -> tuple[float, float]:
-    """Largest difference, and relative difference in L2."""
+    """Return the largest difference and the relative difference in the L2 norm."""
     difference = images.astype(np.float64) - wanted
     return float(np.abs(difference).max()), float(
         np.linalg.norm(difference) / max(np.linalg.norm(wanted), 1e-30)

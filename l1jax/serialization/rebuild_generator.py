@@ -1,4 +1,4 @@
-"""A network again from its configuration and its layout."""
+"""Rebuild a network from its configuration and its layout."""
 
 import json
 from typing import Any
@@ -12,7 +12,13 @@ from l1jax.models.layout.layout_network import layout_network
 def rebuild(
     model: config.Model, image_shape: tuple[int, int, int], layout: dict[str, Any]
 ) -> Generator:
-    """The generator of a configuration, with the layers of a layout; its own ones if that is empty.
+    """Build the generator of a configuration with the layers of a layout.
+
+    Args:
+        model: configuration of the model.
+        image_shape: height, width and channels.
+        layout: JSON values of a compact network; the configuration's own network is built if they
+            are empty.
 
     Raises:
         InputError: if the configuration does not fit the images.
@@ -26,5 +32,5 @@ def rebuild(
 
 
 def in_float32(layout: dict[str, Any]) -> dict[str, Any]:
-    """The same layout computing in float32 where it computed in bfloat16."""
+    """Return the same layout with float32 in place of bfloat16."""
     return json.loads(json.dumps(layout).replace('"bfloat16"', '"float32"'))

@@ -1,4 +1,4 @@
-"""A generator as one StableHLO program that holds its weights, for any batch size, and needs JAX alone.
+"""Export a generator as one StableHLO program with its weights; it needs only JAX.
 
 Lowered for CPU, CUDA and TPU together; convolutions take each platform's own form. Its inputs are the latents,
 float32, and the labels, int32, of a class-conditional generator; its output the images in the generator's range.
@@ -21,17 +21,23 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_stablehlo(generator: Generator, params: PyTree, statistics: PyTree) -> bytes:
-    """Serialise the network with its weights; `jax.export.deserialize` reads it."""
+    """Serialise the network with its weights for any batch size; `jax.export.deserialize` reads it.
+
+    Args:
+        generator: the network.
+        params: its parameters.
+        statistics: its running batch statistics.
+    """
     generate = jax.jit(program(generator, params, statistics))
     exported = jax.export.export(generate, platforms=PLATFORMS)(*program_inputs(generator))
     return bytes(exported.serialize())
 
 
 def open_stablehlo(generator: Generator, content: bytes, file: Path) -> Generator:
-    """The generator that a program is.
+    """Make a generator of a StableHLO program.
 
     Args:
-        generator: what it must be: its network is not looked at.
+        generator: one with the same inputs and outputs; its network is not used.
         content: of the file.
         file: its path, for messages.
 
@@ -41,7 +47,8 @@ def open_stablehlo(generator: Generator, content: bytes, file: Path) -> Generato
     try:
         exported = jax.export.deserialize(bytearray(content))
         found = [_signature(aval) for aval in (*exported.in_avals, *exported.out_avals)]
-    except Exception as error:  # its readers raise whatever they stumble over
+    except Exception as error:
+        # The readers raise errors of many types.
         raise InputError(
             f"`{file}` is no StableHLO program that this JAX reads: export it anew."
         ) from error
@@ -67,7 +74,13 @@ def open_stablehlo(generator: Generator, content: bytes, file: Path) -> Generato
 
 
 def program(generator: Generator, params: PyTree, statistics: PyTree) -> Callable[..., Any]:
-    """(latents, label if it is class-conditional) → images, the weights in it."""
+    """Return the function (latents, label if class-conditional) → images, with fixed weights.
+
+    Args:
+        generator: the network.
+        params: its parameters.
+        statistics: its running batch statistics.
+    """
 
     def generate(*arguments: Any) -> Any:
         latents, *label = arguments
@@ -77,14 +90,14 @@ def program(generator: Generator, params: PyTree, statistics: PyTree) -> Callabl
 
 
 def program_inputs(generator: Generator) -> list[jax.ShapeDtypeStruct]:
-    """What a program takes: latents, and labels of a class-conditional generator, of a batch of any size."""
+    """Return the types of a program's inputs: latents, and labels if it is class-conditional."""
     (batch,) = jax.export.symbolic_shape("batch")
     latents = jax.ShapeDtypeStruct((batch, generator.latent_size), jnp.float32)
     return [latents, jax.ShapeDtypeStruct((batch,), jnp.int32)] if generator.classes else [latents]
 
 
 def as_program(generator: Generator, apply: Any) -> Generator:
-    """The generator with a network that has its weights in itself."""
+    """Return the generator with a network that contains its weights."""
     return generator._replace(network=Network(lambda key: ({}, {}), apply), activations=None)
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of a run that stays with the model which is made of it."""
+"""Read the evaluation of a run, which is stored with the models that are made from the run."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ from l1jax.reading import read_json
 
 
 def read_evaluation(workdir: Path, step: int) -> dict[str, Any] | None:
-    """What `l1jax.evaluate` wrote of this step of a run; None where it has written nothing, or of another step."""
+    """Return what `l1jax.evaluate` wrote about this step of a run, or None if it wrote nothing."""
     try:
         evaluation = read_json(workdir / "evaluation.json")
-    except InputError:  # none was written, or it is no longer one
+    except InputError:
+        # There is no evaluation, or its file is damaged.
         return None
     of_this_step = isinstance(evaluation, dict) and evaluation.get("step") == step
     return evaluation if of_this_step else None
