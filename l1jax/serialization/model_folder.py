@@ -1,4 +1,4 @@
-"""A model as a folder in the Hugging Face layout, and back; nothing in it is ever executed.
+"""Write a model as a folder in the Hugging Face layout, and read it; none of it is executed.
 
 model.safetensors   the weights, as `l1jax.serialization.weight_encoding` writes them
 config.json         the experiment, the network's layout, the step, the sha256 of each other file
@@ -36,12 +36,19 @@ from l1jax.serialization.stablehlo_program import STABLEHLO, open_stablehlo
 from l1jax.serialization.weight_encoding import Loss, Values, decode, encode, losses
 
 FORMAT = 1  # raised when an older l1jax could no longer read the folder
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+CARD = "README.md"
 PROGRAMS = {STABLEHLO: open_stablehlo, ONNX: open_onnx}
-LAYERS, ROWS = 1_000, 10_000  # of a configuration, of a layout
-NUMBER_BYTES, PROGRAM_BYTES = 4, 16  # at most, of each number of the weights; programs repeat some
-STEPS = 2**63 - 1
-MARGIN = 64 * 2**20  # bytes of everything else
+# Limits, so that a damaged or hostile folder is refused before it fills the memory.
+MAX_LAYERS = 1_000
+MAX_LAYOUT_ROWS = 10_000
+MAX_STEP = 2**63 - 1
+# Bytes for each number of the weights; programs store some numbers more than once.
+MAX_WEIGHT_BYTES = 4
+MAX_PROGRAM_BYTES = 16
+# Bytes for everything else in a file.
+EXTRA_BYTES = 64 * 2**20
 
 
 class ExportedModel(NamedTuple):
@@ -67,31 +74,34 @@ def write_model(
     values: Values = "float32",
     programs: Mapping[str, bytes] | None = None,
 ) -> list[Loss]:
-    """Write a model; the folder appears whole or not at all.
+    """Write a model to a folder, which appears whole or not at all.
 
     Args:
         folder: a new or an empty one.
         compact: the network and its weights.
         experiment: that it was trained by.
         step: of the training.
-        notes: JSON values that stay with it; the model card shows `command`, `licence`, `evaluation`, which is what
-            `l1jax.evaluate` wrote, and `compaction`, the proof of `l1jax.compact`.
+        notes: JSON values that are stored with it. The model card shows `command`, `licence`,
+            `evaluation`, which `l1jax.evaluate` wrote, and `compaction`, of `l1jax.compact`.
         sparse: whether zeros are left out of the weights; other tools read only dense ones.
         values: what kernels are rounded to.
         programs: file name → content of the same network for other programs.
 
     Returns:
-        What was lost by the rounding: in each array, and, called `images`, in those of a few latents; nothing for
+        How much rounding changed each array and, under the name `images`, a few images; empty for
         float32.
 
     Raises:
-        InputError: if the folder is not empty or cannot be written, or a value or the notes do not fit.
+        InputError: if the folder is not empty or cannot be written, or a value or the notes do not
+            fit.
     """
     check_output_folder(folder)
     tensors = named_tensors(compact.params, compact.batch_stats)
     written, metadata = encode(tensors, sparse=sparse, values=values)
     back = decode(written, metadata, {name: value.shape for name, value in tensors.items()})
-    generator, programs, lost = compact.generator, programs or {}, losses(tensors, back)
+    generator = compact.generator
+    programs = programs or {}
+    lost = losses(tensors, back)
     if lost:
         rounded = probe(generator, _nested(back, "params"), _nested(back, "statistics"))
         lost += losses(
@@ -117,7 +127,7 @@ def write_model(
 
 
 def _description(compact: TrainedGenerator, experiment: Config, step: int) -> dict[str, Any]:
-    """What `config.json` says of the model itself."""
+    """Return what `config.json` says about the model itself."""
     generator = compact.generator
     image_range = generator.image_range
     return {
@@ -165,7 +175,7 @@ def _card(
 
 
 def is_model(path: Path) -> bool:
-    """Whether a path is that of an exported model rather than of a work directory."""
+    """Return whether a path is that of an exported model rather than of a work directory."""
     if os.path.isfile(path):
         return path.name in (WEIGHTS, *PROGRAMS)
     return any(os.path.isfile(path / name) for name in (WEIGHTS, *PROGRAMS))
@@ -196,15 +206,16 @@ def read_model(path: Path) -> ExportedModel:
     experiment = _experiment(described["experiment"], where)
     generator, shapes = _network(experiment, described, where)
     numbers = sum(math.prod(shape) for shape in shapes.values())
-    most = MARGIN + (PROGRAM_BYTES if file.name in PROGRAMS else NUMBER_BYTES) * numbers
-    check_input_file(file, most)
+    number_bytes = MAX_PROGRAM_BYTES if file.name in PROGRAMS else MAX_WEIGHT_BYTES
+    max_bytes = EXTRA_BYTES + number_bytes * numbers
+    check_input_file(file, max_bytes)
     expected = described["files"].get(file.name)
     if expected != sha256(file):
         problem = "is damaged or another model's" if expected else "is not listed"
         raise InputError(f"`{file}` {problem}: its sha256 is not that of {CONFIG}; export it anew.")
     if file.name in PROGRAMS:
         generator, params, statistics = (
-            PROGRAMS[file.name](generator, read_bytes(file, most), file),
+            PROGRAMS[file.name](generator, read_bytes(file, max_bytes), file),
             {},
             {},
         )
@@ -226,7 +237,7 @@ def read_model(path: Path) -> ExportedModel:
 
 
 def named_tensors(params: PyTree, statistics: PyTree) -> Tensors:
-    """The arrays of a network by their path, such as `params/image/kernel`."""
+    """Return the arrays of a network by their path, such as `params/image/kernel`."""
     return {name: np.asarray(leaf) for name, leaf in _named(params, statistics)}
 
 
@@ -265,23 +276,28 @@ def _network(
 
 
 def _check_depth(described: dict[str, Any], where: Path) -> None:
-    """Refuse more layers than anyone has, before they are read or built.
+    """Raise if there are too many layers, before they are read or built.
 
     Raises:
         InputError: if there are more.
     """
-    rows, model = described["layout"].get("nodes"), described["experiment"].get("model")
-    counts = {"layout.nodes": len(rows) if isinstance(rows, list) else 0}
-    for field, value in model.items() if isinstance(model, dict) else ():
+    rows = described["layout"].get("nodes")
+    model = described["experiment"].get("model")
+    counts = {}
+    if isinstance(rows, list):
+        counts["layout.nodes"] = len(rows)
+    if not isinstance(model, dict):
+        model = {}
+    for field, value in model.items():
         if isinstance(value, list):
             counts[f"experiment.model.{field}"] = len(value)
         elif field == "blocks" and isinstance(value, int):
             counts[f"experiment.model.{field}"] = value
     for field, count in counts.items():
-        most = ROWS if field == "layout.nodes" else LAYERS
-        if count > most:
+        limit = MAX_LAYOUT_ROWS if field == "layout.nodes" else MAX_LAYERS
+        if count > limit:
             raise InputError(
-                f"`{field}` of `{where}` has {count:,} layers, and may have at most {most:,}."
+                f"`{field}` of `{where}` has {count:,} layers, and may have at most {limit:,}."
             )
 
 
@@ -318,8 +334,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         if type(described.get(name)) is not kind:
             shown = repr(described.get(name, "missing"))[:40]
             raise InputError(f"`{name}` (={shown}) of `{path}` must be of type {kind.__name__}.")
-    if not 0 <= described["step"] <= STEPS:
-        raise InputError(f"`step` (={described['step']}) of `{path}` must be from 0 to {STEPS}.")
+    if not 0 <= described["step"] <= MAX_STEP:
+        raise InputError(f"`step` (={described['step']}) of `{path}` must be from 0 to {MAX_STEP}.")
     shape = described["generator"].get("image_shape")
     sides = (
         isinstance(shape, list)

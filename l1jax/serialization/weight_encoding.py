@@ -1,14 +1,18 @@
-"""Kernels in fewer bytes: zeros left out, values narrowed; for float32 back to the last bit.
+"""Store kernels in fewer bytes, without their zeros or with rounded values; float32 is exact.
 
-Arrays of two and more dimensions, the kernels, are stored in the smallest of three forms, the others as they are.
-With `name` that of the array and its last axis the columns of a matrix:
+Kernels, which are the arrays of two or more dimensions, are stored in the smallest of three forms;
+other arrays are stored as they are. `name` is that of the array, and its last axis is seen as the
+columns of a matrix:
 
     dense     `name`: all values
-    bitmask   `name.mask`: one bit per value, set where it is kept, the lowest bit first; `name.values`: those kept
-    csr       `name.rows`: where each row's values begin and end; `name.columns`: of each; `name.values`
+    bitmask   `name.mask`: one bit per value, set where it is not zero, the lowest bit first;
+              `name.values`: the values that are not zero
+    csr       `name.rows`: where the values of each row begin and end;
+              `name.columns`: the column of each value; `name.values`: the values
 
-The values are float32, float16, bfloat16, or int8 with `name.scale`, a float32 for each column that they are multiplied
-by. Form and shape stand in the metadata under `l1jax.encoding`, as JSON: name → {"form", "shape"}.
+The values are float32, float16, bfloat16, or int8 with `name.scale`, one float32 for each column by
+which its values are multiplied. The metadata has form and shape under `l1jax.encoding`, as JSON:
+name → {"form", "shape"}.
 """
 
 import json
@@ -36,17 +40,19 @@ Array = Shaped[np.ndarray, "..."]
 
 
 class Loss(NamedTuple):
-    """What narrower values change in one array."""
+    """How much one array changes by rounding."""
 
     name: str
-    largest: float  # difference of an entry
-    relative: float  # ‖difference‖₂ / ‖values‖₂
+    # Largest absolute difference of an entry.
+    largest: float
+    # ‖difference‖₂ / ‖values‖₂.
+    relative: float
 
 
 def encode(
     tensors: Mapping[str, Array], *, sparse: bool, values: Values
 ) -> tuple[Tensors, dict[str, str]]:
-    """Store arrays in fewer bytes.
+    """Encode arrays in fewer bytes.
 
     Args:
         tensors: float32 arrays.
@@ -59,23 +65,31 @@ def encode(
     Raises:
         InputError: if a value is too large for `values`.
     """
-    written, described = {}, {}
+    written: dict[str, Array] = {}
+    entries = {}
     for name, value in tensors.items():
         if value.ndim < 2 or value.size == 0 or (not sparse and values == "float32"):
             written[name] = value
             continue
         stored, scale = _narrow(name, value, values)
-        form, parts = _smallest(stored) if sparse else ("dense", {"": stored})
-        written |= {name + part: own for part, own in parts.items()}
-        written |= {} if scale is None else {f"{name}.scale": scale}
-        described[name] = {"form": form, "shape": list(value.shape)}
-    return written, {KEY: json.dumps(described)} if described else {}
+        form: Form = "dense"
+        parts = {"": stored}
+        if sparse:
+            form, parts = _smallest(stored)
+        for suffix, part in parts.items():
+            written[name + suffix] = part
+        if scale is not None:
+            written[f"{name}.scale"] = scale
+        entries[name] = {"form": form, "shape": list(value.shape)}
+    if not entries:
+        return written, {}
+    return written, {KEY: json.dumps(entries)}
 
 
 def decode(
     tensors: Mapping[str, Array], metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
 ) -> Tensors:
-    """Restore what `encode` stored, as float32.
+    """Decode what `encode` stored, to float32.
 
     Args:
         tensors: as they were written.
@@ -85,44 +99,48 @@ def decode(
     Raises:
         InputError: if they are not what the metadata and `shapes` say, naming the array.
     """
-    described, left, found = _described(metadata), set(tensors), {}
+    entries = _read_entries(metadata)
+    unread = set(tensors)
+    decoded = {}
     for name, shape in shapes.items():
-        entry = described.pop(name, {"form": "dense", "shape": list(shape)})
+        entry = entries.pop(name, {"form": "dense", "shape": list(shape)})
         _require(
             isinstance(entry, dict) and entry.get("form") in PARTS,
             name,
             f"has no form that is known ({entry!r})",
         )
-        wanted = [name + part for part in PARTS[entry["form"]]]
-        missing = [part for part in wanted if part not in tensors]
+        parts = [name + suffix for suffix in PARTS[entry["form"]]]
+        missing = [part for part in parts if part not in tensors]
         _require(not missing, name, "is missing")
-        stored_shape = entry.get("shape") if entry["form"] != "dense" else list(tensors[name].shape)
+        stored_shape = entry.get("shape")
+        if entry["form"] == "dense":
+            stored_shape = list(tensors[name].shape)
         _require(
             stored_shape == list(shape),
             name,
             f"has the shape {stored_shape}, and the network's is {list(shape)}",
         )
-        value = _dense(entry["form"], name, [tensors[part] for part in wanted], shape)
-        found[name] = _widen(name, value, tensors.get(f"{name}.scale"))
-        left -= {*wanted, f"{name}.scale"}
-    extra = sorted(left | set(described))
+        value = _dense(entry["form"], name, [tensors[part] for part in parts], shape)
+        decoded[name] = _widen(name, value, tensors.get(f"{name}.scale"))
+        unread -= {*parts, f"{name}.scale"}
+    extra = sorted(unread | set(entries))
     _require(not extra, extra[0] if extra else "", "is no part of the network")
-    return found
+    return decoded
 
 
 def losses(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[Loss]:
-    """What changed in each array that is no longer the same."""
-    found = []
+    """Measure how much each array has changed; equal arrays are left out."""
+    changed = []
     for name, value in before.items():
         difference = np.asarray(after[name], np.float64) - value
         if np.any(difference):
             relative = float(np.linalg.norm(difference) / np.linalg.norm(value.astype(np.float64)))
-            found.append(Loss(name, float(np.abs(difference).max()), relative))
-    return found
+            changed.append(Loss(name, float(np.abs(difference).max()), relative))
+    return changed
 
 
 def _narrow(name: str, value: Array, values: Values) -> tuple[Array, Array | None]:
-    """The values in their type, and for int8 what each column is multiplied by."""
+    """Round values to their type; for int8 also return the scale of each column."""
     largest = np.abs(value).max(axis=tuple(range(value.ndim - 1)), initial=0)
     if values != "float32" and not np.all(
         largest <= float(ml_dtypes.finfo(DTYPES["bfloat16"]).max)
@@ -150,11 +168,13 @@ def _widen(name: str, value: Array, scale: Array | None) -> Array:
 
 
 def _smallest(value: Array) -> tuple[Form, dict[str, Array]]:
-    """The form that takes the fewest bytes."""
+    """Choose the form that takes the fewest bytes."""
     matrix = np.ascontiguousarray(value).reshape(-1, value.shape[-1])
-    kept = matrix.view(f"u{matrix.itemsize}") != 0  # by its bits, so that −0 stays
+    # By its bits a negative zero is not zero, so it is stored.
+    kept = matrix.view(f"u{matrix.itemsize}") != 0
     rows = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-    kept_values, columns = matrix[kept], np.nonzero(kept)[1]
+    kept_values = matrix[kept]
+    columns = np.nonzero(kept)[1]
     forms: dict[Form, dict[str, Array]] = {
         "dense": {"": value},
         "bitmask": {".mask": np.packbits(kept, bitorder="little"), ".values": kept_values},
@@ -169,8 +189,9 @@ def _smallest(value: Array) -> tuple[Form, dict[str, Array]]:
 
 
 def _dense(form: Form, name: str, parts: list[Array], shape: tuple[int, ...]) -> Array:
-    """All values of an array from its parts, which are checked against each other."""
-    values, count = parts[-1], int(np.prod(shape))
+    """Restore an array from its parts, which are checked against each other."""
+    values = parts[-1]
+    count = int(np.prod(shape))
     if form == "dense":
         return values
     flat = all(part.ndim == 1 for part in parts)
@@ -204,7 +225,7 @@ def _dense(form: Form, name: str, parts: list[Array], shape: tuple[int, ...]) ->
     return whole.reshape(shape)
 
 
-def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
+def _read_entries(metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         described = json.loads(metadata.get(KEY, "{}"))
     except (ValueError, RecursionError):
