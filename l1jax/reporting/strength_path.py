@@ -199,7 +199,7 @@ def path_samples(
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
     grid = FigureCanvasAgg(figure).figure.subplots(rows, columns, squeeze=False)
     finite = samples[np.isfinite(samples)]  # where training diverged, samples are not
-    limit = 1.05 * np.abs(finite).max(initial=1e-6)
+    limit = float(1.05 * np.abs(finite).max(initial=1e-6))
     for index, axes in enumerate(grid.flat):
         axes.set_axis_off()
         if index >= len(samples):

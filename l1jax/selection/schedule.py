@@ -83,7 +83,13 @@ def train_with_halvings(
 
 
 def halving_steps(steps: int, halvings: int, log_every: int) -> list[int]:
-    """Return the steps steps/2ʰ, …, steps/2, steps, all but the last rounded to `log_every`."""
+    """Return the steps at which halvings happen, and the last step.
+
+    Args:
+        steps: of the strengths that train to the end.
+        halvings: h; halvings happen at steps/2ʰ, …, steps/2.
+        log_every: the halvings' steps are rounded to a multiple of it.
+    """
     ends = {steps}
     for halving in range(1, halvings + 1):
         rounded = round(steps / 2**halving / log_every) * log_every

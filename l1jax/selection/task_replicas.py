@@ -151,12 +151,24 @@ def vectorize_task(
 
 
 def like_state(state: State, *, step: object, other: object) -> PyTree:
-    """Return a tree like a state, with one value for `step` and another for every other leaf."""
+    """Return a tree like a state, with one value for `step` and another for every other leaf.
+
+    Args:
+        state: the state.
+        step: the value for `step`.
+        other: the value for every other leaf.
+    """
     return jax.tree.map(lambda _: other, state)._replace(step=step)
 
 
 def set_network_strength(network: str, state: State, strength: Float[Array, ""]) -> State:
-    """Set the strength of one network's penalty."""
+    """Set the strength of one network's penalty.
+
+    Args:
+        network: such as "generator".
+        state: of one replica.
+        strength: the new strength; the penalty's own must be 1.
+    """
     network_state = getattr(state, network)
     opt_state = set_scale(network_state.opt_state, strength)
     return state._replace(**{network: network_state._replace(opt_state=opt_state)})
@@ -173,7 +185,13 @@ def network_sparsity(task: Task, state: State) -> Metrics:
 
 
 def select_replica(states: State, fold: int, strength: int) -> State:
-    """Return one replica's state, as training alone would have it."""
+    """Return one replica's state, as training alone would have it.
+
+    Args:
+        states: of all replicas.
+        fold: index of its fold.
+        strength: index of its strength.
+    """
     state = jax.tree.map(lambda leaf: leaf[fold, strength], states._replace(step=None))
     return state._replace(step=states.step)
 
@@ -186,6 +204,12 @@ def select_strengths(states: State, strengths: Sequence[int]) -> State:
 
 
 def set_task_strengths(states: State, network: str, strengths: Float[Array, " strengths"]) -> State:
-    """Set the strengths of all replicas of a task, in one network's penalty."""
+    """Set the strengths of all replicas of a task, in one network's penalty.
+
+    Args:
+        states: of all replicas.
+        network: such as "generator".
+        strengths: one for each column of the replicas.
+    """
     state_axes = like_state(states, step=None, other=0)
     return set_strengths(states, strengths, partial(set_network_strength, network), state_axes)
