@@ -1,4 +1,7 @@
-"""Make a trained generator smaller: `python -m l1jax.compact --workdir runs/digits --output digits-compact`."""
+"""Remove the dead channels of a trained generator and write the smaller one.
+
+`python -m l1jax.compact --workdir runs/digits --output digits-compact`
+"""
 
 import dataclasses
 from collections.abc import Sequence

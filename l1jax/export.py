@@ -1,7 +1,7 @@
 """Export a generator: `python -m l1jax.export --workdir runs/digits --output model`.
 
-The folder, in the Hugging Face layout, holds the weights, their configuration and a model card; with `--stablehlo` and
-`--onnx` also the whole network as a program for those who have no l1jax.
+The folder, in the Hugging Face layout, holds the weights, their configuration and a model card.
+`--stablehlo` and `--onnx` add the whole network as a program that runs without l1jax.
 """
 
 import dataclasses

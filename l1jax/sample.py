@@ -1,6 +1,9 @@
-"""Sample a trained generator: `python -m l1jax.sample --workdir runs/digits --count 64 --output grid.png`.
+"""Draw images from a trained generator.
 
-`--model E` samples an exported one: a folder of l1jax.export or l1jax.compact, or the program in it.
+`python -m l1jax.sample --workdir runs/digits --count 64 --output grid.png`
+
+`--model` draws from an exported model: a folder of l1jax.export or l1jax.compact, or a program in
+it.
 
 `--output` is a grid if it ends in .png, an archive if it ends in .npz, and else a folder, new or
 empty; what ends in / always is. A name such as `samples-0.003` or `v1.0` is a folder's, and one

@@ -1,6 +1,6 @@
 """Record the layers of a network while it is traced.
 
-Each call of a known layer becomes one primitive in the jaxpr in place of the layer's own operations.
+In the jaxpr each call of a known layer becomes one primitive, in place of the layer's operations.
 Its operands are the layer's inputs and the parameters that it really computes with: under
 `nn.WeightNorm` and other wrappers these are not the parameters at its path.
 """

@@ -1,8 +1,8 @@
 """Find the entries that the output depends on, so that all others can be removed.
 
-One pass from the output to the inputs is exact for a network without loops: an entry is needed if an
-entry that is computed reads it with a nonzero weight, and an entry is live, that is, computed, if it
-is needed and not constant.
+One pass from the output to the inputs is exact for a network without loops: an entry is needed if
+an entry that is computed reads it with a nonzero weight, and an entry is live, that is, computed,
+if it is needed and not constant.
 """
 
 from collections.abc import Callable

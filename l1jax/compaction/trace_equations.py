@@ -194,7 +194,7 @@ def _add_layer(
 
 
 def _add_variables(builder: GraphBuilder, name: str, variables: dict[str, PyTree]) -> str:
-    """Add a layer's variables under its name, or under another one if this is not its first call."""
+    """Add a layer's variables under its name, or under a new one if this is not its first call."""
     unique = name
     count = 1
     while unique in builder.params:

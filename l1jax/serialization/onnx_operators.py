@@ -1,7 +1,7 @@
 """Lower the JAX operations that generators are made of to nodes of an ONNX graph.
 
-What does not depend on the graph's inputs is computed here and becomes a constant. The batch size is
-not known: it is −1 in a reshape, and the size of the first input in an expansion.
+What does not depend on the graph's inputs is computed here and becomes a constant. The batch size
+is not known: it is −1 in a reshape, and the size of the first input in an expansion.
 """
 
 import string

@@ -1,1 +1,1 @@
-"""Networks that are described by plain data: a table of layers and of the operations between them."""
+"""Networks described by plain data: a table of layers and of operations between them."""

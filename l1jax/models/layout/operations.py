@@ -1,8 +1,8 @@
 """Operations without parameters: what they compute on NumPy arrays and on JAX arrays.
 
 They have the names and the meaning of JAX's primitives, for integers and booleans, too: an integer
-division truncates, and `not` of an integer flips its bits. Their first argument, `xp`, is the module
-`numpy` or `jax.numpy`.
+division truncates, and `not` of an integer flips its bits. Their first argument, `xp`, is the
+module `numpy` or `jax.numpy`.
 """
 
 from collections.abc import Callable
