@@ -38,7 +38,10 @@ from l1jax.training.workdir import hold
 
 @dataclass(frozen=True)
 class SelectOptions(ExperimentOptions):
-    """Train an experiment at several strengths of its penalty, choose one, and refit it."""
+    """Train an experiment at several strengths of its penalty, choose one, and refit it.
+
+    At the end it names the command that makes an HTML page of the path.
+    """
 
     strengths: str = "auto:8"
     """low:high:count, a list with commas, or auto:count, which spans 10 % to 99 % zeros."""
