@@ -67,12 +67,12 @@ def xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def in_shifts(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    with mock.patch.object(layers, "SMALLEST", 10**9):
+    with mock.patch.object(layers, "MIN_CHANNELS", 10**9):
         return layers.convolve(x, kernel, stride)
 
 
 def in_tiles(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    with mock.patch.object(layers, "SMALLEST", 0):
+    with mock.patch.object(layers, "MIN_CHANNELS", 0):
         return layers.convolve(x, kernel, stride)
 
 

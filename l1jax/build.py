@@ -1,4 +1,4 @@
-"""From configuration to what it names: model and objective."""
+"""Build the model and the objective that a configuration describes."""
 
 from l1jax import config
 from l1jax.models import Gan, Generator, Vae, dcgan, dense_generator, mlp_gan, r3gan, sn_resnet, vae
@@ -7,7 +7,7 @@ from l1jax.objectives.adversarial import LOSSES, AdversarialLoss, relativistic_a
 
 
 def image_shape(data: config.Data) -> tuple[int, int, int]:
-    """Height, width and channels of the images, known without opening them."""
+    """Return height, width and channels of the images without opening them."""
     match data:
         case config.MixtureData():
             return 1, 1, 2
@@ -31,7 +31,8 @@ def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan |
                 points = image_shape[:2] == (1, 1)
                 if points != (model.output == "linear"):
                     raise config.InputError(
-                        f"`model.output` (={model.output}) must be linear for points, and tanh or sigmoid for images."
+                        f"`model.output` (={model.output}) must be linear for points, and tanh or "
+                        "sigmoid for images."
                     )
                 return mlp_gan(
                     image_shape, **vars(model)
@@ -51,9 +52,7 @@ def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan |
 
 
 def build_loss(objective: config.Adversarial) -> AdversarialLoss:
-    """The adversarial loss that the objective names, its averages taken over all devices."""
-    return (
-        relativistic_average(AXIS)
-        if objective.loss == "relativistic_average"
-        else LOSSES[objective.loss]
-    )
+    """Return the adversarial loss that the objective names; its averages are over all devices."""
+    if objective.loss == "relativistic_average":
+        return relativistic_average(AXIS)
+    return LOSSES[objective.loss]

@@ -32,8 +32,8 @@ _KINDS = _reachable(Config)  # all that JSON can name
 _REPR = reprlib.Repr()  # of anything at all: lists in lists would be as long as they like
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 400
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 40
-_LARGEST_INT = 2**31 - 1  # of fields without a bound of their own: what JAX counts with
-_MOST_ENTRIES = 1_000  # of a tuple, such as layers
+_MAX_INT = 2**31 - 1  # of fields without a bound of their own: what JAX counts with
+_MAX_ENTRIES = 1_000  # of a tuple, such as layers
 
 
 def to_json(config: Any, within: tuple[Any, ...] = ()) -> Any:
@@ -79,13 +79,21 @@ def check(config: Config) -> Config:
 
 
 def kinds(name: str, parent: type = Config) -> dict[str, Any]:
-    """The dataclasses that the field `name` of `parent` can hold, by their command-line name; `none` is None."""
+    """Map command-line names to the dataclasses that a field can hold; `none` stands for None.
+
+    Args:
+        name: the field.
+        parent: the dataclass that has it.
+    """
     choices = typing.get_args(typing.get_type_hints(parent)[name])
     return {"none" if kind is type(None) else _hyphenate(kind.__name__): kind for kind in choices}
 
 
 def switch_kind(current: Any, kind: type) -> Any:
-    """A `kind` with its defaults, except for the fields that `current` has as well, if they are not `OWN_DEFAULT`."""
+    """Make a `kind` that takes over the fields which `current` has as well.
+
+    All other fields, and those marked `OWN_DEFAULT`, have the defaults of `kind`.
+    """
     if kind is type(None):
         return None
     known = set() if current is None else {(f.name, f.type) for f in dataclasses.fields(current)}
@@ -108,7 +116,8 @@ def differences(old: Config, new: Config, ignore: frozenset[str] = FREE_FIELDS) 
             for k, v in flatten(value[name], f"{path}.{name}".lstrip(".")).items()
         }
 
-    a, b = flatten(to_json(old), ""), flatten(to_json(new), "")
+    a = flatten(to_json(old), "")
+    b = flatten(to_json(new), "")
     names = [name for name in (a | b) if name not in ignore and a.get(name) != b.get(name)]
     other = tuple(name.removesuffix("kind") for name in names if name.endswith(".kind"))
     names = [
@@ -143,10 +152,10 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
     if origin is tuple:
         _require(isinstance(value, list), path, value, f"a tuple of {arguments[0].__name__}")
         _require(
-            len(value) <= _MOST_ENTRIES,
+            len(value) <= _MAX_ENTRIES,
             path,
             value,
-            f"a tuple of at most {_MOST_ENTRIES:,} entries",
+            f"a tuple of at most {_MAX_ENTRIES:,} entries",
         )
         return tuple(
             _decode(arguments[0], item, f"{path}[{i}]", metadata) for i, item in enumerate(value)
@@ -173,7 +182,8 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
         shown = _short(kind) if isinstance(kind, str) else _shown(value)
         raise InputError(f"`{path or 'config'}` (={shown}) must be of type {' or '.join(names)}.")
     cls = _KINDS[kind]
-    hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     unknown = [name for name in value if name not in fields and name != "kind"]
     if unknown:
         raise InputError(
@@ -194,7 +204,7 @@ def _require(holds: bool, path: str, value: Any, requirement: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """Anything at all as part of a sentence."""
+    """Represent any value within a sentence."""
     try:
         return _short(_REPR.repr(value))
     except Exception:  # a `__repr__` of someone else's, or more digits than Python prints
@@ -209,16 +219,23 @@ def _short(text: str) -> str:
 def _require_bounds(
     hint: Any, value: Any, path: str, low: float, high: float, strict: bool
 ) -> None:
-    """Require low ≤ value ≤ high, or value < high; numbers that are not whole act in float32, so there too."""
+    """Require low ≤ value ≤ high, or value < high if `strict`.
+
+    Floats are used as float32, so the rounded number must be within the bounds, too.
+    """
     if hint is int and high == math.inf:
-        high = _LARGEST_INT
+        high = _MAX_INT
 
     def inside(number: Any) -> bool:
         below = number < high if strict else number <= high
         return low <= number and below and (hint is int or math.isfinite(number))
 
-    upper = f" and {'below' if strict else 'at most'} {high}" if high < math.inf else ""
-    requirement = f"finite, at least {low}{upper}" if hint is float else f"at least {low}{upper}"
+    requirement = f"at least {low}"
+    if high < math.inf:
+        relation = "below" if strict else "at most"
+        requirement += f" and {relation} {high}"
+    if hint is float:
+        requirement = f"finite, {requirement}"
     _require(inside(value), path, value, requirement)
     if hint is float:
         try:

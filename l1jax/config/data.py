@@ -27,13 +27,17 @@ class ImageData:
     crop: int = field(default=0, metadata=bounds(0))
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
     subfolder: str = ""
-    """Use only what lies in this folder of the folder or archive, such as train; empty for everything."""
+    """Use only what lies in this folder of the folder or archive, such as train; empty for
+    everything."""
     on_error: Literal["stop", "skip"] = "stop"
-    """About images that cannot be used: stop at the first, or look for all of them first and leave them out."""
+    """About images that cannot be used: stop at the first, or look for all of them first and leave
+    them out."""
     labels: Literal["auto", "folders", "innermost", "none"] = "auto"
-    """Which folders are classes: the first, the innermost, none; auto: the first, if nothing speaks against it."""
+    """Which folders are classes: the first, the innermost, none; auto: the first, if nothing speaks
+    against it."""
     most_pixels: int = field(default=2**26, metadata=bounds(1, 2**40))
-    """Images of more pixels cannot be used; decoding one takes up to 12 bytes of memory for each pixel."""
+    """Images of more pixels cannot be used; decoding one takes up to 12 bytes of memory for each
+    pixel."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,11 @@ class ArrayData:
     """Images in NumPy's files: an array of a .npz, with labels if it has them, or a .npy."""
 
     path: str = ""
-    """The .npz or .npy file; images are uint8 [number, height, width], or with 1 or 3 channels last."""
+    """The .npz or .npy file; images are uint8 [number, height, width], or with 1 or 3 channels
+    last."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
-    """Height and width in pixels; others are cropped to the largest square and resized by Lanczos with antialiasing."""
+    """Height and width in pixels; others are cropped to the largest square and resized by Lanczos
+    with antialiasing."""
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for colour."""
     images: str = "images"
@@ -57,7 +63,8 @@ class IdxData:
     """MNIST or Fashion-MNIST in IDX files, gzipped or not; the labels are classes."""
 
     path: str = ""
-    """Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the t10k ones, or with .gz."""
+    """Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the t10k ones, or with
+    .gz."""
     split: Literal["train", "test"] = "train"
     """Which of the two splits."""
     image_size: int = field(default=28, metadata=bounds(1, 1024))
@@ -85,7 +92,8 @@ class MixtureData:
     """Points in the plane from 8 Gaussians on a ring or 25 on a grid; the labels are the modes."""
 
     shape: Literal["ring", "grid"] = "grid"
-    """ring: 8 modes on the unit circle, deviation 0.01; grid: 25 modes at {-4, -2, 0, 2, 4}², deviation 0.05."""
+    """ring: 8 modes on the unit circle, deviation 0.01; grid: 25 modes at {-4, -2, 0, 2, 4}²,
+    deviation 0.05."""
     count: int = field(default=100_000, metadata=bounds(1, 2**31 - 1))
     """How many points are drawn."""
     draw_seed: int = field(default=0, metadata=bounds(0, 2**32, open_maximum=True))
@@ -103,7 +111,8 @@ class TfdsData:
     data_dir: str = ""
     """Where TFDS keeps its data; empty for its own default."""
     labels: bool = False
-    """Read the feature `label` of every example, in a pass over the set, as the class of class-conditional models."""
+    """Read the feature `label` of every example, in a pass over the set, as the class of
+    class-conditional models."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
     """Height and width in pixels after the centre crop, resized by Lanczos with antialiasing."""
     channels: Literal[1, 3] = 3
@@ -111,9 +120,11 @@ class TfdsData:
     crop: int = field(default=0, metadata=bounds(0))
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
     on_error: Literal["stop", "skip"] = "stop"
-    """About images that cannot be used: stop at the first, or look for all of them first and leave them out."""
+    """About images that cannot be used: stop at the first, or look for all of them first and leave
+    them out."""
     most_pixels: int = field(default=2**26, metadata=bounds(1, 2**40))
-    """Images of more pixels cannot be used; decoding one takes up to 12 bytes of memory for each pixel."""
+    """Images of more pixels cannot be used; decoding one takes up to 12 bytes of memory for each
+    pixel."""
 
 
 Data = DigitsData | ImageData | ArrayData | IdxData | StackedData | MixtureData | TfdsData

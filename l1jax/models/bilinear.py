@@ -1,14 +1,15 @@
 """Convolutions as bilinear algorithms, in one dimension: fewer products than taps.
 
-With a kernel of size k and stride s a convolution is one of K = ⌈k/s⌉ taps and stride 1 over blocks of s pixels, its
-phases. A tile of r outputs y is
+With a kernel of size k and stride s, a convolution is one of K = ⌈k/s⌉ taps and stride 1 over
+blocks of s pixels, whose positions in the block are its phases. A tile of r outputs y is
 
     y = Aᵀ Σ (G k ∘ B d),   d the r + K − 1 blocks that the tile sees, the sum over the phases,
 
-and so in two dimensions, one after the other. For r = 2 there are K + 1 products in each dimension instead of 2K: 9
-instead of 16 for a 4×4 kernel of stride 2, 16 instead of 36 for a 3×3 kernel. With r = 1 and matrices of zeros and
-ones each tap is a product. Where s does not divide k, some phases have a tap less: they leave out one of the points
-at which the products are evaluated, and for a 5×5 kernel of stride 2 there are 49 products of a phase instead of 64.
+and likewise in two dimensions, one after the other. For r = 2 there are K + 1 products in each
+dimension instead of 2K: 9 instead of 16 for a 4×4 kernel of stride 2, 16 instead of 36 for a 3×3
+kernel. With r = 1 and matrices of zeros and ones, each tap is a product. If s does not divide k,
+some phases have one tap less. They leave out one of the points at which the products are evaluated:
+for a 5×5 kernel of stride 2 there are 49 products of a phase instead of 64.
 
 Source: Winograd, Arithmetic Complexity of Computations, SIAM 1980; Lavin, Gray, CVPR 2016.
 """
@@ -19,7 +20,10 @@ Matrix = tuple[tuple[float, ...], ...]
 
 
 class Transform(NamedTuple):
-    """What a phase of so many taps makes of its input and its kernel; a row of zeros is a product it has no part in."""
+    """How a phase transforms its input and its kernel.
+
+    A row of zeros stands for a product in which the phase has no part.
+    """
 
     inputs: Matrix  # B: products × (r + K − 1)
     kernel: Matrix  # G: products × K
@@ -54,7 +58,7 @@ WINOGRAD = {
 
 
 def shifted(taps: int) -> Algorithm:
-    """One output, each tap a product."""
+    """Make the algorithm of one output in which each tap is a product."""
 
     def first(n: int) -> Matrix:
         return tuple(tuple(float(i == j < n) for j in range(taps)) for i in range(taps))
@@ -63,7 +67,7 @@ def shifted(taps: int) -> Algorithm:
 
 
 class Phases(NamedTuple):
-    """Neighbouring phases of a block, from `start` to before `stop`, that have equally many taps."""
+    """Neighbouring phases of a block, from `start` to before `stop`, with equally many taps."""
 
     start: int
     stop: int
@@ -72,11 +76,11 @@ class Phases(NamedTuple):
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """Number of these phases."""
         return self.stop - self.start
 
     def has(self, product: int) -> bool:
-        """Whether they have a part in this product."""
+        """Whether the phases have a part in this product."""
         return any(self.kernel[product])
 
 
@@ -102,20 +106,20 @@ class Geometry(NamedTuple):
     @property
     def phases(self) -> list[Phases]:
         """The phases of a block in each dimension."""
-        full = (
-            self.size - (self.taps - 1) * self.stride if self.taps > 1 else self.stride
-        )  # the others: one tap less
+        full = self.stride  # phases with all taps; the others have one tap less
+        if self.taps > 1:
+            full = self.size - (self.taps - 1) * self.stride
         bounds = [(0, full, self.algorithm.full), (full, self.stride, self.algorithm.short)]
         return [
             Phases(start, stop, *transform) for start, stop, transform in bounds if start < stop
         ]
 
     def parts(self, i: int, j: int) -> list[tuple[Phases, Phases]]:
-        """The phases by rows and by columns that have a part in the product i, j."""
+        """The phases of rows and of columns that have a part in the product i, j."""
         return [(p, q) for p in self.phases for q in self.phases if p.has(i) and q.has(j)]
 
     def along(self, length: int) -> tuple[int, int, int]:
-        """Of an axis of the image: outputs, tiles, leading padding."""
+        """Return the numbers of outputs, tiles and leading padding of an axis of the image."""
         outputs = -(-length // self.stride)
         low = max((outputs - 1) * self.stride + self.size - length, 0) // 2
         return outputs, -(-outputs // self.tile), low

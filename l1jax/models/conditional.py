@@ -1,4 +1,4 @@
-"""Class-conditional parts: labels as vectors, concatenated, projected or choosing a norm's scale and shift."""
+"""Class-conditional parts of networks: labels that are appended, projected, or scale a norm."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,22 +14,27 @@ from l1jax.models.regularisation import batch_norm
 
 
 def one_hot(label: Labels, classes: int, dtype: Any = jnp.float32) -> Float[Array, "batch vector"]:
-    """The labels as vectors of 0 and 1; several labels of one example, one after the other."""
+    """Turn labels into vectors of 0 and 1; those of several labels per example are concatenated."""
     return jax.nn.one_hot(label, classes, dtype=dtype).reshape(label.shape[0], -1)
 
 
 def with_label(
     x: Float[Array, "batch ..."], label: Labels | None, classes: int
 ) -> Float[Array, "batch ..."]:
-    """Append the one-hot label to the last axis, at every pixel of an image; nothing without classes."""
+    """Append the one-hot label to the last axis, at every pixel of an image.
+
+    Args:
+        x: vectors or images.
+        label: the label of each example; None only if there are no classes.
+        classes: number of classes; with 0, `x` is returned unchanged.
+    """
     if not classes:
         return x
     assert label is not None
     vector = one_hot(label, classes, x.dtype)
     vector = jnp.expand_dims(vector, tuple(range(1, x.ndim - 1)))
-    return jnp.concatenate(
-        [x, jnp.broadcast_to(vector, (*x.shape[:-1], vector.shape[-1]))], axis=-1
-    )
+    vector = jnp.broadcast_to(vector, (*x.shape[:-1], vector.shape[-1]))
+    return jnp.concatenate([x, vector], axis=-1)
 
 
 def logits(
@@ -38,10 +43,16 @@ def logits(
     classes: int,
     dense: Callable[..., Dense],
 ) -> Float[Array, " batch"]:
-    """One logit per example: w·φ + b, and with classes + ⟨e(label), φ⟩, the projection.
+    """Compute one logit per example: w·φ + b, with classes plus the projection ⟨e(label), φ⟩.
 
-    Called in a compact method, whose module gets the layers `logit` and `projection`. Computed in
-    float32 at least.
+    It must be called in a compact method, whose module gets the layers `logit` and `projection`. It
+    computes in float32 at least.
+
+    Args:
+        features: the discriminator's last features φ.
+        label: the label of each example; None only if there are no classes.
+        classes: number of classes; 0 for an unconditional discriminator.
+        dense: makes the dense layers, from the number of outputs and the keywords of `Dense`.
 
     Source: Miyato, Koyama, ICLR 2018, equation 4.
     """
@@ -55,12 +66,13 @@ def logits(
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose scale and shift depend on the example's class; of one group per channel.
+    """Batch norm whose scale and shift depend on the example's class.
 
-    `scale` is classes × channels: `output_channels()` groups it by channel, which a zero group makes constant
-    for each class.
+    `scale` has the shape classes × channels. `output_channels()` groups it by channel; if a group
+    is zero, the channel is constant for each class.
 
-    Source: de Vries et al., NeurIPS 2017, section 3, with one γ and β per class as Miyato, Koyama, ICLR 2018.
+    Source: de Vries et al., NeurIPS 2017, section 3, with one γ and β per class as in Miyato,
+        Koyama, ICLR 2018.
     """
 
     classes: int
@@ -75,5 +87,6 @@ class ConditionalBatchNorm(nn.Module):
         shape = (self.classes, x.shape[-1])
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        scale, bias = (table[label].astype(x.dtype)[:, None, None] for table in (scale, bias))
-        return x * scale + bias
+        example_scale = scale[label].astype(x.dtype)[:, None, None]
+        example_bias = bias[label].astype(x.dtype)[:, None, None]
+        return x * example_scale + example_bias

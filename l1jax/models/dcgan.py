@@ -27,12 +27,18 @@ KERNEL_INIT = nn.initializers.normal(0.02)
 
 
 def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-    """Batch norm's γ from a normal distribution around 1, as the paper's authors do."""
+    """Draw batch norm's γ from a normal distribution around 1, as the paper's authors do.
+
+    Args:
+        key: random key.
+        shape: shape of γ.
+        dtype: dtype of γ.
+    """
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
 class DcganGenerator(nn.Module):
-    """Project to a small image, then double its size with each 4×4 stride-2 transposed convolution."""
+    """A projection to a small image, doubled by 4×4 stride-2 transposed convolutions."""
 
     start: int  # pixels of the small image
     widths: Sequence[int]  # channels of the small image and of each doubling but the last
@@ -81,23 +87,28 @@ def dcgan(
     dtype: Precision = "float32",
     checkpointing: bool = False,
 ) -> Gan:
-    """DCGAN: tanh images, ReLU generator with batch norm, leaky ReLU 0.2 discriminator.
+    """Build DCGAN: a ReLU generator with batch norm and a leaky ReLU 0.2 discriminator.
 
-    The generator starts from 4 to 7 pixels and doubles up to the image: four times for 64 pixels. No layer
-    in front of a norm has a bias. With classes, one-hot labels are appended to the latents, and the
-    discriminator has a projection.
+    Images are in [-1, 1]. The generator starts from 4 to 7 pixels and doubles them up to the image,
+    four times for 64 pixels. No layer before a norm has a bias. With classes, one-hot labels are
+    appended to the latents, and the discriminator has a projection.
 
     Args:
-        image_shape: height, width, channels; square, the side 4, 5, 6 or 7 times a power of two, at least 8.
+        image_shape: height, width, channels; square, with a side of at least 8 that is 4, 5, 6 or
+            7 times a power of two.
         latent_size: dimensions of the Gaussian latent.
-        channels: of the layer next to the image; they double with every halving of the size.
-        norm: of the discriminator from its second layer on: "none", "batch", "layer" or "group".
-        spectral_norm: whether the discriminator's kernels are divided by their largest singular value.
+        channels: channels of the layer next to the image; they double with every halving of the
+            size.
+        norm: norm of the discriminator from its second layer on: "none", "batch", "layer" or
+            "group".
+        spectral_norm: whether the discriminator's kernels are divided by their largest singular
+            value.
         dropout: share of the discriminator's activations that training sets to zero, in [0, 1).
-        classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
-        packing: images per logit; 1 for none, see `packed`.
-        dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
-        checkpointing: whether the backward pass computes each doubling and halving again, to save memory.
+        classes: number of classes, for labels 0 … classes − 1; 0 for an unconditional model.
+        packing: images per logit, see `packed`; 1 for no packing.
+        dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
+        checkpointing: whether the backward pass computes each doubling and halving again, to save
+            memory.
 
     Raises:
         ValueError: if the image's shape does not fit.

@@ -1,4 +1,4 @@
-"""A discriminator of strided convolutions and dense layers, as DCGAN and the dense GAN have them."""
+"""The discriminator of DCGAN and of the dense GAN: strided convolutions and dense layers."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,9 +19,9 @@ leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
 class Discriminator(nn.Module):
     """Convolutions of stride 2, if any, then dense layers, if any, then one logit per image.
 
-    After each layer come a norm (not after the first layer), leaky ReLU 0.2 and dropout; no layer in front
-    of a norm has a bias. Labels are projected on what the last layer reads; without convolutions they are
-    appended to the pixels instead.
+    Each layer is followed by a norm (except the first layer), leaky ReLU 0.2 and dropout. A layer
+    before a norm has no bias. With convolutions, labels are projected on the last features;
+    without, they are appended to the pixels.
     """
 
     channels: Sequence[int]
@@ -64,12 +64,15 @@ class Discriminator(nn.Module):
             x = norm(kind, train, f"norm_{i}", scale_init=self.scale_init, dtype=self.dtype)(x)
             return Dropout(self.dropout, name=f"dropout_{i}")(leaky_relu(x), train)
 
-        x, depth = images, len(self.channels)
+        x = images
+        depth = len(self.channels)
         for i, features in enumerate(self.channels):
             stage = partial(layer, i, convolution, f"conv_{i}", features)
             x = checkpointed(self, stage, x, self.checkpointing)
         x = x.reshape(x.shape[0], -1)
-        x = x if depth else with_label(x, label, self.classes)
+        if depth == 0:
+            x = with_label(x, label, self.classes)
         for i, features in enumerate(self.hidden):
             x = layer(depth + i, dense, f"hidden_{i}", features, x)
-        return logits(x, label, self.classes if depth else 0, dense)
+        projected_classes = self.classes if depth else 0
+        return logits(x, label, projected_classes, dense)

@@ -1,4 +1,4 @@
-"""Generative adversarial networks: a generator and a discriminator, which may judge packs of images."""
+"""Generative adversarial networks: a generator and a discriminator of images or packs of images."""
 
 from typing import NamedTuple
 

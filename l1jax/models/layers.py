@@ -23,7 +23,8 @@ from l1jax.models import products
 from l1jax.models.bilinear import WINOGRAD, Geometry, shifted
 from l1jax.models.products import Images, Kernel
 
-SMALLEST = 32  # channels from which on tiles of 2×2 are used: the sums around the products cost per channel
+# Channels from which on tiles of 2×2 are used; the sums before and after the products cost per channel.
+MIN_CHANNELS = 32
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 _library_only: ContextVar[bool] = ContextVar("_library_only", default=False)
@@ -40,7 +41,13 @@ def library_convolutions() -> Iterator[None]:
 
 
 def convolve(x: Images, kernel: Kernel, stride: int) -> Images:
-    """SAME convolution: y[n] = Σ_t kernel[t]·x[stride·n + t − low], `low` half the padding."""
+    """Compute the SAME convolution y[n] = Σ_t kernel[t]·x[stride·n + t − low].
+
+    Args:
+        x: the images.
+        kernel: the square kernel.
+        stride: in both dimensions. `low` in the formula is half the padding, rounded down.
+    """
     if _library_only.get():
         return jax.lax.conv_general_dilated(
             x, kernel, (stride, stride), "SAME", dimension_numbers=NHWC
@@ -49,7 +56,13 @@ def convolve(x: Images, kernel: Kernel, stride: int) -> Images:
 
 
 def convolve_transposed(x: Images, kernel: Kernel, stride: int) -> Images:
-    """SAME transposed convolution, as `jax.lax.conv_transpose`; output is stride × as large."""
+    """Compute the SAME transposed convolution, as `jax.lax.conv_transpose` does.
+
+    Args:
+        x: the images.
+        kernel: the square kernel.
+        stride: how much larger the output is, in both dimensions.
+    """
     if _library_only.get():
         return jax.lax.conv_transpose(x, kernel, (stride, stride), "SAME")
     # The gradient, with respect to its image, of the convolution with the same kernel mirrored.
@@ -62,7 +75,7 @@ def _geometry(height: int, width: int, kernel: Kernel, stride: int) -> Geometry:
     """Choose the algorithm."""
     size, _, inputs, outputs = kernel.shape
     taps = -(-size // stride)
-    fast = taps in WINOGRAD and min(stride**2 * inputs, outputs) >= SMALLEST
+    fast = taps in WINOGRAD and min(stride**2 * inputs, outputs) >= MIN_CHANNELS
     return Geometry(height, width, size, stride, WINOGRAD[taps] if fast else shifted(taps))
 
 

@@ -1,4 +1,4 @@
-"""Dense and convolutional layers with spectral normalisation, groups, and compute in another precision."""
+"""Dense and convolutional layers with spectral normalisation, groups and a compute precision."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,23 +17,28 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def compute_dtype(dtype: Precision) -> Any:
-    """What layers compute in: bfloat16, or None, the precision of their parameters.
+    """Return the dtype that layers compute in: bfloat16, or None for that of their parameters.
 
-    Parameters, batch statistics, norms' means and variances, singular values, images and logits stay
-    float32 either way.
+    Parameters, batch statistics, norms' means and variances, singular values, images and logits
+    stay float32 either way.
+
+    Raises:
+        ValueError: if the precision is neither "float32" nor "bfloat16".
     """
-    if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f'`dtype` (={dtype!r}) must be "float32" or "bfloat16".')
-    return jnp.bfloat16 if dtype == "bfloat16" else None
+    if dtype == "bfloat16":
+        return jnp.bfloat16
+    if dtype == "float32":
+        return None
+    raise ValueError(f'`dtype` (={dtype!r}) must be "float32" or "bfloat16".')
 
 
 def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """What losses and images are computed from: float32, or more if it is more already."""
+    """Convert to float32, unless the precision is higher already; losses and images need it."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class Dense(nn.Module):
-    """`flax.linen.Dense`, spectrally normalised if asked."""
+    """`flax.linen.Dense` with optional spectral normalisation."""
 
     features: int
     use_bias: bool = True
@@ -47,24 +52,27 @@ class Dense(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         if self.spectral_norm:
             kernel = SpectralNorm(name="spectral")(kernel)
-        bias = (
-            self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
-        )
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = x @ kernel
-        return y if bias is None else y + bias
+        if bias is None:
+            return y
+        return y + bias
 
 
 class Conv(nn.Module):
-    """`flax.linen.Conv`, or `ConvTranspose`, with a square kernel and SAME padding.
+    """`flax.linen.Conv` or `ConvTranspose` with a square kernel and SAME padding.
 
-    The parameters and outputs are Flax's, but for spectral normalisation and resampling: "double" repeats
-    each pixel of the image 2×2 times in front of the convolution, "halve" takes means of 2×2 pixels behind
-    it; with a stride of 1 and no groups. Either is computed as one convolution of stride 2, whose kernel
-    is larger by one: for 3×3 kernels that takes 2.25 times fewer multiplications.
+    Parameters and outputs are those of Flax, except for spectral normalisation and resampling.
+    Resampling needs a stride of 1 and no groups. It is computed as one convolution of stride 2
+    whose kernel is larger by one, which takes 2.25 times fewer multiplications for 3×3 kernels.
 
+    resampling: "double" repeats each pixel of the image 2×2 times before the convolution, "halve"
+        takes means of 2×2 pixels after it.
     groups: Flax's `feature_group_count`; each group of outputs reads its own group of inputs.
-    dtype: to compute in; None for that of the parameters.
+    dtype: dtype of the computation; None for that of the parameters.
     """
 
     features: int
@@ -82,22 +90,25 @@ class Conv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch _h _w _c"]
     ) -> Float[Array, "batch _height _width _features"]:
-        """Convolve; transposed, the image enlarged by the stride with zeros."""
-        size, groups, inputs = self.kernel_size, self.groups, x.shape[-1]
-        kernel = self.param(
-            "kernel", self.kernel_init, (size, size, inputs // groups, self.features)
-        )
+        """Convolve; a transposed convolution first enlarges the image by the stride with zeros."""
+        groups = self.groups
+        inputs = x.shape[-1]
+        shape = (self.kernel_size, self.kernel_size, inputs // groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
         if self.spectral_norm:
             kernel = SpectralNorm(name="spectral")(kernel)
-        bias = (
-            self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
-        )
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        stride = self.stride
         if self.resampling != "none":
-            kernel = _over_squares(kernel) / (4 if self.resampling == "halve" else 1)
+            stride = 2
+            pixels = 4 if self.resampling == "halve" else 1  # that an output is the mean of
+            kernel = _sum_over_squares(kernel) / pixels
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        stride = self.stride if self.resampling == "none" else 2
-        enlarging = self.transposed or self.resampling == "double"
-        convolution = partial(convolve_transposed if enlarging else convolve, stride=stride)
+        convolution = partial(convolve, stride=stride)
+        if self.transposed or self.resampling == "double":
+            convolution = partial(convolve_transposed, stride=stride)
         if groups == 1:
             y = convolution(x, kernel)
         else:
@@ -105,7 +116,9 @@ class Conv(nn.Module):
             kernel = kernel.reshape(*kernel.shape[:3], groups, self.features // groups)
             y = jax.vmap(convolution, in_axes=3, out_axes=3)(x, kernel)
             y = y.reshape(*y.shape[:3], self.features)
-        return y if bias is None else y + bias
+        if bias is None:
+            return y
+        return y + bias
 
 
 ConvTranspose = partial(Conv, transposed=True)
@@ -114,16 +127,23 @@ ConvTranspose = partial(Conv, transposed=True)
 def checkpointed(
     module: nn.Module, function: Callable[[Array], Array], x: Array, enabled: bool
 ) -> Array:
-    """function(x); if enabled, what it computes inside is not kept for the backward pass but computed again.
+    """Compute function(x) and, if enabled, compute it again in the backward pass to save memory.
 
-    The layers that `function` makes belong to `module`, in whose compact method it is called.
+    Args:
+        module: the module in whose compact method this is called; it owns the layers that
+            `function` makes.
+        function: what to compute.
+        x: its input.
+        enabled: whether intermediate results are dropped and computed again in the backward pass.
     """
-    return nn.remat(lambda _, x: function(x))(module, x) if enabled else function(x)
+    if not enabled:
+        return function(x)
+    return nn.remat(lambda _, x: function(x))(module, x)
 
 
-def _over_squares(
+def _sum_over_squares(
     kernel: Float[Array, "size size inputs outputs"],
 ) -> Float[Array, "larger larger inputs outputs"]:
-    """The kernel summed over its four positions in a square of 2×2 pixels."""
+    """Sum a kernel over its four positions in a square of 2×2 pixels."""
     pads = [((p, 1 - p), (q, 1 - q), (0, 0), (0, 0)) for p in range(2) for q in range(2)]
     return jnp.sum(jnp.stack([jnp.pad(kernel, pad) for pad in pads]), axis=0)

@@ -61,26 +61,32 @@ def mlp_gan(
     dtype: Precision = "float32",
     checkpointing: bool = False,
 ) -> Gan:
-    """A dense generator against a dense or convolutional discriminator with leaky ReLU 0.2.
+    """Build a dense generator and a dense or convolutional discriminator.
 
-    With classes, one-hot labels are appended to the latents and to the pixels; a convolutional
-    discriminator has a projection instead.
+    The discriminator has leaky ReLU 0.2. With classes, one-hot labels are appended to the latents
+    and to the pixels; a convolutional discriminator has a projection instead.
 
     Args:
         image_shape: height, width, channels; (1, 1, n) for points in n dimensions.
         latent_size: dimensions of the Gaussian latent.
         generator_hidden: width of each hidden layer of the generator.
-        discriminator_channels: channels of the 5×5 stride-2 convolutions in front, none for a dense one.
+        discriminator_channels: channels of the discriminator's 5×5 stride-2 convolutions; empty
+            for a dense discriminator.
         discriminator_hidden: width of each hidden dense layer of the discriminator.
-        output: "tanh" for images in [-1, 1], "sigmoid" for [0, 1], "linear" for points, which have no range.
-        activation: inside the generator, "leaky_relu" with slope 0.2 or "relu".
-        norm: of the discriminator's layers from the second on: "none", "batch", "layer" or "group".
-        spectral_norm: whether the discriminator's kernels are divided by their largest singular value.
+        output: "tanh" for images in [-1, 1], "sigmoid" for [0, 1], "linear" for points, which have
+            no range.
+        activation: activation of the generator's hidden layers: "leaky_relu" with slope 0.2, or
+            "relu".
+        norm: norm of the discriminator from its second layer on: "none", "batch", "layer" or
+            "group".
+        spectral_norm: whether the discriminator's kernels are divided by their largest singular
+            value.
         dropout: share of the discriminator's activations that training sets to zero, in [0, 1).
-        classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
-        packing: images per logit; 1 for none, see `packed`.
-        dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
-        checkpointing: whether the backward pass computes the discriminator's layers again, to save memory.
+        classes: number of classes, for labels 0 … classes − 1; 0 for an unconditional model.
+        packing: images per logit, see `packed`; 1 for no packing.
+        dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
+        checkpointing: whether the backward pass computes the discriminator's layers again, to save
+            memory.
     """
     compute = compute_dtype(dtype)
     generator = DenseImages(
@@ -122,14 +128,21 @@ def dense_generator(
     *,
     dtype: Precision = "float32",
 ) -> Generator:
-    """A dense generator alone: ReLU inside, sigmoid outside, images in [0, 1]."""
+    """Build a dense generator alone: ReLU in hidden layers, sigmoid images in [0, 1].
+
+    Args:
+        image_shape: height, width, channels.
+        latent_size: dimensions of the Gaussian latent.
+        hidden: width of each hidden layer.
+        dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
+    """
     module = DenseImages(
         tuple(hidden), image_shape, jax.nn.relu, OUTPUTS["sigmoid"], 0, compute_dtype(dtype)
     )
 
     def activations(params: PyTree, latents: Float[Array, "batch latent"]) -> tuple[Array, ...]:
-        _, kept = module.apply({"params": params}, latents, True, mutable=["activations"])
-        return tuple(jax.tree.leaves(kept))
+        _, collected = module.apply({"params": params}, latents, True, mutable=["activations"])
+        return tuple(jax.tree.leaves(collected))
 
     pure = linen_network(module, (latent_size,))
     return Generator(pure, latent_size, image_shape, RANGES["sigmoid"], activations=activations)

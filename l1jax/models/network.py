@@ -80,7 +80,7 @@ class Generator(NamedTuple):
         return jax.random.normal(key, (count, self.latent_size))
 
     def summary(self) -> str:
-        """Tabulate layers, output shapes, parameters and FLOPs of one image, as `summarise` does."""
+        """Tabulate layers, output shapes, parameters and FLOPs of one image."""
         return summarise(self.network.init, "generator")
 
 

@@ -1,7 +1,8 @@
-"""Convolutions as matrix products over channels, in three parts each: of the operands, the products, of the result.
+"""Convolutions as matrix products over channels.
 
-On CPUs they are faster than XLA's convolutions, above all than its gradients of strided ones. Each of the three
-functions here takes the same products; `_to_images` is `_of_images` transposed, and so are the other pairs.
+Each transforms its operands, multiplies matrices and transforms the result. On CPUs that is faster
+than XLA's convolutions, above all its gradients of strided ones. The three functions share their
+products: `_to_images` is `_of_images` transposed, and likewise the other pairs.
 """
 
 import math
@@ -24,19 +25,37 @@ Matrices = list[Float[Array, "_rows _columns"]]
 
 
 def convolution(g: Geometry, x: Images, kernel: Kernel) -> Images:
-    """The SAME convolution of this geometry."""
+    """Compute the SAME convolution of this geometry.
+
+    Args:
+        g: sizes, stride and algorithm.
+        x: the images.
+        kernel: the kernel.
+    """
     products = [v @ u for v, u in zip(_of_images(g, x), _of_kernel(g, kernel), strict=True)]
     return _to_outputs(g, products, x.shape[0])
 
 
 def image_gradient(g: Geometry, y: Images, kernel: Kernel) -> Images:
-    """The gradient of Σ y·convolution(x, kernel) with respect to x."""
+    """Compute the gradient of Σ y·convolution(x, kernel) with respect to x.
+
+    Args:
+        g: sizes, stride and algorithm.
+        y: weights of the outputs.
+        kernel: the kernel.
+    """
     products = [m @ u.T for m, u in zip(_of_outputs(g, y), _of_kernel(g, kernel), strict=True)]
     return _to_images(g, products, y.shape[0])
 
 
 def kernel_gradient(g: Geometry, x: Images, y: Images) -> Kernel:
-    """The gradient of Σ y·convolution(x, kernel) with respect to the kernel."""
+    """Compute the gradient of Σ y·convolution(x, kernel) with respect to the kernel.
+
+    Args:
+        g: sizes, stride and algorithm.
+        x: the images.
+        y: weights of the outputs.
+    """
     products = [v.T @ m for v, m in zip(_of_images(g, x), _of_outputs(g, y), strict=True)]
     return _to_kernel(g, products)
 
@@ -162,7 +181,7 @@ def _joined(g: Geometry, matrices: Matrices, axis: int) -> Matrices:
 
 
 def _split(g: Geometry, products: Sequence[Array], axis: int) -> dict[tuple[Phases, Phases], Grid]:
-    """By phases their parts of each product, None where they have none; what `_joined` and concatenation put together.
+    """Split products into the parts of each phase, None where it has none; undo `_joined`.
 
     The axis leads with phases, their channels inside.
     """

@@ -1,4 +1,4 @@
-"""R3GAN's networks: residual, without normalisation, made for the regularised relativistic objective."""
+"""R3GAN: residual networks without normalisation, for the regularised relativistic objective."""
 
 import math
 from collections.abc import Sequence
@@ -28,19 +28,17 @@ WIDE = 8  # side, as a multiple of the smallest image, up to which the channels 
 
 
 def scaled_normal(gain: float) -> Any:
-    """Normal weights of standard deviation gain / √inputs."""
-    return (
-        nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
-        if gain
-        else nn.initializers.zeros
-    )
+    """Make an initialiser of normal weights with standard deviation gain / √inputs."""
+    if gain == 0:
+        return nn.initializers.zeros
+    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
 class Block(nn.Module):
-    """x + 1×1(φ(grouped 3×3(φ(1×1(x))))), φ the leaky ReLU; the identity when training starts.
+    """A residual block: x + 1×1(φ(grouped 3×3(φ(1×1(x))))), where φ is the leaky ReLU.
 
-    The last convolution starts at zero, the others smaller by blocks^(−1/4), so that the variance does not
-    grow with the number of blocks.
+    The last convolution starts at zero, so the block starts as the identity. The others start
+    smaller by blocks^(−1/4), so that the variance does not grow with the number of blocks.
 
     Source: Zhang, Dauphin, Ma, ICLR 2019, section 3 (Fixup).
     """
@@ -53,7 +51,8 @@ class Block(nn.Module):
     def __call__(self, x: Images) -> Images:
         """Apply the block."""
         gain = math.sqrt(2 / (1 + SLOPE**2)) * self.blocks**-0.25
-        inner, conv = EXPANSION * x.shape[-1], partial(Conv, dtype=self.dtype)
+        inner = EXPANSION * x.shape[-1]
+        conv = partial(Conv, dtype=self.dtype)
         y = conv(inner, 1, kernel_init=scaled_normal(gain), name="conv_1")(x)
         groups = inner // self.group_size
         y = conv(inner, 3, groups=groups, kernel_init=scaled_normal(gain), name="conv_2")(
@@ -66,7 +65,7 @@ class Block(nn.Module):
 
 
 class Basis(nn.Module):
-    """One filter as large as the image for each channel: from images to channels, or transposed, back."""
+    """One filter per channel, as large as the image: images to channels or, transposed, back."""
 
     size: int
     transposed: bool
@@ -74,13 +73,15 @@ class Basis(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
-        """Σ over pixels of kernel · x; transposed, kernel · x at each pixel."""
-        gain = self.size if self.transposed else 1.0  # the transposed one reads a single number
-        kernel = self.param("kernel", scaled_normal(gain), (self.size, self.size, 1, x.shape[-1]))[
-            :, :, 0
-        ]
+        """Sum kernel · x over pixels or, if transposed, return kernel · x at each pixel."""
+        # Each output reads size × size numbers, or a single one if transposed.
+        gain = self.size if self.transposed else 1.0
+        shape = (self.size, self.size, 1, x.shape[-1])
+        kernel = self.param("kernel", scaled_normal(gain), shape)[:, :, 0]
         kernel = kernel.astype(self.dtype or kernel.dtype)
-        return kernel * x[:, None, None] if self.transposed else jnp.sum(kernel * x, axis=(1, 2))
+        if self.transposed:
+            return kernel * x[:, None, None]
+        return jnp.sum(kernel * x, axis=(1, 2))
 
 
 class R3ganGenerator(nn.Module):
@@ -116,7 +117,8 @@ class R3ganGenerator(nn.Module):
         for i, features in enumerate(self.widths):
             if features != x.shape[-1]:
                 x = conv(features, name=f"width_{i}")(x)
-            x = doubled(x) if i else x
+            if i > 0:
+                x = doubled(x)
             x = residual(self, i, x)
         x = conv(self.image_channels, name="image")(x)
         return at_least_float32(x)
@@ -143,7 +145,8 @@ class R3ganDiscriminator(nn.Module):
         )
         x = conv(self.widths[0], name="pixels")(images)
         for i, features in enumerate(self.widths):
-            x = halved(x) if i else x
+            if i > 0:
+                x = halved(x)
             if features != x.shape[-1]:
                 x = conv(features, name=f"width_{i}")(x)
             x = residual(self, i, x)
@@ -159,7 +162,13 @@ class R3ganDiscriminator(nn.Module):
 
 
 def residual(owner: R3ganGenerator | R3ganDiscriminator, size: int, x: Images) -> Images:
-    """The residual blocks of one image size; called in the compact method of the network that owns them."""
+    """Apply the residual blocks of one image size.
+
+    Args:
+        owner: the network in whose compact method this is called, and which owns the blocks.
+        size: number of the image size, for the names of the blocks.
+        x: the images.
+    """
 
     def block(name: str, x: Images) -> Images:
         return Block(owner.group_size, owner.blocks * len(owner.widths), owner.dtype, name=name)(x)
@@ -170,19 +179,21 @@ def residual(owner: R3ganGenerator | R3ganDiscriminator, size: int, x: Images) -
 
 
 def doubled(x: Images) -> Float[Array, "batch height2 width2 channels"]:
-    """Twice the height and width, bilinearly; zeros lie around the image."""
+    """Double height and width bilinearly, with zeros around the image."""
     for axis in (1, 2):
-        before, after = (_shifted(x, axis, by) for by in (1, -1))
+        before = _shifted(x, axis, 1)
+        after = _shifted(x, axis, -1)
         pairs = jnp.stack([(3 * x + before) / 4, (3 * x + after) / 4], axis + 1)
         x = pairs.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
     return x
 
 
 def halved(x: Images) -> Float[Array, "batch height2 width2 channels"]:
-    """Half the height and width, by weights 1, 3, 3, 1 over 8: `doubled` transposed, over 4."""
+    """Halve height and width with weights 1, 3, 3, 1 over 8: a quarter of `doubled` transposed."""
     for axis in (1, 2):
         pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
-        left, right = (jnp.take(pairs, i, axis + 1) for i in (0, 1))
+        left = jnp.take(pairs, 0, axis + 1)
+        right = jnp.take(pairs, 1, axis + 1)
         x = (3 * (left + right) + _shifted(right, axis, 1) + _shifted(left, axis, -1)) / 8
     return x
 
@@ -199,23 +210,27 @@ def r3gan(
     dtype: Precision = "float32",
     checkpointing: bool = False,
 ) -> Gan:
-    """R3GAN: residual networks of grouped bottlenecks without normalisation, each the other's mirror image.
+    """Build R3GAN: mirrored residual networks of grouped bottlenecks without normalisation.
 
-    Nothing bounds the generated images: the objective keeps them where the real ones are, in [-1, 1]. With
-    classes, a label's embedding is appended to the latent, and another one projects the discriminator's
-    features. The paper's own networks for 32 and 64 pixels have 768 channels and 2 blocks; the defaults are
-    for smaller machines.
+    The generated images are not bounded: the objective keeps them where the real ones are, in
+    [-1, 1]. With classes, a label's embedding is appended to the latent, and another embedding
+    projects the discriminator's features. The paper's networks for 32 and 64 pixels have 768
+    channels and 2 blocks; the defaults are for smaller machines.
 
     Args:
-        image_shape: height, width, channels; square, the side 4, 5, 6 or 7 times a power of two, at least 8.
+        image_shape: height, width, channels; square, with a side of at least 8 that is 4, 5, 6 or
+            7 times a power of two.
         latent_size: dimensions of the Gaussian latent.
-        channels: of the sizes up to 8 times the smallest; beyond, half as many with each doubling.
+        channels: channels at sizes up to 8 times the smallest; beyond that they are halved with
+            each doubling.
         blocks: residual blocks per image size, in each network.
-        group_size: channels of a group in the grouped convolutions; must divide twice each size's channels.
-        classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
-        packing: images per logit; 1 for none, see `packed`.
-        dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
-        checkpointing: whether the backward pass computes each residual block again, to save memory.
+        group_size: channels of a group in the grouped convolutions; it must divide twice the
+            channels of each size.
+        classes: number of classes, for labels 0 … classes − 1; 0 for an unconditional model.
+        packing: images per logit, see `packed`; 1 for no packing.
+        dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
+        checkpointing: whether the backward pass computes each residual block again, to save
+            memory.
 
     Raises:
         ValueError: if the image's shape or the groups do not fit.
@@ -226,8 +241,8 @@ def r3gan(
     widths = [channels * WIDE // max(WIDE, 2**i) for i in range(doublings + 1)]
     if any(EXPANSION * width % group_size for width in widths):
         raise ValueError(
-            f"`group_size` (={group_size}) must divide twice the channels of each image size (={widths}); choose "
-            "`channels` that it does."
+            f"`group_size` (={group_size}) must divide twice the channels of each image size "
+            f"(={widths}); choose `channels` that it does."
         )
     compute = compute_dtype(dtype)
     sizes = (blocks, group_size)
@@ -251,10 +266,12 @@ def r3gan(
 
 
 def _shifted(x: Images, axis: int, by: int) -> Images:
-    """x moved by one pixel forwards (1) or backwards (−1), a zero in the free place."""
-    pad = [(0, 0)] * x.ndim
-    pad[axis] = (1, 0) if by == 1 else (0, 1)
-    length = x.shape[axis]
-    return jax.lax.slice_in_dim(
-        jnp.pad(x, pad), 0 if by == 1 else 1, length if by == 1 else length + 1, axis=axis
-    )
+    """Move x by one pixel forwards (1) or backwards (−1), with a zero in the free place."""
+    padding = [(0, 0)] * x.ndim
+    if by == 1:
+        padding[axis] = (1, 0)
+        start = 0
+    else:
+        padding[axis] = (0, 1)
+        start = 1
+    return jax.lax.slice_in_dim(jnp.pad(x, padding), start, start + x.shape[axis], axis=axis)

@@ -44,7 +44,9 @@ LAYOUTS = {
 
 
 class GeneratorBlock(nn.Module):
-    """Double the image: norm, ReLU, doubling, 3×3; norm, ReLU, 3×3; plus a 1×1 of the doubled input.
+    """A block that doubles images: norm, ReLU, doubling, 3×3; norm, ReLU, 3×3; plus a shortcut.
+
+    The shortcut is a 1×1 convolution of the doubled input.
 
     Without biases: each would be a constant per channel, which the next norm takes away. The 1×1
     convolution comes in front of its doubling, with which it commutes.
@@ -78,7 +80,7 @@ class GeneratorBlock(nn.Module):
 
 
 class SnResnetGenerator(nn.Module):
-    """Project to a small image, double it with residual blocks, then norm, ReLU and a 3×3 convolution."""
+    """A projection to a small image, residual blocks that double it, norm, ReLU and a 3×3 layer."""
 
     start: int
     widths: Sequence[int]
@@ -112,10 +114,11 @@ class SnResnetGenerator(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """ReLU, 3×3, ReLU, 3×3, halving; plus a 1×1 of the halved input, or the input where nothing changes.
+    """A residual block: ReLU, 3×3, ReLU, 3×3, halving; plus a shortcut.
 
-    The first block of a network leaves the first ReLU out. Norms stand in front of ReLUs, dropout behind
-    the second one.
+    The shortcut is a 1×1 convolution of the halved input, or the input itself where neither size
+    nor channels change. The first block of a network leaves out the first ReLU. Norms come before
+    ReLUs, dropout after the second one.
     """
 
     features: int
@@ -134,22 +137,23 @@ class DiscriminatorBlock(nn.Module):
         def activated(name: str, x: Images) -> Images:
             return nn.relu(norm(self.norm, train, name, dtype=self.dtype)(x))
 
-        shortcut, inputs = x, x.shape[-1]
+        inputs = x.shape[-1]
+        shortcut = x
         if self.halved:
             shortcut = shortcut.reshape(
                 x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, inputs
             ).mean((2, 4))
         if self.halved or inputs != self.features:
             shortcut = conv(self.features, 1, kernel_init=XAVIER, name="shortcut")(shortcut)
-        x = x if self.first else activated("norm_1", x)
-        hidden = self.features if self.first else inputs
+        hidden = self.features
+        if not self.first:
+            x = activated("norm_1", x)
+            hidden = inputs
         x = conv(hidden, 3, use_bias=self.norm == "none", kernel_init=XAVIER_RELU, name="conv_1")(x)
         x = Dropout(self.dropout, name="dropout")(activated("norm_2", x), train)
-        halving = "halve" if self.halved else "none"
-        return (
-            conv(self.features, 3, resampling=halving, kernel_init=XAVIER_RELU, name="conv_2")(x)
-            + shortcut
-        )
+        resampling = "halve" if self.halved else "none"
+        last = conv(self.features, 3, resampling=resampling, kernel_init=XAVIER_RELU, name="conv_2")
+        return last(x) + shortcut
 
 
 class SnResnetDiscriminator(nn.Module):
@@ -199,24 +203,28 @@ def sn_resnet(
     dtype: Precision = "float32",
     checkpointing: bool = False,
 ) -> Gan:
-    """SNGAN: residual generator with batch norm against a residual discriminator with spectral normalisation.
+    """Build SNGAN: a residual generator, and a residual discriminator with spectral normalisation.
 
-    With classes, the generator's blocks have conditional batch norm, the discriminator a projection. The
-    generator doubles images by nearest neighbours. No layer has a bias that a batch norm would take away.
+    The generator has batch norm, which is conditional with classes; the discriminator then has a
+    projection. The generator doubles images by nearest neighbours. No layer has a bias that a batch
+    norm would cancel.
 
     Args:
         image_shape: height, width, channels; 32, 48 or 64 pixels square.
         latent_size: dimensions of the Gaussian latent.
-        generator_width: next to the image; 0 for the published 256, 64 and 64 at 32, 48 and 64 pixels.
-            They stay the same at 32 pixels, and double with every halving at 48 and 64.
-        discriminator_width: likewise; 0 for the published 128, 64 and 64.
-        norm: in front of the discriminator's ReLUs: "none", "batch", "layer" or "group".
-        spectral_norm: whether the discriminator's kernels are divided by their largest singular value.
-        dropout: share of the activations in each of the discriminator's blocks set to zero, in [0, 1).
-        classes: how many, for labels 0 … classes − 1; 0 for an unconditional model.
-        packing: images per logit; 1 for none, see `packed`.
-        dtype: "float32", or "bfloat16" to compute in it with float32 parameters.
-        checkpointing: whether the backward pass computes each residual block again, to save memory.
+        generator_width: channels next to the image; 0 for the published 256, 64 and 64 at 32, 48
+            and 64 pixels. At 48 and 64 pixels they double with every halving of the size.
+        discriminator_width: channels next to the image; 0 for the published 128, 64 and 64.
+        norm: norm before the discriminator's ReLUs: "none", "batch", "layer" or "group".
+        spectral_norm: whether the discriminator's kernels are divided by their largest singular
+            value.
+        dropout: share of the activations in each of the discriminator's blocks that training sets
+            to zero, in [0, 1).
+        classes: number of classes, for labels 0 … classes − 1; 0 for an unconditional model.
+        packing: images per logit, see `packed`; 1 for no packing.
+        dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
+        checkpointing: whether the backward pass computes each residual block again, to save
+            memory.
 
     Raises:
         ValueError: if the image's shape does not fit.
@@ -226,8 +234,8 @@ def sn_resnet(
     height, width, image_channels = image_shape
     if height != width or height not in LAYOUTS:
         raise ValueError(
-            f"`image_shape` (={image_shape}) must be square with a side of 32, 48 or 64; set `data.image_size` to one "
-            "of them."
+            f"`image_shape` (={image_shape}) must be square with a side of 32, 48 or 64; set "
+            "`data.image_size` to one of them."
         )
     layout = LAYOUTS[height]
     generator_widths = [(generator_width or layout.generator_width) * w for w in layout.generator]

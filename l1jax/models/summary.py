@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-WIDTH = 100  # characters of a line, at most
+MAX_WIDTH = 100  # characters of a line
 
 
 class Layer(NamedTuple):
-    """A layer that has parameters of its own."""
+    """A layer that has parameters of its own, not only in the layers within it."""
 
     name: str
     kind: str
@@ -21,36 +21,35 @@ class Layer(NamedTuple):
 
 
 def layers(init: Callable[..., Any]) -> list[Layer]:
-    """The layers with parameters that a network calls, in order; nothing is computed.
+    """List the layers with parameters that a network calls, in order, without computing anything.
 
-    FLOPs are two for each multiplication of a kernel's entry with an activation, at every pixel where a
-    convolution is placed, however it is computed; biases, norms, activations and resampling, a few per
-    cent, are left out.
+    FLOPs are two for each multiplication of a kernel's entry with an activation, at every pixel
+    where a convolution is placed, however it is computed. Biases, norms, activations and resampling
+    are left out; they are a few per cent.
 
     Args:
         init: a network's `init`, which calls its module on one example.
     """
-    found: dict[str, Layer] = {}
+    records: dict[str, Layer] = {}
 
     def record(
         call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        output, module = call(*args, **kwargs), context.module
-        own = {
-            k: v
-            for k, v in module.variables.get("params", {}).items()
-            if not isinstance(v, Mapping)
-        }
-        if own and context.method_name == "__call__":
-            pixels = prod((args[0] if _placed_on_input(module) else output).shape[1:-1])
+        output = call(*args, **kwargs)
+        module = context.module
+        variables = module.variables.get("params", {})
+        params = {name: leaf for name, leaf in variables.items() if not isinstance(leaf, Mapping)}
+        if params and context.method_name == "__call__":
+            placed_on = args[0] if _placed_on_input(module) else output
+            pixels = prod(placed_on.shape[1:-1])
             name = "/".join(module.path)
-            found[name] = Layer(
+            suffix = "Transpose" if getattr(module, "transposed", False) else ""
+            records[name] = Layer(
                 name=name,
-                kind=type(module).__name__
-                + ("Transpose" if getattr(module, "transposed", False) else ""),
+                kind=type(module).__name__ + suffix,
                 output=output.shape[1:],
-                parameters=sum(leaf.size for leaf in own.values()),
-                flops=2 * own["kernel"].size * pixels if "kernel" in own else 0,
+                parameters=sum(leaf.size for leaf in params.values()),
+                flops=2 * params["kernel"].size * pixels if "kernel" in params else 0,
             )
         return output
 
@@ -58,17 +57,17 @@ def layers(init: Callable[..., Any]) -> list[Layer]:
         jax.eval_shape(
             lambda key: init(key), jax.random.key(0)
         )  # a new function, which JAX has not traced yet
-    return list(found.values())
+    return list(records.values())
 
 
 def summarise(init: Callable[..., Any], title: str) -> str:
-    """Tabulate a network's layers with parameters: output shape, parameters and forward FLOPs of one example.
+    """Tabulate a network's layers: output shapes, parameters and forward FLOPs of one example.
 
     Lines have at most 100 characters; a path that is too long loses its beginning.
 
     Args:
         init: a network's `init`.
-        title: stands above the table.
+        title: heading above the table.
     """
     rows = layers(init)
     cells = [("layer", "kind", "output", "parameters", "FLOPs")]
@@ -80,7 +79,7 @@ def summarise(init: Callable[..., Any], title: str) -> str:
         ("total", "", "", f"{sum(r.parameters for r in rows):,}", f"{sum(r.flops for r in rows):,}")
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(5)]
-    widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - 4 * 2)
+    widths[0] = min(widths[0], MAX_WIDTH - sum(widths[1:]) - 4 * 2)
 
     def line(row: tuple[str, ...]) -> str:
         name = row[0] if len(row[0]) <= widths[0] else f"…{row[0][1 - widths[0] :]}"

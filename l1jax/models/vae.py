@@ -20,11 +20,8 @@ from l1jax.models.linear import (
 from l1jax.models.network import Generator, Network, linen_network
 from l1jax.models.summary import summarise
 
-OUTPUTS = {
-    "bernoulli": 1,
-    "gaussian": 2,
-    "discretized_logistic": 2,
-}  # numbers per entry of an image
+# Likelihood → numbers that the decoder gives per entry of an image.
+OUTPUTS = {"bernoulli": 1, "gaussian": 2, "discretized_logistic": 2}
 
 
 class Vae(NamedTuple):
@@ -44,7 +41,9 @@ class Vae(NamedTuple):
 
     def summary(self) -> str:
         """Tabulate both networks, as `summarise` does."""
-        return f"{summarise(self.encoder.init, 'encoder')}\n\n{summarise(self.decoder.init, 'decoder')}"
+        encoder = summarise(self.encoder.init, "encoder")
+        decoder = summarise(self.decoder.init, "decoder")
+        return f"{encoder}\n\n{decoder}"
 
 
 class Encoder(nn.Module):
@@ -96,7 +95,9 @@ class Decoder(nn.Module):
         for i, features in enumerate(self.hidden):
             x = nn.relu(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
         if self.channels:
-            height, width = (n // 2 ** len(self.channels) for n in (height, width))
+            factor = 2 ** len(self.channels)
+            height //= factor
+            width //= factor
             first, *rest = self.channels
             x = nn.relu(Dense(height * width * first, dtype=self.dtype, name="project")(x))
             x = x.reshape(-1, height, width, first)
@@ -123,46 +124,51 @@ def vae(
     classes: int = 0,
     dtype: Precision = "float32",
 ) -> Vae:
-    """A variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
+    """Build a variational autoencoder with a Gaussian posterior and a standard normal prior.
+
+    The posterior has a diagonal covariance.
 
     Args:
         image_shape: height, width, channels.
         latent_size: dimensions of the latent.
-        channels: of each 4×4 stride-2 convolution of the encoder; the decoder mirrors them. None for
-            dense networks.
-        hidden: width of each hidden dense layer of the encoder; the decoder mirrors them.
+        channels: channels of each 4×4 stride-2 convolution of the encoder, which the decoder
+            mirrors; empty for dense networks.
+        hidden: width of each hidden dense layer of the encoder, which the decoder mirrors.
         likelihood: "bernoulli", "gaussian" or "discretized_logistic".
-        classes: of a class-conditional model, whose networks both see the label; 0 for none.
-        dtype: of the computation, "float32" or "bfloat16"; parameters are float32.
+        classes: number of classes of a conditional model, whose networks both take the label; 0
+            for an unconditional model.
+        dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
 
     Raises:
         ValueError: if the images cannot be halved as often as there are convolutions.
 
-    Source: Kingma, Welling, ICLR 2014; one scale for all pixels as in Rybkin, Daniilidis, Levine, ICML
-        2021; labels as in Sohn, Lee, Yan, NeurIPS 2015.
+    Source: Kingma, Welling, ICLR 2014; one scale for all pixels as in Rybkin, Daniilidis, Levine,
+        ICML 2021; labels as in Sohn, Lee, Yan, NeurIPS 2015.
     """
     height, width, image_channels = image_shape
     if height % 2 ** len(channels) or width % 2 ** len(channels):
         raise ValueError(
-            f"`image_shape` (={image_shape}) must be divisible by 2 in height and width as often as `channels` "
-            f"(={tuple(channels)}) has convolutions; leave some out, or change `data.image_size`."
+            f"`image_shape` (={image_shape}) must be divisible by 2 in height and width as often as "
+            f"`channels` (={tuple(channels)}) has convolutions; leave some out, or change "
+            "`data.image_size`."
         )
     compute = compute_dtype(dtype)
-    scaled, mirrored = OUTPUTS[likelihood] == 2, tuple(reversed(tuple(hidden)))
+    scaled = OUTPUTS[likelihood] == 2
+    mirrored = tuple(reversed(tuple(hidden)))
     encoder = Encoder(tuple(channels), tuple(hidden), latent_size, classes, compute)
     decoder = Decoder(tuple(reversed(channels)), mirrored, image_shape, scaled, classes, compute)
     decode = linen_network(decoder, (latent_size,), classes)
 
     def generate(
         params: PyTree,
-        statistics: PyTree,
+        batch_stats: PyTree,
         latents: Any,
         train: bool,
         label: Any = None,
         key: Any = None,
     ) -> tuple[Any, PyTree]:
-        outputs, statistics = decode.apply(params, statistics, latents, train, label, key)
-        return jax.nn.sigmoid(outputs[..., :image_channels]), statistics
+        outputs, batch_stats = decode.apply(params, batch_stats, latents, train, label, key)
+        return jax.nn.sigmoid(outputs[..., :image_channels]), batch_stats
 
     generator = Generator(
         Network(decode.init, generate), latent_size, image_shape, (0.0, 1.0), classes
