@@ -68,8 +68,9 @@ class Config:
     next pass and run."""
 
 
-# What may differ between a checkpoint and the run that resumes it: none of these changes a step. (The images that a
-# path leads to, or that are left out, and class folders among them are compared by their fingerprint instead.)
+# Fields that may differ between a checkpoint and the run that resumes it: none of these changes a
+# step. (The images that a path leads to, or that are left out, and class folders among them are
+# compared by their fingerprint instead.)
 FREE_FIELDS = frozenset(
     [
         "steps",

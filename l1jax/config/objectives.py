@@ -32,7 +32,7 @@ class Ada:
 
 @dataclass(frozen=True)
 class Balance:
-    """Scale the discriminator's strength so that neither network outgrows the other (Wang et al., NeurIPS 2023).
+    """Scale the discriminator's strength so that neither network outgrows the other.
 
     The balance ratio is the part of the gap between real and generated logits that one generator
     update closes.

@@ -23,7 +23,8 @@ from l1jax.models import products
 from l1jax.models.bilinear import WINOGRAD, Geometry, shifted
 from l1jax.models.products import Images, Kernel
 
-# Channels from which on tiles of 2×2 are used; the sums before and after the products cost per channel.
+# Tiles of 2×2 are used from this number of channels on; the sums around the products cost per
+# channel.
 MIN_CHANNELS = 32
 NHWC = ("NHWC", "HWIO", "NHWC")
 

@@ -1,7 +1,7 @@
 """What a network is in l1jax: pure functions over parameters and batch statistics."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -112,17 +112,17 @@ def linen_network(
     def apply(
         params: PyTree,
         batch_stats: PyTree,
-        inputs: Shaped[Array, "batch ..."],
+        inputs: Any,  # whatever the module takes
         train: bool,
         label: Labels | None = None,
         key: Key[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "..."], PyTree]:
+    ) -> tuple[Any, PyTree]:
         arguments: list[Array | bool] = [inputs, train]
         if classes:
             if label is None:
                 raise ValueError(
-                    f"`label` (=None) must name one of the {classes} classes of this network for "
-                    "each example: pass an integer array."
+                    f"`label` (=None) must name one of {classes} classes for each example of this "
+                    "network: pass an integer array."
                 )
             arguments.append(label)
         variables = {"params": params, "batch_stats": batch_stats}

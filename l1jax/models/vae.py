@@ -148,8 +148,8 @@ def vae(
     height, width, image_channels = image_shape
     if height % 2 ** len(channels) or width % 2 ** len(channels):
         raise ValueError(
-            f"`image_shape` (={image_shape}) must be divisible by 2 in height and width as often as "
-            f"`channels` (={tuple(channels)}) has convolutions; leave some out, or change "
+            f"`image_shape` (={image_shape}) must be divisible by 2 in height and width as often "
+            f"as `channels` (={tuple(channels)}) has convolutions; leave some out, or change "
             "`data.image_size`."
         )
     compute = compute_dtype(dtype)
