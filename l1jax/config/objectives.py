@@ -36,6 +36,8 @@ class Balance:
 
     The balance ratio is the part of the gap between real and generated logits that one generator
     update closes.
+
+    Source: Wang et al., NeurIPS 2023.
     """
 
     low: float = field(default=0.45, metadata=bounds(0, 1))
