@@ -7,7 +7,11 @@ from l1jax.objectives.adversarial import LOSSES, AdversarialLoss, relativistic_a
 
 
 def image_shape(data: config.Data) -> tuple[int, int, int]:
-    """Return height, width and channels of the images without opening them."""
+    """Return height, width and channels of the images without opening them.
+
+    Raises:
+        TypeError: if `data` is of a kind that has no case here.
+    """
     match data:
         case config.MixtureData():
             return 1, 1, 2
@@ -17,6 +21,8 @@ def image_shape(data: config.Data) -> tuple[int, int, int]:
             return data.image_size, data.image_size, 3
         case config.ImageData() | config.ArrayData() | config.TfdsData():
             return data.image_size, data.image_size, data.channels
+        case _:
+            raise TypeError(f"`data` (={data!r}) must be of a kind that `image_shape` knows.")
 
 
 def build_model(model: config.Model, image_shape: tuple[int, int, int]) -> Gan | Generator | Vae:

@@ -1,12 +1,14 @@
-"""Who may import whom: downwards only, siblings never each other."""
+"""Who may import whom, as in docs/architecture.md: only downwards, and never a sibling."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "l1jax"
+ARCHITECTURE = PACKAGE.parent / "docs/architecture.md"
 LAYERS = [
     {"compilation", "config", "files", "streams", "terminal"},
     {"reading", "outputs", "serving"},
@@ -71,7 +73,9 @@ def allowed(importer: str, imported: str) -> bool:
 )
 def test_a_file_imports_only_from_layers_below(path):
     importer = part(path)
-    assert importer == "__init__" or importer in LEVEL, f"{importer} has no layer in DESIGN's table"
+    assert importer == "__init__" or importer in LEVEL, (
+        f"{importer} has no layer in the table of docs/architecture.md"
+    )
     wrong = {name for name in imports(path) if not allowed(importer, name)}
     assert not wrong, f"{path.relative_to(PACKAGE)} must not import {sorted(wrong)}"
 
@@ -81,6 +85,14 @@ def test_upward_and_sideways_imports_are_seen_as_such():
     assert not allowed("penalties", "transforms")
     assert not allowed("evaluation", "training")
     assert allowed("training", "build")
+
+
+def test_the_documented_layers_are_these():
+    rows = re.findall(
+        r"^\| (\d) \| (.*?) \|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    documented = {int(level) - 1: set(re.findall(r"`(\w+)`", names)) for level, names in rows}
+    assert documented == dict(enumerate(LAYERS))
 
 
 def test_config_needs_only_the_standard_library():

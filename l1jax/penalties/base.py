@@ -28,7 +28,7 @@ PARTS = {"parts": True}
 
 @runtime_checkable
 class Penalty(Protocol):
-    """A function R of the parameters with a proximal operator in closed form.
+    """A function R of the parameters whose proximal operator can be computed exactly.
 
     Every argument is one array or a tree of them; `step` is a scalar, an array like `x` (a diagonal
     metric), or a tree of either.
@@ -58,7 +58,7 @@ def register(penalty: PenaltyClass) -> PenaltyClass:
     """Register a frozen dataclass as a pytree.
 
     The fields are the leaves, except those with the metadata `STATIC`: these and the type are the
-    structure. A penalty of our own may also have
+    structure. A penalty class may also have
 
     - `per_leaf(tree)`: the list of its penalties for the leaves of a tree;
     - `check(shape, path)`, which raises `ValueError` for a leaf that does not fit;

@@ -68,7 +68,7 @@ def tree_distance(method: ArrayMethod) -> Callable[..., Float[Array, ""]]:
 
 
 def is_leafwise(penalty: object) -> bool:
-    """Tell whether a penalty is one of ours that is written for one array."""
+    """Tell whether a penalty is written for one array, with the decorators of this module."""
     return hasattr(getattr(type(penalty), "prox", None), "array_method")
 
 
@@ -76,7 +76,7 @@ def array_distance(penalty: Penalty, x: Array, grad: Array) -> Array:
     """Return the distances of one array before `distance` takes their norm.
 
     Args:
-        penalty: one of ours that is written for one array.
+        penalty: written for one array, with the decorators of this module.
         x: the array, in the dtype of the penalty's fields.
         grad: the gradient of the loss there.
 

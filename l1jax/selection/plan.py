@@ -18,7 +18,7 @@ class Plan(NamedTuple):
     strengths: str  # low:high:count, a list with commas, or auto:count
     rule: ChoiceRule
     precision: float  # ratio of neighbouring strengths around a target
-    folds: int  # 1: scored by held-out images; information criteria use no folds
+    folds: int  # 1: scored by held-out images, or by an information criterion
     steps: int  # of each strength
     how: How
     order: Order  # of a warm path

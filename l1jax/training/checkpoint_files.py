@@ -19,7 +19,7 @@ from l1jax.reading import (
 
 MANIFEST = "files.sha256"
 SIZES = "sizes.json"
-# Orbax writes these after the manifest.
+# Not in the manifest: itself, and what Orbax writes after it.
 UNHASHED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
 META = "meta/metadata"
 METRICS = "metrics/metrics"

@@ -19,6 +19,7 @@ from l1jax.penalties import sparsity
 from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import solution, strength
 from l1jax.transforms.learning_rate import learning_rate
+from l1jax.transforms.strengths import has_strength
 
 NUM_SPREAD_IMAGES = 8  # that show whether the generator's output is constant
 BATCH_AXIS = 2  # a chunk leads with steps, draws, batch
@@ -174,7 +175,7 @@ def mean_metrics(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
 
 
 def network_metrics(task: Task, state: State) -> Metrics:
-    """Measure each network: zeros in all and by path, strength, learning rate; and the spread."""
+    """Measure the spread, and of each network its zeros, its strengths and its learning rate."""
     metrics: Metrics = {"generator/spread": output_spread(task.generator, state.generator)}
     for name, network in state._asdict().items():
         if not isinstance(network, NetworkState):
@@ -183,7 +184,9 @@ def network_metrics(task: Task, state: State) -> Metrics:
         metrics[f"{name}/sparsity"] = zeros.total
         for path, fraction in zeros.by_path.items():
             metrics[f"{name}/sparsity/{path}"] = fraction
-        strengths = jax.tree.leaves(strength(network.opt_state))
+        strengths = []
+        if has_strength(network.opt_state):
+            strengths = jax.tree.leaves(strength(network.opt_state))
         for i, value in enumerate(strengths):  # most penalties have one
             suffix = f"/{i}" if i else ""
             metrics[f"{name}/strength{suffix}"] = value

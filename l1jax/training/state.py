@@ -57,7 +57,8 @@ class VaeState(NamedTuple):
 
 State = GanState | GeneratorState | VaeState
 
-# A task's own kind of state goes in and comes out; the loop does not look inside it.
+# A task's own kind of state goes in and comes out. The loop and its callbacks need only the step,
+# the average and the networks of it.
 Step = Callable[[Any, Batch, Key[Array, ""]], tuple[Any, Metrics]]
 
 
@@ -66,9 +67,9 @@ class Task(NamedTuple):
 
     Attributes:
         init: key → the state that training starts from.
-        step: (state, batch, key) → (state, metrics), built by `gan_step`, `vae_step` or
-            `reconstruction_step`. It runs on each device with its part of the batch, with
-            collectives over `AXIS`. The metrics are means over the whole batch. The metric
+        step: (state, batch, key) → (state, metrics), which is `gan_step` with its configuration
+            bound, or made by `make_vae_step` or `make_reconstruction_step`. It runs on each device
+            with its part of the batch, with collectives over `AXIS`. The metrics are means over the whole batch. The metric
             `step_taken` is 0 when a loss or gradient was not finite; such a step changes
             nothing in the state but its count.
         generator: the network that `state.average` belongs to.

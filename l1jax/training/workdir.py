@@ -14,7 +14,8 @@ from l1jax.reading import UnreadableFileError, read_json
 
 FILES = ("config.json", "metrics.jsonl", "classes.json", "rollback.json")
 FOLDERS = ("checkpoints", "damaged", "samples", "tensorboard")
-ENTRIES = (*FILES, *FOLDERS)  # everything a run writes; nothing else is ever touched
+ENTRIES = (*FILES, *FOLDERS)  # everything training writes, except the lock
+EVALUATION = "evaluation.json"  # written by l1jax.evaluate about the run, and deleted with it
 LOCK = ".lock"
 PATH_FIELDS = ("path", "data_dir")  # of the configuration of the data
 REMEDY = "restore it, give another --workdir, or --overwrite to delete that run and start over"
@@ -193,6 +194,10 @@ def open_workdir(directory: Path, experiment: Config, *, overwrite: bool) -> Ite
 
 
 def _delete_run(directory: Path) -> None:
+    """Delete what training wrote, and the evaluation of it; nothing else is touched."""
+    evaluation = directory / EVALUATION
+    if evaluation.is_symlink() or evaluation.is_file():
+        evaluation.unlink()  # first: config.json must not belong to another run than it
     for name in ENTRIES:
         path = directory / name
         if path.is_dir() and not path.is_symlink():

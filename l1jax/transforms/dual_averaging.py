@@ -28,8 +28,8 @@ def regularized_dual_averaging(
 
     W ← argmin over W of k·penalty(W) + ⟨Σ Gₖ, W⟩ + √k/(2η)·‖W − W⁰‖² after k updates. The threshold
     in force is the full λ per gradient, however small the steps become, so zeros come early and
-    stay. It converges to the minimum of loss + penalty at the rate 1/√k; every iterate is exactly
-    sparse.
+    stay. For a convex loss it converges to the minimum of loss + penalty at the rate 1/√k; every
+    iterate is exactly sparse.
 
     Args:
         learning_rate: η, the inverse of Xiao's γ; a scalar or a schedule of the updates so far.

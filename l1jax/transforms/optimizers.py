@@ -82,8 +82,9 @@ def proximal_adam(
     """Step with Adam, then take the prox in Adam's metric, with the step learning_rate/(√ν̂ + ε).
 
     For L1 each entry is soft-thresholded at learning_rate·λ/(√ν̂ᵢ + ε), with both moments corrected
-    for their bias. With a decaying learning rate it converges to the true optimum of
-    loss + penalty, with exact zeros.
+    for their bias. With a decaying learning rate it converges to a stationary point of
+    loss + penalty, the optimum if the loss is convex, with exact zeros. With noisy gradients single
+    zeros come and go.
 
     Args:
         learning_rate: a scalar or a schedule of the number of updates so far.
@@ -160,7 +161,8 @@ def proximal_rmsprop(
 ) -> optax.GradientTransformation:
     """Step with RMSProp, then take the prox in its metric, with the step learning_rate/√(ν + ε).
 
-    With a decaying learning rate it converges to the optimum of loss + penalty, with exact zeros.
+    With a decaying learning rate it converges to a stationary point of loss + penalty, the optimum
+    if the loss is convex, with exact zeros.
     Momentum is accounted for as in `proximal_sgd`; the learning rate acts after it, as in PyTorch.
     (In `optax.rmsprop` it acts before, which is the same as long as it is constant.)
 
@@ -218,8 +220,8 @@ def proximal_adagrad(
 ) -> optax.GradientTransformation:
     """Step with Adagrad, then take the prox in its metric, with the step learning_rate/√(s + ε).
 
-    s is the sum of squared gradients. It converges to the optimum of loss + penalty, with exact
-    zeros.
+    s is the sum of squared gradients. It converges to a stationary point of loss + penalty, the
+    optimum if the loss is convex, with exact zeros.
 
     Args:
         learning_rate: a scalar or a schedule of the number of updates so far.

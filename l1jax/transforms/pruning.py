@@ -37,7 +37,8 @@ def magnitude_pruning(
         schedule: share of zeros per leaf, in [0, 1]; a scalar or a schedule of the number of
             updates so far. Zhu and Gupta's cubic schedule is `optax.polynomial_schedule(0.0, final,
             power=3, transition_steps=…)`.
-        every: updates between two changes of the mask (each counts every leaf's entries 64 times).
+        every: updates between two changes of the mask (each sums over every leaf's entries 64
+            times in float32, 96 times in float64).
         pattern: regular expression, searched in the leaf's path: which leaves are pruned.
 
     Raises:
@@ -121,7 +122,8 @@ def largest(
 
     The bits of such scores, read as integers, are in their order. A search by bisection finds the
     score of the last marked entry and, among the entries that have this score, the place of the
-    last: 64 sums, and no sort, so that an array spread over devices stays where it is.
+    last. It takes 64 sums in float32 (96 in float64) and no sort, so that an array spread over
+    devices stays where it is.
 
     Args:
         score: the scores, each −1 or at least 0.
@@ -137,20 +139,21 @@ def largest(
         signed = jnp.int64
         unsigned = jnp.uint64
     sign_bit = jnp.asarray(1 << (bits - 1), unsigned)
-    key = jax.lax.bitcast_convert_type(upcast(score), signed).astype(unsigned) ^ sign_bit
+    order = jax.lax.bitcast_convert_type(upcast(score), signed).astype(unsigned) ^ sign_bit
     place = _places(score.shape)
 
     def count_in_group(marked: Array) -> Array:
         return jnp.sum(marked, axes, dtype=jnp.int32, keepdims=True)
 
-    zero = count_in_group(key != key)
-    last = _bisect(lambda x: count_in_group(key >= x) >= count, bits, zero.astype(unsigned))
-    is_tied = key == last
-    missing = count - count_in_group(key > last)
+    no_entry = order != order  # laid out over the devices like the scores
+    zero = count_in_group(no_entry)
+    last = _bisect(lambda x: count_in_group(order >= x) >= count, bits, zero.astype(unsigned))
+    is_tied = order == last
+    missing = count - count_in_group(order > last)
     end = _bisect(
         lambda x: count_in_group(is_tied & (place < x)) <= missing, 32, zero.astype(jnp.uint32)
     )
-    return (key > last) | (is_tied & (place < end))
+    return (order > last) | (is_tied & (place < end))
 
 
 def _places(shape: tuple[int, ...]) -> Array:

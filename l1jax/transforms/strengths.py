@@ -162,6 +162,11 @@ def set_scale(opt_state: optax.OptState, scale: ArrayLike) -> optax.OptState:
     return jax.tree.map(replace_scale, opt_state, is_leaf=_is_strength)
 
 
+def has_strength(opt_state: optax.OptState) -> bool:
+    """Tell whether any part of a state belongs to an l1jax transformation with a penalty."""
+    return any(map(_is_strength, jax.tree.leaves(opt_state, is_leaf=_is_strength)))
+
+
 def _strength_states(opt_state: optax.OptState) -> list[StrengthState]:
     nodes = jax.tree.leaves(opt_state, is_leaf=_is_strength)
     states = [node for node in nodes if _is_strength(node)]

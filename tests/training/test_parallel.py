@@ -216,5 +216,17 @@ def test_the_strength_in_force_is_read_from_the_state(method):
     assert float(network_metrics(task, task.init(jax.random.key(0)))["generator/strength"]) == 0.5
 
 
+def test_a_network_without_a_penalty_has_no_strength():
+    task = make_task(EXPERIMENTS["mlp"], (16, 16, 1))
+    state = task.init(jax.random.key(0))
+    network = state.discriminator._replace(
+        opt_state=optax.adam(1e-3).init(state.discriminator.params)
+    )
+    metrics = network_metrics(task, state._replace(discriminator=network))
+    names = [name for name in metrics if "/strength" in name]
+    assert names == ["generator/strength"]
+    assert "discriminator/sparsity" in metrics
+
+
 def _parts(field):
     return list(field) if isinstance(field, tuple) else [field]

@@ -105,6 +105,7 @@ def test_overwriting_deletes_the_run_and_nothing_else(tmp_path):
     for name in ENTRIES:
         (tmp_path / name).write_text("old") if "." in name else (tmp_path / name).mkdir()
     (tmp_path / "checkpoints" / "10").mkdir()
+    (tmp_path / "evaluation.json").write_text('{"step": 10}')
     (tmp_path / "notes.txt").write_text("mine")
     with open_workdir(tmp_path, Config(seed=5), overwrite=True):
         pass
