@@ -69,9 +69,9 @@ class Task(NamedTuple):
         init: key → the state that training starts from.
         step: (state, batch, key) → (state, metrics), which is `gan_step` with its configuration
             bound, or made by `make_vae_step` or `make_reconstruction_step`. It runs on each device
-            with its part of the batch, with collectives over `AXIS`. The metrics are means over the whole batch. The metric
-            `step_taken` is 0 when a loss or gradient was not finite; such a step changes
-            nothing in the state but its count.
+            with its part of the batch, with collectives over `AXIS`. The metrics are means
+            over the whole batch. The metric `step_taken` is 0 when a loss or gradient was not
+            finite; such a step changes nothing in the state but its count.
         generator: the network that `state.average` belongs to.
         draws: batches of real images that one step uses.
         penalised: network name → regular expression of the paths that are penalised.

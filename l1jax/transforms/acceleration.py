@@ -37,7 +37,8 @@ def accelerated(
     With y the parameters (where the gradient g is taken) and x the sparse iterate in the state,
     x⁺ = prox(y − ηg, η), t⁺ = (1 + √(1 + 4t²))/2, y⁺ = x⁺ + (t − 1)/t⁺·(x⁺ − x). t returns to 1
     whenever ⟨y − x⁺, x⁺ − x⟩ > 0, that is when the momentum points uphill. It converges to the
-    minimum of loss + penalty at the rate 1/k² after k updates, and linearly where that is strongly convex.
+    minimum of loss + penalty at the rate 1/k² after k updates, and linearly where that is
+    strongly convex.
 
     The solution is `l1jax.solution(opt_state, params)`, which is exactly sparse; the parameters
     themselves are extrapolated past it.
