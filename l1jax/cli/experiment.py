@@ -6,12 +6,12 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from l1jax.cli.experiment_file import load_experiment
-from l1jax.cli.flags import Options, flag_names, parse
+from l1jax.cli.flags import flag_names, parse
 from l1jax.config import Config, Optimizer, check, kinds, switch_kind
 
 Choices = Mapping[str, Any]  # command-line name → dataclass, or the type of None
@@ -37,9 +37,15 @@ class ExperimentOptions:
     """Kind of objective; it decides which --objective.… flags there are."""
 
 
+ExperimentFlags = TypeVar("ExperimentFlags", bound=ExperimentOptions)
+
+
 def parse_experiment(
-    options: type[Options], arguments: Sequence[str], prog: str, workdir: str = "runs/{}"
-) -> Options:
+    options: type[ExperimentFlags],
+    arguments: Sequence[str],
+    prog: str,
+    workdir: str = "runs/{}",
+) -> ExperimentFlags:
     """Parse flags whose defaults are those of the experiment that `--config` names.
 
     Some flags decide which other flags there are: `--data`, `--model` and `--objective` switch the
@@ -109,8 +115,8 @@ def _switch_nested_kinds(
 
 
 def _add_kind_flags(
-    options: type[Options], experiment: Config, nested: Mapping[str, Choices]
-) -> type[Options]:
+    options: type[ExperimentFlags], experiment: Config, nested: Mapping[str, Choices]
+) -> type[ExperimentFlags]:
     """Extend the options by one flag for each nested kind, such as `--generator.penalty`."""
     flags = []
     for path, choices in nested.items():

@@ -1,7 +1,7 @@
 """Read what linear models are fitted to: examples, their weights and their folds."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
@@ -22,7 +22,6 @@ MISSING = "leave out or fill in what is missing"
 SMALLEST = 1e-150  # whose square is still far from 0 in float64
 
 
-@runtime_checkable
 class Splitter(Protocol):
     """What cross-validators of scikit-learn have in common."""
 
@@ -176,14 +175,17 @@ def read_splits(folds: object, examples: Examples) -> Splits:
     """
     count = len(examples.target)
     plain = isinstance(folds, str | bytes | dict) or hasattr(folds, "__array__")
-    if isinstance(folds, Splitter) and not plain:
+    if plain:
+        splits = _from_ids(folds, count)
+    elif _is_splitter(folds):
         splits = _from_pairs(_split(folds, examples), count)
-    elif isinstance(folds, Iterable) and not plain:
-        entries = list(folds)
+    elif isinstance(folds, Iterable):
+        entries: list[Any] = list(folds)
         pairs = bool(entries) and all(
             isinstance(entry, tuple | list) and len(entry) == 2 for entry in entries
         )
-        splits = _from_pairs(entries, count) if pairs else _from_ids(entries, count)
+        read = _from_pairs if pairs else _from_ids
+        splits = read(entries, count)
     else:
         splits = _from_ids(folds, count)
     _check_classes(examples, splits.training, "folds")
@@ -227,6 +229,10 @@ def _from_ids(fold_ids: object, count: int) -> Splits:
         raise InputError("`folds` (all 0) must have at least two folds: take `stratified_folds`.")
     held_out = numbers == np.arange(numbers.max() + 1)[:, None]
     return Splits(np.where(held_out, 0.0, 1.0), np.where(held_out, 1.0, 0.0))
+
+
+def _is_splitter(folds: object) -> TypeGuard[Splitter]:
+    return callable(getattr(folds, "split", None))
 
 
 def _split(splitter: Splitter, examples: Examples) -> list[Sequence[TableLike]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -189,7 +189,7 @@ def to_json(result: FoldResult) -> dict[str, object]:
     return {**result._asdict(), "scores": scores, "samples": None}
 
 
-def from_json(values: Mapping[str, object], samples: Images) -> FoldResult:
+def from_json(values: Mapping[str, Any], samples: Images) -> FoldResult:
     """Return the result that `to_json` wrote, with its samples."""
     scores = {
         name: math.nan if value is None else value for name, value in values["scores"].items()

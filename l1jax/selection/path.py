@@ -1,7 +1,7 @@
 """Train any model that an l1jax transformation updates at every strength of a path."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ def train_path(
     key: Key[Array, ""],
     how: How = "together",
     order: Order = "dense-to-sparse",
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> StrengthPath:
     """Train a model at every strength and in every fold, and score it there.
 

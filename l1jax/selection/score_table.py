@@ -49,12 +49,14 @@ def score_table(
     log_likelihood = size.examples * _table_of(points, "log_likelihood")
     nonzeros = np.array([[result.nonzeros for result in point.folds] for point in points])
     if criterion == "aic":
-        return aic(log_likelihood, nonzeros)
-    if criterion == "aicc":
-        return aicc(log_likelihood, nonzeros, size.examples)
-    if criterion == "bic":
-        return bic(log_likelihood, nonzeros, size.examples)
-    return ebic(log_likelihood, nonzeros, size.examples, size.parameters)
+        table = aic(log_likelihood, nonzeros)
+    elif criterion == "aicc":
+        table = aicc(log_likelihood, nonzeros, size.examples)
+    elif criterion == "bic":
+        table = bic(log_likelihood, nonzeros, size.examples)
+    else:
+        table = ebic(log_likelihood, nonzeros, size.examples, size.parameters)
+    return np.asarray(table)
 
 
 def _table_of(points: Sequence[PathPoint], name: str) -> Float[np.ndarray, "strengths folds"]:

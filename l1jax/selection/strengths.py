@@ -82,17 +82,19 @@ def parse_strengths(text: str) -> Float64[np.ndarray, " strengths"]:
     parts = text.split(":")
     if len(parts) not in (1, 3):
         raise InputError(f"`strengths` (={text!r}) must have three parts between colons; {FORM}.")
-    try:
-        if len(parts) == 3:
-            low = float(parts[0])
-            high = float(parts[1])
-            count = int(parts[2])
-        else:
-            listed = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"`strengths` (={text!r}) must be numbers; {FORM}.") from None
+    not_numbers = InputError(f"`strengths` (={text!r}) must be numbers; {FORM}.")
     if len(parts) == 1:
+        try:
+            listed = [float(part) for part in text.split(",")]
+        except ValueError:
+            raise not_numbers from None
         return check_strengths(listed)
+    try:
+        low = float(parts[0])
+        high = float(parts[1])
+        count = int(parts[2])
+    except ValueError:
+        raise not_numbers from None
     return strength_grid(low, high, count)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ def vectorize_task(
     seed: int,
     batch_size: int,
     start: Key[Array, ""],
-    devices: Sequence[jax.Device],
+    devices: Sequence[Any],
 ) -> TaskReplicas:
     """Map a task's step over strengths and folds, and over devices.
 
