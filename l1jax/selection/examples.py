@@ -1,7 +1,7 @@
 """Read what linear models are fitted to: examples, their weights and their folds."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
@@ -22,6 +22,7 @@ MISSING = "leave out or fill in what is missing"
 SMALLEST = 1e-150  # whose square is still far from 0 in float64
 
 
+@runtime_checkable
 class Splitter(Protocol):
     """What cross-validators of scikit-learn have in common."""
 
