@@ -4,8 +4,8 @@ python benchmarks/ages.py           # a line for each result
 python benchmarks/ages.py --page    # writes these lines into the pages that show the results
 python benchmarks/ages.py --smoke   # the same lines; keeps nothing
 
-A result keeps the commit at which it was measured. It is out of date if its benchmark, or a part of the package that
-the benchmark measures, differs from that commit.
+A result keeps the commit at which it was measured. It is out of date if its benchmark, or a part of
+the package that the benchmark measures, differs from that commit.
 """
 
 import argparse

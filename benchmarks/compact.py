@@ -3,14 +3,14 @@
 Run:      python benchmarks/compact.py --dense RUN … --sparse RUN … [--magnitude RUN …] [--torch-pruning RUN …]
           python benchmarks/compact.py --smoke   # runs of a few steps, which it makes; keeps nothing
 
-Each dense run stands beside the sparse one of the same place: the same experiment and seed, without and with a
-group penalty. Of each pair these generators are called in turn: the dense one as trained, the same with its
-norms folded, the sparse one compacted, and the dense one pruned to the FLOPs of that: the channels whose
-weights, norms folded in, have the smallest ℓ2 norm relative to the mean of their layer, over all layers at
-once, at least one left in each, in one shot at the end. Beside them stand dense runs that were pruned in the
-middle of their training by `prune_run.py`, and each DCGAN's generator in PyTorch, eager, with the same weights.
-Quality is the kernel distance to real images, held-out ones where the run has them, on the features that
-`l1jax.evaluate` takes.
+Each dense run stands beside the sparse one of the same place: the same experiment and seed, without
+and with a group penalty. Of each pair these generators are called in turn: the dense one as
+trained, the same with its norms folded, the sparse one compacted, and the dense one pruned to the
+FLOPs of that: the channels whose weights, norms folded in, have the smallest ℓ2 norm relative to
+the mean of their layer, over all layers at once, at least one left in each, in one shot at the end.
+Beside them stand dense runs that were pruned in the middle of their training by `prune_run.py`, and
+each DCGAN's generator in PyTorch, eager, with the same weights. Quality is the kernel distance to
+real images, held-out ones where the run has them, on the features that `l1jax.evaluate` takes.
 """
 
 import argparse

@@ -3,9 +3,10 @@
     python benchmarks/convolutions.py [--batch 64] [--rounds 7] [--output FILE]
     python benchmarks/convolutions.py --smoke
 
-For the layers of DCGAN-64, the dense GAN and SN-ResNet-32, the forward pass and the pass with both gradients: XLA's
-convolution, shifted blocks (each tap a product), the tiled form (fewer products), and PyTorch's in channels-last, in
-turn in one process. GFLOP/s count the multiplications of the definition, so that forms can be compared.
+For the layers of DCGAN-64, the dense GAN and SN-ResNet-32, the forward pass and the pass with both
+gradients: XLA's convolution, shifted blocks (each tap a product), the tiled form (fewer products),
+and PyTorch's in channels-last, in turn in one process. GFLOP/s count the multiplications of the
+definition, so that forms can be compared.
 """
 
 import argparse

@@ -3,9 +3,10 @@
     python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 2e-5] [--seeds 10] [--steps N]
     python benchmarks/gaussians.py --smoke   # a few steps of two seeds; keeps nothing
 
-Trains `experiments/gaussians.py` on 100,000 points and judges 2,500 from the averaged generator: modes reached, share
-of points within three standard deviations of a mean, reverse divergence of the modes' shares (Lin et al., "PacGAN",
-NeurIPS 2018, section 4.1). Peers' figures are those papers report.
+Trains `experiments/gaussians.py` on 100,000 points and judges 2,500 from the averaged generator:
+modes reached, share of points within three standard deviations of a mean, reverse divergence of the
+modes' shares (Lin et al., "PacGAN", NeurIPS 2018, section 4.1). Peers' figures are those papers
+report.
 """
 
 import argparse

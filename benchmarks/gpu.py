@@ -12,10 +12,11 @@ The parts, in this order, each a process of its own with a time limit:
     path   eight strengths in one program beside eight runs
     good   faces (and CIFAR-10) trained dense and with L0 to 80 % zeros, judged, and drawn
 
-A part that raises, runs past its limit or is killed leaves what it has found so far, and the others go on. The
-time that a part leaves over goes to those behind it. DIR receives `PART-gpu.json` after every item,
-`summary-gpu.json`, `gpu.log` and `samples.png`. The exit status is 1 if anything raised, was wrong or was stopped.
-An item for which there was no time is listed and is no failure: another call with `--parts` measures it.
+A part that raises, runs past its limit or is killed leaves what it has found so far, and the others
+go on. The time that a part leaves over goes to those behind it. DIR receives `PART-gpu.json` after
+every item, `summary-gpu.json`, `gpu.log` and `samples.png`. The exit status is 1 if anything
+raised, was wrong or was stopped. An item for which there was no time is listed and is no failure:
+another call with `--parts` measures it.
 """
 
 import argparse

@@ -47,7 +47,8 @@ def convolutions(smoke: bool) -> dict[str, Any]:
         name = f"{kind}{layer.name()}"
         exact = precision == "highest" or dtype == "bfloat16"
         label = dtype if exact else f"{dtype}, precision default"
-        # TensorFloat-32 has bfloat16's digits in its products: its error is shown, within bfloat16's limit.
+        # TensorFloat-32 has bfloat16's digits in its products: its error is shown, within
+        # bfloat16's limit.
         limit = LIMITS[dtype] if exact else LIMITS["bfloat16"]
         found.setdefault(label, {})[name] = within(error, limit)
     return found
@@ -107,7 +108,8 @@ def exact_convolution(
             to_kernel(gradient, weights, size, stride),
             to_outputs(gradient, kernel, stride),
         )
-    # A transposed convolution is the adjoint, with respect to its image, of a convolution with the mirrored kernel.
+    # A transposed convolution is the adjoint, with respect to its image, of a convolution with the
+    # mirrored kernel.
     mirrored = mirror(kernel)
     gradient = to_outputs(weights, mirrored, stride)
     return (

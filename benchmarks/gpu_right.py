@@ -163,8 +163,9 @@ def mappings(smoke: bool) -> dict[str, Any]:
 def resume_after_kill(smoke: bool) -> dict[str, Any]:
     """The default experiment once as a whole, and once killed after its second checkpoint and started again.
 
-    The second run starts when the first one has compiled: it finds that program in the cache, as a run that is resumed
-    on its machine does. Compiled anew, XLA may choose other kernels by their speed, whose sums round otherwise.
+    The second run starts when the first one has compiled: it finds that program in the cache, as a
+    run that is resumed on its machine does. Compiled anew, XLA may choose other kernels by their
+    speed, whose sums round otherwise.
     """
     steps, every = (60, 20) if smoke else (1_000, 100)
     flags = ["--steps", str(steps)]

@@ -28,7 +28,8 @@ COMPILERS = 16  # programs that are compiled at once
 BATCH = 4
 STARTS = 3
 SMOKE_EXPERIMENTS = ("mnist",)
-# The fields that say how wide a network is, and what is taken for a width of 0, the model's own choice.
+# The fields that say how wide a network is, and what is taken for a width of 0, the model's own
+# choice.
 WIDTHS = {
     "channels": 0,
     "generator_width": 64,
@@ -66,13 +67,15 @@ def each_experiment(record: Record) -> None:
 def step_errors(name: str, smoke: bool) -> dict[str, Any]:
     """One step from the same state, on the device and on the CPU, in each precision that the model has.
 
-    Compared are the first moments of each optimiser, which are the gradients times a constant, the batch statistics
-    and the metrics; not the parameters, which Adam's first step moves by the gradient's sign alone.
+    Compared are the first moments of each optimiser, which are the gradients times a constant, the
+    batch statistics and the metrics; not the parameters, which Adam's first step moves by the
+    gradient's sign alone.
 
-    Rounding puts a unit now and then on the other side of its ReLU's kink, which changes a gradient by 1e-3; a wrong
-    program is wrong from every start. So in float32 the best of several starts counts, beside the best that the CPU
-    itself reaches when the last bit of its parameters changes. In bfloat16 units always change sides: there the device
-    may be as far from the CPU's float32 as the CPU's bfloat16 is.
+    Rounding puts a unit now and then on the other side of its ReLU's kink, which changes a gradient
+    by 1e-3; a wrong program is wrong from every start. So in float32 the best of several starts
+    counts, beside the best that the CPU itself reaches when the last bit of its parameters changes.
+    In bfloat16 units always change sides: there the device may be as far from the CPU's float32 as
+    the CPU's bfloat16 is.
     """
     experiment = shrunk(load_experiment(name), smoke)
     cpu, device = jax.devices("cpu")[0], jax.devices()[0]
@@ -111,8 +114,8 @@ def errors(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
 def shrunk(experiment: Config, smoke: bool) -> Config:
     """Small batches and networks a quarter as wide, for the CPU's sake: layers, strides and losses stay what they are.
 
-    With an `eps` of 1 Adam moves by the gradient's size and not by its sign alone, which rounding may turn: the
-    generator's gradient is taken after the discriminator's update.
+    With an `eps` of 1 Adam moves by the gradient's size and not by its sign alone, which rounding
+    may turn: the generator's gradient is taken after the discriminator's update.
     """
     divisor = 16 if smoke else 4
     widths = {name: value for name, value in vars(experiment.model).items() if name in WIDTHS}

@@ -3,8 +3,9 @@
     python benchmarks/inception.py --side 64 --output benchmarks/results/inception-64-cpu.json
     python benchmarks/inception.py --smoke   # two images, one round; keeps nothing
 
-Both read the same random weights from files (which cost as much as the public ones) and give the last pool's features
-and the logits of uint8 images, resizing included. torch-fidelity's network runs without gradients on all cores.
+Both read the same random weights from files (which cost as much as the public ones) and give the
+last pool's features and the logits of uint8 images, resizing included. torch-fidelity's network
+runs without gradients on all cores.
 """
 
 import argparse

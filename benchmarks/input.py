@@ -3,11 +3,12 @@
     python benchmarks/input.py --path faces64.tar.xz --output benchmarks/results/input-cpu.json
     python benchmarks/input.py --smoke   # on a few images that it makes; keeps nothing
 
-The images lie in a folder of files, and each is decoded to its pixels as bytes, in shuffled batches; nothing is
-augmented, resized or put on a device. The DataLoader's data set opens each file with Pillow and hands on a tensor of
-bytes, which is the least that it can do; l1jax also corrects orientation, crops, converts and checks what it reads.
-All are started and warmed up first, then take turns in one process, each for some batches. l1jax's cache has all
-images before its turns begin.
+The images lie in a folder of files, and each is decoded to its pixels as bytes, in shuffled
+batches; nothing is augmented, resized or put on a device. The DataLoader's data set opens each file
+with Pillow and hands on a tensor of bytes, which is the least that it can do; l1jax also corrects
+orientation, crops, converts and checks what it reads. All are started and warmed up first, then
+take turns in one process, each for some batches. l1jax's cache has all images before its turns
+begin.
 """
 
 import argparse

@@ -7,10 +7,10 @@
 
 A run that was stopped goes on with the variants that are missing.
 
-Every variant trains the same experiment, all seeds in one program; methods that reach a share of zeros are compared at
-the same share. Images of the averaged generator are judged against as many real ones, on the features of a classifier
-of the labelled images (fixed random convolutions where there are no labels) and by the classes that it sees; points by
-the modes that they reach.
+Every variant trains the same experiment, all seeds in one program; methods that reach a share of
+zeros are compared at the same share. Images of the averaged generator are judged against as many
+real ones, on the features of a classifier of the labelled images (fixed random convolutions where
+there are no labels) and by the classes that it sees; points by the modes that they reach.
 """
 
 import argparse

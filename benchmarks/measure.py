@@ -34,9 +34,9 @@ def alternate(
     """Time functions in turn, the order reversed every other round: AB, BA, AB, …, so that drift cancels.
 
     Args:
-        functions: what to time, by name. Each returns when its work is done (`jax.block_until_ready`).
-        pairs: rounds; every round calls each function once.
-        warmup: rounds that are not timed, for compilation and caches.
+        functions: what to time, by name. Each returns when its work is done
+            (`jax.block_until_ready`). pairs: rounds; every round calls each function once. warmup:
+            rounds that are not timed, for compilation and caches.
 
     Returns:
         Wall-clock seconds of each function in each round, arrays of length `pairs`.

@@ -1,8 +1,8 @@
 """The training steps of `training.py` as a PyTorch user would write them, for comparison.
 
-The same layers, objective, Adam and average of the generator. What costs PyTorch time for nothing is left
-out: the discriminator's parameters take no gradient in the generator's turn, one pass of the generator serves
-both turns, and the optimisers are the fused ones.
+The same layers, objective, Adam and average of the generator. What costs PyTorch time for nothing
+is left out: the discriminator's parameters take no gradient in the generator's turn, one pass of
+the generator serves both turns, and the optimisers are the fused ones.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,8 @@ def copied_dcgan(generator: Generator, params: PyTree, statistics: PyTree) -> nn
     start, layers = generator.image_shape[0] >> len(names) - 1, []
     for i, name in enumerate(names):
         kernel = np.asarray(params[name]["kernel"])
-        # A dense layer's columns are the pixels of an image; a transposed kernel is placed the other way round.
+        # A dense layer's columns are the pixels of an image; a transposed kernel is placed the
+        # other way round.
         weight = (
             kernel[::-1, ::-1].transpose(2, 3, 0, 1)
             if i
@@ -190,7 +191,8 @@ class VaeTrainer:
     def step(self, images: Tensor) -> tuple[Tensor, ...]:
         """One update of both networks."""
         if self.graphs:
-            torch.compiler.cudagraph_mark_step_begin()  # what earlier steps returned may be written over
+            # what earlier steps returned may be written over
+            torch.compiler.cudagraph_mark_step_begin()
         with self.autocast():
             loss = self.loss(images)
         for optimizer in self.optimizers:
@@ -269,7 +271,8 @@ class Trainer:
         """One update of both networks; images are uint8, channels first."""
         g_adam, d_adam = self.optimizers
         if self.graphs:
-            torch.compiler.cudagraph_mark_step_begin()  # what earlier steps returned may be written over
+            # what earlier steps returned may be written over
+            torch.compiler.cudagraph_mark_step_begin()
         with self.autocast():
             fake = self.generate(torch.randn(len(images), self.latent_size, device=self.device))
             d_loss = self.d_loss(images, fake.detach())

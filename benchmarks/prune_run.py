@@ -4,10 +4,11 @@ Run:      python benchmarks/prune_run.py --run DENSE --step N --like SPARSE --by
           python -m l1jax.train --workdir PRUNED …   (with the flags of the dense run)
           python benchmarks/prune_run.py --smoke     # prunes a run of a few steps, trains on; keeps nothing
 
-As many channels go as it takes to get to the FLOPs of the sparse run's compact generator: by "magnitude" as in
-`compact.py`, or those that "torch-pruning" takes from the same network in PyTorch (`pip install torch-pruning`; its
-group magnitude, all layers ranked together). The weights that read them become zero, in training and in the
-average, and stay so: the dense run has `--generator.debias-after N`, which keeps what is zero from then on.
+As many channels go as it takes to get to the FLOPs of the sparse run's compact generator: by
+"magnitude" as in `compact.py`, or those that "torch-pruning" takes from the same network in PyTorch
+(`pip install torch-pruning`; its group magnitude, all layers ranked together). The weights that
+read them become zero, in training and in the average, and stay so: the dense run has
+`--generator.debias-after N`, which keeps what is zero from then on.
 """
 
 import argparse

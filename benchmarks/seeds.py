@@ -25,8 +25,8 @@ def keys(seeds: int, name: str) -> Key[Array, " seeds"]:
 def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int, length: int) -> Any:
     """(states, keys) → states, `length` steps of every seed; the states are donated.
 
-    On a CPU one seed after the other, for wider arrays gain nothing there and masks renewed now and then would be
-    renewed at every step; elsewhere side by side.
+    On a CPU one seed after the other, for wider arrays gain nothing there and masks renewed now and
+    then would be renewed at every step; elsewhere side by side.
     """
 
     def steps(state: GanState, key: Key[Array, ""]) -> GanState:

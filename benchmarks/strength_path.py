@@ -4,9 +4,9 @@
     python benchmarks/strength_path.py --smoke   # two strengths, a few steps; keeps nothing
 
 `python -m l1jax.select` trains all strengths together, judges them and draws its plots; beside it
-`python -m l1jax.train` runs once for each strength, on the same images, for the same steps. The two take turns, each
-with a compilation cache of its own that is empty at the start of its turn: the second training command finds what the
-first has compiled.
+`python -m l1jax.train` runs once for each strength, on the same images, for the same steps. The two
+take turns, each with a compilation cache of its own that is empty at the start of its turn: the
+second training command finds what the first has compiled.
 """
 
 import argparse

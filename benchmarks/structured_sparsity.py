@@ -6,9 +6,10 @@ Run:      python benchmarks/structured_sparsity.py --data FOLDER [--problem logi
 FOLDER holds the four IDX files of MNIST, gzipped or not. Two problems: logistic regression with one
 group per pixel, and a network of two convolutions and a dense layer with one group per output
 channel and per input row. Every method gets the same batches in the same order, the same number of
-epochs in five equal stages, the learning rate divided by 10 after each, where RMDA and RAMDA restart.
-Its first learning rate is the one, of the same multiples of its authors' own, that leaves the lowest
-loss + penalty on 10,000 held-out training images at one strength. Then all 60,000 are trained on.
+epochs in five equal stages, the learning rate divided by 10 after each, where RMDA and RAMDA
+restart. Its first learning rate is the one, of the same multiples of its authors' own, that leaves
+the lowest loss + penalty on 10,000 held-out training images at one strength. Then all 60,000 are
+trained on.
 """
 
 import argparse

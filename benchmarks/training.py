@@ -4,15 +4,16 @@
     python benchmarks/training.py --cases dcgan64 --batch 512 --dtype bfloat16
     python benchmarks/training.py --smoke
 
-A step is one update of both networks with Adam, batch norm and the generator's average. l1jax runs it as
-training does, many steps in one compiled call on images that stay on the device, once with Adam and once
-with the L1 penalty's proximal Adam on the generator. PyTorch runs the same networks (`peers.py`), eager and
-compiled, channels first and last; the best of these is compared. All take turns in one process, so that all
-see the same machine. Memory and start-up are measured in fresh processes: the peak of resident memory over
-that before the networks are built (on a GPU, the allocator's peak), and, with an empty and with a filled compilation
-cache, the seconds to the end of the first call and how much longer than a later one that call took, which is what
-compiling the step costs, of l1jax and of the best peer. `--smoke` runs all of this on tiny networks, in about a minute,
-and keeps nothing. Without PyTorch l1jax is measured alone.
+A step is one update of both networks with Adam, batch norm and the generator's average. l1jax runs
+it as training does, many steps in one compiled call on images that stay on the device, once with
+Adam and once with the L1 penalty's proximal Adam on the generator. PyTorch runs the same networks
+(`peers.py`), eager and compiled, channels first and last; the best of these is compared. All take
+turns in one process, so that all see the same machine. Memory and start-up are measured in fresh
+processes: the peak of resident memory over that before the networks are built (on a GPU, the
+allocator's peak), and, with an empty and with a filled compilation cache, the seconds to the end of
+the first call and how much longer than a later one that call took, which is what compiling the step
+costs, of l1jax and of the best peer. `--smoke` runs all of this on tiny networks, in about a
+minute, and keeps nothing. Without PyTorch l1jax is measured alone.
 """
 
 import argparse
@@ -46,7 +47,8 @@ STRENGTH = 1e-4
 class Case(NamedTuple):
     """A network for images of a size, the batch it is measured at, and PyTorch's.
 
-    The peer and its trainer are named, as `peers.py` names them, so that this file can be read without PyTorch.
+    The peer and its trainer are named, as `peers.py` names them, so that this file can be read
+    without PyTorch.
     """
 
     model: config.Model

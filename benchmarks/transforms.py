@@ -4,15 +4,16 @@ Run:  python benchmarks/transforms.py [--tree dcgan64|dense100m] [--pairs 30] [-
       python benchmarks/transforms.py --smoke   # every row once on a tiny tree, nothing kept
 
 Timed is update + `apply_updates`, jitted, parameters and state donated, alternating with the row's
-plain optimiser (`optax.adam` where a row names no other) on the same gradients. Trees: the generator
-of `l1jax.models.dcgan((64, 64, 3))`, and 100 million parameters in dense layers. Channels are scaled
-by 10^U(-3, 0), so that groups at every distance from zero are among them, and four draws of gradients
-take turns. Peers: jaxopt's prox operators after `optax.adam`, and PyTorch's Adam with a loop of
-softshrink; a peer that is not installed is named as missing. For DCGAN-64 also whole GAN training
-steps, batch 64, against those of Adam alone.
+plain optimiser (`optax.adam` where a row names no other) on the same gradients. Trees: the
+generator of `l1jax.models.dcgan((64, 64, 3))`, and 100 million parameters in dense layers. Channels
+are scaled by 10^U(-3, 0), so that groups at every distance from zero are among them, and four draws
+of gradients take turns. Peers: jaxopt's prox operators after `optax.adam`, and PyTorch's Adam with
+a loop of softshrink; a peer that is not installed is named as missing. For DCGAN-64 also whole GAN
+training steps, batch 64, against those of Adam alone.
 
-"Leaf by leaf" is the same program compiled with XLA:CPU's other scheduler. The default one lets the scratch of all
-leaves live at once; whatever exceeds 32 MB is new memory at every call, and its page faults outweigh the arithmetic.
+"Leaf by leaf" is the same program compiled with XLA:CPU's other scheduler. The default one lets the
+scratch of all leaves live at once; whatever exceeds 32 MB is new memory at every call, and its page
+faults outweigh the arithmetic.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """A Markdown extension for the site: equations, examples in docstrings, and links into the repository.
 
-Equations are written as on a forge, `$x$` in a line and `$$` around a paragraph. MathML needs no script and no font
-from another site. Links such as `../experiments/digits.py` work on a forge, where the repository is beside the page;
-the site has only the pages, so it shows their text. Examples that start with `>>>` become code; plain Markdown would
-read them as quotations.
+Equations are written as on a forge, `$x$` in a line and `$$` around a paragraph. MathML needs no
+script and no font from another site. Links such as `../experiments/digits.py` work on a forge,
+where the repository is beside the page; the site has only the pages, so it shows their text.
+Examples that start with `>>>` become code; plain Markdown would read them as quotations.
 """
 
 import re

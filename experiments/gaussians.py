@@ -1,7 +1,7 @@
 """25 Gaussians on a grid, or 8 on a ring (--data.shape ring): do a dense and a sparse generator reach every mode?
 
-Relativistic pairing with R1 and R2 and a falling learning rate. A generator of leaky ReLUs, or one with latents of more
-dimensions, leaves far more points between the modes.
+Relativistic pairing with R1 and R2 and a falling learning rate. A generator of leaky ReLUs, or one
+with latents of more dimensions, leaves far more points between the modes.
 
 Run:      python -m l1jax.train --config gaussians --workdir runs/gaussians
 Measured: benchmarks/gaussians.py, 10 seeds, 2,500 points each (JAX 0.10.2, 2 busy CPU cores; mean):
@@ -10,7 +10,8 @@ Measured: benchmarks/gaussians.py, 10 seeds, 2,500 points each (JAX 0.10.2, 2 bu
           grid  strength 2e-5  25.0 of 25 modes  92.9 % high quality  reverse KL .0055  91.9 % zeros
           ring  strength 0      8.0 of 8 modes   97.7 % high quality  reverse KL .0022   0 % zeros
           ring  strength 1e-5   8.0 of 8 modes   96.3 % high quality  reverse KL .0020  98.1 % zeros
-          PacGAN4 reports 24.8 modes, 93.6 % and .04 on the grid, PacGAN2 7.9 modes and 95.6 % on the ring
+          PacGAN4 reports 24.8 modes, 93.6 % and .04 on the grid, PacGAN2 7.9 modes and 95.6 % on
+          the ring
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
 """DCGAN on MNIST, or Fashion-MNIST, with an L1-proximal generator.
 
 Run:      python -m l1jax.train --config mnist --data.path FOLDER_OF_IDX_FILES --workdir runs/mnist
-Measured: all 20,000 steps, 12 minutes on 1 CPU core (JAX 0.10.2), finite throughout: most samples are digits, kernel
+Measured: all 20,000 steps, 12 minutes on 1 CPU core (JAX 0.10.2), finite throughout: most samples
+are digits, kernel
           distance on pixels .011; 4.2 % zeros
 """
 

@@ -105,8 +105,8 @@ def open_players(
 def slerp(a: Latents, b: Latents, position: float) -> Latents:
     """Move from `a` (position 0) to `b` (1) along the arc between their directions, lengths changing evenly.
 
-    A straight line would pass through latents much shorter than any that training saw; where the directions are the
-    same or opposite, it is taken all the same.
+    A straight line would pass through latents much shorter than any that training saw; where the
+    directions are the same or opposite, it is taken all the same.
 
     Source: Shoemake, SIGGRAPH 1985; White, 2016, section 2.1, for latents.
     """
@@ -130,8 +130,8 @@ def slerp(a: Latents, b: Latents, position: float) -> Latents:
 def truncated(latents: Latents, largest: float) -> Latents:
     """Standard normal entries as those of the normal truncated to ±largest: nearer the mean, less diverse.
 
-    Each entry keeps its quantile, z → Φ⁻¹(½ + (Φ(z) − ½)·(2Φ(largest) − 1)), so that latents move evenly with
-    `largest`; computed from the nearer tail.
+    Each entry keeps its quantile, z → Φ⁻¹(½ + (Φ(z) − ½)·(2Φ(largest) − 1)), so that latents move
+    evenly with `largest`; computed from the nearer tail.
 
     Source: Brock, Donahue, Simonyan, ICLR 2019, section 3.1, where entries beyond are drawn anew.
     """

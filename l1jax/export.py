@@ -139,7 +139,8 @@ def write(
     """Write the folder, and say how its images differ from the generator's.
 
     Raises:
-        InputError: if it has no weights, cannot be written, or a program's images differ by more than `TOLERANCE`.
+        InputError: if it has no weights, cannot be written, or a program's images differ by more
+            than `TOLERANCE`.
     """
     generator, (params, statistics) = opened.generator, opened.average
     if not params:

@@ -54,7 +54,8 @@ class SampleOptions:
     """Which checkpoint; by default the newest good one."""
     output: str = "grid.png"
     """A .png grid, a .npz (uint8, or float32 for points; key `images`: count, height, width,
-    channels), or a new or empty folder, a .png for each image; what ends in / is always a folder."""
+    channels), or a new or empty folder, a .png for each image; what ends in / is always a
+    folder."""
     columns: int = 0
     """Images per row of the grid; 0 for one per class, or as square as it can be without classes."""
     label: Annotated[int | None, tyro.conf.arg(name="class")] = None
@@ -131,7 +132,8 @@ def check_output(value: str) -> tuple[Path, Form]:
     A dot within a name makes no suffix unless a letter follows: `samples-0.003` is a folder.
 
     Raises:
-        InputError: if its folder is not there or not writable, its suffix is that of another format, or it is a folder
+        InputError: if its folder is not there or not writable, its suffix is that of another
+            format, or it is a folder
             with something in it.
     """
     output = parse_path("--output", value)

@@ -1,7 +1,8 @@
 """Eight CPU devices, types checked at run time, and no oracle missing where all must be there.
 
-Most of the suite's time is compilation of programs that run for a moment, so they are compiled without optimisation.
-`L1JAX_OPTIMISED=1` compiles as users do; the tests that start the command lines as processes always do.
+Most of the suite's time is compilation of programs that run for a moment, so they are compiled
+without optimisation. `L1JAX_OPTIMISED=1` compiles as users do; the tests that start the command
+lines as processes always do.
 """
 
 import importlib.util
@@ -24,7 +25,8 @@ if not OPTIMISED and jax.__version_info__ < (
     flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 
-# Newer Pythons' PyTorch comes with gigabytes of libraries for GPUs; the oldest one's tests compare with it.
+# Newer Pythons' PyTorch comes with gigabytes of libraries for GPUs; the oldest one's tests compare
+# with it.
 collect_ignore = []
 if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
     collect_ignore += [
@@ -35,8 +37,9 @@ if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
 if sys.version_info >= (3, 12) and importlib.util.find_spec("torch_fidelity") is None:
     collect_ignore.append("evaluation/test_inception.py")
 
-# Tests start the same run again and again: each program is compiled once, for all of pytest's workers, which inherit
-# the folder. Decoded images, too, are kept for the length of the tests and not in the user's folder.
+# Tests start the same run again and again: each program is compiled once, for all of pytest's
+# workers, which inherit the folder. Decoded images, too, are kept for the length of the tests and
+# not in the user's folder.
 if "L1JAX_TESTS_KEEP" not in os.environ:
     _kept = tempfile.TemporaryDirectory(prefix="l1jax-tests-")
     os.environ["L1JAX_TESTS_KEEP"] = _kept.name

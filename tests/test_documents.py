@@ -11,7 +11,8 @@ import tyro
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Other tests run the code of these pages, with the models that it needs, and check what it computes.
+# Other tests run the code of these pages, with the models that it needs, and check what it
+# computes.
 RUN_ELSEWHERE = {
     "export.md": "serialization/test_programs.py",
     "selection.md": "selection/test_docstrings.py",

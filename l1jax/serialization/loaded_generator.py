@@ -36,7 +36,8 @@ class LoadedGenerator(NamedTuple):
     average: Average
     step: int
     layout: dict[str, Any]
-    encoder: PyTree = None  # parameters of a variational autoencoder's other half, which exported models do not have
+    # parameters of a variational autoencoder's other half, which exported models do not have
+    encoder: PyTree = None
     notes: dict[str, Any] | None = None  # of an exported model
 
 
@@ -115,7 +116,8 @@ def check_drawn(
 ) -> None:
     """Raise if images or points were computed from numbers that are not finite.
 
-    Pixels that are NaN become 0, so a few images are drawn again without rounding if some are all 0.
+    Pixels that are NaN become 0, so a few images are drawn again without rounding if some are all
+    0.
 
     Args:
         opened: what drew them.

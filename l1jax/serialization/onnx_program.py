@@ -1,7 +1,7 @@
 """Export a generator as an ONNX graph with its weights, and run such a graph on the CPU.
 
-Its inputs are `latents`, float32, and `label`, int32, of a class-conditional generator, its output `images` in the
-generator's range, channels last. Packages: the extra `onnx`.
+Its inputs are `latents`, float32, and `label`, int32, of a class-conditional generator, its output
+`images` in the generator's range, channels last. Packages: the extra `onnx`.
 """
 
 import importlib
@@ -36,7 +36,8 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
         statistics: its running batch statistics.
 
     Raises:
-        InputError: if the network has an operation that is not known here, or the package is missing.
+        InputError: if the network has an operation that is not known here, or the package is
+            missing.
     """
     onnx = package("onnx")
     inputs = program_inputs(generator)

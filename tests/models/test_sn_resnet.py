@@ -14,7 +14,8 @@ from l1jax.models import sn_resnet
 
 RNG = np.random.default_rng(0)
 BATCH, LATENT, CLASSES = 4, 6, 3
-# Image size: start, generator's widths, discriminator's widths, blocks that halve: torch-mimicry's ngf and ndf.
+# Image size: start, generator's widths, discriminator's widths, blocks that halve: torch-mimicry's
+# ngf and ndf.
 PUBLISHED = {
     32: (4, [256] * 4, [128] * 4, 2),
     48: (6, [512, 256, 128, 64], [64, 128, 256, 512, 1024], 4),

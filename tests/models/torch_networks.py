@@ -1,8 +1,8 @@
 """The published networks in PyTorch, and our parameters in their layout: the oracles of these tests.
 
-DCGAN follows PyTorch's own example, the residual networks torch-mimicry's SNGAN and cGAN-PD, R3GAN its authors'
-description; each is written anew, for comparison alone. Where ours leave a bias out because the batch norm behind it
-takes it away, `biases=False` does the same.
+DCGAN follows PyTorch's own example, the residual networks torch-mimicry's SNGAN and cGAN-PD, R3GAN
+its authors' description; each is written anew, for comparison alone. Where ours leave a bias out
+because the batch norm behind it takes it away, `biases=False` does the same.
 """
 
 from itertools import pairwise
