@@ -1,7 +1,8 @@
 """Sampling speed and quality of compact generators, beside magnitude pruning of channels.
 
-Run:      python benchmarks/compact.py --dense RUN … --sparse RUN … [--magnitude RUN …] [--torch-pruning RUN …]
-          python benchmarks/compact.py --smoke   # runs of a few steps, which it makes; keeps nothing
+Run:      python benchmarks/compact.py --dense RUN … --sparse RUN … [--magnitude RUN …]
+              [--torch-pruning RUN …]
+          python benchmarks/compact.py --smoke   # makes runs of a few steps; keeps nothing
 
 Each dense run stands beside the sparse one of the same place: the same experiment and seed, without
 and with a group penalty. Of each pair these generators are called in turn: the dense one as
@@ -58,7 +59,10 @@ def flops(model: TrainedGenerator) -> int:
 
 
 def columns(model: TrainedGenerator) -> dict[str, int]:
-    """Layers whose outputs can go → how many of them make one channel, which are those of one pixel after another."""
+    """Map layers whose outputs can be removed to the number of outputs in one channel.
+
+    The outputs of a dense layer in front of an image are those of one pixel after another.
+    """
     nodes, found = model.layout["nodes"], {}
     for i, node in enumerate(nodes):
         if node["op"] not in ("dense", "conv") or node["name"].split("/")[-1] in (
@@ -241,7 +245,10 @@ def get_config():
 
 
 def few_steps(folder: Path) -> tuple[Path, Path]:
-    """The work directories of a dense run and of one with a group penalty, DCGANs of a few channels."""
+    """Make work directories of a dense run and a run with a group penalty.
+
+    Both are DCGANs of a few channels.
+    """
     config = folder / "experiment.py"
     config.write_text(EXPERIMENT)
     for name, strength in (("dense", "1e-9"), ("sparse", "1e-3")):

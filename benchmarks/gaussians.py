@@ -1,6 +1,9 @@
-"""Which Gaussians a dense and a sparse generator reach: PacGAN's protocol, all seeds in one compiled program.
+"""Count the Gaussians that a dense and a sparse generator reach, by PacGAN's protocol.
 
-    python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 2e-5] [--seeds 10] [--steps N]
+All seeds of a setting train in one compiled program.
+
+    python benchmarks/gaussians.py [--mixture grid --mixture ring] [--strengths 0 2e-5]
+        [--seeds 10] [--steps N]
     python benchmarks/gaussians.py --smoke   # a few steps of two seeds; keeps nothing
 
 Trains `experiments/gaussians.py` on 100,000 points and judges 2,500 from the averaged generator:
@@ -58,7 +61,9 @@ def judge(
 
 
 def fit(experiment: Config, seeds: int, chunk: int) -> dict[str, Any]:
-    """Train all seeds of one setting; mean and standard deviation of what they reach, and the curve to there.
+    """Train all seeds of one setting.
+
+    Returns the mean and standard deviation of what they reach, and the curve over the steps.
 
     The seeds are judged every `chunk` steps, which are one compiled call.
     """

@@ -1,13 +1,16 @@
 """Everything that wants an accelerator, in one command: is it right, fast, cheap, and good?
 
-    python benchmarks/gpu.py --minutes 8 --output DIR --faces faces64.tar.xz [--cifar10 cifar10.tar.xz]
-    python benchmarks/gpu.py --smoke            # every part in tiny sizes, on whatever JAX finds, nothing kept
+    python benchmarks/gpu.py --minutes 8 --output DIR --faces faces64.tar.xz
+        [--cifar10 cifar10.tar.xz]
+    python benchmarks/gpu.py --smoke   # every part in tiny sizes, on any device; keeps nothing
 
 The parts, in this order, each a process of its own with a time limit:
 
-    right  convolutions against float64 on the host; a step of every experiment against the CPU; zeros; transformations
-           against the CPU; pmap against shard_map; a run that is killed and resumed
-    fast   training steps beside PyTorch's, in images per second and as a share of what the chip can do
+    right  convolutions against float64 on the host; a step of every experiment against the CPU;
+           zeros; transformations against the CPU; pmap against shard_map; a run that is killed and
+           resumed
+    fast   training steps beside PyTorch's, in images per second and as a share of what the
+           chip can do
     cheap  what each transformation costs beside Adam
     path   eight strengths in one program beside eight runs
     good   faces (and CIFAR-10) trained dense and with L0 to 80 % zeros, judged, and drawn
@@ -38,7 +41,10 @@ from gpu_record import Record, failures, missed, not_reached
 
 
 class Part(NamedTuple):
-    """A part: its function (record, options) → None, by module and name, and its share of the time."""
+    """A part of the benchmark: its function (record, options) → None, and its share of the time.
+
+    The function is given by module and name.
+    """
 
     module: str
     share: float
@@ -107,7 +113,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         path = getattr(options, flag)
         if path is not None and not path.exists():
             parser.error(
-                f"--{flag} (={path}) does not exist; name a folder or archive of images, or leave it out."
+                f"--{flag} (={path}) does not exist; name a folder or archive of images, or "
+                "leave it out."
             )
     return options
 
@@ -161,7 +168,9 @@ def part_command(options: argparse.Namespace, output: Path, name: str, limit: fl
 
 
 def run_part(command: Sequence[str], limit: float, log: Any) -> str:
-    """Run a command with its output in the log; at the limit ask its whole process group to stop, then kill it.
+    """Run a command with its output in the log.
+
+    At the time limit the whole process group is asked to stop, then killed.
 
     Returns:
         "complete", or how it ended.

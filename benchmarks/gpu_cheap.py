@@ -1,4 +1,7 @@
-"""What does a transformation cost beside Adam, on parameters that fill the chip's memory bandwidth?"""
+"""What does a transformation cost beside Adam?
+
+The parameters are large enough to fill the chip's memory bandwidth.
+"""
 
 import argparse
 import re

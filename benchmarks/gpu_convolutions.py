@@ -27,7 +27,10 @@ LAYERS = [
 
 
 def convolutions(smoke: bool) -> dict[str, Any]:
-    """The largest error of outputs, both gradients and second derivatives, relative to the largest entry."""
+    """Measure the largest error of outputs, gradients and second derivatives.
+
+    Errors are relative to the largest entry.
+    """
     layers = [Layer(8, 3, 4, kernel=4, stride=2)] if smoke else LAYERS
     jobs = [
         (layer, transposed, dtype, precision)
@@ -83,7 +86,10 @@ def convolution_error(layer: Layer, transposed: bool, dtype: str, precision: str
 def convolution_results(
     transposed: bool, stride: int, x: jax.Array, kernel: jax.Array, weights: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """y, the gradients of Σ weights·y, and those of half the squared gradient with respect to x, as R1 takes them."""
+    """Return y, the gradients of Σ weights·y, and R1's gradients.
+
+    The last are those of half the squared gradient with respect to x.
+    """
     function = partial(convolve_transposed if transposed else convolve, stride=stride)
 
     def half_squared_gradient(kernel: jax.Array, weights: jax.Array) -> jax.Array:
@@ -97,7 +103,11 @@ def convolution_results(
 def exact_convolution(
     transposed: bool, stride: int, x: np.ndarray, kernel: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """The same in NumPy: with C(x, k) the convolution, which is linear in both, its adjoints are all that is needed."""
+    """Compute the same as `convolution_results` does, in NumPy.
+
+    The convolution C(x, k) is linear in both arguments, so it and its adjoints are all that is
+    needed.
+    """
     size = len(kernel)
     if not transposed:
         gradient = to_image(weights, kernel, stride, x.shape[1])
@@ -129,7 +139,10 @@ def mirror(kernel: np.ndarray) -> np.ndarray:
 def taps(
     side: int, size: int, stride: int
 ) -> tuple[tuple[int, int], Iterator[tuple[int, int, tuple[slice, ...]]]]:
-    """The SAME padding of a side, and each tap with the pixels of the padded image that it meets."""
+    """Return the SAME padding of a side, and the pixels that each tap meets.
+
+    The pixels are those of the padded image.
+    """
     outputs = -(-side // stride)
     padding = max((outputs - 1) * stride + size - side, 0)
     reach = (outputs - 1) * stride + 1

@@ -1,4 +1,7 @@
-"""How fast is a training step: images per second beside PyTorch, and as a share of what the chip can do?"""
+"""How fast is a training step?
+
+Measured are images per second beside PyTorch, and the share of what the chip can do.
+"""
 
 import argparse
 import math
@@ -63,7 +66,10 @@ class Runs(NamedTuple):
 
 
 def measure(record: Record, options: argparse.Namespace) -> None:
-    """Eager comparisons first, for they are quick; for the main cases PyTorch compiled, floors and input too."""
+    """Run the eager comparisons first, because they are quick, then the main cases.
+
+    The main cases compare with compiled PyTorch, and measure lower bounds and input too.
+    """
     ceilings = record.attempt("ceilings", partial(measure_ceilings, record.smoke))
     jobs = [job for job in JOBS if job.name in (options.cases or training.CASES)]
     jobs = SMOKE_JOBS if record.smoke else jobs
@@ -160,7 +166,10 @@ def compare(job: Job, runs: Runs, smoke: bool) -> dict[str, Any]:
 
 
 def peak_mib() -> dict[str, float]:
-    """Peaks of the allocators since the process began: of JAX, and of PyTorch since it was last asked."""
+    """Read the peaks of JAX's and PyTorch's memory allocators.
+
+    JAX counts from the start of the process, PyTorch from the last time that it was asked.
+    """
     found = {}
     statistics = jax.devices()[0].memory_stats()
     if statistics:
@@ -203,7 +212,10 @@ def compare_compiled(job: Job, runs: Runs, smoke: bool) -> dict[str, Any]:
 def floors(
     job: Job, case: training.Case, ceilings: dict[str, Any] | None, compared: dict[str, Any]
 ) -> dict[str, Any]:
-    """One step's FLOPs and bytes as XLA counts them, the time that they need at least, and the memory that it takes."""
+    """Return one step's FLOPs and bytes as XLA counts them.
+
+    With them come the least time that they need and the memory that the step takes.
+    """
     task = make_task(
         training.make_experiment(case, job.batch, job.dtype, proximal=True), case.image_shape
     )
@@ -236,7 +248,7 @@ def floors(
 
 
 def input_share(job: Job, case: training.Case, smoke: bool) -> dict[str, Any]:
-    """A step with images that stay on the device, with images streamed from the host, and with one fixed batch."""
+    """Time a step with images on the device, with images from the host, and with one batch."""
     task = make_task(
         training.make_experiment(case, job.batch, job.dtype, proximal=True), case.image_shape
     )

@@ -1,4 +1,7 @@
-"""How good are the images? Experiments trained dense and with L0 to 80 % zeros, judged on two kinds of features."""
+"""How good are the images?
+
+Experiments are trained dense and with L0 to 80 % zeros, and judged on two kinds of features.
+"""
 
 import argparse
 import json
@@ -104,7 +107,10 @@ def measure_subject(
     folder: Path,
     seconds: float,
 ) -> None:
-    """Train both at once, for one alone leaves most of a large chip idle; then judge and draw them."""
+    """Train both at once, then judge and draw them.
+
+    One training alone leaves most of a large chip idle.
+    """
     budget = TRAINING_SHARE * seconds
     steps = 8 if record.smoke else possible_steps(record, subject, options.steps, budget)
     workdirs = {"dense": folder / "dense", f"L0, {TARGET:.0%} zeros": folder / "l0"}
@@ -138,7 +144,10 @@ def measure_subject(
 
 
 def possible_steps(record: Record, subject: Subject, wanted: int, seconds: float) -> int:
-    """As many of the wanted steps as the speed that `fast` measured allows, two trainings sharing the device."""
+    """Return as many of the wanted steps as the measured speed allows.
+
+    `fast` measured the speed; two trainings share the device.
+    """
     try:
         text = (record.path.parent / "fast-gpu.json").read_text(encoding="utf-8")
         speed = json.loads(text)["items"][subject.job]["l1jax proximal"]["median"]
@@ -153,7 +162,10 @@ def possible_steps(record: Record, subject: Subject, wanted: int, seconds: float
 def train_both(
     subject: Subject, workdirs: dict[str, Path], steps: int, seconds: float
 ) -> dict[str, Any]:
-    """Run both training commands beside each other; what runs too long is asked to stop, and saves."""
+    """Run both training commands beside each other.
+
+    A command that runs too long is asked to stop, and saves.
+    """
     dense, sparse = workdirs.values()
     penalised = ["--generator.penalty", "l0", "--generator.penalty.strength", "1e-4"]
     penalised += ["--generator.sparsity-target", f"{TARGET}"]
@@ -220,7 +232,10 @@ class View(NamedTuple):
 
 
 def views_of(source: Source, smoke: bool) -> list[View]:
-    """Fixed random convolutions, and a classifier of the labelled images, whose accuracy its protocol states."""
+    """Return fixed random convolutions, and a classifier of the labelled images.
+
+    The protocol states the classifier's accuracy.
+    """
     found = [View("random", random_features())]
     if source.labels is not None:
         settings = (
@@ -257,7 +272,10 @@ def draw_images(workdir: Path, count: int) -> tuple[np.ndarray, float, int]:
 
 
 def draw_sheet(pictures: dict[str, np.ndarray], path: Path) -> str:
-    """Draw the grids beside each other, each under its name; below those that the file has already."""
+    """Draw the grids beside each other, each under its name.
+
+    They go below those that the file has already.
+    """
     margin = 24
     grids = {name: image_grid(images).convert("RGB") for name, images in pictures.items()}
     width = sum(grid.width + margin for grid in grids.values()) + margin

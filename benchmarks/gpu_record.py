@@ -34,7 +34,10 @@ class Record(NamedTuple):
         return self.deadline - time.monotonic()
 
     def keep(self, name: str, value: Any) -> None:
-        """Add an item and write the file, first under another name, so that a kill leaves a whole one."""
+        """Add an item and write the file.
+
+        It is written under another name first, so that a kill leaves a whole file.
+        """
         self.items[name] = value
         print(f"  {name}, {self.seconds_left():.0f} s left: {_in_a_line(value)}", flush=True)
         draft = self.path.with_suffix(".tmp")
@@ -75,7 +78,10 @@ def within(error: float, limit: float) -> dict[str, Any]:
 def aimed(
     ratio: dict[str, float], *, at_least: float = 0.0, at_most: float = math.inf
 ) -> dict[str, Any]:
-    """Quartiles of a ratio beside what its median is to reach; to miss it is no failure, but is reported."""
+    """Return the quartiles of a ratio and the goal for its median.
+
+    A goal that is missed is reported, but is no failure.
+    """
     reached = at_least <= ratio["median"] <= at_most
     aim = {"at_least": at_least} if at_least else {"at_most": at_most}
     return {**ratio, **aim, "reached": bool(reached)}

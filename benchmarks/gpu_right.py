@@ -1,4 +1,8 @@
-"""Is it right? Convolutions, a step of every experiment, zeros, transformations, mappings, and a run that resumes."""
+"""Is it right?
+
+Checks convolutions, a step of every experiment, zeros, transformations, mappings, and a run that
+resumes.
+"""
 
 import argparse
 import json
@@ -48,7 +52,9 @@ def measure(record: Record, options: argparse.Namespace) -> None:
 
 
 def exact_zeros() -> dict[str, Any]:
-    """200 steps of proximal Adam on ½‖x − z‖² + penalty, whose minimum is known: which entries are exactly zero.
+    """Take 200 steps of proximal Adam on ½‖x − z‖² + penalty.
+
+    The minimum is known: which entries are exactly zero.
 
     Entries of z keep a distance from the threshold, so that 200 steps decide each of them.
     """
@@ -86,7 +92,10 @@ def zeros_of(penalty: Any, z: np.ndarray, zero: np.ndarray) -> dict[str, Any]:
 
 
 def transformations(smoke: bool) -> dict[str, Any]:
-    """Two steps of every transformation, on the device and on the CPU: types kept, compiled once, equal, same zeros."""
+    """Take two steps of every transformation on the device and on the CPU.
+
+    Types are kept, each compiles once, and results and zeros are equal.
+    """
     from transformations import CASES
 
     names = list(CASES)[:: 9 if smoke else 1]
@@ -161,7 +170,9 @@ def mappings(smoke: bool) -> dict[str, Any]:
 
 
 def resume_after_kill(smoke: bool) -> dict[str, Any]:
-    """The default experiment once as a whole, and once killed after its second checkpoint and started again.
+    """Run the default experiment once as a whole, and once killed and started again.
+
+    The kill comes after the second checkpoint.
 
     The second run starts when the first one has compiled: it finds that program in the cache, as a
     run that is resumed on its machine does. Compiled anew, XLA may choose other kernels by their
@@ -218,7 +229,8 @@ def committed(workdir: Path) -> list[int]:
 def check_exit(process: subprocess.Popen, workdir: Path) -> None:
     if process.wait():
         raise RuntimeError(
-            f"training ended with {process.returncode}: {Path(f'{workdir}.log').read_text()[-300:]!r}"
+            f"training ended with {process.returncode}: "
+            f"{Path(f'{workdir}.log').read_text()[-300:]!r}"
         )
 
 

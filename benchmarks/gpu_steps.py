@@ -42,14 +42,17 @@ WIDTHS = {
 
 
 def compile_for(device: jax.Device, function: Callable[..., Any], **options: Any) -> Any:
-    """`jax.jit`, on a CPU without optimisation: it takes longer there than the few calls of a check."""
+    """Call `jax.jit`, on a CPU without optimisation.
+
+    Optimising takes longer there than the few calls of a check.
+    """
     return jax.jit(
         function, compiler_options=QUICK if device.platform == "cpu" else None, **options
     )
 
 
 def each_experiment(record: Record) -> None:
-    """Keep the errors of one step of every experiment, as they are found, until the time is over."""
+    """Record the errors of one step of every experiment until the time is over."""
     names = sorted(path.stem for path in experiments_folder().glob("*.py"))
     if record.smoke:
         names = [name for name in names if name in SMOKE_EXPERIMENTS]
@@ -65,7 +68,9 @@ def each_experiment(record: Record) -> None:
 
 
 def step_errors(name: str, smoke: bool) -> dict[str, Any]:
-    """One step from the same state, on the device and on the CPU, in each precision that the model has.
+    """Compare one step from the same state on the device and on the CPU.
+
+    It is compared in each precision that the model has.
 
     Compared are the first moments of each optimiser, which are the gradients times a constant, the
     batch statistics and the metrics; not the parameters, which Adam's first step moves by the
@@ -102,7 +107,10 @@ def least(attempts: list[dict[str, float]]) -> dict[str, float]:
 def beside_rounding(
     found: dict[str, float], rounding: dict[str, float], limit: float
 ) -> dict[str, dict[str, Any]]:
-    """Each error within the limit, or within three times what rounding alone makes of it on the CPU."""
+    """Check each error against its limit.
+
+    Three times the error that rounding alone causes on the CPU is allowed, too.
+    """
     return {part: within(error, max(limit, 3 * rounding[part])) for part, error in found.items()}
 
 
@@ -112,7 +120,9 @@ def errors(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
 
 
 def shrunk(experiment: Config, smoke: bool) -> Config:
-    """Small batches and networks a quarter as wide, for the CPU's sake: layers, strides and losses stay what they are.
+    """Shrink the batches, and the networks to a quarter of their width, for the CPU's sake.
+
+    Layers, strides and losses stay what they are.
 
     With an `eps` of 1 Adam moves by the gradient's size and not by its sign alone, which rounding
     may turn: the generator's gradient is taken after the discriminator's update.
@@ -138,7 +148,9 @@ def divided(width: Any, divisor: int) -> Any:
 
 
 class Step:
-    """An experiment's step, compiled for one device: seed → what it makes of the state that the seed draws.
+    """Compile an experiment's step for one device.
+
+    Returned is a function from a seed to what the step makes of the state drawn from it.
 
     As a reference it has XLA's own convolutions, so that ours are compared with others.
     """
@@ -155,7 +167,10 @@ class Step:
         self.program = compile_for(device, mapped)
 
     def __call__(self, seed: int, last_bit: bool = False) -> dict[str, Any]:
-        """Gradients, batch statistics and losses; from a state with other last bits if that is asked."""
+        """Return gradients, batch statistics and losses.
+
+        On request the state has other last bits.
+        """
         state = first_state(self.task, seed)
         if last_bit:
             state = jax.tree.map(

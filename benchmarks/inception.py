@@ -1,4 +1,6 @@
-"""Inception-v3's features against torch-fidelity's: seconds per 1,000 images, in turn on the same device.
+"""Inception-v3's features against torch-fidelity's: seconds per 1,000 images.
+
+They take turns on the same device.
 
     python benchmarks/inception.py --side 64 --output benchmarks/results/inception-64-cpu.json
     python benchmarks/inception.py --smoke   # two images, one round; keeps nothing
@@ -44,7 +46,10 @@ def write_weights(path: Path) -> None:
 
 
 def peer(path: Path) -> Any:
-    """torch-fidelity's extractor. Its package imports torchvision, which this network does not need."""
+    """Load torch-fidelity's extractor.
+
+    Its package imports torchvision, which this network does not need.
+    """
     package: Any = types.ModuleType("torch_fidelity")
     found = importlib.util.find_spec("torch_fidelity")
     assert found is not None

@@ -1,9 +1,12 @@
-"""Does L1 in a generator make its images more diverse? One experiment with and without, and its rivals.
+"""Does L1 in a generator make its images more diverse?
+
+One experiment is trained with and without it, and with its rivals.
 
     python benchmarks/l1_and_diversity.py --data digits [--steps N] [--seeds N] [--only NAME …]
-    python benchmarks/l1_and_diversity.py --data mnist --path IMAGES  # or faces; grid and ring need no path
-    python benchmarks/l1_and_diversity.py --page                      # fills the page alone
-    python benchmarks/l1_and_diversity.py --smoke                     # a few steps; keeps nothing
+    python benchmarks/l1_and_diversity.py --data mnist --path IMAGES   # or faces
+    python benchmarks/l1_and_diversity.py --data grid                  # or ring
+    python benchmarks/l1_and_diversity.py --page                       # fills the page alone
+    python benchmarks/l1_and_diversity.py --smoke                      # a few steps; keeps nothing
 
 A run that was stopped goes on with the variants that are missing.
 
@@ -69,7 +72,10 @@ SUBJECTS = ("digits", "mnist", "faces", "grid", "ring")
 
 
 def subject_of(data: str, path: str, steps: int) -> Subject:
-    """The experiment with these data; where the images are many, with a narrower network, sized for a CPU."""
+    """Return the experiment with these data.
+
+    Where there are many images the network is narrower, sized for a CPU.
+    """
     if data in MIXTURES:
         return points(data, steps)
     experiment = load_experiment(data)
@@ -134,7 +140,10 @@ def images(experiment: Config, steps: int) -> Subject:
 
 
 def points(shape: str, steps: int) -> Subject:
-    """Points of a mixture, as `gaussians.py` has them; the learning rate falls to the end of a shorter training too."""
+    """Return the experiment on points of a mixture, as in `gaussians.py`.
+
+    The learning rate falls to the end of a shorter training too.
+    """
     falling = Schedule("cosine", steps=steps, end=0.01)
     experiment = replace(load_experiment("gaussians"), data=MixtureData(shape))  # type: ignore[arg-type]
     adversary = replace(experiment.discriminator, learning_rate_schedule=falling)  # type: ignore[type-var]
@@ -225,7 +234,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if options.steps % CHUNK or options.steps < CHUNK:
         parser.error(
-            f"--steps (={options.steps}) must be a multiple of {CHUNK}, the steps of one compiled call."
+            f"--steps (={options.steps}) must be a multiple of {CHUNK}, the steps of one "
+            "compiled call."
         )
     output = options.output or result_file(options.data)
     setting = {"data": options.data, "steps": options.steps, "seeds": options.seeds}

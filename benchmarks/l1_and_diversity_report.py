@@ -1,4 +1,7 @@
-"""The tables and the plot of `docs/l1_and_diversity.md`, from the results that `l1_and_diversity.py` keeps."""
+"""Tables and plot of `docs/l1_and_diversity.md`.
+
+They are made from the results that `l1_and_diversity.py` keeps.
+"""
 
 import json
 from collections.abc import Iterable
@@ -72,7 +75,10 @@ def fill(page: str, data: str, text: str) -> str:
 
 
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """Recall (points: share of high quality) and the distance beside the share of zeros, a column for each data."""
+    """Plot recall and distance against the share of zeros, a column for each data set.
+
+    For points the share of high quality takes the place of recall.
+    """
     figure, axes = plt.subplots(
         2, len(results), figsize=(3.2 * len(results), 6), squeeze=False, layout="constrained"
     )

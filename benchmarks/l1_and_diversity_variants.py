@@ -26,8 +26,10 @@ KERNELS = r"(^|/)kernel$"
 
 
 class Variant(NamedTuple):
-    """What is changed in the experiment, what the generator's optimiser is made into if no configuration has it, and
-    whether the best of several looks counts and not the last one.
+    """A method: what it changes in the experiment and, if need be, in the optimiser.
+
+    `wrap` makes the method's optimiser from that of the generator. The last field says whether the
+    best of several evaluations counts, and not the last one.
     """
 
     change: Callable[[Config], Config]
@@ -102,7 +104,10 @@ def rigged(share: float) -> Variant:
 
 
 def debiased(share: float, penalty: Any) -> Variant:
-    """The target approached over the first half; from three quarters on its zeros are kept and nothing is shrunk."""
+    """Approach the target over the first half of training.
+
+    From three quarters on the zeros are kept and nothing is shrunk.
+    """
 
     def change(base: Config) -> Config:
         schedule = Schedule(warmup=base.steps // 2)

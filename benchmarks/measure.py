@@ -1,4 +1,7 @@
-"""What every benchmark shares: timing functions in turn, the record of where it ran, the kept result."""
+"""What every benchmark shares.
+
+Functions are timed in turn, the machine is recorded, and the result is kept.
+"""
 
 import datetime
 import importlib.metadata
@@ -31,7 +34,9 @@ PACKAGES = (
 def alternate(
     functions: Mapping[str, Callable[[], Any]], pairs: int, warmup: int = 3
 ) -> dict[str, np.ndarray]:
-    """Time functions in turn, the order reversed every other round: AB, BA, AB, …, so that drift cancels.
+    """Time functions in turn, the order reversed every other round.
+
+    The order AB, BA, AB, … makes drift cancel.
 
     Args:
         functions: what to time, by name. Each returns when its work is done
@@ -107,7 +112,10 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str:
-    """The commit, with `+` if tracked files differ from it; outside a repository what L1JAX_COMMIT says."""
+    """Return the commit, with `+` if tracked files differ from it.
+
+    Outside a repository the commit is what L1JAX_COMMIT says.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

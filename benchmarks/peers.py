@@ -46,7 +46,10 @@ def dcgan(
 
 
 def copied_dcgan(generator: Generator, params: PyTree, statistics: PyTree) -> nn.Sequential:
-    """A DCGAN generator of l1jax, compact or not, with its weights; for latents of shape (batch, latent, 1, 1)."""
+    """Copy a DCGAN generator of l1jax, compact or not, with its weights.
+
+    It takes latents of shape (batch, latent, 1, 1).
+    """
     names = ["project", *sorted(name for name in params if name.startswith("deconv")), "image"]
     start, layers = generator.image_shape[0] >> len(names) - 1, []
     for i, name in enumerate(names):
@@ -101,7 +104,10 @@ def mlp_gan(image_size: int, image_channels: int, latent_size: int = 100) -> tup
 
 
 class Block(nn.Module):
-    """A residual block of `sn_resnet`: the generator's, which doubles the size, or the discriminator's."""
+    """A residual block of `sn_resnet`.
+
+    The generator's doubles the size; the other is the discriminator's.
+    """
 
     def __init__(self, inputs: int, outputs: int, kind: str):
         super().__init__()
@@ -156,7 +162,7 @@ def sn_resnet(
 
 
 class VaeTrainer:
-    """Training of the dense variational autoencoder of `experiments/vae_mnist.py`, Bernoulli pixels."""
+    """Training of the dense autoencoder of `experiments/vae_mnist.py`, Bernoulli pixels."""
 
     def __init__(
         self,

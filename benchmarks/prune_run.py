@@ -1,8 +1,11 @@
-"""Channels of a DCGAN generator pruned in the middle of its dense training: a run that goes on without them.
+"""Prune channels of a DCGAN generator in the middle of its dense training.
 
-Run:      python benchmarks/prune_run.py --run DENSE --step N --like SPARSE --by magnitude --output PRUNED
+The run goes on without them.
+
+Run:      python benchmarks/prune_run.py --run DENSE --step N --like SPARSE --by magnitude \\
+              --output PRUNED
           python -m l1jax.train --workdir PRUNED …   (with the flags of the dense run)
-          python benchmarks/prune_run.py --smoke     # prunes a run of a few steps, trains on; keeps nothing
+          python benchmarks/prune_run.py --smoke   # a run of a few steps; keeps nothing
 
 As many channels go as it takes to get to the FLOPs of the sparse run's compact generator: by
 "magnitude" as in `compact.py`, or those that "torch-pruning" takes from the same network in PyTorch
@@ -96,7 +99,10 @@ def silence(params: Any, dead: Dead) -> Any:
 def prune_run(
     dense: Path, step: int, like: Path, by: str, output: Path, bisections: int = BISECTIONS
 ) -> None:
-    """Prune the dense run's checkpoint of this step to the FLOPs of the other run, as a run of its own."""
+    """Prune the dense run's checkpoint of this step to the FLOPs of the other run.
+
+    The result is a run of its own.
+    """
     run = load_run(dense, step, print)
     sparse = as_trained(load_run(like, None, print))
     model = as_trained(run)

@@ -1,7 +1,11 @@
-"""Choose the strength of linear models as scikit-learn does, in turn with it, and find supports that are known.
+"""Choose the strength of linear models as scikit-learn does, in turn with it.
 
-python benchmarks/selection_linear.py           # benchmarks/results/selection_linear-cpu.json, some minutes on 2 cores
+Supports that are known must be found.
+
+python benchmarks/selection_linear.py           # some minutes on 2 cores
 python benchmarks/selection_linear.py --smoke   # small problems, once each; keeps nothing
+
+The result is benchmarks/results/selection_linear-cpu.json.
 """
 
 import argparse
@@ -43,7 +47,11 @@ def splits(fold: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 def compare(
     own: Callable[[], Any], peer: Callable[[], Any], scores: Callable[[Any], Any], turns: int
 ) -> dict[str, Any]:
-    """Largest relative difference of a score, whether the choice agrees, and the seconds that both took in turn."""
+    """Compare the scores and choices of both, and the seconds that they took in turn.
+
+    Returned is the largest relative difference of a score, whether the choice agrees, and the
+    seconds.
+    """
     begin = time.perf_counter()
     chosen = own()
     first = time.perf_counter() - begin
@@ -79,7 +87,10 @@ def lasso(x: np.ndarray, y: np.ndarray, turns: int, eps: float = 1e-3) -> dict[s
 
 
 def logistic(x: np.ndarray, y: np.ndarray, turns: int) -> dict[str, Any]:
-    """Eight strengths, five equal folds, against `LogisticRegressionCV` by saga at the tolerance 1e-8."""
+    """Compare with `LogisticRegressionCV` on eight strengths and five equal folds.
+
+    It uses saga at the tolerance 1e-8.
+    """
     fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
     c = np.geomspace(0.1, 10, 8)
     strengths = 1 / (c[::-1] * len(x) * (FOLDS - 1) / FOLDS)
@@ -105,7 +116,10 @@ def logistic(x: np.ndarray, y: np.ndarray, turns: int) -> dict[str, Any]:
 
 
 def supports(draws: int = 100) -> dict[str, int]:
-    """In how many draws each criterion finds the three of six variables that matter, in 300 examples."""
+    """Count the draws in which each criterion finds the variables that matter.
+
+    Three of six variables matter; a draw has 300 examples.
+    """
     rng, found = (
         np.random.default_rng(0),
         dict.fromkeys(("bic", "bic, debiased", "ebic, debiased", "aic, debiased"), 0),

@@ -1,6 +1,9 @@
-"""A path of strengths in one program against a run for each: wall time and processor time of the commands.
+"""A path of strengths in one program against a run for each strength.
 
-    python benchmarks/strength_path.py --output benchmarks/results/strength_path-cpu.json [--steps 400] [--rounds 3]
+Measured are wall time and processor time of the commands.
+
+    python benchmarks/strength_path.py --output benchmarks/results/strength_path-cpu.json
+        [--steps 400] [--rounds 3]
     python benchmarks/strength_path.py --smoke   # two strengths, a few steps; keeps nothing
 
 `python -m l1jax.select` trains all strengths together, judges them and draws its plots; beside it
@@ -128,7 +131,8 @@ def main() -> None:
             found.append(compare(config, options.strengths, steps, options.rounds))
             wall, processor = (found[-1][f"{name}_ratio"]["median"] for name in Cost._fields)
             print(
-                f"{config}, {steps} steps: {wall:.2f} of the wall time, {processor:.2f} of the processor time",
+                f"{config}, {steps} steps: {wall:.2f} of the wall time, {processor:.2f} of the "
+                "processor time",
                 flush=True,
             )
     if options.output and not options.smoke:

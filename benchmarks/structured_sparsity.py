@@ -1,6 +1,7 @@
 """Group lasso on MNIST: proximal SGD, proximal Adam, RMDA and RAMDA side by side.
 
-Run:      python benchmarks/structured_sparsity.py --data FOLDER [--problem logistic] [--problem cnn]
+Run:      python benchmarks/structured_sparsity.py --data FOLDER [--problem logistic]
+              [--problem cnn]
           python benchmarks/structured_sparsity.py --smoke   # images of noise; keeps nothing
 
 FOLDER holds the four IDX files of MNIST, gzipped or not. Two problems: logistic regression with one
@@ -194,7 +195,10 @@ def fit(
 def fit_path(
     problem: Problem, method: str, epochs: int, train: Split, test: Split, seed: Any, runs: Any
 ) -> Fit:
-    """`fit` for several strengths and learning rates over the same batches, spread over the devices."""
+    """Call `fit` for several strengths and learning rates over the same batches.
+
+    The fits are spread over the devices.
+    """
 
     def share(train: Split, test: Split, seed: Any, runs: Any) -> Fit:
         one = partial(fit, problem, method, epochs, train, test, seed)
@@ -210,7 +214,10 @@ def fit_path(
 
 
 def tune(problem: Problem, method: str, epochs: int, train: Split) -> tuple[float, list[float]]:
-    """The multiple of the learning rate with the lowest loss + penalty on held-out images, and those of all."""
+    """Choose the multiple of the learning rate with the lowest loss + penalty.
+
+    The loss is that on held-out images. Returned are the choice and all losses.
+    """
     held_out = min(HELD_OUT, len(train[0]) // 2)
     kept, held = [
         tuple(a[part] for a in train) for part in (slice(held_out, None), slice(held_out))
@@ -232,7 +239,10 @@ class Optimum(NamedTuple):
 
 @partial(jax.jit, static_argnums=0)
 def optimum(steps: int, train: Split, test: Split, strengths: Float[Array, " path"]) -> Optimum:
-    """FISTA over all images. Centred pixels change the intercept alone, and cut the curvature to a fifth."""
+    """Run FISTA over all images.
+
+    Centred pixels change the intercept alone, and cut the curvature to a fifth.
+    """
     pixels = normalized(train[0]).reshape(len(train[0]), -1)
     centre = pixels.mean(0)
     pixels -= centre
@@ -298,7 +308,10 @@ def compare(
     optimum_steps: int,
     methods: Iterable[str],
 ) -> dict[str, Any]:
-    """Tune, train and summarise these methods on one problem, whose data are training and test images."""
+    """Tune, train and summarise these methods on one problem.
+
+    Its data are training and test images.
+    """
     train, test = data
     strengths = jnp.array(problem.strengths)
     result: dict[str, Any] = {
@@ -344,7 +357,10 @@ def compare(
 
 
 def smoke() -> None:
-    """Both problems on images of noise, the network with one method, for the fewest epochs; prints the tables."""
+    """Run both problems on images of noise for the fewest epochs, and print the tables.
+
+    The network trains with one method.
+    """
     rng = np.random.default_rng(0)
 
     def noise(count: int) -> Split:

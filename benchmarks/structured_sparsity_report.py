@@ -1,4 +1,7 @@
-"""What `structured_sparsity.py` tells of its results: zero groups at equal accuracy, tables, a plot."""
+"""Report on the results of `structured_sparsity.py`.
+
+It gives zero groups at equal accuracy, tables, and a plot.
+"""
 
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +22,10 @@ def mean_sd(values: Any) -> dict[str, float]:
 
 
 def zero_groups_at(accuracy: float, accuracies: Any, shares: Any) -> float | None:
-    """The largest share of zero groups at this accuracy or better, linear between one strength and the next."""
+    """Return the largest share of zero groups at this accuracy or better.
+
+    Between one strength and the next it is interpolated linearly.
+    """
     found = [share for a, share in zip(accuracies, shares, strict=True) if a >= accuracy]
     for (a, share), (b, next_share) in pairwise(zip(accuracies, shares, strict=True)):
         if min(a, b) <= accuracy <= max(a, b) and a != b:
@@ -28,7 +34,10 @@ def zero_groups_at(accuracy: float, accuracies: Any, shares: Any) -> float | Non
 
 
 def at_equal_accuracy(methods: dict[str, Any]) -> list[dict[str, Any]]:
-    """Zero groups of each method at accuracies a little below the best of all, None where one has no such run."""
+    """Return each method's zero groups at accuracies a little below the best of all.
+
+    They are None where a method has no such run.
+    """
     best = max(point["accuracy"]["mean"] for method in methods.values() for point in method["path"])
     rows = []
     for points in POINTS_BELOW_BEST:
@@ -114,7 +123,10 @@ def _markdown(rows: list[list[str]]) -> str:
 
 
 def plot(problems: dict[str, Result], path: Path) -> None:
-    """Draw test accuracy against the share of zero groups, one line per method, one panel per problem."""
+    """Draw test accuracy against the share of zero groups.
+
+    There is one line per method and one panel per problem.
+    """
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(

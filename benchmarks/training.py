@@ -179,7 +179,11 @@ def variants(case: Case, batch: int, dtype: str) -> dict[str, Callable[[], Calla
 
 
 def start(case: Case, batch: int, dtype: str, name: str) -> dict[str, float]:
-    """In this fresh process: peak memory over three calls, seconds to the end of the first, and of its compiling."""
+    """Measure memory and time of three calls in this fresh process.
+
+    Returned are the peak memory, and the seconds to the end of the first call and of its
+    compilation.
+    """
     before, times = _resident_mib("VmRSS"), [time.perf_counter()]
     run = variants(case, batch, dtype)[name]()
     times.append(time.perf_counter())
@@ -213,7 +217,7 @@ def _peak_mib(name: str) -> float | None:
 def in_fresh_process(
     name: str, variant: str, batch: int, dtype: str, smoke: bool = False
 ) -> dict[str, float]:
-    """Start-up with an empty and with a filled cache of compiled programs, and the peak of memory."""
+    """Measure the start with an empty and a filled compilation cache, and the memory's peak."""
     command = [
         sys.executable,
         __file__,
@@ -275,12 +279,17 @@ def show(name: str, result: dict) -> None:
             speed, ratio = row["images_per_second"], row["speed_against_best_peer"]
             spread = f"{ratio['low']:.2f}–{ratio['high']:.2f}"
             print(
-                f"  {variant:32s} {speed['median']:9.1f} images/s  {ratio['median']:5.2f} × ({spread})"
+                f"  {variant:32s} {speed['median']:9.1f} images/s  {ratio['median']:5.2f} × "
+                f"({spread})"
             )
             if "peak_mib" in row:
-                seconds = f"{row['first_call_seconds']:.1f} s, cached {row['first_call_seconds_cached']:.1f} s"
-                seconds += f"; compiling {row['compile_seconds']:.1f} s, cached {row['compile_seconds_cached']:.1f} s"
-                print(f"  {'':32s} peak {row['peak_mib']:.0f} MiB, first call {seconds}")
+                print(
+                    f"  {'':32s} peak {row['peak_mib']:.0f} MiB, "
+                    f"first call {row['first_call_seconds']:.1f} s, "
+                    f"cached {row['first_call_seconds_cached']:.1f} s; "
+                    f"compiling {row['compile_seconds']:.1f} s, "
+                    f"cached {row['compile_seconds_cached']:.1f} s"
+                )
     if "proximal_over_plain" in result:
         print(
             f"  proximal step over plain: {result['proximal_over_plain']['median']:.3f}", flush=True

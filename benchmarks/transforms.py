@@ -187,7 +187,10 @@ def optax_row(
 
 
 def jaxopt_row(group: bool, params: Params, grads: list[Params]) -> Row:
-    """`optax.adam`, then jaxopt's prox of the new parameters; its group prox knows one group per call: vmapped."""
+    """Take `optax.adam`'s step, then jaxopt's prox of the new parameters.
+
+    jaxopt's group prox takes one group per call, so it is vmapped.
+    """
     from jaxopt import prox
 
     tx = optax.adam(RATE)
@@ -209,7 +212,10 @@ def jaxopt_row(group: bool, params: Params, grads: list[Params]) -> Row:
 
 
 def torch_row(threshold: float | None, params: Params, grads: list[Params]) -> Row:
-    """PyTorch's Adam, `fused` or `foreach`, whichever is faster, then softshrink of each parameter in a loop."""
+    """Take a step of PyTorch's Adam, then softshrink each parameter in a loop.
+
+    Adam is `fused` or `foreach`, whichever is faster.
+    """
     variants = {name: torch_step(threshold, name, params, grads) for name in ("fused", "foreach")}
     seconds = alternate(variants, 5)
     return Row(min(variants.items(), key=lambda item: np.median(seconds[item[0]]))[1], None, None)

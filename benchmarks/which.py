@@ -1,8 +1,13 @@
-"""Measure every figure of docs/which.md: what each way of using a penalty converges to, with and without noise.
+"""Measure every figure of docs/which.md.
 
-python benchmarks/which.py           # benchmarks/results/which-cpu.json and the page, some minutes on 2 cores
-python benchmarks/which.py --page    # the page's tables alone, from that file and those of benchmarks/transforms.py
+What does each way of using a penalty converge to, with and without noise?
+
+python benchmarks/which.py           # measures, some minutes on 2 cores, and fills the page
+python benchmarks/which.py --page    # fills the page's tables alone
 python benchmarks/which.py --smoke   # a few steps of each; keeps nothing
+
+The result is benchmarks/results/which-cpu.json; the page also shows those of
+benchmarks/transforms.py.
 """
 
 import argparse
@@ -41,7 +46,10 @@ class Steps(NamedTuple):
 def descend(
     tx: optax.GradientTransformation, loss: Callable[..., Any], params: Any, keys: Any
 ) -> tuple[Any, Any, Any]:
-    """Train with `loss(params, key)`; parameters, state, and per step the share of entries whose zero came or went."""
+    """Train with `loss(params, key)`.
+
+    Returned are parameters, state, and for each step the share of entries whose zero came or went.
+    """
 
     @jax.jit
     def run(params: Any, keys: Any) -> Any:
@@ -61,7 +69,10 @@ def descend(
 
 
 def ill_conditioned_lasso() -> tuple[Any, Any, float, float, np.ndarray]:
-    """200 × 100 correlated features whose scales spread over a factor 100: loss, objective, λ, curvature, optimum."""
+    """Make 200 × 100 correlated features whose scales spread over a factor 100.
+
+    Returned are loss, objective, λ, curvature and optimum.
+    """
     rng = np.random.default_rng(0)
     root = np.linalg.cholesky(0.5 ** np.abs(np.subtract.outer(np.arange(100), np.arange(100))))
     x = rng.normal(size=(200, 100)) @ root.T * np.logspace(-1, 1, 100)[rng.permutation(100)]
@@ -81,7 +92,10 @@ def ill_conditioned_lasso() -> tuple[Any, Any, float, float, np.ndarray]:
 
 
 def fixed_points(steps: Steps) -> list[dict[str, Any]]:
-    """Where each method ends on the ill-conditioned lasso, full gradients, learning rates decayed."""
+    """Report where each method ends on the ill-conditioned lasso.
+
+    Gradients are full and learning rates decay.
+    """
     loss, objective, strength, curvature, optimum = ill_conditioned_lasso()
     penalty, rate = l1jax.l1(strength), optax.exponential_decay(0.1, steps.full, 1e-5)
     methods = {
@@ -140,7 +154,10 @@ def momentum(steps: Steps) -> list[dict[str, Any]]:
 
 
 def digits() -> tuple[Any, Any]:
-    """Softmax regression on scikit-learn's digits: loss of a batch drawn by the key (all of them without), start."""
+    """Set up softmax regression on scikit-learn's digits.
+
+    Returned are the loss of a batch drawn by the key (of all digits without one), and the start.
+    """
     data = load_digits()
     x, y = jnp.asarray(data.data / 16), jnp.asarray(data.target)
     x = x - x.mean(0)
@@ -154,7 +171,10 @@ def digits() -> tuple[Any, Any]:
 
 
 def noise(steps: Steps) -> list[dict[str, Any]]:
-    """Which zeros each method ends with, and how often they flip, under gradients of 32 examples."""
+    """Report which zeros each method ends with, and how often they flip.
+
+    Gradients are those of 32 examples.
+    """
     loss, start = digits()
     strength = 3e-3
     penalty = l1jax.by_path({"kernel": l1jax.l1(strength)})

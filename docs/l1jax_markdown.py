@@ -1,4 +1,6 @@
-"""A Markdown extension for the site: equations, examples in docstrings, and links into the repository.
+"""A Markdown extension for the site.
+
+It renders equations and examples in docstrings, and links into the repository.
 
 Equations are written as on a forge, `$x$` in a line and `$$` around a paragraph. MathML needs no
 script and no font from another site. Links such as `../experiments/digits.py` work on a forge,

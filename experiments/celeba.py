@@ -1,8 +1,8 @@
 """DCGAN on CelebA 64×64 with an L1-proximal generator.
 
 Run:      python -m l1jax.train --config celeba --workdir runs/celeba
-          reads the TFDS set celeb_a, prepared as ArrayRecord (pip install 'l1jax[tfds]' to prepare
-          it)
+          reads the TFDS set celeb_a, prepared as ArrayRecord
+          (pip install 'l1jax[tfds]' to prepare it)
 or:       python -m l1jax.train --config celeba --data image --data.path img_align_celeba.zip
           reads a folder, tar or zip of the aligned images
 Measured: not yet: CelebA could not be downloaded where this was written

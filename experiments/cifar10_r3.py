@@ -1,13 +1,15 @@
-"""Residual networks without normalisation, relativistic pairing with R1 and R2, on CIFAR-10; the generator is sparse.
+r"""Residual networks without normalisation and a sparse generator on CIFAR-10.
+
+The discriminator pairs images relativistically and has the R1 and R2 penalties.
 
 The recipe of R3GAN (Huang et al., NeurIPS 2024), narrower than the paper's network by default.
 
-Run:      python -m l1jax.train --config cifar10_r3 --data.path FOLDER_OR_ARCHIVE --workdir runs/cifar10_r3
+Run:      python -m l1jax.train --config cifar10_r3 --data.path FOLDER_OR_ARCHIVE \
+              --workdir runs/cifar10_r3
           (any images, resized to 32×32; --data.subfolder train if there is a test folder beside)
 Measured: sized down to 16 channels and batches of 4, 20,000 steps on CIFAR-10, 12 minutes on 1 CPU
-core (JAX 0.10.2),
-          finite throughout: outlined blobs on grounds of the right colours, 2.0 % zeros. As it
-          stands, 12 images/s on 2 busy cores; meant for a GPU
+          core (JAX 0.10.2), finite throughout: outlined blobs on grounds of the right colours,
+          2.0 % zeros. As it stands, 12 images/s on 2 busy cores; meant for a GPU
 """
 
 from l1jax.config import L1, Adversarial, Config, ImageData, Optimizer, R3gan

@@ -6,8 +6,8 @@ latents give blends of digits. Here for comparison with the GANs.
 
 Run:      python -m l1jax.train --config dense_generator --workdir runs/dense_generator
 Measured: 113 s on 2 busy CPU cores (JAX 0.10.2), 20,000 steps: squared error 0.0033 per pixel on
-the digits it learnt
-          (pixels in [0, 1]), kernel distance of new samples 0.021: blends, some readable
+          the digits it learnt (pixels in [0, 1]), kernel distance of new samples 0.021: blends,
+          some readable
 """
 
 from l1jax.config import Config, DenseGenerator, DigitsData, Optimizer, Reconstruction

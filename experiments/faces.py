@@ -3,10 +3,9 @@
 Run:      python -m l1jax.train --config faces --data.path FOLDER_OR_ARCHIVE --workdir runs/faces
           (--data.channels 3 for colour)
 Measured: 13,165 grey faces from LFW, batches of 4, all 20,000 steps in less than an hour on 1 busy
-CPU core (JAX
-          0.10.2), finite throughout: faces, most of them whole; kernel distance on pixels .012; .07
-          % zeros. With batches of 64 about 35 images/s on 2 busy cores: eyes, noses and mouths
-          emerge from step 100 on
+          CPU core (JAX 0.10.2), finite throughout: faces, most of them whole; kernel distance on
+          pixels .012; .07 % zeros. With batches of 64 about 35 images/s on 2 busy cores: eyes,
+          noses and mouths emerge from step 100 on
 """
 
 from l1jax.config import L1, Adversarial, Config, Dcgan, ImageData, Optimizer

@@ -1,4 +1,6 @@
-"""25 Gaussians on a grid, or 8 on a ring (--data.shape ring): do a dense and a sparse generator reach every mode?
+"""Do a dense and a sparse generator reach every mode of a mixture of Gaussians?
+
+The mixture is a grid of 25, or a ring of 8 (--data.shape ring).
 
 Relativistic pairing with R1 and R2 and a falling learning rate. A generator of leaky ReLUs, or one
 with latents of more dimensions, leaves far more points between the modes.

@@ -1,11 +1,12 @@
-"""A variational autoencoder with an L1-proximal decoder on scikit-learn's digits, 256 values per pixel.
+"""A variational autoencoder with an L1-proximal decoder on scikit-learn's digits.
+
+Each pixel has one of 256 values.
 
 Run:      python -m l1jax.train --config vae_digits --workdir runs/vae_digits
 Measured: 93.4 % of the decoder's kernel entries zero at a training bound of -181.6 nats per image
-(divergence 11.4),
-          kernel distance on pixels .020, digits readable; 6,000 steps, about 45 s on 2 busy CPU
-          cores (JAX 0.10.2). Without the penalty: bound -172.7, kernel distance .002; strength
-          5e-2: 99.6 % zeros, bound -189.6
+          (divergence 11.4), kernel distance on pixels .020, digits readable; 6,000 steps, about
+          45 s on 2 busy CPU cores (JAX 0.10.2). Without the penalty: bound -172.7, kernel distance
+          .002; strength 5e-2: 99.6 % zeros, bound -189.6
 """
 
 from l1jax.config import L1, Config, DigitsData, Optimizer, Vae, Variational

@@ -1,9 +1,10 @@
-"""WGAN-GP on scikit-learn's digits, five critic steps to each of an L1-proximal generator (Gulrajani et al., 2017).
+"""WGAN-GP on scikit-learn's digits with an L1-proximal generator.
+
+Five critic steps go to each step of the generator (Gulrajani et al., 2017).
 
 Run:      python -m l1jax.train --config wgan_gp --workdir runs/wgan_gp
 Measured: 71.6 % of the generator's kernel entries zero; kernel distance on pixels -6e-4 (unbiased,
-so it may be below
-          0), digits readable; 6,000 steps, 82 s on 2 busy CPU cores (JAX 0.10.2)
+          so it may be below 0), digits readable; 6,000 steps, 82 s on 2 busy CPU cores (JAX 0.10.2)
 """
 
 from l1jax.config import L1, Adversarial, Config, DigitsData, MlpGan, Optimizer

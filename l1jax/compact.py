@@ -30,7 +30,10 @@ from l1jax.training.saved_run import Run, load_run
 
 @dataclass(frozen=True)
 class CompactOptions:
-    """Write a run's averaged generator without its dead channels, after proof that its images are the same."""
+    """Write a run's averaged generator without its dead channels.
+
+    The images of the smaller network are verified to be the same before it is written.
+    """
 
     workdir: str
     """Work directory of the run."""
@@ -39,7 +42,7 @@ class CompactOptions:
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
     fold_norms: bool = True
-    """Let layers take in the batch norms behind them; without, the smaller network can be trained on."""
+    """Fold batch norms into the layers before them; without, the smaller network can train on."""
     batch: int = 64
     """Images of a call whose time is taken."""
 
@@ -131,21 +134,25 @@ def sentences(proof: Verification, points: bool) -> list[str]:
     """What the numbers say."""
     what = "points" if points else "images"
     found = [
-        f"the same {what}: over {proof.count} of them, the largest difference from exact ones is {proof.error:.2g} of "
-        f"the largest value; that of the original, by rounding alone, is {proof.rounding:.2g}."
+        f"the same {what}: over {proof.count} of them, the largest difference from exact ones is "
+        f"{proof.error:.2g} of the largest value; that of the original, by rounding alone, is "
+        f"{proof.rounding:.2g}."
     ]
     if proof.constant:
         found.append(
-            f"the output is constant: zeros cut all latents off, and all {what} (of a class) are the same."
+            f"the output is constant: zeros cut all latents off, and all {what} (of a class) are "
+            "the same."
         )
     elif proof.before.flops == proof.after.flops:
         found.append(
-            "nothing to remove: every channel is live. Train with a group penalty to have dead ones."
+            "nothing to remove: every channel is live. Train with a group penalty to have dead "
+            "ones."
         )
     else:
         faster = proof.before.latency / proof.after.latency
         found.append(
-            f"{proof.before.bytes / max(proof.after.bytes, 1):.3g} × smaller, {faster:.3g} × as fast here."
+            f"{proof.before.bytes / max(proof.after.bytes, 1):.3g} × smaller, {faster:.3g} × as "
+            "fast here."
         )
     return found
 

@@ -35,14 +35,17 @@ Latents = Float[Array, "count latent"]
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Show a generator in the browser: latents to move between, truncation, classes, and the time it takes."""
+    """Show a generator in the browser.
+
+    Move between latents, truncate them, choose classes, and see the time that it takes.
+    """
 
     model: str | None = None
     """Folder of an exported model, or a program in it."""
     workdir: str | None = None
     """Work directory of a training run; instead of --model."""
     dense: str | None = None
-    """Another model, or a work directory, to show beside it, such as the one that it was compacted from."""
+    """Another model or work directory to show beside it, such as the dense original."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in."""
     port: int = 7860
@@ -103,7 +106,9 @@ def open_players(
 
 
 def slerp(a: Latents, b: Latents, position: float) -> Latents:
-    """Move from `a` (position 0) to `b` (1) along the arc between their directions, lengths changing evenly.
+    """Move from `a` (position 0) to `b` (1) along the arc between their directions.
+
+    Their lengths change evenly.
 
     A straight line would pass through latents much shorter than any that training saw; where the
     directions are the same or opposite, it is taken all the same.
@@ -128,7 +133,9 @@ def slerp(a: Latents, b: Latents, position: float) -> Latents:
 
 
 def truncated(latents: Latents, largest: float) -> Latents:
-    """Standard normal entries as those of the normal truncated to ±largest: nearer the mean, less diverse.
+    """Map standard normal entries to those of the normal truncated to ±largest.
+
+    Images get nearer the mean, and less diverse.
 
     Each entry keeps its quantile, z → Φ⁻¹(½ + (Φ(z) − ½)·(2Φ(largest) − 1)), so that latents move
     evenly with `largest`; computed from the nearer tail.
@@ -165,7 +172,8 @@ def refuse_unlike(players: Mapping[str, Player], dense: Path | None) -> None:
     }
     if len(sizes) > 1:
         raise InputError(
-            f"`--dense` (={dense}) must have latents and classes as many as --model: {sorted(sizes)}."
+            f"`--dense` (={dense}) must have latents and classes as many as --model: "
+            f"{sorted(sizes)}."
         )
 
 

@@ -45,10 +45,9 @@ class ExportOptions:
     step: int | None = None
     """Which checkpoint of the run; by default the newest good one."""
     output: str = ""
-    """Folder to write, new or empty, which appears whole or not at all; may be left out where --model is only to be
-    uploaded."""
+    """New or empty folder to write, whole or not at all; not needed to upload a --model."""
     encoding: Literal["dense", "sparse"] = "dense"
-    """Of the weights: dense is read by every tool, sparse leaves the zeros out and is read by l1jax."""
+    """How weights are stored: dense, for every tool, or sparse, without zeros, for l1jax only."""
     values: Values = "float32"
     """What kernels are rounded to; float32 is exact."""
     stablehlo: bool = False
@@ -88,7 +87,8 @@ def main(arguments: Sequence[str]) -> int:
         write(opened, folder, options, notes(opened, workdir, options), say)
     elif model is None or not os.path.isdir(model) or not is_model(model):
         raise InputError(
-            "`--output` is empty: give it a folder to write, or with --upload a --model that is one."
+            "`--output` is empty: give it a folder to write, or with --upload a --model that is "
+            "one."
         )
     else:
         folder = model
@@ -117,7 +117,10 @@ def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
 
 
 def notes(opened: LoadedGenerator, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:
-    """What stays with the model: earlier notes, the command, the licence, and a run's evaluation of this step."""
+    """Collect the notes that stay with the model.
+
+    They are earlier notes, the command, the licence, and a run's evaluation of this step.
+    """
     found = dict(opened.notes or {})
     programs = (
         " --stablehlo" * options.stablehlo + " --onnx" * options.onnx
@@ -179,7 +182,8 @@ def tell(folder: Path, lost: Sequence[Loss], wanted: np.ndarray, say: Say) -> No
     same = np.array_equal(wanted, probe(back.generator, back.params, back.batch_stats))
     for loss in lost:
         say(
-            f"rounded     {loss.name}: by up to {loss.largest:.2g}, {loss.relative:.2g} of the L2 norm"
+            f"rounded     {loss.name}: by up to {loss.largest:.2g}, {loss.relative:.2g} of the "
+            "L2 norm"
         )
     for path in sorted(folder.iterdir()):
         bits = ", its images the same bits" if path.name == WEIGHTS and same else ""

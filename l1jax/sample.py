@@ -45,7 +45,7 @@ class SampleOptions:
     workdir: str | None = None
     """Work directory of the run."""
     model: str | None = None
-    """Folder of an exported model, or its model.safetensors, model.stablehlo or model.onnx; instead of --workdir."""
+    """Exported model: a folder, .safetensors, .stablehlo or .onnx; instead of --workdir."""
     count: int = 64
     """How many images."""
     seed: int = 0
@@ -53,11 +53,9 @@ class SampleOptions:
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
     output: str = "grid.png"
-    """A .png grid, a .npz (uint8, or float32 for points; key `images`: count, height, width,
-    channels), or a new or empty folder, a .png for each image; what ends in / is always a
-    folder."""
+    """A .png grid, a .npz with the array `images`, or a folder/ of one .png for each image."""
     columns: int = 0
-    """Images per row of the grid; 0 for one per class, or as square as it can be without classes."""
+    """Images per row of the grid; 0 for one per class, or for a grid nearly square."""
     label: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """Class of all images of a class-conditional generator; by default its classes in turn."""
 
@@ -141,7 +139,8 @@ def check_output(value: str) -> tuple[Path, Form]:
     if not names_a_folder(value) and suffix in (".png", ".npz"):
         if os.path.isdir(output):
             raise InputError(
-                f"`--output` (={value}) must not be a folder that ends in {suffix}: end it in / to write into it."
+                f"`--output` (={value}) must not be a folder that ends in {suffix}: end it in / "
+                "to write into it."
             )
         return check_output_file(value), "grid" if suffix == ".png" else "archive"
     if not names_a_folder(value) and suffix[1:2].isalpha() and not os.path.isdir(output):

@@ -1,4 +1,7 @@
-"""A page on an address of this machine, announced once it answers and served until it is stopped."""
+"""A page on an address of this machine.
+
+It is announced once it answers, and served until it is stopped.
+"""
 
 import http.client
 import importlib
@@ -15,7 +18,9 @@ PAUSE = 0.1  # seconds between two tries
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; at once, so that nobody else can take the port before the server starts.
+    """Open a socket that listens at once.
+
+    Nobody else can take the port before the server starts.
 
     Args:
         host: name or address of this machine.
@@ -31,8 +36,8 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(
-            f"`--port` (={port}) of `--host` (={host}) cannot be listened on ({why}): choose another, 0 for any port "
-            "that is free."
+            f"`--port` (={port}) of `--host` (={host}) cannot be listened on ({why}): choose "
+            "another, 0 for any port that is free."
         ) from error
 
 
@@ -112,8 +117,9 @@ def wait_for_answer(listening: socket.socket, alive: Callable[[], bool], patienc
             connection.close()
         time.sleep(PAUSE)
     raise InputError(
-        f"The page at {address_of(listening)} could not be reached from this machine itself within {patience:g} "
-        f"seconds ({said}): try again when the machine is less busy, or give another --host."
+        f"The page at {address_of(listening)} could not be reached from this machine itself "
+        f"within {patience:g} seconds ({said}): try again when the machine is less busy, or give "
+        "another --host."
     )
 
 

@@ -52,13 +52,17 @@ install_import_hook("l1jax", "typechecker.check")
 
 
 LONG = (
-    "test_resume", "test_train", "test_digits", "test_parallel", "test_contracts", "test_legs", "test_evaluate",
+    "test_resume", "test_train", "test_digits", "test_parallel", "test_contracts",
+    "test_legs", "test_evaluate",
     "test_devices_with_regularizers", "test_optimum",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    """The long files first, so that no worker is left alone with one at the end: workers take whole files."""
+    """Sort the long files first, so that no worker is left alone with one at the end.
+
+    Workers take whole files.
+    """
     turns = {name: turn for turn, name in enumerate(LONG)}
     items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
 
@@ -75,7 +79,10 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="module")
 def one_device():
-    """A machine with one device, for command lines of which no more is asked: their programs compile in less time."""
+    """A machine with one device.
+
+    Command lines that need no more compile their programs in less time.
+    """
     devices = jax.devices()[:1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "devices", lambda *_: devices)

@@ -1,4 +1,7 @@
-"""Training as a process of its own that does not pay for the imports: forked from one that has done them."""
+"""Training as a process that does not pay for the imports.
+
+It is forked from one that has done them.
+"""
 
 import os
 import sys

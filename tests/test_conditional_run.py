@@ -1,4 +1,7 @@
-"""A class-conditional run from the command line: labels checked, grids by class, samples of one class."""
+"""A class-conditional run from the command line.
+
+Labels are checked, grids are sorted by class, and samples can be of one class.
+"""
 
 import json
 
@@ -10,9 +13,9 @@ from l1jax import sample, train
 from l1jax.config import InputError
 
 TINY = (
-    "--model.classes 10 --model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 "
-    "--batch-size 16 --steps 4 --log-every 2 --sample-every 4 --checkpoint-every 4 --evaluate-every 2 "
-    "--keep-checkpoints 1"
+    "--model.classes 10 --model.latent-size 4 --model.generator-hidden 8 "
+    "--model.discriminator-hidden 8 --batch-size 16 --steps 4 --log-every 2 --sample-every 4 "
+    "--checkpoint-every 4 --evaluate-every 2 --keep-checkpoints 1"
 ).split()
 
 

@@ -49,7 +49,10 @@ EXPERIMENTS = [
 
 
 def holding(experiment, name, value):
-    """An experiment with anything at all in a field, past the type checks that tests have and users have not."""
+    """Make an experiment with anything at all in a field.
+
+    It goes past the type checks that tests have and users have not.
+    """
     experiment = copy.deepcopy(experiment)
     *parents, last = name.split(".")
     object.__setattr__(functools.reduce(getattr, parents, experiment), last, value)
@@ -295,8 +298,8 @@ def test_differences_name_the_kind_and_not_its_fields():
 
 def test_what_changes_no_step_may_differ():
     free = Config(
-        data=ImageData("elsewhere"), steps=1, log_every=2, sample_every=3, checkpoint_every=4, keep_checkpoints=5,
-        parallel="pmap", resident_mib=0, workers=3, cache=False,
+        data=ImageData("elsewhere"), steps=1, log_every=2, sample_every=3, checkpoint_every=4,
+        keep_checkpoints=5, parallel="pmap", resident_mib=0, workers=3, cache=False,
     )  # fmt: skip
     assert differences(Config(data=ImageData("here")), free) == []
     assert (

@@ -194,8 +194,8 @@ def page(folders):
 
 def test_the_page_answers(page):
     script = (
-        "import sys; from gradio_client import Client; client = Client(sys.argv[1], verbose=False)\n"
-        "print(client.predict(0, 1, 1, 2, '1', api_name='/draw'))"
+        "import sys; from gradio_client import Client; client = Client(sys.argv[1], "
+        "verbose=False)\nprint(client.predict(0, 1, 1, 2, '1', api_name='/draw'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, page], capture_output=True, text=True, timeout=120
@@ -230,7 +230,7 @@ if CHROMIUM and importlib.util.find_spec("playwright"):  # which no Python packa
                 for i in (0, 1)
             ]
             view.locator("input[type=range]").first.fill("0.5")
-            changed = "before => [...document.images].filter(image => before.includes(image.src)).length == 0"
+            changed = "before => ![...document.images].some(image => before.includes(image.src))"
             view.wait_for_function(changed, arg=before, timeout=60_000)
             assert all(before)
             assert not failures

@@ -1,4 +1,7 @@
-"""What the README promises of its first command: digits of all ten classes from a sparse generator."""
+"""The README's first command draws digits of all ten classes.
+
+Its generator is sparse.
+"""
 
 import json
 import os

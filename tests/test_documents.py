@@ -1,4 +1,7 @@
-"""The README and the pages of `docs/`: their code runs, their commands parse, and they name every exported name."""
+"""The README and the pages of `docs/` work.
+
+Their code runs, their commands parse, and they name every exported name.
+"""
 
 import importlib
 import pkgutil

@@ -1,4 +1,7 @@
-"""Every experiment that ships resolves, fits together, and has a docstring that tells what it is."""
+"""Every experiment that ships resolves and fits together.
+
+Each has a docstring that tells what it is.
+"""
 
 import ast
 

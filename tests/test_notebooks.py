@@ -1,4 +1,6 @@
-"""The notebooks keep their outputs: every cell has run in order, without an error, and pictures are there.
+"""The notebooks keep their outputs.
+
+Every cell has run in order, without an error, and pictures are there.
 
 CI runs them: `jupyter execute` in `.ci/run`.
 """

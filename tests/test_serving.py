@@ -1,4 +1,7 @@
-"""A page is announced once it answers, however long a busy machine takes, and one sentence says so if it does not."""
+"""A page is announced once it answers, however long a busy machine takes.
+
+If it does not answer, one sentence says so.
+"""
 
 import contextlib
 import http.server

@@ -31,7 +31,8 @@ def open_hub() -> Any:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise InputError(
-            "`--upload` needs the package huggingface_hub, which is missing: pip install 'l1jax[hub]'."
+            "`--upload` needs the package huggingface_hub, which is missing: pip install "
+            "'l1jax[hub]'."
         ) from error
     if hub.get_token() is None:
         raise InputError(

@@ -66,7 +66,8 @@ def open_generator(
         )
     if workdir is not None and model is not None:
         raise InputError(
-            f"`--workdir` (={workdir}) and `--model` (={model}) name two generators: give one of them."
+            f"`--workdir` (={workdir}) and `--model` (={model}) name two generators: give one of "
+            "them."
         )
     path = next(path for path in (model, workdir) if path is not None)
     is_run = os.path.isdir(path / "checkpoints") or (workdir is not None and not is_model(path))
@@ -106,8 +107,9 @@ def check_finite(average: Average, step: int) -> None:
     bad = sum(int(np.count_nonzero(~np.isfinite(leaf))) for leaf in leaves)
     if bad:
         raise InputError(
-            f"The generator of step {step:,} has {bad:,} weights that are NaN or infinite, and draws "
-            "nothing: take an earlier checkpoint, or train again with a smaller learning rate."
+            f"The generator of step {step:,} has {bad:,} weights that are NaN or infinite, and "
+            "draws nothing: take an earlier checkpoint, or train again with a smaller learning "
+            "rate."
         )
 
 
@@ -136,8 +138,8 @@ def check_drawn(
         what = "points" if opened.generator.image_range is None else "images"
         raise InputError(
             f"The generator of step {opened.step:,} draws {what} that are NaN or infinite "
-            f"({np.count_nonzero(~finite):,} of {len(images):,}), though its weights are finite: take an "
-            "earlier checkpoint, or train again with a smaller learning rate."
+            f"({np.count_nonzero(~finite):,} of {len(images):,}), though its weights are finite: "
+            "take an earlier checkpoint, or train again with a smaller learning rate."
         )
 
 

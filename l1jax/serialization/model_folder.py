@@ -319,8 +319,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"`{path}` is not that of a model exported by l1jax.")
     if described.get("format") != FORMAT or described["format"] is True:
         raise InputError(
-            f"`{path}` has the format {described.get('format')!r}, and this l1jax reads {FORMAT}: export the model "
-            "anew, or install the l1jax that wrote it."
+            f"`{path}` has the format {described.get('format')!r}, and this l1jax reads "
+            f"{FORMAT}: export the model anew, or install the l1jax that wrote it."
         )
     kinds = {
         "step": int,
@@ -344,6 +344,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     )
     if not sides or math.prod(shape) > 2**31:
         raise InputError(
-            f"`generator.image_shape` (={repr(shape)[:40]}) of `{path}` must be three sides of an image."
+            f"`generator.image_shape` (={repr(shape)[:40]}) of `{path}` must be three sides of "
+            "an image."
         )
     return described

@@ -18,10 +18,11 @@ Shape = Sequence[Any]
 
 # fmt: off
 ALIKE = {  # ONNX's have the same meaning and operands
-    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min", "pow": "Pow", "neg": "Neg",
-    "abs": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf",
-    "floor": "Floor", "ceil": "Ceil", "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater",
-    "ge": "GreaterOrEqual", "and": "And", "or": "Or", "not": "Not",
+    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min",
+    "pow": "Pow", "neg": "Neg", "abs": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
+    "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf", "floor": "Floor", "ceil": "Ceil",
+    "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual",
+    "and": "And", "or": "Or", "not": "Not",
 }
 # fmt: on
 INT32 = 6  # ONNX's number of the type
@@ -298,5 +299,6 @@ def refusal(equation: Equation, error: NotImplementedError, where: str) -> Input
     """
     place = f" in the layer {where}" if where else ""
     return InputError(
-        f"`--onnx` knows no form of JAX's {equation.name} ({error}){place}: export StableHLO instead."
+        f"`--onnx` knows no form of JAX's {equation.name} ({error}){place}: export StableHLO "
+        "instead."
     )

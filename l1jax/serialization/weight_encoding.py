@@ -151,7 +151,8 @@ def _narrow(name: str, value: Array, values: Values) -> tuple[Array, Array | Non
         return np.rint(value / np.where(scale > 0, scale, 1)).clip(-127, 127).astype(np.int8), scale
     if values == "float16" and largest.max(initial=0) > np.finfo(np.float16).max:
         raise InputError(
-            f"`{name}` holds {largest.max():.3g}, too large for float16: store it as bfloat16 or float32."
+            f"`{name}` holds {largest.max():.3g}, too large for float16: store it as bfloat16 or "
+            "float32."
         )
     return value.astype(DTYPES[values]), None
 
@@ -238,5 +239,6 @@ def _read_entries(metadata: Mapping[str, str]) -> dict[str, Any]:
 def _require(holds: bool | np.bool_, name: str, problem: str) -> None:
     if not holds:
         raise InputError(
-            f"`{name}` {problem}: these weights are not this network's, or are damaged; export them anew."
+            f"`{name}` {problem}: these weights are not this network's, or are damaged; export "
+            "them anew."
         )

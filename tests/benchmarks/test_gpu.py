@@ -1,4 +1,7 @@
-"""The accelerator's benchmark loses nothing when a part raises, hangs or is killed, and its checks can fail."""
+"""The accelerator's benchmark keeps its results when a part raises, hangs or is killed.
+
+Its checks can fail.
+"""
 
 import json
 import subprocess
@@ -34,7 +37,10 @@ ENDINGS = {
 
 
 def run(folder: Path, endings: list[str], minutes: float) -> tuple[int, str, dict[str, dict]]:
-    """gpu.py with five parts of ours that end like these: exit status, output and summary by ending."""
+    """Run gpu.py with five parts of ours that end in these ways.
+
+    Returned are exit status, output and summary by ending.
+    """
     for i, ending in enumerate(endings):
         (folder / f"part_{i}.py").write_text(PARTS.format(ending=ENDINGS[ending]))
     script = folder / "gpu_of_the_test.py"

@@ -1,4 +1,7 @@
-"""The study of L1 and diversity: its methods are what their names say, and its page is its results."""
+"""The study of L1 and diversity.
+
+Its methods are what their names say, and its page shows its results.
+"""
 
 import json
 import sys

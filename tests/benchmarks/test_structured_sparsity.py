@@ -50,7 +50,10 @@ def test_methods_are_compared_at_accuracies_below_the_best_of_all():
 
 
 def write_mnist(folder, rng):
-    """Ten classes, told by which of ten pixels is lit; ten pixels are noise and the others are never lit."""
+    """Make ten classes, told by which of ten pixels is lit.
+
+    Ten more pixels are noise and the others are never lit.
+    """
     for part, n in (("train", 3000), ("t10k", 1000)):
         labels = rng.integers(0, 10, n).astype(np.uint8)
         images = np.zeros((n, 28, 28), np.uint8)

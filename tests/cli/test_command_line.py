@@ -29,7 +29,8 @@ SMALL = "from l1jax.config import *\n"
 WRONG_TYPE = """
 def get_config():
     config = Config()
-    object.__setattr__(config, "steps", "3")  # past the type checks that tests have and users have not
+    # This goes past the type checks that tests have and users have not.
+    object.__setattr__(config, "steps", "3")
     return config
 """
 CYCLE = """
@@ -93,8 +94,8 @@ def test_without_config_it_is_the_digits():
 
 def test_defaults_are_those_of_the_experiment_and_flags_change_them(write):
     file = write(
-        SMALL
-        + "def get_config(): return Config(steps=7, model=Dcgan(channels=3), generator=Optimizer(b1=0.1))"
+        SMALL + "def get_config(): return Config(steps=7, model=Dcgan(channels=3), "
+        "generator=Optimizer(b1=0.1))"
     )
     options = parse(
         "--config", file, "--steps", "9", "--generator.penalty.strength", "1e-4", "--workdir", "w"
@@ -141,7 +142,8 @@ def test_model_and_objective_switch_together(write):
 def test_an_adversary_is_given_an_optimiser(write):
     file = write(
         SMALL
-        + "def get_config(): return Config(model=DenseGenerator(), objective=Reconstruction(), discriminator=None)"
+        + "def get_config(): return Config(model=DenseGenerator(), objective=Reconstruction(), "
+        "discriminator=None)"
     )
     arguments = (
         "--config",
@@ -229,11 +231,13 @@ def test_help_of_sample_lists_its_flags(capsys):
         (["--config"], "Missing value for argument '--config'"),
         (
             ["--data", "video"],
-            "invalid choice 'video' for argument '--data'; expected one of ('digits', 'image', 'array',",
+            "invalid choice 'video' for argument '--data'; expected one of ('digits', 'image', "
+            "'array',",
         ),
         (
             ["--steps", "1e3"],
-            "Error parsing --steps: invalid literal for int() with base 10: '1e3' (see prog --help).",
+            "Error parsing --steps: invalid literal for int() with base 10: '1e3' (see prog "
+            "--help).",
         ),
         (
             ["--generator.b1", "half"],
@@ -365,7 +369,8 @@ def test_a_file_is_read_anew_and_leaves_nothing_behind(write, tmp_path, monkeypa
 
 def test_a_file_may_define_dataclasses_and_have_any_suffix(write):
     text = "from __future__ import annotations\nimport dataclasses\n" + SMALL
-    text += "@dataclasses.dataclass\nclass Own:\n    steps: int = 5\ndef get_config(): return Config(steps=Own().steps)"
+    text += "@dataclasses.dataclass\nclass Own:\n    steps: int = 5\n"
+    text += "def get_config(): return Config(steps=Own().steps)"
     assert load_experiment(write(text, "own.txt")).steps == 5
 
 
@@ -385,7 +390,8 @@ def test_paths_expand_the_home_folder_and_are_not_empty(monkeypatch):
         (
             MemoryError(),
             1,
-            "error: there is not enough memory: give a smaller batch size, network or image size.\n",
+            "error: there is not enough memory: give a smaller batch size, network or image "
+            "size.\n",
         ),
         (None, 7, ""),
     ],

@@ -30,13 +30,14 @@ def test_whole_flags_are_renamed(sentence, wanted):
         (
             SampleOptions,
             "give another --workdir, or --overwrite to start over.",
-            "give another --workdir, or --overwrite to start over; --overwrite is a flag of python -m l1jax.train.",
+            "give another --workdir, or --overwrite to start over; --overwrite is a flag of "
+            "python -m l1jax.train.",
         ),
         (
             EvaluateOptions,
             "leave it out with --data.on-error skip, or give --data.path or --data.labels none.",
-            "leave it out with --data.on-error skip, or give --path or --data.labels none; --data.on-error and "
-            "--data.labels are flags of python -m l1jax.train.",
+            "leave it out with --data.on-error skip, or give --path or --data.labels none; "
+            "--data.on-error and --data.labels are flags of python -m l1jax.train.",
         ),
         (
             EvaluateOptions,

@@ -21,7 +21,10 @@ class Network(nn.Module):
 
 
 def trained(module, inputs, dead=()):
-    """Random variables, in the inputs' precision; in these layers outputs 0, 2 … lose all of their weights."""
+    """Draw variables in the inputs' precision.
+
+    In these layers the outputs 0, 2 … lose all of their weights.
+    """
     random = np.random.default_rng(0)
     made = jax.eval_shape(lambda: module.init(jax.random.key(0), *inputs))
     wide = any(x.dtype == jnp.float64 for x in inputs)
@@ -39,7 +42,10 @@ def trained(module, inputs, dead=()):
 
 
 def original_and_compact(function, *inputs, dead=(), **options):
-    """What the network gives for its inputs, what the compacted one gives, and the latter's variables and nodes."""
+    """Return the outputs of the network and of the compacted one.
+
+    With them come the variables and nodes of the compacted network.
+    """
     module = Network(function)
     variables = trained(module, inputs, dead)
     smaller, left = compact_linen(module, variables, *inputs, **options)

@@ -29,7 +29,10 @@ FAMILIES = {name: cache(make) for name, make in FAMILIES.items()}
 
 
 def random_variables(generator, seed, shares, dtype=np.float64):
-    """Parameters and statistics; each kernel but the last loses one of `shares` of its outputs, inputs, or both."""
+    """Draw parameters and statistics.
+
+    Each kernel but the last loses one of `shares` of its outputs, inputs, or both.
+    """
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(generator.network.init, jax.random.key(0))
 

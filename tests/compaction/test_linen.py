@@ -1,4 +1,7 @@
-"""Other people's Linen modules are compacted where that is sound, and refused by name where it is not."""
+"""Other people's Linen modules are compacted where that is sound.
+
+Otherwise they are refused by name.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +16,10 @@ from l1jax.models.linear import Dense
 
 
 class Upsampler(nn.Module):
-    """Resize by depth-to-space with channels first of the block, by Flax's transposed convolution, by repetition."""
+    """Resize by depth-to-space, by Flax's transposed convolution, and by repetition.
+
+    Depth-to-space has the channels of the block first.
+    """
 
     @nn.compact
     def __call__(self, z, image, train=False):
@@ -32,7 +38,10 @@ class Upsampler(nn.Module):
 
 
 def random_upsampler(dead):
-    """The module, its variables and inputs; `dead` layers lose every third output, by kernel and inputs alike."""
+    """Return the module, its variables and inputs.
+
+    `dead` layers lose every third output, in the kernel and the inputs alike.
+    """
     rng, module = np.random.default_rng(0), Upsampler()
     inputs = rng.normal(size=(4, 5)), rng.normal(size=(4, 6, 6, 2))
     made = jax.eval_shape(lambda: module.init(jax.random.key(0), *map(jnp.asarray, inputs)))

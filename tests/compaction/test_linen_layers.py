@@ -1,4 +1,7 @@
-"""Layers with odd fields, arguments or wrappers compute the same when compacted, or are refused by their name."""
+"""Layers with odd fields, arguments or wrappers compute the same when compacted.
+
+Otherwise they are refused by name.
+"""
 
 import flax.nnx as nnx
 import jax

@@ -1,4 +1,7 @@
-"""Dead channels go through whatever leaves channels apart, and the outputs stay those of the network in float64."""
+"""Dead channels pass through every operation that keeps channels apart.
+
+The outputs stay those of the network in float64.
+"""
 
 import json
 

@@ -1,4 +1,4 @@
-"""No network comes back that computes something else than the original, whatever goes wrong on the way."""
+"""Whatever goes wrong, no network is returned that computes something else."""
 
 import jax
 import jax.numpy as jnp

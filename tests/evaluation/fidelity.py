@@ -1,4 +1,7 @@
-"""torch-fidelity's Inception-v3, the oracle, without torchvision, which only its package imports."""
+"""torch-fidelity's Inception-v3, the oracle.
+
+It comes without torchvision, which only its package imports.
+"""
 
 import importlib
 import importlib.util

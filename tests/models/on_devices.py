@@ -1,4 +1,7 @@
-"""Networks with weights drawn, in training on one or more devices, mapped as the training step maps them."""
+"""Networks with drawn weights, in training on one or more devices.
+
+They are mapped as the training step maps them.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,10 @@ DEVICES = (1, 2, 8)
 
 
 def drawn(network, seed=0):
-    """Parameters and statistics without `init`, which takes long to compile; no zero bias hides a mistake."""
+    """Draw parameters and statistics without `init`, which takes long to compile.
+
+    No bias is zero, for that would hide a mistake.
+    """
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -39,7 +45,10 @@ def train(network, params, statistics, x, label=None, key=None, devices=1):
 
 
 def gradient(network, params, statistics, x, label=None, key=None, devices=1):
-    """Outputs, moved statistics, and the gradient of the mean of squared outputs over the whole batch."""
+    """Return outputs, updated statistics, and a gradient over the whole batch.
+
+    It is the gradient of the mean of squared outputs.
+    """
 
     def apply(params, statistics, x, label):
         def loss(params):

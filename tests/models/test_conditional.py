@@ -124,7 +124,10 @@ def test_labels_must_be_given_and_have_their_parameters(name):
 
 
 def test_projection_spectral_norm_dropout_and_packing_are_the_same_on_any_number_of_devices():
-    """In training, gradients too, with the types of shard_map checked: `u` comes back replicated."""
+    """It holds in training, gradients too, with shard_map's types checked.
+
+    `u` comes back replicated.
+    """
     gan = mlp_gan(
         (4, 4, 1),
         5,

@@ -38,7 +38,10 @@ def dtypes(name):
 
 
 def traced(name, dtype):
-    """The program that trains this experiment, a few steps of small batches in one call; and its state."""
+    """Lower the program that trains this experiment, and return its state.
+
+    It takes a few steps of small batches in one call.
+    """
     experiment = load_experiment(name)
     model = experiment.model
     if dtype != "float32":
@@ -78,7 +81,10 @@ def in_forms(name):
 
 
 def of_logits(shapes):
-    """Whether a product is with one column, as logits are; and vectors times a matrix are singular values."""
+    """Whether a product is with one column, as logits are.
+
+    Vectors times a matrix compute singular values.
+    """
     return any("1" in shape.split("x") or "x" not in shape for shape in shapes)
 
 

@@ -76,7 +76,10 @@ def test_every_discriminator_packs_and_only_what_reads_images_and_labels_grows(m
 
 
 def test_the_discriminator_of_pacgan_has_its_papers_size():
-    """Lin et al. 2018, section 4.1: 2-dimensional points, four hidden layers of 128, the first reads the pack."""
+    """Lin et al. 2018, section 4.1: 2-dimensional points and four hidden layers of 128.
+
+    The first layer reads the pack.
+    """
     params, _ = jax.eval_shape(
         mlp_gan((1, 1, 2), 2, (400,) * 4, (), (128,) * 4, "linear", packing=2).discriminator.init,
         jax.random.key(0),

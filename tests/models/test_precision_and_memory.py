@@ -138,7 +138,10 @@ def test_the_penalised_pattern_catches_every_kernel_and_nothing_else(name, part)
 )
 @pytest.mark.usefixtures("x64")
 def test_no_bias_is_without_effect(name, part, norm):
-    """A bias in front of batch norm has a gradient of exactly zero, of which Adam makes steps of rounding noise."""
+    """A bias in front of batch norm has a gradient of exactly zero.
+
+    Adam would turn the rounding noise of such a gradient into steps.
+    """
     network, x = pick(name, part, norm=norm)
     params, statistics = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), drawn(network))
     _, _, grads = gradient(network, params, statistics, x.astype(jnp.float64), LABEL)

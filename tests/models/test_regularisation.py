@@ -1,4 +1,7 @@
-"""Spectral normalisation, dropout and norms: against NumPy and PyTorch, and on any number of devices."""
+"""Spectral normalisation, dropout and norms against NumPy and PyTorch.
+
+They agree on any number of devices.
+"""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,7 @@
-"""The spectral-norm ResNet against an independent PyTorch implementation and torch-mimicry's sizes."""
+"""The spectral-norm ResNet against an independent PyTorch implementation.
+
+The sizes are torch-mimicry's.
+"""
 
 from functools import partial
 

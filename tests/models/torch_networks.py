@@ -1,4 +1,6 @@
-"""The published networks in PyTorch, and our parameters in their layout: the oracles of these tests.
+"""The published networks in PyTorch, and our parameters in their layout.
+
+They are the oracles of these tests.
 
 DCGAN follows PyTorch's own example, the residual networks torch-mimicry's SNGAN and cGAN-PD, R3GAN
 its authors' description; each is written anew, for comparison alone. Where ours leave a bias out
@@ -39,7 +41,10 @@ def dcgan_discriminator(width, channels):
 
 
 class Normalised(nn.Module):
-    """A layer whose weight is divided by σ from one power iteration; `u` has one entry per output."""
+    """A layer whose weight is divided by σ from one power iteration.
+
+    `u` has one entry per output.
+    """
 
     def __init__(self, layer):
         super().__init__()

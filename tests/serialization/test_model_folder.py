@@ -1,4 +1,7 @@
-"""A model's folder: the same bits back, whole or not at all, and one sentence for whatever is wrong with it."""
+"""A model's folder gives the same bits back, and is written whole or not at all.
+
+Whatever is wrong with it is told in one sentence.
+"""
 
 import hashlib
 import json

@@ -78,7 +78,11 @@ def test_the_documented_loader_needs_no_l1jax(tmp_path, format, heading):
     (tmp_path / f"model.{format}").write_bytes(FORMATS[format][0](*compact[:3]))
     given = inputs(compact, 4)
     np.savez(tmp_path / "inputs.npz", latents=given[0], label=given[1])
-    finder = "class No:\n    def find_spec(self, name, *_):\n        assert name.split('.')[0] not in {}\n"
+    finder = (
+        "class No:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        assert name.split('.')[0] not in {}\n"
+    )
     missing = {"l1jax", "flax", "optax", "orbax"} | ({"jax"} if format == "onnx" else set())
     code = "\n".join(
         [

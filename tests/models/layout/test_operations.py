@@ -1,4 +1,7 @@
-"""What the table's operations compute is what JAX's primitives do, of integers and booleans at their ends too."""
+"""The table's operations compute what JAX's primitives do.
+
+That holds for integers and booleans at the ends of their ranges too.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +18,10 @@ INTEGERS = {
 for _signed in (np.int32, np.int64):
     INTEGERS[_signed] = np.concatenate([INTEGERS[_signed], np.array([-7, -3, -2, -1], _signed)])
 BINARY = {
-    "add": lax.add, "and": lax.bitwise_and, "div": lax.div, "eq": lax.eq, "ge": lax.ge, "gt": lax.gt, "le": lax.le,
-    "lt": lax.lt, "max": lax.max, "min": lax.min, "mul": lax.mul, "ne": lax.ne, "or": lax.bitwise_or, "rem": lax.rem,
-    "shift_left": lax.shift_left, "shift_right_arithmetic": lax.shift_right_arithmetic,
+    "add": lax.add, "and": lax.bitwise_and, "div": lax.div, "eq": lax.eq, "ge": lax.ge,
+    "gt": lax.gt, "le": lax.le, "lt": lax.lt, "max": lax.max, "min": lax.min, "mul": lax.mul,
+    "ne": lax.ne, "or": lax.bitwise_or, "rem": lax.rem, "shift_left": lax.shift_left,
+    "shift_right_arithmetic": lax.shift_right_arithmetic,
     "shift_right_logical": lax.shift_right_logical, "sub": lax.sub, "xor": lax.bitwise_xor,
 }  # fmt: skip
 UNARY = {
