@@ -132,9 +132,9 @@ def check_finite(
     """Check that there is neither NaN nor infinity.
 
     Args:
-        rows: The numbers, one row for each example.
-        name: What an error calls them.
-        remedy: What an error tells the user to do.
+        rows: the numbers, one row for each example.
+        name: what an error calls them.
+        remedy: what an error tells the user to do.
 
     Raises:
         InputError: with the number of rows that have any.
@@ -179,9 +179,9 @@ def as_float64(values: TableLike, name: str, remedy: str = "") -> Float64[np.nda
     """Make an array of finite real numbers in float64.
 
     Args:
-        values: The numbers.
-        name: What an error calls them.
-        remedy: What an error about NaN and infinity tells the user to do.
+        values: the numbers.
+        name: what an error calls them.
+        remedy: what an error about NaN and infinity tells the user to do.
 
     Raises:
         InputError: if `values` are no numbers, or not finite.

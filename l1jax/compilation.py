@@ -1,8 +1,11 @@
 """How programs are compiled: kept on disk for the next start, and quickly if they run once.
 
-JAX checks what it reads from its cache (a damaged entry is compiled again) and works without what
-it cannot write. It does not handle entries that a kill has truncated, which it would never
-replace, entries of another processor in a shared home directory, and a folder that only grows.
+JAX compiles a damaged entry of its cache again, and works without a cache that it cannot write.
+This module handles what JAX leaves open:
+
+- An entry that a kill has truncated would never be replaced: `prune_cache` deletes it.
+- A home directory can be shared by machines with other processors: each kind has its own folder.
+- The folder would only grow: `prune_cache` keeps the newest entries, up to `MAX_CACHE_BYTES`.
 """
 
 import ctypes

@@ -32,9 +32,9 @@ def check_input_file(path: Path, max_bytes: int, remedy: str = REMEDY) -> None:
     """Check, before a file is opened, that it is a regular file of a possible size.
 
     Args:
-        path: The file.
-        max_bytes: Largest size to accept.
-        remedy: What the error tells the user to do.
+        path: the file.
+        max_bytes: largest size to accept.
+        remedy: what the error tells the user to do.
 
     Raises:
         UnreadableFileError: if it is missing, no regular file, or larger.
@@ -61,9 +61,9 @@ def read_bytes(path: Path, max_bytes: int, remedy: str = REMEDY) -> bytes:
     """Read a file of at most `max_bytes` bytes.
 
     Args:
-        path: The file.
-        max_bytes: Largest size to accept.
-        remedy: What an error tells the user to do.
+        path: the file.
+        max_bytes: largest size to accept.
+        remedy: what an error tells the user to do.
 
     Raises:
         UnreadableFileError: as `check_input_file` does, or if the file cannot be read.
@@ -93,9 +93,9 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, remedy: str = REMEDY)
     """Read a JSON file.
 
     Args:
-        path: The file.
-        max_bytes: Largest size to accept.
-        remedy: What an error tells the user to do.
+        path: the file.
+        max_bytes: largest size to accept.
+        remedy: what an error tells the user to do.
 
     Raises:
         UnreadableFileError: as `read_bytes` does, or if the content is not valid JSON, is nested

@@ -78,9 +78,9 @@ def read_real_images(
     """Read the real images that a generator's experiment names.
 
     Args:
-        opened: The generator, with its experiment.
-        options: The command's flags.
-        location: Where the generator is from, for messages.
+        opened: the generator, with its experiment.
+        options: the command's flags.
+        location: where the generator is from, for messages.
 
     Raises:
         InputError: if the images cannot be read or are too few; it names this command's flags.

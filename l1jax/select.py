@@ -4,7 +4,7 @@ Run: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`.
 """
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,12 +28,12 @@ from l1jax.selection.replicas import How, Order
 from l1jax.selection.report import path_report, write_report
 from l1jax.selection.settings import record_settings
 from l1jax.selection.stages import Interrupted, RunContext
-from l1jax.terminal import make_console, make_say
+from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
 from l1jax.training.run import run_experiment
 from l1jax.training.task import make_task
-from l1jax.training.workdir import hold
+from l1jax.training.workdir import hold, read_config
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     """Select as the flags say; return the exit status."""
     options = parse_experiment(SelectOptions, arguments, "python -m l1jax.select", "runs/{}-path")
     workdir = parse_path("--workdir", options.workdir)
+    resume = shell_command("l1jax.select", *(a for a in arguments if a != "--overwrite"))
     console = make_console()
     say = make_say(console)
     plan = make_plan(options)
@@ -105,9 +106,8 @@ def main(arguments: Sequence[str]) -> int:
             report = path_report(plan, result)
             write_report(workdir, report, result)
     except Interrupted as stop:
-        say(f"Stopped by {signal.Signals(stop.signal).name}; everything is saved. To resume:")
-        resumed = [argument for argument in arguments if argument != "--overwrite"]
-        say(f"  {shell_command('l1jax.select', *resumed)}")
+        say(f"stopped by {signal.Signals(stop.signal).name}, saved along the path. To resume:")
+        say(f"  {resume}")
         return 128 + stop.signal
     except OSError as error:
         raise InputError(
@@ -121,7 +121,9 @@ def main(arguments: Sequence[str]) -> int:
     say(f"as a page:  {shell_command('l1jax.report', '--workdir', str(workdir))}")
     if not options.refit:
         return 0
-    return refit(options, result.choices.chosen.strength, workdir, console, say)
+    strength = float(result.choices.chosen.strength)
+    folder = refit_folder(workdir, options.network, strength)
+    return refit(options, strength, folder, resume, console, say)
 
 
 def make_plan(options: SelectOptions) -> Plan:
@@ -166,23 +168,51 @@ def refitted(options: SelectOptions, strength: float) -> Config:
     return debiased(chosen, options.network, options.debias_steps)
 
 
+def refit_folder(workdir: Path, network: str, strength: float) -> Path:
+    """Return the folder of the run that is refitted with this strength.
+
+    Its name has four digits of the strength, and all of them if the run of another strength has
+    the shorter name.
+
+    Args:
+        workdir: of the selection.
+        network: whose strength is chosen.
+        strength: the chosen one.
+
+    Raises:
+        InputError: if the configuration of a run that is already there cannot be read.
+    """
+    exact = workdir / f"refit-{strength!r}"
+    rounded = workdir / f"refit-{strength:.4g}"
+    if exact.exists():
+        return exact
+    stored = read_config(rounded)
+    if stored is None:
+        return rounded
+    penalty = getattr(getattr(stored, network), "penalty", None)
+    if getattr(penalty, "strength", strength) == strength:
+        return rounded
+    return exact
+
+
 def refit(
     options: SelectOptions,
     strength: float,
-    workdir: Path,
+    folder: Path,
+    resume: str,
     console: Console,
-    say: Callable[[str], None],
+    say: Say,
 ) -> int:
     """Train on all data with the chosen strength, as an ordinary run; return the exit status.
 
     Args:
         options: the experiment, and how it is refitted.
-        strength: the chosen one. Every strength that is ever chosen has its own run.
-        workdir: of the selection.
+        strength: the chosen one.
+        folder: of the run.
+        resume: the command that resumes the run.
         console: for progress.
         say: prints one sentence on a line of its own.
     """
-    folder = workdir / f"refit-{strength:.4g}"
     chosen = refitted(options, strength)
     try:
         _, stopped = run_experiment(chosen, folder, console, say, resume=True, overwrite=False)
@@ -190,7 +220,9 @@ def refit(
         say(f"error: {error}. Try a smaller learning rate.")
         return 1
     if stopped.signal is not None and stopped.step < chosen.steps:
-        say("Training stopped and was saved; the same command resumes it.")
+        name = signal.Signals(stopped.signal).name
+        say(f"stopped by {name}, saved at step {stopped.step:,}. To resume:")
+        say(f"  {resume}")
         return 128 + stopped.signal
     say(f"refitted    {folder}")
     say(f"evaluate it: {shell_command('l1jax.evaluate', '--workdir', str(folder))}")

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     if signal_number is not None and step < experiment.steps:
         name = signal.Signals(signal_number).name
         resume = shell_command("l1jax.train", *(a for a in arguments if a not in STARTING_OVER))
-        say(f"stopped by {name}, saved at step {step:,}; go on with:")
+        say(f"stopped by {name}, saved at step {step:,}. To resume:")
         say(f"  {resume}")
         return 128 + signal_number
     report(outcome, experiment, workdir, say)

@@ -61,6 +61,15 @@ def test_the_refitted_run_is_an_ordinary_one(selected, tmp_path):
     assert np.load(output)["images"].shape == (3, 8, 8, 1)
 
 
+def test_strengths_that_agree_to_four_digits_are_refitted_in_two_folders(selected):
+    chosen = json.loads((selected / "path.json").read_text())["chosen"]["strength"]
+    folder = selected / f"refit-{chosen:.4g}"
+    other = float(np.nextafter(chosen, 1e9))
+    assert select.refit_folder(selected, "generator", chosen) == folder
+    assert select.refit_folder(selected, "generator", other).name == f"refit-{other!r}"
+    assert select.refit_folder(selected, "generator", 2e-3).name == "refit-0.002"
+
+
 def test_another_rule_needs_no_new_training(selected, monkeypatch):
     monkeypatch.setattr("l1jax.selection.stages.train_stage", None)
     assert (

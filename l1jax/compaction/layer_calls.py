@@ -59,7 +59,7 @@ LAYER.def_abstract_eval(lambda *_, shape, dtype, call: ShapedArray(shape, dtype)
 
 
 def refusal(name: str, why: str) -> ValueError:
-    """Make the error for a layer that cannot be compacted; `why` follows the word "it"."""
+    """Make the error for a layer that compaction does not support; `why` follows the word "it"."""
     return ValueError(f"`{name or 'layer'}` cannot be compacted: it {why}.")
 
 

@@ -34,12 +34,12 @@ class Config:
     """Images per step over all devices."""
     accumulate: int = field(default=1, metadata=bounds(1))
     """Parts that the batch of an update is cut into, one after the other; less memory, the same
-    update."""
+    update, except that batch norm normalises within a part."""
     flip: bool = False
     """Mirror real images left and right, each with probability ½, anew in every step."""
     ema_half_life: float = field(default=44_340.0, metadata=bounds(0))
-    """Images after which half of the generator's average, from which samples come, is newer; 0 for
-    no average."""
+    """Half-life, in images, of the moving average of the generator, from which samples are drawn; 0
+    for no average."""
     rollbacks: int = field(default=10, metadata=bounds(0, 100))
     """How often training that is no longer finite goes back to a good checkpoint with half the
     learning rate."""

@@ -18,7 +18,7 @@ class L1:
 
 @dataclass(frozen=True)
 class L2:
-    """½·strength·‖w‖², weight decay: no zeros."""
+    """½·strength·‖w‖², weight decay: no zeros but by underflow."""
 
     strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, in units of the loss per squared unit of w."""
@@ -105,7 +105,7 @@ class GroupL1:
     """strength·Σ √size·‖group‖: channels, scales or blocks are zero as a whole."""
 
     strength: float = field(default=0.0, metadata=STRENGTH)
-    """λ, times the root of the group's size."""
+    """λ; each group's strength is λ√size."""
     groups: Groups = "output_channels"
     """What a group is; scales are those of norm layers, which `penalised` must select."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
@@ -131,7 +131,7 @@ class GroupMcp:
     """MCP of each group's norm: whole groups zero, large ones not shrunk."""
 
     strength: float = field(default=0.0, metadata=STRENGTH)
-    """λ, times the root of the group's size."""
+    """λ; each group's strength is λ√size."""
     gamma: float = field(default=3.0, metadata=bounds(0))
     """γ > 0: the penalty is level from ‖group‖ = γλ√size on."""
     groups: Groups = "output_channels"
@@ -212,7 +212,8 @@ class Optimizer:
     penalised: str = field(default=r"(^|/)kernel$", metadata={"regex": True})
     """Regular expression that selects parameters by their paths, such as hidden_0/kernel."""
     method: Literal["metric", "plain", "subgradient"] = "metric"
-    """metric: prox in the optimiser's metric, exact; plain: usual prox; subgradient: no zeros."""
+    """metric: reaches the optimum of loss + penalty; plain: the usual prox; subgradient: no
+    zeros."""
     per_group: bool = False
     """Use one step size per group, with metric and a group penalty: cheaper, same solution."""
     strength_schedule: Schedule = Schedule()

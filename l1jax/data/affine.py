@@ -33,10 +33,10 @@ def position_maps(
     translation.
 
     Args:
-        u: Uniform numbers in [0, 1).
-        probability: With which each map is used. One rotation or the other is used with it.
-        height: Of the images in pixels.
-        width: Of the images in pixels.
+        u: uniform numbers in [0, 1).
+        probability: with which each map is used. One rotation or the other is used with it.
+        height: of the images in pixels.
+        width: of the images in pixels.
     """
     p = jnp.asarray(probability)
     p_rotation = 1 - jnp.sqrt(1 - p)  # two of them: 1 - (1 - p_rotation)² = p

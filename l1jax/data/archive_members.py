@@ -46,8 +46,8 @@ def select_images(
     """Choose the images of an archive by name, and list what is left out; ignore hidden files.
 
     Args:
-        files: The ordinary files of any kind by normalized name.
-        links: Where each link leads from its own folder, or from the top if it begins with "/".
+        files: the ordinary files of any kind by normalized name.
+        links: where each link leads from its own folder, or from the top if it begins with "/".
 
     Raises:
         ValueError: if links lead to one folder from too many places.

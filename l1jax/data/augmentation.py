@@ -115,7 +115,7 @@ def differentiable_augmentation(
 
     Args:
         *names: Any of `flip`, `color`, `translation`, `cutout`.
-        image_range: The images' darkest and lightest value.
+        image_range: the images' darkest and lightest value.
 
     Raises:
         ValueError: if a name is unknown.
@@ -150,7 +150,7 @@ def adaptive_augmentation(image_range: tuple[float, float] = (-1.0, 1.0)) -> Aug
     contrast, luminance flip, hue and saturation become one map of colours.
 
     Args:
-        image_range: The images' darkest and lightest value.
+        image_range: the images' darkest and lightest value.
 
     Source: Karras et al., "Training generative adversarial networks with limited data", NeurIPS
         2020, appendix B, the set called bgc.
@@ -183,12 +183,12 @@ def adapt_probability(
     """Adapt the probability of augmentation to how far the discriminator overfits.
 
     Args:
-        probability: Current value, in [0, 1].
+        probability: current value, in [0, 1].
         real_logits_sign: E sign D(x), the mean over the whole batch of real images. It is near 0
             without overfitting and near 1 with it.
-        images: Number of real images seen since the last change.
+        images: number of real images seen since the last change.
         target: E sign D(x) to hold.
-        full_after: Number of images in which the probability can rise from 0 to 1.
+        full_after: number of images in which the probability can rise from 0 to 1.
 
     Source: Karras et al., "Training generative adversarial networks with limited data", NeurIPS
         2020, section 3.

@@ -59,9 +59,9 @@ def epoch_permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, " l
     """Return the order of the examples in one pass over the data.
 
     Args:
-        seed: Seed of the order.
-        epoch: Number of the pass, from 0 on.
-        length: Number of examples.
+        seed: seed of the order.
+        epoch: number of the pass, from 0 on.
+        length: number of examples.
     """
     generator = np.random.Generator(np.random.Philox(key=(seed << 32) + epoch))
     return generator.permutation(length).astype(np.int32)
@@ -73,10 +73,10 @@ def shuffled_indices(
     """Return which examples stand at positions [start, stop) of endless shuffled passes.
 
     Args:
-        seed: Seed of the order.
-        start: First position, from 0 on.
-        stop: Position after the last.
-        length: Number of examples in a pass.
+        seed: seed of the order.
+        start: first position, from 0 on.
+        stop: position after the last.
+        length: number of examples in a pass.
     """
     epochs = range(start // length, (stop - 1) // length + 1)
     stream = np.concatenate([epoch_permutation(seed, epoch, length) for epoch in epochs])
@@ -98,13 +98,13 @@ def batch_indices(
     Together, any number of hosts make the same batches.
 
     Args:
-        seed: Seed of the order.
-        first: First step, from 0 on.
-        steps: Number of steps.
-        draws: Batches per step.
-        batch_size: Examples per batch over all hosts.
-        length: Number of examples of the source.
-        host: The host whose part is returned.
+        seed: seed of the order.
+        first: first step, from 0 on.
+        steps: number of steps.
+        draws: batches per step.
+        batch_size: examples per batch over all hosts.
+        length: number of examples of the source.
+        host: the host whose part is returned.
 
     Raises:
         ValueError: if the hosts cannot share a batch evenly.
@@ -130,7 +130,7 @@ def load_all(
     """Return all examples of a source, made by parallel threads.
 
     Args:
-        source: The examples.
+        source: the examples.
         progress: (number of examples done) → None; is called after every block of them.
     """
     images = np.empty((source.length, *source.image_shape), source.dtype)
@@ -154,12 +154,12 @@ def resident_feed(
     """Keep all images on the device and index them inside the step; a chunk holds indices only.
 
     Args:
-        images: All examples.
-        seed: Seed of their order.
-        draws: Batches per step.
-        batch_size: Examples per batch over all hosts.
-        labels: Class of each example; None if there are none.
-        host: The host whose part of each batch the chunks hold.
+        images: all examples.
+        seed: seed of their order.
+        draws: batches per step.
+        batch_size: examples per batch over all hosts.
+        labels: class of each example; None if there are none.
+        host: the host whose part of each batch the chunks hold.
     """
     if labels is None:
         labels = np.zeros(len(images), np.int32)

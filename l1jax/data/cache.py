@@ -51,9 +51,9 @@ def with_cache(source: Source, folder: Path | None) -> Source:
     one line on standard error says so, and the examples are decoded each time.
 
     Args:
-        source: The source. The file is named after its fingerprint, its stamp and the decoder's
+        source: the source. The file is named after its fingerprint, its stamp and the decoder's
             version.
-        folder: Where to keep the file; is made if it is missing. None keeps nothing.
+        folder: where to keep the file; is made if it is missing. None keeps nothing.
     """
     if source.stamp is None or folder is None:
         return source

@@ -42,10 +42,10 @@ def classes_from_folders(
     """Find the class of each image from its name below the folder that all images share.
 
     Args:
-        names: The images' names, with "/" between folders.
+        names: the images' names, with "/" between folders.
         how: `auto`, `folders`, `innermost` or `none`, as for `ImageData.labels`.
         on_error: `stop` or `skip`: what to do with images that lie in no class folder.
-        origin: The field that the images come from, with its value.
+        origin: the field that the images come from, with its value.
 
     Raises:
         InputError: if classes are asked for and an image lies in no folder.
@@ -137,10 +137,10 @@ def as_labels(labels: object, length: int, origin: str, field: str) -> Int32[np.
     """Check that labels are whole numbers from 0 on that fit in 32 bits, one for each image.
 
     Args:
-        labels: The labels, as an array or anything that NumPy can make one of.
-        length: The number of images.
-        origin: The field that they come from, with its value.
-        field: What they are called there, with its value.
+        labels: the labels, as an array or anything that NumPy can make one of.
+        length: the number of images.
+        origin: the field that they come from, with its value.
+        field: what they are called there, with its value.
 
     Raises:
         InputError: naming what is wrong and how to make it right.

@@ -30,9 +30,9 @@ def decode(encoded: bytes, name: str = "", most_pixels: int = MAX_PIXELS) -> Ima
     than `LARGE_IMAGE_PIXELS` is only opened here, and decoded by `preprocess`.
 
     Args:
-        encoded: The file's content.
-        name: The file's name, for its suffix.
-        most_pixels: Largest number of pixels to accept. Pillow's own limit applies as well.
+        encoded: the file's content.
+        name: the file's name, for its suffix.
+        most_pixels: largest number of pixels to accept. Pillow's own limit applies as well.
 
     Raises:
         Exception: whatever Pillow meets in a damaged file. It is a ValueError if Pillow would only

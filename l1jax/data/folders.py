@@ -117,8 +117,8 @@ def _rename(images: dict[str, os.stat_result], skipped: list[SkippedFile]) -> di
     """Give files with a backslash in their names the names that they would have in an archive.
 
     Args:
-        images: Status by name; is changed.
-        skipped: The files that are left out; is added to.
+        images: status by name; is changed.
+        skipped: the files that are left out; is added to.
 
     Returns:
         New name → original name.

@@ -114,7 +114,7 @@ def read_labelled(folder: str, split: str) -> LabelledImages:
     """Read the images and labels of a split from the four files that MNIST comes in.
 
     Args:
-        folder: Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the t10k files,
+        folder: folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the t10k files,
             plain or with .gz.
         split: "train" or "test".
 

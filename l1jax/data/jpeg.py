@@ -31,8 +31,8 @@ def decode_plain(encoded: bytes, most_pixels: int) -> Image.Image | None:
     """Decode a grey or coloured JPEG of 8 bits that holds nothing but what JFIF asks for.
 
     Args:
-        encoded: The file's content.
-        most_pixels: Largest number of pixels to decode.
+        encoded: the file's content.
+        most_pixels: largest number of pixels to decode.
 
     Returns:
         The pixels that Pillow gives for it. None for a larger, damaged or other file, such as one

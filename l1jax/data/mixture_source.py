@@ -47,9 +47,9 @@ def draw_points(
     The same seed gives the same points; a larger `count` only adds points at the end.
 
     Args:
-        mixture: The distribution to draw from.
-        count: Number of points.
-        seed: Seed of the draw.
+        mixture: the distribution to draw from.
+        count: number of points.
+        seed: seed of the draw.
     """
     points = np.empty((count, 2), np.float32)
     modes = np.empty(count, np.int32)

@@ -56,9 +56,9 @@ def open_examples(
     """Open the training examples and the held-out examples of an experiment.
 
     Args:
-        data: Where the examples come from.
-        holdout: Share of the examples to hold out, in [0, 1). A hash of each example decides.
-        cache: Whether to keep decoded images in the cache folder.
+        data: where the examples come from.
+        holdout: share of the examples to hold out, in [0, 1). A hash of each example decides.
+        cache: whether to keep decoded images in the cache folder.
 
     Returns:
         The training examples, and the held-out ones or None if `holdout` is 0.

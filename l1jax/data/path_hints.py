@@ -33,8 +33,8 @@ def suggest_data_flag(path: str, kind: str) -> str:
     """Say what a path looks like and which --data reads it.
 
     Args:
-        path: Path of an existing file or folder.
-        kind: The --data that it was given to: image, array or idx.
+        path: path of an existing file or folder.
+        kind: the --data that it was given to: image, array or idx.
 
     Returns:
         A clause such as "it looks like … : give --data array"; empty if the path fits `kind`, or

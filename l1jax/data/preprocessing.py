@@ -34,11 +34,11 @@ def preprocess(
     unless the size is right. An image of the right size and kind is left as it is.
 
     Args:
-        image: Any Pillow image whose values are integers.
-        image_size: Height and width of the result in pixels.
+        image: any Pillow image whose values are integers.
+        image_size: height and width of the result in pixels.
         channels: 1 for grey, 3 for RGB.
-        crop: Side of the centre crop in pixels of the original; 0 takes the largest square.
-        name: What an error calls the image.
+        crop: side of the centre crop in pixels of the original; 0 takes the largest square.
+        name: what an error calls the image.
 
     Returns:
         Values from 0 to 255.

@@ -27,9 +27,9 @@ def unreadable_file(
     """Describe a file or folder that the operating system does not let us read.
 
     Args:
-        name: Its name.
-        error: What the operating system said.
-        kind: What it is, or seems to be.
+        name: its name.
+        error: what the operating system said.
+        kind: what it is, or seems to be.
     """
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOENT, errno.ELOOP):
@@ -48,8 +48,8 @@ def describe_skipped(origin: str, file: SkippedFile) -> str:
     """Say in a sentence what is left out, why, and what to do about it.
 
     Args:
-        origin: The field that the data come from, with its value.
-        file: The file or folder.
+        origin: the field that the data come from, with its value.
+        file: the file or folder.
     """
     if file.kind == "archive":
         return (
@@ -62,8 +62,8 @@ def describe_skipped(origin: str, file: SkippedFile) -> str:
             "and are not data."
         )
     return (
-        f"{origin} holds the {file.kind} {file.name!r}, which cannot be used ({file.reason}); mend "
-        f"or remove it, or leave such {file.kind}s out with --data.on-error skip."
+        f"{origin} holds the {file.kind} {file.name!r}, which cannot be used ({file.reason}); "
+        f"repair or remove it, or leave such {file.kind}s out with --data.on-error skip."
     )
 
 
@@ -71,9 +71,9 @@ def unusable_image_error(origin: str, name: str, reason: str) -> InputError:
     """Make the error about one image that cannot be used.
 
     Args:
-        origin: The field that the data come from, with its value.
-        name: The image's name.
-        reason: Why it cannot be used, as a clause.
+        origin: the field that the data come from, with its value.
+        name: the image's name.
+        reason: why it cannot be used, as a clause.
     """
     return InputError(describe_skipped(origin, SkippedFile(name, reason)))
 
@@ -84,7 +84,7 @@ def no_usable_images_error(origin: str, skipped: list[SkippedFile]) -> InputErro
     others = f", nor can {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
     return InputError(
         f"{origin} holds the {first.kind} {first.name!r}, which cannot be used "
-        f"({first.reason}){others}, and no image that can be: mend it, or give --data.path "
+        f"({first.reason}){others}, and no image that can be: repair it, or give --data.path "
         "FOLDER_OR_ARCHIVE with images."
     )
 

@@ -123,11 +123,11 @@ def source_from_arrays(
     resized.
 
     Args:
-        images: The pixels, [n, height, width] or [n, height, width, channels].
-        labels: Class of each image, or None.
-        side: Height and width of the examples in pixels.
+        images: the pixels, [n, height, width] or [n, height, width, channels].
+        labels: class of each image, or None.
+        side: height and width of the examples in pixels.
         channels: 1 for grey, 3 for RGB.
-        identity: The source's fingerprint.
+        identity: the source's fingerprint.
     """
     shape = (side, side, channels)
     unchanged = images.reshape(len(images), *images.shape[1:3], -1).shape[1:] == shape
@@ -173,13 +173,13 @@ def source_from_encoded(
     Whatever goes wrong with one of them becomes an InputError that names it.
 
     Args:
-        data: How the images are preprocessed.
-        origin: The field that they come from, with its value.
-        length: Number of images.
+        data: how the images are preprocessed.
+        origin: the field that they come from, with its value.
+        length: number of images.
         read: (index) → the encoded image, or an array of pixels.
         decode: (what `read` returns, the example's name) → Pillow image.
         name_of: (index) → what a message calls the example.
-        identity: What the fingerprint is made of besides the preprocessing.
+        identity: what the fingerprint is made of besides the preprocessing.
     """
 
     def checked(i: int, use: Callable[[Encoded], Result]) -> Result:

@@ -37,9 +37,9 @@ def assign_folds(source: Source, folds: int, seed: int = 0) -> Int32[np.ndarray,
     """Assign each example to one of `folds` folds of about the same size; equal examples share one.
 
     Args:
-        source: The examples.
-        folds: Number of folds.
-        seed: Another seed gives other folds.
+        source: the examples.
+        folds: number of folds.
+        seed: another seed gives other folds.
 
     Raises:
         InputError: if an example cannot be read.

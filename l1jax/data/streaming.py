@@ -35,12 +35,12 @@ def streaming_feed(
     whatever `workers` says.
 
     Args:
-        source: The examples; worker processes open it again.
-        seed: Seed of the order.
-        draws: Batches per step.
-        batch_size: Images per batch over all hosts.
-        workers: Number of processes that decode; 0 for threads.
-        host: The host whose part of each batch is made.
+        source: the examples; worker processes open it again.
+        seed: seed of the order.
+        draws: batches per step.
+        batch_size: images per batch over all hosts.
+        workers: number of processes that decode; 0 for threads.
+        host: the host whose part of each batch is made.
 
     Raises:
         ValueError: if the hosts cannot share a batch evenly.

@@ -29,9 +29,9 @@ def prepare_files(data: config.ImageData, name: str, data_dir: str) -> Any:
     taken for it.
 
     Args:
-        data: Which images to use, and which of their folders are classes.
-        name: Name of the set; if empty, it is made from the path.
-        data_dir: Where TFDS keeps its data; empty for its own default.
+        data: which images to use, and which of their folders are classes.
+        name: name of the set; if empty, it is made from the path.
+        data_dir: where TFDS keeps its data; empty for its own default.
 
     Returns:
         The builder (`tfds.core.DatasetBuilder`) of the prepared set.

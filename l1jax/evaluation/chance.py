@@ -8,19 +8,19 @@ NEAR_CHANCE = 0.001
 """The largest probability that guessing is as good, for a classifier that is used."""
 
 
-def guessing_probability(right: int, held_out: int, chance: float) -> float:
+def guessing_probability(num_correct: int, held_out: int, chance: float) -> float:
     """Compute the probability that guessing classifies at least that many images correctly.
 
-    It is the upper tail of the binomial distribution: Σ over k ≥ right of C(n, k) pᵏ (1 − p)ⁿ⁻ᵏ.
+    It is the upper tail of the binomial distribution: Σ over k ≥ m of C(n, k) pᵏ (1 − p)ⁿ⁻ᵏ.
 
     Args:
-        right: number of images that a classifier classifies correctly.
+        num_correct: m, the number of images that a classifier classifies correctly.
         held_out: n, the number of images.
         chance: p, the probability that a guess is correct.
     """
-    if right <= 0 or chance >= 1:
+    if num_correct <= 0 or chance >= 1:
         return 1.0
-    return float(bdtrc(right - 1, held_out, chance))
+    return float(bdtrc(num_correct - 1, held_out, chance))
 
 
 def near_chance_warning(trained: Classifier) -> str:
@@ -33,12 +33,12 @@ def near_chance_warning(trained: Classifier) -> str:
     Returns:
         A sentence for the user. It is empty if the classifier can be used.
     """
-    right = round(trained.accuracy * trained.held_out)
-    probability = guessing_probability(right, trained.held_out, trained.chance)
+    num_correct = round(trained.accuracy * trained.held_out)
+    probability = guessing_probability(num_correct, trained.held_out, trained.chance)
     if probability <= NEAR_CHANCE:
         return ""
     return (
-        f"the classifier of these labels is not used: it classifies {right:,} of "
+        f"the classifier of these labels is not used: it classifies {num_correct:,} of "
         f"{trained.held_out:,} held-out images correctly, and guessing, which is correct with "
         f"probability {trained.chance:.3g}, would classify as many with probability "
         f"{probability:.2g}, where at most {NEAR_CHANCE} is allowed."

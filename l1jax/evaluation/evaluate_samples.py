@@ -1,6 +1,6 @@
 """The parts of an evaluation: points of a mixture, images, and the likelihood of a VAE."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -27,6 +27,7 @@ from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.evaluation.source_classifier import class_scores
 from l1jax.models import Vae
 from l1jax.objectives.variational import bits_per_dimension
+from l1jax.terminal import Say
 
 MAX_LIKELIHOOD_IMAGES = 500  # images whose likelihood is bounded
 NUM_LIKELIHOOD_DRAWS = 128  # draws of latents for each of them
@@ -70,7 +71,7 @@ def evaluate_images(
     generated: Iterable[SeedImages],
     num_generated: int,
     reference: ImageReference,
-    remark: Callable[[str], None],
+    say: Say,
 ) -> JsonObject:
     """Measure distances, coverage and diversity of generated images.
 
@@ -78,7 +79,7 @@ def evaluate_images(
         generated: generated images of each seed. Only one seed's images are held at a time.
         num_generated: number of images per seed.
         reference: what they are compared with.
-        remark: (sentence) → None. Is told what the numbers cannot say.
+        say: takes a sentence about what the numbers cannot show.
 
     Returns:
         The result of `compare`, and `modes` if there is a classifier.
@@ -87,7 +88,7 @@ def evaluate_images(
     classifier = reference.classifier
     extractors = choose_extractors(reference.real.shape[1:], classifier, reference.inception)
     if "random" not in extractors:
-        remark(
+        say(
             "the features of random convolutions are left out for images of more than "
             f"{MAX_RANDOM_SIDE:,} pixels a side."
         )
@@ -103,9 +104,9 @@ def evaluate_images(
     num_different = result["images"]["different"]["each"]
     num_different_real = count_different(reference.real)
     for sentence in describe_repetition(num_different, num_generated, num_different_real):
-        remark(sentence)
+        say(sentence)
     for sentence in warn_of_misleading_precision(result["features"]):
-        remark(sentence)
+        say(sentence)
     if scores_of_classes and classifier is not None:
         result["modes"] = {
             "of": len(np.unique(np.asarray(source.labels))),

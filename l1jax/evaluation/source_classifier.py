@@ -26,10 +26,10 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
     """Make a classifier of the labelled training images, which is kept in the cache.
 
     Args:
-        experiment: The experiment that names the images. Stacked digits are classified one digit at
+        experiment: the experiment that names the images. Stacked digits are classified one digit at
             a time.
-        source: The training images.
-        say: Prints a sentence; is called if there are labels and yet no classifier.
+        source: the training images.
+        say: prints a sentence; is called if there are labels and yet no classifier.
 
     Returns:
         The classifier. None if there are no labels of at least two classes, the images are too
@@ -65,9 +65,9 @@ def load_or_train_classifier(images: Images, labels: np.ndarray, cache: bool) ->
     """Load a classifier from the cache folder, or train one and keep it there if that is possible.
 
     Args:
-        images: The training images.
-        labels: Class of each.
-        cache: Whether to use the cache folder.
+        images: the training images.
+        labels: class of each.
+        cache: whether to use the cache folder.
 
     Raises:
         ValueError: if these images and labels cannot train one.
@@ -85,9 +85,9 @@ def class_scores(classifier: Classifier, generated: Images, source: Source) -> d
     """Measure which classes the generated images reach, and how far their shares are off.
 
     Args:
-        classifier: The classifier of the training images, or of the digits in each channel.
-        generated: The generated images.
-        source: The real images, with labels.
+        classifier: the classifier of the training images, or of the digits in each channel.
+        generated: the generated images.
+        source: the real images, with labels.
 
     Returns:
         The fields of `ClassCoverage` by name, without the one that needs a confidence.

@@ -1,15 +1,26 @@
 """Convolutions as bilinear algorithms, in one dimension: fewer products than taps.
 
-With a kernel of size k and stride s, a convolution is one of K = ⌈k/s⌉ taps and stride 1 over
-blocks of s pixels, whose positions in the block are its phases. A tile of r outputs y is
+In one dimension, let
 
-    y = Aᵀ Σ (G k ∘ B d),   d the r + K − 1 blocks that the tile sees, the sum over the phases,
+- k be the size of the kernel, and s the stride;
+- the input be cut into blocks of s pixels; the phases are the s positions in a block;
+- K = ⌈k/s⌉ be the taps: each output reads K neighbouring blocks;
+- r be the outputs of a tile, which are computed together from r + K − 1 blocks.
 
-and likewise in two dimensions, one after the other. For r = 2 there are K + 1 products in each
-dimension instead of 2K: 9 instead of 16 for a 4×4 kernel of stride 2, 16 instead of 36 for a 3×3
-kernel. With r = 1 and matrices of zeros and ones, each tap is a product. If s does not divide k,
-some phases have one tap less. They leave out one of the points at which the products are evaluated:
-for a 5×5 kernel of stride 2 there are 49 products of a phase instead of 64.
+For each phase, g holds the entries of the kernel at that phase (K of them), and d the pixels of the
+tile's blocks at that phase. The outputs y of the tile are
+
+    y = Aᵀ Σ (G g ∘ B d),   the sum over the phases,
+
+with the fixed matrices A, B and G of an `Algorithm`. For r = 2 there are K + 1 products for each
+phase instead of 2K. In two dimensions the same is done along both axes, one after the other.
+
+Example: for a 4×4 kernel of stride 2, K = 2; each pair of phases takes (K + 1)² = 9 products for
+2×2 outputs, instead of 16. For a 3×3 kernel of stride 1, K = 3: there are 16 instead of 36.
+
+With r = 1 and matrices of zeros and ones, each tap is a product. If s does not divide k, some
+phases have one tap less, and leave out one of the products: for a 5×5 kernel of stride 2 there are
+49 products over all phases instead of 64.
 
 Source: Winograd, Arithmetic Complexity of Computations, SIAM 1980; Lavin, Gray, CVPR 2016.
 """

@@ -305,9 +305,9 @@ def elastic_net(strength: ArrayLike, l2_strength: ArrayLike) -> ElasticNet:
 
 @configured_by(config.L2)
 def l2(strength: ArrayLike) -> L2:
-    """Penalise ½λ‖x‖₂², ridge or weight decay: entries shrink in proportion, none becomes zero.
+    """Penalise ½λ‖x‖₂², ridge or weight decay: entries shrink in proportion.
 
-    A fixed point has the gradient −λx.
+    No entry becomes zero but by underflow. A fixed point has the gradient −λx.
 
     Args:
         strength: λ ≥ 0.

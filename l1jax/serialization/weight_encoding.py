@@ -1,8 +1,8 @@
 """Store kernels in fewer bytes, without their zeros or with rounded values; float32 is exact.
 
 Kernels, which are the arrays of two or more dimensions, are stored in the smallest of three forms;
-other arrays are stored as they are. `name` is that of the array, and its last axis is seen as the
-columns of a matrix:
+other arrays are stored as they are. `name` is the array's name; the array is read as a matrix whose
+columns are its last axis.
 
     dense     `name`: all values
     bitmask   `name.mask`: one bit per value, set where it is not zero, the lowest bit first;

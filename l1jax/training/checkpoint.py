@@ -27,7 +27,8 @@ from l1jax.training.checkpoint_files import (
 from l1jax.training.stored_state import from_stored, to_stored
 from l1jax.training.workdir import refuse_other_experiment
 
-# Orbax logs every save and every error. What matters is reported by this module.
+# Orbax logs every save and every error through absl. What matters is reported by this module. The
+# level is one for the process: whoever imports this module and logs through absl sets it again.
 absl_logging.set_verbosity(absl_logging.FATAL)
 
 
@@ -186,7 +187,7 @@ class Checkpoints:
         stored = self.manager.restore(step, args=state_args)["state"]
         if digest(stored) != meta["digest"]:
             raise ValueError("its content differs from what was saved")
-        # The metadata of older checkpoints do not name the step, so the state is asked too.
+        # Checkpoints written before the metadata named the step name it in the state only.
         reason = describe_other_step(int(getattr(stored, "step", step)), step)
         if reason:
             raise ValueError(reason)

@@ -82,7 +82,7 @@ def describe_other_step(state_step: object, step: int) -> str | None:
 
 
 def _find_other_step(path: Path) -> str | None:
-    """Compare the name with the metadata; those of older checkpoints do not name the step."""
+    """Compare the name with the step in the metadata, which first versions did not store."""
     step = int(path.name)
     return describe_other_step(read_json(path / META).get("step", step), step)
 
@@ -111,8 +111,8 @@ def _find_changed(path: Path) -> str | None:
 def _find_other_size(path: Path) -> str | None:
     """Return the name of a file that has grown or shrunk, without reading the files.
 
-    Hashing a file that has become very large takes minutes. Checkpoints of version 0.1.0 have no
-    sizes, and one whose sizes are damaged is found by its hashes.
+    Hashing a file that has become very large takes minutes. Checkpoints written before sizes were
+    stored have none, and one whose sizes are damaged is found by its hashes.
     """
     if not os.path.lexists(path / SIZES):
         return None
