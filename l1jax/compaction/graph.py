@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from l1jax.models.layout.node import Node, Tree
+from l1jax.models.layout.node import Node, PyTreeDef, Tree
 
 # For each axis of an example, which of its indices are selected.
 Masks = tuple[np.ndarray, ...]
@@ -24,7 +23,7 @@ class Graph(NamedTuple):
     # The name of each later call of a layer, and the name of the layer's first call.
     copies: Mapping[str, str] = MappingProxyType({})
     # Structure of the outputs; None for a single array.
-    structure: jax.tree_util.PyTreeDef | None = None
+    structure: PyTreeDef | None = None
     # For each node the modules around it, for messages.
     places: tuple[str, ...] = ()
 

@@ -1,10 +1,11 @@
 """The graph of a network while it is traced: adding nodes, constants and transpositions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jax.extend.core import JaxprEqn, Var
+from jax.core import ShapedArray
+from jax.extend.core import JaxprEqn, Literal, Var
 from jax.typing import DTypeLike
 from jaxtyping import Array, Shaped
 
@@ -23,6 +24,11 @@ class MovedBatch(NamedTuple):
 # What a traced value is: a node's index, a node with a moved batch axis, or an array that does not
 # depend on the network's input.
 Value = int | MovedBatch | Array | np.ndarray | np.generic
+
+
+def array_type(atom: Var | Literal) -> ShapedArray:
+    """Return the shape and the type of an input or output of an equation."""
+    return cast(ShapedArray, atom.aval)
 
 
 class GraphBuilder:
@@ -137,6 +143,11 @@ class GraphBuilder:
         options = {"dims": tuple(range(array.ndim))}
         return self.add("broadcast_in_dim", (index,), array.shape, dtype, options=options)
 
+    def as_nodes(self, equation: JaxprEqn, args: Sequence[Value]) -> list[int]:
+        """Return nodes for an equation's arguments, see `as_node`."""
+        pairs = zip(args, equation.invars, strict=True)
+        return [self.as_node(arg, array_type(atom).dtype) for arg, atom in pairs]
+
     def finish(self, outputs: Sequence[Value], variables: Sequence[Var], single: bool) -> None:
         """Make the output the last node: an array, or a tuple of several arrays.
 
@@ -151,12 +162,13 @@ class GraphBuilder:
         self.place = ""
         indices = []
         for output, variable in zip(outputs, variables, strict=True):
-            shape = variable.aval.shape
+            array = array_type(variable)
+            shape = array.shape
             if isinstance(output, MovedBatch) or not shape or shape[0] != self.batch_size:
                 raise ValueError(
                     f"the network's outputs must have the batch in front, not {shape}."
                 )
-            indices.append(self.as_node(output, variable.aval.dtype))
+            indices.append(self.as_node(output, array.dtype))
         if not single:
             self.add("tuple", indices, (), np.float32)
         elif indices[0] != len(self.nodes) - 1:

@@ -19,6 +19,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
 from l1jax.models.layout.layer_kinds import BY_TYPE, LINEAR, LayerKind
+from l1jax.models.layout.node import PyTreeDef
 
 # Fields that change nothing in inference, or are handled elsewhere.
 IRRELEVANT = (
@@ -48,7 +49,7 @@ class LayerCall:
     # How many operands are inputs; the others are the layer's variables.
     input_count: int
     # Structure of the variables: {"params": …, "batch_stats": …}.
-    variables: jax.tree_util.PyTreeDef
+    variables: PyTreeDef
     # Axis of a batch norm's channels, where the batch axis is 0.
     axis: int | None = None
 

@@ -11,15 +11,17 @@ import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import JaxprEqn
 
-from l1jax.compaction.graph_builder import GraphBuilder, MovedBatch, Value
+from l1jax.compaction.graph_builder import GraphBuilder, MovedBatch, Value, array_type
 
 
 def _reshape(
     builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
 ) -> list[int]:
-    if not isinstance(args[0], int) or equation.invars[0].aval.shape[0] != builder.batch_size:
+    index = args[0]
+    sizes = array_type(equation.invars[0]).shape
+    if not isinstance(index, int) or sizes[0] != builder.batch_size:
         raise builder.refusal(equation, "moves the batch axis")
-    return [builder.add("reshape", args[:1], out.shape[1:], out.dtype)]
+    return [builder.add("reshape", (index,), out.shape[1:], out.dtype)]
 
 
 def _broadcast_in_dim(
@@ -67,14 +69,14 @@ def _dot_general(
 ) -> int | MovedBatch:
     """Multiply one axis by a matrix of constants, such as the weights of a bilinear resize."""
     contracting, batching = equation.params["dimension_numbers"]
-    variable = [i for i, arg in enumerate(args) if isinstance(arg, int | MovedBatch)]
+    variable = [(i, arg) for i, arg in enumerate(args) if isinstance(arg, int | MovedBatch)]
     if len(variable) != 1:
         raise builder.refusal(equation, "multiplies activations with each other")
-    x_position = variable[0]
+    x_position, x = variable[0]
     matrix_position = 1 - x_position
     matrix = np.asarray(args[matrix_position])
     axes = contracting[x_position]
-    node, batch_axis = _split_moved(args[x_position])
+    node, batch_axis = _split_moved(x)
     single = len(axes) == 1 and matrix.ndim == 2 and not any(batching)
     if not single or axes[0] == batch_axis or not jnp.issubdtype(out.dtype, jnp.floating):
         raise builder.refusal(equation, "is known of one axis times a matrix of constants only")
@@ -83,7 +85,7 @@ def _dot_general(
         matrix = matrix.T
     shape = [*builder.nodes[node].shape]
     shape[axis] = matrix.shape[1]
-    weights = builder.constant(matrix, equation.invars[matrix_position].aval.dtype)
+    weights = builder.constant(matrix, array_type(equation.invars[matrix_position]).dtype)
     options = {"axis": int(axis), "precision": _precision(equation.params["precision"])}
     product = builder.add("matmul", (node, weights), shape, out.dtype, options=options)
     others = [other for other in range(len(shape)) if other != axis]
@@ -110,10 +112,7 @@ def _concatenate(
     axis = equation.params["dimension"] - 1
     if axis < 0:
         raise builder.refusal(equation, "changes the batch axis")
-    parts = [
-        builder.as_node(arg, atom.aval.dtype)
-        for arg, atom in zip(args, equation.invars, strict=True)
-    ]
+    parts = builder.as_nodes(equation, args)
     return [builder.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
 
 
@@ -125,10 +124,7 @@ def _stack(
         raise builder.refusal(equation, "changes the batch axis")
     shape = list(out.shape[1:])
     shape[axis] = 1
-    nodes = [
-        builder.as_node(arg, atom.aval.dtype)
-        for arg, atom in zip(args, equation.invars, strict=True)
-    ]
+    nodes = builder.as_nodes(equation, args)
     parts = [builder.add("reshape", (i,), shape, out.dtype) for i in nodes]
     return [builder.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
 
@@ -139,9 +135,9 @@ def _slice(
     starts = equation.params["start_indices"]
     limits = equation.params["limit_indices"]
     strides = equation.params["strides"] or (1,) * len(starts)
-    index = args[0]
     if starts[0] or strides[0] != 1 or limits[0] != builder.batch_size:
         raise builder.refusal(equation, "changes the batch axis")
+    (index,) = builder.as_nodes(equation, args)
     for axis, chosen in enumerate(map(range, starts[1:], limits[1:], strides[1:])):
         index = builder.take(index, axis, chosen)
     return [index]
@@ -152,7 +148,7 @@ def _dynamic_slice(
 ) -> list[int]:
     """Add a slice that starts at constants, which are clamped as JAX does."""
     index, *starts = args
-    shape = equation.invars[0].aval.shape
+    shape = array_type(equation.invars[0]).shape
     sizes = equation.params["slice_sizes"]
     if not isinstance(index, int) or any(isinstance(start, int | MovedBatch) for start in starts):
         raise builder.refusal(equation, "starts at a place that depends on the input")
@@ -171,7 +167,7 @@ def _gather(
     """Take entries along one axis at constant places, as a resize to the nearest pixel does."""
     index, places = args
     numbers = equation.params["dimension_numbers"]
-    shape = equation.invars[0].aval.shape
+    shape = array_type(equation.invars[0]).shape
     if not isinstance(index, int) or isinstance(places, int | MovedBatch):
         raise builder.refusal(equation, "takes entries at places that depend on the input")
     (axis, *others) = numbers.start_index_map
@@ -191,7 +187,7 @@ def _gather(
 def _rev(
     builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
 ) -> list[int]:
-    (index,) = args
+    (index,) = builder.as_nodes(equation, args)
     for dimension in equation.params["dimensions"]:
         if not dimension:
             raise builder.refusal(equation, "changes the order of the examples")
@@ -204,9 +200,9 @@ def _tile(
     builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
 ) -> list[int]:
     """Repeat an array, one copy after the other."""
-    (index,) = args
+    (index,) = builder.as_nodes(equation, args)
     repeats = equation.params["reps"]
-    if len(repeats) != equation.invars[0].aval.ndim or repeats[0] != 1:
+    if len(repeats) != array_type(equation.invars[0]).ndim or repeats[0] != 1:
         raise builder.refusal(equation, "repeats the examples of a batch")
     for axis, count in enumerate(repeats[1:]):
         size = builder.nodes[index].shape[axis]
@@ -221,8 +217,9 @@ def _split(
     ends = np.cumsum(equation.params["sizes"])
     if axis < 0:
         raise builder.refusal(equation, "changes the batch axis")
+    (index,) = builder.as_nodes(equation, args)
     pairs = zip(equation.params["sizes"], ends.tolist(), strict=True)
-    return [builder.take(args[0], axis, range(end - size, end)) for size, end in pairs]
+    return [builder.take(index, axis, range(end - size, end)) for size, end in pairs]
 
 
 def _pad(
@@ -236,7 +233,8 @@ def _pad(
         "high": tuple(int(c[1]) for c in config[1:]),
     }
     options = {**around, "value": np.asarray(args[1]).item()}
-    return [builder.add("pad", args[:1], out.shape[1:], out.dtype, options=options)]
+    index = builder.as_node(args[0], out.dtype)
+    return [builder.add("pad", (index,), out.shape[1:], out.dtype, options=options)]
 
 
 def _integers(value: object) -> object:
@@ -256,7 +254,8 @@ def _window(
     if front != (1, 1, (0, 0), 1, 1):
         raise builder.refusal(equation, "mixes the examples of a batch")
     options = {name: _integers(values) for name, values in zip(names, inside, strict=True)}
-    return [builder.add(equation.primitive.name, args, out.shape[1:], out.dtype, options=options)]
+    inputs = builder.as_nodes(equation, args)
+    return [builder.add(equation.primitive.name, inputs, out.shape[1:], out.dtype, options=options)]
 
 
 # Operations that keep the batch axis in front.

@@ -12,15 +12,16 @@ and becomes these nodes, whose shapes are those of one example:
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
-from l1jax.compaction.graph_builder import GraphBuilder, MovedBatch, Value
+from l1jax.compaction.graph_builder import GraphBuilder, MovedBatch, Value, array_type
 from l1jax.compaction.layer_calls import LAYER, LayerCall, check_rank, refusal
 from l1jax.compaction.movement_equations import MOVEMENTS, MOVING_BATCH
 from l1jax.models.layout.layer_kinds import build_layer
@@ -90,14 +91,14 @@ def _needed_equations(jaxpr: Jaxpr) -> list[JaxprEqn]:
     return equations[::-1]
 
 
-def _add_equation(builder: GraphBuilder, equation: JaxprEqn, args: list[Value]) -> list[Value]:
+def _add_equation(builder: GraphBuilder, equation: JaxprEqn, args: list[Value]) -> Sequence[Value]:
     op = equation.primitive.name
     builder.place = _join_scopes([*builder.scope, str(equation.source_info.name_stack)])
     if op in SKIPPED:
         return args
     if op in INLINED:
         return _inline(builder, equation, args)
-    out = equation.outvars[0].aval
+    out = array_type(equation.outvars[0])
     batched = out.ndim > 0 and out.shape[0] == builder.batch_size
     if not batched and not any(isinstance(arg, int | MovedBatch) for arg in args):
         return _evaluate(equation, args, out)
@@ -154,7 +155,8 @@ def _evaluate_layer(call: LayerCall, args: list[Value]) -> Value:
     leaves = jax.tree.leaves(variables["params"])
     features = max((np.shape(leaf)[-1] for leaf in leaves), default=0)
     node = Node(call.op, (), (*shape, features), "float32", options=call.options)
-    return build_layer(node, train=False).apply(variables, *args[: call.input_count])
+    output = build_layer(node, train=False).apply(variables, *args[: call.input_count])
+    return cast(Array, output)
 
 
 def _layer_variables(call: LayerCall, args: list[Value]) -> dict[str, PyTree]:
@@ -174,9 +176,9 @@ def _add_layer(
 ) -> list[Value]:
     """Add a layer with its parameters; a second call of the same layer gets another name."""
     call: LayerCall = equation.params["call"]
-    check_rank(call, equation.invars[0].aval.ndim)
-    inputs = args[: call.input_count]
-    if not all(isinstance(arg, int) for arg in inputs):
+    check_rank(call, array_type(equation.invars[0]).ndim)
+    inputs = [arg for arg in args[: call.input_count] if isinstance(arg, int)]
+    if len(inputs) < call.input_count:
         raise refusal(call.name, "must be called on the batch alone")
     shape = out.shape[1:]
     if call.op == "take":
@@ -212,7 +214,7 @@ def _add_elementwise(
     builder: GraphBuilder, equation: JaxprEqn, args: list[Value], out: ShapedArray
 ) -> list[Value]:
     op = equation.primitive.name
-    dtypes = [atom.aval.dtype for atom in equation.invars]
+    dtypes = [array_type(atom).dtype for atom in equation.invars]
     if not all(_is_real(dtype) for dtype in dtypes):
         raise builder.refusal(equation, f"computes with {', '.join(map(str, dtypes))}")
     if op == "select_n" and dtypes[0] != jnp.dtype(bool):
@@ -221,9 +223,13 @@ def _add_elementwise(
         raise builder.refusal(equation, "is not known of integers")
     inputs = []
     for arg, dtype in zip(args, dtypes, strict=True):
-        if not isinstance(arg, int):
-            arg = builder.constant(arg if np.ndim(arg) == 0 else builder.example(arg), dtype)
-        inputs.append(arg)
+        if isinstance(arg, int):
+            inputs.append(arg)
+            continue
+        array = np.asarray(arg)
+        if array.ndim:
+            array = builder.example(array)
+        inputs.append(builder.constant(array, dtype))
     options: dict[str, object] = {}
     if op == "integer_pow":
         options = {"y": int(equation.params["y"])}
@@ -247,9 +253,10 @@ def _add_reduction(
     axes = tuple(int(axis) - 1 for axis in equation.params["axes"])
     if min(axes, default=0) < 0:
         raise builder.refusal(equation, "mixes the examples of a batch")
-    if op in ("reduce_and", "reduce_or") and equation.invars[0].aval.dtype != bool:
+    if op in ("reduce_and", "reduce_or") and array_type(equation.invars[0]).dtype != bool:
         raise builder.refusal(equation, "is known of booleans only")
-    return [builder.add(op, args, out.shape[1:], out.dtype, options={"axes": axes})]
+    inputs = builder.as_nodes(equation, args)
+    return [builder.add(op, inputs, out.shape[1:], out.dtype, options={"axes": axes})]
 
 
 # How each primitive is added to the graph: builder, equation, arguments, first output → outputs.

@@ -162,12 +162,12 @@ def vae(
     def generate(
         params: PyTree,
         batch_stats: PyTree,
-        latents: Any,
+        inputs: Any,
         train: bool,
         label: Any = None,
         key: Any = None,
     ) -> tuple[Any, PyTree]:
-        outputs, batch_stats = decode.apply(params, batch_stats, latents, train, label, key)
+        outputs, batch_stats = decode.apply(params, batch_stats, inputs, train, label, key)
         return jax.nn.sigmoid(outputs[..., :image_channels]), batch_stats
 
     generator = Generator(

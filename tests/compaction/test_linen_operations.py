@@ -278,6 +278,26 @@ def test_integers_stay_what_they_are(name, known):
     np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
 
 
+OF_CONSTANTS = {
+    "slice": lambda c: c[:, 1:3],
+    "flip": lambda c: jnp.flip(c, 1),
+    "padding": lambda c: jnp.pad(c, ((0, 0), (1, 0))),
+    "part": lambda c: jnp.split(c, 2, axis=1)[1],
+    "repetition": lambda c: jnp.tile(c, (1, 2)),
+    "maximum": lambda c: c.max(1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", OF_CONSTANTS)
+def test_constants_may_have_a_row_for_each_example(name):
+    def function(x):
+        rows = jnp.asarray(np.tile(np.arange(4.0), (x.shape[0], 1)))
+        return nn.Dense(1, name="last")(x) + OF_CONSTANTS[name](rows)
+
+    wanted, found, _, _ = original_and_compact(function, vectors())
+    np.testing.assert_allclose(found, wanted, rtol=1e-11)
+
+
 def test_a_network_that_divides_by_the_number_of_examples_is_refused():
     module, x = Network(lambda x: nn.Dense(2, name="last")(x) / x.shape[0]), vectors()
     variables = module.init(jax.random.key(0), x)

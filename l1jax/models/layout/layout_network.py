@@ -1,7 +1,7 @@
 """The network that a layout describes, as a Linen module and as pure functions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Key, PyTree, Shaped
 
 from l1jax.models.layout.axis_operations import POOLINGS, multiply_along_axis, pool
 from l1jax.models.layout.layer_kinds import MODULES, build_layer
-from l1jax.models.layout.node import Layout, Node, Tree, from_layout
+from l1jax.models.layout.node import Layout, Node, PyTreeDef, Tree, from_layout
 from l1jax.models.layout.operations import ELEMENTWISE, REDUCTIONS
 from l1jax.models.network import Generator, Network, linen_network
 
@@ -40,7 +40,7 @@ class LayoutModule(nn.Module):
 
     nodes: Sequence[Node]
     # Structure of the outputs; None for a single array.
-    structure: jax.tree_util.PyTreeDef | None = None
+    structure: PyTreeDef | None = None
 
     @nn.compact
     def __call__(
@@ -118,11 +118,12 @@ def apply_operation(node: Node, inputs: list[Any], batch_size: int) -> Array:
         return pool(node, inputs[0])
     if node.op in REDUCTIONS:
         axes = tuple(1 + axis for axis in options["axes"])
-        reduced = REDUCTIONS[node.op](jnp, inputs[0], axes)
+        # With jax.numpy these operations return JAX's arrays.
+        reduced = cast(Array, REDUCTIONS[node.op](jnp, inputs[0], axes))
         if jnp.issubdtype(reduced.dtype, jnp.floating):
             return reduced
         return reduced.astype(node.dtype)
-    return ELEMENTWISE[node.op](jnp, *inputs, **options)
+    return cast(Array, ELEMENTWISE[node.op](jnp, *inputs, **options))
 
 
 def _broadcast_in_dim(x: Array, dims: Sequence[int], shape: tuple[int, ...]) -> Array:

@@ -7,14 +7,17 @@ reading a layout never executes anything that the layout brings along.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
 # A layer's parameters or batch statistics: nested dicts of arrays.
 Tree = dict[str, Any]
+# The structure of a tree. JAX has no stub for this class, so type checkers take it for a variable.
+PyTreeDef: TypeAlias = jax.tree_util.PyTreeDef  # pyright: ignore[reportInvalidTypeForm]
 # A layout as JSON values.
 Layout = dict[str, Any]
 

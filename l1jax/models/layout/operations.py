@@ -24,7 +24,7 @@ NOT_FOR_INTEGERS = {"pow"}
 def _divide(xp: ModuleType, x: AnyArray, y: AnyArray) -> AnyArray:
     """Divide as `lax.div` does: integers are truncated, and x / 0 is −1 for them."""
     if jnp.issubdtype(x.dtype, jnp.floating):
-        return x / y
+        return xp.true_divide(x, y)
     if xp is not np:
         return _on_equal_shapes(jax.lax.div, x, y)
     x, y = np.broadcast_arrays(x, y)
@@ -68,6 +68,7 @@ def _convert(xp: ModuleType, x: AnyArray, dtype: str) -> AnyArray:
 def _shift_left(xp: ModuleType, x: AnyArray, y: AnyArray) -> AnyArray:
     if xp is not np:
         return _on_equal_shapes(jax.lax.shift_left, x, y)
+    y = np.asarray(y)
     inside = (y >= 0) & (y < 8 * x.dtype.itemsize)
     return np.where(inside, x << np.where(inside, y, 0), 0).astype(x.dtype)
 
@@ -76,6 +77,7 @@ def _shift_right_logical(xp: ModuleType, x: AnyArray, y: AnyArray) -> AnyArray:
     """Fill in zeros."""
     if xp is not np:
         return _on_equal_shapes(jax.lax.shift_right_logical, x, y)
+    y = np.asarray(y)
     inside = (y >= 0) & (y < 8 * x.dtype.itemsize)
     unsigned = x.view(f"u{x.dtype.itemsize}")
     shifted = unsigned >> np.where(inside, y, 0).astype(unsigned.dtype)
@@ -87,6 +89,7 @@ def _shift_right_arithmetic(xp: ModuleType, x: AnyArray, y: AnyArray) -> AnyArra
     if xp is not np:
         return _on_equal_shapes(jax.lax.shift_right_arithmetic, x, y)
     bits = 8 * x.dtype.itemsize
+    y = np.asarray(y)
     inside = (y >= 0) & (y < bits)
     signed = x.view(f"i{x.dtype.itemsize}")
     return (signed >> np.where(inside, y, bits - 1).astype(signed.dtype)).view(x.dtype)
@@ -97,7 +100,7 @@ def _round(xp: ModuleType, x: AnyArray, rounding_method: int) -> AnyArray:
     if rounding_method == 1:
         return xp.round(x)
     if xp is not np:
-        return jax.lax.round(x)
+        return jax.lax.round(jnp.asarray(x))
     return np.sign(x) * np.floor(np.abs(x) + 0.5)
 
 
@@ -114,7 +117,7 @@ def _numpy_or_jax(
 
 def _on_equal_shapes(primitive: Callable[..., Array], *operands: AnyArray) -> Array:
     """Broadcast the operands, which primitives do not do themselves."""
-    return primitive(*jnp.broadcast_arrays(*operands))
+    return primitive(*jnp.broadcast_arrays(*map(jnp.asarray, operands)))
 
 
 # Operations that work entry by entry.
