@@ -156,7 +156,7 @@ def _equal(tree: PyTree, other: PyTree) -> bool:
 
 
 def _param_dtypes(graph: Graph) -> dict[str, np.dtype]:
-    """The type of each node's parameters."""
+    """Return the type of each node's parameters."""
     dtypes = {}
     for name, tree in graph.params.items():
         leaves = jax.tree.leaves(tree)

@@ -142,7 +142,7 @@ def _reduce(node: Node, inputs: Inputs) -> Constants:
 
 
 def _elementwise(node: Node, inputs: Inputs) -> Constants:
-    """An entry is constant where all operands are, or where one factor is a constant zero."""
+    """Take an entry as constant where all operands are, or where a factor is a constant zero."""
     rank = len(node.shape)
     operands = []
     for operand in inputs.constants:
@@ -162,14 +162,14 @@ def _elementwise(node: Node, inputs: Inputs) -> Constants:
 
 
 def _embed(node: Node, inputs: Inputs) -> Constants:
-    """A channel is constant if all rows of the table have the same number in it."""
+    """Take a channel as constant if all rows of the table have the same number in it."""
     table = np.asarray(inputs.graph.params[node.name]["embedding"], np.float64)
     shape = (1,) * (len(node.shape) - 1) + node.shape[-1:]
     return _collapsed((table == table[0]).all(0).reshape(shape), table[0].reshape(shape))
 
 
 def _linear(node: Node, inputs: Inputs) -> Constants:
-    """An output channel is constant if every channel that it reads is constant at every pixel."""
+    """Take a channel as constant if every channel that it reads is constant at every pixel."""
     params = inputs.graph.params[node.name]
     shape = inputs.shapes[0]
     constant_inputs = constant_channels(inputs.constants[0], shape)
@@ -197,7 +197,7 @@ def constant_channels(x: Constants, shape: tuple[int, ...]) -> Bool[np.ndarray, 
 
 
 def _diagonal(node: Node, inputs: Inputs) -> Constants:
-    """A channel is constant if its input is, or is not read.
+    """Take a channel as constant if its input is, or is not read.
 
     The channel of a class-conditional norm must also be the same for all classes.
     """

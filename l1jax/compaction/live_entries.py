@@ -176,7 +176,7 @@ def _matmul(node: Node, live: Masks, context: Context) -> list[Masks]:
 
 
 def _elementwise(node: Node, live: Masks, context: Context) -> list[Masks]:
-    """An operand may have length 1 on an axis, or no axes at all."""
+    """Read the same entries of each operand, whose axes may have length 1 or be missing."""
     demands = []
     for shape in context.shapes:
         masks = []

@@ -128,7 +128,7 @@ def _computed(
 
 
 def random_inputs(inputs: Sequence[Any]) -> list[Group]:
-    """Inputs of every scale: floats, integers that the examples have, and any integers."""
+    """Draw inputs of every scale: floats, integers that the examples have, and any integers."""
     random = np.random.default_rng(0)
     groups = []
     for mean, deviation in SCALES:
@@ -196,14 +196,14 @@ def _judge(which: str, outputs: Outputs, floor: float) -> int:
         if not found <= most:
             raise MismatchError(
                 f"the network cannot be compacted: {what} computes something else. On random "
-                f"inputs {which}, outputs differ by {found:.3g} of the largest, and may by {most:.3g}. "
-                "Nothing is returned; please report the network."
+                f"inputs {which}, outputs differ by {found:.3g} of the largest, and may by "
+                f"{most:.3g}. Nothing is returned; please report the network."
             )
     return int(finite.sum())
 
 
 def _error(found: np.ndarray, wanted: np.ndarray, share: float) -> float:
-    """The largest difference of that share of the entries; infinite where there is no number."""
+    """Return the largest difference of that share of the entries; infinite for NaN or infinity."""
     difference = np.abs(found - wanted)
     difference = np.where(np.isfinite(difference), difference, np.inf)
     return float(np.quantile(difference, share, method="lower"))
@@ -235,7 +235,7 @@ def _computes_in_16_bits(graph: Graph) -> bool:
 
 
 def _in_float64(graph: Graph) -> Graph:
-    """The same table computing in float64 throughout."""
+    """Return the same table, computing in float64 throughout."""
     nodes = [
         Node(
             node.op,

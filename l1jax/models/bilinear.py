@@ -126,7 +126,7 @@ class Geometry(NamedTuple):
         ]
 
     def parts(self, i: int, j: int) -> list[tuple[Phases, Phases]]:
-        """The phases of rows and of columns that have a part in the product i, j."""
+        """Return the phases of rows and of columns that have a part in the product i, j."""
         return [(p, q) for p in self.phases for q in self.phases if p.has(i) and q.has(j)]
 
     def along(self, length: int) -> tuple[int, int, int]:

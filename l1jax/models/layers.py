@@ -94,7 +94,7 @@ def _library_convolution(g: Geometry, x: Images, kernel: Kernel) -> Images:
 
 
 def _library_image_gradient(g: Geometry, y: Images, kernel: Kernel) -> Images:
-    """The weights `y`, zeros between them, convolved with the mirrored kernel."""
+    """Convolve the weights `y`, with zeros between them, with the mirrored kernel."""
 
     def padding(length: int) -> tuple[int, int]:
         outputs, _, low = g.along(length)
@@ -155,13 +155,13 @@ def _convolve(geometry: Geometry, x: Images, kernel: Kernel) -> Images:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _spread(geometry: Geometry, y: Images, kernel: Kernel) -> Images:
-    """The gradient of Σ y·_convolve(x, kernel) with respect to x."""
+    """Return the gradient of Σ y·_convolve(x, kernel) with respect to x."""
     return _image_gradient(geometry, y, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _correlate(geometry: Geometry, x: Images, y: Images) -> Kernel:
-    """The gradient of Σ y·_convolve(x, kernel) with respect to the kernel."""
+    """Return the gradient of Σ y·_convolve(x, kernel) with respect to the kernel."""
     return _kernel_gradient(geometry, x, y)
 
 

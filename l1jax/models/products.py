@@ -72,7 +72,7 @@ def _of_images(g: Geometry, x: Images) -> Matrices:
     x = x.reshape(batch, height, s, width, s, channels)
 
     def combined(p: Phases, q: Phases) -> Grid:
-        """Sums of blocks, of which each pixel of all tiles is a slice."""
+        """Compute sums of blocks, of which each pixel of all tiles is a slice."""
         own = x[:, :, p.start : p.stop, :, q.start : q.stop].swapaxes(2, 3)
         own = jax.lax.optimization_barrier(own.reshape(batch, height, width, -1))
         across = [own[:, :, j : j + (columns - 1) * g.tile + 1 : g.tile] for j in range(seen)]
@@ -152,7 +152,7 @@ def _to_kernel(g: Geometry, products: Matrices) -> Kernel:
 
 
 def _of_outputs(g: Geometry, y: Images) -> Matrices:
-    """A y: per product a matrix, tiles × outputs."""
+    """Compute A y: for each product a matrix, tiles × outputs."""
     (height, rows, _), (width, columns, _) = g.along(g.height), g.along(g.width)
     y = jnp.pad(y, ((0, 0), (0, rows * g.tile - height), (0, columns * g.tile - width), (0, 0)))
     tiles = [[y[:, i :: g.tile, j :: g.tile] for j in range(g.tile)] for i in range(g.tile)]

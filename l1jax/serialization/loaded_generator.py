@@ -36,9 +36,8 @@ class LoadedGenerator(NamedTuple):
     average: Average
     step: int
     layout: dict[str, Any]
-    # parameters of a variational autoencoder's other half, which exported models do not have
     encoder: PyTree = None
-    notes: dict[str, Any] | None = None  # of an exported model
+    notes: dict[str, Any] | None = None
 
 
 def open_generator(
@@ -118,8 +117,8 @@ def check_drawn(
 ) -> None:
     """Raise if images or points were computed from numbers that are not finite.
 
-    Pixels that are NaN become 0, so a few images are drawn again without rounding if some are all
-    0.
+    Pixels that are NaN become 0, so a few images are drawn again without rounding if some images
+    hold nothing but 0.
 
     Args:
         opened: what drew them.

@@ -262,7 +262,7 @@ def _nested(tensors: Tensors, part: str) -> dict[str, Any]:
 def _network(
     experiment: Config, described: dict[str, Any], where: Path
 ) -> tuple[Generator, dict[str, tuple[int, ...]]]:
-    """The network without weights, and the shapes that they must have."""
+    """Build the network without weights, and the shapes that they must have."""
     try:
         height, width, channels = described["generator"]["image_shape"]
         generator = rebuild(experiment.model, (height, width, channels), described["layout"])
@@ -313,7 +313,7 @@ def _experiment(values: Any, where: Path) -> Config:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """The configuration's values, each of the right type."""
+    """Read the configuration's values, each of the right type."""
     described = read_json(path)
     if not isinstance(described, dict) or described.get("library_name") != "l1jax":
         raise InputError(f"`{path}` is not that of a model exported by l1jax.")

@@ -171,7 +171,7 @@ def _dot(graph: OnnxBuilder, e: Equation) -> Operand:
 
 
 def _convolution(graph: OnnxBuilder, e: Equation) -> Operand:
-    """A convolution; with its image enlarged by zeros, a transposed one of the mirrored kernel."""
+    """Add a convolution, or a transposed one where zeros enlarge the image."""
     p, numbers = e.params, e.params["dimension_numbers"]
     kernel_sizes = [e.in_shapes[1][axis] for axis in numbers.rhs_spec[2:]]
     enlarged, groups = max(p["lhs_dilation"]) > 1, p["feature_group_count"]

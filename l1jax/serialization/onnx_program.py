@@ -1,7 +1,8 @@
 """Export a generator as an ONNX graph with its weights, and run such a graph on the CPU.
 
-Its inputs are `latents`, float32, and `label`, int32, of a class-conditional generator, its output
-`images` in the generator's range, channels last. Packages: the extra `onnx`.
+Its inputs are `latents` (float32) and, for a class-conditional generator, `label` (int32). Its
+output is `images` in the generator's range, channels last. The packages that it needs are the extra
+`onnx`.
 """
 
 import importlib

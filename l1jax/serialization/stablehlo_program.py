@@ -1,8 +1,8 @@
 """Export a generator as one StableHLO program with its weights; it needs only JAX.
 
-Lowered for CPU, CUDA and TPU together; convolutions take each platform's own form. Its inputs are
-the latents, float32, and the labels, int32, of a class-conditional generator; its output the images
-in the generator's range.
+The program is lowered for CPU, CUDA and TPU together; convolutions take each platform's own form.
+Its inputs are the latents (float32) and, for a class-conditional generator, the labels (int32). Its
+output is the images in the generator's range.
 """
 
 from collections.abc import Callable

@@ -32,7 +32,7 @@ def pool(node: Node, x: Shaped[Array, "batch ..."]) -> Shaped[Array, "batch ..."
 
 
 def _neutral_element(op: str, dtype: jnp.dtype) -> float:
-    """The value that changes no result of a pooling, with which `lax.reduce_window` starts."""
+    """Return the value that changes no result of a pooling; `lax.reduce_window` starts with it."""
     if op == "reduce_window_sum":
         return 0
     if jnp.issubdtype(dtype, jnp.floating):

@@ -71,7 +71,7 @@ class LayoutModule(nn.Module):
         return values[-1]
 
     def _constant(self, node: Node) -> Array:
-        """The value of a constant, which is a parameter if the node has a name."""
+        """Return the value of a constant, which is a parameter if the node has a name."""
         if node.name:
             value = self.param(node.name, nn.initializers.zeros, tuple(node.shape))
         else:
