@@ -43,11 +43,11 @@ from l1jax.serialization.rebuild_generator import rebuild
 from l1jax.train import main as train
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.saved_run import Run, load_run
+from l1jax.training.saved_run import SavedRun, load_run
 from l1jax.training.state import Average
 
 
-def as_trained(run: Run) -> TrainedGenerator:
+def as_trained(run: SavedRun) -> TrainedGenerator:
     """A run's averaged generator with nothing removed."""
     generator = rebuild(run.experiment.model, image_shape(run.experiment.data), {})
     return TrainedGenerator(generator, run.state.average.params, run.state.average.batch_stats, {})
@@ -117,7 +117,9 @@ def share_for(prune: Callable[[float], TrainedGenerator], most: int, bisections:
     return high
 
 
-def qualities(run: Run, models: Mapping[str, TrainedGenerator], samples: int) -> dict[str, Any]:
+def qualities(
+    run: SavedRun, models: Mapping[str, TrainedGenerator], samples: int
+) -> dict[str, Any]:
     """The kernel distance of each generator's images to real ones."""
     training, held_out = open_examples(
         run.experiment.data, run.experiment.holdout, run.experiment.cache

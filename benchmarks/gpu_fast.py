@@ -222,8 +222,8 @@ def floors(
     mesh = Mesh(np.asarray(jax.devices()[:1]), (AXIS,))
     mapped = jax.shard_map(task.step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=P())
     key = jax.random.key(0)
-    indices = jnp.zeros((task.draws, job.batch), jnp.int32)
-    image = jnp.zeros((task.draws, job.batch, *case.image_shape), jnp.uint8)
+    indices = jnp.zeros((task.batches_per_step, job.batch), jnp.int32)
+    image = jnp.zeros((task.batches_per_step, job.batch, *case.image_shape), jnp.uint8)
     state = jax.eval_shape(task.init, key)
     lowered = jax.jit(mapped, donate_argnums=0).lower(state, Batch(image, indices, indices), key)
     compiled = lowered.compile()
@@ -259,9 +259,9 @@ def input_share(job: Job, case: training.Case, smoke: bool) -> dict[str, Any]:
         side, _, channels = case.image_shape
         source = open_source(config.ArrayData(str(path), image_size=side, channels=channels))
         feeds = {
-            "fixed": fixed_feed(images, task.draws, job.batch),
-            "resident": resident_feed(images, 0, task.draws, job.batch),
-            "streamed": streaming_feed(source, 0, task.draws, job.batch),
+            "fixed": fixed_feed(images, task.batches_per_step, job.batch),
+            "resident": resident_feed(images, 0, task.batches_per_step, job.batch),
+            "streamed": streaming_feed(source, 0, task.batches_per_step, job.batch),
         }
         turns = {name: turn(task, feed, case.steps) for name, feed in feeds.items()}
         seconds = measuring.alternate(turns, 1 if smoke else ROUNDS, warmup=1)

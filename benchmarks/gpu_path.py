@@ -15,7 +15,7 @@ from l1jax.build import image_shape
 from l1jax.cli.experiment_file import load_experiment
 from l1jax.data.batches import resident_feed
 from l1jax.selection.experiments import with_strength
-from l1jax.selection.task_replicas import Examples, vectorize_task
+from l1jax.selection.task_replicas import ImageExamples, vectorize_task
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
 from l1jax.training.task import make_task
@@ -78,7 +78,7 @@ def path_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], N
         start=named_seed_key(0, "parameters"),
         devices=jax.devices()[:1],
     )
-    examples = jax.device_put(Examples(images, np.zeros(len(images), np.int32)))
+    examples = jax.device_put(ImageExamples(images, np.zeros(len(images), np.int32)))
     carried = {"state": replicas.init(STRENGTHS)}
 
     def run() -> None:
@@ -94,7 +94,7 @@ def path_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], N
 def run_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], None]:
     """Some steps of one strength, as training makes them."""
     task = make_task(experiment, images.shape[1:])
-    feed = resident_feed(images, 0, task.draws, experiment.batch_size)
+    feed = resident_feed(images, 0, task.batches_per_step, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:1])
     resident = runner.replicate(feed.resident)
     carried = {"state": runner.replicate(jax.jit(task.init)(named_seed_key(0, "parameters")))}

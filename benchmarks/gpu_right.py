@@ -153,7 +153,7 @@ def mappings(smoke: bool) -> dict[str, Any]:
     shape = image_shape(experiment.data)
     task = make_task(experiment, shape)
     images = np.random.default_rng(0).integers(0, 256, (256, *shape), np.uint8)
-    feed = resident_feed(images, 0, task.draws, experiment.batch_size)
+    feed = resident_feed(images, 0, task.batches_per_step, experiment.batch_size)
     start = first_state(task, experiment.seed)
 
     def after_five(parallel: Any) -> Any:

@@ -211,7 +211,7 @@ def first_state(task: Task, seed: int) -> Any:
 def random_batch(task: Task, experiment: Config, seed: int) -> Batch:
     """Random images, or points."""
     rng = np.random.default_rng(seed)
-    shape = (task.draws, experiment.batch_size, *image_shape(experiment.data))
+    shape = (task.batches_per_step, experiment.batch_size, *image_shape(experiment.data))
     if task.generator.image_range is None:
         image = rng.normal(size=shape).astype(np.float32)
     else:

@@ -33,7 +33,7 @@ def trainer(task: Task, images: Shaped[Array, "n h w c"], batch_size: int, lengt
         def body(state: GanState, _: None) -> tuple[GanState, None]:
             own = jax.random.fold_in(key, state.step)
             index = jax.random.randint(
-                jax.random.fold_in(own, 0), (task.draws, batch_size), 0, len(images)
+                jax.random.fold_in(own, 0), (task.batches_per_step, batch_size), 0, len(images)
             )
             return task.step(state, Batch(images[index], index, jnp.zeros_like(index)), own)[
                 0

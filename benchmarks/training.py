@@ -109,7 +109,7 @@ def ours(
 ) -> Callable[[], None]:
     """Some steps of l1jax's training."""
     task = make_task(make_experiment(case, batch, dtype, proximal, checkpointing), case.image_shape)
-    feed = resident_feed(images(case), 0, task.draws, batch)
+    feed = resident_feed(images(case), 0, task.batches_per_step, batch)
     runner = make_runner(task, feed, jax.devices()[:1])
     key, resident = jax.random.key(0), runner.replicate(feed.resident)
     current = {"state": runner.replicate(jit_once(task.init)(key))}

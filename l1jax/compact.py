@@ -13,7 +13,7 @@ from rich.table import Table
 from l1jax.build import image_shape
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_path
-from l1jax.cli.process import run
+from l1jax.cli.process import run_command
 from l1jax.compaction.compact_network import compact
 from l1jax.compaction.verify_generator import MismatchError, Verification, verify
 from l1jax.config import InputError
@@ -25,7 +25,7 @@ from l1jax.serialization.rebuild_generator import in_float32, rebuild
 from l1jax.serialization.stored_evaluation import read_evaluation
 from l1jax.terminal import make_console, make_say
 from l1jax.training.keys import named_seed_key
-from l1jax.training.saved_run import Run, load_run
+from l1jax.training.saved_run import SavedRun, load_run
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def proof_in_float32(trained: Run, smaller: TrainedGenerator, batch: int) -> Verification:
+def proof_in_float32(trained: SavedRun, smaller: TrainedGenerator, batch: int) -> Verification:
     """Compare with the run's own generator, in float32 whatever they were trained in.
 
     Raises:
@@ -158,4 +158,4 @@ def sentences(proof: Verification, points: bool) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from l1jax.cli.flags import parse, parse_path
-from l1jax.cli.process import run
+from l1jax.cli.process import run_command
 from l1jax.evaluation.inception_weights import PUBLIC_SHA256, convert_weights
 from l1jax.terminal import make_console, make_say
 
@@ -52,4 +52,4 @@ def default_output(source: Path) -> Path:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path
-from l1jax.cli.process import run
+from l1jax.cli.process import run_command
 from l1jax.config import InputError
 from l1jax.reporting import sample_picture
 from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
@@ -298,4 +298,4 @@ def caption(drawn: Drawn) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

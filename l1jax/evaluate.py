@@ -14,7 +14,7 @@ from l1jax import config
 from l1jax.build import build_model
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
-from l1jax.cli.process import run, shell_command
+from l1jax.cli.process import run_command, shell_command
 from l1jax.config import InputError
 from l1jax.data.class_labels import describe_classes
 from l1jax.data.mixture_source import MIXTURES
@@ -270,4 +270,4 @@ def describe_protocol(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -16,7 +16,7 @@ import numpy as np
 
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
-from l1jax.cli.process import run, shell_command
+from l1jax.cli.process import run_command, shell_command
 from l1jax.config import InputError
 from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.outputs import check_output_folder
@@ -205,4 +205,4 @@ def compare(name: str, wanted: np.ndarray, images: np.ndarray, say: Say) -> None
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

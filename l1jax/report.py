@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 from l1jax.cli.flags import parse, parse_path
-from l1jax.cli.process import run, shell_command
+from l1jax.cli.process import run_command, shell_command
 from l1jax.config import Config, InputError, from_json
 from l1jax.files import atomic_write
 from l1jax.outputs import check_output_file, write_error
@@ -216,4 +216,4 @@ def selection_flags(workdir: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

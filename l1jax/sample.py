@@ -24,7 +24,7 @@ from jaxtyping import Array, Int, Shaped
 
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
-from l1jax.cli.process import run
+from l1jax.cli.process import run_command
 from l1jax.config import InputError
 from l1jax.files import atomic_folder, atomic_write
 from l1jax.outputs import check_output_file, check_output_folder, names_a_folder, write_error
@@ -175,4 +175,4 @@ def write_images(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -14,7 +14,7 @@ from rich.console import Console
 from l1jax.build import build_model, image_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
-from l1jax.cli.process import run, shell_command
+from l1jax.cli.process import run_command, shell_command
 from l1jax.config import Config, InputError
 from l1jax.data.opening import open_examples
 from l1jax.reporting.strength_path import show_path
@@ -24,7 +24,7 @@ from l1jax.selection.fold_data import check_resident, divide_into_folds, load_da
 from l1jax.selection.fold_scores import FEATURES
 from l1jax.selection.path_run import run_path
 from l1jax.selection.plan import Plan, check_plan
-from l1jax.selection.replicas import How, Order
+from l1jax.selection.replicas import PathMode, WarmOrder
 from l1jax.selection.report import path_report, write_report
 from l1jax.selection.settings import record_settings
 from l1jax.selection.stages import Interrupted, RunContext
@@ -59,9 +59,9 @@ class SelectOptions(ExperimentOptions):
     """Parts of the data, each held out in turn; 1: score by what --holdout holds out."""
     path_steps: int = 0
     """Steps of each run on the path; 0 for the experiment's own."""
-    how: How = "together"
+    how: PathMode = "together"
     """All in one program; one after another; or each from where the one before it ended."""
-    order: Order = "dense-to-sparse"
+    order: WarmOrder = "dense-to-sparse"
     """Which way a warm path goes."""
     halvings: int = 0
     """How often the worse half of the strengths is stopped early, with --how together."""
@@ -215,19 +215,19 @@ def refit(
     """
     chosen = refitted(options, strength)
     try:
-        _, stopped = run_experiment(chosen, folder, console, say, resume=True, overwrite=False)
+        _, end = run_experiment(chosen, folder, console, say, resume=True, overwrite=False)
     except NonFiniteError as error:
         say(f"error: {error}. Try a smaller learning rate.")
         return 1
-    if stopped.signal is not None and stopped.step < chosen.steps:
-        name = signal.Signals(stopped.signal).name
-        say(f"stopped by {name}, saved at step {stopped.step:,}. To resume:")
+    if end.signal is not None and end.step < chosen.steps:
+        name = signal.Signals(end.signal).name
+        say(f"stopped by {name}, saved at step {end.step:,}. To resume:")
         say(f"  {resume}")
-        return 128 + stopped.signal
+        return 128 + end.signal
     say(f"refitted    {folder}")
     say(f"evaluate it: {shell_command('l1jax.evaluate', '--workdir', str(folder))}")
     return 0
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -8,7 +8,7 @@ from pathlib import Path
 from l1jax.build import build_model, image_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
-from l1jax.cli.process import run, shell_command
+from l1jax.cli.process import run_command, shell_command
 from l1jax.config import Config
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             "--discriminator.learning-rate, in another --workdir."
         )
         return 1
-    step, signal_number = outcome.stopped
+    step, signal_number = outcome.end
     if signal_number is not None and step < experiment.steps:
         name = signal.Signals(signal_number).name
         resume = shell_command("l1jax.train", *(a for a in arguments if a not in STARTING_OVER))
@@ -69,7 +69,7 @@ def report(outcome: Outcome, experiment: Config, workdir: Path, say: Say) -> Non
         workdir: of the run.
         say: prints one sentence on a line of its own.
     """
-    step = outcome.stopped.step
+    step = outcome.end.step
     if outcome.first_step >= experiment.steps:
         say(f"already trained to step {outcome.first_step:,}; a larger --steps goes on.")
     samples = workdir / "samples" / f"step_{step:06d}.png"
@@ -85,4 +85,4 @@ def report(outcome: Outcome, experiment: Config, workdir: Path, say: Say) -> Non
 
 
 if __name__ == "__main__":
-    run(main, "training goes on, and reports in its work directory")
+    run_command(main, "training goes on, and reports in its work directory")

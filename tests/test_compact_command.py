@@ -12,7 +12,7 @@ from l1jax import compact, train
 from l1jax.build import image_shape
 from l1jax.cli.experiment_file import load_experiment
 from l1jax.config import InputError
-from l1jax.training.saved_run import Run
+from l1jax.training.saved_run import SavedRun
 from l1jax.training.task import make_task
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -39,7 +39,7 @@ def pretend(monkeypatch, name, change=lambda leaf: leaf, **model):
     task = make_task(experiment, image_shape(experiment.data))
     state = task.init(jax.random.key(0))
     state = state._replace(average=jax.tree.map(change, state.average))
-    monkeypatch.setattr(compact, "load_run", lambda *_: Run(experiment, task, state, 10))
+    monkeypatch.setattr(compact, "load_run", lambda *_: SavedRun(experiment, task, state, 10))
 
 
 def compacted(workdir, output, *flags):

@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from l1jax.cli.process import run
+from l1jax.cli.process import run_command
 from l1jax.streams import lasting_output
 
 
@@ -44,7 +44,7 @@ def test_work_goes_on_without_standard_output(make, notice, said, monkeypatch):
     monkeypatch.setattr(sys, "stderr", errors)
     with make() as stream:
         monkeypatch.setattr(sys, "stdout", stream)
-        with lasting_output(goes_on) as output:
+        with lasting_output(notice) as output:
             console = Console()
             for i in range(3):
                 console.print(f"line {i}")  # Rich would end the process
@@ -93,7 +93,7 @@ def test_a_command_finishes_and_its_status_tells_what_was_not_written(
     with make() as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit) as stopped:
-            run(main, notice)
+            run_command(main, notice)
     assert done == ["files"]
     assert stopped.value.code == status
     assert "Traceback" not in capsys.readouterr().err

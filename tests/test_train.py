@@ -406,7 +406,7 @@ def test_a_reader_that_goes_away_ends_no_training(trained, tmp_path, monkeypatch
     with os.fdopen(writer, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
         with pytest.raises(SystemExit) as stopped:
-            process.run(train.main, "training goes on")
+            process.run_command(train.main, "training goes on")
     assert stopped.value.code == 0
     assert capsys.readouterr().err == "standard output is lost (Broken pipe); training goes on.\n"
     assert digest(tmp_path / "run") == digest(trained)

@@ -19,7 +19,7 @@ from l1jax.streams import lasting_output
 Main = Callable[[Sequence[str]], int]  # arguments → exit status
 
 
-def run(main: Main, notice: str = "") -> None:
+def run_command(main: Main, notice: str = "") -> None:
     """Run a command and exit with its status, or with 2 and one sentence if the input is wrong.
 
     Standard output may be a pipe, a terminal or a file that goes away. The command then continues

@@ -17,8 +17,8 @@ ONE_STRENGTH = (
 def check_number(
     name: str,
     number: PyTree,
-    above: float = 0.0,
-    strict: bool = False,
+    minimum: float = 0.0,
+    exclusive: bool = False,
     remedy: str = "",
     below: float = math.inf,
 ) -> None:
@@ -31,8 +31,8 @@ def check_number(
     Args:
         name: the parameter's name, for the error.
         number: one number or an array of numbers.
-        above: the smallest number that is accepted.
-        strict: whether `above` itself is refused.
+        minimum: the smallest number that is accepted.
+        exclusive: whether `minimum` itself is refused.
         remedy: how the error's sentence goes on after a semicolon.
         below: the number that must not be reached.
 
@@ -48,7 +48,7 @@ def check_number(
         raise ValueError(f"`{name}` (of dtype {numbers.dtype}) must be real numbers.")
 
     def in_range(x: np.ndarray) -> np.ndarray:
-        enough = x > above if strict else x >= above
+        enough = x > minimum if exclusive else x >= minimum
         return np.asarray(enough & (x < below))
 
     # Both are needed: −1e-50 is 0 in float32, and it is negative.
@@ -56,7 +56,7 @@ def check_number(
     if np.all(accepted):
         return
     wrong = numbers[~accepted].flat[0]
-    required = _describe_range(above, strict, below)
+    required = _describe_range(minimum, exclusive, below)
     if in_range(np.asarray(wrong)):
         required += " in float32"
     if remedy:
@@ -105,13 +105,13 @@ def check_broadcasts(
         )
 
 
-def _describe_range(above: float, strict: bool, below: float) -> str:
-    minimum = f"at least {above:g}"
-    if strict:
-        minimum = f"greater than {above:g}"
+def _describe_range(minimum: float, exclusive: bool, below: float) -> str:
+    lower_end = f"at least {minimum:g}"
+    if exclusive:
+        lower_end = f"greater than {minimum:g}"
     if below == math.inf:
-        return f"finite and {minimum}"
-    return f"{minimum} and below {below:g}"
+        return f"finite and {lower_end}"
+    return f"{lower_end} and below {below:g}"
 
 
 def _in_float32(numbers: np.ndarray) -> np.ndarray:

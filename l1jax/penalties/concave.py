@@ -198,7 +198,7 @@ def mcp(strength: ArrayLike, gamma: ArrayLike) -> Mcp:
     Array([0., 1., 4.], dtype=float32)
     """
     check_strength("strength", strength)
-    check_number("gamma", gamma, strict=True, remedy="3 is usual")
+    check_number("gamma", gamma, exclusive=True, remedy="3 is usual")
     return Mcp(strength, gamma)
 
 
@@ -222,7 +222,7 @@ def scad(strength: ArrayLike, a: ArrayLike = 3.7) -> Scad:
     Array([0., 1., 4.], dtype=float32)
     """
     check_strength("strength", strength)
-    check_number("a", a, above=2.0, strict=True, remedy="3.7 is usual")
+    check_number("a", a, minimum=2.0, exclusive=True, remedy="3.7 is usual")
     return Scad(strength, a)
 
 
@@ -246,5 +246,5 @@ def log_sum(strength: ArrayLike, eps: ArrayLike) -> LogSum:
     Array([0., 0., 3.], dtype=float32)
     """
     check_strength("strength", strength)
-    check_number("eps", eps, strict=True)
+    check_number("eps", eps, exclusive=True)
     return LogSum(strength, eps)

@@ -42,6 +42,8 @@ def from_configuration(configuration: config.Penalty) -> Penalty:
     """Build the penalty that a configuration names.
 
     Raises:
+        KeyError: for `config.ReweightedL1`, which has no factory: `l1jax.build_optimizer` makes it
+            of a penalty and `reweight`.
         ValueError: if a number is out of its range.
     """
     arguments = dict(vars(configuration))

@@ -143,5 +143,5 @@ def group_mcp(strength: ArrayLike, gamma: ArrayLike, axis: Groups | list[int]) -
            [ 4.,  0., 40.]], dtype=float32)
     """
     check_strength("strength", strength)
-    check_number("gamma", gamma, strict=True, remedy="3 is usual")
+    check_number("gamma", gamma, exclusive=True, remedy="3 is usual")
     return GroupMcp(strength, gamma, as_groups(axis))

@@ -35,7 +35,7 @@ class ChoiceRule(NamedTuple):
     criterion: str  # of `CRITERIA`
     name: Literal["one-standard-error", "minimum"]
     target_sparsity: float  # share of zeros to reach, instead of the rule; 0 for the rule
-    tolerance: float  # share by which the score may be worse than dense; 0 for the rule
+    allowed_loss: float  # share by which the score may be worse than dense; 0 for the rule
 
 
 class Choices(NamedTuple):
@@ -66,13 +66,13 @@ def check_criterion(criterion: str, model: Gan | Generator | Vae) -> str:
     )
 
 
-def check_tolerance(
+def check_allowed_loss(
     rule: ChoiceRule, criterion: str, *, has_dense: bool, has_halvings: bool
 ) -> None:
-    """Refuse a tolerance for a score that has no shares, or without a dense model to compare with.
+    """Refuse an allowed loss where a share of the score means nothing, or without a dense model.
 
     Args:
-        rule: whose tolerance.
+        rule: whose allowed loss.
         criterion: the criterion in words that the user knows.
         has_dense: whether the path has a model without the penalty.
         has_halvings: whether the worse half of the path is stopped early.
@@ -82,19 +82,19 @@ def check_tolerance(
     """
     if rule.criterion not in RATIO_SCORES:
         raise InputError(
-            f"`--worse` (={rule.tolerance}) must be 0 where the criterion is {criterion}: such a "
-            "score has no zero, so a share of it has no meaning. Add --criterion "
+            f"`--worse` (={rule.allowed_loss}) must be 0 where the criterion is {criterion}: such "
+            "a score has no zero, so a share of it has no meaning. Add --criterion "
             f"{', '.join(RATIO_SCORES[:-1])} or {RATIO_SCORES[-1]}, or give --zeros instead."
         )
     if not has_dense:
         raise InputError(
-            f"`--worse` (={rule.tolerance}) must be 0 with --no-dense, because it compares with "
+            f"`--worse` (={rule.allowed_loss}) must be 0 with --no-dense, because it compares with "
             "the dense model, which is then not trained. Leave out --no-dense, or let --strengths "
             "begin with 0."
         )
     if has_halvings:
         raise InputError(
-            f"`--worse` (={rule.tolerance}) must be 0 with --halvings, because the dense model "
+            f"`--worse` (={rule.allowed_loss}) must be 0 with --halvings, because the dense model "
             "that it compares with may be stopped early."
         )
 
@@ -117,7 +117,7 @@ def choose(points: Sequence[PathPoint], rule: ChoiceRule, size: ModelSize, steps
     sparser = None
     if scores.shape[1] > 1 and rule.criterion not in INFORMATION_CRITERIA:
         sparser = one_standard_error(scores, strengths)
-    if rule.target_sparsity or rule.tolerance:
+    if rule.target_sparsity or rule.allowed_loss:
         chosen = _nearest_to_target(points, scores, strengths, rule)
     elif sparser is not None and rule.name == "one-standard-error":
         chosen = sparser
@@ -136,8 +136,8 @@ def _nearest_to_target(
     """Choose the strength that has the zeros, or the score, that the rule asks for."""
     mean = summarize_scores(scores).mean
     try:
-        if rule.tolerance:
-            return within_tolerance(scores, strengths, dense_score(points, mean), rule.tolerance)
+        if rule.allowed_loss:
+            return within_tolerance(scores, strengths, dense_score(points, mean), rule.allowed_loss)
         zeros = np.array([point.zeros for point in points])
         zeros[~np.isfinite(mean)] = np.nan
         return target_sparsity(zeros, strengths, rule.target_sparsity)

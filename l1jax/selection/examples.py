@@ -31,7 +31,7 @@ class Splitter(Protocol):
         ...
 
 
-class Examples(NamedTuple):
+class LinearExamples(NamedTuple):
     """What a linear model is fitted to."""
 
     features: Float64[np.ndarray, "examples features"]  # x
@@ -46,7 +46,7 @@ class Splits(NamedTuple):
     held_out: Float64[np.ndarray, "folds examples"]
 
 
-def read_examples(features: TableLike, target: TableLike, family: str) -> Examples:
+def read_examples(features: TableLike, target: TableLike, family: str) -> LinearExamples:
     """Read the examples in float64.
 
     Args:
@@ -81,7 +81,7 @@ def read_examples(features: TableLike, target: TableLike, family: str) -> Exampl
                 f"`target` (of {len(classes)} classes: {shown}) must have two classes in the "
                 f"logistic family; {remedy}."
             )
-        return Examples(x, codes.astype(np.float64), classes)
+        return LinearExamples(x, codes.astype(np.float64), classes)
     if values.dtype.kind in "OSU" and any(
         isinstance(value, str | bytes) for value in values.tolist()
     ):
@@ -91,7 +91,7 @@ def read_examples(features: TableLike, target: TableLike, family: str) -> Exampl
         )
     y = as_float64(values, "target", MISSING)
     _check_range(y, "target")
-    return Examples(x, y, None)
+    return LinearExamples(x, y, None)
 
 
 def read_features(features: TableLike) -> Float64[np.ndarray, "examples features"]:
@@ -136,7 +136,7 @@ def read_classes(
 
 
 def read_weights(
-    weights: TableLike | None, examples: Examples
+    weights: TableLike | None, examples: LinearExamples
 ) -> Float64[np.ndarray, "*folds examples"]:
     """Read the weights of the examples, or a row of weights for each fold; by default all equal.
 
@@ -165,7 +165,7 @@ def read_weights(
     return w
 
 
-def read_splits(folds: object, examples: Examples) -> Splits:
+def read_splits(folds: object, examples: LinearExamples) -> Splits:
     """Read the folds of the examples.
 
     They are a number for each example, a splitter of scikit-learn, or the pairs that one yields.
@@ -236,7 +236,7 @@ def _is_splitter(folds: object) -> TypeGuard[Splitter]:
     return callable(getattr(folds, "split", None))
 
 
-def _split(splitter: Splitter, examples: Examples) -> list[Sequence[TableLike]]:
+def _split(splitter: Splitter, examples: LinearExamples) -> list[Sequence[TableLike]]:
     try:
         return list(splitter.split(examples.features, examples.target))
     except (TypeError, ValueError) as error:
@@ -274,7 +274,7 @@ def _counts(rows: TableLike, count: int) -> Float64[np.ndarray, " examples"]:
 
 
 def _check_classes(
-    examples: Examples, weights: Float64[np.ndarray, "*folds examples"], name: str
+    examples: LinearExamples, weights: Float64[np.ndarray, "*folds examples"], name: str
 ) -> None:
     """Refuse folds with one class to train on, where logistic models have no optimum."""
     if examples.classes is None:

@@ -12,14 +12,14 @@ from l1jax.evaluation.scores import NEIGHBOURS
 from l1jax.selection.folds import FoldIndices, stratified_folds
 from l1jax.selection.plan import Plan
 from l1jax.selection.score_table import INFORMATION_CRITERIA
-from l1jax.selection.task_replicas import Examples
+from l1jax.selection.task_replicas import ImageExamples
 
 
 class SelectionData(NamedTuple):
     """The examples of a selection: those of the source, then those held out from all folds."""
 
     source: Source
-    examples: Examples
+    examples: ImageExamples
 
 
 def load_data(source: Source, held_out: Source | None) -> SelectionData:
@@ -29,7 +29,7 @@ def load_data(source: Source, held_out: Source | None) -> SelectionData:
         sources.append(held_out)
     images = np.concatenate([load_all(each) for each in sources])
     labels = np.concatenate([_labels(each) for each in sources])
-    return SelectionData(source, Examples(images, labels))
+    return SelectionData(source, ImageExamples(images, labels))
 
 
 def _labels(source: Source) -> np.ndarray:

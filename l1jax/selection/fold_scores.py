@@ -92,18 +92,20 @@ def make_fold_scorer(
     """
     generator = task.generator
     sampler = make_sampler(generator)
-    view = None if generator.image_range is None else FEATURES[features]()
+    extractor = None
+    if generator.image_range is not None:
+        extractor = FEATURES[features]()
     used = [
         np.sort(np.random.default_rng(seed).permutation(indices)[:MAX_IMAGES])
         for indices in held_out
     ]
-    real = [_extract(view, images[indices]) for indices in used]
+    real = [_extract(extractor, images[indices]) for indices in used]
     latents = draw_latents(generator, named_seed_key(seed, "judged"), max(map(len, used)))
     likelihood = make_likelihood(model, images, labels, seed)
     names = [name for name in SIGNS if name != "log_likelihood" or likelihood is not None]
 
     def image_scores(state: State, fold: int, generated: Images) -> dict[str, float]:
-        scores = feature_scores(real[fold], _extract(view, generated), seed)
+        scores = feature_scores(real[fold], _extract(extractor, generated), seed)
         if likelihood is not None and isinstance(state, VaeState):
             scores["log_likelihood"] = likelihood(state, used[fold])
         return {name: scores[name] for name in names}
@@ -134,7 +136,7 @@ def make_fold_scorer(
             samples=generated[:NUM_SAMPLES],
         )
 
-    protocol = "points" if view is None else view.protocol
+    protocol = "points" if extractor is None else extractor.protocol
     protocol += f"; averaged generators against up to {MAX_IMAGES:,} real images"
     if likelihood is not None:
         protocol += f"; importance-weighted bound, {BOUND_DRAWS} draws"

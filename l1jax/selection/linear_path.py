@@ -16,7 +16,7 @@ from jaxtyping import Array, Float64, Shaped
 from l1jax.arrays import TableLike
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, is_convex, l1
-from l1jax.selection.examples import Examples, read_examples, read_features, read_weights
+from l1jax.selection.examples import LinearExamples, read_examples, read_features, read_weights
 from l1jax.selection.solver import FamilyName, Fit, solve_path
 from l1jax.selection.strengths import check_strengths
 
@@ -92,7 +92,7 @@ def fit_path(
 
 
 def fit_examples(
-    examples: Examples,
+    examples: LinearExamples,
     strengths: TableLike,
     penalty: Penalty | None,
     weights: Float64[np.ndarray, "*folds examples"],

@@ -15,8 +15,8 @@ from l1jax.selection.closure import hoist_constants
 from l1jax.selection.replicas import (
     DIVIDED,
     STRENGTH_AXIS,
-    How,
-    Order,
+    PathMode,
+    WarmOrder,
     repeat_for_strengths,
     set_strengths,
     strength_groups,
@@ -50,8 +50,8 @@ def train_path(
     *,
     steps: int,
     key: Key[Array, ""],
-    how: How = "together",
-    order: Order = "dense-to-sparse",
+    how: PathMode = "together",
+    order: WarmOrder = "dense-to-sparse",
     devices: Sequence[Any] | None = None,
 ) -> StrengthPath:
     """Train a model at every strength and in every fold, and score it there.

@@ -162,9 +162,9 @@ def run_path(
             return point.zeros >= rule.target_sparsity
 
         points = refine_around_target(run, points, beyond, plan.steps, plan.precision)
-    elif rule.tolerance:
+    elif rule.allowed_loss:
         dense = dense_score(points, mean_scores(points))
-        bound = dense + rule.tolerance * abs(dense)
+        bound = dense + rule.allowed_loss * abs(dense)
 
         def beyond(point: PathPoint) -> bool:
             return not mean_scores([point])[0] <= bound  # a NaN is beyond, too

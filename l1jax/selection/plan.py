@@ -5,8 +5,8 @@ import re
 from typing import NamedTuple, NoReturn
 
 from l1jax.config import Config, InputError
-from l1jax.selection.choose import ChoiceRule, check_tolerance
-from l1jax.selection.replicas import How, Order
+from l1jax.selection.choose import ChoiceRule, check_allowed_loss
+from l1jax.selection.replicas import PathMode, WarmOrder
 from l1jax.selection.strengths import parse_strengths
 
 
@@ -20,8 +20,8 @@ class Plan(NamedTuple):
     precision: float  # ratio of neighbouring strengths around a target
     folds: int  # 1: scored by held-out images, or by an information criterion
     steps: int  # of each strength
-    how: How
-    order: Order  # of a warm path
+    how: PathMode
+    order: WarmOrder  # of a warm path
     halvings: int
     dense: bool  # whether strength 0 is trained too
     features: str
@@ -66,11 +66,11 @@ def check_plan(plan: Plan, default_criterion: bool) -> None:
             f"`--strengths` (={plan.strengths}) must be auto:count, such as auto:8, "
             "low:high:count, or a list."
         )
-    if plan.rule.tolerance:
+    if plan.rule.allowed_loss:
         criterion = plan.rule.criterion
         if default_criterion:
             criterion += ", the default of this model"
-        check_tolerance(
+        check_allowed_loss(
             plan.rule, criterion, has_dense=bool(has_dense), has_halvings=plan.halvings > 0
         )
 
@@ -85,10 +85,10 @@ def _check_numbers(plan: Plan) -> None:
         )
     if not 0 <= rule.target_sparsity < 1:
         _refuse("zeros", rule.target_sparsity, "at least 0 and below 1: a share of the entries")
-    if not 0 <= rule.tolerance < math.inf:
-        _refuse("worse", rule.tolerance, "at least 0 and finite: 0.05 is 5 % worse")
-    if rule.tolerance and rule.target_sparsity:
-        _refuse("worse", rule.tolerance, "0 where --zeros is the target")
+    if not 0 <= rule.allowed_loss < math.inf:
+        _refuse("worse", rule.allowed_loss, "at least 0 and finite: 0.05 is 5 % worse")
+    if rule.allowed_loss and rule.target_sparsity:
+        _refuse("worse", rule.allowed_loss, "0 where --zeros is the target")
     if not 1 < plan.precision < math.inf:
         _refuse("precision", plan.precision, "greater than 1 and finite: a ratio of strengths")
     if plan.steps < 0:

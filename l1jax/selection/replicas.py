@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, PyTree
 
 from l1jax.config import InputError
 
-How: TypeAlias = Literal["together", "independent", "warm"]
-Order: TypeAlias = Literal["dense-to-sparse", "sparse-to-dense"]
+PathMode: TypeAlias = Literal["together", "independent", "warm"]
+WarmOrder: TypeAlias = Literal["dense-to-sparse", "sparse-to-dense"]
 STRENGTH_AXIS = "path"  # the mesh axis over which the strengths are divided
 DIVIDED = P(None, STRENGTH_AXIS)  # leaves that lead with (folds, strengths)
 REPLICATED = P()
@@ -33,10 +33,10 @@ def strength_groups(count: int, how: str, order: str) -> list[list[int]]:
     Raises:
         InputError: if `how` or `order` is unknown.
     """
-    if how not in get_args(How):
-        raise InputError(f"`how` (={how!r}) must be one of {', '.join(get_args(How))}.")
-    if order not in get_args(Order):
-        raise InputError(f"`order` (={order!r}) must be one of {', '.join(get_args(Order))}.")
+    if how not in get_args(PathMode):
+        raise InputError(f"`how` (={how!r}) must be one of {', '.join(get_args(PathMode))}.")
+    if order not in get_args(WarmOrder):
+        raise InputError(f"`order` (={order!r}) must be one of {', '.join(get_args(WarmOrder))}.")
     if how == "together":
         return [list(range(count))]
     groups = [[index] for index in range(count)]
@@ -89,8 +89,8 @@ def repeat_for_strengths(states: PyTree, count: int) -> PyTree:
     """Give every strength a copy of its fold's state: (folds, …) becomes (folds, strengths, …)."""
 
     def repeat(leaf: Array) -> Array:
-        folds, *shape = leaf.shape
-        return jnp.broadcast_to(leaf[:, None], (folds, count, *shape))
+        num_folds, *shape = leaf.shape
+        return jnp.broadcast_to(leaf[:, None], (num_folds, count, *shape))
 
     return jax.tree.map(repeat, states)
 

@@ -128,37 +128,37 @@ def target_sparsity(zeros: ArrayLike, strengths: ArrayLike, sparsity: float) -> 
 
 
 def within_tolerance(
-    scores: Scores, strengths: ArrayLike, dense: float, tolerance: float
+    scores: Scores, strengths: ArrayLike, dense: float, allowed_loss: float
 ) -> Choice:
     """Choose the strongest strength that is not much worse than the dense model.
 
-    Its mean score is at most tolerance·|dense| above the score of the dense model.
+    Its mean score is at most allowed_loss·|dense| above the score of the dense model.
 
     Args:
         scores: lower is better.
         strengths: from weak to strong.
         dense: the score without a penalty.
-        tolerance: 0.05 allows 5 % worse.
+        allowed_loss: 0.05 allows 5 % worse.
 
     Raises:
-        InputError: if no strength is as good, `dense` is not finite or `tolerance` negative.
+        InputError: if no strength is as good, `dense` is not finite or `allowed_loss` negative.
     """
     table = _read_table(scores, strengths)
-    if not (math.isfinite(dense) and tolerance >= 0):
+    if not (math.isfinite(dense) and allowed_loss >= 0):
         raise InputError(
-            f"`dense` (={dense}) must be finite and `tolerance` (={tolerance}) at least 0."
+            f"`dense` (={dense}) must be finite and `allowed_loss` (={allowed_loss}) at least 0."
         )
-    bound = dense + tolerance * abs(dense)
+    bound = dense + allowed_loss * abs(dense)
     good_enough = np.flatnonzero(table.mean <= bound)
     if not good_enough.size:
         raise InputError(
             f"`strengths` (from {table.strengths[0]:g}) must reach a score of {bound:.6g}, "
-            f"{tolerance:.1%} worse than dense (={dense:.6g}), but the least is "
+            f"{allowed_loss:.1%} worse than dense (={dense:.6g}), but the least is "
             f"{np.nanmin(table.mean):.6g}: take weaker ones."
         )
     index = int(good_enough[-1])
     reason = (
-        f"the strongest with a score of at most {bound:.6g}, {tolerance:.1%} worse than dense; "
+        f"the strongest with a score of at most {bound:.6g}, {allowed_loss:.1%} worse than dense; "
         f"it has {table.mean[index]:.6g}"
     )
     return Choice(index, float(table.strengths[index]), "little worse than dense", reason)

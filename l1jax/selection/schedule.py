@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-from l1jax.selection.replicas import How, Order, strength_groups
+from l1jax.selection.replicas import PathMode, WarmOrder, strength_groups
 from l1jax.selection.rules import bisect_strength, halving_survivors
 from l1jax.selection.score_table import PathPoint
 from l1jax.selection.stages import PathRun, Stage, run_stage
@@ -16,7 +16,7 @@ MeanScores = Callable[[Sequence[PathPoint]], Float[np.ndarray, " strengths"]]
 
 
 def train_strengths(
-    run: PathRun, strengths: Sequence[float], steps: int, how: How, order: Order
+    run: PathRun, strengths: Sequence[float], steps: int, how: PathMode, order: WarmOrder
 ) -> list[PathPoint]:
     """Train every strength, group by group, as `train_path` does in memory.
 

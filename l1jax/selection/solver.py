@@ -15,7 +15,7 @@ from l1jax.config import InputError
 from l1jax.penalties import Penalty, scaled
 
 FamilyName: TypeAlias = Literal["squared", "logistic"]
-STEPS = 50  # accelerated steps in a round, before its Newton step
+STEPS_PER_ROUND = 50  # accelerated steps in a round, before its Newton step
 MAX_ROUNDS = 200
 
 
@@ -88,8 +88,8 @@ def solve_path(
     The function is pure and can be compiled and mapped by `vmap`, over the weights for instance;
     pass it the arrays as arguments, because XLA is slow to compile large constants. Columns that
     are far from 0, compared with how much they vary, cost digits: centre them before. It computes
-    in the precision of the arrays, at least float32. NaN or infinity makes the distance non-finite,
-    too; `fit_path` refuses them.
+    in the precision of the arrays, at least float32. If an input is not finite, the distance is not
+    finite either; `fit_path` refuses such inputs.
 
     Args:
         features: x.
@@ -140,8 +140,8 @@ def solve_path(
 def _centred(
     features: Array, target: Array, weights: Array, intercept: bool, loss: Family
 ) -> Problem:
-    one = 1.0 if intercept else 0.0  # multiplies all that the intercept contributes
-    means = one * (weights @ features)
+    intercept_factor = float(intercept)  # of all that the intercept contributes
+    means = intercept_factor * (weights @ features)
     squares = weights @ jnp.square(features)
     variances = squares - jnp.square(means)
     varies = variances > jnp.maximum(
@@ -150,11 +150,11 @@ def _centred(
     variances = jnp.where(varies, variances, 1)  # a constant column has no slope
 
     def predict(at: Coefficients) -> Array:
-        return features @ at.slopes + (one * at.intercept - means @ at.slopes)
+        return features @ at.slopes + (intercept_factor * at.intercept - means @ at.slopes)
 
     def transpose(residuals: Array) -> Coefficients:
         total = jnp.sum(residuals)
-        return Coefficients(residuals @ features - total * means, one * total)
+        return Coefficients(residuals @ features - total * means, intercept_factor * total)
 
     metric = Coefficients(
         loss.largest_curvature * variances, jnp.full_like(variances[0], loss.largest_curvature)
@@ -247,16 +247,16 @@ def _accelerate(
         change = jax.tree.map(jnp.subtract, new, point)
         scaled_change = jax.tree.map(jnp.multiply, metric, change)
 
-        # The step overshoots if the loss bends more along it than the curvature allows.
+        # The step overshoots if the loss curves more along it than the curvature allows.
         size = jnp.abs(eta) + jnp.abs(y)
         difference = jnp.maximum(jnp.abs(new_predicted - eta) - rounding * size, 0)
-        bent = loss.largest_curvature * jnp.sum(problem.weights * jnp.square(difference))
-        overshoots = bent > curvature * _dot(change, scaled_change)
+        curvature_term = loss.largest_curvature * jnp.sum(problem.weights * jnp.square(difference))
+        overshoots = curvature_term > curvature * _dot(change, scaled_change)
         overshoots &= curvature < metric.slopes.size  # which bounds the curvature in this metric
 
         progress = jax.tree.map(jnp.subtract, new, carry.current)
         uphill = _dot(jax.tree.map(jnp.negative, scaled_change), progress) > 0
-        taken = _Fista(
+        accepted = _Fista(
             current=new,
             predicted=new_predicted,
             previous=carry.current,
@@ -270,7 +270,7 @@ def _accelerate(
             momentum=jnp.ones_like(carry.momentum),
             curvature=1.5 * curvature,
         )
-        return jax.tree.map(lambda a, b: jnp.where(overshoots, a, b), restarted, taken), None
+        return jax.tree.map(lambda a, b: jnp.where(overshoots, a, b), restarted, accepted), None
 
     predicted = problem.predict(fit.coefficients)
     start = _Fista(
@@ -281,7 +281,7 @@ def _accelerate(
         momentum=jnp.ones_like(fit.curvature),
         curvature=fit.curvature,
     )
-    end, _ = jax.lax.scan(step, start, length=STEPS)
+    end, _ = jax.lax.scan(step, start, length=STEPS_PER_ROUND)
     return end.current, end.curvature
 
 
@@ -299,8 +299,8 @@ def _newton(problem: Problem, loss: Family, penalty: Penalty, at: Coefficients) 
     def hessian(direction: Coefficients) -> Coefficients:
         direction = masked(direction)
         product = problem.transpose(curvatures * problem.predict(direction))
-        _, bent = jax.jvp(penalty.subgradient, (at.slopes,), (direction.slopes,))
-        return masked(product._replace(slopes=product.slopes + bent))
+        _, penalty_product = jax.jvp(penalty.subgradient, (at.slopes,), (direction.slopes,))
+        return masked(product._replace(slopes=product.slopes + penalty_product))
 
     gradient = _gradient(problem, loss, at)
     gradient = masked(gradient._replace(slopes=gradient.slopes + penalty.subgradient(at.slopes)))
@@ -315,7 +315,7 @@ def _newton(problem: Problem, loss: Family, penalty: Penalty, at: Coefficients) 
 
 
 def _until_zero(at: Coefficients, direction: Coefficients) -> Coefficients:
-    """Move against the direction until the first entry is zero: so far the objective falls."""
+    """Step against the direction, only as far as no entry changes sign."""
     crossing = jnp.where(at.slopes * direction.slopes > 0, at.slopes / direction.slopes, jnp.inf)
     share = jnp.minimum(jnp.min(crossing), 1)
     slopes = jnp.where(crossing <= share, 0, at.slopes - share * direction.slopes)

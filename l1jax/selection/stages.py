@@ -22,7 +22,7 @@ from l1jax.reading import read_json
 from l1jax.selection.fold_scores import FoldResult, FoldScorer, from_json, to_json
 from l1jax.selection.folds import FoldIndices
 from l1jax.selection.task_replicas import (
-    Examples,
+    ImageExamples,
     ReplicaMetrics,
     TaskReplicas,
     select_replica,
@@ -32,7 +32,13 @@ from l1jax.selection.task_replicas import (
 )
 from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.keys import named_seed_key
-from l1jax.training.loop import ChunkCallbacks, ChunkProgram, ChunkResult, run_chunks
+from l1jax.training.loop import (
+    CheckpointRequest,
+    ChunkCallbacks,
+    ChunkProgram,
+    ChunkResult,
+    run_chunks,
+)
 from l1jax.training.progress import open_progress
 from l1jax.training.state import State, Task
 
@@ -86,7 +92,7 @@ class PathRun(NamedTuple):
     task: Task
     network: str  # the network whose strength is chosen
     folds: FoldIndices
-    examples: Examples
+    examples: ImageExamples
     fingerprint: str  # of the data
     scorer: FoldScorer
     context: RunContext
@@ -170,18 +176,18 @@ def train_stage(run: PathRun, stage: Stage) -> State:
         ) as (update, say):
             say(stage.title)
 
-            def on_chunk(chunk: ChunkResult) -> float | None:
+            def on_chunk(chunk: ChunkResult) -> CheckpointRequest | None:
                 progress = StageProgress(run.network, chunk.metrics, chunk.seconds_per_step)
                 update(chunk.step - stage.first, progress)
                 due = chunk.step == stage.last or chunk.step % every == 0
-                return UNSCORED if due else None
+                return CheckpointRequest(UNSCORED) if due else None
 
             every = run.experiment.checkpoint_every
             callbacks = ChunkCallbacks(on_chunk, score_when_stopped=lambda states: UNSCORED)
             program = chunk_program(run, stage)
-            states, stopped = run_chunks(states, stage.last, program, callbacks, checkpoints, say)
-    if stopped.step < stage.last and stopped.signal is not None:
-        raise Interrupted(stopped.signal)
+            states, end = run_chunks(states, stage.last, program, callbacks, checkpoints, say)
+    if end.step < stage.last and end.signal is not None:
+        raise Interrupted(end.signal)
     return states
 
 

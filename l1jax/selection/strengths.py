@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from l1jax.arrays import TableLike, as_numbers
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, by_path, first_strength, l1, largest_strength
-from l1jax.selection.examples import Examples, read_examples
+from l1jax.selection.examples import LinearExamples, read_examples
 from l1jax.selection.solver import FamilyName
 
 # The strongest strength is this share above what the gradient says, so that all solvers agree.
@@ -153,7 +153,9 @@ def linear_strengths(
     return strength_grid(strongest * eps, strongest, count)
 
 
-def _gradient_at_zero(examples: Examples, intercept: bool) -> Float64[np.ndarray, " features"]:
+def _gradient_at_zero(
+    examples: LinearExamples, intercept: bool
+) -> Float64[np.ndarray, " features"]:
     """Return the gradient of the mean loss at β = 0 and the best intercept.
 
     There the residual is ȳ − y in both families.

@@ -27,7 +27,7 @@ from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import set_scale, solution
 
 
-class Examples(NamedTuple):
+class ImageExamples(NamedTuple):
     """All examples of a selection, in memory."""
 
     images: Shaped[Array | np.ndarray, "n height width channels"]
@@ -51,7 +51,7 @@ class TaskReplicas(NamedTuple):
 
     init: Callable[[Float[Array | np.ndarray, " strengths"]], State]
     template: State
-    run: Callable[[State, Examples, PyTree, Key[Array, ""]], tuple[State, ReplicaMetrics]]
+    run: Callable[[State, ImageExamples, PyTree, Key[Array, ""]], tuple[State, ReplicaMetrics]]
     put: Callable[[PyTree], PyTree]
     chunk: Callable[[int, int], Int[np.ndarray, "folds steps draws batch"]]
 
@@ -123,7 +123,7 @@ def vectorize_task(
     )
 
     def run(
-        states: State, examples: Examples, chunk: PyTree, key: Key[Array, ""]
+        states: State, examples: ImageExamples, chunk: PyTree, key: Key[Array, ""]
     ) -> tuple[State, ReplicaMetrics]:
         return train_all(states, chunk, (examples, key))
 
@@ -138,7 +138,7 @@ def vectorize_task(
     init_program = jax.jit(init, out_shardings=shardings)
 
     def chunk(first: int, steps: int) -> Int[np.ndarray, "folds steps draws batch"]:
-        draw = partial(batch_indices, seed, first, steps, task.draws, batch_size)
+        draw = partial(batch_indices, seed, first, steps, task.batches_per_step, batch_size)
         return np.stack([indices[draw(len(indices))] for indices in training])
 
     return TaskReplicas(

@@ -15,7 +15,7 @@ from l1jax.reporting import sample_picture, save_image
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.keys import named_seed_key
 from l1jax.training.log import Log
-from l1jax.training.loop import ChunkCallbacks, ChunkResult
+from l1jax.training.loop import CheckpointRequest, ChunkCallbacks, ChunkResult
 from l1jax.training.monitoring import make_alarm_monitor, make_health_metrics
 from l1jax.training.sample_quality import (
     NUM_METRIC_IMAGES,
@@ -82,7 +82,7 @@ def make_callbacks(
     )
     report_alarms = make_alarm_monitor(log.say)
 
-    def on_chunk(result: ChunkResult) -> float | None:
+    def on_chunk(result: ChunkResult) -> CheckpointRequest | None:
         step = result.step
         state: State = result.state
         values = as_floats(result.metrics)
@@ -90,7 +90,7 @@ def make_callbacks(
             checkpoints.wait()
             raise NonFiniteError(step - result.num_steps, step)
         if result.seconds_per_step is not None:
-            images_per_step = task.draws * experiment.batch_size
+            images_per_step = task.batches_per_step * experiment.batch_size
             values["images_per_second"] = images_per_step / result.seconds_per_step
             values["seconds_per_step"] = result.seconds_per_step
         is_last = step == experiment.steps
@@ -101,14 +101,14 @@ def make_callbacks(
         report_alarms(step, values)
         if evaluate is not None and (is_last or step % experiment.evaluate_every == 0):
             values |= evaluate(state.average)
-        score = None
+        request = None
         is_evaluated = "evaluation/frechet_distance" in values
         if is_last or is_evaluated or step % experiment.checkpoint_every == 0:
             values["kernel_distance"] = checkpoint_metric(state.average)
-            score = values.get(score_name, math.inf)
+            request = CheckpointRequest(values.get(score_name, math.inf))
         # The loop saves after this: on resuming, metrics beyond the checkpoint are cut.
         log.metrics(step, values)
-        return score
+        return request
 
     def score_when_stopped(state: State) -> float:
         if evaluate is not None:

@@ -57,7 +57,7 @@ def gan_step(
     Source: Goodfellow et al., NeurIPS 2014, algorithm 1.
     """
     keys = jax.random.split(key, config.n_critic)
-    last = config.n_critic - 1
+    num_extra_updates = config.n_critic - 1
     image = jnp.asarray(batch.image)
     label = jnp.asarray(batch.label)
     before = DiscriminatorState(state.discriminator, state.controllers)
@@ -65,13 +65,13 @@ def gan_step(
     def extra_update(
         discriminator: DiscriminatorState, draw: tuple[Array, Array, Array, Array]
     ) -> tuple[DiscriminatorState, None]:
-        image, label, key, i = draw
+        image, label, key, index = draw
         examples = draw_examples(config, image, label, key)
-        updated, _ = update_discriminator(config, state, discriminator, examples, key, i)
+        updated, _ = update_discriminator(config, state, discriminator, examples, key, index)
         return updated, None
 
-    if last:
-        draws = (image[:-1], label[:-1], keys[:-1], jnp.arange(last))
+    if num_extra_updates:
+        draws = (image[:-1], label[:-1], keys[:-1], jnp.arange(num_extra_updates))
         before, _ = jax.lax.scan(extra_update, before, draws)
 
     key = keys[-1]
@@ -80,7 +80,7 @@ def gan_step(
     if config.accumulate == 1:  # one pass of the generator serves both updates
         generator_vjp = differentiable_pass(config, state, examples, key)
         examples = examples._replace(fake=jax.lax.stop_gradient(generator_vjp.images))
-    after, metrics = update_discriminator(config, state, before, examples, key, last)
+    after, metrics = update_discriminator(config, state, before, examples, key, num_extra_updates)
     # The generator sees the augmentation of this update: a new probability is for the next one.
     opponent = DiscriminatorState(after.network, before.controllers)
     generator, generator_metrics = update_generator(
@@ -106,7 +106,7 @@ def update_discriminator(
     discriminator: DiscriminatorState,
     examples: Examples,
     key: Key[Array, ""],
-    i: ArrayLike,
+    index: ArrayLike,
 ) -> tuple[DiscriminatorState, Metrics]:
     """Update the discriminator, then the controllers that follow its logits.
 
@@ -116,7 +116,7 @@ def update_discriminator(
         discriminator: before this update.
         examples: of this update; generated images are made anew if they are not among them.
         key: of this update.
-        i: index of this update in the step, from 0 to `n_critic` - 1.
+        index: of this update in the step, from 0 to `n_critic` - 1.
     """
     network, controllers = discriminator
     regularizers = config.regularizers
@@ -140,7 +140,7 @@ def update_discriminator(
         return pmean_gradients(gradients, config.accumulate)
 
     if regularizers.penalty_every > 1 and regularizers.has_gradient_penalty():
-        update_index = state.step * config.n_critic + i
+        update_index = state.step * config.n_critic + index
         gradients = jax.lax.cond(
             update_index % regularizers.penalty_every == 0,
             lambda: compute_gradients(True),

@@ -46,23 +46,29 @@ class ChunkResult(NamedTuple):
     """Wall-clock time; None for the first chunk of its length, which includes compilation."""
 
 
+class CheckpointRequest(NamedTuple):
+    """Asks the loop to write a checkpoint of the state."""
+
+    score: float
+    """Lower is better; infinite when unknown."""
+
+
 class ChunkCallbacks(NamedTuple):
     """What happens between chunks.
 
     Attributes:
-        on_chunk: called after each chunk, to report it. Returns the score of the checkpoint that
-            the loop then writes (lower is better, infinite when unknown), or None for no
-            checkpoint.
+        on_chunk: called after each chunk, to report it. Returns a request if the loop is to write a
+            checkpoint then, or None.
         score_when_stopped: state → score of the checkpoint that the loop writes when a signal
             stops it and `on_chunk` asked for none.
     """
 
-    on_chunk: Callable[[ChunkResult], float | None]
+    on_chunk: Callable[[ChunkResult], CheckpointRequest | None]
     score_when_stopped: Callable[[Any], float]
 
 
-class Stopped(NamedTuple):
-    """How far the loop came, and the signal that stopped it, if any."""
+class LoopEnd(NamedTuple):
+    """How far the loop came: to its last step, or to where a signal stopped it."""
 
     step: int
     signal: int | None
@@ -75,7 +81,7 @@ def run_chunks(
     callbacks: ChunkCallbacks,
     checkpoints: Checkpoints,
     say: Callable[[str], None],
-) -> tuple[AnyState, Stopped]:
+) -> tuple[AnyState, LoopEnd]:
     """Run chunks from `state.step` to `last_step`, or until a signal asks to stop.
 
     Args:
@@ -87,7 +93,7 @@ def run_chunks(
         say: called with the sentence that confirms a signal.
 
     Returns:
-        The last state, saved if any step was run, and where the loop stopped.
+        The last state, saved if any step was run, and where the loop ended.
 
     Raises:
         InputError: if a checkpoint cannot be written.
@@ -115,15 +121,15 @@ def run_chunks(
                 seconds_per_step = (time.perf_counter() - start_time) / num_steps
             compiled_lengths.add(num_steps)
             result = ChunkResult(step, num_steps, state, metrics, seconds_per_step)
-            score = callbacks.on_chunk(result)
-            if score is not None:
-                checkpoints.save(step, state, score)
+            request = callbacks.on_chunk(result)
+            if request is not None:
+                checkpoints.save(step, state, request.score)
                 saved_step = step
             num_steps = next_num_steps
         if step != saved_step:
             checkpoints.save(step, state, callbacks.score_when_stopped(state))
         checkpoints.wait()
-    return state, Stopped(step, signals[0] if signals else None)
+    return state, LoopEnd(step, signals[0] if signals else None)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""Going back to a good checkpoint with a smaller learning rate, such that a kill changes nothing.
+"""Go back to a good checkpoint with a smaller learning rate.
+
+A run that is killed in between ends the same.
 
 A rollback is a note in the work directory. Whatever process starts there next finds the note,
 restores the checkpoint that it names and sets the learning rate that it names. From the first
@@ -19,8 +21,9 @@ from l1jax.files import write_json
 from l1jax.reading import UnreadableFileError, read_json
 from l1jax.transforms.learning_rate import learning_rate_scales
 
-FILE = "rollback.json"
-FACTOR = 0.5  # on the learning rate, each time
+ROLLBACK_FILE = "rollback.json"
+ABANDONED_KEY = "useless"  # name of `abandoned_step` in that file
+LEARNING_RATE_FACTOR = 0.5  # on the learning rate, each time
 BOUNDS: dict[str, Any] = {
     field.name: field.metadata.get("bounds") for field in dataclasses.fields(Config)
 }
@@ -29,19 +32,20 @@ MAX_ROLLBACKS: int = BOUNDS["rollbacks"][1]
 
 
 class Rollback(NamedTuple):
-    """Where a run went back to; stored by the names of the fields."""
+    """Where a run went back to."""
 
     step: int
     """Step of the checkpoint that training was resumed from; 0 for the start."""
     count: int
-    """Number of rollbacks so far. The learning rates are FACTOR^count of the configured ones."""
-    useless: int | None
+    """Number of rollbacks so far. The learning rates are the configured ones times
+    LEARNING_RATE_FACTOR^count."""
+    abandoned_step: int | None
     """Step of the checkpoint from which no finite step led on, to be set aside."""
 
     @property
     def learning_rate_scale(self) -> float:
         """Factor on the configured learning rates."""
-        return FACTOR**self.count
+        return LEARNING_RATE_FACTOR**self.count
 
 
 def read_rollback(workdir: Path) -> Rollback | None:
@@ -50,7 +54,7 @@ def read_rollback(workdir: Path) -> Rollback | None:
     Raises:
         InputError: if the note cannot be read, or no run could have written it.
     """
-    path = workdir / FILE
+    path = workdir / ROLLBACK_FILE
     if not os.path.lexists(path):
         return None
     try:
@@ -61,19 +65,26 @@ def read_rollback(workdir: Path) -> Rollback | None:
         raise _unusable(path, "holds no rollback")
     step: Any = values.get("step")
     count: Any = values.get("count")
-    useless: Any = values.get("useless")
+    abandoned_step: Any = values.get(ABANDONED_KEY)
     if not (type(step) is int and 0 <= step < MAX_STEPS):
         raise _impossible(path, "step", step)
     if not (type(count) is int and 1 <= count <= MAX_ROLLBACKS):
         raise _impossible(path, "count", count)
-    if useless is not None and not (type(useless) is int and step < useless < MAX_STEPS):
-        raise _impossible(path, "useless", useless)
-    return Rollback(step, count, useless)
+    if abandoned_step is not None and not (
+        type(abandoned_step) is int and step < abandoned_step < MAX_STEPS
+    ):
+        raise _impossible(path, ABANDONED_KEY, abandoned_step)
+    return Rollback(step, count, abandoned_step)
 
 
 def write_rollback(workdir: Path, rollback: Rollback) -> None:
     """Write the note."""
-    write_json(workdir / FILE, rollback._asdict())
+    values = {
+        "step": rollback.step,
+        "count": rollback.count,
+        ABANDONED_KEY: rollback.abandoned_step,
+    }
+    write_json(workdir / ROLLBACK_FILE, values)
 
 
 def plan_rollback(
@@ -98,8 +109,8 @@ def plan_rollback(
         return None
     *older, newest = [0, *sorted(checkpoint_steps)]
     if newest == first_step:
-        return Rollback(older[-1], count, useless=newest)
-    return Rollback(newest, count, useless=None)
+        return Rollback(older[-1], count, abandoned_step=newest)
+    return Rollback(newest, count, abandoned_step=None)
 
 
 def count_rollbacks(state: PyTree) -> int:
@@ -107,7 +118,7 @@ def count_rollbacks(state: PyTree) -> int:
     scales = [float(scale) for scale in learning_rate_scales(state)]
     if not scales or min(scales) <= 0:
         return 0
-    return round(math.log(min(scales), FACTOR))
+    return round(math.log(min(scales), LEARNING_RATE_FACTOR))
 
 
 def refuse_other_run(workdir: Path, rollback: Rollback, step: int, state: PyTree) -> None:
@@ -133,7 +144,7 @@ def refuse_other_run(workdir: Path, rollback: Rollback, step: int, state: PyTree
         fits = all(scale >= lowest for scale in scales)
     if not fits:
         raise _unusable(
-            workdir / FILE,
+            workdir / ROLLBACK_FILE,
             f"does not go with the checkpoint of step {step:,}, whose learning rate is "
             f"{min(scales):g} of the given",
         )

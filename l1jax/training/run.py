@@ -27,7 +27,7 @@ from l1jax.training.checkpoint import Checkpoints, open_checkpoints
 from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
 from l1jax.training.keys import named_seed_key
 from l1jax.training.log import open_log
-from l1jax.training.loop import ChunkProgram, Stopped, run_chunks
+from l1jax.training.loop import ChunkProgram, LoopEnd, run_chunks
 from l1jax.training.parallel import Runner, make_runner
 from l1jax.training.rollback import (
     Rollback,
@@ -37,7 +37,7 @@ from l1jax.training.rollback import (
     refuse_other_run,
     write_rollback,
 )
-from l1jax.training.run_data import open_feed, open_source, write_classes
+from l1jax.training.run_data import open_feed, open_training_data, write_classes
 from l1jax.training.state import State, Task
 from l1jax.training.task import make_task
 from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
     """Where a run began, and where and why it ended."""
 
     first_step: int
-    stopped: Stopped
+    end: LoopEnd
 
 
 class TrainingRun(NamedTuple):
@@ -94,7 +94,7 @@ def run_experiment(
     check_batch(experiment, len(devices))
     task = make_task(experiment, image_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
-    source, held_out = open_source(experiment, workdir, say, overwrite=overwrite)
+    source, held_out = open_training_data(experiment, workdir, say, overwrite=overwrite)
     check_labels(task.generator.classes, source)
     feed, reference = open_feed(experiment, task, source, held_out, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
@@ -120,10 +120,10 @@ def run_experiment(
                     console,
                     say,
                 )
-                first_step, state = start_or_restore(run, previous_config)
+                first_step, state = keep_config_if_refused(run, previous_config)
                 report_start(run, first_step, has_metrics, source, devices)
                 write_classes(workdir, source)
-                stopped = train_and_roll_back(run, first_step, state)
+                end = train_and_roll_back(run, first_step, state)
         except OSError as error:
             raise InputError(
                 f"`--workdir` (={workdir}) could not be written ({error.strerror or error}): make "
@@ -134,7 +134,7 @@ def run_experiment(
             feed.close()
     if source.skipped:
         say(f"{len(source.skipped):,} left out in all; the first: {source.skipped[0]}")
-    return Outcome(first_step, stopped)
+    return Outcome(first_step, end)
 
 
 def report_start(
@@ -165,28 +165,28 @@ def report_start(
     run.say(f"{source.length:,} images of {size} on {hardware}, into {run.workdir}")
 
 
-def start_or_restore(run: TrainingRun, previous_config: Config | None) -> tuple[int, State]:
+def keep_config_if_refused(run: TrainingRun, previous_config: Config | None) -> tuple[int, State]:
     """Restore or draw the state; if that is refused, put the previous `config.json` back."""
     try:
-        return start(run)
+        return restore_or_init(run)
     except InputError:
         if previous_config is not None:
             write_config(run.workdir, previous_config)
         raise
 
 
-def start(run: TrainingRun) -> tuple[int, State]:
+def restore_or_init(run: TrainingRun) -> tuple[int, State]:
     """Restore the newest good checkpoint, or draw fresh parameters; apply a planned rollback.
 
     Returns:
         The number of steps so far, and the state on the devices.
     """
     rollback = read_rollback(run.workdir)
-    if rollback and rollback.useless is not None:
-        if rollback.useless in run.checkpoints.steps():
-            run.checkpoints.set_aside(rollback.useless, "led to no finite step")
+    if rollback and rollback.abandoned_step is not None:
+        if rollback.abandoned_step in run.checkpoints.steps():
+            run.checkpoints.set_aside(rollback.abandoned_step, "led to no finite step")
         # The next checkpoint of that step will be another one.
-        rollback = rollback._replace(useless=None)
+        rollback = rollback._replace(abandoned_step=None)
         write_rollback(run.workdir, rollback)
     sharding = run.runner.replicate(np.zeros(())).sharding
     template = jax.tree.map(
@@ -205,7 +205,7 @@ def start(run: TrainingRun) -> tuple[int, State]:
     return first_step, run.runner.replicate(state)
 
 
-def train_and_roll_back(run: TrainingRun, first_step: int, state: State) -> Stopped:
+def train_and_roll_back(run: TrainingRun, first_step: int, state: State) -> LoopEnd:
     """Train to the last step; if nothing is finite any more, go back with a smaller learning rate.
 
     Args:
@@ -236,7 +236,7 @@ def train_and_roll_back(run: TrainingRun, first_step: int, state: State) -> Stop
                 f"{rollback.learning_rate_scale:g} of the learning rate (rollback "
                 f"{rollback.count} of at most {max_rollbacks})"
             )
-        first_step, state = start(run)
+        first_step, state = restore_or_init(run)
 
 
 def make_program(run: TrainingRun) -> ChunkProgram:
@@ -253,7 +253,7 @@ def make_program(run: TrainingRun) -> ChunkProgram:
     return ChunkProgram(partial(chunk_length, run.experiment), load_chunk, run_chunk)
 
 
-def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State) -> Stopped:
+def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State) -> LoopEnd:
     """Run the loop with a log, to the last step or until a signal asks to stop.
 
     Args:
@@ -273,7 +273,5 @@ def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State
         )
         if first_step == 0:
             save_grid(0, state)
-        _, stopped = run_chunks(
-            state, experiment.steps, program, callbacks, run.checkpoints, log.say
-        )
-    return stopped
+        _, end = run_chunks(state, experiment.steps, program, callbacks, run.checkpoints, log.say)
+    return end

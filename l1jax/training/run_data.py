@@ -21,7 +21,7 @@ from l1jax.training.state import Task
 MAX_SKIPPED_REPORTED = 10  # skipped images that are reported one by one
 
 
-def open_source(
+def open_training_data(
     experiment: Config, workdir: Path, say: Callable[[str], None], *, overwrite: bool
 ) -> tuple[Source, Source | None]:
     """Open the data to train on, and the data kept back, if any.
@@ -48,7 +48,7 @@ def open_feed(
 
     Args:
         experiment: with the limit for data on the device.
-        task: for the number of draws.
+        task: for the number of batches of a step.
         source: the data to train on.
         held_out: the data kept back, if any.
         console: for progress.
@@ -57,7 +57,7 @@ def open_feed(
         The feed, and the real images that generated ones are compared with, in random order:
         held-out ones where training evaluates and there are any.
     """
-    arguments = (experiment.seed, task.draws, experiment.batch_size)
+    arguments = (experiment.seed, task.batches_per_step, experiment.batch_size)
     host = Host(jax.process_index(), jax.process_count())
     reference_source = source
     max_reference = NUM_METRIC_IMAGES

@@ -16,7 +16,7 @@ from l1jax.training.task import make_task
 from l1jax.training.workdir import read_config
 
 
-class Run(NamedTuple):
+class SavedRun(NamedTuple):
     """What a work directory holds; the state is on the first device."""
 
     experiment: Config
@@ -25,7 +25,7 @@ class Run(NamedTuple):
     step: int
 
 
-def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Run:
+def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> SavedRun:
     """Load the configuration and a checkpoint, without changing anything.
 
     Args:
@@ -55,4 +55,4 @@ def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Run
     checkpoints.close()
     if restored is None:
         raise InputError(f"`--workdir` (={workdir}) must hold a good checkpoint; it has none yet.")
-    return Run(experiment, task, restored.state, restored.step)
+    return SavedRun(experiment, task, restored.state, restored.step)

@@ -73,12 +73,12 @@ class Task(NamedTuple):
             over the whole batch. The metric `step_taken` is 0 when a loss or gradient was not
             finite; such a step changes nothing in the state but its count.
         generator: the network that `state.average` belongs to.
-        draws: batches of real images that one step uses.
+        batches_per_step: batches of real images that one step uses.
         penalised: network name → regular expression of the paths that are penalised.
     """
 
     init: Callable[[Key[Array, ""]], Any]
     step: Step
     generator: Generator
-    draws: int
+    batches_per_step: int
     penalised: dict[str, str]

@@ -139,7 +139,7 @@ def _gan_task(
         init=init,
         step=partial(gan_step, step_config),
         generator=gan.generator,
-        draws=objective.n_critic,
+        batches_per_step=objective.n_critic,
         penalised={},
     )
 
@@ -213,7 +213,7 @@ def _generator_task(
         init=lambda key: init_generator(generator, tx, key),
         step=step,
         generator=generator,
-        draws=1,
+        batches_per_step=1,
         penalised={},
     )
 
@@ -243,6 +243,6 @@ def _vae_task(
         init=lambda key: init_vae(vae, encoder_tx, decoder_tx, key),
         step=step,
         generator=vae.generator,
-        draws=1,
+        batches_per_step=1,
         penalised={},
     )

@@ -160,7 +160,7 @@ def ramda(
     [1.25]
     """
     if not callable(eps):
-        check_number("eps", eps, strict=True, remedy="P = eps where the gradient is still 0")
+        check_number("eps", eps, exclusive=True, remedy="P = eps where the gradient is still 0")
 
     def weight(count: Array, k: Array) -> Array:
         return schedule_value(learning_rate, count) * jnp.sqrt(k)

@@ -98,7 +98,7 @@ def track_sparsity(
             f"`horizon` (={horizon}) must be finite and at least 200 updates: a faster controller "
             "oscillates."
         )
-    check_number("bounds", np.asarray(bounds), strict=True, remedy="such as (1e-6, 1e6)")
+    check_number("bounds", np.asarray(bounds), exclusive=True, remedy="such as (1e-6, 1e6)")
     if not 0 < bounds[0] < bounds[1]:
         raise ValueError(f"`bounds` (={bounds}) must be positive and rise, such as (1e-6, 1e6).")
 
@@ -171,7 +171,7 @@ def reweight(every: int, eps: float = 0.1) -> optax.GradientTransformation:
     """
     if every < 1:
         raise ValueError(f"`every` (={every}) must be at least 1 update.")
-    check_number("eps", eps, strict=True, remedy="it is in units of the parameters, such as 0.1")
+    check_number("eps", eps, exclusive=True, remedy="it is in units of the parameters, such as 0.1")
 
     def init(params: optax.Params) -> ReweightState:
         weights = jax.tree.map(lambda p: jnp.ones_like(p, float), params)

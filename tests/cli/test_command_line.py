@@ -7,7 +7,7 @@ import pytest
 from l1jax.cli.experiment import parse_experiment
 from l1jax.cli.experiment_file import experiments_folder, load_experiment
 from l1jax.cli.flags import flag_names, parse_path
-from l1jax.cli.process import run
+from l1jax.cli.process import run_command
 from l1jax.config import (
     L1,
     Adversarial,
@@ -407,7 +407,7 @@ def test_exit_status(error, status, said, monkeypatch, capsys):
         return 7
 
     with pytest.raises(SystemExit) as stopped:
-        run(main)
+        run_command(main)
     assert stopped.value.code == status
     assert capsys.readouterr().err == said
 
@@ -419,5 +419,5 @@ def test_a_long_sentence_stays_on_one_line(monkeypatch, capsys):
         raise InputError("word " * 100 + "end.")
 
     with pytest.raises(SystemExit):
-        run(main)
+        run_command(main)
     assert capsys.readouterr().err.count("\n") == 1

@@ -51,7 +51,7 @@ def traced(name, dtype):
     task = make_task(experiment, shape)
     points = task.generator.image_range is None
     feed = resident_feed(
-        np.zeros((8, *shape), np.float32 if points else np.uint8), 0, task.draws, BATCH
+        np.zeros((8, *shape), np.float32 if points else np.uint8), 0, task.batches_per_step, BATCH
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(task.init, key)

@@ -15,7 +15,7 @@ from l1jax.selection.experiments import with_strength
 from l1jax.selection.fold_scores import make_fold_scorer
 from l1jax.selection.folds import FoldIndices
 from l1jax.selection.stages import PathRun, RunContext, cached_replicas
-from l1jax.selection.task_replicas import Examples
+from l1jax.selection.task_replicas import ImageExamples
 from l1jax.training.task import make_task
 
 SPARSE = Optimizer(learning_rate=2e-3, b2=0.99, penalty=L1(1e-2))
@@ -50,7 +50,7 @@ def digits():
 def path_run(folder, experiment=PLAIN, folds=1, say=lambda text: None):
     """A path over folds of the first 200 digits."""
     images, labels, fingerprint = digits()
-    examples = Examples(images[:200], labels[:200])
+    examples = ImageExamples(images[:200], labels[:200])
     unit = with_strength(experiment, "generator", 1.0)
     task = make_task(unit, image_shape(unit.data))
     model = build_model(unit.model, image_shape(unit.data))

@@ -7,7 +7,7 @@ import pytest
 
 from l1jax.config import InputError
 from l1jax.models import mlp_gan, vae
-from l1jax.selection.choose import ChoiceRule, check_criterion, check_tolerance, choose
+from l1jax.selection.choose import ChoiceRule, check_allowed_loss, check_criterion, choose
 from l1jax.selection.fold_scores import FoldResult, from_json, to_json
 from l1jax.selection.score_table import ModelSize, PathPoint
 
@@ -105,10 +105,10 @@ def test_a_tolerance_without_a_meaning_is_refused(change, says):
     } | change
     rule = ChoiceRule(given.pop("criterion"), "minimum", 0, 0.1)
     with pytest.raises(InputError, match=rf"`--worse` \(=0.1\) must be 0 .*{says}"):
-        check_tolerance(rule, given.pop("described"), **given)
+        check_allowed_loss(rule, given.pop("described"), **given)
     for criterion in ("recall", "coverage", "frechet_distance"):
         rule = ChoiceRule(criterion, "minimum", 0, 0.1)
-        check_tolerance(rule, criterion, has_dense=True, has_halvings=False)
+        check_allowed_loss(rule, criterion, has_dense=True, has_halvings=False)
 
 
 def test_information_criteria_take_the_least_and_weigh_the_nonzeros():

@@ -14,7 +14,7 @@ from l1jax.config import L1, ElasticNet
 from l1jax.data.batches import resident_feed
 from l1jax.selection.experiments import with_strength
 from l1jax.selection.task_replicas import (
-    Examples,
+    ImageExamples,
     select_replica,
     select_strengths,
     vectorize_task,
@@ -44,7 +44,9 @@ def alone(experiment, fold):
     """What the training loop makes of a fold's images, on one device."""
     images, labels = (values[TRAINING[fold]] for values in digits()[:2])
     task = in_double_precision(make_task(experiment, image_shape(experiment.data)))
-    feed = resident_feed(images, experiment.seed, task.draws, experiment.batch_size, labels)
+    feed = resident_feed(
+        images, experiment.seed, task.batches_per_step, experiment.batch_size, labels
+    )
     runner = make_runner(task, feed, jax.devices()[:1])
     state = runner.replicate(task.init(named_seed_key(experiment.seed, "parameters")))
     chunk = runner.put(feed.chunk(0, STEPS))
@@ -74,7 +76,7 @@ def test_every_replica_ends_as_training_alone_does(experiment, devices):
         start=named_seed_key(unit.seed, "parameters"),
         devices=jax.devices()[:devices],  # eight: four along the strengths, two along the batch
     )
-    examples = jax.tree.map(jnp.asarray, Examples(images, labels))
+    examples = jax.tree.map(jnp.asarray, ImageExamples(images, labels))
     states, metrics = replicas.run(
         replicas.init(np.asarray(STRENGTHS)),
         examples,

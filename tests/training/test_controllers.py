@@ -90,7 +90,7 @@ def test_a_discriminator_that_is_always_too_strong_keeps_its_share_of_entries(
     )
     points = np.random.default_rng(0).normal(size=(256, 1, 1, 2)).astype(np.float32) + 1
     task = make_task(experiment, points.shape[1:])
-    feed = resident_feed(points, 0, task.draws, experiment.batch_size)
+    feed = resident_feed(points, 0, task.batches_per_step, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:1])
     state = runner.replicate(task.init(jax.random.key(0)))
     shares = []

@@ -71,7 +71,7 @@ def trained(name, devices, parallel="shard_map"):
     """The state after a few steps in float64, and the metrics."""
     experiment = EXPERIMENTS[name]
     task = make_task(experiment, (8, 8, 1))
-    feed = resident_feed(images(), 0, task.draws, experiment.batch_size)
+    feed = resident_feed(images(), 0, task.batches_per_step, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:devices], parallel)
     with jax.enable_x64(False):
         start = jax.tree.map(np.asarray, task.init(jax.random.key(1)))

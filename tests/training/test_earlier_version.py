@@ -41,5 +41,5 @@ def test_a_checkpoint_is_restored_bit_for_bit_and_training_goes_on(workdir):
     outcome = run_experiment(
         experiment, workdir, Console(quiet=True), sentences.append, resume=True, overwrite=False
     )
-    assert (outcome.first_step, outcome.stopped.step) == (4, 6)
+    assert (outcome.first_step, outcome.end.step) == (4, 6)
     assert load_run(workdir, None, sentences.append).step == 6

@@ -8,7 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from l1jax.training.loop import ChunkCallbacks, ChunkProgram, run_chunks, stop_requests
+from l1jax.training.loop import (
+    CheckpointRequest,
+    ChunkCallbacks,
+    ChunkProgram,
+    run_chunks,
+    stop_requests,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -107,9 +113,9 @@ def count(last_step, on_chunk):
     callbacks = ChunkCallbacks(on_chunk, score_when_stopped=lambda state: -1.0)
     # The types of the state and the checkpoints are training's, so the check of types is left out.
     loop = inspect.unwrap(run_chunks)
-    state, stopped = loop(Counting(1, 0), last_step, program, callbacks, checkpoints, print)
+    state, end = loop(Counting(1, 0), last_step, program, callbacks, checkpoints, print)
     assert checkpoints.waited
-    return state, stopped, checkpoints.saves
+    return state, end, checkpoints.saves
 
 
 def test_the_loop_runs_chunks_to_the_last_step_and_saves_when_asked():
@@ -117,11 +123,11 @@ def test_the_loop_runs_chunks_to_the_last_step_and_saves_when_asked():
 
     def on_chunk(result):
         results.append(result)
-        return float(result.step) if result.step in (4, 9) else None
+        return CheckpointRequest(float(result.step)) if result.step in (4, 9) else None
 
-    state, stopped, saves = count(9, on_chunk)
+    state, end, saves = count(9, on_chunk)
     assert state == Counting(9, 1 + 4 + 7)
-    assert stopped == (9, None)
+    assert end == (9, None)
     assert saves == [(4, 1, 4.0), (9, 12, 9.0)]
     assert [(r.step, r.num_steps, int(r.metrics["first"])) for r in results] == [
         (4, 3, 1), (7, 3, 4), (9, 2, 7)
@@ -137,11 +143,11 @@ def test_a_signal_ends_the_loop_after_the_chunk_and_the_state_is_saved():
         if result.step == 7:
             send(signal.SIGTERM)
 
-    state, stopped, saves = count(30, on_chunk)
-    assert stopped == (7, signal.SIGTERM)
+    state, end, saves = count(30, on_chunk)
+    assert end == (7, signal.SIGTERM)
     assert saves == [(7, state.total, -1.0)]
 
 
 def test_a_loop_that_is_at_its_end_runs_and_saves_nothing():
-    state, stopped, saves = count(1, lambda result: 0.0)
-    assert (state, stopped, saves) == (Counting(1, 0), (1, None), [])
+    state, end, saves = count(1, lambda result: CheckpointRequest(0.0))
+    assert (state, end, saves) == (Counting(1, 0), (1, None), [])

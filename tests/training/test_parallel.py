@@ -83,7 +83,7 @@ def trained(name, devices, parallel, dtype):
     """State after 1 and after 20 steps, computed in `dtype` from the same start."""
     experiment = EXPERIMENTS[name]
     task = make_task(experiment, (16, 16, 1))
-    feed = resident_feed(images(), experiment.seed, task.draws, experiment.batch_size)
+    feed = resident_feed(images(), experiment.seed, task.batches_per_step, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:devices], parallel)
 
     def cast(leaf):
@@ -165,7 +165,7 @@ def test_in_float32_one_step_gradients_and_twenty_steps_agree(name, devices, par
 def test_a_chunk_of_steps_equals_its_steps_one_by_one():
     experiment = EXPERIMENTS["mlp"]
     task = make_task(experiment, (16, 16, 1))
-    feed = resident_feed(images(), 0, task.draws, experiment.batch_size)
+    feed = resident_feed(images(), 0, task.batches_per_step, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:1])
     ends = []
     for lengths in ([4], [1] * 4):
@@ -193,7 +193,7 @@ def test_the_second_call_does_not_compile_again():
         return step(state, batch, key)
 
     task = task._replace(step=counting)
-    feed = resident_feed(images(), 0, task.draws, experiment.batch_size)
+    feed = resident_feed(images(), 0, task.batches_per_step, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:2])
     state = runner.replicate(start("mlp"))
     resident = runner.replicate(feed.resident)

@@ -232,9 +232,9 @@ def test_a_checkpoint_that_was_made_again_after_a_rollback_is_not_set_aside(
     recovered, tmp_path, capsys
 ):
     workdir = shutil.copytree(recovered, tmp_path / "run")
-    write_rollback(workdir, read_rollback(workdir)._replace(useless=None))
+    write_rollback(workdir, read_rollback(workdir)._replace(abandoned_step=None))
     assert run(workdir) == 0
-    assert read_rollback(workdir).useless is None
+    assert read_rollback(workdir).abandoned_step is None
     assert "led to no finite step" not in capsys.readouterr().out
 
 
