@@ -78,22 +78,37 @@ def changed_since(commit: str, own: Family) -> bool:
     return git("diff", "--quiet", commit, "--", *files, *folders).returncode != 0
 
 
-def line(path: Path) -> str:
-    """One sentence on the age of a result."""
+class Age(NamedTuple):
+    """When a result was measured, and whether its code is another now."""
+
+    measured: str  # the file, the day and the commit
+    out_of_date: bool
+
+
+def age(path: Path) -> Age:
+    """Return the age of a result; a "+" behind its commit stands for changes not yet committed."""
     environment = json.loads(path.read_text())["environment"]
-    commit = environment["commit"].rstrip("+")
-    day = environment["date"][:10]
-    if changed_since(commit, family(path.name)):
-        now = "the code that it measures has changed since"
-    else:
-        now = "the code that it measures is the same today"
-    return f"- `{path.name}`: {day}, commit `{commit}`; {now}."
+    commit, modified, _ = environment["commit"].partition("+")
+    measured = f"`{path.name}`: {environment['date'][:10]}, commit `{commit}`"
+    if modified:
+        measured += " with changes that were not committed"
+    return Age(measured, changed_since(commit, family(path.name)))
 
 
 def lines(page: str) -> str:
-    """The sentences on the results that this page shows."""
-    shown = [path for path in sorted(RESULTS.glob("*.json")) if family(path.name).page == page]
-    return "\n".join(map(line, shown))
+    """Say of each result that this page shows when it was measured, and what has changed since."""
+    paths = [path for path in sorted(RESULTS.glob("*.json")) if family(path.name).page == page]
+    ages = [age(path) for path in paths]
+    if all(out_of_date for _, out_of_date in ages):
+        rows = [f"- {measured}" for measured, _ in ages]
+        return "\n".join(["The code that was measured has changed since then.", "", *rows])
+    rows = []
+    for measured, out_of_date in ages:
+        now = "the code that it measures is the same today"
+        if out_of_date:
+            now = "the code that it measures has changed since"
+        rows.append(f"- {measured}; {now}.")
+    return "\n".join(rows)
 
 
 def fill(text: str, page: str) -> str:

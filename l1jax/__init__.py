@@ -1,8 +1,9 @@
-"""Sparse generative models by L1 regularisation.
+"""Sparse generative models by L1 regularisation in JAX.
 
 This module is the public API for other JAX programs: penalties (what to penalise) and optax
 transformations (how to reach exact zeros). It imports no more than JAX, optax and jaxtyping;
-models, training and the command lines are in the subpackages.
+models, training and the command lines are in the subpackages. The classes `Penalty`, `L1`, `ByPath`
+and `Sparsity` are here for annotations; those of the other penalties are in `l1jax.penalties`.
 """
 
 from l1jax.penalties import (

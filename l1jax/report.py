@@ -107,7 +107,7 @@ def read_record(workdir: Path) -> RunRecord:
         path_samples = read_picture(workdir / "samples.png")
     devices = jax.devices()
     return RunRecord(
-        place=str(workdir),
+        workdir=str(workdir),
         experiment=experiment,
         metrics=metrics,
         alarms=alarms,

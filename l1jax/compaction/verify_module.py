@@ -1,12 +1,15 @@
-"""A compacted network against the original, in numbers, before anyone gets it.
+"""Verify that a compacted network computes what the original computes, before it is returned.
 
-Three comparisons on random inputs of several scales, each of which shows another kind of mistake:
+The network's graph of nodes is called its table here. Three comparisons, on random inputs of
+several scales, find three kinds of mistakes:
 
-the original and its table, in the same precision: whether the table says what the network does
-the table and the smaller one, in float64: whether what was removed was dead
-the table in float64 and the smaller one as it is returned: whether it rounds more than the original
+1. `original` and `table`, in the same precision: does the table compute what the network does?
+2. `table_wide` and `exact_wide`, the smaller table, in float64: was all that was removed dead?
+3. `table_wide` and `returned`, the network as the caller gets it: is it much further from it than
+   `original` is, by rounding?
 
-How much the original rounds is its difference from itself in float64.
+The names are those of `Outputs`. The first comparison allows for the rounding of the original,
+which is the difference of `original` and `original_wide`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

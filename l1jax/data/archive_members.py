@@ -27,12 +27,12 @@ def normalize_name(name: str) -> str:
 
 
 def escapes_root(name: str) -> bool:
-    """Whether a normalized name leads out of the folder that it would be extracted to."""
+    """Return whether a normalized name leads out of the folder that it would be extracted to."""
     return name.startswith("../")
 
 
 def is_workdir(names: Container[str]) -> bool:
-    """Whether a folder with these entries is the work directory of a run or of a selection."""
+    """Return whether a folder with these entries is the work directory of a run or selection."""
     config, *folders = RUN_MARKERS
     return SELECTION_FILE in names or (
         config in names and any(folder in names for folder in folders)
@@ -86,7 +86,10 @@ def _find_workdirs(files: Iterable[str]) -> set[str]:
 
 
 def _is_run_output(name: str, workdirs: set[str]) -> bool:
-    """Whether a run wrote a file: any below a work directory, but at the top only known names."""
+    """Return whether a run wrote a file.
+
+    That is any file below a work directory, but at the top only one of a known name.
+    """
     return any(
         folder in workdirs and (folder or entry in RUN_OUTPUTS)
         for folder, entry in _ancestors(name)
@@ -113,7 +116,7 @@ class _Folder(NamedTuple):
     parent: "_Folder | None"
 
     def is_within(self, real: str) -> bool:
-        """Whether this folder is the one with that real name, or lies in it."""
+        """Return whether this folder is the one with that real name, or lies in it."""
         folder: _Folder | None = self
         while folder is not None:
             if folder.real == real:

@@ -86,7 +86,7 @@ def _check_path(data: config.ArrayData, origin: str) -> Path:
 
 
 def _holds_images(images: np.ndarray) -> bool:
-    """Whether an array holds several images.
+    """Return whether an array holds several images.
 
     [16, 16, 3] is taken for one image in colour, not for 16 narrow ones.
     """

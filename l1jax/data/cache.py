@@ -93,7 +93,7 @@ class _Cache:
         self.writable = True
 
     def complete(self) -> bool:
-        """Whether every image has been written; each is still verified when it is read."""
+        """Return whether every image has been written; each is still verified when it is read."""
         return bool(self.checksums.all())
 
     def example(self, i: int) -> Pixels:

@@ -69,7 +69,7 @@ def file_kind(name: str) -> FileKind:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, or a folder that it lies in, is hidden."""
+    """Return whether a file, or a folder that it lies in, is hidden."""
     return name.startswith(".") or "/." in name
 
 

@@ -113,7 +113,7 @@ def _first_with_suffix(names: Iterable[str], suffixes: tuple[str, ...]) -> str:
 
 
 def _holds_arrays(path: str) -> bool:
-    """Whether a file is a .npy, or a zip of nothing but such files, whatever its suffix."""
+    """Return whether a file is a .npy, or a zip of nothing but such files, whatever its suffix."""
     with open(path, "rb") as file:
         head = file.read(6)
     if head == b"\x93NUMPY":

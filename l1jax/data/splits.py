@@ -36,6 +36,9 @@ def unit_hashes(source: Source, key: str) -> Float64[np.ndarray, " length"]:
 def assign_folds(source: Source, folds: int, seed: int = 0) -> Int32[np.ndarray, " length"]:
     """Assign each example to one of `folds` folds of about the same size; equal examples share one.
 
+    It is for loops of your own over any source. `python -m l1jax.select` balances its folds by
+    class instead, by `l1jax.selection.stratified_folds`.
+
     Args:
         source: the examples.
         folds: number of folds.

@@ -19,7 +19,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 class RunRecord(NamedTuple):
     """Everything that a page shows; plain data."""
 
-    place: str
+    workdir: str
     """The run's folder, as the user named it."""
     experiment: Config
     metrics: Metrics
@@ -102,7 +102,7 @@ def _summary(record: RunRecord) -> str:
         f"{experiment.seed}.",
         _progress(record),
     ]
-    return paragraph(" ".join(sentences)) + "\n" + paragraph(record.place, "quiet") + "\n"
+    return paragraph(" ".join(sentences)) + "\n" + paragraph(record.workdir, "quiet") + "\n"
 
 
 def _progress(record: RunRecord) -> str:

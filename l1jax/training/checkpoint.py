@@ -76,7 +76,7 @@ class Checkpoints:
             "step": step,
             "config": to_json(self.experiment),
             "fingerprint": self.fingerprint,
-            "layout": layout(stored),
+            "layout": structure_hash(stored),
             "digest": digest(stored),
         }
         items = ocp.args.Composite(
@@ -178,7 +178,7 @@ class Checkpoints:
                 f"`data` has changed since {path} was written: give the same images or another "
                 "--workdir."
             )
-        if meta["layout"] != layout(stored_template):
+        if meta["layout"] != structure_hash(stored_template):
             raise InputError(
                 f"{path} was written by another version of l1jax: use that version, or another "
                 "--workdir."
@@ -287,7 +287,7 @@ def _manager_options(
     )
 
 
-def layout(tree: PyTree) -> str:
+def structure_hash(tree: PyTree) -> str:
     """Hash the paths, shapes and dtypes of a tree."""
     names = [
         f"{jax.tree_util.keystr(path)} {leaf.dtype}{list(leaf.shape)}"

@@ -65,10 +65,21 @@ def test_a_result_is_out_of_date_once_its_code_has_changed(
         (tmp_path / changed).write_text("2\n")
         if committed:
             commit(tmp_path)
+    age = ages.age(result)
+    assert age.out_of_date == out_of_date
+    assert "2026-11-27" in age.measured
     says = "has changed since" if out_of_date else "is the same today"
-    line = ages.line(result)
-    assert says in line
-    assert "2026-11-27" in line
+    assert says in ages.lines("selection")
+    assert age.measured in ages.lines("selection")
+
+
+def test_a_result_of_a_modified_tree_says_so(tmp_path, monkeypatch):
+    result = in_repository(tmp_path, monkeypatch)
+    hash = git(tmp_path, "rev-parse", "--short=12", "HEAD")
+    assert "not committed" not in ages.age(result).measured
+    modified = ages.age(keep(tmp_path, hash + "+"))
+    assert f"commit `{hash}` with changes that were not committed" in modified.measured
+    assert not modified.out_of_date
 
 
 def test_changes_that_were_taken_back_leave_a_result_up_to_date(tmp_path, monkeypatch):
@@ -76,12 +87,12 @@ def test_changes_that_were_taken_back_leave_a_result_up_to_date(tmp_path, monkey
     for content in ("2\n", "1\n"):
         (tmp_path / "l1jax/selection/module.py").write_text(content)
         commit(tmp_path)
-    assert "is the same today" in ages.line(result)
+    assert not ages.age(result).out_of_date
 
 
 def test_a_result_of_a_commit_that_is_not_here_is_out_of_date(tmp_path, monkeypatch):
     in_repository(tmp_path, monkeypatch)
-    assert "has changed since" in ages.line(keep(tmp_path, "0123456789ab"))
+    assert ages.age(keep(tmp_path, "0123456789ab")).out_of_date
 
 
 def test_every_kept_result_belongs_to_a_page():

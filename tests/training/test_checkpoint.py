@@ -16,7 +16,7 @@ import pytest
 
 import l1jax
 from l1jax.config import Config, InputError
-from l1jax.training.checkpoint import digest, layout, open_checkpoints
+from l1jax.training.checkpoint import digest, open_checkpoints, structure_hash
 
 EXPERIMENT = Config(keep_checkpoints=2)
 
@@ -103,7 +103,7 @@ def test_layout_tells_paths_shapes_and_dtypes_apart():
         {"x": np.zeros((3, 2), "f4")},
     ]
     trees.append({"x": np.zeros((2, 3), "f8")})
-    assert len({layout(tree) for tree in trees}) == 4
+    assert len({structure_hash(tree) for tree in trees}) == 4
 
 
 def files_of(folder):
