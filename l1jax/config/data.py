@@ -27,17 +27,13 @@ class ImageData:
     crop: int = field(default=0, metadata=bounds(0))
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
     subfolder: str = ""
-    """Use only what lies in this folder of the folder or archive, such as train; empty for
-    everything."""
+    """Read only this folder of the folder or archive, such as train; empty for all."""
     on_error: Literal["stop", "skip"] = "stop"
-    """About images that cannot be used: stop at the first, or look for all of them first and leave
-    them out."""
+    """Stop at the first image that cannot be used, or skip all of them after a first look."""
     labels: Literal["auto", "folders", "innermost", "none"] = "auto"
-    """Which folders are classes: the first, the innermost, none; auto: the first, if nothing speaks
-    against it."""
+    """Which folders are classes: folders (the first), innermost, none; auto: first if it fits."""
     most_pixels: int = field(default=2**26, metadata=bounds(1, 2**40))
-    """Images of more pixels cannot be used; decoding one takes up to 12 bytes of memory for each
-    pixel."""
+    """Largest number of pixels of an image; decoding takes up to 12 bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +41,9 @@ class ArrayData:
     """Images in NumPy's files: an array of a .npz, with labels if it has them, or a .npy."""
 
     path: str = ""
-    """The .npz or .npy file; images are uint8 [number, height, width], or with 1 or 3 channels
-    last."""
+    """The .npz or .npy file; uint8 [number, height, width], or with 1 or 3 channels last."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
-    """Height and width in pixels; others are cropped to the largest square and resized by Lanczos
-    with antialiasing."""
+    """Height and width in pixels; images are cropped to a square and resized to it."""
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for colour."""
     images: str = "images"
@@ -63,8 +57,7 @@ class IdxData:
     """MNIST or Fashion-MNIST in IDX files, gzipped or not; the labels are classes."""
 
     path: str = ""
-    """Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the t10k ones, or with
-    .gz."""
+    """Folder with train-images-idx3-ubyte and the other three files of MNIST, or with .gz."""
     split: Literal["train", "test"] = "train"
     """Which of the two splits."""
     image_size: int = field(default=28, metadata=bounds(1, 1024))
@@ -92,8 +85,7 @@ class MixtureData:
     """Points in the plane from 8 Gaussians on a ring or 25 on a grid; the labels are the modes."""
 
     shape: Literal["ring", "grid"] = "grid"
-    """ring: 8 modes on the unit circle, deviation 0.01; grid: 25 modes at {-4, -2, 0, 2, 4}²,
-    deviation 0.05."""
+    """ring: 8 modes, radius 1, deviation 0.01; grid: 5 × 5 modes 2 apart, deviation 0.05."""
     count: int = field(default=100_000, metadata=bounds(1, 2**31 - 1))
     """How many points are drawn."""
     draw_seed: int = field(default=0, metadata=bounds(0, 2**32, open_maximum=True))
@@ -111,8 +103,7 @@ class TfdsData:
     data_dir: str = ""
     """Where TFDS keeps its data; empty for its own default."""
     labels: bool = False
-    """Read the feature `label` of every example, in a pass over the set, as the class of
-    class-conditional models."""
+    """Read the feature `label` of every example as its class, in one pass over the set."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
     """Height and width in pixels after the centre crop, resized by Lanczos with antialiasing."""
     channels: Literal[1, 3] = 3
@@ -120,11 +111,9 @@ class TfdsData:
     crop: int = field(default=0, metadata=bounds(0))
     """Side of the centre crop in pixels of the original; 0 takes the largest square."""
     on_error: Literal["stop", "skip"] = "stop"
-    """About images that cannot be used: stop at the first, or look for all of them first and leave
-    them out."""
+    """Stop at the first image that cannot be used, or skip all of them after a first look."""
     most_pixels: int = field(default=2**26, metadata=bounds(1, 2**40))
-    """Images of more pixels cannot be used; decoding one takes up to 12 bytes of memory for each
-    pixel."""
+    """Largest number of pixels of an image; decoding takes up to 12 bytes for each."""
 
 
 Data = DigitsData | ImageData | ArrayData | IdxData | StackedData | MixtureData | TfdsData

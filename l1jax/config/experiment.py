@@ -33,26 +33,21 @@ class Config:
     batch_size: int = field(default=64, metadata=bounds(1))
     """Images per step over all devices."""
     accumulate: int = field(default=1, metadata=bounds(1))
-    """Parts that the batch of an update is cut into, one after the other; less memory, the same
-    update, except that batch norm normalises within a part."""
+    """Parts of a batch, one after the other: less memory, the same update but for batch norm."""
     flip: bool = False
     """Mirror real images left and right, each with probability ½, anew in every step."""
     ema_half_life: float = field(default=44_340.0, metadata=bounds(0))
-    """Half-life, in images, of the moving average of the generator, from which samples are drawn; 0
-    for no average."""
+    """Half-life, in images, of the moving average that draws samples; 0 for no average."""
     rollbacks: int = field(default=10, metadata=bounds(0, 100))
-    """How often training that is no longer finite goes back to a good checkpoint with half the
-    learning rate."""
+    """How often training that is not finite may restart from a checkpoint at half the rate."""
     log_every: int = field(default=100, metadata=bounds(1))
-    """Steps between lines of metrics; they run in one compiled call, best if it divides the other
-    intervals."""
+    """Steps between lines of metrics, in one compiled call; best a divisor of other intervals."""
     sample_every: int = field(default=1_000, metadata=bounds(1))
     """Steps between sample grids."""
     checkpoint_every: int = field(default=1_000, metadata=bounds(1))
     """Steps between checkpoints."""
     evaluate_every: int = field(default=0, metadata=bounds(0))
-    """Steps between evaluations on 2,000 images, held-out ones if any; the best is kept by them; 0
-    for none."""
+    """Steps between evaluations, which choose the best checkpoint; 0 for none."""
     keep_checkpoints: int = field(default=3, metadata=bounds(1))
     """How many of the last checkpoints are kept, besides the best."""
     parallel: Literal["shard_map", "pmap"] = "shard_map"
@@ -64,8 +59,7 @@ class Config:
     workers: int = field(default=0, metadata=bounds(0, 1024))
     """Processes that decode images while streaming; 0 for threads."""
     cache: bool = True
-    """Keep decoded, resized images in L1JAX_CACHE_DIR, or else the user's cache folder, for the
-    next pass and run."""
+    """Keep decoded images for later runs, in L1JAX_CACHE_DIR or the user's cache folder."""
 
 
 # Fields that may differ between a checkpoint and the run that resumes it: none of these changes a

@@ -19,28 +19,23 @@ class MlpGan:
     discriminator_hidden: tuple[int, ...] = field(default=(256, 256), metadata=bounds(1))
     """Width of each hidden dense layer of the discriminator."""
     output: Literal["tanh", "sigmoid", "linear"] = "tanh"
-    """The generator's last activation: tanh for images in [-1, 1], sigmoid for [0, 1], linear for
-    points."""
+    """Last activation: tanh for images in [-1, 1], sigmoid for [0, 1], linear for points."""
     activation: Literal["leaky_relu", "relu"] = "leaky_relu"
     """Inside the generator; relu makes sharper edges between the modes of points."""
     norm: Literal["none", "batch", "layer", "group"] = field(default="none", metadata=OWN_DEFAULT)
-    """Norm in the discriminator, from its second layer on; no batch norm with gradient
-    penalties."""
+    """Norm in the discriminator's later layers; no batch norm with gradient penalties."""
     spectral_norm: bool = field(default=False, metadata=OWN_DEFAULT)
     """Divide the discriminator's kernels by their largest singular value."""
     dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
     """Share of the discriminator's activations that training sets to zero."""
     classes: int = field(default=0, metadata=bounds(0))
-    """How many classes the labels name, for a class-conditional model; 0 for an unconditional
-    one."""
+    """Number of classes of a class-conditional model; 0 for an unconditional one."""
     packing: int = field(default=1, metadata=bounds(1))
-    """Images that the discriminator judges together (PacGAN); must divide the batch of each
-    device."""
+    """Images judged together (PacGAN); must divide the batch of each device."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; parameters are float32 either way."""
     checkpointing: bool = False
-    """Compute each of the discriminator's convolutions again in the backward pass: less memory,
-    more time."""
+    """Recompute the discriminator's convolutions when differentiating: less memory, more time."""
 
 
 @dataclass(frozen=True)
@@ -52,38 +47,31 @@ class Dcgan:
     channels: int = field(default=64, metadata=bounds(1))
     """Channels of the layer next to the image; they double with every halving of the size."""
     norm: Literal["none", "batch", "layer", "group"] = field(default="batch", metadata=OWN_DEFAULT)
-    """Norm in the discriminator, from its second layer on; no batch norm with gradient
-    penalties."""
+    """Norm in the discriminator's later layers; no batch norm with gradient penalties."""
     spectral_norm: bool = field(default=False, metadata=OWN_DEFAULT)
     """Divide the discriminator's kernels by their largest singular value."""
     dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
     """Share of the discriminator's activations that training sets to zero."""
     classes: int = field(default=0, metadata=bounds(0))
-    """How many classes the labels name, for a class-conditional model; 0 for an unconditional
-    one."""
+    """Number of classes of a class-conditional model; 0 for an unconditional one."""
     packing: int = field(default=1, metadata=bounds(1))
-    """Images that the discriminator judges together (PacGAN); must divide the batch of each
-    device."""
+    """Images judged together (PacGAN); must divide the batch of each device."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; parameters are float32 either way."""
     checkpointing: bool = False
-    """Compute each layer again in the backward pass instead of keeping it: less memory, more
-    time."""
+    """Recompute each layer when differentiating: less memory, more time."""
 
 
 @dataclass(frozen=True)
 class SnResnet:
-    """Residual networks, spectral norm in the discriminator (Miyato et al., ICLR 2018); 32, 48 or
-    64 pixels."""
+    """Residual networks with spectral norm at 32, 48 or 64 pixels (Miyato et al., ICLR 2018)."""
 
     latent_size: int = field(default=128, metadata=bounds(1))
     """Dimensions of the Gaussian latent."""
     generator_width: int = field(default=0, metadata=bounds(0))
-    """The generator's channels next to the image; 0 for the paper's (256 at 32 pixels, 64
-    above)."""
+    """Channels next to the image; 0 for the paper's (256 at 32 pixels, 64 above)."""
     discriminator_width: int = field(default=0, metadata=bounds(0))
-    """The discriminator's channels next to the image; 0 for the paper's (128 at 32 pixels, 64
-    above)."""
+    """Channels next to the image; 0 for the paper's (128 at 32 pixels, 64 above)."""
     norm: Literal["none", "batch", "layer", "group"] = field(default="none", metadata=OWN_DEFAULT)
     """Norm in front of the discriminator's activations; no batch norm with gradient penalties."""
     spectral_norm: bool = field(default=True, metadata=OWN_DEFAULT)
@@ -91,44 +79,35 @@ class SnResnet:
     dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
     """Share of the activations in each of the discriminator's blocks that training sets to zero."""
     classes: int = field(default=0, metadata=bounds(0))
-    """How many classes the labels name, for a class-conditional model; 0 for an unconditional
-    one."""
+    """Number of classes of a class-conditional model; 0 for an unconditional one."""
     packing: int = field(default=1, metadata=bounds(1))
-    """Images that the discriminator judges together (PacGAN); must divide the batch of each
-    device."""
+    """Images judged together (PacGAN); must divide the batch of each device."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; parameters are float32 either way."""
     checkpointing: bool = False
-    """Compute each residual block again in the backward pass instead of keeping it: less memory,
-    more time."""
+    """Recompute each residual block when differentiating: less memory, more time."""
 
 
 @dataclass(frozen=True)
 class R3gan:
-    """Residual networks without normalisation, for relativistic pairing + R1 + R2 (Huang et al.,
-    NeurIPS 2024)."""
+    """Residual networks for relativistic pairing, R1 and R2 (Huang et al., NeurIPS 2024)."""
 
     latent_size: int = field(default=64, metadata=bounds(1))
     """Dimensions of the Gaussian latent."""
     channels: int = field(default=128, metadata=bounds(1))
-    """Channels at sizes up to 8 times the smallest, half as many with each doubling beyond; the
-    paper's: 768."""
+    """Channels up to 8 times the smallest size, then halved at each doubling; paper: 768."""
     blocks: int = field(default=1, metadata=bounds(1, 1_000))
     """Residual blocks per image size, in each network; the paper's: 2."""
     group_size: int = field(default=16, metadata=bounds(1))
-    """Channels of a group in the grouped convolutions; must divide twice the channels of each
-    size."""
+    """Channels of a convolution's group; must divide twice the channels of each size."""
     classes: int = field(default=0, metadata=bounds(0))
-    """How many classes the labels name, for a class-conditional model; 0 for an unconditional
-    one."""
+    """Number of classes of a class-conditional model; 0 for an unconditional one."""
     packing: int = field(default=1, metadata=bounds(1))
-    """Images that the discriminator judges together (PacGAN); must divide the batch of each
-    device."""
+    """Images judged together (PacGAN); must divide the batch of each device."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; parameters are float32 either way."""
     checkpointing: bool = False
-    """Compute each residual block again in the backward pass instead of keeping it: less memory,
-    more time."""
+    """Recompute each residual block when differentiating: less memory, more time."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +129,11 @@ class Vae:
     latent_size: int = field(default=32, metadata=bounds(1))
     """Dimensions of the latent."""
     channels: tuple[int, ...] = field(default=(), metadata=bounds(1))
-    """Channels of the encoder's 4×4 stride-2 convolutions, mirrored in the decoder; none by
-    default."""
+    """Channels of the encoder's 4×4 stride-2 convolutions, mirrored in the decoder."""
     hidden: tuple[int, ...] = field(default=(512, 512), metadata=bounds(1))
     """Width of each hidden dense layer of the encoder, mirrored in the decoder."""
     likelihood: Literal["bernoulli", "gaussian", "discretized_logistic"] = "bernoulli"
-    """Of the pixels: bernoulli for black and white, discretized_logistic or gaussian for 256
-    values."""
+    """bernoulli for black and white pixels, the other two for pixels of 256 values."""
     classes: int = field(default=0, metadata=bounds(0))
     """Number of classes of a class-conditional model; 0 for none."""
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -8,8 +8,7 @@ from l1jax.config.fields import bounds
 
 @dataclass(frozen=True)
 class DiffAugment:
-    """Change every image that the discriminator sees, real or generated, at random (Zhao et al.,
-    NeurIPS 2020)."""
+    """Change all of the discriminator's images at random (Zhao et al., NeurIPS 2020)."""
 
     colour: bool = True
     """Brightness, saturation and contrast."""
@@ -21,8 +20,7 @@ class DiffAugment:
 
 @dataclass(frozen=True)
 class Ada:
-    """Change images with a probability that follows how far the discriminator overfits (ADA,
-    NeurIPS 2020)."""
+    """Change images more often if the discriminator overfits (ADA, NeurIPS 2020)."""
 
     target: float = field(default=0.6, metadata=bounds(0, 1))
     """Mean sign of the discriminator's logits on real images that the probability is to hold."""
@@ -45,13 +43,11 @@ class Balance:
     high: float = field(default=0.55, metadata=bounds(0, 1))
     """Above it the discriminator is too weak, and its strength falls."""
     every: int = field(default=10, metadata=bounds(1))
-    """Steps between two measurements; each costs a pass of the generator and two of the
-    discriminator."""
+    """Steps between measurements; each costs one generator and two discriminator passes."""
     horizon: int = field(default=1_000, metadata=bounds(1))
     """Steps in which the strength changes tenfold while the ratio is out of bounds."""
     max_sparsity: float = field(default=0.5, metadata=bounds(0, 1))
-    """Share of zeros at which the strength stops rising: a discriminator of nothing but zeros never
-    trains again."""
+    """Share of zeros at which the strength stops rising, so that training can go on."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +73,9 @@ class Adversarial:
     dragan: float = field(default=0.0, metadata=bounds(0))
     """Factor of E(‖∇D‖ − 1)² around real images; 10 is usual."""
     penalty_every: int = field(default=1, metadata=bounds(1))
-    """Gradient penalties act on every so many discriminator updates, and so many times as
-    strong."""
+    """Apply gradient penalties every so many updates, and so many times as strongly."""
     consistency: float = field(default=0.0, metadata=bounds(0))
-    """Factor of E(D(x) − D(T(x)))² on real and on generated images, T a flip, a shift and a cutout;
-    10 is usual."""
+    """Factor of E(D(x) − D(T(x)))², T a flip, a shift and a cutout; 10 is usual."""
     lecam: float = field(default=0.0, metadata=bounds(0))
     """Factor of LeCam's pull of each kind's logits to the other kind's average."""
     augment: DiffAugment | Ada | None = None
@@ -94,8 +88,7 @@ class Adversarial:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Mean squared error between generated images and the real ones their latents are paired
-    with."""
+    """Mean squared error between real images and those generated from their latents."""
 
     activity_strength: float = field(default=0.0, metadata=bounds(0))
     """Strength of an L1 term on the generator's outputs, mean per pixel."""
@@ -112,8 +105,7 @@ class Variational:
     free_nats: float = field(default=0.0, metadata=bounds(0))
     """Divergence in nats per latent dimension that costs nothing."""
     samples: int = field(default=1, metadata=bounds(1))
-    """Latents drawn per image; several give the importance-weighted bound, with beta 1 and no free
-    nats."""
+    """Latents per image; several give the importance-weighted bound (beta 1, no free nats)."""
 
 
 Objective = Adversarial | Reconstruction | Variational
