@@ -212,8 +212,7 @@ class Optimizer:
     penalised: str = field(default=r"(^|/)kernel$", metadata={"regex": True})
     """Regular expression that selects parameters by their paths, such as hidden_0/kernel."""
     method: Literal["metric", "plain", "subgradient"] = "metric"
-    """metric: reaches the optimum of loss + penalty; plain: the usual prox; subgradient: no
-    zeros."""
+    """metric: the optimum of loss + penalty; plain: the usual prox; subgradient: no zeros."""
     per_group: bool = False
     """Use one step size per group, with metric and a group penalty: cheaper, same solution."""
     strength_schedule: Schedule = Schedule()
