@@ -57,14 +57,10 @@ class FoldResult(NamedTuple):
 
 
 class FoldScorer(NamedTuple):
-    """A function that scores the replicas of one task.
+    """A function that scores the replicas of one task."""
 
-    score: (state, fold) → its result.
-    protocol: a sentence that says what the scores are computed on.
-    """
-
-    score: Callable[[State, int], FoldResult]
-    protocol: str
+    score: Callable[[State, int], FoldResult]  # (state, fold) → its result
+    protocol: str  # a sentence that says what the scores are computed on
 
 
 def make_fold_scorer(

@@ -25,15 +25,21 @@ NEGLIGIBLE = 1e-8
 
 
 class LinearPath(NamedTuple):
-    """Linear models η = xβ + b, one for each strength; several folds are a leading axis."""
+    """Linear models η = xβ + b, one for each strength; several folds are a leading axis.
+
+    Attributes:
+        strengths: from weak to strong.
+        coefficients: β.
+        intercepts: b.
+        distances: to optimality, as shares of the gradient's norm at 0.
+        classes: of the logistic family; η is the log-odds of the second class against the first.
+    """
 
     strengths: Float64[np.ndarray, " strengths"]
-    coefficients: Float64[np.ndarray, "*folds strengths features"]  # β
-    intercepts: Float64[np.ndarray, "*folds strengths"]  # b
+    coefficients: Float64[np.ndarray, "*folds strengths features"]
+    intercepts: Float64[np.ndarray, "*folds strengths"]
     distances: Float64[np.ndarray, "*folds strengths"]
-    """Distances to optimality, as shares of the gradient's norm at 0."""
     classes: Shaped[np.ndarray, "2"] | None = None
-    """Of the logistic family; η is the log-odds of the second class against the first."""
 
 
 class FitOptions(NamedTuple):

@@ -55,8 +55,8 @@ class Fit(NamedTuple):
     """The solver's current solution."""
 
     coefficients: Coefficients
+    # L: steps of 1/L in the metric of the columns' variances do not overshoot.
     curvature: Float[Array, ""]
-    """L: steps of 1/L in the metric of the columns' variances do not overshoot."""
     distance: Float[Array, ""]  # to optimality, as a share of the gradient's norm at 0
 
 

@@ -28,10 +28,15 @@ from l1jax.transforms import set_scale, solution
 
 
 class ImageExamples(NamedTuple):
-    """All examples of a selection, in memory."""
+    """All examples of a selection, in memory.
+
+    Attributes:
+        images: as the source holds them.
+        labels: their classes; 0 where there are none.
+    """
 
     images: Shaped[Array | np.ndarray, "n height width channels"]
-    labels: Int[Array | np.ndarray, " n"]  # 0 where there are none
+    labels: Int[Array | np.ndarray, " n"]
 
 
 ReplicaMetrics: TypeAlias = dict[str, Float[Array, "folds strengths"]]
@@ -42,11 +47,12 @@ class TaskReplicas(NamedTuple):
 
     Every leaf of the states leads with (folds, strengths) except `step`, which all replicas share.
 
-    init: strengths → the states that training starts from, each as `l1jax.train` draws it.
-    template: their shapes, dtypes and shardings.
-    run: (states, examples, chunk, key) → (states, metrics); it donates the states.
-    put: a chunk → the same chunk on its devices.
-    chunk: (first step, steps) → the indices of the examples that each fold trains on.
+    Attributes:
+        init: strengths → the states that training starts from, each as `l1jax.train` draws it.
+        template: their shapes, dtypes and shardings.
+        run: (states, examples, chunk, key) → (states, metrics); it donates the states.
+        put: a chunk → the same chunk on its devices.
+        chunk: (first step, steps) → the indices of the examples that each fold trains on.
     """
 
     init: Callable[[Float[Array | np.ndarray, " strengths"]], State]

@@ -32,17 +32,28 @@ class Balancer(NamedTuple):
 
 
 class BalanceState(NamedTuple):
-    """What the balancer carries from step to step."""
+    """What the balancer carries from step to step.
 
-    ratio: Float[Array, ""]  # moving average of the balance ratio over its measurements
-    log_scale: Float[Array, ""]  # natural logarithm of the scale of the discriminator's strength
+    Attributes:
+        ratio: moving average of the balance ratio over its measurements.
+        log_scale: natural logarithm of the scale of the discriminator's strength.
+    """
+
+    ratio: Float[Array, ""]
+    log_scale: Float[Array, ""]
 
 
 class Controllers(NamedTuple):
-    """State of the controllers; None for each that is not used, which then costs nothing."""
+    """State of the controllers; None for each that is not used, which then costs nothing.
+
+    Attributes:
+        anchors: moving averages of the logits, for LeCam's term.
+        probability: of augmentation.
+        balance: of the discriminator's strength.
+    """
 
     anchors: Anchors | None = None
-    probability: Float[Array, ""] | None = None  # of augmentation
+    probability: Float[Array, ""] | None = None
     balance: BalanceState | None = None
 
 

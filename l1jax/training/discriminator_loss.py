@@ -65,13 +65,21 @@ NO_REGULARIZERS = Regularizers()
 
 
 class Examples(NamedTuple):
-    """What one update of a network sees, or a part of it; every leaf leads with the batch."""
+    """What one update of a network sees, or a part of it; every leaf leads with the batch.
+
+    Attributes:
+        real: real images.
+        label: their classes, and those of the generated images.
+        latents: that images are generated from.
+        noise: as `sample_noise` draws it.
+        fake: images generated from the latents; None if that is still to be done.
+    """
 
     real: Images
     label: Int[Array, " batch"]
     latents: Float[Array, "batch latent"]
-    noise: dict[str, PyTree]  # as `sample_noise` draws it
-    fake: Images | None = None  # generated from the latents; None if that is still to be done
+    noise: dict[str, PyTree]
+    fake: Images | None = None
 
 
 # (params, batch statistics, examples, controllers, key of the update) → (loss, (batch statistics

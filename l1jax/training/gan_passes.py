@@ -67,10 +67,16 @@ class DiscriminatorState(NamedTuple):
 
 
 class GeneratorVjp(NamedTuple):
-    """A forward pass of the generator that can be differentiated later."""
+    """A forward pass of the generator that can be differentiated later.
+
+    Attributes:
+        images: that it generated.
+        vjp: cotangent of the images → of the parameters.
+        batch_stats: after the pass.
+    """
 
     images: Images
-    vjp: Callable[[Images], tuple[PyTree]]  # cotangent of the images → of the parameters
+    vjp: Callable[[Images], tuple[PyTree]]
     batch_stats: PyTree
 
 

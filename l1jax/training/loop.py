@@ -32,25 +32,32 @@ class ChunkProgram(NamedTuple):
 
 
 class ChunkResult(NamedTuple):
-    """What the loop knows after a chunk."""
+    """What the loop knows after a chunk.
+
+    Attributes:
+        step: number of steps so far, this chunk's included.
+        num_steps: number of steps of this chunk.
+        state: on the devices. The next chunk donates it, so a callback must not keep it.
+        metrics: what the chunk returned, on the host.
+        seconds_per_step: wall-clock time; None for the first chunk of its length, which includes
+            compilation.
+    """
 
     step: int
-    """Number of steps so far, this chunk's included."""
     num_steps: int
-    """Number of steps of this chunk."""
     state: Any
-    """On the devices. The next chunk donates it, so a callback must not keep it."""
     metrics: dict[str, np.ndarray]
-    """What the chunk returned, on the host."""
     seconds_per_step: float | None
-    """Wall-clock time; None for the first chunk of its length, which includes compilation."""
 
 
 class CheckpointRequest(NamedTuple):
-    """Asks the loop to write a checkpoint of the state."""
+    """Asks the loop to write a checkpoint of the state.
+
+    Attributes:
+        score: of the state; lower is better, infinite when unknown.
+    """
 
     score: float
-    """Lower is better; infinite when unknown."""
 
 
 class ChunkCallbacks(NamedTuple):

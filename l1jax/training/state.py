@@ -14,10 +14,16 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 class NetworkState(NamedTuple):
-    """One network in training."""
+    """One network in training.
+
+    Attributes:
+        params: the parameters.
+        batch_stats: running batch statistics; empty without batch norm.
+        opt_state: of the network's optimiser, the strengths included.
+    """
 
     params: PyTree
-    batch_stats: PyTree  # running batch statistics; empty without batch norm
+    batch_stats: PyTree
     opt_state: optax.OptState
 
 
@@ -29,13 +35,13 @@ class Average(NamedTuple):
 
 
 class GanState(NamedTuple):
-    """State of adversarial training."""
+    """State of adversarial training; `controllers` holds only what the experiment uses."""
 
     step: Int[Array, ""]
     generator: NetworkState
     discriminator: NetworkState
     average: Average
-    controllers: Controllers  # holds only what the experiment uses
+    controllers: Controllers
 
 
 class GeneratorState(NamedTuple):
@@ -47,11 +53,11 @@ class GeneratorState(NamedTuple):
 
 
 class VaeState(NamedTuple):
-    """State of training a variational autoencoder."""
+    """State of training a variational autoencoder; its generator is the decoder."""
 
     step: Int[Array, ""]
     encoder: NetworkState
-    generator: NetworkState  # the decoder
+    generator: NetworkState
     average: Average
 
 

@@ -40,7 +40,8 @@ def proximal_sgd(
     Args:
         learning_rate: η, a scalar or a schedule of the number of updates so far.
         penalty: what to penalise, over the parameters that `update` gets.
-        momentum: μ in [0, 1), or None for plain gradient descent.
+        momentum: μ in [0, 1); 0 or None for plain gradient descent. It is optax's, where 0 is none;
+            the c of `rmda` is none at 1.
         nesterov: whether the momentum is Nesterov's.
         scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
 

@@ -54,7 +54,8 @@ def proximal(
     `proximal_sgd`.
 
     Args:
-        penalty: what to penalise, over the parameters that `update` gets.
+        penalty: what to penalise, over the parameters that `update` gets. It comes first here, and
+            after the learning rate in `proximal_adam` and its kind.
         learning_rate: the step of the prox, a scalar or a schedule; the chain's own learning rate.
         scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
 
