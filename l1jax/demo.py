@@ -1,4 +1,7 @@
-"""A page to play with a generator: `python -m l1jax.demo --model E`. Package: the extra `demo`."""
+"""Show a page to play with a generator: `python -m l1jax.demo --model FOLDER`.
+
+It needs the extra `demo`.
+"""
 
 import importlib
 import os

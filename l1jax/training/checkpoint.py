@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
+from l1jax.terminal import Say
 from l1jax.training.checkpoint_files import (
     brief,
     describe_other_step,
@@ -55,7 +56,7 @@ class Checkpoints:
     experiment: Config
     fingerprint: str | None
     manager: ocp.CheckpointManager
-    say: Callable[[str], None]
+    say: Say
     read_only: bool
     damaged_steps: frozenset[int]  # known to be damaged, but left where they are
 
@@ -208,7 +209,7 @@ def open_checkpoints(
     workdir: Path,
     experiment: Config,
     fingerprint: str | None,
-    say: Callable[[str], None],
+    say: Say,
     *,
     read_only: bool = False,
 ) -> Checkpoints:
@@ -244,7 +245,7 @@ def open_checkpoints(
     )
 
 
-def _handle_damaged(folder: Path, say: Callable[[str], None], read_only: bool) -> set[int]:
+def _handle_damaged(folder: Path, say: Say, read_only: bool) -> set[int]:
     """Report damaged checkpoints and set them aside, or leave them; return their steps."""
     damaged_steps = set[int]()
     try:

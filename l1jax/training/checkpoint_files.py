@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from l1jax.config import InputError
@@ -16,6 +15,7 @@ from l1jax.reading import (
     read_bytes,
     read_json,
 )
+from l1jax.terminal import Say
 
 MANIFEST = "files.sha256"
 SIZES = "sizes.json"
@@ -172,7 +172,7 @@ def _hashes(path: Path) -> dict[str, str]:
     return hashes
 
 
-def set_aside(path: Path, reason: str, say: Callable[[str], None]) -> None:
+def set_aside(path: Path, reason: str, say: Say) -> None:
     """Move a damaged or useless checkpoint to `damaged/` in the work directory.
 
     Args:
