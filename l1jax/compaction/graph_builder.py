@@ -175,7 +175,7 @@ class GraphBuilder:
             node = self.nodes[indices[0]]
             self.add("reshape", indices, node.shape, node.dtype)
 
-    def refusal(self, equation: JaxprEqn, why: str) -> ValueError:
+    def unsupported_error(self, equation: JaxprEqn, why: str) -> ValueError:
         """Make the error for an operation that cannot be compacted; `why` follows the word "it"."""
         what = f"`{equation.primitive.name}`"
         if self.place:

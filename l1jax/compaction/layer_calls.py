@@ -59,17 +59,17 @@ LAYER = Primitive("l1jax_layer")
 LAYER.def_abstract_eval(lambda *_, shape, dtype, call: ShapedArray(shape, dtype))
 
 
-def refusal(name: str, why: str) -> ValueError:
+def unsupported_error(name: str, why: str) -> ValueError:
     """Make the error for a layer that compaction does not support; `why` follows the word "it"."""
     return ValueError(f"`{name or 'layer'}` cannot be compacted: it {why}.")
 
 
 def _refuse_vmap(args: object, dims: object, *, call: LayerCall, **_: object) -> NoReturn:
-    raise refusal(call.name, "is called under `vmap`; call it on the whole batch instead")
+    raise unsupported_error(call.name, "is called under `vmap`; call it on the whole batch instead")
 
 
 def _refuse_jvp(args: object, tangents: object, *, call: LayerCall, **_: object) -> NoReturn:
-    raise refusal(call.name, "is differentiated inside of the network")
+    raise unsupported_error(call.name, "is differentiated inside of the network")
 
 
 batching.primitive_batchers[LAYER] = _refuse_vmap
@@ -106,7 +106,9 @@ def record_layer(
     if op == "linen_conv_transpose" and module.transpose_kernel:
         if options["padding"] == "CIRCULAR":
             # Flax aligns the output in another way then.
-            raise refusal(name, "has `transpose_kernel` (=True) with `padding` (='CIRCULAR')")
+            raise unsupported_error(
+                name, "has `transpose_kernel` (=True) with `padding` (='CIRCULAR')"
+            )
         # Its kernel is stored flipped and with its channels exchanged.
         kernel = variables["params"]["kernel"]
         spatial = tuple(range(kernel.ndim - 2))
@@ -181,7 +183,7 @@ def _inputs(module: Any, kind: LayerKind, name: str, args: Any, kwargs: Any) -> 
         if argument in kind.array_arguments:
             inputs.append(value)
         elif argument not in MODE_ARGUMENTS and value is not signature.parameters[argument].default:
-            raise refusal(name, f"is called with `{argument}`, which is not known here")
+            raise unsupported_error(name, f"is called with `{argument}`, which is not known here")
     train = arguments.get("train", False)
     average = arguments.get("use_running_average")
     if isinstance(module, nn.BatchNorm):
@@ -189,7 +191,7 @@ def _inputs(module: Any, kind: LayerKind, name: str, args: Any, kwargs: Any) -> 
             average = module.use_running_average
         train = not isinstance(average, bool | np.bool_) or not average
     if not isinstance(train, bool | np.bool_) or train:
-        raise refusal(
+        raise unsupported_error(
             name,
             "is in training; pass the argument that says otherwise, such as train=False",
         )
@@ -209,7 +211,7 @@ def _variables(module: Any, kind: LayerKind, name: str) -> dict[str, Any]:
     leaves = jax.tree.leaves(variables, is_leaf=_is_boxed)
     if any(_is_boxed(leaf) for leaf in leaves):
         why = "has variables with partitioning; pass flax.linen.meta.unbox(variables)"
-        raise refusal(name, why)
+        raise unsupported_error(name, why)
     return jax.tree.map(jnp.asarray, variables)
 
 
@@ -237,4 +239,4 @@ def check_rank(call: LayerCall, rank: int) -> None:
         needed += 2 if call.op == "conv" else len(np.ravel(call.options["kernel_size"]))
     if rank < needed:
         why = f"is called on {rank} axes, the batch's among them, and needs {needed}"
-        raise refusal(call.name, why)
+        raise unsupported_error(call.name, why)

@@ -1,7 +1,7 @@
 """Add the equations that move entries, or mix them along some axes only, to a graph.
 
 Each function takes the graph, the equation, the values of its arguments and the shape of its first
-output, and returns the values of its outputs. A ValueError refuses what cannot be compacted.
+output, and returns the values of its outputs. It raises a ValueError if that is not supported.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def _reshape(
     index = args[0]
     sizes = array_type(equation.invars[0]).shape
     if not isinstance(index, int) or sizes[0] != builder.batch_size:
-        raise builder.refusal(equation, "moves the batch axis")
+        raise builder.unsupported_error(equation, "moves the batch axis")
     return [builder.add("reshape", (index,), out.shape[1:], out.dtype)]
 
 
@@ -31,7 +31,7 @@ def _broadcast_in_dim(
     arg = args[0]
     if isinstance(arg, int):
         if dims[0] != 0:
-            raise builder.refusal(equation, "moves the batch axis")
+            raise builder.unsupported_error(equation, "moves the batch axis")
         dims = dims[1:]
     else:
         array = np.asarray(arg)
@@ -49,7 +49,7 @@ def _transpose(
 ) -> int | MovedBatch:
     arg = args[0]
     if not isinstance(arg, int | MovedBatch):
-        raise builder.refusal(equation, "moves the batch axis")
+        raise builder.unsupported_error(equation, "moves the batch axis")
     order = equation.params["permutation"]
     node, batch_axis = _split_moved(arg)
     others = [axis - (axis > batch_axis) for axis in order if axis != batch_axis]
@@ -71,7 +71,7 @@ def _dot_general(
     contracting, batching = equation.params["dimension_numbers"]
     variable = [(i, arg) for i, arg in enumerate(args) if isinstance(arg, int | MovedBatch)]
     if len(variable) != 1:
-        raise builder.refusal(equation, "multiplies activations with each other")
+        raise builder.unsupported_error(equation, "multiplies activations with each other")
     x_position, x = variable[0]
     matrix_position = 1 - x_position
     matrix = np.asarray(args[matrix_position])
@@ -79,7 +79,9 @@ def _dot_general(
     node, batch_axis = _split_moved(x)
     single = len(axes) == 1 and matrix.ndim == 2 and not any(batching)
     if not single or axes[0] == batch_axis or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise builder.refusal(equation, "is known of one axis times a matrix of constants only")
+        raise builder.unsupported_error(
+            equation, "is known of one axis times a matrix of constants only"
+        )
     axis = axes[0] - (axes[0] > batch_axis)
     if contracting[matrix_position][0] != 0:
         matrix = matrix.T
@@ -111,7 +113,7 @@ def _concatenate(
 ) -> list[int]:
     axis = equation.params["dimension"] - 1
     if axis < 0:
-        raise builder.refusal(equation, "changes the batch axis")
+        raise builder.unsupported_error(equation, "changes the batch axis")
     parts = builder.as_nodes(equation, args)
     return [builder.add("concatenate", parts, out.shape[1:], out.dtype, options={"axis": axis})]
 
@@ -121,7 +123,7 @@ def _stack(
 ) -> list[int]:
     axis = equation.params["axis"] - 1
     if axis < 0:
-        raise builder.refusal(equation, "changes the batch axis")
+        raise builder.unsupported_error(equation, "changes the batch axis")
     shape = list(out.shape[1:])
     shape[axis] = 1
     nodes = builder.as_nodes(equation, args)
@@ -136,7 +138,7 @@ def _slice(
     limits = equation.params["limit_indices"]
     strides = equation.params["strides"] or (1,) * len(starts)
     if starts[0] or strides[0] != 1 or limits[0] != builder.batch_size:
-        raise builder.refusal(equation, "changes the batch axis")
+        raise builder.unsupported_error(equation, "changes the batch axis")
     (index,) = builder.as_nodes(equation, args)
     for axis, chosen in enumerate(map(range, starts[1:], limits[1:], strides[1:])):
         index = builder.take(index, axis, chosen)
@@ -151,9 +153,9 @@ def _dynamic_slice(
     shape = array_type(equation.invars[0]).shape
     sizes = equation.params["slice_sizes"]
     if not isinstance(index, int) or any(isinstance(start, int | MovedBatch) for start in starts):
-        raise builder.refusal(equation, "starts at a place that depends on the input")
+        raise builder.unsupported_error(equation, "starts at a place that depends on the input")
     if sizes[0] != builder.batch_size:
-        raise builder.refusal(equation, "changes the batch axis")
+        raise builder.unsupported_error(equation, "changes the batch axis")
     columns = zip(starts[1:], sizes[1:], shape[1:], strict=True)
     for axis, (start, size, length) in enumerate(columns):
         first = int(np.clip(start, 0, length - size))
@@ -169,7 +171,9 @@ def _gather(
     numbers = equation.params["dimension_numbers"]
     shape = array_type(equation.invars[0]).shape
     if not isinstance(index, int) or isinstance(places, int | MovedBatch):
-        raise builder.refusal(equation, "takes entries at places that depend on the input")
+        raise builder.unsupported_error(
+            equation, "takes entries at places that depend on the input"
+        )
     (axis, *others) = numbers.start_index_map
     sizes = tuple(1 if a == axis else size for a, size in enumerate(shape))
     kept = tuple(a for a in range(len(shape)) if a != axis)
@@ -177,10 +181,10 @@ def _gather(
     entries = tuple(equation.params["slice_sizes"]) == sizes
     placed = (tuple(numbers.collapsed_slice_dims), tuple(numbers.offset_dims)) == ((axis,), kept)
     if not (single and entries and placed):
-        raise builder.refusal(equation, "takes entries along other than one axis")
+        raise builder.unsupported_error(equation, "takes entries along other than one axis")
     indices = np.asarray(places)[:, 0]
     if np.any((indices < 0) | (indices >= shape[axis])):
-        raise builder.refusal(equation, "takes entries beyond the end of an axis")
+        raise builder.unsupported_error(equation, "takes entries beyond the end of an axis")
     return [builder.take(index, axis - 1, indices.tolist())]
 
 
@@ -190,7 +194,7 @@ def _rev(
     (index,) = builder.as_nodes(equation, args)
     for dimension in equation.params["dimensions"]:
         if not dimension:
-            raise builder.refusal(equation, "changes the order of the examples")
+            raise builder.unsupported_error(equation, "changes the order of the examples")
         size = builder.nodes[index].shape[dimension - 1]
         index = builder.take(index, dimension - 1, range(size)[::-1])
     return [index]
@@ -203,7 +207,7 @@ def _tile(
     (index,) = builder.as_nodes(equation, args)
     repeats = equation.params["reps"]
     if len(repeats) != array_type(equation.invars[0]).ndim or repeats[0] != 1:
-        raise builder.refusal(equation, "repeats the examples of a batch")
+        raise builder.unsupported_error(equation, "repeats the examples of a batch")
     for axis, count in enumerate(repeats[1:]):
         size = builder.nodes[index].shape[axis]
         index = builder.take(index, axis, [*range(size)] * count)
@@ -216,7 +220,7 @@ def _split(
     axis = equation.params["axis"] - 1
     ends = np.cumsum(equation.params["sizes"])
     if axis < 0:
-        raise builder.refusal(equation, "changes the batch axis")
+        raise builder.unsupported_error(equation, "changes the batch axis")
     (index,) = builder.as_nodes(equation, args)
     pairs = zip(equation.params["sizes"], ends.tolist(), strict=True)
     return [builder.take(index, axis, range(end - size, end)) for size, end in pairs]
@@ -227,7 +231,7 @@ def _pad(
 ) -> list[int]:
     config = equation.params["padding_config"]
     if any(config[0]) or any(c[2] or min(c) < 0 for c in config) or isinstance(args[1], int):
-        raise builder.refusal(equation, "pads other than around an image with a constant")
+        raise builder.unsupported_error(equation, "pads other than around an image with a constant")
     around = {
         "low": tuple(int(c[0]) for c in config[1:]),
         "high": tuple(int(c[1]) for c in config[1:]),
@@ -252,7 +256,7 @@ def _window(
     names = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
     front, inside = zip(*((params[name][0], params[name][1:]) for name in names), strict=True)
     if front != (1, 1, (0, 0), 1, 1):
-        raise builder.refusal(equation, "mixes the examples of a batch")
+        raise builder.unsupported_error(equation, "mixes the examples of a batch")
     options = {name: _integers(values) for name, values in zip(names, inside, strict=True)}
     inputs = builder.as_nodes(equation, args)
     return [builder.add(equation.primitive.name, inputs, out.shape[1:], out.dtype, options=options)]

@@ -22,7 +22,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 from jaxtyping import Array, PyTree
 
 from l1jax.compaction.graph_builder import GraphBuilder, MovedBatch, Value, array_type
-from l1jax.compaction.layer_calls import LAYER, LayerCall, check_rank, refusal
+from l1jax.compaction.layer_calls import LAYER, LayerCall, check_rank, unsupported_error
 from l1jax.compaction.movement_equations import MOVEMENTS, MOVING_BATCH
 from l1jax.models.layout.layer_kinds import build_layer
 from l1jax.models.layout.node import Node
@@ -49,7 +49,7 @@ SKIPPED = {
     "pcast",
     "sharding_constraint",
 }
-REFUSED_BATCH = "mixes the examples of a batch, or moves their axis"
+MIXES_BATCH = "mixes the examples of a batch, or moves their axis"
 
 
 def add_equations(
@@ -105,10 +105,10 @@ def _add_equation(builder: GraphBuilder, equation: JaxprEqn, args: list[Value]) 
     if op in MOVING_BATCH:
         return [MOVING_BATCH[op](builder, equation, args, out)]
     if not batched or any(isinstance(arg, MovedBatch) for arg in args):
-        raise builder.refusal(equation, REFUSED_BATCH)
+        raise builder.unsupported_error(equation, MIXES_BATCH)
     if op not in HANDLERS:
         why = "is not among the operations whose dependencies between channels are known"
-        raise builder.refusal(equation, why)
+        raise builder.unsupported_error(equation, why)
     return HANDLERS[op](builder, equation, args, out)
 
 
@@ -151,7 +151,7 @@ def _evaluate_layer(call: LayerCall, args: list[Value]) -> Value:
     variables = _layer_variables(call, args)
     if call.axis is not None and call.axis != len(shape):
         why = "is called on constants, with its channels on another axis than the last"
-        raise refusal(call.name, why)
+        raise unsupported_error(call.name, why)
     leaves = jax.tree.leaves(variables["params"])
     features = max((np.shape(leaf)[-1] for leaf in leaves), default=0)
     node = Node(call.op, (), (*shape, features), "float32", options=call.options)
@@ -167,7 +167,9 @@ def _layer_variables(call: LayerCall, args: list[Value]) -> dict[str, PyTree]:
     """
     leaves = args[call.input_count :]
     if any(isinstance(leaf, int | MovedBatch) for leaf in leaves):
-        raise refusal(call.name, "computes with parameters that depend on the network's input")
+        raise unsupported_error(
+            call.name, "computes with parameters that depend on the network's input"
+        )
     return jax.tree.unflatten(call.variables, [np.asarray(leaf) for leaf in leaves])
 
 
@@ -179,7 +181,7 @@ def _add_layer(
     check_rank(call, array_type(equation.invars[0]).ndim)
     inputs = [arg for arg in args[: call.input_count] if isinstance(arg, int)]
     if len(inputs) < call.input_count:
-        raise refusal(call.name, "must be called on the batch alone")
+        raise unsupported_error(call.name, "must be called on the batch alone")
     shape = out.shape[1:]
     if call.op == "take":
         return [builder.add(call.op, inputs, shape, out.dtype, options=call.options)]
@@ -216,11 +218,13 @@ def _add_elementwise(
     op = equation.primitive.name
     dtypes = [array_type(atom).dtype for atom in equation.invars]
     if not all(_is_real(dtype) for dtype in dtypes):
-        raise builder.refusal(equation, f"computes with {', '.join(map(str, dtypes))}")
+        raise builder.unsupported_error(equation, f"computes with {', '.join(map(str, dtypes))}")
     if op == "select_n" and dtypes[0] != jnp.dtype(bool):
-        raise builder.refusal(equation, "chooses by numbers, and is known of booleans only")
+        raise builder.unsupported_error(
+            equation, "chooses by numbers, and is known of booleans only"
+        )
     if op in NOT_FOR_INTEGERS and any(jnp.issubdtype(dtype, jnp.integer) for dtype in dtypes):
-        raise builder.refusal(equation, "is not known of integers")
+        raise builder.unsupported_error(equation, "is not known of integers")
     inputs = []
     for arg, dtype in zip(args, dtypes, strict=True):
         if isinstance(arg, int):
@@ -252,9 +256,9 @@ def _add_reduction(
     op = equation.primitive.name
     axes = tuple(int(axis) - 1 for axis in equation.params["axes"])
     if min(axes, default=0) < 0:
-        raise builder.refusal(equation, "mixes the examples of a batch")
+        raise builder.unsupported_error(equation, "mixes the examples of a batch")
     if op in ("reduce_and", "reduce_or") and array_type(equation.invars[0]).dtype != bool:
-        raise builder.refusal(equation, "is known of booleans only")
+        raise builder.unsupported_error(equation, "is known of booleans only")
     inputs = builder.as_nodes(equation, args)
     return [builder.add(op, inputs, out.shape[1:], out.dtype, options={"axes": axes})]
 
