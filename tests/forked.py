@@ -14,5 +14,6 @@ def live(arguments: list[str], output: str) -> None:
         os.dup2(file.fileno(), sys.stderr.fileno())
     sys.argv = ["l1jax.train", *arguments]
     from l1jax import train
+    from l1jax.cli.process import run_command
 
-    train.run(train.main)
+    run_command(train.main)
