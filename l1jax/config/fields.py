@@ -3,14 +3,15 @@
 import math
 from typing import Any
 
+JsonObject = dict[str, Any]
+"""A JSON object; its values are checked where they are read."""
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the message is one sentence that says what to do."""
 
 
-def bounds(
-    minimum: float, maximum: float = math.inf, *, open_maximum: bool = False
-) -> dict[str, Any]:
+def bounds(minimum: float, maximum: float = math.inf, *, open_maximum: bool = False) -> JsonObject:
     """Field metadata: minimum ≤ value ≤ maximum, or below it if open."""
     return {"bounds": (minimum, maximum, open_maximum)}
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import PyTree, Shaped
 
 from l1jax.cli.flag_errors import rename_flags
 from l1jax.config import Config, InputError
+from l1jax.config.fields import JsonObject
 from l1jax.models import Generator
 from l1jax.serialization.model_folder import ExportedModel, is_model, read_model
 from l1jax.serialization.probe_images import probe
@@ -35,9 +36,9 @@ class LoadedGenerator(NamedTuple):
     generator: Generator
     average: Average
     step: int
-    layout: dict[str, Any]
+    layout: JsonObject
     encoder: PyTree = None
-    notes: dict[str, Any] | None = None
+    notes: JsonObject | None = None
 
 
 def open_generator(
@@ -76,18 +77,23 @@ def open_generator(
         )
     flag = "--workdir" if model is None else "--model"
     try:
-        found = _open_run(path, step, say) if is_run else from_exported(read_model(path))
-        check_finite(found.average, found.step)
+        if is_run:
+            opened = _open_run(path, step, say)
+        else:
+            opened = from_exported(read_model(path))
+        check_finite(opened.average, opened.step)
     except InputError as error:
         said = rename_flags(str(error), {"--workdir": flag, "--model": flag})
         raise InputError(said) from error
-    return found
+    return opened
 
 
 def _open_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> LoadedGenerator:
     trained = load_run(workdir, step, say)
     state = trained.state
-    encoder = state.encoder.params if isinstance(state, VaeState) else None
+    encoder = None
+    if isinstance(state, VaeState):
+        encoder = state.encoder.params
     generator = trained.task.generator
     return LoadedGenerator(trained.experiment, generator, state.average, trained.step, {}, encoder)
 

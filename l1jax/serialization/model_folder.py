@@ -20,6 +20,7 @@ from jaxtyping import PyTree
 
 import l1jax
 from l1jax.config import Config, InputError, from_json, to_json
+from l1jax.config.fields import JsonObject
 from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.files import atomic_folder
@@ -58,9 +59,9 @@ class ExportedModel(NamedTuple):
     params: PyTree  # like `batch_stats` empty for a program, which holds its own
     batch_stats: PyTree
     experiment: Config
-    layout: dict[str, Any]
+    layout: JsonObject
     step: int
-    notes: dict[str, Any]
+    notes: JsonObject
 
 
 def write_model(
@@ -68,7 +69,7 @@ def write_model(
     compact: TrainedGenerator,
     experiment: Config,
     step: int,
-    notes: dict[str, Any],
+    notes: JsonObject,
     *,
     sparse: bool = False,
     values: Values = "float32",
@@ -126,7 +127,7 @@ def write_model(
     return lost
 
 
-def _description(compact: TrainedGenerator, experiment: Config, step: int) -> dict[str, Any]:
+def _description(compact: TrainedGenerator, experiment: Config, step: int) -> JsonObject:
     """Return what `config.json` says about the model itself."""
     generator = compact.generator
     image_range = generator.image_range
@@ -152,7 +153,7 @@ def _card(
     step: int,
     sizes: dict[str, int],
     lost: list[Loss],
-    notes: dict[str, Any],
+    notes: JsonObject,
 ) -> str:
     counted = count_zeros(compact.params)
     zeros = {
@@ -163,12 +164,8 @@ def _card(
     }
     try:
         return model_card(experiment, compact.generator, step, zeros, sizes, lost, notes)
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # notes that someone else wrote
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # The notes of a downloaded model may be anything.
         raise InputError(
             f"`notes` are not what a model card is made of ({error!r}): leave them out."
         ) from error
@@ -190,7 +187,9 @@ def read_model(path: Path) -> ExportedModel:
     Raises:
         InputError: if something is missing, damaged, of another format or does not fit.
     """
-    file = path / WEIGHTS if os.path.isdir(path) else path
+    file = path
+    if os.path.isdir(path):
+        file = path / WEIGHTS
     if not os.path.exists(path):
         raise InputError(
             f"`--model` (={path}) does not exist: make it with python -m l1jax.export."
@@ -206,7 +205,9 @@ def read_model(path: Path) -> ExportedModel:
     experiment = _experiment(described["experiment"], where)
     generator, shapes = _network(experiment, described, where)
     numbers = sum(math.prod(shape) for shape in shapes.values())
-    number_bytes = MAX_PROGRAM_BYTES if file.name in PROGRAMS else MAX_WEIGHT_BYTES
+    number_bytes = MAX_WEIGHT_BYTES
+    if file.name in PROGRAMS:
+        number_bytes = MAX_PROGRAM_BYTES
     max_bytes = EXTRA_BYTES + number_bytes * numbers
     check_input_file(file, max_bytes)
     expected = described["files"].get(file.name)
@@ -214,17 +215,16 @@ def read_model(path: Path) -> ExportedModel:
         problem = "is damaged or another model's" if expected else "is not listed"
         raise InputError(f"`{file}` {problem}: its sha256 is not that of {CONFIG}; export it anew.")
     if file.name in PROGRAMS:
-        generator, params, statistics = (
-            PROGRAMS[file.name](generator, read_bytes(file, max_bytes), file),
-            {},
-            {},
-        )
+        generator = PROGRAMS[file.name](generator, read_bytes(file, max_bytes), file)
+        params = {}
+        statistics = {}
     else:
         try:
             tensors = decode(*load_tensors(file), shapes)
         except InputError as error:
             raise InputError(f"`{file}` does not hold the model of {CONFIG}: {error}") from error
-        params, statistics = (_nested(tensors, part) for part in ("params", "statistics"))
+        params = _nested(tensors, "params")
+        statistics = _nested(tensors, "statistics")
     return ExportedModel(
         generator,
         params,
@@ -260,7 +260,7 @@ def _nested(tensors: Tensors, part: str) -> dict[str, Any]:
 
 
 def _network(
-    experiment: Config, described: dict[str, Any], where: Path
+    experiment: Config, described: JsonObject, where: Path
 ) -> tuple[Generator, dict[str, tuple[int, ...]]]:
     """Build the network without weights, and the shapes that they must have."""
     try:
@@ -270,12 +270,12 @@ def _network(
             lambda key: generator.network.init(key), jax.random.key(0)
         )
     except Exception as error:  # whatever a layout that someone changed makes of the network
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"`{where}` does not describe a network: {why}") from error
     return generator, {name: leaf.shape for name, leaf in _named(params, statistics)}
 
 
-def _check_depth(described: dict[str, Any], where: Path) -> None:
+def _check_depth(described: JsonObject, where: Path) -> None:
     """Raise if there are too many layers, before they are read or built.
 
     Raises:
@@ -294,14 +294,16 @@ def _check_depth(described: dict[str, Any], where: Path) -> None:
         elif field == "blocks" and isinstance(value, int):
             counts[f"experiment.model.{field}"] = value
     for field, count in counts.items():
-        limit = MAX_LAYOUT_ROWS if field == "layout.nodes" else MAX_LAYERS
+        limit = MAX_LAYERS
+        if field == "layout.nodes":
+            limit = MAX_LAYOUT_ROWS
         if count > limit:
             raise InputError(
                 f"`{field}` of `{where}` has {count:,} layers, and may have at most {limit:,}."
             )
 
 
-def _experiment(values: Any, where: Path) -> Config:
+def _experiment(values: object, where: Path) -> Config:
     try:
         return from_json(values)
     except InputError as error:
@@ -312,7 +314,7 @@ def _experiment(values: Any, where: Path) -> Config:
         ) from error
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> JsonObject:
     """Read the configuration's values, each of the right type."""
     described = read_json(path)
     if not isinstance(described, dict) or described.get("library_name") != "l1jax":

@@ -107,7 +107,8 @@ def lower(graph: OnnxBuilder, equation: Equation) -> Operand:
     Raises:
         NotImplementedError: if there is no such operation here.
     """
-    name, inputs = equation.name, equation.inputs
+    name = equation.name
+    inputs = equation.inputs
     if name in ALIKE:
         return graph.add(ALIKE[name], *inputs)
     if name in SAME:
@@ -118,16 +119,17 @@ def lower(graph: OnnxBuilder, equation: Equation) -> Operand:
 
 
 def _broadcast(graph: OnnxBuilder, e: Equation) -> Operand:
-    dims, old = e.params["broadcast_dimensions"], e.in_shapes[0]
+    axes = e.params["broadcast_dimensions"]
     placed = [1] * len(e.out_shape)
-    for axis, size in zip(dims, old, strict=True):
+    for axis, size in zip(axes, e.in_shapes[0], strict=True):
         placed[axis] = size
     return graph.expand(graph.reshape(e.inputs[0], placed), placed, e.out_shape)
 
 
 def _stack(graph: OnnxBuilder, e: Equation) -> Operand:
     axis = e.params["axis"]
-    single = [1 if i == axis else size for i, size in enumerate(e.out_shape)]
+    single = list(e.out_shape)
+    single[axis] = 1
     return graph.add("Concat", *(graph.reshape(x, single) for x in e.inputs), axis=axis)
 
 
@@ -172,12 +174,15 @@ def _dot(graph: OnnxBuilder, e: Equation) -> Operand:
 
 def _convolution(graph: OnnxBuilder, e: Equation) -> Operand:
     """Add a convolution, or a transposed one where zeros enlarge the image."""
-    p, numbers = e.params, e.params["dimension_numbers"]
+    p = e.params
+    numbers = p["dimension_numbers"]
     kernel_sizes = [e.in_shapes[1][axis] for axis in numbers.rhs_spec[2:]]
-    enlarged, groups = max(p["lhs_dilation"]) > 1, p["feature_group_count"]
+    enlarged = max(p["lhs_dilation"]) > 1
+    groups = p["feature_group_count"]
     x = graph.add("Transpose", e.inputs[0], perm=list(numbers.lhs_spec))
     shared = {"group": groups, "kernel_shape": kernel_sizes}
-    (low, high), kernel = zip(*p["padding"], strict=True), e.inputs[1]
+    low, high = zip(*p["padding"], strict=True)
+    kernel = e.inputs[1]
     if p["batch_group_count"] != 1:
         raise NotImplementedError("convolution with groups of the batch")
     if not enlarged:
@@ -208,7 +213,9 @@ def _convolution(graph: OnnxBuilder, e: Equation) -> Operand:
 
 
 def _transposed(graph: OnnxBuilder, x: Operand, axes: Sequence[int]) -> Operand:
-    return graph.add("Transpose", x, perm=list(axes)) if isinstance(x, str) else x.transpose(axes)
+    if isinstance(x, str):
+        return graph.add("Transpose", x, perm=list(axes))
+    return x.transpose(axes)
 
 
 def _gather(graph: OnnxBuilder, e: Equation) -> Operand:
@@ -220,7 +227,7 @@ def _gather(graph: OnnxBuilder, e: Equation) -> Operand:
     axis, *other_axes = numbers.start_index_map
     collapsed = tuple(numbers.collapsed_slice_dims)
     offsets = tuple(numbers.offset_dims)
-    single_entries = tuple(1 if i == axis else size for i, size in enumerate(shape))
+    single_entries = (*shape[:axis], 1, *shape[axis + 1 :])
     along_one_axis = not other_axes and len(index_shape) == 2
     whole_rows = sizes == single_entries and collapsed == (axis,)
     if (
@@ -236,7 +243,9 @@ def _gather(graph: OnnxBuilder, e: Equation) -> Operand:
     ends = index + [sizes[axis] for axis in axes]
     bounds = [np.asarray(bound, np.int64) for bound in (index, ends, axes)]
     part = graph.add("Slice", e.inputs[0], *bounds)
-    return graph.reshape(part, e.out_shape) if collapsed else part
+    if not collapsed:
+        return part
+    return graph.reshape(part, e.out_shape)
 
 
 def _gather_rows(graph: OnnxBuilder, e: Equation, axis: int) -> Operand:
@@ -297,7 +306,9 @@ def refusal(equation: Equation, error: NotImplementedError, where: str) -> Input
         error: what is missing.
         where: the layer that it is in.
     """
-    place = f" in the layer {where}" if where else ""
+    place = ""
+    if where:
+        place = f" in the layer {where}"
     return InputError(
         f"`--onnx` knows no form of JAX's {equation.name} ({error}){place}: export StableHLO "
         "instead."

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
-from jaxtyping import PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from l1jax.config import InputError
 from l1jax.models import Generator
@@ -82,7 +82,7 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
     """
     runtime = package("onnxruntime")
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is said below
+    options.log_severity_level = 4  # the errors below say what is wrong
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class of their own
@@ -94,7 +94,8 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
         for value in (*session.get_inputs(), *session.get_outputs())
     ]
     wanted = [("latents", "tensor(float)", [generator.latent_size])]
-    wanted += [("label", "tensor(int32)", [])] if generator.classes else []
+    if generator.classes:
+        wanted += [("label", "tensor(int32)", [])]
     wanted += [("images", "tensor(float)", list(generator.image_shape))]
     if found != wanted:
         raise InputError(
@@ -102,20 +103,22 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
         )
     names = [name for name, *_ in wanted[:-1]]
 
-    def run(*arguments: Any) -> Any:
+    def run(*arguments: ArrayLike) -> np.ndarray:
         return session.run(
-            None, {name: np.asarray(own) for name, own in zip(names, arguments, strict=True)}
+            None, {name: np.asarray(value) for name, value in zip(names, arguments, strict=True)}
         )[0]
 
     def apply(
         params: PyTree,
         statistics: PyTree,
-        inputs: Any,
+        inputs: Array,
         train: bool,
-        label: Any = None,
-        key: Any = None,
-    ) -> tuple[Any, PyTree]:
-        arguments = (inputs, jnp.asarray(label, jnp.int32)) if generator.classes else (inputs,)
+        label: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[Array, PyTree]:
+        arguments = [inputs]
+        if generator.classes:
+            arguments.append(jnp.asarray(label, jnp.int32))
         images = jax.ShapeDtypeStruct((inputs.shape[0], *generator.image_shape), jnp.float32)
         return jax.pure_callback(run, images, *arguments), statistics
 
@@ -154,21 +157,23 @@ def _lowered(
     }
 
     def read(atom: Any) -> Operand:
-        return np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]
+        if isinstance(atom, Literal):
+            return np.asarray(atom.val)
+        return values[atom]
 
     for eqn in jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
         place = f"{where}/{eqn.source_info.name_stack}".strip("/")
-        inner, (aval, *others) = _inner(eqn.params), [var.aval for var in eqn.outvars]
+        inner = _inner(eqn.params)
+        aval, *others = [var.aval for var in eqn.outvars]
         known = not any(isinstance(operand, str) for operand in operands)
         if inner is not None:
             results = _lowered(graph, inner, operands, place)
         elif known and all(isinstance(size, int) for size in aval.shape):
             bound = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
-            results = [
-                np.asarray(result)
-                for result in (bound if eqn.primitive.multiple_results else [bound])
-            ]
+            if not eqn.primitive.multiple_results:
+                bound = [bound]
+            results = [np.asarray(result) for result in bound]
         else:
             shapes = [atom.aval.shape for atom in eqn.invars]
             equation = Equation(
@@ -189,5 +194,7 @@ def _inner(params: dict[str, Any]) -> ClosedJaxpr | None:
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = params.get(name)
         if inner is not None:
-            return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+            if isinstance(inner, ClosedJaxpr):
+                return inner
+            return ClosedJaxpr(inner, ())
     return None

@@ -1,11 +1,9 @@
 """Draw a few images, to compare a generator with another form of it."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from l1jax.models import Generator
 
@@ -26,10 +24,12 @@ def probe(
         The images, in the generator's range.
     """
     latents = generator.latents(jax.random.key(0), COUNT)
-    label = jnp.arange(COUNT, dtype=jnp.int32) % generator.classes if generator.classes else None
+    label = None
+    if generator.classes:
+        label = jnp.arange(COUNT, dtype=jnp.int32) % generator.classes
 
     @jax.jit
-    def draw(params: PyTree, statistics: PyTree, latents: Any) -> Any:
+    def draw(params: PyTree, statistics: PyTree, latents: Array) -> Array:
         return generator.network.apply(params, statistics, latents, False, label)[0]
 
     return np.asarray(draw(params, statistics, latents))

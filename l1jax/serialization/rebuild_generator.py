@@ -1,16 +1,16 @@
 """Rebuild a network from its configuration and its layout."""
 
 import json
-from typing import Any
 
 from l1jax import config
 from l1jax.build import build_model
+from l1jax.config.fields import JsonObject
 from l1jax.models import Generator
 from l1jax.models.layout.layout_network import layout_network
 
 
 def rebuild(
-    model: config.Model, image_shape: tuple[int, int, int], layout: dict[str, Any]
+    model: config.Model, image_shape: tuple[int, int, int], layout: JsonObject
 ) -> Generator:
     """Build the generator of a configuration with the layers of a layout.
 
@@ -24,13 +24,16 @@ def rebuild(
         InputError: if the configuration does not fit the images.
     """
     built = build_model(model, image_shape)
-    generator = built if isinstance(built, Generator) else built.generator
+    if isinstance(built, Generator):
+        generator = built
+    else:
+        generator = built.generator
     if not layout:
         return generator
     smaller = layout_network(layout, generator.latent_size, generator.classes)
     return generator._replace(network=smaller, activations=None)
 
 
-def in_float32(layout: dict[str, Any]) -> dict[str, Any]:
+def in_float32(layout: JsonObject) -> JsonObject:
     """Return the same layout with float32 in place of bfloat16."""
     return json.loads(json.dumps(layout).replace('"bfloat16"', '"float32"'))

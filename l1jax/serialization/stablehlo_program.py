@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from l1jax.config import InputError
 from l1jax.models import Generator, Network
@@ -63,18 +63,20 @@ def open_stablehlo(generator: Generator, content: bytes, file: Path) -> Generato
     def apply(
         params: PyTree,
         statistics: PyTree,
-        inputs: Any,
+        inputs: Array,
         train: bool,
-        label: Any = None,
-        key: Any = None,
-    ) -> tuple[Any, PyTree]:
-        arguments = (inputs, jnp.asarray(label, jnp.int32)) if generator.classes else (inputs,)
+        label: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[Array, PyTree]:
+        arguments = [inputs]
+        if generator.classes:
+            arguments.append(jnp.asarray(label, jnp.int32))
         return exported.call(*arguments), statistics
 
     return as_program(generator, apply)
 
 
-def program(generator: Generator, params: PyTree, statistics: PyTree) -> Callable[..., Any]:
+def program(generator: Generator, params: PyTree, statistics: PyTree) -> Callable[..., Array]:
     """Return the function (latents, label if class-conditional) → images, with fixed weights.
 
     Args:
@@ -83,7 +85,7 @@ def program(generator: Generator, params: PyTree, statistics: PyTree) -> Callabl
         statistics: its running batch statistics.
     """
 
-    def generate(*arguments: Any) -> Any:
+    def generate(*arguments: Array) -> Array:
         latents, *label = arguments
         return generator.network.apply(params, statistics, latents, False, *label)[0]
 
@@ -94,10 +96,12 @@ def program_inputs(generator: Generator) -> list[jax.ShapeDtypeStruct]:
     """Return the types of a program's inputs: latents, and labels if it is class-conditional."""
     (batch,) = jax.export.symbolic_shape("batch")
     latents = jax.ShapeDtypeStruct((batch, generator.latent_size), jnp.float32)
-    return [latents, jax.ShapeDtypeStruct((batch,), jnp.int32)] if generator.classes else [latents]
+    if not generator.classes:
+        return [latents]
+    return [latents, jax.ShapeDtypeStruct((batch,), jnp.int32)]
 
 
-def as_program(generator: Generator, apply: Any) -> Generator:
+def as_program(generator: Generator, apply: Callable[..., tuple[Array, PyTree]]) -> Generator:
     """Return the generator with a network that contains its weights."""
     return generator._replace(network=Network(lambda key: ({}, {}), apply), activations=None)
 

@@ -28,11 +28,11 @@ from l1jax.evaluation.tensors import Tensors
 
 KEY = "l1jax.encoding"
 Values = Literal["float32", "float16", "bfloat16", "int8"]
-DTYPES: dict[str, Any] = {
-    "float32": np.float32,
-    "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-    "int8": np.int8,
+DTYPES: dict[str, np.dtype] = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "int8": np.dtype(np.int8),
 }
 Form = Literal["dense", "bitmask", "csr"]
 PARTS = {"dense": ("",), "bitmask": (".mask", ".values"), "csr": (".rows", ".columns", ".values")}
@@ -124,7 +124,8 @@ def decode(
         decoded[name] = _widen(name, value, tensors.get(f"{name}.scale"))
         unread -= {*parts, f"{name}.scale"}
     extra = sorted(unread | set(entries))
-    _require(not extra, extra[0] if extra else "", "is no part of the network")
+    for name in extra:
+        _require(False, name, "is no part of the network")
     return decoded
 
 
@@ -158,7 +159,7 @@ def _narrow(name: str, value: Array, values: Values) -> tuple[Array, Array | Non
 
 
 def _widen(name: str, value: Array, scale: Array | None) -> Array:
-    known = value.dtype in map(np.dtype, DTYPES.values())
+    known = value.dtype in DTYPES.values()
     _require(known, name, f"holds {value.dtype}, and must hold {', '.join(get_args(Values))}")
     if value.dtype != np.int8:
         _require(scale is None, name, f"holds {value.dtype} and has a scale, which only int8 has")
