@@ -149,8 +149,8 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(uninterrupted, tmp_path):
         if committed(workdir) and committed(workdir)[-1] >= 260:
             rewind(workdir)
     assert lives == KILLS
-    assert during_saves >= 3
-    assert resumptions >= 3
+    assert during_saves >= KILLS // 4
+    assert resumptions >= KILLS // 4
     finish(workdir)
     assert end_of(workdir) == end_of(uninterrupted)
 
