@@ -51,10 +51,8 @@ class CompactOptions:
 def main(arguments: Sequence[str]) -> int:
     """Compact as the flags say; returns the exit status."""
     options = parse(CompactOptions, arguments, "python -m l1jax.compact")
-    workdir, output = (
-        parse_path("--workdir", options.workdir),
-        parse_path("--output", options.output),
-    )
+    workdir = parse_path("--workdir", options.workdir)
+    output = parse_path("--output", options.output)
     if options.batch < 1:
         raise InputError(f"`--batch` (={options.batch}) must be at least 1.")
     check_output_folder(output)
@@ -94,7 +92,8 @@ def proof_in_float32(trained: SavedRun, smaller: TrainedGenerator, batch: int) -
         InputError: if they differ.
     """
     model: Any = dataclasses.replace(trained.experiment.model, dtype="float32")
-    shape, average = image_shape(trained.experiment.data), trained.state.average
+    shape = image_shape(trained.experiment.data)
+    average = trained.state.average
     original = TrainedGenerator(rebuild(model, shape, {}), average.params, average.batch_stats, {})
     exact = smaller._replace(generator=rebuild(model, shape, in_float32(smaller.layout)))
     try:

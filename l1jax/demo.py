@@ -73,10 +73,8 @@ class Drawn(NamedTuple):
 def main(arguments: Sequence[str]) -> int:
     """Serve the page until it is stopped; returns the exit status."""
     options = parse(DemoOptions, arguments, "python -m l1jax.demo")
-    workdir, model = (
-        parse_optional_path("--workdir", options.workdir),
-        parse_optional_path("--model", options.model),
-    )
+    workdir = parse_optional_path("--workdir", options.workdir)
+    model = parse_optional_path("--model", options.model)
     dense = parse_optional_path("--dense", options.dense)
     if not 0 <= options.port < 2**16:
         raise InputError(f"`--port` (={options.port}) must be at least 0 and below 65536.")
@@ -157,9 +155,9 @@ def player(opened: LoadedGenerator) -> Player:
     def draw(latents: Latents, label: Array | None) -> Any:
         return sampler(opened.average, latents, label)
 
-    images = draw(
-        draw_latents(opened.generator, named_seed_key(0, "demo"), COUNT), None
-    )  # compiles it
+    # The first call compiles.
+    latents = draw_latents(opened.generator, named_seed_key(0, "demo"), COUNT)
+    images = draw(latents, None)
     check_drawn(opened, images)
     return Player(opened, draw)
 
@@ -197,10 +195,16 @@ def images_of(
     start, stop = (
         draw_latents(generator, named_seed_key(s, "sample"), COUNT) for s in (seed, other_seed)
     )
-    latents = slerp(start, stop, position) if position else start
-    latents = truncated(latents, largest) if largest < WIDEST else latents
-    labels = None if label is None else jnp.full(COUNT, label)
-    images, times = None, []
+    latents = start
+    if position:
+        latents = slerp(start, stop, position)
+    if largest < WIDEST:
+        latents = truncated(latents, largest)
+    labels = None
+    if label is not None:
+        labels = jnp.full(COUNT, label)
+    images = None
+    times = []
     for _ in range(REPEATS):
         before = time.perf_counter()
         images = own.draw(latents, labels)
@@ -244,11 +248,15 @@ def make_update(
         largest: float | int | None,
         label: str | None,
     ) -> list[Any]:
-        between = 0.0 if position is None else float(position)
-        bound = WIDEST if largest is None else float(largest)
-        chosen = int(label) if label in classes else None
-        first = 0 if seed is None else int(seed)
-        second = 0 if other is None else int(other)
+        between = float(position or 0)
+        first = int(seed or 0)
+        second = int(other or 0)
+        bound = WIDEST
+        if largest is not None:
+            bound = float(largest)
+        chosen = None
+        if label in classes:
+            chosen = int(label)
         for value in (first, second):
             if not 0 <= value < 2**32:
                 raise refusal(f"A seed (={value}) must be at least 0 and below 2**32.")

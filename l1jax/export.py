@@ -66,10 +66,8 @@ class ExportOptions:
 def main(arguments: Sequence[str]) -> int:
     """Export as the flags say; returns the exit status."""
     options = parse(ExportOptions, arguments, "python -m l1jax.export")
-    workdir, model = (
-        parse_optional_path("--workdir", options.workdir),
-        parse_optional_path("--model", options.model),
-    )
+    workdir = parse_optional_path("--workdir", options.workdir)
+    model = parse_optional_path("--model", options.model)
     if options.licence and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.\-]*", options.licence):
         raise InputError(
             f"`--licence` (={options.licence!r}) must be a name such as apache-2.0 or cc-by-4.0."
@@ -122,9 +120,8 @@ def notes(opened: LoadedGenerator, workdir: Path | None, options: ExportOptions)
     They are earlier notes, the command, the licence, and a run's evaluation of this step.
     """
     found = dict(opened.notes or {})
-    programs = (
-        " --stablehlo" * options.stablehlo + " --onnx" * options.onnx
-    )  # paths are nobody else's business
+    # Paths are left out, because they are private.
+    programs = " --stablehlo" * options.stablehlo + " --onnx" * options.onnx
     found["command"] = (
         f"python -m l1jax.export --encoding {options.encoding} --values {options.values}{programs}"
     )
@@ -145,13 +142,15 @@ def write(
         InputError: if it has no weights, cannot be written, or a program's images differ by more
             than `TOLERANCE`.
     """
-    generator, (params, statistics) = opened.generator, opened.average
+    generator = opened.generator
+    params, statistics = opened.average
     if not params:
         raise InputError(
             f"`--model` must be the folder, or its {WEIGHTS}: a program cannot be exported again."
         )
     compact = TrainedGenerator(generator, params, statistics, opened.layout)
-    wanted, programs = probe(generator, params, statistics), {}
+    wanted = probe(generator, params, statistics)
+    programs = {}
     if options.stablehlo:
         programs[STABLEHLO] = export_stablehlo(generator, params, statistics)
         again = open_stablehlo(generator, programs[STABLEHLO], Path(STABLEHLO))

@@ -36,7 +36,7 @@ _MAX_INT = 2**31 - 1  # of fields without a bound of their own: what JAX counts 
 _MAX_ENTRIES = 1_000  # of a tuple, such as layers
 
 
-def to_json(config: Any, within: tuple[Any, ...] = ()) -> Any:
+def to_json(config: Any, within: tuple[object, ...] = ()) -> Any:
     """Turn a configuration into plain JSON values, each dataclass tagged with its `kind`.
 
     What is in a tuple, or holds itself, stays as it is: no configuration has dataclasses there.
@@ -60,7 +60,7 @@ def to_json(config: Any, within: tuple[Any, ...] = ()) -> Any:
     return {"kind": type(config).__name__, **values}
 
 
-def from_json(values: Any) -> Config:
+def from_json(values: object) -> Config:
     """Rebuild and check a configuration from what `to_json` gave.
 
     Raises:
@@ -135,7 +135,8 @@ def _hyphenate(name: str) -> str:
 
 
 def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -198,12 +199,12 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
     )
 
 
-def _require(holds: bool, path: str, value: Any, requirement: str) -> None:
+def _require(holds: bool, path: str, value: object, requirement: str) -> None:
     if not holds:
         raise InputError(f"`{path}` (={_shown(value)}) must be {requirement}.")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Represent any value within a sentence."""
     try:
         return _short(_REPR.repr(value))
@@ -250,5 +251,5 @@ def _dot(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _join(names: Iterable[Any]) -> str:
+def _join(names: Iterable[object]) -> str:
     return ", ".join(str(name) for name in names)
