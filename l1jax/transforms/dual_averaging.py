@@ -86,9 +86,9 @@ def rmda(
         penalty: what to penalise, over the parameters that `update` gets; convex, or one that
             levels off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as
             loss.
-        momentum: c in (0, 1], the share of each step that is taken; 1 is no momentum, unlike the 0 of
-            `proximal_sgd`. A scalar, or a schedule of the updates so far that ends at 1, such as
-            `l1jax.rising_momentum`.
+        momentum: c in (0, 1], the share of each step that is taken; 1 is no momentum, unlike the
+            0 of `proximal_sgd`. A scalar, or a schedule of the updates so far that ends at 1, such
+            as `l1jax.rising_momentum`.
         restarts: numbers of updates after which W⁰ ← W and the sums start again from zero; the
             paper restarts wherever the learning rate drops, by 10 each time.
         scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
@@ -140,9 +140,9 @@ def ramda(
         penalty: what to penalise, over the parameters that `update` gets; convex, or one that
             levels off (`mcp`, `scad`, `log_sum`, `group_mcp`), whose concave part then counts as
             loss.
-        momentum: c in (0, 1], the share of each step that is taken; 1 is no momentum, unlike the 0 of
-            `proximal_sgd`. A scalar, or a schedule of the updates so far that ends at 1, such as
-            `l1jax.rising_momentum`.
+        momentum: c in (0, 1], the share of each step that is taken; 1 is no momentum, unlike the
+            0 of `proximal_sgd`. A scalar, or a schedule of the updates so far that ends at 1, such
+            as `l1jax.rising_momentum`.
         eps: ε > 0, a scalar or a schedule of the updates so far; the paper multiplies it by 0.1 at
             each restart.
         restarts: numbers of updates after which W⁰ ← W and the sums start again from zero.
