@@ -214,7 +214,9 @@ def _shown(value: object) -> str:
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= 100 else line[:99] + "…"
+    if len(line) <= 100:
+        return line
+    return line[:99] + "…"
 
 
 def _require_bounds(
@@ -233,7 +235,9 @@ def _require_bounds(
 
     requirement = f"at least {low}"
     if high < math.inf:
-        relation = "below" if strict else "at most"
+        relation = "at most"
+        if strict:
+            relation = "below"
         requirement += f" and {relation} {high}"
     if hint is float:
         requirement = f"finite, {requirement}"
@@ -248,7 +252,9 @@ def _require_bounds(
 
 
 def _dot(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    if not path:
+        return name
+    return f"{path}.{name}"
 
 
 def _join(names: Iterable[object]) -> str:
