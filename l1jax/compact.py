@@ -88,6 +88,11 @@ def main(arguments: Sequence[str]) -> int:
 def proof_in_float32(trained: SavedRun, smaller: TrainedGenerator, batch: int) -> Verification:
     """Compare with the run's own generator, in float32 whatever they were trained in.
 
+    Args:
+        trained: the run.
+        smaller: its compacted generator.
+        batch: the number of latents that are drawn at a time.
+
     Raises:
         InputError: if they differ.
     """
@@ -130,7 +135,7 @@ def channel_table(proof: Verification) -> Table:
 
 
 def sentences(proof: Verification, points: bool) -> list[str]:
-    """What the numbers say."""
+    """Return what the numbers say, as sentences."""
     what = "points" if points else "images"
     found = [
         f"the same {what}: over {proof.count} of them, the largest difference from exact ones is "

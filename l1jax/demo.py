@@ -92,6 +92,12 @@ def open_players(
 ) -> dict[str, Player]:
     """Open the generators of the page, by their titles.
 
+    Args:
+        workdir: the run whose generator is shown, or None.
+        model: the folder whose generator is shown, or None.
+        dense: a run to compare with, or None.
+        say: called with one sentence at a time.
+
     Raises:
         InputError: if one cannot be opened, or they cannot be shown the same latents and classes.
     """
@@ -113,6 +119,11 @@ def slerp(a: Latents, b: Latents, position: float) -> Latents:
 
     A straight line would pass through latents much shorter than any that training saw; where the
     directions are the same or opposite, it is taken all the same.
+
+    Args:
+        a: the latents at the start.
+        b: as many latents of the same size, at the end.
+        position: the share of the way, 0 to 1.
 
     Source: Shoemake, SIGGRAPH 1985; White, 2016, section 2.1, for latents.
     """

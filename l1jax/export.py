@@ -97,7 +97,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
-    """Upload a folder, and say how to go on with it if that fails; returns where it is.
+    """Upload a folder, and say how to go on with it if that fails; return where it is.
+
+    Args:
+        client: of the Hub.
+        folder: the model's folder.
+        options: the command's flags.
 
     Raises:
         InputError: if the Hub refuses or cannot be reached.
@@ -118,6 +123,11 @@ def notes(opened: LoadedGenerator, workdir: Path | None, options: ExportOptions)
     """Collect the notes that stay with the model.
 
     They are earlier notes, the command, the licence, and a run's evaluation of this step.
+
+    Args:
+        opened: the generator.
+        workdir: the run that it comes from; None if it comes from a folder.
+        options: the command's flags.
     """
     found = dict(opened.notes or {})
     # Paths are left out, because they are private.
@@ -137,6 +147,13 @@ def write(
     opened: LoadedGenerator, folder: Path, options: ExportOptions, noted: dict[str, Any], say: Say
 ) -> None:
     """Write the folder, and say how its images differ from the generator's.
+
+    Args:
+        opened: the generator.
+        folder: where it is written.
+        options: the command's flags.
+        noted: the notes that stay with the model.
+        say: called with one sentence at a time.
 
     Raises:
         InputError: if it has no weights, cannot be written, or a program's images differ by more
@@ -176,7 +193,14 @@ def write(
 
 
 def tell(folder: Path, lost: Sequence[Loss], wanted: np.ndarray, say: Say) -> None:
-    """Read the folder back and say what is in it."""
+    """Read the folder back and say what is in it.
+
+    Args:
+        folder: the folder that was written.
+        lost: what rounding took from each array.
+        wanted: the generator's images.
+        say: called with one sentence at a time.
+    """
     back = read_model(folder)
     same = np.array_equal(wanted, probe(back.generator, back.params, back.batch_stats))
     for loss in lost:
@@ -191,6 +215,12 @@ def tell(folder: Path, lost: Sequence[Loss], wanted: np.ndarray, say: Say) -> No
 
 def compare(name: str, wanted: np.ndarray, images: np.ndarray, say: Say) -> None:
     """Say how far a program's images are from the generator's.
+
+    Args:
+        name: the program's file.
+        wanted: the generator's images.
+        images: the program's.
+        say: called with one sentence at a time.
 
     Raises:
         InputError: if that is more than `TOLERANCE`.

@@ -107,7 +107,12 @@ def check_numbers(options: SampleOptions) -> None:
 
 
 def check_class(label: int | None, classes: int, count: int) -> Int[Array, " count"] | None:
-    """The label of each image if a class was asked for, None for all classes in turn.
+    """Return the label of each image if a class was asked for, None for all classes in turn.
+
+    Args:
+        label: the class that was asked for.
+        classes: how many the generator has; 0 if it is not class-conditional.
+        count: how many images are drawn.
 
     Raises:
         InputError: if the generator has no such class.

@@ -124,7 +124,7 @@ def wait_for_answer(listening: socket.socket, alive: Callable[[], bool], patienc
 
 
 def address_of(listening: socket.socket) -> str:
-    """The address to open in a browser on this machine."""
+    """Return the address to open in a browser on this machine."""
     host, port = _reached_at(listening)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 

@@ -15,7 +15,7 @@ from l1jax.config.fields import InputError
 
 
 def _reachable(kind: type) -> dict[str, type]:
-    """A dataclass and those that its fields can hold, by name."""
+    """Collect a dataclass and those that its fields can hold, by name."""
     found = {kind.__name__: kind}
     for hint in typing.get_type_hints(kind).values():
         for part in (hint, *typing.get_args(hint)):
@@ -105,6 +105,11 @@ def differences(old: Config, new: Config, ignore: frozenset[str] = FREE_FIELDS) 
     """Name the fields in which two experiments differ, as `field: old → new`.
 
     Where one holds another kind of model, say, the kind is named and not its fields.
+
+    Args:
+        old: the experiment before.
+        new: the experiment now.
+        ignore: paths of fields that may differ, such as `data.labels`.
     """
 
     def flatten(value: Any, path: str) -> dict[str, Any]:

@@ -12,7 +12,13 @@ class InputError(ValueError):
 
 
 def bounds(minimum: float, maximum: float = math.inf, *, open_maximum: bool = False) -> JsonObject:
-    """Field metadata: minimum ≤ value ≤ maximum, or below it if open."""
+    """Return field metadata: minimum ≤ value ≤ maximum.
+
+    Args:
+        minimum: the smallest value.
+        maximum: the largest value.
+        open_maximum: whether values must lie below the maximum.
+    """
     return {"bounds": (minimum, maximum, open_maximum)}
 
 

@@ -14,7 +14,13 @@ from l1jax.models.regularisation import batch_norm
 
 
 def one_hot(label: Labels, classes: int, dtype: Any = jnp.float32) -> Float[Array, "batch vector"]:
-    """Turn labels into vectors of 0 and 1; those of several labels per example are concatenated."""
+    """Turn labels into vectors of 0 and 1; those of several labels per example are concatenated.
+
+    Args:
+        label: the labels, one or several for each example.
+        classes: how many there are.
+        dtype: of the vectors.
+    """
     return jax.nn.one_hot(label, classes, dtype=dtype).reshape(label.shape[0], -1)
 
 

@@ -45,7 +45,13 @@ def _neutral_element(op: str, dtype: jnp.dtype) -> float:
 def multiply_along_axis(
     node: Node, x: Shaped[Array, "batch ..."], matrix: Shaped[Array, "_ rows columns"]
 ) -> Shaped[Array, "batch ..."]:
-    """Multiply the axis `node.options["axis"]` of each example by a constant matrix."""
+    """Multiply the axis `node.options["axis"]` of each example by a constant matrix.
+
+    Args:
+        node: the node of the layout.
+        x: its input, one row for each example.
+        matrix: the constant.
+    """
     axis = 1 + node.options["axis"]
     precision = node.options["precision"]
     if precision is not None:
