@@ -11,7 +11,7 @@ import pytest
 import l1jax
 from l1jax.cli.main import COMMANDS, main, usage
 
-ROOT = Path(l1jax.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def call(monkeypatch, *arguments):
@@ -69,6 +69,8 @@ def test_the_script_is_declared():
 
 
 def test_a_command_gets_its_arguments_and_its_status_is_returned(monkeypatch, capsys):
+    # `runpy` warns of a module that other tests have imported.
+    monkeypatch.delitem(sys.modules, "l1jax.sample", raising=False)
     assert call(monkeypatch, "sample", "--count", "0", "--workdir", "absent") == 2
     assert capsys.readouterr().err == "error: `--count` (=0) must be at least 1.\n"
 
