@@ -71,5 +71,6 @@ def test_a_class_that_the_data_lacks_is_infinitely_wrong_unless_no_image_has_it(
 
 @pytest.mark.parametrize("classes", [[0, 3], [-1, 0]])
 def test_a_class_that_does_not_exist_is_refused(classes):
-    with pytest.raises(ValueError, match=r"`classes` \(from .* must be whole numbers between 0 and 2"):
+    required = r"`classes` \(from .* must be whole numbers between 0 and 2"
+    with pytest.raises(ValueError, match=required):
         class_coverage(np.asarray(classes), np.ones(3))
