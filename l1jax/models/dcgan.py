@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from l1jax.models.conditional import with_label
 from l1jax.models.discriminator import Discriminator
-from l1jax.models.gan import Gan, count_halvings, packed_discriminator
+from l1jax.models.gan import Gan, count_halvings, gan_of_modules
 from l1jax.models.linear import (
     ConvTranspose,
     Dense,
@@ -20,7 +20,7 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
-from l1jax.models.network import Generator, Labels, linen_network
+from l1jax.models.network import Labels
 from l1jax.models.regularisation import Norm, batch_norm
 
 KERNEL_INIT = nn.initializers.normal(0.02)
@@ -134,14 +134,4 @@ def dcgan(
         dtype=compute,
         checkpointing=checkpointing,
     )
-    return Gan(
-        Generator(
-            linen_network(generator, (latent_size,), classes),
-            latent_size,
-            image_shape,
-            (-1.0, 1.0),
-            classes,
-        ),
-        packed_discriminator(discriminator, image_shape, classes, packing),
-        packing,
-    )
+    return gan_of_modules(generator, discriminator, latent_size, image_shape, classes, packing)

@@ -93,6 +93,35 @@ def packed_discriminator(
     return packed(network, packing)
 
 
+def gan_of_modules(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    latent_size: int,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    packing: int,
+) -> Gan:
+    """Build a GAN of images between −1 and 1 from two Linen modules.
+
+    Args:
+        generator: the module from latents to images.
+        discriminator: the module from images, with `packing` times the channels, to logits.
+        latent_size: number of latent variables.
+        image_shape: height, width and channels of one image.
+        classes: number of classes; 0 for an unconditional GAN.
+        packing: images per logit, at least 1; see `packed`.
+
+    Raises:
+        ValueError: if `packing` is below 1.
+    """
+    network = linen_network(generator, (latent_size,), classes)
+    return Gan(
+        Generator(network, latent_size, image_shape, (-1.0, 1.0), classes),
+        packed_discriminator(discriminator, image_shape, classes, packing),
+        packing,
+    )
+
+
 def count_halvings(image_shape: tuple[int, int, int]) -> tuple[int, int]:
     """Halve a square image down to a side of 4 to 7 pixels.
 

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from l1jax.models.conditional import one_hot
-from l1jax.models.gan import Gan, count_halvings, packed_discriminator
+from l1jax.models.gan import Gan, count_halvings, gan_of_modules
 from l1jax.models.linear import (
     Conv,
     Dense,
@@ -20,7 +20,7 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
-from l1jax.models.network import Generator, Images, Labels, linen_network
+from l1jax.models.network import Images, Labels
 
 SLOPE = 0.2  # of the leaky ReLU
 EXPANSION = 2  # channels inside a block, as a multiple of those outside
@@ -252,17 +252,7 @@ def r3gan(
     discriminator = R3ganDiscriminator(
         start, tuple(reversed(widths)), *sizes, classes, compute, checkpointing
     )
-    return Gan(
-        Generator(
-            linen_network(generator, (latent_size,), classes),
-            latent_size,
-            image_shape,
-            (-1.0, 1.0),
-            classes,
-        ),
-        packed_discriminator(discriminator, image_shape, classes, packing),
-        packing,
-    )
+    return gan_of_modules(generator, discriminator, latent_size, image_shape, classes, packing)
 
 
 def _shifted(x: Images, axis: int, by: int) -> Images:

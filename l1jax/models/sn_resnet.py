@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from l1jax.models.conditional import ConditionalBatchNorm, logits
-from l1jax.models.gan import Gan, packed_discriminator
+from l1jax.models.gan import Gan, gan_of_modules
 from l1jax.models.linear import (
     Conv,
     Dense,
@@ -18,7 +18,7 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
-from l1jax.models.network import Generator, Images, Labels, linen_network
+from l1jax.models.network import Images, Labels
 from l1jax.models.regularisation import Dropout, Norm, batch_norm, norm
 
 XAVIER = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
@@ -247,14 +247,4 @@ def sn_resnet(
     discriminator = SnResnetDiscriminator(
         tuple(widths), layout.halved, norm, spectral_norm, dropout, classes, compute, checkpointing
     )
-    return Gan(
-        Generator(
-            linen_network(generator, (latent_size,), classes),
-            latent_size,
-            image_shape,
-            (-1.0, 1.0),
-            classes,
-        ),
-        packed_discriminator(discriminator, image_shape, classes, packing),
-        packing,
-    )
+    return gan_of_modules(generator, discriminator, latent_size, image_shape, classes, packing)
