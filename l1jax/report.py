@@ -134,7 +134,9 @@ def read_path_experiment(workdir: Path) -> Config | None:
 
 def read_training_metrics(workdir: Path, alarms: list[str]) -> Metrics:
     """Read the metrics of a run, and append to `alarms` the sentences that training raised."""
-    monitor = make_alarm_monitor(alarms.append)
+    monitor = make_alarm_monitor(
+        lambda step, _, sentence: alarms.append(f"step {step:,}: {sentence}")
+    )
 
     def on_line(line: MetricsLine) -> None:
         monitor(line.step, line.values)

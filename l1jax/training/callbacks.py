@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from jaxtyping import Shaped
 
 from l1jax.config import Config
 from l1jax.models import Generator
-from l1jax.reporting import sample_picture, save_image
+from l1jax.reporting import sample_picture
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.keys import named_seed_key
 from l1jax.training.log import Log
@@ -24,6 +23,7 @@ from l1jax.training.sample_quality import (
 )
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
 from l1jax.training.state import State, Task
+from l1jax.training.weight_histograms import weight_histograms
 
 NUM_GRID_IMAGES = 64
 NUM_PLOT_POINTS = 2_000
@@ -80,7 +80,7 @@ def make_callbacks(
     latents = draw_latents(
         generator, named_seed_key(experiment.seed, "judged"), min(NUM_HEALTH_IMAGES, len(real))
     )
-    report_alarms = make_alarm_monitor(log.say)
+    report_alarms = make_alarm_monitor(log.alarm)
 
     def on_chunk(result: ChunkResult) -> CheckpointRequest | None:
         step = result.step
@@ -96,6 +96,7 @@ def make_callbacks(
         is_last = step == experiment.steps
         if is_last or step % experiment.sample_every == 0:
             save_grid(step, state)
+            log.histograms(step, weight_histograms(state, task))
             metrics = health_metrics(state, jnp.asarray(real), latents, health_key)
             values |= as_floats(jax.device_get(metrics))
         report_alarms(step, values)
@@ -124,15 +125,15 @@ def as_floats(metrics: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def make_grid_saver(
-    generator: Generator, reference: Shaped[np.ndarray, "n h w c"], seed: int, workdir: Path
+    generator: Generator, reference: Shaped[np.ndarray, "n h w c"], seed: int, log: Log
 ) -> SaveGrid:
-    """Build (step, state) → None, which saves a picture of samples of the averaged generator.
+    """Build (step, state) → None, which logs a picture of samples of the averaged generator.
 
     Args:
         generator: whose samples are drawn, always from the same latents.
         reference: real points, shown beside generated ones.
         seed: of the latents.
-        workdir: the picture is `samples/step_*.png` in it.
+        log: where the picture goes.
     """
     columns = grid_columns(generator.classes)
     count = NUM_PLOT_POINTS
@@ -143,8 +144,7 @@ def make_grid_saver(
     real = reference[:NUM_METRIC_IMAGES]
 
     def save_grid(step: int, state: State) -> None:
-        picture = sample_picture(sampler(state.average, latents), real, columns)
-        save_image(picture, workdir / "samples" / f"step_{step:06d}.png")
+        log.grid(step, sample_picture(sampler(state.average, latents), real, columns))
 
     return save_grid
 

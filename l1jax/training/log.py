@@ -1,20 +1,23 @@
-"""What training reports: progress on the console, `metrics.jsonl`, TensorBoard events."""
+"""What training reports: progress, `metrics.jsonl`, sample grids, TensorBoard events."""
 
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from PIL import Image
 from rich.console import Console
 
 from l1jax.files import atomic_write
 from l1jax.reading import check_input_file, parse_json
+from l1jax.reporting import save_image
 from l1jax.terminal import Say
 from l1jax.training.progress import open_progress
 from l1jax.training.tensorboard import open_events
+from l1jax.training.weight_histograms import Histogram
 
 MAX_FILE_BYTES = 16 * 2**30  # of all metrics
 MAX_LINE_BYTES = 16 * 2**20
@@ -25,11 +28,18 @@ class Log(NamedTuple):
     """Where training reports.
 
     Attributes:
-        metrics: (step, numbers by name) → None; written to disk at once.
+        metrics: (step, numbers by name) → None; written to disk at once. Within a step, it is
+            called last.
+        grid: (step, picture of samples) → None; saved as `samples/step_*.png`.
+        histograms: (step, histograms by name) → None; those of the networks' weights.
+        alarm: (step, name of the alarm, sentence) → None; printed.
         say: prints one sentence on a line of its own.
     """
 
     metrics: Callable[[int, dict[str, float]], None]
+    grid: Callable[[int, Image.Image], None]
+    histograms: Callable[[int, Mapping[str, Histogram]], None]
+    alarm: Callable[[int, str, str], None]
     say: Say
 
 
@@ -54,7 +64,7 @@ def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -
     with (
         path.open("a", encoding="utf-8") as lines,
         open_progress(console, first_step, last_step, summarize_metrics) as (update, say),
-        open_events(workdir / "tensorboard", first_step, say) as write_events,
+        open_events(workdir / "tensorboard", first_step, say) as events,
     ):
         if is_missing:
             say(
@@ -73,10 +83,19 @@ def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -
             row = {"step": step} | {name: finite.get(name) for name in values}
             lines.write(json.dumps(row) + "\n")
             lines.flush()
-            write_events(step, finite)
+            events.metrics(step, finite)
             update(step, values)
 
-        yield Log(write_metrics, say)
+        def save_grid(step: int, picture: Image.Image) -> None:
+            picture_path = workdir / "samples" / f"step_{step:06d}.png"
+            save_image(picture, picture_path)
+            events.grid(step, picture_path)
+
+        def report_alarm(step: int, name: str, sentence: str) -> None:
+            say(f"step {step:,}: {sentence}")
+            events.alarm(step, name, sentence)
+
+        yield Log(write_metrics, save_grid, events.histograms, report_alarm, say)
 
 
 def summarize_metrics(values: dict[str, float]) -> tuple[str, float | None]:

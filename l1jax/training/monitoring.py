@@ -22,6 +22,7 @@ from l1jax.training.state import Metrics, State
 HealthMetrics = Callable[
     [State, Shaped[Array, "n h w c"], Float[Array, "batch latent"], Key[Array, ""]], Metrics
 ]
+ReportAlarm = Callable[[int, str, str], None]  # (step, name of the alarm, sentence) → None
 
 
 def make_health_metrics(generator: Generator) -> HealthMetrics:
@@ -64,9 +65,7 @@ def make_health_metrics(generator: Generator) -> HealthMetrics:
     return health_metrics
 
 
-def make_alarm_monitor(
-    say: Callable[[str], None],
-) -> Callable[[int, Mapping[str, float]], None]:
+def make_alarm_monitor(report: ReportAlarm) -> Callable[[int, Mapping[str, float]], None]:
     """Build (step, metrics) → None, which reports each alarm once, until it has ceased.
 
     An alarm of `AT_ONCE` is reported by the first line of metrics that raises it, and one of
@@ -88,7 +87,7 @@ def make_alarm_monitor(
             unchecked = (raised_before | reported) - checked_on_every_line
         lasting = raised_now & (raised_before | AT_ONCE)
         for name in sorted(lasting - reported):
-            say(f"step {step:,}: {raised[name]}")
+            report(step, name, raised[name])
         reported.intersection_update(raised_now | unchecked)
         reported.update(lasting)
         raised_before.intersection_update(unchecked)

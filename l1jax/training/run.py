@@ -267,7 +267,7 @@ def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State
     """
     experiment = run.experiment
     with open_log(run.workdir, first_step, experiment.steps, run.console) as log:
-        save_grid = make_grid_saver(run.task.generator, run.reference, experiment.seed, run.workdir)
+        save_grid = make_grid_saver(run.task.generator, run.reference, experiment.seed, log)
         callbacks = make_callbacks(
             experiment, run.task, run.reference, save_grid, run.checkpoints, log
         )

@@ -3,6 +3,7 @@
 Other writers use a thread, which may die of a full disk while training waits for it.
 """
 
+import io
 import os
 import socket
 import time
@@ -11,11 +12,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-WriteEvents = Callable[[int, Mapping[str, float]], None]  # (step, finite numbers by name) → None
+from PIL import Image
+
+from l1jax.training.tracker import Tracker
+from l1jax.training.weight_histograms import Histogram
+
+NUM_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}  # of Pillow's modes, as TensorBoard wants them
 
 
 @contextmanager
-def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> Iterator[WriteEvents]:
+def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> Iterator[Tracker]:
     """Append events to a folder; TensorBoard no longer shows those beyond the first step.
 
     If events can no longer be written, one sentence says so, and nothing more is written.
@@ -26,14 +32,14 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
         say: called with the sentence.
 
     Yields:
-        (step, finite numbers by name) → None.
+        What writes the events.
 
     Raises:
         OSError: if no event can be written at all.
     """
     from tensorboardX.proto import event_pb2  # imports torch where that is installed
     from tensorboardX.record_writer import RecordWriter
-    from tensorboardX.summary import scalar
+    from tensorboardX.summary import scalar, text
 
     messages: Any = event_pb2  # its classes are made at run time
     folder.mkdir(exist_ok=True)
@@ -50,13 +56,12 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
     append(step=first_step + 1, session_log={"status": messages.SessionLog.START})
     has_failed = False
 
-    def write_events(step: int, values: Mapping[str, float]) -> None:
+    def append_rows(step: int, make_rows: Callable[[], list[Any]]) -> None:
         nonlocal has_failed
         if has_failed:
             return
-        rows = [row for name, value in values.items() for row in scalar(name, value).value]
         try:
-            append(step=step, summary={"value": rows})
+            append(step=step, summary={"value": make_rows()})
         except OSError as error:
             has_failed = True
             say(
@@ -64,8 +69,53 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
                 "on it has no events."
             )
 
+    def write_metrics(step: int, values: Mapping[str, float]) -> None:
+        append_rows(
+            step,
+            lambda: [row for name, value in values.items() for row in scalar(name, value).value],
+        )
+
+    def write_grid(step: int, path: Path) -> None:
+        append_rows(step, lambda: [{"tag": "samples", "image": _image(path.read_bytes())}])
+
+    def write_histograms(step: int, histograms: Mapping[str, Histogram]) -> None:
+        append_rows(
+            step,
+            lambda: [
+                {"tag": name, "histo": _histogram(histogram)}
+                for name, histogram in histograms.items()
+            ],
+        )
+
+    def write_alarm(step: int, name: str, sentence: str) -> None:
+        append_rows(step, lambda: list(text(f"alarms/{name}", sentence).value))
+
     try:
-        yield write_events
+        yield Tracker(write_metrics, write_grid, write_histograms, write_alarm)
     finally:
         with suppress(OSError):
             writer.close()
+
+
+def _image(png: bytes) -> dict[str, Any]:
+    """Return the fields of an image summary."""
+    with Image.open(io.BytesIO(png)) as image:
+        return {
+            "width": image.width,
+            "height": image.height,
+            "colorspace": NUM_CHANNELS[image.mode],
+            "encoded_image_string": png,
+        }
+
+
+def _histogram(histogram: Histogram) -> dict[str, Any]:
+    """Return the fields of a histogram summary, whose bins are given by their upper ends."""
+    return {
+        "min": histogram.edges[0],
+        "max": histogram.edges[-1],
+        "num": histogram.counts.sum(),
+        "sum": histogram.total,
+        "sum_squares": histogram.total_squares,
+        "bucket_limit": histogram.edges[1:],
+        "bucket": histogram.counts,
+    }

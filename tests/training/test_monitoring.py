@@ -7,6 +7,10 @@ from l1jax.training.monitoring import make_alarm_monitor, make_health_metrics
 from l1jax.training.state import Average, GeneratorState, NetworkState
 
 
+def sentences_into(said):
+    return lambda step, _, sentence: said.append(f"step {step:,}: {sentence}")
+
+
 def start(generator):
     """An untrained generator's state."""
     params, statistics = generator.network.init(jax.random.key(0))
@@ -42,7 +46,7 @@ def test_points_have_neither_saturation_nor_output_sparsity():
 
 def test_an_alarm_is_told_when_it_lasts_and_again_when_it_comes_back():
     said = []
-    watch = make_alarm_monitor(said.append)
+    watch = make_alarm_monitor(sentences_into(said))
     for step, diversity in enumerate([0.01, 0.5, 0.01, 0.02, 0.03, 0.5, 0.02, 0.02]):
         watch(step, {"generator/diversity": diversity})
     assert [line.split(":")[0] for line in said] == ["step 3", "step 7"]
@@ -50,7 +54,7 @@ def test_an_alarm_is_told_when_it_lasts_and_again_when_it_comes_back():
 
 def test_an_alarm_of_what_cannot_be_a_start_is_told_at_the_first_line_and_once():
     said = []
-    watch = make_alarm_monitor(said.append)
+    watch = make_alarm_monitor(sentences_into(said))
     zeros = [0.5, 1.0, 1.0, 0.5, 1.0]
     for step, share in enumerate(zeros):
         watch(step, {"generator/sparsity/image/kernel": share})
@@ -59,7 +63,7 @@ def test_an_alarm_of_what_cannot_be_a_start_is_told_at_the_first_line_and_once()
 
 def test_equal_logits_are_told_at_the_second_line_in_a_row():
     said = []
-    watch = make_alarm_monitor(said.append)
+    watch = make_alarm_monitor(sentences_into(said))
     for step, apart in enumerate([0.0, 0.1, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0]):
         watch(step, {"discriminator/real_logit": apart, "discriminator/fake_logit": 0.0})
     assert [line.split(":")[0] for line in said] == ["step 3", "step 7"]
@@ -67,7 +71,7 @@ def test_equal_logits_are_told_at_the_second_line_in_a_row():
 
 def test_lines_between_two_looks_change_nothing_of_their_alarms():
     said = []
-    watch = make_alarm_monitor(said.append)
+    watch = make_alarm_monitor(sentences_into(said))
     collapsed, line = {"generator/diversity": 0.01}, {"discriminator/accuracy": 1.0}
     for step, values in enumerate([collapsed, line, line, collapsed, line, collapsed]):
         watch(step, values)
