@@ -314,7 +314,7 @@ def test_what_the_disk_refuses_is_one_sentence(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("l1jax.training.callbacks.save_image", full)
+    monkeypatch.setattr("l1jax.training.log.save_image", full)
     with pytest.raises(
         InputError, match=r"could not be written \(No space left on device\).*intact"
     ):
