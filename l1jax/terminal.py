@@ -7,9 +7,13 @@ from rich.console import Console
 Say = Callable[[str], None]  # prints one sentence on a line of its own
 
 
-def make_console() -> Console:
-    """Make the console of a command, which leaves long lines to the terminal to wrap."""
-    return Console(soft_wrap=True, emoji=False)
+def make_console(*, quiet: bool = False) -> Console:
+    """Make the console of a command, which leaves long lines to the terminal to wrap.
+
+    Args:
+        quiet: whether it prints nothing.
+    """
+    return Console(soft_wrap=True, emoji=False, quiet=quiet)
 
 
 def make_say(console: Console) -> Say:

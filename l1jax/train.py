@@ -8,8 +8,10 @@ from pathlib import Path
 from l1jax.build import build_model, image_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
-from l1jax.cli.process import run_command, shell_command
+from l1jax.cli.process import run_command, shell_command, stop_status
 from l1jax.config import Config
+from l1jax.processes.agreement import is_leader
+from l1jax.processes.start import ProcessOptions
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.run import Outcome, run_experiment
@@ -18,7 +20,7 @@ STARTING_OVER = ("--overwrite", "--no-resume")  # flags that the command for res
 
 
 @dataclass(frozen=True)
-class TrainOptions(ExperimentOptions):
+class TrainOptions(ProcessOptions, ExperimentOptions):
     """Train an experiment."""
 
     resume: bool = True
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse_experiment(TrainOptions, arguments, "python -m l1jax.train")
     experiment = options.experiment
     workdir = parse_path("--workdir", options.workdir)
-    console = make_console()
+    console = make_console(quiet=not is_leader())
     say = make_say(console)
     if options.summary:
         say(build_model(experiment.model, image_shape(experiment.data)).summary())
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         resume = shell_command("l1jax.train", *(a for a in arguments if a not in STARTING_OVER))
         say(f"stopped by {name}, saved at step {step:,}. To resume:")
         say(f"  {resume}")
-        return 128 + signal_number
+        return stop_status(signal_number)
     report(outcome, experiment, workdir, say)
     return 0
 
@@ -85,4 +87,4 @@ def report(outcome: Outcome, experiment: Config, workdir: Path, say: Say) -> Non
 
 
 if __name__ == "__main__":
-    run_command(main, "training goes on, and reports in its work directory")
+    run_command(main, "training goes on, and reports in its work directory", is_shared=True)

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "l1jax"
 ARCHITECTURE = PACKAGE.parent / "docs/architecture.md"
 LAYERS = [
     {"compilation", "config", "files", "streams", "terminal"},
-    {"reading", "outputs", "serving"},
+    {"reading", "outputs", "serving", "processes"},
     {"penalties", "arrays"},
     {"models", "objectives", "data", "transforms"},
     {"build", "build_optimizer", "evaluation", "reporting"},

@@ -52,6 +52,8 @@ class Feed(NamedTuple):
     It is a tree of NumPy arrays that lead with steps, draws and this host's part of the batch."""
     close: Callable[[], None]
     """() → None. Stops the threads or processes that read ahead."""
+    is_split: bool = False
+    """Whether each device has its part of `resident` only, along the first axis."""
 
 
 @lru_cache(maxsize=4)
@@ -133,13 +135,27 @@ def load_all(
         source: the examples.
         progress: (number of examples done) → None; is called after every block of them.
     """
-    images = np.empty((source.length, *source.image_shape), source.dtype)
-    starts = range(0, source.length, BLOCK)
-    blocks = [np.arange(start, min(start + BLOCK, source.length)) for start in starts]
+    return load_range(source, 0, source.length, progress)
+
+
+def load_range(
+    source: Source, start: int, stop: int, progress: Callable[[int], None] = lambda done: None
+) -> Shaped[np.ndarray, "n height width channels"]:
+    """Return the examples [start, stop) of a source, made by parallel threads.
+
+    Args:
+        source: the examples.
+        start: index of the first.
+        stop: index after the last.
+        progress: (number of examples done) → None; is called after every block of them.
+    """
+    images = np.empty((stop - start, *source.image_shape), source.dtype)
+    starts = range(start, stop, BLOCK)
+    blocks = [np.arange(first, min(first + BLOCK, stop)) for first in starts]
     with ThreadPoolExecutor(THREADS) as pool:
         for block, loaded in zip(blocks, pool.map(partial(take, source), blocks), strict=True):
-            images[block] = loaded
-            progress(int(block[-1]) + 1)
+            images[block - start] = loaded
+            progress(int(block[-1]) + 1 - start)
     return images
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 
 from l1jax.config import Config
 from l1jax.models import Generator
+from l1jax.processes.agreement import count, lead
 from l1jax.reporting import sample_picture
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.keys import named_seed_key
@@ -53,17 +54,15 @@ def make_callbacks(
     task: Task,
     reference: Shaped[np.ndarray, "n h w c"],
     save_grid: SaveGrid,
-    checkpoints: Checkpoints,
     log: Log,
 ) -> ChunkCallbacks:
-    """Build the callbacks of a training run. `on_chunk` raises `NonFiniteError`.
+    """Build the callbacks of a training run, which process 0 runs.
 
     Args:
         experiment: how often to do what.
         task: whose averaged generator is evaluated.
         reference: real images, or points, to compare with, in random order.
         save_grid: called every `sample_every` steps and at the end.
-        checkpoints: the save under way is waited for before a `NonFiniteError`.
         log: where metrics and alarms go.
     """
     generator = task.generator
@@ -86,9 +85,6 @@ def make_callbacks(
         step = result.step
         state: State = result.state
         values = as_floats(result.metrics)
-        if values["skipped"] == result.num_steps:
-            checkpoints.wait()
-            raise NonFiniteError(step - result.num_steps, step)
         if result.seconds_per_step is not None:
             images_per_step = task.batches_per_step * experiment.batch_size
             values["images_per_second"] = images_per_step / result.seconds_per_step
@@ -117,6 +113,43 @@ def make_callbacks(
         return checkpoint_metric(state.average)
 
     return ChunkCallbacks(on_chunk, score_when_stopped)
+
+
+def share_callbacks(callbacks: ChunkCallbacks, checkpoints: Checkpoints) -> ChunkCallbacks:
+    """Let process 0 run the callbacks of all processes; `on_chunk` raises `NonFiniteError` in all.
+
+    Args:
+        callbacks: those of a run.
+        checkpoints: the save under way is waited for before a `NonFiniteError`.
+    """
+
+    def on_chunk(result: ChunkResult) -> CheckpointRequest | None:
+        if result.metrics["skipped"] == result.num_steps:
+            checkpoints.wait()
+            raise NonFiniteError(result.step - result.num_steps, result.step)
+
+        def find_score() -> float | None:
+            request = callbacks.on_chunk(result._replace(state=on_one_device(result.state)))
+            if request is None:
+                return None
+            return request.score
+
+        score = lead(find_score)
+        if score is None:
+            return None
+        return CheckpointRequest(score)
+
+    def score_when_stopped(state: State) -> float:
+        return lead(lambda: callbacks.score_when_stopped(on_one_device(state)))
+
+    return ChunkCallbacks(on_chunk, score_when_stopped)
+
+
+def on_one_device(state: State) -> State:
+    """Return the copy of a replicated state that this process alone can compute with."""
+    if count() == 1:
+        return state
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
 
 
 def as_floats(metrics: dict[str, np.ndarray]) -> dict[str, float]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
+from l1jax.processes.agreement import gather, is_leader, lead
 from l1jax.terminal import Say
 from l1jax.training.checkpoint_files import (
     brief,
@@ -63,6 +65,8 @@ class Checkpoints:
     def save(self, step: int, state: PyTree, score: float) -> None:
         """Start writing a checkpoint in the background; it gets its name only when complete.
 
+        All processes of a run call this together.
+
         Args:
             step: the checkpoint's name.
             state: what it holds.
@@ -78,7 +82,7 @@ class Checkpoints:
             "config": to_json(self.experiment),
             "fingerprint": self.fingerprint,
             "layout": structure_hash(stored),
-            "digest": digest(stored),
+            "digest": digest(stored) if is_leader() else "",  # process 0 writes it
         }
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta)
@@ -98,11 +102,12 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, complete or not, in rising order."""
-        return sorted(self.manager.all_steps())
+        # Process 0 looks: another one may see a shared folder as it was some seconds ago.
+        return lead(lambda: sorted(self.manager.all_steps()))
 
     def set_aside(self, step: int, reason: str) -> None:
         """Move a checkpoint that must not be restored to `damaged/` in the work directory."""
-        set_aside(self._path(step), reason, self.say)
+        lead(lambda: set_aside(self._path(step), reason, self.say))
         self.manager.reload()
 
     def restore(self, template: PyTree, step: int | None = None) -> Restored | None:
@@ -125,7 +130,7 @@ class Checkpoints:
         """
         if step in self.damaged_steps:
             raise InputError(f"`--step` (={step}) must be a good checkpoint; that one is damaged.")
-        present = {number for number in self.manager.all_steps() if is_step(str(number))}
+        present = {number for number in self.steps() if is_step(str(number))}
         steps = sorted(present - self.damaged_steps, reverse=True)
         if step is not None:
             if step not in steps:
@@ -157,8 +162,16 @@ class Checkpoints:
         return self.workdir / "checkpoints" / str(step)
 
     def _restore_one(self, step: int, template: PyTree) -> Restored:
+        """Restore a checkpoint in all processes, or in none.
+
+        Raises:
+            InputError: if it may not be used.
+            DamagedError: if a process finds it damaged.
+        """
+        state = None
+        reason = None
         try:
-            return Restored(step, self._read(step, template))
+            state = self._read(step, template)
         except (InputError, MemoryError):
             raise
         except PermissionError as error:
@@ -166,7 +179,11 @@ class Checkpoints:
                 f"checkpoint {self._path(step)} must be readable: {error.strerror}."
             ) from error
         except Exception as error:  # damaged files raise anything, even a bare Exception
-            raise DamagedError(self._path(step), brief(error)) from error
+            reason = brief(error)
+        reasons = [each for each in gather(reason) if each is not None]
+        if reasons:
+            raise DamagedError(self._path(step), reasons[0])
+        return Restored(step, state)
 
     def _read(self, step: int, template: PyTree) -> PyTree:
         path = self._path(step)
@@ -229,13 +246,13 @@ def open_checkpoints(
         InputError: if the folder cannot be read, or damaged checkpoints may not be set aside.
     """
     folder = workdir / "checkpoints"
-    damaged_steps = _handle_damaged(folder, say, read_only)
+    damaged_steps = lead(lambda: sorted(_handle_damaged(folder, say, read_only)))
     try:
         manager = ocp.CheckpointManager(
             folder.absolute(), options=_manager_options(folder, experiment, read_only)
         )
     except Exception as error:  # raised by Orbax for damaged files that may not be set aside
-        names = ", ".join(map(str, sorted(damaged_steps))) or brief(error)
+        names = ", ".join(map(str, damaged_steps)) or brief(error)
         raise InputError(
             f"{folder} cannot be read because of damaged checkpoints ({names}): the training "
             "command sets them aside, or move them away by hand."
@@ -283,9 +300,14 @@ def _manager_options(
         read_only=read_only,
         lightweight_initialize=read_only,  # otherwise Orbax opens files of damaged checkpoints
         async_options=ocp.options.AsyncOptions(
-            post_finalization_callback=lambda: write_manifest(folder)
+            post_finalization_callback=partial(_write_manifest_once, folder)
         ),
     )
+
+
+def _write_manifest_once(folder: Path) -> None:
+    if is_leader():
+        write_manifest(folder)
 
 
 def structure_hash(tree: PyTree) -> str:

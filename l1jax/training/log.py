@@ -98,6 +98,11 @@ def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -
         yield Log(write_metrics, save_grid, events.histograms, report_alarm, say)
 
 
+def make_silent_log() -> Log:
+    """Make the log of a process that reports nothing, because another one does."""
+    return Log(metrics=lambda step, values: None, say=lambda text: None)
+
+
 def summarize_metrics(values: dict[str, float]) -> tuple[str, float | None]:
     """Return the few numbers that show how training goes, and the seconds per step."""
     parts = ["compiled"]

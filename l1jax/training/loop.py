@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,10 +10,14 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from l1jax.processes.agreement import count, gather
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.state import Metrics, State
 
 AnyState = TypeVar("AnyState", bound=State)
+# A launcher sends a signal to every process, and each process may pass its copy on: in this time
+# they are one request.
+SAME_REQUEST_SECONDS = 2.0
 
 
 class ChunkProgram(NamedTuple):
@@ -91,6 +95,8 @@ def run_chunks(
 ) -> tuple[AnyState, LoopEnd]:
     """Run chunks from `state.step` to `last_step`, or until a signal asks to stop.
 
+    Several processes call it together; a signal to one of them stops all after the same step.
+
     Args:
         state: on the devices; donated.
         last_step: number of steps at which the loop ends.
@@ -117,7 +123,8 @@ def run_chunks(
     compiled_lengths = set[int]()
     with stop_requests(say) as signals:
         num_steps, chunk = load_chunk(step)
-        while num_steps and not signals:
+        stop_signal = agree_on_signal(signals)
+        while num_steps and not stop_signal:
             start_time = time.perf_counter()
             state, metrics = program.run(state, chunk)
             step += num_steps
@@ -133,19 +140,27 @@ def run_chunks(
                 checkpoints.save(step, state, request.score)
                 saved_step = step
             num_steps = next_num_steps
+            stop_signal = agree_on_signal(signals)
         if step != saved_step:
             checkpoints.save(step, state, callbacks.score_when_stopped(state))
         checkpoints.wait()
-    return state, LoopEnd(step, signals[0] if signals else None)
+    return state, LoopEnd(step, stop_signal)
+
+
+def agree_on_signal(signals: Sequence[int]) -> int | None:
+    """Return the first signal that this process has received, or else another one; None if none."""
+    received = [number for number in gather(next(iter(signals), None)) if number is not None]
+    return next(iter(received), None)
 
 
 @contextmanager
 def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and SIGHUP instead of letting them end the process.
+    """Collect SIGINT, SIGTERM, SIGHUP and SIGUSR1 instead of letting them end the process.
 
-    A second SIGINT or SIGTERM has its usual effect. SIGHUP is collected any number of times,
-    because a terminal that closes sends several. If the parent process ignores SIGHUP, as nohup
-    does, it stays ignored.
+    A second SIGINT or SIGTERM has its usual effect; with several processes, if it comes more than
+    two seconds after the first. SIGHUP and SIGUSR1 are collected any number of times, because a
+    terminal that closes sends several. If the parent process ignores SIGHUP, as nohup does, it
+    stays ignored. SLURM can send SIGUSR1 before a time limit.
 
     Args:
         say: called with one sentence at the first signal.
@@ -156,19 +171,28 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
     received: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     replaced = dict(handlers)
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-        replaced[hangup] = signal.getsignal(hangup)
+    if hasattr(signal, "SIGHUP"):  # Windows has none
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            replaced[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
+        replaced[signal.SIGUSR1] = signal.getsignal(signal.SIGUSR1)
 
     def restore(handlers: Mapping[Any, Any]) -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
+    first_time = 0.0
+
     def receive(number: int, frame: object) -> None:
+        nonlocal first_time
         is_first = not received
         received.append(number)
-        if number != hangup:
+        if is_first:
+            first_time = time.monotonic()
+        is_repeated = time.monotonic() - first_time > SAME_REQUEST_SECONDS
+        if number in handlers and (count() == 1 or is_repeated):
             restore(handlers)
+            if not is_first:
+                signal.raise_signal(number)
         if is_first:
             with suppress(RuntimeError):  # the signal may arrive while a line is being printed
                 say("stopping after the steps under way, then saving; once more to stop at once.")

@@ -1,6 +1,7 @@
 """Many steps in one compiled call, mapped over devices by `jit(shard_map)` or by `pmap`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -36,13 +37,15 @@ class Runner(NamedTuple):
     """A task on some devices.
 
     Attributes:
-        replicate: tree → the same tree on every device.
+        replicate: tree → the same tree on every device, of every host.
+        keep: the feed's resident data, of which this host may have its part → on the devices.
         put: a chunk, of which this host has its part → the same on its devices, each with its
             part of every batch; called ahead of `run`.
         run: the compiled steps, see `RunSteps`.
     """
 
     replicate: Callable[[PyTree], PyTree]
+    keep: Callable[[PyTree], PyTree]
     put: Callable[[PyTree], PyTree]
     run: RunSteps
 
@@ -60,28 +63,49 @@ def make_runner(
     Args:
         task: what to train.
         feed: where the batches come from; its chunks are split along their batch.
-        devices: one or more; their number must divide the batch size.
-        parallel: `jit(shard_map)`, or `pmap` as in older code bases.
+        devices: one or more, of all hosts; their number must divide the batch size.
+        parallel: `jit(shard_map)`, or `pmap` as in older code bases, on one host.
     """
     mesh = Mesh(np.asarray(devices), (AXIS,))
-    mapped = mapped_steps(task, feed.make_batch, devices, parallel)
-    replicated = NamedSharding(mesh, P())
-
-    def replicate(tree: PyTree) -> PyTree:
-        return jax.device_put(tree, replicated)
+    mapped = mapped_steps(task, feed.make_batch, devices, parallel, is_split=feed.is_split)
+    replicate = partial(replicated, sharding=NamedSharding(mesh, P()))
 
     if parallel == "pmap":
         # `pmap` puts the chunk on the devices in its call.
-        return Runner(replicate, put=lambda chunk: chunk, run=_pmapped_run(mapped, len(devices)))
+        run = _pmapped_run(mapped, len(devices))
+        return Runner(replicate, keep=replicate, put=lambda chunk: chunk, run=run)
 
-    split = NamedSharding(mesh, P(*[None] * BATCH_AXIS, AXIS))
-
-    def put(chunk: PyTree) -> PyTree:
+    def put_parts(tree: PyTree, axis: int) -> PyTree:
+        split = NamedSharding(mesh, P(*[None] * axis, AXIS))
         return jax.tree.map(
-            lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), chunk
+            lambda leaf: jax.make_array_from_process_local_data(split, np.asarray(leaf)), tree
         )
 
-    return Runner(replicate, put, _jitted_run(mapped, split))
+    keep = replicate
+    if feed.is_split:
+        keep = partial(put_parts, axis=0)
+    put = partial(put_parts, axis=BATCH_AXIS)
+    return Runner(replicate, keep, put, _jitted_run(mapped, put))
+
+
+def replicated(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Put a tree on every device of a sharding, whose hosts all have the same tree.
+
+    Args:
+        tree: of arrays and keys.
+        sharding: over the devices, without any axis split.
+    """
+
+    def put(leaf: Any) -> Array:
+        if sharding.is_fully_addressable or not getattr(leaf, "is_fully_addressable", True):
+            return jax.device_put(leaf, sharding)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        values = np.asarray(leaf)
+        return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+    return jax.tree.map(put, tree)
 
 
 def _pmapped_run(mapped: Any, num_devices: int) -> RunSteps:
@@ -94,13 +118,15 @@ def _pmapped_run(mapped: Any, num_devices: int) -> RunSteps:
     return run
 
 
-def _jitted_run(mapped: Any, split: NamedSharding) -> RunSteps:
+def _jitted_run(mapped: Any, put: Callable[[PyTree], PyTree]) -> RunSteps:
     compiled_lengths = set[int]()
 
     def run(
         state: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
     ) -> tuple[State, Metrics]:
-        arguments = (state, resident, jax.device_put(chunk, split), key)
+        if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(chunk)):
+            chunk = put(chunk)
+        arguments = (state, resident, chunk, key)
         num_steps = jax.tree.leaves(chunk)[0].shape[0]
         if num_steps not in compiled_lengths:
             # Compile before the program runs, so that their memories do not add up.
@@ -118,6 +144,8 @@ def mapped_steps(
     make_batch: Callable[[PyTree, PyTree], Batch],
     devices: Sequence[Any],
     parallel: Literal["shard_map", "pmap"] = "shard_map",
+    *,
+    is_split: bool = False,
 ) -> Any:
     """Return the function of `Runner.run` as JAX compiles it, with `trace` and `lower`.
 
@@ -129,6 +157,7 @@ def mapped_steps(
         make_batch: (resident data, one step's slice of a chunk) → its batch.
         devices: one or more; their number must divide the batch size.
         parallel: `jit(shard_map)` or `pmap`.
+        is_split: whether each device has its part of the resident data only; with `shard_map`.
     """
 
     def steps(
@@ -151,7 +180,8 @@ def mapped_steps(
             donate_argnums=0,
         )
     mesh = Mesh(np.asarray(devices), (AXIS,))
-    in_specs = (P(), P(), P(*[None] * BATCH_AXIS, AXIS), P())
+    resident_spec = P(AXIS) if is_split else P()
+    in_specs = (P(), resident_spec, P(*[None] * BATCH_AXIS, AXIS), P())
     options = None
     if devices[0].platform == "gpu":
         options = REPRODUCIBLE

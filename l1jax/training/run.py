@@ -1,7 +1,9 @@
 """A run of an experiment in its work directory, from opening the data to the last checkpoint."""
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,20 +15,32 @@ from rich.console import Console
 
 from l1jax.build import image_shape
 from l1jax.compilation import jit_once
-from l1jax.config import Config, InputError
+from l1jax.config import Config, InputError, to_json
 from l1jax.data.batches import Feed
 from l1jax.data.class_labels import describe_classes
 from l1jax.data.source import Source
+from l1jax.processes.agreement import (
+    count,
+    gather,
+    is_leader,
+    lead,
+    require_same,
+    shared_errors,
+)
+from l1jax.processes.loss import remedy_for_loss
 from l1jax.training.callbacks import (
     NonFiniteError,
     chunk_length,
     make_callbacks,
     make_grid_saver,
+    on_one_device,
+    share_callbacks,
 )
-from l1jax.training.checkpoint import Checkpoints, open_checkpoints
+from l1jax.training.checkpoint import Checkpoints, digest, open_checkpoints
+from l1jax.training.checkpoint_files import is_step
 from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
 from l1jax.training.keys import named_seed_key
-from l1jax.training.log import open_log
+from l1jax.training.log import make_silent_log, open_log
 from l1jax.training.loop import ChunkProgram, LoopEnd, run_chunks
 from l1jax.training.parallel import Runner, make_runner
 from l1jax.training.rollback import (
@@ -42,6 +56,8 @@ from l1jax.training.state import State, Task
 from l1jax.training.task import make_task
 from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
 from l1jax.transforms.learning_rate import set_learning_rate_scale
+
+SHARED_STORAGE_SECONDS = 20.0  # in which all processes must see what process 0 has written
 
 
 class Outcome(NamedTuple):
@@ -89,25 +105,32 @@ def run_experiment(
         InputError: if the experiment, its data or its work directory cannot be used.
         NonFiniteError: if no step is finite any more, however small the learning rate.
     """
-    check_workdir(workdir, experiment, resume=resume, overwrite=overwrite)
+    lead(lambda: check_workdir(workdir, experiment, resume=resume, overwrite=overwrite))
     devices = find_devices()
     check_batch(experiment, len(devices))
+    check_processes(experiment)
     task = make_task(experiment, image_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
     source, held_out = open_training_data(experiment, workdir, say, overwrite=overwrite)
     check_labels(task.generator.classes, source)
+    require_same(
+        "`data`", source.fingerprint, "give each the same files, with the same flags for them"
+    )
     feed, reference = open_feed(experiment, task, source, held_out, console)
     runner = make_runner(task, feed, devices, experiment.parallel)
 
-    previous_config = None
-    if not overwrite:
-        previous_config = read_config(workdir)
-    with open_workdir(workdir, experiment, overwrite=overwrite):
-        has_metrics = (workdir / "metrics.jsonl").exists()
+    with (
+        shared_workdir(workdir, experiment, overwrite=overwrite) as previous_config,
+        remedy_for_loss(partial(describe_restart, workdir)),
+    ):
+        has_metrics = lead((workdir / "metrics.jsonl").exists)
         try:
-            with closing(
-                open_checkpoints(workdir, experiment, source.fingerprint, say)
-            ) as checkpoints:
+            with (
+                closing(
+                    open_checkpoints(workdir, experiment, source.fingerprint, say)
+                ) as checkpoints,
+                shared_errors(),
+            ):
                 run = TrainingRun(
                     experiment,
                     task,
@@ -122,7 +145,7 @@ def run_experiment(
                 )
                 first_step, state = keep_config_if_refused(run, previous_config)
                 report_start(run, first_step, has_metrics, source, devices)
-                write_classes(workdir, source)
+                lead(lambda: write_classes(workdir, source))
                 end = train_and_roll_back(run, first_step, state)
         except OSError as error:
             raise InputError(
@@ -135,6 +158,84 @@ def run_experiment(
     if source.skipped:
         say(f"{len(source.skipped):,} left out in all; the first: {source.skipped[0]}")
     return Outcome(first_step, end)
+
+
+def check_processes(experiment: Config) -> None:
+    """Refuse what several processes cannot do together, or would each do differently.
+
+    Raises:
+        InputError: naming the field, or the process that differs.
+    """
+    if count() == 1:
+        return
+    if experiment.parallel == "pmap":
+        raise InputError(
+            f"`parallel` (=pmap) must be shard_map for {count()} processes: pmap maps over the "
+            "devices of one."
+        )
+    remedy = "give all processes the same flags, experiment file and versions"
+    require_same("the experiment", json.dumps(to_json(experiment), sort_keys=True), remedy)
+    require_same("the version of JAX", jax.__version__, remedy)
+    require_same("the number of devices of a process", jax.local_device_count(), remedy)
+
+
+@contextmanager
+def shared_workdir(
+    workdir: Path, experiment: Config, *, overwrite: bool
+) -> Iterator[Config | None]:
+    """Lock the work directory for all processes; process 0 does it.
+
+    Args:
+        workdir: on storage that all processes share.
+        experiment: that is trained in it.
+        overwrite: whether an existing run is deleted.
+
+    Yields:
+        The experiment that was in it before, None if there was none or this is not process 0.
+
+    Raises:
+        InputError: if it may not be used, or a process does not see it.
+    """
+    previous_config = None
+    with ExitStack() as stack:
+
+        def open_it() -> None:
+            nonlocal previous_config
+            if not overwrite:
+                previous_config = read_config(workdir)
+            stack.enter_context(open_workdir(workdir, experiment, overwrite=overwrite))
+
+        lead(open_it)
+        check_shared_storage(workdir)
+        yield previous_config
+
+
+def check_shared_storage(workdir: Path) -> None:
+    """Refuse a work directory that is another one on another machine.
+
+    Raises:
+        InputError: naming the process that does not see what process 0 wrote.
+    """
+    if count() == 1:
+        return
+    deadline = time.monotonic() + SHARED_STORAGE_SECONDS  # some storage shows new files late
+    path = workdir / "config.json"
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    blind = [process for process, sees in enumerate(gather(path.exists())) if not sees]
+    if blind:
+        raise InputError(
+            f"`--workdir` (={workdir}) must be on storage that all processes share: process "
+            f"{blind[0]} of {count()} does not see what process 0 wrote there."
+        )
+
+
+def describe_restart(workdir: Path) -> str:
+    """Say how to go on after a process was lost, as the end of a sentence."""
+    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if is_step(path.name)]
+    if not steps:
+        return "start all processes again; there is no checkpoint yet"
+    return f"start all processes again, and the run resumes from step {max(steps):,}"
 
 
 def report_start(
@@ -181,13 +282,13 @@ def restore_or_init(run: TrainingRun) -> tuple[int, State]:
     Returns:
         The number of steps so far, and the state on the devices.
     """
-    rollback = read_rollback(run.workdir)
+    rollback = shared_rollback(run.workdir)
     if rollback and rollback.abandoned_step is not None:
         if rollback.abandoned_step in run.checkpoints.steps():
             run.checkpoints.set_aside(rollback.abandoned_step, "led to no finite step")
         # The next checkpoint of that step will be another one.
         rollback = rollback._replace(abandoned_step=None)
-        write_rollback(run.workdir, rollback)
+        lead(partial(write_rollback, run.workdir, rollback))
     sharding = run.runner.replicate(np.zeros(())).sharding
     template = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), run.template
@@ -198,6 +299,10 @@ def restore_or_init(run: TrainingRun) -> tuple[int, State]:
     else:
         first_step = 0
         state = jit_once(run.task.init)(named_seed_key(run.experiment.seed, "parameters"))
+        if count() > 1:
+            require_same(
+                "the first parameters", digest(state), "use machines of one kind, with one JAX"
+            )
     if rollback:
         refuse_other_run(run.workdir, rollback, first_step, state)
         if first_step <= rollback.step:
@@ -223,14 +328,14 @@ def train_and_roll_back(run: TrainingRun, first_step: int, state: State) -> Loop
         try:
             return train(run, program, first_step, state)
         except NonFiniteError as error:
-            last = read_rollback(run.workdir)
+            last = shared_rollback(run.workdir)
             if last is None and num_rollbacks:
                 last = Rollback(0, num_rollbacks, None)
             steps = run.checkpoints.steps()
             rollback = plan_rollback(last, error.first_step, steps, max_rollbacks)
             if rollback is None:
                 raise
-            write_rollback(run.workdir, rollback)
+            lead(partial(write_rollback, run.workdir, rollback))
             run.say(
                 f"{error}: going back to step {rollback.step:,} with "
                 f"{rollback.learning_rate_scale:g} of the learning rate (rollback "
@@ -239,10 +344,18 @@ def train_and_roll_back(run: TrainingRun, first_step: int, state: State) -> Loop
         first_step, state = restore_or_init(run)
 
 
+def shared_rollback(workdir: Path) -> Rollback | None:
+    """Return the last rollback as process 0 reads it; None if there was none."""
+    rollback = lead(partial(read_rollback, workdir))
+    if rollback is None:
+        return None
+    return Rollback(*rollback)
+
+
 def make_program(run: TrainingRun) -> ChunkProgram:
     """Connect the compiled steps with the data they are trained on."""
-    resident = run.runner.replicate(run.feed.resident)
-    key = named_seed_key(run.experiment.seed, "training")
+    resident = run.runner.keep(run.feed.resident)
+    key = run.runner.replicate(named_seed_key(run.experiment.seed, "training"))
 
     def load_chunk(first_step: int, num_steps: int) -> PyTree:
         return run.runner.put(run.feed.chunk(first_step, num_steps))
@@ -266,12 +379,16 @@ def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State
         NonFiniteError: if no step of a chunk was finite.
     """
     experiment = run.experiment
-    with open_log(run.workdir, first_step, experiment.steps, run.console) as log:
+    with ExitStack() as stack:
+        log = make_silent_log()
+        if is_leader():
+            log = stack.enter_context(
+                open_log(run.workdir, first_step, experiment.steps, run.console)
+            )
         save_grid = make_grid_saver(run.task.generator, run.reference, experiment.seed, log)
-        callbacks = make_callbacks(
-            experiment, run.task, run.reference, save_grid, run.checkpoints, log
-        )
+        callbacks = make_callbacks(experiment, run.task, run.reference, save_grid, log)
         if first_step == 0:
-            save_grid(0, state)
-        _, end = run_chunks(state, experiment.steps, program, callbacks, run.checkpoints, log.say)
+            lead(lambda: save_grid(0, on_one_device(state)))
+        shared = share_callbacks(callbacks, run.checkpoints)
+        _, end = run_chunks(state, experiment.steps, program, shared, run.checkpoints, log.say)
     return end

@@ -1,0 +1,194 @@
+"""What the processes of one run tell each other between their computations.
+
+Process 0 leads: it alone writes and prints. Every function here but `count`, `index` and
+`is_leader` must be called by all processes, in the same order; with one process they do nothing.
+An error that one process tells is raised in all, wherever they wait for it.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from l1jax.config import InputError
+from l1jax.processes.loss import end_as_lost, is_communication_error
+
+LEADER = 0
+SHORT_BYTES = 1024  # of a message, with its length; a longer one is sent by a second exchange
+LENGTH_BYTES = 4
+SECONDS_FOR_AN_ERROR = 30.0  # in which the other processes must be ready to hear of an error
+
+# What JSON can hold: messages are sent as such.
+Json = Any
+Result = TypeVar("Result")
+
+
+class SharedError(InputError):
+    """An error that all processes raise, because one of them could not go on.
+
+    Attributes:
+        process: index of the process in which it occurred.
+    """
+
+    def __init__(self, message: str, process: int) -> None:
+        super().__init__(message)
+        self.process = process
+
+
+def count() -> int:
+    """Return the number of processes that work together; 1 unless they were started so."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def index() -> int:
+    """Return the number of this process, from 0 on."""
+    return jax.process_index() if jax.distributed.is_initialized() else LEADER
+
+
+def is_leader() -> bool:
+    """Return whether this process writes, prints and decides."""
+    return index() == LEADER
+
+
+def gather(value: Json) -> list[Json]:
+    """Exchange a value that JSON can hold; return the values of all processes, in their order.
+
+    Raises:
+        SharedError: if a process tells an error instead.
+        OSError: likewise, if it is of the operating system.
+    """
+    if count() == 1:
+        return [value]
+    return _exchange({"value": value})
+
+
+def lead(action: Callable[[], Json]) -> Json:
+    """Run an action in process 0 alone, and return in all what it returns, which JSON can hold.
+
+    Raises:
+        SharedError: in all processes, if the action raises an InputError.
+        OSError: in all processes, if the action does.
+    """
+    if count() == 1:
+        return action()
+    message: dict[str, Json] = {"value": None}
+    if is_leader():
+        try:
+            message = {"value": action()}
+        except InputError as error:
+            message = {"error": str(error)}
+        except OSError as error:
+            message = {"os_error": [error.errno, error.strerror or str(error)]}
+    return _exchange(message)[LEADER]
+
+
+def require_same(name: str, value: Json, remedy: str) -> None:
+    """Refuse to go on if a value is not the same in all processes.
+
+    Args:
+        name: what it is, for the message.
+        value: this process's.
+        remedy: what the user can do.
+
+    Raises:
+        InputError: naming the first process that differs from process 0.
+    """
+    values = gather(value)
+    for process, other in enumerate(values):
+        if other != values[LEADER]:
+            raise InputError(
+                f"{name} must be the same in all processes, and process {process} of "
+                f"{len(values)} has another ({other}) than process 0 ({values[LEADER]}): {remedy}."
+            )
+
+
+@contextmanager
+def shared_errors() -> Iterator[None]:
+    """Raise an error of this block in all processes, as soon as they listen.
+
+    Raises:
+        SharedError: for an InputError of any process.
+    """
+    try:
+        yield
+    except SharedError:
+        raise
+    except InputError as error:
+        if count() == 1:
+            raise
+        share_error(error)
+
+
+def share_error(error: InputError) -> None:
+    """Tell the other processes an error, and raise it here and there.
+
+    If they do not listen for half a minute, this process prints the error and ends.
+
+    Raises:
+        SharedError: always; of the lowest process that has an error.
+    """
+    text = str(error)
+    timer = threading.Timer(SECONDS_FOR_AN_ERROR, _print_and_exit, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        _exchange({"error": text})
+    finally:
+        timer.cancel()
+
+
+def _print_and_exit(text: str) -> None:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+def _exchange(message: dict[str, Json]) -> list[Json]:
+    """Send a message to all processes; return their values, or raise the first error."""
+    texts = _exchange_bytes(json.dumps(message).encode())
+    messages = [json.loads(text) for text in texts]
+    for process, received in enumerate(messages):
+        if "error" in received:
+            raise SharedError(received["error"], process)
+        if "os_error" in received:
+            raise OSError(*received["os_error"])
+    return [received["value"] for received in messages]
+
+
+def _exchange_bytes(text: bytes) -> list[bytes]:
+    """Exchange texts of any length.
+
+    The arrays must have one shape in all processes. Each shape is compiled, so there are few.
+    """
+    parts = _exchange_padded(text[: SHORT_BYTES - LENGTH_BYTES], len(text), SHORT_BYTES)
+    lengths = [length for length, _ in parts]
+    longest = max(lengths) + LENGTH_BYTES
+    if longest > SHORT_BYTES:
+        size = 1 << (longest - 1).bit_length()
+        parts = _exchange_padded(text, len(text), size)
+    return [part[:length] for length, part in parts]
+
+
+def _exchange_padded(text: bytes, length: int, size: int) -> list[tuple[int, bytes]]:
+    """Exchange texts in arrays of `size` bytes, each behind its whole length."""
+    from jax.experimental import multihost_utils
+
+    sent = np.zeros(size, np.uint8)
+    content = length.to_bytes(LENGTH_BYTES, "little") + text
+    sent[: len(content)] = np.frombuffer(content, np.uint8)
+    try:
+        received = np.asarray(multihost_utils.process_allgather(sent))
+    except Exception as error:  # of the transport, whose types differ between platforms
+        if not is_communication_error(error):
+            raise
+        end_as_lost(error)
+    parts = []
+    for row in received.reshape(-1, size):
+        row_length = int.from_bytes(row[:LENGTH_BYTES].tobytes(), "little")
+        parts.append((row_length, row[LENGTH_BYTES:].tobytes()))
+    return parts

@@ -1,0 +1,195 @@
+"""The end of a run that has lost one of its processes: one sentence, and no wall of text.
+
+JAX's coordination service notices within `HEARTBEAT_SECONDS` that a process is gone. It then aborts
+the others from C++, after printing a stack trace. So the output of compiled libraries goes into a
+file while processes work together, and the signal of the abort is answered by the sentence. If
+the reason is another one, the end of that file is printed.
+"""
+
+import ctypes
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, NamedTuple, NoReturn
+
+HEARTBEAT_SECONDS = 30
+PATIENCE_SECONDS = (
+    HEARTBEAT_SECONDS + 15.0
+)  # after an error of the transport, until it is explained
+STATUS = 75  # "temporary failure, try again": EX_TEMPFAIL of sysexits.h
+TAIL_BYTES = 16 * 1024
+TAIL_LINES = 30
+LAST_WORDS_SECONDS = 3.0  # in which process 0 tells the others who is gone
+# Variables by which a user asks to see what compiled libraries say.
+VERBOSE = ("TF_CPP_VMODULE", "NCCL_DEBUG")
+GONE = re.compile(r"unhealthy[^\n]*:\s*((?:\d+\s*[\n,]\s*)+)")
+COMMUNICATION = re.compile(
+    r"gloo|nccl|mpi|coordination|heartbeat|barrier|unavailable|deadline_exceeded|socket|"
+    r"connection|aborted|cancelled",
+    re.IGNORECASE,
+)
+CHandler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+
+
+class _Watch(NamedTuple):
+    """How this process learns of a loss and tells it.
+
+    Attributes:
+        index: of this process.
+        count: of all processes.
+        native_output: what compiled libraries print; None if they print as usual.
+        handler: of the signal; kept, because ctypes would free it.
+    """
+
+    index: int
+    count: int
+    native_output: IO[bytes] | None
+    handler: Any
+
+
+def _default_remedy() -> str:
+    return "start all processes again"
+
+
+_watch: _Watch | None = None
+_remedy: Callable[[], str] = _default_remedy
+_is_ending = threading.Lock()
+
+
+def watch(index: int, count: int) -> None:
+    """End this process with a sentence when another one is gone.
+
+    Args:
+        index: of this process.
+        count: of all processes.
+    """
+    global _watch
+    native_output = None
+    if not any(name in os.environ for name in VERBOSE):
+        native_output = _divert_native_output()
+    handler = CHandler(_answer_abort)
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    libc.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
+    _watch = _Watch(index, count, native_output, handler)
+
+
+@contextmanager
+def remedy_for_loss(describe: Callable[[], str]) -> Iterator[None]:
+    """Say what to do if a process is lost in this block, such as from which step a run resumes.
+
+    Args:
+        describe: () → the remedy, as the end of a sentence. Called when it is needed.
+    """
+    global _remedy
+    previous = _remedy
+    _remedy = describe
+    try:
+        yield
+    finally:
+        _remedy = previous
+
+
+def is_communication_error(error: BaseException) -> bool:
+    """Return whether an error may come from the loss of a process."""
+    return _watch is not None and COMMUNICATION.search(str(error)) is not None
+
+
+def end_at_once_if_shared(error: BaseException) -> None:
+    """End this process after an error that nobody expected, if others work with it.
+
+    Without that it would wait for them as it ends, and they for it.
+    """
+    if _watch is None:
+        return
+    if is_communication_error(error):
+        end_as_lost(error)
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def end_as_lost(error: BaseException) -> NoReturn:
+    """End this process after an error of the transport, with a sentence that names who is gone.
+
+    The coordination service knows who that is, so it is waited for. If it has nothing to say, the
+    error itself is the reason.
+    """
+    time.sleep(PATIENCE_SECONDS)  # the abort ends the process while it sleeps
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    _end(f"the connection to another process is lost ({reason})", is_speaker=True)
+
+
+def _answer_abort(number: int) -> None:
+    """Answer SIGABRT, in whichever thread raised it."""
+    assert _watch is not None
+    if _watch.native_output is None:  # the reason was printed
+        _end("another process is gone", is_speaker=True)
+    text = _read_native_output()
+    gone = _find_gone(text)
+    if gone is None:
+        _print("\n".join(text.splitlines()[-TAIL_LINES:]))
+        os._exit(128 + number)
+    survivors = [process for process in range(_watch.count) if process not in gone]
+    names = " and ".join(f"process {process} of {_watch.count}" for process in sorted(gone))
+    verb = "is" if len(gone) == 1 else "are"
+    is_speaker = _watch.index == min(survivors, default=_watch.index)
+    if _watch.index == 0:
+        time.sleep(LAST_WORDS_SECONDS)
+    _end(f"{names} {verb} gone", is_speaker=is_speaker)
+
+
+def _end(what_happened: str, *, is_speaker: bool) -> NoReturn:
+    """Print the sentence once, and end without waiting for anyone."""
+    if not _is_ending.acquire(blocking=False):
+        threading.Event().wait()  # another thread is about to end the process
+    try:
+        remedy = _remedy()
+    except OSError:
+        remedy = _default_remedy()
+    if is_speaker:
+        _print(f"error: {what_happened}: {remedy}.")
+    os._exit(STATUS)
+
+
+def _print(text: str) -> None:
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        print(text, file=sys.stderr, flush=True)
+
+
+def _find_gone(text: str) -> set[int] | None:
+    """Find in what the coordination service says which processes are gone; None if none is."""
+    reported = GONE.findall(text)
+    if reported:
+        return {int(number) for number in re.findall(r"\d+", reported[-1])}
+    if "coordination service" in text and re.search(r"leader|Socket closed|UNAVAILABLE", text):
+        return {0}
+    return None
+
+
+def _divert_native_output() -> IO[bytes]:
+    """Let compiled libraries print into a file, and Python where it printed before."""
+    native_output = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        stream.flush()
+        kept = os.fdopen(os.dup(descriptor), "w", 1, encoding=stream.encoding, errors=stream.errors)
+        setattr(sys, name, kept)
+        os.dup2(native_output.fileno(), descriptor)
+    return native_output
+
+
+def _read_native_output() -> str:
+    if _watch is None or _watch.native_output is None:
+        return ""
+    file = _watch.native_output
+    size = os.fstat(file.fileno()).st_size
+    start = max(0, size - TAIL_BYTES)
+    return os.pread(file.fileno(), TAIL_BYTES, start).decode(errors="replace")

@@ -1,0 +1,186 @@
+"""Start the processes of one run, on one machine or on many."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+
+from l1jax.config import InputError
+from l1jax.processes.loss import HEARTBEAT_SECONDS, watch
+
+START_SECONDS = 300  # in which all processes must have come
+SHUTDOWN_SECONDS = 60
+HELP = {"-h", "--help"}
+
+
+@dataclass(frozen=True)
+class ProcessOptions:
+    """The flags of a command that can be run by several processes together."""
+
+    distributed: bool = False
+    """Work with the other processes that SLURM, Open MPI, Kubernetes or Cloud TPU started."""
+    coordinator: str = ""
+    """HOST:PORT at which process 0 is reached, where nothing tells it; implies --distributed."""
+    processes: int = 0
+    """Number of processes, with --coordinator."""
+    process: int = -1
+    """Number of this process, from 0 on, with --coordinator."""
+
+
+class Launcher(NamedTuple):
+    """A program that starts several processes, and the variables by which it tells so."""
+
+    name: str
+    count: str
+    index: str
+
+
+LAUNCHERS = (
+    Launcher("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    Launcher("Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+)
+
+
+class OneOfManyError(InputError):
+    """Several processes were started, and none was told of the others.
+
+    Attributes:
+        index: of this process.
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+def start_processes(arguments: Sequence[str]) -> None:
+    """Connect this process with the others, if the flags say that there are any.
+
+    Must be called before JAX looks for devices.
+
+    Args:
+        arguments: what the user typed after the command's name.
+
+    Raises:
+        InputError: if flags are missing or impossible, or the others do not come.
+    """
+    if HELP & set(arguments):
+        return
+    options = _read_options(arguments)
+    if not options.distributed and not options.coordinator:
+        if "--no-distributed" not in arguments:
+            _refuse_lone_tasks()
+        _refuse_half_flags(options)
+        return
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from Python
+    _initialize(options)
+    if jax.process_count() > 1:
+        watch(jax.process_index(), jax.process_count())
+
+
+def stop_processes() -> None:
+    """Wait for the other processes at the end, and release the connection."""
+    jax.distributed.shutdown()
+
+
+def _read_options(arguments: Sequence[str]) -> ProcessOptions:
+    """Read these flags alone; what cannot be read is reported by the parser of all flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--distributed", action=argparse.BooleanOptionalAction, default=False)
+    parser.add_argument("--coordinator", default="")
+    parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--process", type=int, default=-1)
+    try:
+        values, _ = parser.parse_known_args(list(arguments))
+    except (argparse.ArgumentError, SystemExit):
+        return ProcessOptions()
+    return ProcessOptions(**vars(values))
+
+
+def _refuse_lone_tasks() -> None:
+    """Refuse to be one of several trainings that do not know of each other.
+
+    Raises:
+        OneOfManyError: if SLURM or Open MPI has started several tasks.
+    """
+    for launcher in LAUNCHERS:
+        count = os.environ.get(launcher.count, "")
+        if count.isdigit() and int(count) > 1:
+            index = os.environ.get(launcher.index, "")
+            raise OneOfManyError(
+                f"{launcher.name} has started {count} tasks ({launcher.count}={count}): give "
+                "--distributed to let them work together, or --no-distributed if each is to work "
+                "alone, in a --workdir of its own.",
+                int(index) if index.isdigit() else 0,
+            )
+
+
+def _refuse_half_flags(options: ProcessOptions) -> None:
+    if options.processes or options.process >= 0:
+        raise InputError(
+            f"`--processes` (={options.processes}) and `--process` (={options.process}) need "
+            "--coordinator HOST:PORT, the address at which all reach process 0."
+        )
+
+
+def _initialize(options: ProcessOptions) -> None:
+    """Call `jax.distributed.initialize` with what the flags say.
+
+    Raises:
+        InputError: if the flags are impossible, nothing tells of other processes, or they do not
+            come in time.
+    """
+    address = {}
+    if options.coordinator:
+        _check_address(options)
+        address = {
+            "coordinator_address": options.coordinator,
+            "num_processes": options.processes,
+            "process_id": options.process,
+        }
+    try:
+        jax.distributed.initialize(
+            **address,
+            initialization_timeout=START_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+        )
+    except ValueError as error:
+        raise InputError(
+            "`--distributed` finds neither SLURM, Open MPI, Kubernetes nor Cloud TPU here: give "
+            "--coordinator HOST:PORT --processes N --process I to each process."
+        ) from error
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        where = options.coordinator or "the address that the launcher tells"
+        raise InputError(
+            f"the processes did not find each other at {where} within {START_SECONDS} s "
+            f"({reason}): start all of them, with an address that each can reach and a port that "
+            "nothing else uses."
+        ) from error
+
+
+def _check_address(options: ProcessOptions) -> None:
+    """Refuse an address or numbers that cannot be meant.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    host, _, port = options.coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise InputError(
+            f"`--coordinator` (={options.coordinator}) must be HOST:PORT, such as 10.0.0.1:1234."
+        )
+    if options.processes < 1:
+        raise InputError(
+            f"`--processes` (={options.processes}) must be the number of all processes, with "
+            "--coordinator."
+        )
+    if not 0 <= options.process < options.processes:
+        raise InputError(
+            f"`--process` (={options.process}) must be from 0 to {options.processes - 1}, another "
+            "one for each process."
+        )
