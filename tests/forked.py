@@ -16,4 +16,4 @@ def live(arguments: list[str], output: str) -> None:
     from l1jax import train
     from l1jax.cli.process import run_command
 
-    run_command(train.main)
+    run_command(train.main, is_shared=True)

@@ -91,10 +91,8 @@ def remedy_for_loss(describe: Callable[[], str]) -> Iterator[None]:
     global _remedy
     previous = _remedy
     _remedy = describe
-    try:
-        yield
-    finally:
-        _remedy = previous
+    yield
+    _remedy = previous  # not after an error, which may come from the loss
 
 
 def is_communication_error(error: BaseException) -> bool:

@@ -69,7 +69,7 @@ def open_feed(
     reference_source, chosen = choose_reference(experiment, source, held_out)
     num_bytes = source.length * np.prod(source.image_shape) * np.dtype(source.dtype).itemsize
     max_bytes = experiment.resident_mib * 2**20  # on each device
-    num_devices = jax.device_count()
+    num_devices = len(jax.devices())
     may_split = num_devices > 1 and experiment.parallel == "shard_map"
     if num_bytes <= max_bytes and host.count == 1:
         with console.status(f"reading {source.length:,} images"):

@@ -1,0 +1,153 @@
+"""Two processes that train together: stopped, killed, refused, and resumed."""
+
+import json
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pairs
+import pytest
+
+FLAGS = (
+    "--steps 120 --log-every 10 --sample-every 60 --checkpoint-every 20 --batch-size 16 "
+    "--model.latent-size 8 --model.generator-hidden 16 --model.discriminator-hidden 16 "
+    "--generator.penalty.strength 1e-3 --objective.r1 0 --objective.r2 0"
+).split()
+LOST = 75
+KILLS = 2
+TIMING = ("images_per_second", "seconds_per_step")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory):
+    """Start processes of two devices each, with a cache of programs that they share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+        patch.setenv("JAX_PLATFORMS", "cpu")
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patch.setenv("COLUMNS", "200")
+        multiprocessing.set_forkserver_preload(["l1jax.train", "sklearn.datasets", "tensorboardX"])
+        yield
+
+
+def start(folder: Path, *arguments: str, **options) -> pairs.Pair:
+    return pairs.start(folder, "--workdir", str(folder / "run"), *FLAGS, *arguments, **options)
+
+
+def finish(folder: Path) -> None:
+    statuses, said = pairs.end(start(folder))
+    assert statuses == [0, 0], said
+
+
+def end_of(folder: Path) -> dict:
+    """Everything about a finished run that must not depend on how it came about."""
+    run = folder / "run"
+    meta = json.loads((run / "checkpoints" / "120" / "meta" / "metadata").read_text())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "digest": meta["digest"],
+        "metrics": [{k: v for k, v in line.items() if k not in TIMING} for line in lines],
+        "samples": {p.name: p.read_bytes() for p in sorted((run / "samples").glob("*.png"))},
+    }
+
+
+def checkpoints(folder: Path) -> list[int]:
+    names = [path.name for path in (folder / "run" / "checkpoints").glob("*")]
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    finish(folder)
+    return folder
+
+
+def test_one_process_asked_to_stop_stops_both_and_the_run_resumes(uninterrupted, tmp_path):
+    pair = start(tmp_path, "--checkpoint-every", "120")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    pairs.until(pair, lambda: metrics.stat().st_size)
+    os.kill(pair.processes[1].pid, signal.SIGTERM)
+    statuses, said = pairs.end(pair)
+    assert statuses == [143, 143], said
+    (step,) = checkpoints(tmp_path)
+    assert 0 < step < 120
+    assert f"stopped by SIGTERM, saved at step {step}" in said[0]
+    assert said[1] == ""
+    finish(tmp_path)
+    assert end_of(tmp_path) == end_of(uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_loss_of_a_process_ends_the_other_and_nothing_is_lost(uninterrupted, tmp_path, victim):
+    choose = random.Random(victim)
+    for _ in range(KILLS):
+        pair = start(tmp_path)
+        before = checkpoints(tmp_path)
+        pairs.until(pair, lambda before=before: checkpoints(tmp_path) != before)
+        time.sleep(choose.uniform(0, 0.1))
+        pair.processes[victim].kill()
+        killed = time.monotonic()
+        statuses, said = pairs.end(pair)
+        if statuses[victim] == 0:  # it had ended before
+            break
+        assert time.monotonic() - killed < 60
+        survivor = 1 - victim
+        assert statuses[survivor] == LOST, said
+        lines = said[survivor].strip().splitlines()
+        newest = checkpoints(tmp_path)[-1]
+        assert lines[-1] == (
+            f"error: process {victim} of 2 is gone: start all processes again, and the run "
+            f"resumes from step {newest}."
+        )
+        assert not any("Traceback" in text or "    @ " in text for text in said)
+    finish(tmp_path)
+    assert end_of(tmp_path) == end_of(uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_other_signals_stop_both(tmp_path, number):
+    pair = start(tmp_path, "--steps", "100000")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    pairs.until(pair, lambda: metrics.stat().st_size)
+    os.kill(pair.processes[0].pid, number)
+    statuses, said = pairs.end(pair)
+    expected = 130 if number == signal.SIGINT else 143
+    assert statuses == [expected, expected], said
+    assert "saved at step" in said[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--seed", "1"], "the experiment must be the same in all processes"),
+        (["--generator.b1", "2"], "process 1 of 2: `generator.b1` (=2.0)"),
+    ],
+)
+def test_what_one_process_refuses_all_end_with(tmp_path, flags, words):
+    workdir = ["--workdir", str(tmp_path / "run")]
+    pair = start(tmp_path, second=[*workdir, *FLAGS, *flags])
+    statuses, said = pairs.end(pair)
+    assert statuses == [2, 2], said
+    (line,) = said[0].strip().splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert said[1] == ""
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_work_directory_that_is_not_shared_is_refused(tmp_path):
+    pair = start(tmp_path, second=["--workdir", str(tmp_path / "other"), *FLAGS])
+    statuses, said = pairs.end(pair)
+    assert statuses == [2, 2], said
+    assert "must be on storage that all processes share: process 1 of 2" in said[0]
+    assert said[1] == ""
