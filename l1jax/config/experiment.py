@@ -55,7 +55,7 @@ class Config:
     holdout: float = field(default=0.0, metadata=bounds(0, 0.9))
     """Share of the examples, chosen by a hash of each, that training never sees."""
     resident_mib: int = field(default=2048, metadata=bounds(0))
-    """Data up to this many MiB stays on the device; more is streamed."""
+    """Data up to this many MiB on each device stays there; more is streamed."""
     workers: int = field(default=0, metadata=bounds(0, 1024))
     """Processes that decode images while streaming; 0 for threads."""
     cache: bool = True

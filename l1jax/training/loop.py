@@ -1,5 +1,6 @@
 """The training loop: compiled chunks of steps, with a callback and a checkpoint between them."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -180,18 +181,19 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
-    first_time = 0.0
+    first_time = math.inf  # of SIGINT or SIGTERM
 
     def receive(number: int, frame: object) -> None:
         nonlocal first_time
         is_first = not received
         received.append(number)
-        if is_first:
-            first_time = time.monotonic()
-        is_repeated = time.monotonic() - first_time > SAME_REQUEST_SECONDS
-        if number in handlers and (count() == 1 or is_repeated):
-            restore(handlers)
-            if not is_first:
+        if number in handlers:
+            now = time.monotonic()
+            is_repeated = now - first_time > SAME_REQUEST_SECONDS
+            first_time = min(first_time, now)
+            if count() == 1 or is_repeated:
+                restore(handlers)
+            if is_repeated:
                 signal.raise_signal(number)
         if is_first:
             with suppress(RuntimeError):  # the signal may arrive while a line is being printed

@@ -1,0 +1,73 @@
+"""Flags and variables that say how many processes there are, and what is wrong with them."""
+
+import jax
+import pytest
+
+from l1jax.config import InputError
+from l1jax.processes.start import LAUNCHERS, OneOfManyError, start_processes
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    """A machine on which nothing has started several processes, and no process to connect with."""
+    for launcher in LAUNCHERS:
+        monkeypatch.delenv(launcher.count, raising=False)
+        monkeypatch.delenv(launcher.index, raising=False)
+
+    def refuse(*arguments, **options):
+        raise AssertionError("nothing may be started here")
+
+    monkeypatch.setattr(jax.distributed, "initialize", refuse)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--coordinator host", r"`--coordinator` \(=host\) must be HOST:PORT"),
+        ("--coordinator :1234", r"`--coordinator` \(=:1234\) must be HOST:PORT"),
+        ("--coordinator host:99999", "must be HOST:PORT"),
+        ("--coordinator host:1234", r"`--processes` \(=0\) must be the number of all processes"),
+        ("--coordinator host:1234 --processes 2", r"`--process` \(=-1\) must be from 0 to 1"),
+        (
+            "--coordinator host:1234 --processes 2 --process 2",
+            r"`--process` \(=2\) must be from 0 to 1",
+        ),
+        ("--processes 2 --process 0", "need --coordinator HOST:PORT"),
+    ],
+)
+def test_impossible_flags_are_refused_before_anything_starts(flags, words):
+    with pytest.raises(InputError, match=words):
+        start_processes(flags.split())
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda launcher: launcher.name)
+def test_tasks_that_do_not_know_of_each_other_are_refused(launcher, monkeypatch):
+    monkeypatch.setenv(launcher.count, "3")
+    monkeypatch.setenv(launcher.index, "2")
+    with pytest.raises(OneOfManyError, match="give --distributed") as raised:
+        start_processes(["--steps", "10"])
+    assert raised.value.index == 2
+    assert "has started 3 tasks" in str(raised.value)
+    start_processes(["--no-distributed"])
+    start_processes(["--help"])
+    monkeypatch.setenv(launcher.count, "1")
+    start_processes([])
+
+
+def test_nothing_that_tells_of_other_processes(monkeypatch):
+    def initialize(**options):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(InputError, match="finds neither SLURM, Open MPI, Kubernetes nor Cloud TPU"):
+        start_processes(["--distributed"])
+
+
+def test_processes_that_do_not_come(monkeypatch):
+    def initialize(**options):
+        raise RuntimeError("DEADLINE_EXCEEDED: nobody\nand more")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    flags = "--coordinator host:1234 --processes 2 --process 0".split()
+    with pytest.raises(InputError, match=r"did not find each other at host:1234 .*nobody\)"):
+        start_processes(flags)
