@@ -100,7 +100,13 @@ def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -
 
 def make_silent_log() -> Log:
     """Make the log of a process that reports nothing, because another one does."""
-    return Log(metrics=lambda step, values: None, say=lambda text: None)
+    return Log(
+        metrics=lambda step, values: None,
+        grid=lambda step, picture: None,
+        histograms=lambda step, weights: None,
+        alarm=lambda step, name, sentence: None,
+        say=lambda text: None,
+    )
 
 
 def summarize_metrics(values: dict[str, float]) -> tuple[str, float | None]:
