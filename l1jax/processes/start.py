@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 
 from l1jax.config import InputError
+from l1jax.processes.agreement import gather
 from l1jax.processes.loss import HEARTBEAT_SECONDS, watch
 
 START_SECONDS = 300  # in which all processes must have come
@@ -79,6 +80,7 @@ def start_processes(arguments: Sequence[str]) -> None:
     _initialize(options)
     if jax.process_count() > 1:
         watch(jax.process_index(), jax.process_count())
+        gather(None)  # connects them while all are here: they wait half a minute for each other
 
 
 def stop_processes() -> None:

@@ -17,6 +17,7 @@ from l1jax.evaluation.health import spread
 from l1jax.models import Generator
 from l1jax.models.network import AXIS
 from l1jax.penalties import sparsity
+from l1jax.processes.agreement import gather
 from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import solution, strength
 from l1jax.transforms.learning_rate import learning_rate
@@ -134,6 +135,8 @@ def _jitted_run(mapped: Any, put: Callable[[PyTree], PyTree]) -> RunSteps:
             mapped.lower(*arguments).compile()  # the call below finds it
             release_freed_memory()
             compiled_lengths.add(num_steps)
+            # Processes connect in the program's first call, and wait half a minute for each other.
+            gather(None)
         return mapped(*arguments)
 
     return run
