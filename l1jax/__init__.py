@@ -1,9 +1,10 @@
 """Sparse generative models by L1 regularisation in JAX.
 
-This module is the public API for other JAX programs: penalties (what to penalise) and optax
-transformations (how to reach exact zeros). It imports no more than JAX, optax and jaxtyping;
-models, training and the command lines are in the subpackages. The classes `Penalty`, `L1`, `ByPath`
-and `Sparsity` are here for annotations; those of the other penalties are in `l1jax.penalties`.
+This module is the public API for other JAX programs: penalties (what to penalise), optax
+transformations (how to reach exact zeros), and `minimize` (the optimum to a tolerance). It imports
+no more than JAX, optax and jaxtyping; models, training and the command lines are in the
+subpackages. The classes `Penalty`, `L1`, `ByPath` and `Sparsity` are here for annotations; those of
+the other penalties are in `l1jax.penalties`.
 """
 
 from l1jax.penalties import (
@@ -37,6 +38,7 @@ from l1jax.penalties import (
     weighted_l1,
     zero_groups,
 )
+from l1jax.solve import Minimum, minimize
 from l1jax.transforms import (
     AcceleratedState,
     AddSubgradientState,
@@ -88,6 +90,7 @@ __all__ = [
     "ByPath",
     "DualAveragingState",
     "Factors",
+    "Minimum",
     "Penalty",
     "PreconditionedProximalState",
     "ProximalState",
@@ -120,6 +123,7 @@ __all__ = [
     "log_sum",
     "magnitude_pruning",
     "mcp",
+    "minimize",
     "n_of_m",
     "nonnegative_l1",
     "output_channels",

@@ -25,6 +25,7 @@ EXPORTING = [
     "",
     ".penalties",
     ".transforms",
+    ".solve",
     ".models",
     ".evaluation",
     ".selection",

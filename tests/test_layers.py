@@ -14,7 +14,7 @@ LAYERS = [
     {"reading", "outputs", "serving", "processes"},
     {"penalties", "arrays"},
     {"models", "objectives", "data", "transforms"},
-    {"build", "build_optimizer", "evaluation", "reporting"},
+    {"build", "build_optimizer", "evaluation", "reporting", "solve"},
     {"training", "compaction"},
     {"selection", "serialization"},
     {"real_images"},
@@ -36,7 +36,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The command lines share a package; the public API gathers the light layers.
 SHARED = {"cli"}
-PUBLIC = {"penalties", "transforms"}
+PUBLIC = {"penalties", "transforms", "solve"}
 
 
 def imports(path: Path) -> set[str]:
