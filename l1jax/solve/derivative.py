@@ -41,7 +41,7 @@ def solution_tangent(
 
     def conjugate_gradients(normal: Callable[[Leaves], Leaves], right: Leaves) -> Leaves:
         most = jnp.asarray(2 * size + 50, jnp.int32)
-        return solve_normal(normal, right, jnp.asarray(4 * rounding), most).solution
+        return solve_normal(normal, right, jnp.asarray(64 * rounding), most).solution
 
     moved = jax.lax.custom_linear_solve(tangent.normal, right, conjugate_gradients, symmetric=True)
     along: list[Array] = multiply(tangent.roots, tangent.project(moved))

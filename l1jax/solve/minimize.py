@@ -40,7 +40,7 @@ def minimize(
     params: PyTree,
     penalty: Penalty,
     *,
-    args: tuple[PyTree, ...] = (),
+    args: PyTree = (),
     tolerance: ArrayLike | None = None,
     max_steps: ArrayLike = 100_000,
 ) -> Minimum:
@@ -70,7 +70,7 @@ def minimize(
         params: where to begin: zeros, or the solution of a similar problem. Any tree; leaves that
             are not of floating point stay as they are.
         penalty: what to penalise.
-        args: what else the loss takes. Closing over arrays does as well.
+        args: a tuple of what else the loss takes. Closing over arrays does as well.
         tolerance: the largest distance of minus the gradient to the penalty's subdifferential,
             `penalty.distance`, as a share of the gradient's norm at zero (at `params`, if it is
             zero or not finite there). None stands for 1e-9 in float64 and 1e-5 in float32.
@@ -116,7 +116,8 @@ def minimize(
     most = jnp.minimum(jnp.asarray(max_steps), jnp.iinfo(jnp.int32).max // 2).astype(jnp.int32)
     penalty = jax.tree.map(jnp.asarray, penalty)
     inputs = _Inputs(parameters.leaves, data, penalty, jnp.asarray(tolerance, dtype), most)
-    outputs = _compiled_minimum(program, inputs)
+    outputs = _minimum(program, jax.lax.stop_gradient(inputs))
+    outputs = _differentiable(program, inputs, outputs)
     _check_loss(outputs.objective, program, inputs)
     leaves = [x.astype(t) for x, t in zip(outputs.leaves, parameters.dtypes, strict=True)]
     solved = join(leaves, parameters.others, parameters.treedef)
@@ -144,7 +145,7 @@ class _Outputs(NamedTuple):
     prox_steps: Leaves
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=0)
 def _minimum(program: Program, inputs: _Inputs) -> _Outputs:
     problem = make_problem(program, inputs.data, inputs.penalty)
     solved = solve(problem, inputs.start, inputs.tolerance, inputs.max_steps)
@@ -158,13 +159,22 @@ def _minimum(program: Program, inputs: _Inputs) -> _Outputs:
     )
 
 
-@_minimum.defjvp
-def _minimum_jvp(
-    program: Program, primals: tuple[_Inputs], tangents: tuple[_Inputs]
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _with_derivative(program: Program, inputs: _Inputs, outputs: _Outputs) -> _Outputs:
+    """Return the outputs, as a function of the inputs that has a derivative.
+
+    The solver itself is not differentiated, and so not compiled again for a derivative.
+    """
+    del program, inputs
+    return outputs
+
+
+@_with_derivative.defjvp
+def _derivative(
+    program: Program, primals: tuple[_Inputs, _Outputs], tangents: tuple[_Inputs, _Outputs]
 ) -> tuple[_Outputs, _Outputs]:
-    (inputs,) = primals
-    (inputs_dot,) = tangents
-    outputs = _minimum(program, inputs)
+    inputs, outputs = primals
+    inputs_dot, _ = tangents
     x = outputs.leaves
     steps = jax.lax.stop_gradient(outputs.prox_steps)
 
@@ -174,7 +184,7 @@ def _minimum_jvp(
     def gradient(data: list[Array], penalty: Penalty) -> Leaves:
         return jax.grad(problem_of(data, penalty).smooth)(x)
 
-    def objective(data: list[Array], penalty: Penalty) -> Array:
+    def objective(x: Leaves, data: list[Array], penalty: Penalty) -> Array:
         problem = problem_of(data, penalty)
         return problem.smooth(x) + problem.penalty(x)
 
@@ -187,14 +197,14 @@ def _minimum_jvp(
         return problem_of(data, penalty).prox(z, steps)
 
     _, prox_dot = jax.jvp(prox, outer, outer_dot)
-    # At a minimum the objective does not change to first order as x moves.
-    _, objective_dot = jax.jvp(objective, outer, outer_dot)
     leaves_dot = solution_tangent(problem_of(*outer), x, steps, gradient_dot, prox_dot)
+    # The movement of x counts where a constraint moves.
+    _, objective_dot = jax.jvp(objective, (x, *outer), (leaves_dot, *outer_dot))
     none: Any = jax.tree.map(_zero_tangent, outputs)
     return outputs, none._replace(leaves=leaves_dot, objective=objective_dot)
 
 
-_compiled_minimum = jax.jit(_minimum, static_argnums=0)
+_differentiable = jax.jit(_with_derivative, static_argnums=0)
 
 
 def _zero_tangent(output: Array) -> Any:
@@ -223,7 +233,9 @@ def _check_finite(params: PyTree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if isinstance(leaf, Tracer) or not isinstance(leaf, float | np.ndarray | jax.Array):
             continue
-        if is_inexact(leaf) and not bool(jnp.all(jnp.isfinite(leaf))):
+        with jax.ensure_compile_time_eval():  # a known array inside `jit`
+            finite = bool(jnp.all(jnp.isfinite(leaf)))
+        if not finite:
             raise ValueError(
                 f"`params` must be finite, but {path_name(path) or 'the array'} is not; begin at "
                 "zeros, for instance."

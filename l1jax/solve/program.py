@@ -127,14 +127,13 @@ def trace(
 
 
 def _check_scalar(value: Any) -> None:
-    try:
-        shape = jnp.shape(value)
-        dtype = jnp.result_type(value)
-    except TypeError:
+    if not _has_dtype(value):
         raise ValueError(
             f"`loss` must return one number, not {type(value).__name__}; return the loss alone, "
             "without auxiliary values."
-        ) from None
+        )
+    shape = jnp.shape(value)
+    dtype = jnp.result_type(value)
     if shape != () or not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(
             f"`loss` must return one real number of floating point, not an array of shape {shape} "

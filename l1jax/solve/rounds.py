@@ -105,7 +105,7 @@ def solve(problem: Problem, start: Leaves, tolerance: Array, max_steps: Array) -
 
     def unfinished(progress: Progress) -> Array:
         possible = (progress.stalled < PATIENCE) & (progress.iterate.curvature < largest)
-        possible &= jnp.isfinite(loss)
+        possible &= jnp.isfinite(loss)  # or every step would be refused
         return ~(progress.best.distance <= target) & (progress.steps < max_steps) & possible
 
     def next_round(progress: Progress) -> Progress:
@@ -116,7 +116,7 @@ def solve(problem: Problem, start: Leaves, tolerance: Array, max_steps: Array) -
         end.best,
         scale,
         end.steps,
-        end.best.distance <= target,
+        (end.best.distance <= target) & jnp.isfinite(end.best.objective),
         step_sizes(metric, end.iterate.curvature),
     )
 
@@ -225,7 +225,7 @@ def _begin(problem: Problem, start: Leaves) -> tuple[Array, Leaves, Array]:
     there = jnp.sqrt(dot(at_zero, at_zero))
     eps = float(jnp.finfo(here.dtype).eps)
     scale = jnp.where(jnp.isfinite(there), jnp.maximum(there, 64 * eps * here), here)
-    return losses[1], gradient, jnp.where(scale > 0, scale, 1)
+    return losses[1], gradient, jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
 
 
 def _slack(objective: Array) -> Array:

@@ -86,7 +86,8 @@ def solve_normal(
     def step(carry: ConjugateGradients) -> ConjugateGradients:
         image = normal(carry.direction)
         curvature = dot(carry.direction, image)
-        positive = curvature > eps * eps * dot(carry.direction, carry.direction)
+        # Below rounding the direction is noise from outside the range; the norm of M is about 1.
+        positive = curvature > 4 * eps * dot(carry.direction, carry.direction)
         length = jnp.where(positive, carry.square / jnp.where(positive, curvature, 1), 0)
         solution = add_scaled(carry.solution, length, carry.direction)
         residual = add_scaled(carry.residual, -length, image)
