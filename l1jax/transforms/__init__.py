@@ -14,6 +14,7 @@ moments.
 from l1jax.transforms import preconditioners
 from l1jax.transforms.acceleration import AcceleratedState, accelerated
 from l1jax.transforms.averaging import SparseEmaState, sparse_average, sparse_ema
+from l1jax.transforms.diagnosis import Diagnosis, diagnose
 from l1jax.transforms.dual_averaging import (
     ramda,
     regularized_dual_averaging,
@@ -46,6 +47,7 @@ from l1jax.transforms.support import freeze_support
 __all__ = [
     "AcceleratedState",
     "AddSubgradientState",
+    "Diagnosis",
     "DualAveragingState",
     "Factors",
     "PreconditionedProximalState",
@@ -60,6 +62,7 @@ __all__ = [
     "accelerated",
     "add_subgradient",
     "d_gating",
+    "diagnose",
     "freeze_support",
     "hadamard",
     "magnitude_pruning",
