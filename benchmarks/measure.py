@@ -28,6 +28,7 @@ PACKAGES = (
     "jaxopt",
     "scikit-learn",
     "torch-fidelity",
+    "librosa",
 )
 
 

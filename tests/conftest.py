@@ -33,7 +33,11 @@ if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
         f"models/test_{name}.py"
         for name in ("dcgan", "r3gan", "regularisation", "sn_resnet", "summary")
     ]
-    collect_ignore += ["test_convert_command.py", "evaluation/test_torch_files.py"]
+    collect_ignore += [
+        "test_convert_command.py",
+        "audio/test_fourier_of_torch.py",
+        "evaluation/test_torch_files.py",
+    ]
 if sys.version_info >= (3, 12) and importlib.util.find_spec("torch_fidelity") is None:
     collect_ignore.append("evaluation/test_inception.py")
 

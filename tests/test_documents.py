@@ -26,6 +26,7 @@ EXPORTING = [
     ".penalties",
     ".transforms",
     ".solve",
+    ".audio",
     ".models",
     ".evaluation",
     ".selection",

@@ -12,7 +12,7 @@ ARCHITECTURE = PACKAGE.parent / "docs/architecture.md"
 LAYERS = [
     {"compilation", "config", "files", "streams", "terminal"},
     {"reading", "outputs", "serving", "processes"},
-    {"penalties", "arrays"},
+    {"penalties", "arrays", "audio"},
     {"models", "objectives", "data", "transforms"},
     {"build", "build_optimizer", "evaluation", "reporting", "solve"},
     {"training", "compaction"},
