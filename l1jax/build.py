@@ -21,6 +21,8 @@ def image_shape(data: config.Data) -> tuple[int, int, int]:
             return data.image_size, data.image_size, 3
         case config.ImageData() | config.ArrayData() | config.TfdsData():
             return data.image_size, data.image_size, data.channels
+        case config.AudioData() | config.TonesData():
+            return data.mels, data.frames, 1
         case _:
             raise TypeError(f"`data` (={data!r}) must be of a kind that `image_shape` knows.")
 

@@ -14,6 +14,7 @@ from l1jax.config import (
     L1,
     Adversarial,
     ArrayData,
+    AudioData,
     Config,
     Dcgan,
     DenseGenerator,
@@ -29,6 +30,7 @@ from l1jax.config import (
     SnResnet,
     StackedData,
     TfdsData,
+    TonesData,
     Vae,
     Variational,
     check,
@@ -255,6 +257,8 @@ def test_kinds_have_the_names_of_the_command_line():
         "stacked": StackedData,
         "mixture": MixtureData,
         "tfds": TfdsData,
+        "audio": AudioData,
+        "tones": TonesData,
     }
     assert kinds("model") == {
         "mlp-gan": MlpGan,

@@ -8,13 +8,16 @@ executing anything on the way back.
 from l1jax.config.codec import check, differences, from_json, kinds, switch_kind, to_json
 from l1jax.config.data import (
     ArrayData,
+    AudioData,
     Data,
     DigitsData,
     IdxData,
     ImageData,
     MixtureData,
+    Sound,
     StackedData,
     TfdsData,
+    TonesData,
 )
 from l1jax.config.experiment import FREE_FIELDS, Config
 from l1jax.config.fields import InputError
@@ -57,6 +60,7 @@ __all__ = [
     "Ada",
     "Adversarial",
     "ArrayData",
+    "AudioData",
     "Balance",
     "Config",
     "Data",
@@ -88,9 +92,11 @@ __all__ = [
     "Scad",
     "Schedule",
     "SnResnet",
+    "Sound",
     "SparseGroupL1",
     "StackedData",
     "TfdsData",
+    "TonesData",
     "Vae",
     "Variational",
     "check",

@@ -1,4 +1,4 @@
-"""Where real images come from."""
+"""Where real images, points and sounds come from."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -116,4 +116,65 @@ class TfdsData:
     """Largest number of pixels of an image; decoding takes up to 12 bytes for each."""
 
 
-Data = DigitsData | ImageData | ArrayData | IdxData | StackedData | MixtureData | TfdsData
+@dataclass(frozen=True)
+class AudioData:
+    """Recordings in a folder (searched recursively), a tar or a zip, as log-mel spectrograms."""
+
+    path: str = ""
+    """Folder or archive of WAV, FLAC, OGG or MP3 files; needs the extra `audio`."""
+    sample_rate: int = field(default=8000, metadata=bounds(1000, 192_000))
+    """Samples per second of the clips; recordings of another rate are resampled."""
+    mels: int = field(default=64, metadata=bounds(4, 1024))
+    """Mel bands, the height of a spectrogram in pixels."""
+    frames: int = field(default=64, metadata=bounds(4, 4096))
+    """Frames, its width; a clip is the middle frames × hop samples, silence around if shorter."""
+    n_fft: int = field(default=512, metadata=bounds(16, 65_536))
+    """Samples per frame, under a Hann window."""
+    hop: int = field(default=80, metadata=bounds(1, 65_536))
+    """Samples from one frame to the next, at most `n_fft`."""
+    lowest: float = field(default=40.0, metadata=bounds(0, 96_000))
+    """Lower edge of the lowest band in hertz."""
+    highest: float = field(default=0.0, metadata=bounds(0, 96_000))
+    """Upper edge of the highest band in hertz; 0 for half the sample rate."""
+    floor: float = field(default=-4.6, metadata=bounds(-20, 4))
+    """Logarithm of the magnitude that is black; white is a sine at full scale, log(n_fft / 4)."""
+    subfolder: str = ""
+    """Read only this folder of the folder or archive, such as train; empty for all."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """Stop at the first recording that cannot be used, or skip all of them after a first look."""
+    labels: Literal["auto", "folders", "innermost", "none"] = "auto"
+    """Which folders are classes: folders (the first), innermost, none; auto: first if it fits."""
+    speaker: str = field(default="", metadata={"regex": True})
+    """Regular expression whose group in a file's name is the speaker; held-out ones are whole."""
+    most_seconds: float = field(default=60.0, metadata=bounds(0.001, 1e6))
+    """Longest recording to take the middle of; a longer one cannot be used."""
+
+
+@dataclass(frozen=True)
+class TonesData:
+    """Tones, sweeps, pulses and noises made here, as log-mel spectrograms of eight classes."""
+
+    count: int = field(default=4_000, metadata=bounds(8, 2**24))
+    """How many sounds are made; the classes take turns."""
+    draw_seed: int = field(default=0, metadata=bounds(0, 2**32, open_maximum=True))
+    """Seed of the sounds; the data set is the same for every seed of the run."""
+    sample_rate: int = field(default=8000, metadata=bounds(1000, 192_000))
+    """Samples per second."""
+    mels: int = field(default=32, metadata=bounds(4, 1024))
+    """Mel bands, the height of a spectrogram in pixels."""
+    frames: int = field(default=32, metadata=bounds(4, 4096))
+    """Frames, its width; a sound has frames × hop samples."""
+    n_fft: int = field(default=512, metadata=bounds(16, 65_536))
+    """Samples per frame, under a Hann window."""
+    hop: int = field(default=128, metadata=bounds(1, 65_536))
+    """Samples from one frame to the next, at most `n_fft`."""
+    lowest: float = field(default=40.0, metadata=bounds(0, 96_000))
+    """Lower edge of the lowest band in hertz."""
+    highest: float = field(default=0.0, metadata=bounds(0, 96_000))
+    """Upper edge of the highest band in hertz; 0 for half the sample rate."""
+    floor: float = field(default=-4.6, metadata=bounds(-20, 4))
+    """Logarithm of the magnitude that is black; white is a sine at full scale, log(n_fft / 4)."""
+
+
+Sound = AudioData | TonesData
+Data = DigitsData | ImageData | ArrayData | IdxData | StackedData | MixtureData | TfdsData | Sound

@@ -83,5 +83,6 @@ FREE_FIELDS = frozenset(
         "data.labels",
         "data.on_error",
         "data.most_pixels",
+        "data.most_seconds",
     ]
 )

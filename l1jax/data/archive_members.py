@@ -1,12 +1,12 @@
-"""Choose the images among an archive's members, following its links as a file system would."""
+"""Choose the examples among an archive's members, following its links as a file system would."""
 
 import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
-from l1jax.data.formats import file_kind, is_hidden, suffix_of
-from l1jax.data.skipped_files import SkippedFile, unsupported_file
+from l1jax.data.formats import READ, KindOf, file_kind, is_hidden, suffix_of
+from l1jax.data.skipped_files import SkippedFile, skipped_kind, unsupported_file
 
 # What a run writes. A folder with the first and one of the others is a work directory.
 RUN_MARKERS = ("config.json", "checkpoints", "samples")
@@ -39,36 +39,38 @@ def is_workdir(names: Container[str]) -> bool:
     )
 
 
-def select_images(
+def select_members(
     files: Mapping[str, Member],
     links: Mapping[str, str],
+    kind_of: KindOf = file_kind,
 ) -> tuple[dict[str, Member], list[SkippedFile]]:
-    """Choose the images of an archive by name, and list what is left out; ignore hidden files.
+    """Choose the files to read by name, and list what is left out; ignore hidden files.
 
     Args:
         files: the ordinary files of any kind by normalized name.
         links: where each link leads from its own folder, or from the top if it begins with "/".
+        kind_of: tells by the name which files are read.
 
     Raises:
         ValueError: if links lead to one folder from too many places.
     """
     skipped: list[SkippedFile] = []
     if links:
-        files, skipped = _follow_links(files, links)
+        files, skipped = _follow_links(files, links, kind_of)
     workdirs = _find_workdirs(files)
     skipped += [
         SkippedFile(name or ".", "it is a run's", "work directory") for name in sorted(workdirs)
     ]
-    images = {}
+    chosen = {}
     for name, member in files.items():
-        kind = file_kind(name)
+        kind = kind_of(name)
         if not kind or is_hidden(name) or (workdirs and _is_run_output(name, workdirs)):
             continue
-        if kind == "image":
-            images[name] = member
+        if kind in READ:
+            chosen[name] = member
         else:
             skipped.append(unsupported_file(name, kind))
-    return images, skipped
+    return chosen, skipped
 
 
 def _find_workdirs(files: Iterable[str]) -> set[str]:
@@ -128,6 +130,7 @@ class _Folder(NamedTuple):
 def _follow_links(
     files: Mapping[str, Member],
     links: Mapping[str, str],
+    kind_of: KindOf,
 ) -> tuple[dict[str, Member], list[SkippedFile]]:
     """List all files that links lead to or that are there, by the names they are seen under."""
     entries: dict[str, set[str]] = defaultdict(set)
@@ -153,8 +156,8 @@ def _follow_links(
             if is_link:
                 target = _resolve(real, files, links, entries)
             if target is None:
-                if not is_hidden(name) and (file_kind(name) or not suffix_of(name)):
-                    skipped.append(_broken_link(name, links[real]))
+                if not is_hidden(name) and (kind_of(name) or not suffix_of(name)):
+                    skipped.append(_broken_link(name, links[real], kind_of))
             elif target in files:
                 reached[name] = files[target]
             elif not (is_link and folder.is_within(target)):  # such a link would have no end
@@ -162,9 +165,9 @@ def _follow_links(
     return reached, skipped
 
 
-def _broken_link(name: str, target: str) -> SkippedFile:
+def _broken_link(name: str, target: str, kind_of: KindOf) -> SkippedFile:
     reason = f"it is a link to {target.lstrip('/')!r}, which is not in the archive"
-    return SkippedFile(name, reason, "image" if file_kind(name) else "folder")
+    return SkippedFile(name, reason, skipped_kind(kind_of(name)))
 
 
 def _resolve(

@@ -37,7 +37,7 @@ class FolderClasses(NamedTuple):
 
 
 def classes_from_folders(
-    names: Sequence[str], how: str, on_error: str, origin: str
+    names: Sequence[str], how: str, on_error: str, origin: str, noun: str = "image"
 ) -> FolderClasses:
     """Find the class of each image from its name below the folder that all images share.
 
@@ -46,6 +46,7 @@ def classes_from_folders(
         how: `auto`, `folders`, `innermost` or `none`, as for `ImageData.labels`.
         on_error: `stop` or `skip`: what to do with images that lie in no class folder.
         origin: the field that the images come from, with its value.
+        noun: what messages call the images.
 
     Raises:
         InputError: if classes are asked for and an image lies in no folder.
@@ -59,11 +60,11 @@ def classes_from_folders(
         return FolderClasses(None)
     if not classes:
         raise InputError(
-            f"`data.labels` (={how}) must be auto or none for {origin}, whose images lie in no "
+            f"`data.labels` (={how}) must be auto or none for {origin}, whose {noun}s lie in no "
             "class folders: give --data.labels none."
         )
     if unclassified and (on_error == "stop" or 2 * len(unclassified) >= len(names)):
-        message = _describe_unclassified(names, unclassified, classes, origin)
+        message = _describe_unclassified(names, unclassified, classes, origin, noun)
         if how != "auto":
             raise InputError(message)
         return FolderClasses(None, ambiguity=message)
@@ -71,7 +72,7 @@ def classes_from_folders(
     labels = np.array([label_of[folder] for folder in folders if folder], np.int32)
     ambiguity = ""
     if how == "auto":
-        ambiguity = _find_ambiguity(names, classes, origin)
+        ambiguity = _find_ambiguity(names, classes, origin, noun)
     return FolderClasses(labels, classes, unclassified, ambiguity)
 
 
@@ -90,37 +91,38 @@ def _describe_unclassified(
     unclassified: Sequence[int],
     classes: Sequence[str],
     origin: str,
+    noun: str,
 ) -> str:
-    count = "1 image" if len(unclassified) == 1 else f"{len(unclassified):,} images"
+    count = f"1 {noun}" if len(unclassified) == 1 else f"{len(unclassified):,} {noun}s"
     skip = ""
     if 2 * len(unclassified) < len(names):
         skip = ", leave it out with --data.on-error skip"
     return (
         f"{origin} holds {count} beside {len(classes):,} class folders, the first of them "
         f"{names[unclassified[0]]!r}, without a class: move or remove it{skip}, or give "
-        "--data.labels none for images without classes."
+        f"--data.labels none for {noun}s without classes."
     )
 
 
-def _find_ambiguity(names: Sequence[str], classes: Sequence[str], origin: str) -> str:
+def _find_ambiguity(names: Sequence[str], classes: Sequence[str], origin: str, noun: str) -> str:
     """Say why the folders may be no classes; empty if nothing suggests that."""
     splits = [name for name in classes if _SPLITS.fullmatch(name.lower())]
     possible = [name for name in classes if _POSSIBLE_SPLITS.fullmatch(name.lower())]
     if splits or 2 * len(possible) >= len(classes):
-        return _describe_splits(names, sorted(splits + possible), origin)
+        return _describe_splits(names, sorted(splits + possible), origin, noun)
     if len(classes) > 1 and all(name.isdecimal() and name.isascii() for name in classes):
         step = math.gcd(*map(int, classes))
         if step >= _MIN_SHARD_STEP:
             return (
                 f"{origin} holds the folders {classes[0]}, {classes[1]}, … whose numbers are "
                 f"{step} apart, as if they only limited the number of files in a folder: give "
-                "--data.labels none for images without classes, or --data.labels folders if they "
+                f"--data.labels none for {noun}s without classes, or --data.labels folders if they "
                 "are classes."
             )
     return ""
 
 
-def _describe_splits(names: Sequence[str], splits: Sequence[str], origin: str) -> str:
+def _describe_splits(names: Sequence[str], splits: Sequence[str], origin: str, noun: str) -> str:
     training = next((name for name in splits if "train" in name.lower()), splits[0])
     innermost = ""
     if any(name.count("/") > 1 for name in names):
@@ -128,7 +130,7 @@ def _describe_splits(names: Sequence[str], splits: Sequence[str], origin: str) -
     return (
         f"{origin} holds the folders {', '.join(splits)}, which look like parts of a data set "
         f"and not like classes: give --data.subfolder {training} for one of them, --data.labels "
-        f"none for all images without classes{innermost}, or --data.labels folders if they are "
+        f"none for all {noun}s without classes{innermost}, or --data.labels folders if they are "
         "classes."
     )
 

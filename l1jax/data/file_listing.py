@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from l1jax.data.skipped_files import SkippedFile
 
-MAX_IMAGE_BYTES = 2**28  # of an encoded image
+MAX_FILE_BYTES = 2**28  # of an encoded image or recording
 _MAX_GROWTH = 256  # factor of decompression; a tar's headers shrink to almost nothing
 _INODE_BITS = 2**63 - 1  # so that an inode's number fits in a signed 64-bit integer
 
 
 class FileListing(NamedTuple):
-    """The image files of a folder or an archive, before it is known which of them can be used."""
+    """The files of a folder or an archive to read, before it is known which can be used."""
 
     sizes: dict[str, int]
     """Size in bytes by name."""
@@ -38,4 +38,4 @@ def max_decompressed_size(size: int) -> int:
 
     A file that holds more is taken for a decompression bomb.
     """
-    return MAX_IMAGE_BYTES + _MAX_GROWTH * size
+    return MAX_FILE_BYTES + _MAX_GROWTH * size

@@ -1,5 +1,6 @@
-"""Which files are images, or only look like images or archives, by the suffixes of their names."""
+"""Which files are examples, or only look like images or archives, by their names' suffixes."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
@@ -23,7 +24,12 @@ _ARCHIVES = frozenset((
     ".7z", ".bz2", ".gz", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst",
 ))  # fmt: skip
 
-FileKind = Literal["image", "other image", "archive", ""]
+RECORDINGS = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
+
+FileKind = Literal["image", "recording", "other image", "archive", ""]
+KindOf = Callable[[str], FileKind]
+"""(name) → what a file seems to be."""
+READ = ("image", "recording")  # the kinds of files that are read
 
 
 @cache
@@ -63,6 +69,20 @@ def file_kind(name: str) -> FileKind:
     suffix = suffix_of(name)
     if suffix in _OTHER_IMAGES:
         return "other image"
+    if suffix in _ARCHIVES:
+        return "archive"
+    return ""
+
+
+def recording_kind(name: str) -> FileKind:
+    """Tell by its suffix whether a file is a recording that libsndfile reads: one of `RECORDINGS`.
+
+    Returns:
+        "recording", "archive" or "".
+    """
+    suffix = suffix_of(name)
+    if suffix in RECORDINGS:
+        return "recording"
     if suffix in _ARCHIVES:
         return "archive"
     return ""

@@ -1,4 +1,4 @@
-"""Encoded image files of a folder, a tar or a zip, by name; nothing is ever extracted to disk."""
+"""Encoded files of a folder, a tar or a zip, by name; nothing is ever extracted to disk."""
 
 import hashlib
 import os
@@ -10,20 +10,41 @@ from typing import NamedTuple
 import numpy as np
 
 from l1jax.config import InputError
-from l1jax.data.file_listing import MAX_IMAGE_BYTES, FileListing
+from l1jax.data.file_listing import MAX_FILE_BYTES, FileListing
 from l1jax.data.folders import open_folder
+from l1jax.data.formats import KindOf, file_kind, recording_kind
 from l1jax.data.path_hints import require_local_path, suggest_data_flag
-from l1jax.data.skipped_files import SkippedFile, first_line
+from l1jax.data.skipped_files import SkippedFile, SkippedKind, first_line
 from l1jax.data.tars import DECOMPRESSORS, open_tar
 from l1jax.data.zips import open_zip
 
-_WHAT_TO_GIVE = (
-    "give --data.path FOLDER_OR_ARCHIVE, a folder of images, a tar (.gz, .xz, .bz2) or a zip"
-)
+
+class Medium(NamedTuple):
+    """What files are examples of a data set, and what messages call them."""
+
+    flag: str
+    """The --data that reads them."""
+    noun: SkippedKind
+    kind_of: KindOf
+    """(name) → what a file seems to be."""
+    suffixes: str
+    """Some of their suffixes, in words."""
+
+    @property
+    def what_to_give(self) -> str:
+        """What `--data.path` may be, as a clause."""
+        return (
+            f"give --data.path FOLDER_OR_ARCHIVE, a folder of {self.noun}s, a tar (.gz, .xz, .bz2) "
+            "or a zip"
+        )
+
+
+IMAGES = Medium("image", "image", file_kind, ".png, .jpg or .webp")
+RECORDINGS = Medium("audio", "recording", recording_kind, ".wav, .flac, .ogg or .mp3")
 
 
 class ImageFiles(NamedTuple):
-    """Encoded image files, sorted by name."""
+    """Encoded files of one medium, sorted by name."""
 
     names: tuple[str, ...]
     """Relative to the folder, or as in the archive, with "/" between folders."""
@@ -37,10 +58,11 @@ class ImageFiles(NamedTuple):
     """Changes when a file or the archive is written to, even if names and sizes stay."""
 
 
-def list_image_files(path: str) -> ImageFiles:
+def list_image_files(path: str, medium: Medium = IMAGES) -> ImageFiles:
     """List the image files of a folder (recursively), a tar (plain, .gz, .xz, .bz2) or a zip.
 
     A file is an image if the installed Pillow reads files of its suffix, in upper or lower case.
+    Another medium has its own suffixes, and all else holds for it as well.
     Hidden files and folders are ignored, and links are followed. Files are sorted by their whole
     names, folders included, so that a folder and its archive list the same; a backslash in a name
     counts as a slash. The images of a compressed tar are kept in memory, for such a tar can only be
@@ -52,28 +74,33 @@ def list_image_files(path: str) -> ImageFiles:
     nowhere, a folder that cannot be listed, an image of a format that Pillow does not read, an
     archive within, the work directory of a run.
 
+    Args:
+        path: the folder or archive.
+        medium: which files are listed.
+
     Raises:
         InputError: if `path` is empty, missing, unreadable, of another kind, damaged or without
             images, or a tar that decompresses to more than it can well hold.
     """
     if not path:
-        raise InputError(f"`data.path` is empty: {_WHAT_TO_GIVE}.")
+        raise InputError(f"`data.path` is empty: {medium.what_to_give}.")
     require_local_path(path)
     location = os.path.expanduser(path)
     try:
-        listing = _open(location)
+        listing = open_listing(location, medium.flag, medium.kind_of)
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes lead the decompressors to any kind of error
-        raise _cannot_open_error(path, error) from error
+        raise cannot_open_error(path, error, medium.what_to_give) from error
     if listing is None:
-        remedy = suggest_data_flag(location, "image") or _WHAT_TO_GIVE
+        remedy = suggest_data_flag(location, medium.flag) or medium.what_to_give
         raise InputError(
-            f"`data.path` (={path!r}) is neither a folder nor a tar nor a zip of images; {remedy}."
+            f"`data.path` (={path!r}) is neither a folder nor a tar nor a zip of "
+            f"{medium.noun}s; {remedy}."
         )
     if not listing.sizes and not any(file.is_error for file in listing.skipped):
-        raise _no_images_error(path, location, listing.skipped)
-    bad_sizes = _files_of_bad_size(listing.sizes)
+        raise _no_files_error(path, location, listing.skipped, medium)
+    bad_sizes = files_of_bad_size(listing.sizes, medium.noun)
     names = tuple(sorted(listing.sizes.keys() - {file.name for file in bad_sizes}))
     return ImageFiles(
         names=names,
@@ -84,59 +111,79 @@ def list_image_files(path: str) -> ImageFiles:
     )
 
 
-def _open(path: str) -> FileListing | None:
-    """List a folder or an archive; return None for anything else."""
+def open_listing(path: str, flag: str, kind_of: KindOf = file_kind) -> FileListing | None:
+    """List a folder or an archive; return None for anything else.
+
+    Args:
+        path: the folder or file.
+        flag: the --data that it was given to; None is returned for what another one reads.
+        kind_of: tells by the name which files are read.
+
+    Raises:
+        Exception: whatever a damaged archive leads to.
+    """
     os.stat(path)  # raises with the reason where `isdir` and `isfile` only return False
     if os.path.isdir(path):
-        return open_folder(path)
-    if not os.path.isfile(path) or suggest_data_flag(path, "image"):
+        return open_folder(path, kind_of)
+    if not os.path.isfile(path) or suggest_data_flag(path, flag):
         return None
     with open(path, "rb") as file:
         head = file.read(6)
     if head.startswith(tuple(DECOMPRESSORS)) or tarfile.is_tarfile(path):
-        return open_tar(path)
+        return open_tar(path, kind_of)
     if head.startswith(b"PK") or zipfile.is_zipfile(path):
-        return open_zip(path)
+        return open_zip(path, kind_of)
     return None
 
 
-def _files_of_bad_size(sizes: dict[str, int]) -> list[SkippedFile]:
-    empty = [SkippedFile(name, "it has 0 bytes") for name, size in sizes.items() if not size]
+def files_of_bad_size(sizes: dict[str, int], kind: SkippedKind) -> list[SkippedFile]:
+    """Choose the files that are empty or too large, with the reason to leave them out."""
+    empty = [SkippedFile(name, "it has 0 bytes", kind) for name, size in sizes.items() if not size]
     large = [
-        SkippedFile(name, f"its {size:,} bytes are over the limit of {MAX_IMAGE_BYTES:,}")
+        SkippedFile(name, f"its {size:,} bytes are over the limit of {MAX_FILE_BYTES:,}", kind)
         for name, size in sizes.items()
-        if size > MAX_IMAGE_BYTES
+        if size > MAX_FILE_BYTES
     ]
     return empty + large
 
 
-def _no_images_error(path: str, location: str, skipped: list[SkippedFile]) -> InputError:
+def _no_files_error(
+    path: str, location: str, skipped: list[SkippedFile], medium: Medium
+) -> InputError:
     archives = sorted(file.name for file in skipped if file.kind == "archive")
+    nouns = f"{medium.noun}s"
     if archives:
         named = ", ".join(map(repr, archives[:3]))
         if len(archives) > 3:
             named += ", …"
         return InputError(
-            f"`data.path` (={path!r}) holds no images but {len(archives):,} archives ({named}): "
-            "unpack them, or give one that holds the images as --data.path."
+            f"`data.path` (={path!r}) holds no {nouns} but {len(archives):,} archives ({named}): "
+            f"unpack them, or give one that holds the {nouns} as --data.path."
         )
-    remedy = suggest_data_flag(location, "image")
+    remedy = suggest_data_flag(location, medium.flag)
     if remedy:
-        return InputError(f"`data.path` (={path!r}) holds no images; {remedy}.")
+        return InputError(f"`data.path` (={path!r}) holds no {nouns}; {remedy}.")
     return InputError(
-        f"`data.path` (={path!r}) holds no images (such as .png, .jpg or .webp, not hidden); "
-        f"{_WHAT_TO_GIVE}."
+        f"`data.path` (={path!r}) holds no {nouns} (such as {medium.suffixes}, not hidden); "
+        f"{medium.what_to_give}."
     )
 
 
-def _cannot_open_error(path: str, error: Exception) -> InputError:
+def cannot_open_error(path: str, error: Exception, remedy: str) -> InputError:
+    """Make the error about a folder or an archive that cannot be listed.
+
+    Args:
+        path: as the user gave it.
+        error: what went wrong.
+        remedy: what the user may give instead.
+    """
     if isinstance(error, OSError) and error.errno is not None:
         which = ""
         if error.filename not in (None, path):
             which = f" at {error.filename!r}"
         return InputError(
             f"`data.path` (={path!r}) cannot be read{which} ({error.strerror}): check the path and "
-            f"its permissions, or {_WHAT_TO_GIVE}."
+            f"its permissions, or {remedy}."
         )
     if os.path.isdir(os.path.expanduser(path)):
         return InputError(

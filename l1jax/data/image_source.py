@@ -1,4 +1,4 @@
-"""Images of a folder, a tar or a zip as a source."""
+"""Files of a folder, a tar or a zip and their classes, and such images as a source."""
 
 import contextlib
 import hashlib
@@ -11,15 +11,15 @@ from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.class_labels import FolderClasses, classes_from_folders
 from l1jax.data.decoding import decode
-from l1jax.data.image_files import ImageFiles, list_image_files
-from l1jax.data.skipped_files import SkippedFile, describe_skipped, no_usable_images_error
+from l1jax.data.image_files import IMAGES, ImageFiles, Medium, list_image_files
+from l1jax.data.skipped_files import SkippedFile, describe_skipped, no_usable_files_error
 from l1jax.data.source import Source, source_from_encoded
 
 _HASHED_FILES = 64  # whose contents go into the fingerprint
 
 
 class ImageListing(NamedTuple):
-    """The images that a configuration chooses from a folder or an archive."""
+    """The images, or recordings, that a configuration chooses from a folder or an archive."""
 
     files: ImageFiles
     names: list[str]
@@ -43,27 +43,32 @@ def open_images(data: config.ImageData) -> Source:
     return source_from_listing(list_images(data), data)
 
 
-def list_images(data: config.ImageData) -> ImageListing:
-    """Choose the images of a folder or an archive, and their classes.
+def list_images(data: config.ImageData | config.AudioData, medium: Medium = IMAGES) -> ImageListing:
+    """Choose the images, or recordings, of a folder or an archive, and their classes.
+
+    Args:
+        data: which to choose.
+        medium: what they are.
 
     Raises:
         InputError: as `open_images`.
     """
-    files = list_image_files(data.path)
+    files = list_image_files(data.path, medium)
     origin = f"`data.path` (={data.path!r})"
     skipped = list(files.skipped)
     errors = [file for file in skipped if file.is_error]
     if errors and not files.names:
-        raise no_usable_images_error(origin, errors)
+        raise no_usable_files_error(origin, errors, medium.noun)
     if errors and data.on_error == "stop":
         raise InputError(describe_skipped(origin, errors[0]))
     if data.subfolder:
-        files = _only_subfolder(files, data)
+        files = _only_subfolder(files, data, medium)
     names = below_common_folder(files.names)
-    classes = classes_from_folders(names, data.labels, data.on_error, origin)
+    classes = classes_from_folders(names, data.labels, data.on_error, origin, medium.noun)
     if classes.unclassified:
         skipped += [
-            SkippedFile(names[i], "it lies beside the class folders") for i in classes.unclassified
+            SkippedFile(names[i], "it lies beside the class folders", medium.noun)
+            for i in classes.unclassified
         ]
         chosen = sorted(set(range(len(names))) - set(classes.unclassified))
         files = _choose(files, chosen)
@@ -75,9 +80,6 @@ def list_images(data: config.ImageData) -> ImageListing:
 def source_from_listing(listing: ImageListing, data: config.ImageData) -> Source:
     """Make the source of images that have been listed."""
     files, names, classes, skipped = listing
-    identity: list[object] = [*zip(names, files.sizes, strict=True), _hash_some_contents(files)]
-    if data.labels == "innermost":  # the names do not say which of their folders are the classes
-        identity.append("innermost")
     source = source_from_encoded(
         data,
         origin=f"`data.path` (={data.path!r})",
@@ -85,7 +87,7 @@ def source_from_listing(listing: ImageListing, data: config.ImageData) -> Source
         read=lambda i: files.read(files.names[i]),
         decode=partial(decode, most_pixels=data.most_pixels),
         name_of=files.names.__getitem__,
-        identity=identity,
+        identity=listing_identity(listing, data.labels),
     )
     return source._replace(
         labels=classes.labels,
@@ -94,6 +96,23 @@ def source_from_listing(listing: ImageListing, data: config.ImageData) -> Source
         stamp=files.stamp,
         skipped=skipped,
     )
+
+
+def listing_identity(listing: ImageListing, labels: str) -> list[object]:
+    """Return what identifies the chosen files, as JSON values.
+
+    Args:
+        listing: the files.
+        labels: which of their folders are the classes, as `ImageData.labels`.
+    """
+    files = listing.files
+    identity: list[object] = [
+        *zip(listing.names, files.sizes, strict=True),
+        _hash_some_contents(files),
+    ]
+    if labels == "innermost":  # the names do not say which of their folders are the classes
+        identity.append("innermost")
+    return identity
 
 
 def below_common_folder(names: Sequence[str]) -> list[str]:
@@ -109,16 +128,18 @@ def below_common_folder(names: Sequence[str]) -> list[str]:
     return [name[start:] for name in names]
 
 
-def _only_subfolder(files: ImageFiles, data: config.ImageData) -> ImageFiles:
+def _only_subfolder(
+    files: ImageFiles, data: config.ImageData | config.AudioData, medium: Medium
+) -> ImageFiles:
     folder = data.subfolder.replace("\\", "/").strip("/") + "/"
     names = below_common_folder(files.names)
     chosen = [i for i, name in enumerate(names) if name.startswith(folder)]
     if not chosen:
         folders = sorted({name.split("/")[0] for name in names if "/" in name})
         raise InputError(
-            f"`data.subfolder` (={data.subfolder!r}) must be a folder with images in `data.path` "
-            f"(={data.path!r}), which has {', '.join(folders[:8]) or 'none'}; correct it, or leave "
-            "it empty for all images."
+            f"`data.subfolder` (={data.subfolder!r}) must be a folder with {medium.noun}s in "
+            f"`data.path` (={data.path!r}), which has {', '.join(folders[:8]) or 'none'}; correct "
+            f"it, or leave it empty for all {medium.noun}s."
         )
     return _choose(files, chosen)
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from l1jax import config
 from l1jax.data.array_source import open_arrays
+from l1jax.data.audio_source import open_audio
 from l1jax.data.cache import cache_folder, with_cache
 from l1jax.data.digits_source import open_digits
 from l1jax.data.idx_source import open_idx, open_stacked
@@ -17,6 +18,7 @@ from l1jax.data.mixture_source import open_mixture
 from l1jax.data.source import Source
 from l1jax.data.splits import hold_out, skip_unusable
 from l1jax.data.tfds_source import open_tfds
+from l1jax.data.tones_source import open_tones
 
 
 def open_source(data: config.Data) -> Source:
@@ -48,6 +50,10 @@ def _open(data: config.Data) -> Source:
             return open_mixture(data)
         case config.TfdsData():
             return open_tfds(data)
+        case config.AudioData():
+            return open_audio(data)
+        case config.TonesData():
+            return open_tones(data)
 
 
 def open_examples(
@@ -69,7 +75,10 @@ def open_examples(
     source = open_source(data)
     if cache:
         source = with_cache(source, cache_folder())
-    if isinstance(data, config.ImageData | config.TfdsData) and data.on_error == "skip":
+    if (
+        isinstance(data, config.ImageData | config.TfdsData | config.AudioData)
+        and data.on_error == "skip"
+    ):
         source = skip_unusable(source)
     if not holdout:
         return source, None

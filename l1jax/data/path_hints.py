@@ -3,11 +3,11 @@
 import os
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from l1jax.config import InputError
-from l1jax.data.formats import image_suffixes, suffix_of
+from l1jax.data.formats import RECORDINGS, image_suffixes, suffix_of
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a drive of Windows has only one letter
 _TABLES = frozenset((
@@ -34,14 +34,14 @@ def suggest_data_flag(path: str, kind: str) -> str:
 
     Args:
         path: path of an existing file or folder.
-        kind: the --data that it was given to: image, array or idx.
+        kind: the --data that it was given to: image, array, idx or audio.
 
     Returns:
         A clause such as "it looks like … : give --data array"; empty if the path fits `kind`, or
         nothing is known about it.
     """
     guess = _guess(path)
-    if guess is None or guess.kind == kind:
+    if guess is None or kind in guess.kinds:
         return ""
     return f"it looks like {guess.description}"
 
@@ -51,19 +51,23 @@ class _Guess(NamedTuple):
 
     description: str
     """In words, with the remedy."""
-    kind: str
-    """The --data that reads it, or another word if none does as it is."""
+    kinds: tuple[str, ...] = ()
+    """The --data that reads it."""
 
 
-_MNIST_FILE = _Guess("one of MNIST's files: give --data idx with its folder as --data.path", "idx")
-_MNIST_FOLDER = _Guess("a folder of MNIST's files: give --data idx", "idx")
-_ARRAY = _Guess("NumPy's file: give --data array", "array")
-_ARCHIVE = _Guess("an archive: give --data image if images are in it", "image")
-_FOLDER = _Guess("a folder: give --data image if images are in it", "image")
-_SINGLE_IMAGE = _Guess("a single image: give the folder that it is in, with --data image", "folder")
+_MNIST_FILE = _Guess(
+    "one of MNIST's files: give --data idx with its folder as --data.path", ("idx",)
+)
+_MNIST_FOLDER = _Guess("a folder of MNIST's files: give --data idx", ("idx",))
+_ARRAY = _Guess("NumPy's file: give --data array", ("array",))
+_ARCHIVE = _Guess("an archive: give --data image if images are in it", ("image", "audio"))
+_FOLDER = _Guess("a folder: give --data image if images are in it", ("image", "audio"))
+_RECORDING = _Guess("a single recording: give the folder that it is in, with --data audio")
+_RECORDINGS = _Guess("a folder of recordings: give --data audio", ("audio",))
+_SINGLE_IMAGE = _Guess("a single image: give the folder that it is in, with --data image")
 _TFDS = _Guess(
     "a set that TFDS has prepared: give --data tfds --data.name NAME --data.data-dir FOLDER",
-    "tfds",
+    ("tfds",),
 )
 
 
@@ -82,12 +86,14 @@ def _guess(path: str) -> _Guess | None:
         return _ARCHIVE
     if suffix in image_suffixes():
         return _SINGLE_IMAGE
+    if suffix in RECORDINGS:
+        return _RECORDING
     if suffix in (".7z", ".rar", ".zst"):
         remedy = "unpack it, or pack it as a zip"
-        return _Guess(f"a {suffix} archive, which is not read: {remedy}", "none")
+        return _Guess(f"a {suffix} archive, which is not read: {remedy}")
     if suffix in _TABLES:
         remedy = "write its images into a folder, or a .npz with numpy.savez"
-        return _Guess(f"a {suffix} file, which is not read: {remedy}", "none")
+        return _Guess(f"a {suffix} file, which is not read: {remedy}")
     return None
 
 
@@ -102,13 +108,15 @@ def _guess_folder(path: str) -> _Guess | None:
     arrays = _first_with_suffix(names, (".npz", ".npy"))
     if arrays:
         flags = f"--data array --data.path {os.path.join(path, arrays)}"
-        return _Guess(f"a folder with NumPy's files: give {flags}", "file")
+        return _Guess(f"a folder with NumPy's files: give {flags}")
     if any(".array_record" in name or name == "dataset_info.json" for name in names):
         return _TFDS
+    if _first_with_suffix(names, RECORDINGS) and not _first_with_suffix(names, image_suffixes()):
+        return _RECORDINGS
     return _FOLDER
 
 
-def _first_with_suffix(names: Iterable[str], suffixes: tuple[str, ...]) -> str:
+def _first_with_suffix(names: Iterable[str], suffixes: Container[str]) -> str:
     return min((name for name in names if suffix_of(name) in suffixes), default="")
 
 

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 from l1jax.config import InputError
 from l1jax.data.formats import FileKind, suffix_of
 
+SkippedKind = Literal["image", "recording", "folder", "archive", "work directory"]
+
 
 class SkippedFile(NamedTuple):
     """A file or folder that is left out."""
@@ -13,17 +15,22 @@ class SkippedFile(NamedTuple):
     name: str
     reason: str
     """Why it is left out, as a clause that a message puts in brackets."""
-    kind: Literal["image", "folder", "archive", "work directory"] = "image"
+    kind: SkippedKind = "image"
 
     @property
     def is_error(self) -> bool:
         """Whether it stops the program unless unusable images are to be skipped."""
-        return self.kind in ("image", "folder")
+        return self.kind in ("image", "recording", "folder")
 
 
-def unreadable_file(
-    name: str, error: OSError, kind: Literal["image", "folder"] = "image"
-) -> SkippedFile:
+def skipped_kind(kind: FileKind) -> SkippedKind:
+    """Return what a file of this kind is called when it is left out; a folder if it has none."""
+    if kind == "recording":
+        return kind
+    return "image" if kind else "folder"
+
+
+def unreadable_file(name: str, error: OSError, kind: SkippedKind = "image") -> SkippedFile:
     """Describe a file or folder that the operating system does not let us read.
 
     Args:
@@ -58,7 +65,7 @@ def describe_skipped(origin: str, file: SkippedFile) -> str:
         )
     if file.kind == "work directory":
         return (
-            f"{origin} holds the work directory {file.name!r}, whose images were written by a run "
+            f"{origin} holds the work directory {file.name!r}, whose files were written by a run "
             "and are not data."
         )
     return (
@@ -67,25 +74,34 @@ def describe_skipped(origin: str, file: SkippedFile) -> str:
     )
 
 
-def unusable_image_error(origin: str, name: str, reason: str) -> InputError:
-    """Make the error about one image that cannot be used.
+def unusable_file_error(
+    origin: str, name: str, reason: str, kind: SkippedKind = "image"
+) -> InputError:
+    """Make the error about one image, or another file, that cannot be used.
 
     Args:
         origin: the field that the data come from, with its value.
-        name: the image's name.
+        name: the file's name.
         reason: why it cannot be used, as a clause.
+        kind: what it is.
     """
-    return InputError(describe_skipped(origin, SkippedFile(name, reason)))
+    return InputError(describe_skipped(origin, SkippedFile(name, reason, kind)))
 
 
-def no_usable_images_error(origin: str, skipped: list[SkippedFile]) -> InputError:
-    """Make the error about data of which every file had to be left out."""
+def no_usable_files_error(origin: str, skipped: list[SkippedFile], noun: SkippedKind) -> InputError:
+    """Make the error about data of which every file had to be left out.
+
+    Args:
+        origin: the field that the data come from, with its value.
+        skipped: the files, at least one.
+        noun: what the examples are called.
+    """
     first = skipped[0]
     others = f", nor can {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
     return InputError(
         f"{origin} holds the {first.kind} {first.name!r}, which cannot be used "
-        f"({first.reason}){others}, and no image that can be: repair it, or give --data.path "
-        "FOLDER_OR_ARCHIVE with images."
+        f"({first.reason}){others}, and no {noun} that can be: repair it, or give --data.path "
+        f"FOLDER_OR_ARCHIVE with {noun}s."
     )
 
 

@@ -14,7 +14,7 @@ from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.decoding import MAX_PIXELS
 from l1jax.data.preprocessing import preprocess
-from l1jax.data.skipped_files import first_line, unusable_image_error
+from l1jax.data.skipped_files import first_line, unusable_file_error
 
 THREADS = 8  # that read and decode at a time; decoding releases the GIL
 Pixels = UInt8[np.ndarray, "height width channels"]
@@ -55,6 +55,10 @@ class Source(NamedTuple):
     """Sentences about what was left out because it could not be used."""
     classes: tuple[str, ...] = ()
     """The classes' names in the order of the labels; empty if they have none."""
+    groups: tuple[str, ...] = ()
+    """What each example belongs to, such as its speaker: a split keeps a group on one side.
+
+    Empty if every example stands for itself."""
     label_ambiguity: str = ""
     """What the user must settle before training, if it is not clear what the labels are."""
 
@@ -87,6 +91,7 @@ def subset(source: Source, index: Int[np.ndarray, " n"]) -> Source:
         example=lambda i: source.example(int(index[i])),
         fingerprint=fingerprint("subset", source.fingerprint, index_hash),
         labels=None if source.labels is None else source.labels[index],
+        groups=tuple(source.groups[i] for i in index.tolist() if source.groups),
         content=content and (lambda i: content(int(index[i]))),
         gather=gather and (lambda chosen: gather(index[chosen])),
         reopen=reopen and partial(_reopen_subset, reopen, index),
@@ -188,7 +193,7 @@ def source_from_encoded(
         except (InputError, MemoryError):
             raise
         except Exception as error:  # damaged bytes lead Pillow, archives and TFDS to any error
-            raise unusable_image_error(origin, name_of(i), first_line(error)) from error
+            raise unusable_file_error(origin, name_of(i), first_line(error)) from error
 
     def example(i: int) -> Pixels:
         name = name_of(i)

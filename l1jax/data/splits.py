@@ -15,12 +15,19 @@ def unit_hashes(source: Source, key: str) -> Float64[np.ndarray, " length"]:
 
     The number depends only on the example and on `key`. An encoded image is hashed as it is, before
     its preprocessing; so equal images have equal numbers, wherever and under whatever name they
-    lie, and neither the size nor the order of the set matters.
+    lie, and neither the size nor the order of the set matters. The examples of a group have the
+    number of its name.
 
     Raises:
         InputError: if an example cannot be read.
     """
-    content_of = source.content or (lambda i: source.example(i).tobytes())
+
+    def content_of(i: int) -> bytes:
+        if source.groups:
+            return source.groups[i].encode()
+        if source.content is not None:
+            return source.content(i)
+        return source.example(i).tobytes()
 
     def unit_hash(i: int) -> float:
         hashed = hashlib.blake2b(
@@ -54,7 +61,9 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source]:
     """Split a source into training examples and a share that training never sees.
 
     Equal images are on the same side. An example that is held out at one share is held out at
-    every larger one, and whatever the seed and the image size.
+    every larger one, and whatever the seed and the image size. If the source has groups, such as
+    speakers, whole ones are held out: as few as hold at least the share, in the order of a hash of
+    their names.
 
     Returns:
         The training examples, and the held-out ones.
@@ -62,13 +71,23 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source]:
     Raises:
         InputError: if one of the two would be empty, or an example cannot be read.
     """
-    held_out = unit_hashes(source, "held out") < share
+    numbers = unit_hashes(source, "held out")
+    held_out = numbers < share
+    if source.groups:
+        held_out = numbers <= _last_group(numbers, share)
     if held_out.all() or not held_out.any():
         raise InputError(
             f"`holdout` (={share}) must leave examples on both sides, and of {source.length} it "
             f"holds out {held_out.sum()}: choose a share nearer to one half, or more data."
         )
     return subset(source, np.flatnonzero(~held_out)), subset(source, np.flatnonzero(held_out))
+
+
+def _last_group(numbers: Float64[np.ndarray, " length"], share: float) -> float:
+    """Return the number of the last group that is held out."""
+    groups, counts = np.unique(numbers, return_counts=True)
+    enough = np.cumsum(counts) >= share * len(numbers)
+    return float(groups[np.argmax(enough)])
 
 
 def skip_unusable(source: Source) -> Source:

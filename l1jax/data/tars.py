@@ -1,4 +1,4 @@
-"""Image files of a tar, read where they lie, or kept in memory if the tar is compressed."""
+"""Files of a tar, read where they lie, or kept in memory if the tar is compressed."""
 
 import bz2
 import gzip
@@ -9,15 +9,15 @@ from collections.abc import Callable
 from io import BufferedIOBase
 from typing import BinaryIO, NamedTuple, cast
 
-from l1jax.data.archive_members import escapes_root, normalize_name, select_images
+from l1jax.data.archive_members import escapes_root, normalize_name, select_members
 from l1jax.data.file_listing import (
-    MAX_IMAGE_BYTES,
+    MAX_FILE_BYTES,
     FileListing,
     change_times,
     max_decompressed_size,
 )
-from l1jax.data.formats import file_kind, is_hidden
-from l1jax.data.skipped_files import SkippedFile
+from l1jax.data.formats import READ, KindOf, file_kind, is_hidden
+from l1jax.data.skipped_files import SkippedFile, skipped_kind
 
 Opener = Callable[[str], BufferedIOBase]
 """(path) → a stream of the file's decompressed content."""
@@ -44,12 +44,16 @@ class _Members(NamedTuple):
     links: dict[str, str]
     """Where each link leads from its own folder, or from the top if it begins with "/"."""
     contents: dict[ByteRange, bytes]
-    """The images of a compressed tar, by where they are in it."""
+    """The files of a compressed tar that are read, by where they are in it."""
     skipped: list[SkippedFile]
 
 
-def open_tar(path: str) -> FileListing:
-    """List the images of a tar; read them, too, if it is compressed.
+def open_tar(path: str, kind_of: KindOf = file_kind) -> FileListing:
+    """List the files of a tar that are read; read them, too, if it is compressed.
+
+    Args:
+        path: the tar.
+        kind_of: tells by the name which files are read.
 
     Raises:
         Exception: whatever a damaged archive leads to. It is a ReadError if the archive was cut
@@ -63,28 +67,26 @@ def open_tar(path: str) -> FileListing:
     )
     limit = max_decompressed_size(status.st_size)
     with (decompress or _open_plain)(path) as content:
-        members = _read_members(_LimitedStream(content, limit), decompress is not None)
-    images, left_out = select_images(members.ranges, members.links)
+        members = _read_members(_LimitedStream(content, limit), decompress is not None, kind_of)
+    chosen, left_out = select_members(members.ranges, members.links, kind_of)
     contents = members.contents
     if decompress is not None:
-        # A link with an image's name may lead to a file without one, which was not kept.
-        wanted = {
-            byte_range for byte_range in images.values() if byte_range.size <= MAX_IMAGE_BYTES
-        }
+        # A link with such a name may lead to a file without one, which was not kept.
+        wanted = {byte_range for byte_range in chosen.values() if byte_range.size <= MAX_FILE_BYTES}
         with decompress(path) as content:
             stream = _LimitedStream(content, limit)
             for byte_range in sorted(wanted - contents.keys()):
                 contents[byte_range] = stream.read_range(byte_range)
 
     def read(name: str) -> bytes:
-        byte_range = images[name]
+        byte_range = chosen[name]
         if decompress is not None:
             return contents[byte_range]
         with open(path, "rb") as file:
             file.seek(byte_range.offset)
             return file.read(byte_range.size)
 
-    sizes = {name: byte_range.size for name, byte_range in images.items()}
+    sizes = {name: byte_range.size for name, byte_range in chosen.items()}
     return FileListing(sizes, read, [change_times(status)], members.skipped + left_out)
 
 
@@ -92,35 +94,39 @@ def _open_plain(path: str) -> BufferedIOBase:
     return open(path, "rb")
 
 
-def _read_members(stream: "_LimitedStream", keep_contents: bool) -> _Members:
+def _read_members(stream: "_LimitedStream", keep_contents: bool, kind_of: KindOf) -> _Members:
     ranges: dict[str, ByteRange] = {}
     links: dict[str, str] = {}
     contents: dict[ByteRange, bytes] = {}
     skipped: list[SkippedFile] = []
     for member in tarfile.TarFile(fileobj=cast(BinaryIO, stream)):
         name = normalize_name(member.name)
+        kind = kind_of(name)
         if escapes_root(name):
-            if file_kind(name) == "image":
-                skipped.append(SkippedFile(name, "its name leads out of the archive"))
+            if kind in READ:
+                skipped.append(
+                    SkippedFile(name, "its name leads out of the archive", skipped_kind(kind))
+                )
             continue
         if member.isdir():
             continue
-        is_image = file_kind(name) == "image" and not is_hidden(name)
-        if is_image and (name in ranges or name in links):
-            skipped.append(SkippedFile(name, "another of its name comes later"))
+        is_read = kind in READ and not is_hidden(name)
+        if is_read and (name in ranges or name in links):
+            skipped.append(SkippedFile(name, "another of its name comes later", skipped_kind(kind)))
         ranges.pop(name, None)
         links.pop(name, None)
         if member.isreg():
             byte_range = ByteRange(member.offset_data, member.size)
             ranges[name] = byte_range
-            if keep_contents and is_image and byte_range.size <= MAX_IMAGE_BYTES:
+            if keep_contents and is_read and byte_range.size <= MAX_FILE_BYTES:
                 contents[byte_range] = stream.read_range(byte_range)
         elif member.islnk():
             links[name] = "/" + normalize_name(member.linkname)
         elif member.issym():
             links[name] = member.linkname.replace("\\", "/")
-        elif is_image:
-            skipped.append(SkippedFile(name, "it is neither a file nor a folder"))
+        elif is_read:
+            reason = "it is neither a file nor a folder"
+            skipped.append(SkippedFile(name, reason, skipped_kind(kind)))
     _check_end(stream)
     return _Members(ranges, links, contents, skipped)
 
@@ -145,8 +151,8 @@ class _LimitedStream:
         self.tell = stream.tell
 
     def read(self, size: int) -> bytes:
-        if size > MAX_IMAGE_BYTES or self.tell() + size > self.limit:
-            raise tarfile.ReadError(f"it grows beyond {min(MAX_IMAGE_BYTES, self.limit):,} bytes")
+        if size > MAX_FILE_BYTES or self.tell() + size > self.limit:
+            raise tarfile.ReadError(f"it grows beyond {min(MAX_FILE_BYTES, self.limit):,} bytes")
         return self.stream.read(size)
 
     def seek(self, position: int) -> int:
@@ -158,5 +164,5 @@ class _LimitedStream:
         self.seek(byte_range.offset)
         content = self.read(byte_range.size)
         if len(content) < byte_range.size:
-            raise tarfile.ReadError("it ends inside an image")
+            raise tarfile.ReadError("it ends inside a file")
         return content

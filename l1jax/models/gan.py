@@ -140,6 +140,7 @@ def count_halvings(image_shape: tuple[int, int, int]) -> tuple[int, int]:
     if height != width or side not in (4, 5, 6, 7) or halvings < 1:
         raise ValueError(
             f"`image_shape` (={image_shape}) must be square with a side of 4, 5, 6 or 7 times a "
-            "power of two, such as 28, 32, 64 or 128; set `data.image_size` to one of them."
+            "power of two, such as 28, 32, 64 or 128; set `data.image_size`, or of sound "
+            "`data.mels` and `data.frames`, to one of them."
         )
     return side, halvings

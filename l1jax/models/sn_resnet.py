@@ -235,7 +235,7 @@ def sn_resnet(
     if height != width or height not in LAYOUTS:
         raise ValueError(
             f"`image_shape` (={image_shape}) must be square with a side of 32, 48 or 64; set "
-            "`data.image_size` to one of them."
+            "`data.image_size`, or of sound `data.mels` and `data.frames`, to one of them."
         )
     layout = LAYOUTS[height]
     generator_widths = [(generator_width or layout.generator_width) * w for w in layout.generator]

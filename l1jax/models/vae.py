@@ -150,7 +150,7 @@ def vae(
         raise ValueError(
             f"`image_shape` (={image_shape}) must be divisible by 2 in height and width as often "
             f"as `channels` (={tuple(channels)}) has convolutions; leave some out, or change "
-            "`data.image_size`."
+            "`data.image_size`, or of sound `data.mels` and `data.frames`."
         )
     compute = compute_dtype(dtype)
     scaled = OUTPUTS[likelihood] == 2

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from image_files import FILES, PIXELS, input_error, open_images, tar_bytes, write_folder, zip_bytes
 
-from l1jax.data.archive_members import select_images
+from l1jax.data.archive_members import select_members
 from l1jax.data.image_files import list_image_files
 
 CAT = "B.PNG"
@@ -339,7 +339,7 @@ def test_listing_asks_the_system_once_for_each_file(tmp_path, monkeypatch):
 def test_a_deep_name_costs_little():
     start = time.process_time()
     deep = "a/" * 5_000 + "x.png"
-    images, skipped = select_images({deep: 1, "b.png": 2}, {"c.png": "b.png"})
+    images, skipped = select_members({deep: 1, "b.png": 2}, {"c.png": "b.png"})
     assert images == {deep: 1, "b.png": 2, "c.png": 2}
     assert not skipped
     assert time.process_time() - start < 10

@@ -172,7 +172,7 @@ def test_paths_that_cannot_be_opened_and_bombs_are_errors(tmp_path, monkeypatch)
     input_error(
         lambda: open_arrays(tmp_path / "pipe.npz"), "`data.path`", "is a folder, a pipe or a device"
     )
-    monkeypatch.setattr("l1jax.data.file_listing.MAX_IMAGE_BYTES", 1000)
+    monkeypatch.setattr("l1jax.data.file_listing.MAX_FILE_BYTES", 1000)
     (tmp_path / "bomb.npz").write_bytes(npz(npy(np.zeros((2**18, 4, 4), np.uint8))))
     input_error(
         lambda: open_arrays(tmp_path / "bomb.npz"), "bomb.npz", "grows beyond", "numpy.savez"

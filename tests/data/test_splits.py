@@ -55,6 +55,26 @@ def test_equal_examples_share_a_fold_whatever_their_names_order_and_size(tmp_pat
     assert folds == expected
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_groups_are_held_out_whole_and_more_of_them_at_a_larger_share(share):
+    speakers = tuple("abbcccdddd"[i % 10] for i in range(1000))
+    source = bytes_source([str(i).encode() for i in range(1000)])._replace(groups=speakers)
+    training, held_out = hold_out(source, share)
+    assert not set(training.groups) & set(held_out.groups)
+    assert held_out.length >= share * 1000
+    smaller = hold_out(source, share / 2)[1]
+    assert set(smaller.groups) <= set(held_out.groups)
+    last = max(
+        set(held_out.groups), key=lambda g: unit_hashes(source, "held out")[speakers.index(g)]
+    )
+    assert held_out.length - speakers.count(last) < share * 1000  # none is held out in vain
+
+
+def test_a_single_group_cannot_be_split():
+    source = bytes_source([b"x", b"y", b"z"])._replace(groups=("a", "a", "a"))
+    input_error(lambda: hold_out(source, 0.1), "`holdout` (=0.1)", "leave examples on both sides")
+
+
 def image_set(source):
     return {image.tobytes() for image in take(source, np.arange(source.length))}
 
