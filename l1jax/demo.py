@@ -15,15 +15,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtr, ndtri
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 from PIL import Image
 
+from l1jax import config
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path
 from l1jax.cli.process import run_command
 from l1jax.config import InputError
 from l1jax.reporting import sample_picture
+from l1jax.reporting.sound import join_clips, make_sounds
 from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
 from l1jax.serving import listen, serve_page
 from l1jax.terminal import make_console, make_say
@@ -34,6 +37,7 @@ COUNT = 16  # images on the page
 REPEATS = 5  # of which the median time is told
 WIDEST = 4.0  # standard deviations; nearly no latent has an entry beyond
 Latents = Float[Array, "count latent"]
+Images = Shaped[np.ndarray, "count height width channels"]
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,12 @@ class Player(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A picture of images, and how long they took."""
+    """A picture of images, how long they took, and their sound if they are spectrograms."""
 
     picture: Image.Image
     milliseconds: float
+    sound: tuple[int, np.ndarray] | None = None
+    """Samples per second, and samples of 16 bits: one clip after the other."""
 
 
 @translate_errors(DemoOptions)
@@ -221,7 +227,17 @@ def images_of(
         images = own.draw(latents, labels)
         times.append(time.perf_counter() - before)
     assert images is not None
-    return Drawn(sample_picture(images, columns=4), 1e3 * statistics.median(times))
+    milliseconds = 1e3 * statistics.median(times)
+    return Drawn(sample_picture(images, columns=4), milliseconds, sound_of(own, images))
+
+
+def sound_of(own: Player, images: Images) -> tuple[int, np.ndarray] | None:
+    """Make the sound of spectrograms as gradio plays it; None if they are other images."""
+    data = own.opened.experiment.data
+    if not isinstance(data, config.Sound):
+        return None
+    sounds = make_sounds(images, data)
+    return sounds.sample_rate, np.rint(32767 * join_clips(sounds)).astype(np.int16)
 
 
 def load_gradio() -> Any:
@@ -272,7 +288,7 @@ def make_update(
             if not 0 <= value < 2**32:
                 raise refusal(f"A seed (={value}) must be at least 0 and below 2**32.")
         drawn = [images_of(own, first, second, between, bound, chosen) for own in players.values()]
-        return [part for own in drawn for part in (own.picture, caption(own))]
+        return [part for own in drawn for part in shown(own)]
 
     return update
 
@@ -305,6 +321,9 @@ def make_page(gradio: Any, players: Mapping[str, Player]) -> Any:
                     shown = {"format": "png", "interactive": False, "buttons": ["download"]}
                     outputs.append(gradio.Image(label=name, **shown))
                     outputs.append(gradio.Markdown())
+                    if isinstance(own.opened.experiment.data, config.Sound):
+                        title = f"{name}, one clip after the other"
+                        outputs.append(gradio.Audio(label=title, interactive=False))
         inputs = [seed, other, position, largest, label]
         page.load(update, inputs, outputs, show_progress="hidden", api_name="draw")
         for component in inputs:
@@ -312,6 +331,14 @@ def make_page(gradio: Any, players: Mapping[str, Player]) -> Any:
                 update, inputs, outputs, show_progress="hidden", trigger_mode="always_last"
             )
     return page
+
+
+def shown(drawn: Drawn) -> list[Any]:
+    """Return what the page shows of a generator: picture, caption, and sound if there is any."""
+    parts: list[Any] = [drawn.picture, caption(drawn)]
+    if drawn.sound is not None:
+        parts.append(drawn.sound)
+    return parts
 
 
 def caption(drawn: Drawn) -> str:

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
@@ -41,6 +42,7 @@ from l1jax.real_images import (
     with_data_path,
 )
 from l1jax.reporting.evaluation_tables import show_evaluation
+from l1jax.reporting.sound import spectrograms_through_sound
 from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
 from l1jax.terminal import make_say
 from l1jax.training.keys import named_seed_key
@@ -193,7 +195,13 @@ def evaluate(
     else:
         with data_errors_in_flags(options):
             classifier = make_classifier(loaded.experiment, real_images.training, remarks.append)
-        reference = ImageReference(real_images.real, real_images.source, classifier, inception)
+        data = loaded.experiment.data
+        through_sound = None
+        if isinstance(data, config.Sound):
+            through_sound = partial(spectrograms_through_sound, data=data)
+        reference = ImageReference(
+            real_images.real, real_images.source, classifier, inception, through_sound
+        )
         scores = evaluate_images(generated, num_generated, reference, remarks.append)
         model = build_model(loaded.experiment.model, loaded.generator.image_shape)
         if isinstance(model, Vae) and loaded.encoder is not None:
@@ -233,7 +241,10 @@ def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Itera
         latents = draw_latents(loaded.generator, named_seed_key(seed, "evaluation"), count)
         images = sampler(loaded.average, latents)
         check_drawn(loaded, images)
-        yield SeedImages(seed, images)
+        labels = None
+        if loaded.generator.classes:
+            labels = np.arange(count) % loaded.generator.classes
+        yield SeedImages(seed, images, labels)
 
 
 def describe_protocol(

@@ -8,20 +8,22 @@ it.
 `--output` is a grid if it ends in .png, an archive if it ends in .npz, and else a folder, new or
 empty; what ends in / always is. A name such as `samples-0.003` or `v1.0` is a folder's, and one
 with the suffix of another format is refused. Files and folders appear whole or not at all, so a
-command that was killed can be given again.
+command that was killed can be given again. A generator of sound also writes a .wav, one clip after
+the other; its folder has a .wav beside each picture, and its archive the clips.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from jaxtyping import Array, Int, Shaped
 
+from l1jax import config
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
 from l1jax.cli.process import run_command
@@ -30,12 +32,15 @@ from l1jax.files import atomic_folder, atomic_write
 from l1jax.outputs import check_output_file, check_output_folder, names_a_folder, write_error
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
+from l1jax.reporting.sound import Sounds, join_clips, make_sounds, write_wav
 from l1jax.serialization.loaded_generator import check_drawn, open_generator
 from l1jax.terminal import make_console, make_say
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
 
-Form = Literal["grid", "archive", "folder"]
+Form = Literal["grid", "archive", "folder", "sound"]
+
+FORMS: dict[str, Form] = {".png": "grid", ".npz": "archive", ".wav": "sound"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class SampleOptions:
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
     output: str = "grid.png"
-    """A .png grid, a .npz with the array `images`, or a folder/ of one .png for each image."""
+    """A .png grid, a .npz with `images`, a folder/ of a .png each; of sound also a .wav."""
     columns: int = 0
     """Images per row of the grid; 0 for one per class, or for a grid nearly square."""
     label: Annotated[int | None, tyro.conf.arg(name="class")] = None
@@ -77,16 +82,32 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(
             f"`--output` (={options.output}) must end in .png or .npz: points have no picture each."
         )
+    data = opened.experiment.data
+    if form == "sound" and not isinstance(data, config.Sound):
+        raise InputError(
+            f"`--output` (={options.output}) must end in .png or .npz, or in / for a folder: this "
+            "generator draws no sound."
+        )
     labels = check_class(options.label, generator.classes, options.count)
     latents = draw_latents(generator, named_seed_key(options.seed, "sample"), options.count)
     images = make_sampler(generator)(opened.average, latents, labels)
     check_drawn(opened, images)
     columns = options.columns or (grid_columns(generator.classes) if labels is None else 0)
+    sounds = None
+    if isinstance(data, config.Sound) and form != "grid":
+        sounds = make_sounds(images, data)
+    if labels is None and generator.classes:
+        labels = jnp.arange(options.count) % generator.classes
     try:
-        write_images(images, output, form, columns)
+        write_images(images, output, form, columns, labels, sounds)
     except OSError as error:
         raise write_error(options.output, error) from error
-    what = ("point" if points else "image") + "s" * (options.count > 1)
+    noun = "image"
+    if points:
+        noun = "point"
+    if form == "sound":
+        noun = "clip"
+    what = noun + "s" * (options.count > 1)
     where = f"{output}{os.sep}" if form == "folder" else output
     say(f"{options.count} {what} of step {opened.step:,}: {where}")
     return 0
@@ -141,13 +162,13 @@ def check_output(value: str) -> tuple[Path, Form]:
     """
     output = parse_path("--output", value)
     suffix = output.suffix.lower()
-    if not names_a_folder(value) and suffix in (".png", ".npz"):
+    if not names_a_folder(value) and suffix in FORMS:
         if os.path.isdir(output):
             raise InputError(
                 f"`--output` (={value}) must not be a folder that ends in {suffix}: end it in / "
                 "to write into it."
             )
-        return check_output_file(value), "grid" if suffix == ".png" else "archive"
+        return check_output_file(value), FORMS[suffix]
     if not names_a_folder(value) and suffix[1:2].isalpha() and not os.path.isdir(output):
         raise InputError(f"`--output` (={value}) must end in .png or .npz, or in / for a folder.")
     check_output_folder(output)
@@ -159,6 +180,8 @@ def write_images(
     output: Path,
     form: Form,
     columns: int = 0,
+    labels: Int[Array, " count"] | None = None,
+    sounds: Sounds | None = None,
 ) -> None:
     """Write a grid, an archive or a folder, whole or not at all.
 
@@ -167,16 +190,29 @@ def write_images(
         output: where.
         form: what it is to be.
         columns: of the grid; 0 for as square as it can be.
+        labels: of each image, for an archive; None if there are no classes.
+        sounds: of the images, if they are spectrograms.
     """
     if form == "grid":
         save_image(sample_picture(images, columns=columns), output)
     elif form == "archive":
         with atomic_write(output) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, images=images)
+            arrays: dict[str, Any] = {"images": images}
+            if labels is not None:
+                arrays["labels"] = np.asarray(labels, np.int32)
+            if sounds is not None:
+                arrays["clips"] = sounds.clips
+                arrays["sample_rate"] = np.array(sounds.sample_rate)
+            np.savez_compressed(file, **arrays)
+    elif form == "sound":
+        assert sounds is not None
+        write_wav(join_clips(sounds), sounds.sample_rate, output)
     else:
         with atomic_folder(output) as partial:
             for i, image in enumerate(images):
                 save_image(to_pillow(image), partial / f"{i:05d}.png")
+                if sounds is not None:
+                    write_wav(sounds.clips[i], sounds.sample_rate, partial / f"{i:05d}.wav")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from l1jax.config import (
     MlpGan,
     R3gan,
     SnResnet,
+    TonesData,
     Vae,
 )
 from l1jax.models.layout.layout_network import TrainedGenerator
+from l1jax.serialization.model_folder import write_model
 from l1jax.serialization.rebuild_generator import rebuild
 
 FAMILIES = {
@@ -68,6 +70,16 @@ def generator(name, classes=0, zeros=0.5):
     return TrainedGenerator(
         made, jax.tree.map(varied, params), jax.tree_util.tree_map_with_path(run, statistics), {}
     )
+
+
+def write_sound_model(path):
+    """Write a model that draws clips of three classes: 480 samples at 4 kHz."""
+    data = TonesData(mels=8, frames=12, n_fft=128, hop=40, sample_rate=4000)
+    model = MlpGan(latent_size=4, generator_hidden=(8,), classes=3)
+    made = rebuild(model, (8, 12, 1), {})
+    params, statistics = jax.jit(made.network.init)(jax.random.key(0))
+    trained = TrainedGenerator(made, params, statistics, {})
+    write_model(path, trained, Config(data=data, model=model), 7, {})
 
 
 def images_of(compact, latents, label=None):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from generators import experiment, generator
+from generators import experiment, generator, write_sound_model
 
 from l1jax import demo
 from l1jax.config import InputError
@@ -75,6 +75,7 @@ def folders(tmp_path_factory):
     write_model(root / "mlp", generator("mlp", 3), experiment("mlp", 3), 7, {})
     write_model(root / "dcgan", generator("dcgan", 3), experiment("dcgan", 3), 9, {})
     write_model(root / "points", generator("points"), experiment("points"), 1, {})
+    write_sound_model(root / "sound")
     own = generator("mlp", 3)
     bias = jnp.full_like(own.params["hidden_0"]["bias"], jnp.nan)
     params = own.params | {"hidden_0": own.params["hidden_0"] | {"bias": bias}}
@@ -108,6 +109,17 @@ def test_truncated_images_are_more_alike(folders):
         np.stack([row[:, 4:68] for row in np.split(p[4:276], 4)]).std(axis=0).mean() for p in spread
     ]
     assert cells[0] < 0.5 * cells[1]
+
+
+def test_spectrograms_are_heard(folders):
+    players = {"generator": player(from_exported(read_model(folders / "sound")))}
+    picture, caption, (rate, samples) = demo.make_update(players, ValueError)(0, 1, 0, 4, "1")
+    assert picture.size[0] > 64
+    assert "16 images in" in caption
+    assert rate == 4000
+    assert len(samples) == 16 * 12 * 40 + 15 * 1000
+    assert samples.dtype == np.int16
+    np.testing.assert_allclose(np.abs(samples[:480]).max(), 0.9 * 32767, atol=1)
 
 
 def test_points_are_plotted(folders):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from l1jax.evaluation.classifier import Classifier, classifier_features
 from l1jax.evaluation.diversity import pair_similarity
@@ -31,6 +31,8 @@ class SeedImages(NamedTuple):
 
     seed: int
     images: Images
+    labels: Int[np.ndarray, " count"] | None = None
+    """The class that each was asked to be of; None without classes."""
 
 
 class SeedStatistics(NamedTuple):

@@ -1,6 +1,6 @@
 """The parts of an evaluation: points of a mixture, images, and the likelihood of a VAE."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from l1jax.data.mixture_source import Mixture
 from l1jax.data.source import Source
-from l1jax.evaluation.classifier import Classifier
+from l1jax.evaluation.classifier import Classifier, predict
 from l1jax.evaluation.comparison import (
     MAX_RANDOM_SIDE,
     SeedImages,
@@ -47,6 +47,8 @@ class ImageReference(NamedTuple):
     """Classifier of the labels, or None."""
     inception: FeatureExtractor | None
     """Features of Inception-v3, or None."""
+    through_sound: Callable[[Images], Images] | None = None
+    """(spectrograms) → those of the sound that is made of them; None if images are no sound."""
 
 
 def evaluate_points(points: Iterable[Float[np.ndarray, "count 2"]], mixture: Mixture) -> JsonObject:
@@ -97,7 +99,9 @@ def evaluate_images(
     def with_class_scores() -> Iterator[SeedImages]:
         for of_seed in generated:
             if classifier is not None and source.labels is not None:
-                scores_of_classes.append(class_scores(classifier, of_seed.images, source))
+                scores = class_scores(classifier, of_seed.images, source)
+                scores |= conditional_accuracies(classifier, of_seed, reference.through_sound)
+                scores_of_classes.append(scores)
             yield of_seed
 
     result = compare(extractors, reference.real, with_class_scores())
@@ -114,6 +118,33 @@ def evaluate_images(
             **seed_statistics(scores_of_classes),
         }
     return result
+
+
+def conditional_accuracies(
+    classifier: Classifier,
+    generated: SeedImages,
+    through_sound: Callable[[Images], Images] | None,
+) -> dict[str, float]:
+    """Measure how often a classifier reads the class that was asked for.
+
+    Args:
+        classifier: of the labels.
+        generated: the images, with the classes that were asked for.
+        through_sound: as in `ImageReference`.
+
+    Returns:
+        `conditional_accuracy`, and `conditional_accuracy_of_sound` if the images are spectrograms;
+        nothing if no classes were asked for, or the classifier is not of such images.
+    """
+    images = generated.images
+    labels = generated.labels
+    if labels is None or classifier.shape != images.shape[1:]:
+        return {}
+    accuracies = {"conditional_accuracy": float(np.mean(predict(classifier, images) == labels))}
+    if through_sound is not None:
+        heard = predict(classifier, through_sound(images))
+        accuracies["conditional_accuracy_of_sound"] = float(np.mean(heard == labels))
+    return accuracies
 
 
 def evaluate_likelihood(

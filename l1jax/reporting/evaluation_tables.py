@@ -91,6 +91,13 @@ def summary_lines(result: JsonObject) -> list[str]:
         if "accuracy" in modes:
             line += f", classes by a classifier of held-out accuracy {modes['accuracy']:.4f}"
         lines.append(line)
+        if "conditional_accuracy" in modes:
+            accuracy = format_statistics(modes["conditional_accuracy"])
+            line = f"read as the class that was asked for: {accuracy}"
+            if "conditional_accuracy_of_sound" in modes:
+                of_sound = format_statistics(modes["conditional_accuracy_of_sound"])
+                line += f"; from their sound: {of_sound}"
+            lines.append(line)
     if images := result.get("images"):
         similarity = format_statistics(images["ms_ssim"])
         lines.append(

@@ -99,8 +99,8 @@ def diagnose(
     >>> l1jax.diagnose(l1jax.proximal_sgd(0.1, penalty), penalty).findings
     ()
     >>> wrong = optax.chain(l1jax.proximal(penalty, 0.1), optax.sgd(0.1))
-    >>> print(l1jax.diagnose(wrong, penalty).findings[0][:24])
-    No entry is exactly zero
+    >>> print(l1jax.diagnose(wrong, penalty).findings[0][:32])
+    No entry is exactly zero in the
     """
     check_penalty("penalty", penalty)
     if not is_convex(penalty):
