@@ -32,6 +32,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
+    "audio-*": Family("speed", ("audio",), ("audio",)),
     "compaction-*": Family(
         "compaction", ("compact", "prune_run", "peers"), ("compaction", "models")
     ),
