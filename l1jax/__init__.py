@@ -2,11 +2,15 @@
 
 This module is the public API for other JAX programs: penalties (what to penalise), optax
 transformations (how to reach exact zeros), and `minimize` (the optimum to a tolerance). It imports
-no more than JAX, optax and jaxtyping; models, training and the command lines are in the
-subpackages. The classes `Penalty`, `L1`, `ByPath` and `Sparsity` are here for annotations; those of
-the other penalties are in `l1jax.penalties`.
+no more than JAX and optax; models, training and the command lines are in the subpackages. The
+classes `Penalty`, `L1`, `ByPath` and `Sparsity` are here for annotations; those of the other
+penalties are in `l1jax.penalties`.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
+from l1jax.extras import explain_missing_extras
 from l1jax.penalties import (
     L1,
     ByPath,
@@ -38,7 +42,6 @@ from l1jax.penalties import (
     weighted_l1,
     zero_groups,
 )
-from l1jax.solve import Minimum, minimize
 from l1jax.transforms import (
     AcceleratedState,
     AddSubgradientState,
@@ -83,7 +86,29 @@ from l1jax.transforms import (
     track_sparsity,
 )
 
+if TYPE_CHECKING:
+    from l1jax.solve import Minimum, minimize
+
 __version__ = "0.1.0"
+
+explain_missing_extras()
+
+_AT_FIRST_USE = {"Minimum": "l1jax.solve", "minimize": "l1jax.solve"}
+
+
+def __getattr__(name: str) -> object:
+    """Load what many programs do not use when it is first used."""
+    if name == "solve":
+        return importlib.import_module("l1jax.solve")
+    if name not in _AT_FIRST_USE:
+        raise AttributeError(f"module 'l1jax' has no attribute {name!r}")
+    return getattr(importlib.import_module(_AT_FIRST_USE[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, those that are not yet loaded among them."""
+    return sorted({*globals(), *_AT_FIRST_USE})
+
 
 __all__ = [
     "L1",

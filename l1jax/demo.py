@@ -244,15 +244,10 @@ def load_gradio() -> Any:
     """Import gradio, told to call nobody.
 
     Raises:
-        InputError: if it is not installed.
+        MissingExtraError: if it is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        return importlib.import_module("gradio")
-    except ImportError as error:
-        raise InputError(
-            "The page needs the package gradio, which is missing: pip install 'l1jax[demo]'."
-        ) from error
+    return importlib.import_module("gradio")
 
 
 def make_update(

@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from absent import hide
 from generators import experiment, generator, write_sound_model
 
 from l1jax import demo
 from l1jax.config import InputError
 from l1jax.demo import images_of, player, slerp, truncated
+from l1jax.extras import MissingExtraError
 from l1jax.reporting import sample_picture
 from l1jax.serialization.loaded_generator import from_exported
 from l1jax.serialization.model_folder import read_model, write_model
@@ -171,11 +173,8 @@ def test_whole_numbers_move_the_sliders_too(folders, largest):
 
 
 def test_a_missing_package_is_told(monkeypatch):
-    def missing(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(demo.importlib, "import_module", missing)
-    with pytest.raises(InputError, match="needs the package gradio, which is missing"):
+    hide(monkeypatch, "gradio")
+    with pytest.raises(MissingExtraError, match=r"needs the package gradio, .* 'l1jax\[demo\]'"):
         demo.load_gradio()
 
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "l1jax"
 ARCHITECTURE = PACKAGE.parent / "docs/architecture.md"
 LAYERS = [
-    {"compilation", "config", "files", "streams", "terminal"},
+    {"annotations", "compilation", "config", "extras", "files", "streams", "terminal"},
     {"reading", "outputs", "serving", "processes"},
     {"penalties", "arrays", "audio"},
     {"models", "objectives", "data", "transforms"},
@@ -36,7 +36,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The command lines share a package; the public API gathers the light layers.
 SHARED = {"cli"}
-PUBLIC = {"penalties", "transforms", "solve"}
+PUBLIC = {"extras", "penalties", "transforms", "solve"}
 
 
 def imports(path: Path) -> set[str]:

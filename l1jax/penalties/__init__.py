@@ -3,7 +3,7 @@
 To add a penalty, write two declarations. In `l1jax.config.optimization` a dataclass says what an
 experiment file, the command line and `config.json` call its numbers, and joins the union `Penalty`
 there. In a module here a class has the four formulas for one array, and a factory checks the
-numbers, documents the penalty and is `configured_by` that dataclass:
+numbers, documents the penalty and is `configured_by` that dataclass's name:
 
     @register
     @dataclass(frozen=True)
@@ -13,7 +13,7 @@ numbers, documents the penalty and is `configured_by` that dataclass:
         @tree_value
         def value(self, x): ...
 
-    @configured_by(config.L2)
+    @configured_by("L2")
     def l2(strength): ...
 
 Everything else follows from these: trees of parameters, schedules of the strength, sums with `l2`,

@@ -6,8 +6,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Float, PyTree
 from l1jax.penalties.checks import ONE_STRENGTH, check_broadcasts
 from l1jax.penalties.groups import Groups, group_layout
 from l1jax.penalties.numerics import Leaf

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
 
+from l1jax.annotations import Array, Float, PyTree
 from l1jax.penalties.base import (
     PARTS,
     STATIC,

@@ -6,7 +6,8 @@ from typing import TypeGuard
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, PyTree
+
+from l1jax.annotations import Array, ArrayLike, PyTree
 
 ONE_STRENGTH = (
     "give one number; what entries weigh beside it goes to `weighted_l1`, and several strengths "

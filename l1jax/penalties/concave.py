@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
 
-from l1jax import config
+from l1jax.annotations import Array, ArrayLike
 from l1jax.penalties.base import STRENGTH, Number, register
 from l1jax.penalties.checks import check_number, check_strength
 from l1jax.penalties.configuration import configured_by
@@ -177,7 +176,7 @@ class LogSum:
         return self.strength / (self.eps + jnp.abs(x))
 
 
-@configured_by(config.Mcp)
+@configured_by("Mcp")
 def mcp(strength: ArrayLike, gamma: ArrayLike) -> Mcp:
     """Penalise Σ λ|xᵢ| − xᵢ²/2γ, level from |xᵢ| = γλ on: the lasso's zeros without its bias.
 
@@ -202,7 +201,7 @@ def mcp(strength: ArrayLike, gamma: ArrayLike) -> Mcp:
     return Mcp(strength, gamma)
 
 
-@configured_by(config.Scad)
+@configured_by("Scad")
 def scad(strength: ArrayLike, a: ArrayLike = 3.7) -> Scad:
     """Penalise as L1 up to λ, then level off until aλ: zeros as with L1, without its bias.
 
@@ -226,7 +225,7 @@ def scad(strength: ArrayLike, a: ArrayLike = 3.7) -> Scad:
     return Scad(strength, a)
 
 
-@configured_by(config.LogSum)
+@configured_by("LogSum")
 def log_sum(strength: ArrayLike, eps: ArrayLike) -> LogSum:
     """Penalise λ Σ log(1 + |xᵢ|/ε), which iteratively reweighted L1 minimises.
 

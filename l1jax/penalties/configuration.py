@@ -1,9 +1,8 @@
 """Which factory builds the penalty that a configuration names."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from l1jax import config
 from l1jax.penalties.base import Penalty
 from l1jax.penalties.groups import (
     Groups,
@@ -13,9 +12,14 @@ from l1jax.penalties.groups import (
     scales,
 )
 
+if TYPE_CHECKING:
+    from l1jax.config import Penalty as Configuration
+else:  # `import l1jax` does not load the configuration
+    Configuration = object
+
 Factory = TypeVar("Factory", bound=Callable[..., Penalty])
 
-_FACTORIES: dict[type, Callable[..., Penalty]] = {}
+_FACTORIES: dict[str, Callable[..., Penalty]] = {}
 _GROUPS: dict[str, Callable[[], Groups]] = {
     "output_channels": output_channels,
     "input_channels": input_channels,
@@ -23,8 +27,8 @@ _GROUPS: dict[str, Callable[[], Groups]] = {
 }
 
 
-def configured_by(kind: type) -> Callable[[Factory], Factory]:
-    """Make a factory the one that builds the penalty of a class of configurations.
+def configured_by(kind: str) -> Callable[[Factory], Factory]:
+    """Make a factory the one that builds the penalty of the configuration class of that name.
 
     The class is declared in `l1jax.config`, which also derives the penalty's name on the command
     line from it; its fields have the names of the factory's parameters. The fields `groups` and
@@ -38,7 +42,7 @@ def configured_by(kind: type) -> Callable[[Factory], Factory]:
     return add
 
 
-def from_configuration(configuration: config.Penalty) -> Penalty:
+def from_configuration(configuration: Configuration) -> Penalty:
     """Build the penalty that a configuration names.
 
     Raises:
@@ -51,7 +55,7 @@ def from_configuration(configuration: config.Penalty) -> Penalty:
         name = arguments.pop("groups")
         block = arguments.pop("block")
         arguments["axis"] = _named_groups(name, block)
-    return _FACTORIES[type(configuration)](**arguments)
+    return _FACTORIES[type(configuration).__name__](**arguments)
 
 
 def _named_groups(name: str, block: tuple[int, ...]) -> Groups:

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
 
-from l1jax import config
+from l1jax.annotations import Array, ArrayLike
 from l1jax.penalties.base import STATIC, STRENGTH, Number, register
 from l1jax.penalties.checks import check_strength
 from l1jax.penalties.configuration import configured_by
@@ -136,7 +135,7 @@ class SparseGroupL1:
         return GroupL1(self.group_strength, self.axis)
 
 
-@configured_by(config.GroupL1)
+@configured_by("GroupL1")
 def group_l1(strength: ArrayLike, axis: Groups | list[int]) -> GroupL1:
     """Penalise λ Σ_g √n_g ‖x_g‖₂, the group lasso: every group is zero as a whole or not at all.
 
@@ -168,7 +167,7 @@ def group_l1(strength: ArrayLike, axis: Groups | list[int]) -> GroupL1:
     return GroupL1(strength, as_groups(axis))
 
 
-@configured_by(config.SparseGroupL1)
+@configured_by("SparseGroupL1")
 def sparse_group_l1(
     strength: ArrayLike, group_strength: ArrayLike, axis: Groups | list[int]
 ) -> SparseGroupL1:

@@ -5,9 +5,8 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike
 
-from l1jax import config
+from l1jax.annotations import Array, ArrayLike
 from l1jax.penalties.base import STATIC, STRENGTH, Number, register
 from l1jax.penalties.checks import check_number, check_strength
 from l1jax.penalties.concave import mcp_prox
@@ -111,7 +110,7 @@ class GroupMcp:
             )
 
 
-@configured_by(config.GroupMcp)
+@configured_by("GroupMcp")
 def group_mcp(strength: ArrayLike, gamma: ArrayLike, axis: Groups | list[int]) -> GroupMcp:
     """Penalise Σ_g MCP(‖x_g‖; λ√n_g, γ): the group lasso without its bias on large groups.
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+
+from l1jax.annotations import Array
 
 
 def group_norm(x: Array, axes: tuple[int, ...]) -> Array:

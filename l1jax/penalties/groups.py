@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+
+from l1jax.annotations import Array
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
 
-from l1jax import config
+from l1jax.annotations import Array, ArrayLike
 from l1jax.penalties.base import STRENGTH, Number, register
 from l1jax.penalties.checks import check_strength
 from l1jax.penalties.configuration import configured_by
@@ -85,7 +84,7 @@ def _nonzero_size(x: Array) -> Array:
     return jnp.where(x != 0, jnp.abs(x), 1)
 
 
-@configured_by(config.L0)
+@configured_by("L0")
 def l0(strength: ArrayLike) -> L0:
     """Penalise λ · number of non-zeros, which the other penalties approximate.
 
@@ -108,7 +107,7 @@ def l0(strength: ArrayLike) -> L0:
     return L0(strength)
 
 
-@configured_by(config.LHalf)
+@configured_by("LHalf")
 def l_half(strength: ArrayLike) -> LHalf:
     """Penalise λ Σ √|xᵢ|: sparser than L1 at the same fit, with a prox in closed form.
 

@@ -5,9 +5,8 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from l1jax import config
+from l1jax.annotations import Array, ArrayLike, Float, PyTree
 from l1jax.penalties.base import STRENGTH, Number, Penalty, broadcast_leaves, register
 from l1jax.penalties.checks import check_broadcasts, check_number, check_strength
 from l1jax.penalties.configuration import configured_by
@@ -205,7 +204,7 @@ class L2:
         return jnp.abs(grad + self.strength * x)
 
 
-@configured_by(config.L1)
+@configured_by("L1")
 def l1(strength: ArrayLike) -> L1:
     """Penalise λ‖x‖₁, the lasso: exact zeros, every entry shrunk by the same amount.
 
@@ -256,7 +255,7 @@ def weighted_l1(strength: ArrayLike, weights: PyTree) -> WeightedL1:
     return WeightedL1(strength, weights)
 
 
-@configured_by(config.NonnegativeL1)
+@configured_by("NonnegativeL1")
 def nonnegative_l1(strength: ArrayLike) -> NonnegativeL1:
     """Penalise λ Σ xᵢ over x ≥ 0: the lasso of parameters that must not be negative.
 
@@ -278,7 +277,7 @@ def nonnegative_l1(strength: ArrayLike) -> NonnegativeL1:
     return NonnegativeL1(strength)
 
 
-@configured_by(config.ElasticNet)
+@configured_by("ElasticNet")
 def elastic_net(strength: ArrayLike, l2_strength: ArrayLike) -> ElasticNet:
     """Penalise λ₁‖x‖₁ + ½λ₂‖x‖₂²: the lasso made stable by an L2 term.
 
@@ -303,7 +302,7 @@ def elastic_net(strength: ArrayLike, l2_strength: ArrayLike) -> ElasticNet:
     return ElasticNet(strength, l2_strength)
 
 
-@configured_by(config.L2)
+@configured_by("L2")
 def l2(strength: ArrayLike) -> L2:
     """Penalise ½λ‖x‖₂², ridge or weight decay: entries shrink in proportion.
 

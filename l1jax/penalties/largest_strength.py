@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Float, PyTree
 from l1jax.penalties.base import Penalty, leaf_penalties, scaled, strengths
 from l1jax.penalties.l1 import L2
 from l1jax.penalties.numerics import tree_norm

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Float, PyTree
 from l1jax.penalties.base import Penalty, broadcast_leaves, leaf_penalties
 from l1jax.penalties.checks import ONE_STRENGTH, check_broadcasts
 from l1jax.penalties.numerics import sum_leaves, tree_norm

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
 
-from l1jax import config
+from l1jax.annotations import Array, ArrayLike
 from l1jax.penalties.base import STRENGTH, Number, register
 from l1jax.penalties.checks import check_number, check_strength
 from l1jax.penalties.configuration import configured_by
@@ -149,7 +148,7 @@ class L1Ball:
         return jnp.where(size > self.radius * (1 + tolerance), jnp.inf, within)
 
 
-@configured_by(config.Linf)
+@configured_by("Linf")
 def linf(strength: ArrayLike) -> Linf:
     """Penalise λ max|xᵢ| of each leaf: the largest entries are clipped to one common size.
 
@@ -171,7 +170,7 @@ def linf(strength: ArrayLike) -> Linf:
     return Linf(strength)
 
 
-@configured_by(config.L1Ball)
+@configured_by("L1Ball")
 def l1_ball(radius: ArrayLike) -> L1Ball:
     """Keep ‖x‖₁ ≤ radius for each leaf: zeros as with the lasso, whose number a budget decides.
 

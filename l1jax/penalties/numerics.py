@@ -4,7 +4,8 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from l1jax.annotations import Array, ArrayLike, Float, PyTree
 
 Leaf: TypeAlias = Any
 """A leaf of a tree: an array, a number, an array's shape, or whatever else a user's tree holds."""

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+
+from l1jax.annotations import Array, Float, PyTree
 
 MAX_PATHS_SHOWN = 10  # in an error
 

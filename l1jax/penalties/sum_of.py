@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
 
+from l1jax.annotations import Array, PyTree
 from l1jax.penalties.base import (
     PARTS,
     STRENGTH,

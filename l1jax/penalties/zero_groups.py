@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree
 
+from l1jax.annotations import Array, Bool, PyTree
 from l1jax.penalties.base import Penalty, leaf_penalties, penalty_groups
 from l1jax.penalties.groups import group_layout, to_layout
 from l1jax.penalties.sparsity import path_name

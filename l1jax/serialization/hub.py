@@ -25,15 +25,10 @@ def open_hub() -> Any:
     """Make a client with the token of the user's login, which is never shown or stored here.
 
     Raises:
-        InputError: if the package is missing or nobody is logged in.
+        MissingExtraError: if the package is missing.
+        InputError: if nobody is logged in.
     """
-    try:
-        hub = importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise InputError(
-            "`--upload` needs the package huggingface_hub, which is missing: pip install "
-            "'l1jax[hub]'."
-        ) from error
+    hub = importlib.import_module("huggingface_hub")
     if hub.get_token() is None:
         raise InputError(
             "`--upload` needs you to be logged in to the Hub: run hf auth login, then try again."

@@ -37,10 +37,10 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
         statistics: its running batch statistics.
 
     Raises:
-        InputError: if the network has an operation that is not known here, or the package is
-            missing.
+        InputError: if the network has an operation that is not known here.
+        MissingExtraError: if the package onnx is missing.
     """
-    onnx = package("onnx")
+    onnx: Any = importlib.import_module("onnx")
     inputs = program_inputs(generator)
     with library_convolutions():
         traced = jax.make_jaxpr(program(generator, params, statistics))(*inputs)
@@ -78,9 +78,10 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
         file: its path, for messages.
 
     Raises:
-        InputError: if it cannot be read, is a graph of something else, or the package is missing.
+        InputError: if it cannot be read, or is a graph of something else.
+        MissingExtraError: if the package onnxruntime is missing.
     """
-    runtime = package("onnxruntime")
+    runtime: Any = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # the errors below say what is wrong
     try:
@@ -123,20 +124,6 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
         return jax.pure_callback(run, images, *arguments), statistics
 
     return as_program(generator, apply)
-
-
-def package(name: str) -> Any:
-    """Import a package of the extra `onnx`.
-
-    Raises:
-        InputError: if it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"ONNX needs the package {name}, which is missing: pip install 'l1jax[onnx]'."
-        ) from error
 
 
 def _lowered(

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
 
+from l1jax.annotations import Array, Float, Int
 from l1jax.solve.problem import (
     Problem,
     add_scaled,

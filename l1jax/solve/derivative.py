@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
+from l1jax.annotations import Array
 from l1jax.solve.problem import Problem, add_scaled, multiply, scalar_dtype, subtract
 from l1jax.solve.program import Leaves
 from l1jax.solve.tangent import solve_normal, tangent_at

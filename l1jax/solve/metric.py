@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
 
+from l1jax.annotations import Array, Float, Int
 from l1jax.solve.problem import Problem, dot, multiply, scalar_dtype
 from l1jax.solve.program import Leaves
 

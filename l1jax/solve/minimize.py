@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Bool, Float, Int, PyTree
 from l1jax.penalties import Penalty, check_number, check_penalty, is_concrete_number, path_name
 from l1jax.penalties.numerics import is_inexact
 from l1jax.solve.derivative import solution_tangent

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
+from l1jax.annotations import Array, Float
 from l1jax.penalties import Penalty, convex_part, leaf_penalties
 from l1jax.penalties.leafwise import is_leafwise
 from l1jax.penalties.numerics import tree_norm

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, PyTree
 
+from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.penalties import path_name
 from l1jax.penalties.numerics import Leaf, upcast
 
@@ -50,6 +49,8 @@ class Program:
 
     def loss(self, leaves: Leaves, data: list[Array]) -> Array:
         """Return the loss."""
+        import jax.extend.core as jex  # loads Pallas, which `import l1jax` does not need
+
         return jex.jaxpr_as_fun(jex.ClosedJaxpr(self.jaxpr, data))(*leaves)[0]
 
     def tree(self, leaves: Leaves) -> PyTree:

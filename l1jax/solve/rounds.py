@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 
+from l1jax.annotations import Array, Bool, Float, Int
 from l1jax.solve.accelerated import ROUNDING, Iterate, accelerate
 from l1jax.solve.metric import equilibrate
 from l1jax.solve.problem import (

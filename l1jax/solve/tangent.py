@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
 
+from l1jax.annotations import Array, Float, Int
 from l1jax.solve.problem import add_scaled, dot, multiply, scalar_dtype, select, subtract
 from l1jax.solve.program import Leaves
 

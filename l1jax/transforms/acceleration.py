@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
 
+from l1jax.annotations import Array, Float, Int, PyTree
 from l1jax.penalties import Penalty
 from l1jax.penalties.numerics import upcast
 from l1jax.transforms.floating_leaves import on_floating_leaves

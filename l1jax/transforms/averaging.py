@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Int, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Int, PyTree
 from l1jax.penalties import check_number
 from l1jax.penalties.numerics import Leaf, is_inexact, upcast
 from l1jax.transforms.floating_leaves import is_number

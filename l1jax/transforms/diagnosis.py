@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
 
+from l1jax.annotations import Array, PyTree
 from l1jax.penalties import Penalty, check_penalty, first_strength, is_convex
 from l1jax.penalties.numerics import is_inexact, tree_norm
 from l1jax.transforms.tiny_problem import TinyProblem, pace_of, run_steps, state_types, tiny_problem

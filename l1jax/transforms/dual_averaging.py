@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
 
+from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.penalties import Penalty, check_number
 from l1jax.transforms.dual_averaging_update import (
     DualAveragingRule,

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Float, Int, PyTree
 from l1jax.penalties import convex_part, is_concrete_number
 from l1jax.penalties.numerics import upcast
 from l1jax.transforms.floating_leaves import on_floating_leaves

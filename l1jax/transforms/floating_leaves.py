@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
 
+from l1jax.annotations import Array, PyTree
 from l1jax.penalties.numerics import Leaf, is_inexact
 
 

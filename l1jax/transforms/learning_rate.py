@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Float, Int, PyTree
 from l1jax.transforms.leaves import schedule_value
 
 

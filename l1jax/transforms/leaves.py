@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
 
+from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.penalties import Penalty, check_number, convex_part, path_name, select_leaves
 from l1jax.penalties.leafwise import array_prox
 from l1jax.penalties.numerics import upcast

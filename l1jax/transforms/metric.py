@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Int, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Int, PyTree
 from l1jax.penalties import GroupL1, Penalty, in_layout, penalty_groups
 from l1jax.penalties.groups import Groups, from_layout, group_layout, to_layout
 from l1jax.penalties.leafwise import array_prox, on_array

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
 
+from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.penalties import Penalty, check_number, leaf_penalties
 from l1jax.penalties.numerics import upcast
 from l1jax.transforms import preconditioners

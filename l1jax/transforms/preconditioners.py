@@ -22,7 +22,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
+
+from l1jax.annotations import Array, ArrayLike, PyTree
 
 Preconditioner = Callable[[optax.OptState], PyTree]
 """From the state of an optimiser to its denominator d, a tree like the parameters."""

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Int, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Int, PyTree
 from l1jax.penalties import Penalty, path_name
 from l1jax.penalties.groups import Groups
 from l1jax.penalties.numerics import upcast

@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from l1jax.annotations import Array, Bool, Float, Int, PyTree
 from l1jax.penalties import is_concrete_number, select_leaves
 from l1jax.penalties.groups import Blocks, from_layout, group_layout, to_layout
 from l1jax.penalties.numerics import Leaf, upcast

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Float, PyTree
 from l1jax.penalties import Groups, group_axes, path_name, select_leaves
 from l1jax.penalties.groups import Blocks, as_groups
 from l1jax.penalties.numerics import Leaf, upcast

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PyTree
 
+from l1jax.annotations import Array, Int, PyTree
 from l1jax.transforms.floating_leaves import on_floating_leaves
 from l1jax.transforms.leaves import require_params_like, select_floating_leaves
 from l1jax.transforms.pruning import largest, map_masked, mask_leaves, zero_outside

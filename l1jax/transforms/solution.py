@@ -6,8 +6,8 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
 
+from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.penalties import path_name
 from l1jax.penalties.sparsity import show_paths
 from l1jax.transforms.acceleration import AcceleratedState

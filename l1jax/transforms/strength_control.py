@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Float, Int, PyTree
 from l1jax.penalties import check_number, is_concrete_number
 from l1jax.transforms.leaves import require_params, schedule_value
 

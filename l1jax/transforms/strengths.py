@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from l1jax.annotations import Array, ArrayLike, Float, PyTree
 from l1jax.penalties import (
     Penalty,
     check_number,

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
 
+from l1jax.annotations import PyTree
 from l1jax.penalties import check_number, select_leaves
 from l1jax.penalties.numerics import Leaf, is_inexact
 from l1jax.transforms.leaves import require_params_like

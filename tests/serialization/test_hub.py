@@ -4,8 +4,10 @@ import importlib
 from types import SimpleNamespace
 
 import pytest
+from absent import hide
 
 from l1jax.config import InputError
+from l1jax.extras import MissingExtraError
 from l1jax.serialization import hub
 from l1jax.serialization.hub import check_repository, open_hub, upload
 
@@ -82,11 +84,8 @@ def test_only_who_is_logged_in_uploads(monkeypatch):
 
 
 def test_a_missing_package_is_told(monkeypatch):
-    def missing(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(hub.importlib, "import_module", missing)
+    hide(monkeypatch, "huggingface_hub")
     with pytest.raises(
-        InputError, match=r"needs the package huggingface_hub, which is missing: pip install"
+        MissingExtraError, match=r"needs the package huggingface_hub, .* 'l1jax\[hub\]'"
     ):
         open_hub()

@@ -1,5 +1,6 @@
 """StableHLO and ONNX draw what Flax draws, for any batch size."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absent import hide
 from generators import CONDITIONAL, FAMILIES, generator, images_of, inputs
 
 from l1jax.config import InputError
-from l1jax.serialization import onnx_program as onnx_module
-from l1jax.serialization.onnx_program import export_onnx, open_onnx, package
+from l1jax.extras import MissingExtraError
+from l1jax.serialization.onnx_program import export_onnx, open_onnx
 from l1jax.serialization.stablehlo_program import export_stablehlo, open_stablehlo
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
@@ -118,7 +120,7 @@ def test_a_program_runs_on_every_platform_in_its_own_form():
 
 
 def test_the_graph_is_one_that_others_read():
-    onnx = package("onnx")
+    onnx = importlib.import_module("onnx")
     for name, kind in (
         ("dcgan", "ConvTranspose"),
         ("conv_vae", "ConvTranspose"),
@@ -162,12 +164,6 @@ def test_what_is_no_program_is_refused(format):
 
 
 def test_a_missing_package_is_told(monkeypatch):
-    def missing(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(onnx_module.importlib, "import_module", missing)
-    with pytest.raises(
-        InputError,
-        match=r"ONNX needs the package onnx, which is missing: pip install 'l1jax\[onnx\]'",
-    ):
+    hide(monkeypatch, "onnx")
+    with pytest.raises(MissingExtraError, match=r"needs the package onnx, .* 'l1jax\[onnx\]'"):
         export_onnx(*generator("mlp")[:3])
