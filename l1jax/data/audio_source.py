@@ -8,7 +8,7 @@ from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.image_files import RECORDINGS
 from l1jax.data.image_source import list_images, listing_identity
-from l1jax.data.recordings import import_soundfile, read_clip
+from l1jax.data.recordings import import_package, read_clip
 from l1jax.data.skipped_files import first_line, unusable_file_error
 from l1jax.data.source import Pixels, Source, fingerprint
 from l1jax.data.spectrograms import SpectrogramMaker, mel_settings
@@ -25,7 +25,8 @@ def open_audio(data: config.AudioData) -> Source:
         InputError: if the recordings cannot be listed, the settings contradict each other, or a
             package is missing.
     """
-    soundfile = import_soundfile()
+    soundfile = import_package("soundfile")
+    import_package("soxr")  # now, and not at the first recording of another rate
     make_image = SpectrogramMaker(mel_settings(data))
     listing = list_images(data, RECORDINGS)
     files = listing.files

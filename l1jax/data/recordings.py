@@ -3,7 +3,7 @@
 import importlib
 import io
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -22,16 +22,12 @@ _UNKNOWN_SIZE = 2**31 - 1  # bytes and more; programs that write into a pipe say
 Clip = Float32[np.ndarray, " samples"]
 
 
-def import_soundfile() -> Any:
-    """Import soundfile.
+def import_package(name: Literal["soundfile", "soxr"]) -> Any:
+    """Import a package of the extra `audio`.
 
     Raises:
         InputError: if it is not installed.
     """
-    return _import("soundfile")
-
-
-def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:  # soundfile raises an OSError without its library
@@ -58,7 +54,7 @@ def read_clip(encoded: bytes, data: config.AudioData) -> Clip:
             or has samples that are not finite; the message is a clause.
         Exception: whatever libsndfile meets in a damaged file.
     """
-    soundfile = import_soundfile()
+    soundfile = import_package("soundfile")
     with soundfile.SoundFile(io.BytesIO(encoded)) as file:
         _check_header(file, data)
         samples = _read_middle(file, data)
@@ -67,7 +63,7 @@ def read_clip(encoded: bytes, data: config.AudioData) -> Clip:
         raise ValueError("some of its samples are NaN or infinite")
     mono = samples.mean(axis=1)
     if rate != data.sample_rate:
-        mono = _import("soxr").resample(mono, rate, data.sample_rate)
+        mono = import_package("soxr").resample(mono, rate, data.sample_rate)
     clip = fit_length(mono, data.frames * data.hop)
     peak = np.abs(clip).max()
     if peak < SILENT_PEAK:

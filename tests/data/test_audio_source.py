@@ -1,6 +1,7 @@
 """Recordings in folders and archives as spectrograms: classes, order, refusals."""
 
 import io
+import sys
 import tarfile
 import zipfile
 
@@ -167,6 +168,13 @@ def test_speakers_are_held_out_whole(tmp_path):
 def test_speakers_that_are_not_in_the_names_are_refused(folder, speaker, words):
     with pytest.raises(InputError, match=r"`data.speaker`.*" + words):
         open_source(AudioData(str(folder), speaker=speaker, **SMALL))
+
+
+@pytest.mark.parametrize("package", ["soundfile", "soxr"])
+def test_a_missing_package_is_named_before_anything_is_read(folder, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"needs the package {package}.*'l1jax\[audio\]'"):
+        open_source(AudioData(str(folder), **SMALL))
 
 
 def test_bounds_are_checked():
