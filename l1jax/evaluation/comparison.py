@@ -90,7 +90,7 @@ def compare(
     real_features = {name: extract_all(extractor, real) for name, extractor in extractors.items()}
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in extractors}
     image_scores: list[dict[str, float]] = []
-    for seed, images in generated:
+    for seed, images, _ in generated:
         for name, extractor in extractors.items():
             generated_features = extract_all(extractor, images)
             scores[name].append(feature_scores(real_features[name], generated_features, seed))
