@@ -5,10 +5,12 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Array, Shaped
 from rich.console import Console
 
 from l1jax import config
@@ -34,6 +36,8 @@ from l1jax.files import write_json
 from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.outputs import check_output_file, write_error
+from l1jax.processes.agreement import is_leader, lead, share_rows
+from l1jax.processes.start import ProcessOptions
 from l1jax.real_images import (
     MIN_IMAGES,
     RealImages,
@@ -46,14 +50,14 @@ from l1jax.reporting.sound import spectrograms_through_sound
 from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
 from l1jax.terminal import make_say
 from l1jax.training.keys import named_seed_key
-from l1jax.training.sampling import draw_latents, make_sampler
+from l1jax.training.sampling import BATCH, draw_latents, make_sampler
 
 PROG = "python -m l1jax.evaluate"
 Images = Shaped[np.ndarray, "count height width channels"]
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(ProcessOptions):
     """Compare a trained generator's images with real ones, and count its zeros.
 
     At the end it names the command that makes an HTML page of the run, this evaluation included.
@@ -87,14 +91,15 @@ def main(arguments: Sequence[str]) -> int:
     model = parse_optional_path("--model", options.model)
     check_options(options)
     inception = load_inception(options)  # first, because a wrong file is found quickly
-    console = Console(emoji=False)
+    console = Console(emoji=False, quiet=not is_leader())
     say = make_say(console)
     loaded = open_generator(workdir, model, options.step, say, PROG)
     loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
     check_generator(loaded, options)
     place = next(path for path in (model, workdir) if path is not None)
     folder = place.parent if os.path.isfile(place) else place
-    output = check_output_file(options.output or str(folder / "evaluation.json"))
+    wanted = options.output or str(folder / "evaluation.json")
+    output = Path(lead(lambda: str(check_output_file(wanted))))
     with console.status("reading the real images"):
         real_images = read_real_images(loaded, options, place)
     if real_images.training.labels is not None:
@@ -102,10 +107,7 @@ def main(arguments: Sequence[str]) -> int:
     with console.status("looking at the images"):
         result = evaluate(loaded, real_images, options, inception)
     show_evaluation(result, console)
-    try:
-        write_json(output, result)
-    except OSError as error:
-        raise write_error(output, error) from error
+    lead(lambda: write_result(output, result))
     say(f"all numbers: {output}")
     if (
         output == folder / "evaluation.json"
@@ -114,6 +116,18 @@ def main(arguments: Sequence[str]) -> int:
     ):
         say(f"as a page:   {shell_command('l1jax.report', '--workdir', str(folder))}")
     return 0
+
+
+def write_result(path: Path, result: JsonObject) -> None:
+    """Write all numbers.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    try:
+        write_json(path, result)
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def check_options(options: EvaluateOptions) -> None:
@@ -228,6 +242,8 @@ def evaluate(
 def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Iterator[SeedImages]:
     """Yield the generated images, or points, of each seed; the same for the same seed.
 
+    Several processes share the work, so all of them must call it.
+
     Args:
         loaded: the generator.
         num_seeds: seeds 0 to `num_seeds` − 1 are taken.
@@ -239,11 +255,17 @@ def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Itera
     sampler = make_sampler(loaded.generator)  # compiled once for all seeds
     for seed in range(num_seeds):
         latents = draw_latents(loaded.generator, named_seed_key(seed, "evaluation"), count)
-        images = sampler(loaded.average, latents)
+        label = np.arange(count, dtype=np.int32) % max(loaded.generator.classes, 1)
+
+        def draw(
+            start: int, stop: int, latents: Array = latents, label: np.ndarray = label
+        ) -> list[np.ndarray]:
+            part = slice(start, stop)
+            return [sampler(loaded.average, latents[part], jnp.asarray(label[part]))]
+
+        (images,) = share_rows(count, BATCH, draw)
         check_drawn(loaded, images)
-        labels = None
-        if loaded.generator.classes:
-            labels = np.arange(count) % loaded.generator.classes
+        labels = label if loaded.generator.classes else None
         yield SeedImages(seed, images, labels)
 
 
@@ -281,4 +303,4 @@ def describe_protocol(
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, is_shared=True)

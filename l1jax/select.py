@@ -5,7 +5,9 @@ Run: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`.
 
 import signal
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +16,11 @@ from rich.console import Console
 from l1jax.build import build_model, image_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
-from l1jax.cli.process import run_command, shell_command
+from l1jax.cli.process import run_command, shell_command, stop_status
 from l1jax.config import Config, InputError
 from l1jax.data.opening import open_examples
+from l1jax.processes.agreement import is_leader, lead, require_same
+from l1jax.processes.start import ProcessOptions
 from l1jax.reporting.strength_path import show_path
 from l1jax.selection.choose import CRITERIA, ChoiceRule, check_criterion
 from l1jax.selection.experiments import debiased, with_strength
@@ -37,7 +41,7 @@ from l1jax.training.workdir import hold, read_config
 
 
 @dataclass(frozen=True)
-class SelectOptions(ExperimentOptions):
+class SelectOptions(ProcessOptions, ExperimentOptions):
     """Train an experiment at several strengths of its penalty, choose one, and refit it.
 
     At the end it names the command that makes an HTML page of the path.
@@ -84,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse_experiment(SelectOptions, arguments, "python -m l1jax.select", "runs/{}-path")
     workdir = parse_path("--workdir", options.workdir)
     resume = shell_command("l1jax.select", *(a for a in arguments if a != "--overwrite"))
-    console = make_console()
+    console = make_console(quiet=not is_leader())
     say = make_say(console)
     plan = make_plan(options)
     experiment = options.experiment
@@ -96,19 +100,22 @@ def main(arguments: Sequence[str]) -> int:
     source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
     check_labels(task.generator.classes, source)
     check_resident(source, experiment)
+    require_same(
+        "`data`", source.fingerprint, "give each the same files, with the same flags for them"
+    )
     folds = divide_into_folds(plan, source, held_out)
     try:
-        with hold(workdir):
-            record_settings(workdir, plan, overwrite=options.overwrite)
+        with ExitStack() as stack:
+            lead(partial(open_selection, stack, workdir, plan, overwrite=options.overwrite))
             with console.status("reading the images"):
                 data = load_data(source, held_out)
             result = run_path(plan, data, folds, RunContext(workdir / "path", console, say))
             report = path_report(plan, result)
-            write_report(workdir, report, result)
+            lead(partial(write_report, workdir, report, result))
     except Interrupted as stop:
         say(f"stopped by {signal.Signals(stop.signal).name}, saved along the path. To resume:")
         say(f"  {resume}")
-        return 128 + stop.signal
+        return stop_status(stop.signal)
     except OSError as error:
         raise InputError(
             f"`--workdir` (={workdir}) could not be written ({error.strerror or error}): make room "
@@ -124,6 +131,19 @@ def main(arguments: Sequence[str]) -> int:
     strength = float(result.choices.chosen.strength)
     folder = refit_folder(workdir, options.network, strength)
     return refit(options, strength, folder, resume, console, say)
+
+
+def open_selection(stack: ExitStack, workdir: Path, plan: Plan, *, overwrite: bool) -> None:
+    """Lock the work directory and record in it what is selected.
+
+    Args:
+        stack: unlocks the directory.
+        workdir: of the selection.
+        plan: what is selected, and how.
+        overwrite: whether a path that is already there is deleted first.
+    """
+    stack.enter_context(hold(workdir))
+    record_settings(workdir, plan, overwrite=overwrite)
 
 
 def make_plan(options: SelectOptions) -> Plan:
@@ -223,11 +243,11 @@ def refit(
         name = signal.Signals(end.signal).name
         say(f"stopped by {name}, saved at step {end.step:,}. To resume:")
         say(f"  {resume}")
-        return 128 + end.signal
+        return stop_status(end.signal)
     say(f"refitted    {folder}")
     say(f"evaluate it: {shell_command('l1jax.evaluate', '--workdir', str(folder))}")
     return 0
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, is_shared=True)

@@ -11,7 +11,7 @@ from l1jax.evaluation.diversity import pair_similarity
 from l1jax.evaluation.features import (
     Extracted,
     FeatureExtractor,
-    extract_all,
+    extract_shared,
     pixel_features,
     random_features,
 )
@@ -76,6 +76,8 @@ def compare(
 ) -> JsonObject:
     """Score generated images against real ones, and the two halves of the real ones too.
 
+    Several processes share the extraction of features, so all of them must call it.
+
     Args:
         extractors: name → feature extractor.
         real: real images in a random order.
@@ -87,12 +89,14 @@ def compare(
         of generated images and how many of them are different, and the similarity of real pairs.
     """
     half = len(real) // 2
-    real_features = {name: extract_all(extractor, real) for name, extractor in extractors.items()}
+    real_features = {
+        name: extract_shared(extractor, real) for name, extractor in extractors.items()
+    }
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in extractors}
     image_scores: list[dict[str, float]] = []
     for seed, images, _ in generated:
         for name, extractor in extractors.items():
-            generated_features = extract_all(extractor, images)
+            generated_features = extract_shared(extractor, images)
             scores[name].append(feature_scores(real_features[name], generated_features, seed))
         similarity = pair_similarity(images, pairs=NUM_PAIRS, seed=seed).mean
         image_scores.append({"ms_ssim": similarity, "different": count_different(images)})

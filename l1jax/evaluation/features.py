@@ -19,8 +19,10 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PyTree, Real, Shaped, UInt8
 
 from l1jax.models.layers import convolve
+from l1jax.processes.agreement import share_rows
 
 AXIS = "images"
+SHARED_BLOCK = 256  # images that one process takes at least
 Images = UInt8[Array, "batch _height _width _channels"]
 AnyImages = Shaped[Array | np.ndarray, "..."]
 """What is no image is refused with a message, not with a type error."""
@@ -209,6 +211,26 @@ def extract_all(
     if not results:
         raise ValueError("`images` must hold at least one image, and holds none.")
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+
+def extract_shared(
+    features: FeatureExtractor, images: Shaped[np.ndarray, "n height width channels"]
+) -> Extracted:
+    """Extract features as `extract_all` does, each process those of its share of the images.
+
+    Args:
+        features: the extractor.
+        images: uint8 images, the same in all processes.
+
+    Raises:
+        ValueError: as `extract_all`.
+    """
+
+    def extract(start: int, stop: int) -> list[np.ndarray]:
+        extracted = extract_all(features, images[start:stop])
+        return [np.asarray(rows) for rows in extracted if rows is not None]
+
+    return Extracted(*share_rows(len(images), SHARED_BLOCK, extract))
 
 
 @lru_cache(maxsize=16)

@@ -5,16 +5,19 @@ Process 0 leads: it alone writes and prints. Every function here but `count`, `i
 An error that one process tells is raised in all, wherever they wait for it.
 """
 
+import io
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import PyTree
 
 from l1jax.config import InputError
 from l1jax.processes.loss import end_as_lost, is_communication_error
@@ -86,6 +89,71 @@ def lead(action: Callable[[], Json]) -> Json:
         except OSError as error:
             message = {"os_error": [error.errno, error.strerror or str(error)]}
     return _exchange(message)[LEADER]
+
+
+def fetch(tree: PyTree) -> PyTree:
+    """Return a tree's arrays on the host, also those of which other processes have parts."""
+    leaves, structure = jax.tree.flatten(tree)
+    values = []
+    for leaf in leaves:
+        if getattr(leaf, "is_fully_addressable", True) or leaf.is_fully_replicated:
+            values.append(jax.device_get(leaf))
+        else:
+            values.append(multihost_utils.process_allgather(leaf, tiled=True))
+    return jax.tree.unflatten(structure, values)
+
+
+def gather_arrays(arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+    """Exchange arrays; return those of all processes, in their order.
+
+    Raises:
+        SharedError: if a process tells an error instead.
+    """
+    if count() == 1:
+        return [list(arrays)]
+    file = io.BytesIO()
+    np.savez(file, *arrays)
+    gather(None)  # hears of errors
+    received = []
+    for content in _exchange_bytes(file.getvalue()):
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            received.append([archive[name] for name in archive.files])
+    return received
+
+
+def share_rows(
+    num_rows: int, block: int, compute: Callable[[int, int], Sequence[np.ndarray]]
+) -> list[np.ndarray]:
+    """Compute rows of arrays, each process its share, and return all rows in all processes.
+
+    Args:
+        num_rows: of all processes together.
+        block: rows that are computed at once; a share is made of whole blocks, so that every row
+            is computed in the company in which one process would compute it.
+        compute: (first row, row after the last) → arrays that lead with these rows.
+    """
+    num_processes = count()
+    if num_processes == 1:
+        return list(compute(0, num_rows))
+    blocks_each = -(-num_rows // (block * num_processes))
+    rows_each = blocks_each * block
+    start = min(index() * rows_each, num_rows)
+    stop = min(start + rows_each, num_rows)
+    mine: Sequence[np.ndarray] = []
+    if start < stop:
+        mine = compute(start, stop)
+    shares = [share for share in gather_arrays(mine) if share]
+    return [np.concatenate(parts) for parts in zip(*shares, strict=True)]
+
+
+def share_items(num_items: int, compute: Callable[[int], Result]) -> dict[int, Result]:
+    """Compute this process's share of some items; return index → result.
+
+    Args:
+        num_items: of all processes together.
+        compute: index of an item → its result.
+    """
+    return {item: compute(item) for item in range(index(), num_items, count())}
 
 
 def require_same(name: str, value: Json, remedy: str) -> None:
@@ -176,8 +244,6 @@ def _exchange_bytes(text: bytes) -> list[bytes]:
 
 def _exchange_padded(text: bytes, length: int, size: int) -> list[tuple[int, bytes]]:
     """Exchange texts in arrays of `size` bytes, each behind its whole length."""
-    from jax.experimental import multihost_utils
-
     sent = np.zeros(size, np.uint8)
     content = length.to_bytes(LENGTH_BYTES, "little") + text
     sent[: len(content)] = np.frombuffer(content, np.uint8)

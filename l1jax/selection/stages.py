@@ -18,6 +18,14 @@ from rich.console import Console
 
 from l1jax.config import Config
 from l1jax.files import atomic_write, write_json
+from l1jax.processes.agreement import (
+    fetch,
+    gather,
+    gather_arrays,
+    lead,
+    share_items,
+    shared_errors,
+)
 from l1jax.reading import read_json
 from l1jax.selection.fold_scores import FoldResult, FoldScorer, from_json, to_json
 from l1jax.selection.folds import FoldIndices
@@ -136,20 +144,41 @@ def run_stage(run: PathRun, stage: Stage) -> StageResults:
     """
     folder = run.context.folder / stage.name
     finished = read_results(folder)
-    if finished is not None:
+    # Processes may see a shared folder as it was some seconds ago, and all must do the same.
+    if all(gather(finished is not None)) and finished is not None:
         return finished
     states = train_stage(run, stage)
     with run.context.console.status("scoring"):
-        states = jax.device_get(states)
-        results = [
-            [
-                run.scorer.score(select_replica(states, fold, strength), fold)
-                for fold in range(len(run.folds.training))
-            ]
-            for strength in range(len(stage.strengths))
-        ]
-    write_results(folder, results)
+        results = score_stage(run, stage, fetch(states))
+    lead(lambda: write_results(folder, results))
     return results
+
+
+def score_stage(run: PathRun, stage: Stage, states: State) -> StageResults:
+    """Score every strength on every fold; several processes share the work.
+
+    Args:
+        run: for its scorer.
+        stage: which strengths.
+        states: of all replicas, on the host.
+    """
+    num_folds = len(run.folds.training)
+
+    def score(item: int) -> FoldResult:
+        strength, fold = divmod(item, num_folds)
+        return run.scorer.score(select_replica(states, fold, strength), fold)
+
+    mine = share_items(len(stage.strengths) * num_folds, score)
+    values = gather([[item, to_json(result)] for item, result in mine.items()])
+    samples = gather_arrays([result.samples for result in mine.values()])
+    results = dict[int, FoldResult]()
+    for values_of_process, samples_of_process in zip(values, samples, strict=True):
+        for (item, fields), images in zip(values_of_process, samples_of_process, strict=True):
+            results[item] = from_json(fields, images)
+    return [
+        [results[strength * num_folds + fold] for fold in range(num_folds)]
+        for strength in range(len(stage.strengths))
+    ]
 
 
 def train_stage(run: PathRun, stage: Stage) -> State:
@@ -161,11 +190,12 @@ def train_stage(run: PathRun, stage: Stage) -> State:
     """
     context = run.context
     folder = context.folder / stage.name
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    lead(lambda: (folder / "checkpoints").mkdir(parents=True, exist_ok=True))
     keep_newest = replace(run.experiment, keep_checkpoints=1)
-    with closing(
-        open_checkpoints(folder, keep_newest, run.fingerprint, context.say)
-    ) as checkpoints:
+    with (
+        closing(open_checkpoints(folder, keep_newest, run.fingerprint, context.say)) as checkpoints,
+        shared_errors(),
+    ):
         restored = checkpoints.restore(run.replicas(len(stage.strengths)).template)
         states = restored.state if restored else first_states(run, stage)
         first_step = int(states.step) - stage.first
@@ -195,8 +225,8 @@ def chunk_program(run: PathRun, stage: Stage) -> ChunkProgram:
     """Return how the training loop trains the strengths of a stage."""
     experiment = run.experiment
     replicas = run.replicas(len(stage.strengths))
-    examples = jax.tree.map(jnp.asarray, run.examples)
-    key = named_seed_key(experiment.seed, "training")
+    examples = replicas.replicate(run.examples)
+    key = replicas.replicate(named_seed_key(experiment.seed, "training"))
     every = experiment.checkpoint_every
 
     def run_chunk(states: State, chunk: PyTree) -> tuple[State, ReplicaMetrics]:

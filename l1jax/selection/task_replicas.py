@@ -22,7 +22,7 @@ from l1jax.selection.replicas import (
     set_strengths,
     vectorize,
 )
-from l1jax.training.parallel import mean_metrics
+from l1jax.training.parallel import mean_metrics, place
 from l1jax.training.state import Metrics, NetworkState, State, Task
 from l1jax.transforms import set_scale, solution
 
@@ -52,6 +52,7 @@ class TaskReplicas(NamedTuple):
         template: their shapes, dtypes and shardings.
         run: (states, examples, chunk, key) → (states, metrics); it donates the states.
         put: a chunk → the same chunk on its devices.
+        replicate: tree → the same tree on every device.
         chunk: (first step, steps) → the indices of the examples that each fold trains on.
     """
 
@@ -59,6 +60,7 @@ class TaskReplicas(NamedTuple):
     template: State
     run: Callable[[State, ImageExamples, PyTree, Key[Array, ""]], tuple[State, ReplicaMetrics]]
     put: Callable[[PyTree], PyTree]
+    replicate: Callable[[PyTree], PyTree]
     chunk: Callable[[int, int], Int[np.ndarray, "folds steps draws batch"]]
 
 
@@ -148,10 +150,11 @@ def vectorize_task(
         return np.stack([indices[draw(len(indices))] for indices in training])
 
     return TaskReplicas(
-        init=lambda strengths: init_program(jnp.asarray(strengths, float)),
+        init=lambda strengths: init_program(np.asarray(strengths, jnp.result_type(float))),
         template=template,
         run=jax.jit(run, donate_argnums=0),
-        put=lambda chunk: jax.device_put(chunk, NamedSharding(mesh, chunk_spec)),
+        put=partial(place, sharding=NamedSharding(mesh, chunk_spec)),
+        replicate=partial(place, sharding=NamedSharding(mesh, P())),
         chunk=chunk,
     )
 

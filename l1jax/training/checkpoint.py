@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
-from l1jax.processes.agreement import gather, is_leader, lead
+from l1jax.processes.agreement import fetch, gather, is_leader, lead
 from l1jax.terminal import Say
 from l1jax.training.checkpoint_files import (
     brief,
@@ -82,7 +82,7 @@ class Checkpoints:
             "config": to_json(self.experiment),
             "fingerprint": self.fingerprint,
             "layout": structure_hash(stored),
-            "digest": digest(stored) if is_leader() else "",  # process 0 writes it
+            "digest": digest(stored),
         }
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta)
@@ -322,7 +322,7 @@ def structure_hash(tree: PyTree) -> str:
 def digest(tree: PyTree) -> str:
     """Hash every bit of a tree's leaves, in flattening order."""
     sha = hashlib.sha256()
-    for leaf in jax.device_get(jax.tree.leaves(tree)):
+    for leaf in fetch(jax.tree.leaves(tree)):
         sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
     return sha.hexdigest()
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from l1jax.processes.agreement import count, gather
+from l1jax.processes.agreement import count, fetch, gather
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.state import Metrics, State
 
@@ -130,7 +129,7 @@ def run_chunks(
             state, metrics = program.run(state, chunk)
             step += num_steps
             next_num_steps, chunk = load_chunk(step)  # while the devices work
-            metrics = {name: np.asarray(value) for name, value in jax.device_get(metrics).items()}
+            metrics = {name: np.asarray(value) for name, value in fetch(metrics).items()}
             seconds_per_step = None
             if num_steps in compiled_lengths:
                 seconds_per_step = (time.perf_counter() - start_time) / num_steps

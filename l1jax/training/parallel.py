@@ -69,7 +69,7 @@ def make_runner(
     """
     mesh = Mesh(np.asarray(devices), (AXIS,))
     mapped = mapped_steps(task, feed.make_batch, devices, parallel, is_split=feed.is_split)
-    replicate = partial(replicated, sharding=NamedSharding(mesh, P()))
+    replicate = partial(place, sharding=NamedSharding(mesh, P()))
 
     if parallel == "pmap":
         # `pmap` puts the chunk on the devices in its call.
@@ -89,12 +89,12 @@ def make_runner(
     return Runner(replicate, keep, put, _jitted_run(mapped, put))
 
 
-def replicated(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """Put a tree on every device of a sharding, whose hosts all have the same tree.
+def place(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Put a tree, which all processes have whole, on the devices of a sharding.
 
     Args:
         tree: of arrays and keys.
-        sharding: over the devices, without any axis split.
+        sharding: of every leaf; it may split axes, but not those of keys.
     """
 
     def put(leaf: Any) -> Array:

@@ -46,7 +46,7 @@ def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Sav
         )
     task = make_task(experiment, image_shape(experiment.data))
     checkpoints = open_checkpoints(workdir, experiment, None, say, read_only=True)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     template = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(task.init, named_seed_key(experiment.seed, "parameters")),

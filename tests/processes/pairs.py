@@ -1,4 +1,4 @@
-"""Two processes of `l1jax.train` that work together, forked from one that has done the imports."""
+"""Two processes of a command that work together, forked from one that has done the imports."""
 
 import multiprocessing
 import socket
@@ -27,13 +27,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(folder: Path, *arguments: str, second: list[str] | None = None) -> Pair:
+def start(
+    folder: Path, *arguments: str, second: list[str] | None = None, command: str = "train"
+) -> Pair:
     """Start both.
 
     Args:
         folder: for the files of what they say.
         arguments: of both.
         second: of the second process, instead.
+        command: which they run.
     """
     folder.mkdir(exist_ok=True)
     address = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2"]
@@ -47,7 +50,7 @@ def start(folder: Path, *arguments: str, second: list[str] | None = None) -> Pai
         output = folder / f"process-{index}.out"
         output.unlink(missing_ok=True)
         process = context.Process(
-            target=live, args=([*given, *address, "--process", str(index)], str(output))
+            target=live, args=([*given, *address, "--process", str(index)], str(output), command)
         )
         process.start()
         processes.append(process)

@@ -1,0 +1,78 @@
+"""`evaluate` and `select` by two processes give the numbers that one process gives."""
+
+import json
+import multiprocessing
+import multiprocessing.forkserver
+
+import numpy as np
+import pairs
+import pytest
+from forked import live
+
+TRAIN = (
+    "--steps 20 --log-every 10 --sample-every 20 --checkpoint-every 20 --batch-size 16 "
+    "--model.latent-size 8 --model.generator-hidden 16 --model.discriminator-hidden 16 "
+    "--objective.r1 0 --objective.r2 0"
+).split()
+SELECT = "--strengths 1e-3:1e-1:3 --folds 2 --path-steps 20 --no-refit".split()
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory):
+    """Start processes of two devices each, with a cache of programs that they share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+        patch.setenv("JAX_PLATFORMS", "cpu")
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patch.setenv("COLUMNS", "200")
+        multiprocessing.set_forkserver_preload(["l1jax.train", "sklearn.datasets", "tensorboardX"])
+        yield
+
+
+def run_alone(command, *arguments):
+    process = multiprocessing.get_context("forkserver").Process(
+        target=live, args=(arguments, "/dev/null", command)
+    )
+    process.start()
+    process.join(timeout=300)
+    assert process.exitcode == 0
+
+
+def run_together(folder, command, *arguments):
+    statuses, said = pairs.end(pairs.start(folder, *arguments, command=command))
+    assert statuses == [0, 0], said
+    assert said[1] == ""
+
+
+def test_an_evaluation_is_the_same_to_the_last_bit(tmp_path):
+    run = tmp_path / "run"
+    run_alone("train", "--workdir", str(run), *TRAIN)
+    # More than one share of 256 images for each, and a remainder.
+    flags = ["--workdir", str(run), "--samples", "700", "--seeds", "2", "--output"]
+    run_alone("evaluate", *flags, str(tmp_path / "alone.json"))
+    run_together(tmp_path / "said", "evaluate", *flags, str(tmp_path / "together.json"))
+    alone, together = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("alone", "together")
+    )
+    assert alone["protocol"].pop("device").startswith("2 ×")
+    assert together["protocol"].pop("device").startswith("4 ×")
+    assert together == alone
+
+
+def test_a_path_is_the_same_to_rounding(tmp_path):
+    run_alone("select", "--workdir", str(tmp_path / "alone"), *TRAIN, *SELECT)
+    run_together(
+        tmp_path / "said", "select", "--workdir", str(tmp_path / "together"), *TRAIN, *SELECT
+    )
+    alone, together = (
+        json.loads((tmp_path / name / "path.json").read_text()) for name in ("alone", "together")
+    )
+    assert together["chosen"]["strength"] == alone["chosen"]["strength"]
+    assert len(alone["points"]) == 4
+    for point, expected in zip(together["points"], alone["points"], strict=True):
+        assert point["strength"] == expected["strength"]
+        np.testing.assert_allclose(point["zeros"], expected["zeros"], atol=5e-3)
+        for name, scores in expected["scores"].items():
+            np.testing.assert_allclose(point["scores"][name]["each"], scores["each"], rtol=1e-3)
