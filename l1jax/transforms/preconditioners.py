@@ -9,15 +9,12 @@ A state whose type belongs to another optimiser is an error, and so is one insid
 changes the update or the parameters, such as `optax.contrib.schedule_free`. Chains,
 `inject_hyperparams`, `masked`, `partition`, `MultiSteps` and `apply_if_finite` may be around it.
 
-Some mistakes cannot be seen in a type, and are yours to avoid: other hyperparameters than those of
-the optimiser; `optax.adamax`, `adamaxw`, `radam` and `optax.contrib.adopt`, whose states have
-Adam's type; `optax.contrib.acprop`, whose state has AdaBelief's; and `optax.lamb`, whose further
-scaling has no state. With the wrong metric the parameters converge to another point than the
-minimum of loss + penalty.
+Some mistakes cannot be seen in a type: other hyperparameters than those of the optimiser; the
+preconditioner of another of `optax.adam`, `yogi`, `adamax`, `adamaxw`, `radam` and
+`optax.contrib.adopt`, whose states have one type; `optax.contrib.acprop`, whose state has
+AdaBelief's; and `optax.lamb`, whose trust ratio is in no state. With the wrong metric the
+parameters converge to another point than the minimum of loss + penalty; `l1jax.diagnose` tells.
 """
-
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,34 +22,29 @@ import optax
 
 from l1jax.annotations import Array, ArrayLike, PyTree
 
-Preconditioner = Callable[[optax.OptState], PyTree]
-"""From the state of an optimiser to its denominator d, a tree like the parameters."""
+from l1jax.transforms.inner_state import adam_denominator, correct_bias, find_state
+from l1jax.transforms.momentum_preconditioners import Preconditioner as Preconditioner
+from l1jax.transforms.momentum_preconditioners import adan, ademamix, adopt, novograd, prodigy
 
-# Type of an optax state → the preconditioner that reads the metric from it.
-_FOR_TYPE = {
-    "ScaleByAdamState": "`preconditioners.adam()`, or `preconditioners.yogi()` after `optax.yogi`",
-    "ScaleByAmsgradState": "`preconditioners.amsgrad()`",
-    "ScaleByBeliefState": "`preconditioners.adabelief()`",
-    "ScaleByRmsState": "`preconditioners.rmsprop()`",
-    "ScaleByRmsWithCountState": "`preconditioners.rmsprop(bias_correction=True)`",
-    "ScaleByRStdDevState": "`preconditioners.rmsprop(centered=True)`",
-    "ScaleByRStdDevWithCountState": (
-        "`preconditioners.rmsprop(centered=True, bias_correction=True)`"
-    ),
-    "ScaleByRssState": "`preconditioners.adagrad()`",
-}
-# optax's wrappers that pass on the update of the optimiser that they wrap, or make no update.
-_TRANSPARENT = (
-    "ApplyIfFiniteState",
-    "ConditionallyMaskState",
-    "ConditionallyTransformState",
-    "InjectHyperparamsState",
-    "InjectStatefulHyperparamsState",
-    "MaskedState",
-    "MultiStepsState",
-    "MultiTransformState",
-    "PartitionState",
-)
+__all__ = [
+    "Preconditioner",
+    "adabelief",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamaxw",
+    "adamw",
+    "adan",
+    "ademamix",
+    "adopt",
+    "amsgrad",
+    "nadam",
+    "novograd",
+    "prodigy",
+    "radam",
+    "rmsprop",
+    "yogi",
+]
 
 
 def adam(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8, eps_root: ArrayLike = 0.0) -> Preconditioner:
@@ -77,14 +69,85 @@ def adam(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8, eps_root: ArrayLike = 0.0
     """
 
     def denominator(state: optax.OptState) -> PyTree:
-        moments = _find_state(state, "ScaleByAdamState", "nu", "count")
-        return _adam_denominator(moments, b2, eps, eps_root)
+        moments = find_state(state, "ScaleByAdamState", "nu", "count")
+        return adam_denominator(moments, b2, eps, eps_root)
 
     return denominator
 
 
 adamw = adam
 nadam = adam
+
+
+def adamax(b2: ArrayLike = 0.999) -> Preconditioner:
+    """Return the running maximum of |g| that `optax.adamax` and `adamaxw` divide by.
+
+    The optimiser's `eps` is in its state already, and so is the decay: `b2` is accepted for
+    symmetry.
+
+    Args:
+        b2: the optimiser's decay, which makes no difference here.
+
+    Source: Kingma and Ba, ICLR 2015, algorithm 2.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx = optax.adamax(0.1)
+    >>> _, state = tx.update(jnp.full(1, 0.3), tx.init(jnp.zeros(1)))
+    >>> round(float(l1jax.preconditioners.adamax()(state)[0]), 3)
+    0.3
+    """
+    del b2
+
+    def denominator(state: optax.OptState) -> PyTree:
+        return find_state(state, "ScaleByAdamState", "nu", "count").nu
+
+    return denominator
+
+
+adamaxw = adamax
+
+
+def radam(
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    threshold: ArrayLike = 5.0,
+) -> Preconditioner:
+    """Return (√(ν/(1 − b2ᵗ) + eps_root) + eps)/r, the denominator of `optax.radam`.
+
+    r is its rectification. In the first steps, before it adapts, the denominator is 1.
+
+    Args:
+        b2: the optimiser's decay of the second moment.
+        eps: the optimiser's `eps`, which is outside the root.
+        eps_root: the optimiser's `eps_root`, which is inside the root.
+        threshold: the optimiser's threshold, below which its steps are those of SGD.
+
+    Source: Liu et al., On the variance of the adaptive learning rate and beyond, ICLR 2020,
+    algorithm 2.
+
+    >>> import jax.numpy as jnp, l1jax, optax
+    >>> tx = optax.radam(0.1)
+    >>> _, state = tx.update(jnp.full(1, 0.3), tx.init(jnp.zeros(1)))
+    >>> float(l1jax.preconditioners.radam()(state)[0])  # the first steps are those of SGD
+    1.0
+    """
+
+    def denominator(state: optax.OptState) -> PyTree:
+        moments = find_state(state, "ScaleByAdamState", "nu", "count")
+        decay = jnp.asarray(b2, float)
+        power = decay**moments.count
+        limit = 2 / (1 - decay) - 1
+        length = limit - 2 * moments.count * power / (1 - power)
+        adapts = length >= threshold
+        safe = jnp.where(adapts, length, limit)
+        square = (safe - 4) * (safe - 2) * limit / ((limit - 4) * (limit - 2) * safe)
+        divisor = adam_denominator(moments, b2, eps, eps_root)
+        return jax.tree.map(
+            lambda d: jnp.where(adapts, d / jnp.sqrt(square).astype(d.dtype), 1), divisor
+        )
+
+    return denominator
 
 
 def yogi(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-3, eps_root: ArrayLike = 0.0) -> Preconditioner:
@@ -126,7 +189,7 @@ def amsgrad(eps: ArrayLike = 1e-8, eps_root: ArrayLike = 0.0) -> Preconditioner:
     """
 
     def denominator(state: optax.OptState) -> PyTree:
-        largest = _find_state(state, "ScaleByAmsgradState", "nu_max").nu_max
+        largest = find_state(state, "ScaleByAmsgradState", "nu_max").nu_max
         return jax.tree.map(lambda nu: jnp.sqrt(nu + eps_root) + eps, largest)
 
     return denominator
@@ -151,8 +214,8 @@ def adabelief(b2: ArrayLike = 0.999, eps: ArrayLike = 1e-16) -> Preconditioner:
     """
 
     def denominator(state: optax.OptState) -> PyTree:
-        moments = _find_state(state, "ScaleByBeliefState", "nu", "count")
-        return _adam_denominator(moments, b2, eps, 0.0)
+        moments = find_state(state, "ScaleByBeliefState", "nu", "count")
+        return adam_denominator(moments, b2, eps, 0.0)
 
     return denominator
 
@@ -200,12 +263,12 @@ def rmsprop(
         return jnp.sqrt(nu) + eps
 
     def denominator(state: optax.OptState) -> PyTree:
-        moments = _find_state(state, f"{kind}State", *fields)
+        moments = find_state(state, f"{kind}State", *fields)
 
         def corrected(moment: PyTree) -> PyTree:
             if not bias_correction:
                 return moment
-            return _correct_bias(moment, decay, moments.count)
+            return correct_bias(moment, decay, moments.count)
 
         nu = corrected(moments.nu)
         if centered:
@@ -235,84 +298,7 @@ def adagrad(eps: ArrayLike = 1e-7) -> Preconditioner:
     """
 
     def denominator(state: optax.OptState) -> PyTree:
-        sums = _find_state(state, "ScaleByRssState", "sum_of_squares").sum_of_squares
+        sums = find_state(state, "ScaleByRssState", "sum_of_squares").sum_of_squares
         return jax.tree.map(lambda s: jnp.sqrt(s + eps), sums)
 
     return denominator
-
-
-def _adam_denominator(
-    moments: PyTree, b2: ArrayLike, eps: ArrayLike, eps_root: ArrayLike
-) -> PyTree:
-    nu = _correct_bias(moments.nu, b2, moments.count)
-    return jax.tree.map(lambda nu: jnp.sqrt(nu + eps_root) + eps, nu)
-
-
-def _correct_bias(moment: PyTree, decay: ArrayLike, count: Array) -> PyTree:
-    correction = 1 - jnp.asarray(decay, float) ** count
-    return jax.tree.map(lambda m: m / correction.astype(m.dtype), moment)
-
-
-class _FoundState(NamedTuple):
-    """A part of a state, and the types around it through which its update is not visible."""
-
-    state: PyTree
-    wrappers: list[str]
-
-
-def _find_state(state: optax.OptState, kind: str, *fields: str) -> PyTree:
-    """Return the one part of a state that has all these fields.
-
-    Raises:
-        ValueError: if there is not exactly one, or it is a state of optax's of another type.
-    """
-    found = _find_states(state, fields, [])
-    for part, wrappers in found:
-        name = type(part).__name__
-        if wrappers:
-            raise ValueError(
-                f"`state` holds {name} inside {wrappers[0]}, which makes another update of it than "
-                "its optimiser; there is no preconditioner for it: use the optimiser that it wraps."
-            )
-        if _is_optax(part) and name != kind:
-            remedy = "there is none for it"
-            if name in _FOR_TYPE:
-                remedy = f"give {_FOR_TYPE[name]}"
-            raise ValueError(
-                f"`state` holds {name}, but this preconditioner is for {kind}; {remedy}."
-            )
-    if len(found) != 1:
-        hint = "" if found else _suggest_preconditioners(state)
-        raise ValueError(
-            f"`state` (={type(state).__name__}) must hold exactly one part with the fields "
-            f"{list(fields)}, not {len(found)}: give `inner` and `preconditioner` of the same "
-            f"optimiser{hint}."
-        )
-    return found[0].state
-
-
-def _find_states(node: PyTree, fields: tuple[str, ...], wrappers: list[str]) -> list[_FoundState]:
-    if set(fields) <= set(getattr(node, "_fields", ())):  # a tuple has a method `count`
-        return [_FoundState(node, wrappers)]
-    if _is_optax(node) and type(node).__name__ not in _TRANSPARENT:
-        wrappers = [*wrappers, type(node).__name__]
-    found = []
-    for child in jax.tree.leaves(node, is_leaf=lambda child: child is not node):
-        if child is not node:
-            found += _find_states(child, fields, wrappers)
-    return found
-
-
-def _suggest_preconditioners(state: optax.OptState) -> str:
-    """List the preconditioners for the parts of a state, as the end of an error's sentence."""
-
-    def is_known(node: PyTree) -> bool:
-        return type(node).__name__ in _FOR_TYPE
-
-    parts = jax.tree.leaves(state, is_leaf=is_known)
-    names = sorted({type(part).__name__ for part in parts if is_known(part)})
-    return "".join(f", such as {_FOR_TYPE[name]} for {name}" for name in names)
-
-
-def _is_optax(node: PyTree) -> bool:
-    return type(node).__module__.partition(".")[0] == "optax"

@@ -111,12 +111,12 @@ def test_metric_is_found_inside_wrappers(name):
         (
             optax.contrib.ademamix(1.0),
             preconditioners.adam(),
-            "holds ScaleByAdemamixState, .* there is none for it",
+            r"holds ScaleByAdemamixState, .* give `preconditioners.ademamix\(\)`",
         ),
         (
             optax.novograd(1.0),
             preconditioners.adam(),
-            "holds ScaleByNovogradState, .* there is none for it",
+            r"holds ScaleByNovogradState, .* give `preconditioners.novograd\(\)`",
         ),
         (
             optax.sm3(1.0),
@@ -179,15 +179,12 @@ def test_the_type_of_another_optimisers_state_is_named_with_the_preconditioner_f
 
 def test_leaves_that_another_optimiser_moves_are_named():
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
-    for inner in (
-        optax.contrib.muon(0.1),
-        optax.masked(optax.adam(0.1), {"kernel": False, "bias": True}),
+    inner = optax.masked(optax.adam(0.1), {"kernel": False, "bias": True})
+    tx = l1jax.preconditioned_proximal(inner, preconditioners.adam(), l1jax.l1(0.1), 0.1)
+    with pytest.raises(
+        ValueError, match=r"no denominator for each entry of \['kernel'\]: `inner` moves "
     ):
-        tx = l1jax.preconditioned_proximal(inner, preconditioners.adam(), l1jax.l1(0.1), 0.1)
-        with pytest.raises(
-            ValueError, match=r"no denominator for each entry of \['kernel'\]: `inner` moves .*muon"
-        ):
-            tx.init(params)
+        tx.init(params)
 
 
 @pytest.mark.parametrize(
