@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
+
+from l1jax.annotations import Array, ArrayLike, PyTree
 
 # Type of an optax state → the preconditioner that reads the metric from it.
 _FOR_TYPE = {

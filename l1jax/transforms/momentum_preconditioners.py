@@ -9,8 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
 
+from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.transforms.inner_state import adam_denominator, correct_bias, find_state
 
 Preconditioner = Callable[[optax.OptState], PyTree]

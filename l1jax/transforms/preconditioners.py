@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import optax
 
 from l1jax.annotations import Array, ArrayLike, PyTree
-
 from l1jax.transforms.inner_state import adam_denominator, correct_bias, find_state
 from l1jax.transforms.momentum_preconditioners import Preconditioner as Preconditioner
 from l1jax.transforms.momentum_preconditioners import adan, ademamix, adopt, novograd, prodigy
