@@ -45,6 +45,9 @@ FAMILIES = {
         ("l1_and_diversity", "l1_and_diversity_variants", "seeds"),
         (*TRAINING, "evaluation"),
     ),
+    "scaling-*": Family(
+        "machines", ("scaling", "scaling_work"), ("models", "objectives", "training")
+    ),
     "selection_linear-*": Family("selection", ("selection_linear",), ("selection", "penalties")),
     "strength_path-*": Family("selection", ("strength_path",), ("selection", *TRAINING)),
     "structured_sparsity-*": Family(

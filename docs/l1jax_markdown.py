@@ -21,7 +21,7 @@ from markdown.treeprocessors import Treeprocessor
 
 IN_LINE = r"(?<![\\$\w])\$(?![\s$])([^$\n]*[^\s$\\])\$(?![\w$])"
 IN_REPOSITORY = re.compile(
-    r"^(\.\./)+(benchmarks|examples|experiments|l1jax|tests|README\.md|LICENSE)\b"
+    r"^(\.\./)+(benchmarks|deploy|examples|experiments|l1jax|tests|README\.md|LICENSE)\b"
 )
 
 
