@@ -113,10 +113,12 @@ def compiled_all_reduces(name: str) -> dict[str, Any]:
 
 
 def result_bytes(line: str) -> int:
-    """Bytes of the float32 arrays that an all-reduce of compiled text gives."""
+    """Bytes of the arrays that an all-reduce of compiled text gives."""
     result = line.split(" all-reduce")[0]
-    shapes = re.findall(r"f32\[([\d,]*)\]", result)
-    return sum(4 * prod(int(side) for side in shape.split(",") if side) for shape in shapes)
+    total = 0
+    for bits, shape in re.findall(r"\b(?:bf|f|s|u)(\d+)\[([\d,]*)\]", result):
+        total += int(bits) // 8 * prod(int(side) for side in shape.split(",") if side)
+    return total
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
