@@ -77,7 +77,7 @@ def test_what_cannot_be_counted_is_refused():
 
 
 def test_the_dense_generator_by_hand():
-    """100 → 128 → 128 → 784, forward, gradients of all kernels and of all inputs but the latents."""
+    """100 → 128 → 128 → 784: forward, and gradients of all kernels and all inputs but the first."""
     sides = [(100, 128), (128, 128), (128, 784)]
     multiplications = sum(i * o for i, o in sides)
     expected = 2 * 64 * (3 * multiplications - sides[0][0] * sides[0][1])
