@@ -26,5 +26,5 @@ on_every_worker "set -e
   sudo mkdir -p /mnt/runs
   mountpoint -q /mnt/runs || { sudo apt-get install -y -q nfs-common; sudo mount '$SHARED' /mnt/runs; }
   mkdir -p l1jax && tar -xzf l1jax.tar.gz -C l1jax
-  python3 -m venv venv && venv/bin/pip install -q './l1jax[tpu]'"
+  python3 -m venv venv && venv/bin/pip install -q './l1jax[train,tpu]'"
 on_every_worker "venv/bin/python -m l1jax.train --distributed $(printf '%q ' "$@")"

@@ -107,9 +107,11 @@ def test_the_image_has_every_file_that_the_package_is_built_from():
 def test_the_variants_of_the_image_are_extras():
     text = (DEPLOY / "docker" / "Dockerfile").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = re.findall(r"EXTRAS=(\w+)", text)
-    assert extras
-    assert set(extras) <= set(project["optional-dependencies"])
+    variants = [names.split(",") for names in re.findall(r"EXTRAS=([\w,]+)", text)]
+    assert ["train"] in variants
+    for extras in variants:
+        assert "train" in extras
+        assert set(extras) <= set(project["optional-dependencies"])
     assert text.splitlines()[-2] == 'ENTRYPOINT ["l1jax"]'
     assert "l1jax" in project["scripts"]
 
