@@ -31,19 +31,13 @@ from l1jax.penalties.base import (
     strengths,
 )
 from l1jax.penalties.by_path import ByPath, by_path
+from l1jax.penalties.channels import input_channels, output_channels, scales
 from l1jax.penalties.checks import check_number, is_concrete_number
 from l1jax.penalties.concave import LogSum, Mcp, Scad, log_sum, mcp, scad
 from l1jax.penalties.configuration import from_configuration
 from l1jax.penalties.group import GroupL1, SparseGroupL1, group_l1, sparse_group_l1
 from l1jax.penalties.group_mcp import GroupMcp, group_mcp
-from l1jax.penalties.groups import (
-    Groups,
-    group_axes,
-    input_channels,
-    kernel_blocks,
-    output_channels,
-    scales,
-)
+from l1jax.penalties.groups import Groups, group_axes, kernel_blocks
 from l1jax.penalties.l0 import L0, LHalf, l0, l_half
 from l1jax.penalties.l1 import (
     L1,

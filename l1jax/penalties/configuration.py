@@ -4,13 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from l1jax.penalties.base import Penalty
-from l1jax.penalties.groups import (
-    Groups,
-    input_channels,
-    kernel_blocks,
-    output_channels,
-    scales,
-)
+from l1jax.penalties.channels import input_channels, output_channels, scales
+from l1jax.penalties.groups import Groups, kernel_blocks
 
 if TYPE_CHECKING:
     from l1jax.config import Penalty as Configuration

@@ -15,16 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from l1jax.annotations import Array
-
-
-@dataclass(frozen=True)
-class Channels:
-    """One group per index along one axis; made by `output_channels` and its like."""
-
-    axis: int  # counted from the last, −1
-    name: str
-    min_axes: int
-    max_axes: int | None = None
+from l1jax.penalties.channels import Channels, channel_axes
 
 
 @dataclass(frozen=True)
@@ -48,51 +39,6 @@ class GroupLayout(NamedTuple):
 
     shape: tuple[int, ...]  # of the array in the layout of its groups
     axes: tuple[int, ...]  # the axes of that shape over which a group extends
-
-
-def output_channels() -> Channels:
-    """Name one group per output channel of a kernel: everything that one unit or filter reads with.
-
-    These are indices along the last axis in the kernels of Flax's Dense (in, out), Conv and
-    ConvTranspose (…, in, out). A ConvTranspose with `transpose_kernel=True` holds (…, out, in):
-    take `input_channels` there. A zero group is an output that is constant: it is its bias.
-
-    >>> import jax.numpy as jnp, l1jax
-    >>> kernel = jnp.array([[3.0, 0.1], [4.0, 0.1]])  # (in, out): its columns
-    >>> l1jax.group_l1(0.5**0.5, l1jax.output_channels()).prox(kernel, 1.0).round(1)
-    Array([[2.4, 0. ],
-           [3.2, 0. ]], dtype=float32)
-    """
-    return Channels(-1, "output_channels", 2)
-
-
-def input_channels() -> Channels:
-    """Name one group per input channel of a kernel: everything that is read from it.
-
-    These are indices along the last axis but one in the kernels of Flax's Dense (in, out), Conv and
-    ConvTranspose (…, in, out). A zero group means that the layer ignores that channel. With
-    `feature_group_count` > 1 the axis counts channels within a feature group, so an index is not
-    one channel there.
-
-    >>> import jax.numpy as jnp, l1jax
-    >>> kernel = jnp.array([[3.0, 4.0], [0.1, 0.1]])  # (in, out): its rows
-    >>> l1jax.group_l1(0.5**0.5, l1jax.input_channels()).prox(kernel, 1.0).round(1)
-    Array([[2.4, 3.2],
-           [0. , 0. ]], dtype=float32)
-    """
-    return Channels(-2, "input_channels", 2)
-
-
-def scales() -> Channels:
-    """Name one group per entry of a norm layer's scale γ of shape (channels,).
-
-    A scale of zero switches its channel off.
-
-    >>> import jax.numpy as jnp, l1jax
-    >>> l1jax.group_l1(1.0, l1jax.scales()).prox(jnp.array([3.0, 0.1]), 1.0).round(1)
-    Array([2., 0.], dtype=float32)
-    """
-    return Channels(-1, "scales", 1, 1)
 
 
 def kernel_blocks(shape: tuple[int, ...]) -> Blocks:
@@ -163,8 +109,7 @@ def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") 
     if isinstance(groups, WholeLeaf):
         return tuple(range(ndim))
     if isinstance(groups, Channels):
-        _check_channels(groups, shape, path)
-        return tuple(a for a in range(ndim) if a != ndim + groups.axis)
+        return channel_axes(groups, shape, path)
     assert not isinstance(groups, Blocks)
     axes = groups if isinstance(groups, tuple) else (groups,)
     if any(not -ndim <= a < ndim for a in axes):
@@ -268,19 +213,6 @@ def broadcast_to_layout(array: Array, shape: tuple[int, ...], laid_out: tuple[in
 
 MeshAxes: TypeAlias = str | tuple[str, ...] | None
 """The axes of a mesh that one axis of an array is spread over."""
-
-
-def _check_channels(channels: Channels, shape: tuple[int, ...], path: str) -> None:
-    too_few = len(shape) < channels.min_axes
-    too_many = channels.max_axes is not None and len(shape) > channels.max_axes
-    if too_few or too_many:
-        required = f"at least {channels.min_axes} axes"
-        if channels.max_axes == 1:
-            required = "exactly 1 axis"
-        raise ValueError(
-            f"`axis` (={channels.name}()) must meet arrays of {required}, but {path} has the shape "
-            f"{shape}; choose the leaves by `by_path`."
-        )
 
 
 def _on_explicit_mesh(x: Array) -> bool:
