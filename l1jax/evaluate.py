@@ -2,6 +2,8 @@
 
 import os
 import platform
+import statistics
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,13 +48,15 @@ from l1jax.real_images import (
     with_data_path,
 )
 from l1jax.reporting.evaluation_tables import show_evaluation
-from l1jax.reporting.sound import spectrograms_through_sound
+from l1jax.reporting.sound import make_sounds, spectrograms_through_sound
 from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
 from l1jax.terminal import make_say
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import BATCH, draw_latents, make_sampler
 
 PROG = "python -m l1jax.evaluate"
+NUM_TIMED_CLIPS = 64  # of sound
+NUM_TIMED_ROUNDS = 5
 Images = Shaped[np.ndarray, "count height width channels"]
 
 
@@ -198,18 +202,17 @@ def evaluate(
     Returns:
         All numbers, as `evaluation.json` holds them.
     """
+    data = loaded.experiment.data
     num_generated = options.samples or len(real_images.real)
     generated = draw_for_seeds(loaded, options.seeds, num_generated)
     remarks = list(real_images.remarks)
     if loaded.generator.image_range is None:
-        data = loaded.experiment.data
         assert isinstance(data, config.MixtureData)
         points = (of_seed.images.reshape(-1, 2) for of_seed in generated)
         scores = evaluate_points(points, MIXTURES[data.shape]())
     else:
         with data_errors_in_flags(options):
             classifier = make_classifier(loaded.experiment, real_images.training, remarks.append)
-        data = loaded.experiment.data
         through_sound = None
         if isinstance(data, config.Sound):
             through_sound = partial(spectrograms_through_sound, data=data)
@@ -227,6 +230,8 @@ def evaluate(
                 real_images.labels,
                 named_seed_key(0, "likelihood"),
             )
+    if isinstance(data, config.Sound):
+        scores["sound"] = measure_real_time(loaded, data)
     zeros = count_zeros(loaded.average.params, layers(loaded.generator.network.init))
     result = {
         "step": loaded.step,
@@ -267,6 +272,33 @@ def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Itera
         check_drawn(loaded, images)
         labels = label if loaded.generator.classes else None
         yield SeedImages(seed, images, labels)
+
+
+def measure_real_time(loaded: LoadedGenerator, data: config.Sound) -> JsonObject:
+    """Time the way from latents to sound, for `NUM_TIMED_CLIPS` clips at once.
+
+    Args:
+        loaded: a generator of sound.
+        data: what it was trained on.
+
+    Returns:
+        The number of clips, the median of milliseconds per clip, and the real-time factor: seconds
+        of sound per second.
+    """
+    sampler = make_sampler(loaded.generator)
+    key = named_seed_key(0, "evaluation")
+    latents = draw_latents(loaded.generator, key, NUM_TIMED_CLIPS)
+    times = []
+    for _ in range(NUM_TIMED_ROUNDS + 1):
+        start = time.perf_counter()
+        make_sounds(sampler(loaded.average, latents), data)
+        times.append(time.perf_counter() - start)
+    seconds_per_clip = statistics.median(times[1:]) / NUM_TIMED_CLIPS  # the first one compiles
+    return {
+        "clips": NUM_TIMED_CLIPS,
+        "milliseconds_per_clip": 1e3 * seconds_per_clip,
+        "real_time_factor": data.frames * data.hop / data.sample_rate / seconds_per_clip,
+    }
 
 
 def describe_protocol(

@@ -74,7 +74,7 @@ def generator(name, classes=0, zeros=0.5):
 
 def write_sound_model(path):
     """Write a model that draws clips of three classes: 480 samples at 4 kHz."""
-    data = TonesData(mels=8, frames=12, n_fft=128, hop=40, sample_rate=4000)
+    data = TonesData(count=800, mels=8, frames=12, n_fft=128, hop=40, sample_rate=4000)
     model = MlpGan(latent_size=4, generator_hidden=(8,), classes=3)
     made = rebuild(model, (8, 12, 1), {})
     params, statistics = jax.jit(made.network.init)(jax.random.key(0))

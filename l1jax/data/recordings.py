@@ -30,10 +30,15 @@ def import_package(name: Literal["soundfile", "soxr"]) -> Any:
     """
     try:
         return importlib.import_module(name)
-    except (ImportError, OSError) as error:  # soundfile raises an OSError without its library
+    except ImportError as error:
         raise InputError(
-            f"`--data audio` needs the package {name}, which is missing or damaged ({error}): pip "
-            "install 'l1jax[audio]'."
+            f"`--data audio` needs the package {name}, which is missing: pip install "
+            "'l1jax[audio]'."
+        ) from error
+    except OSError as error:  # soundfile's, without the library that it calls
+        raise InputError(
+            f"`--data audio` needs the package {name}, which cannot be loaded ({error}): pip "
+            f"install --force-reinstall {name}."
         ) from error
 
 

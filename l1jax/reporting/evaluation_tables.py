@@ -104,6 +104,11 @@ def summary_lines(result: JsonObject) -> list[str]:
             f"multi-scale similarity of pairs: {similarity}, of real ones "
             f"{images['ms_ssim_of_real']:.3g}"
         )
+    if sound := result.get("sound"):
+        lines.append(
+            f"sound: {sound['milliseconds_per_clip']:.3g} ms a clip, {sound['clips']} at once, "
+            f"{sound['real_time_factor']:.0f} × real time"
+        )
     if bound := result.get("likelihood"):
         lines.append(
             f"log-likelihood at least {bound['nats']:.4g} ± {bound['standard_error']:.1g} nats, "
