@@ -35,6 +35,7 @@ from l1jax.selection.stages import Interrupted, RunContext
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
+from l1jax.training.loop import early_stop_requests
 from l1jax.training.run import run_experiment
 from l1jax.training.task import make_task
 from l1jax.training.workdir import hold, read_config
@@ -86,10 +87,23 @@ class SelectOptions(ProcessOptions, ExperimentOptions):
 def main(arguments: Sequence[str]) -> int:
     """Select as the flags say; return the exit status."""
     options = parse_experiment(SelectOptions, arguments, "python -m l1jax.select", "runs/{}-path")
-    workdir = parse_path("--workdir", options.workdir)
-    resume = shell_command("l1jax.select", *(a for a in arguments if a != "--overwrite"))
     console = make_console(quiet=not is_leader())
     say = make_say(console)
+    with early_stop_requests(say):
+        return select(options, arguments, console, say)
+
+
+def select(options: SelectOptions, arguments: Sequence[str], console: Console, say: Say) -> int:
+    """Train the path, choose, and refit; return the exit status.
+
+    Args:
+        options: the command's flags.
+        arguments: the same as the user typed them.
+        console: for progress.
+        say: prints one sentence on a line of its own.
+    """
+    workdir = parse_path("--workdir", options.workdir)
+    resume = shell_command("l1jax.select", *(a for a in arguments if a != "--overwrite"))
     plan = make_plan(options)
     experiment = options.experiment
     task = make_task(with_strength(experiment, options.network, 1.0), image_shape(experiment.data))

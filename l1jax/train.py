@@ -14,6 +14,7 @@ from l1jax.processes.agreement import is_leader
 from l1jax.processes.start import ProcessOptions
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
+from l1jax.training.loop import early_stop_requests
 from l1jax.training.run import Outcome, run_experiment
 
 STARTING_OVER = ("--overwrite", "--no-resume")  # flags that the command for resuming must not have
@@ -42,9 +43,15 @@ def main(arguments: Sequence[str]) -> int:
         say(build_model(experiment.model, image_shape(experiment.data)).summary())
         return 0
     try:
-        outcome = run_experiment(
-            experiment, workdir, console, say, resume=options.resume, overwrite=options.overwrite
-        )
+        with early_stop_requests(say):
+            outcome = run_experiment(
+                experiment,
+                workdir,
+                console,
+                say,
+                resume=options.resume,
+                overwrite=options.overwrite,
+            )
     except NonFiniteError as error:
         say(
             f"error: {error}. Try a smaller --generator.learning-rate and "

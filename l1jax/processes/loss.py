@@ -42,16 +42,18 @@ class _Watch(NamedTuple):
     """How this process learns of a loss and tells it.
 
     Attributes:
-        index: of this process.
-        count: of all processes.
         native_output: what compiled libraries print; None if they print as usual.
         handler: of the signal; kept, because ctypes would free it.
+        unconnected: the sentence for a process that has not found the others yet.
+        index: of this process.
+        count: of all processes; 0 as long as they have not found each other.
     """
 
-    index: int
-    count: int
     native_output: IO[bytes] | None
     handler: Any
+    unconnected: str
+    index: int = 0
+    count: int = 0
 
 
 def _default_remedy() -> str:
@@ -63,12 +65,11 @@ _remedy: Callable[[], str] = _default_remedy
 _is_ending = threading.Lock()
 
 
-def watch(index: int, count: int) -> None:
-    """End this process with a sentence when another one is gone.
+def watch(unconnected: str) -> None:
+    """End this process with a sentence when JAX's coordination service aborts it.
 
     Args:
-        index: of this process.
-        count: of all processes.
+        unconnected: the sentence as long as the processes have not found each other.
     """
     global _watch
     native_output = None
@@ -78,7 +79,19 @@ def watch(index: int, count: int) -> None:
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
     libc.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
-    _watch = _Watch(index, count, native_output, handler)
+    _watch = _Watch(native_output, handler, unconnected)
+
+
+def tell_processes(index: int, count: int) -> None:
+    """Tell the watch that the processes have found each other.
+
+    Args:
+        index: of this process.
+        count: of all processes.
+    """
+    global _watch
+    assert _watch is not None
+    _watch = _watch._replace(index=index, count=count)
 
 
 @contextmanager
@@ -97,7 +110,7 @@ def remedy_for_loss(describe: Callable[[], str]) -> Iterator[None]:
 
 def is_communication_error(error: BaseException) -> bool:
     """Return whether an error may come from the loss of a process."""
-    return _watch is not None and COMMUNICATION.search(str(error)) is not None
+    return _is_shared() and COMMUNICATION.search(str(error)) is not None
 
 
 def end_at_once_if_shared(error: BaseException) -> None:
@@ -105,7 +118,7 @@ def end_at_once_if_shared(error: BaseException) -> None:
 
     Without that it would wait for them as it ends, and they for it.
     """
-    if _watch is None:
+    if not _is_shared():
         return
     if is_communication_error(error):
         end_as_lost(error)
@@ -125,9 +138,16 @@ def end_as_lost(error: BaseException) -> NoReturn:
     _end(f"the connection to another process is lost ({reason})", is_speaker=True)
 
 
+def _is_shared() -> bool:
+    return _watch is not None and _watch.count > 1
+
+
 def _answer_abort(number: int) -> None:
     """Answer SIGABRT, in whichever thread raised it."""
     assert _watch is not None
+    if not _watch.count:
+        _print(f"error: {_watch.unconnected}")
+        os._exit(2)
     if _watch.native_output is None:  # the reason was printed
         _end("another process is gone", is_speaker=True)
     text = _read_native_output()

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,10 +11,11 @@ import jax
 
 from l1jax.config import InputError
 from l1jax.processes.agreement import gather
-from l1jax.processes.loss import HEARTBEAT_SECONDS, watch
+from l1jax.processes.loss import HEARTBEAT_SECONDS, tell_processes, watch
 
 START_SECONDS = 300  # in which all processes must have come
 SHUTDOWN_SECONDS = 60
+TOLD_ADDRESS = "the address that the launcher tells"
 HELP = {"-h", "--help"}
 
 
@@ -78,9 +80,8 @@ def start_processes(arguments: Sequence[str]) -> None:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from Python
     _initialize(options)
-    if jax.process_count() > 1:
-        watch(jax.process_index(), jax.process_count())
-        gather(None)  # connects them while all are here: they wait half a minute for each other
+    tell_processes(jax.process_index(), jax.process_count())
+    gather(None)  # connects them while all are here: they wait half a minute for each other
 
 
 def stop_processes() -> None:
@@ -143,6 +144,12 @@ def _initialize(options: ProcessOptions) -> None:
             "num_processes": options.processes,
             "process_id": options.process,
         }
+    unconnected = (
+        f"the processes did not find each other at {options.coordinator or TOLD_ADDRESS} within "
+        f"{START_SECONDS} s: start all of them, with an address that each can reach and a port "
+        "that nothing else uses."
+    )
+    watch(unconnected)
     try:
         jax.distributed.initialize(
             **address,
@@ -156,13 +163,7 @@ def _initialize(options: ProcessOptions) -> None:
             "--coordinator HOST:PORT --processes N --process I to each process."
         ) from error
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        where = options.coordinator or "the address that the launcher tells"
-        raise InputError(
-            f"the processes did not find each other at {where} within {START_SECONDS} s "
-            f"({reason}): start all of them, with an address that each can reach and a port that "
-            "nothing else uses."
-        ) from error
+        raise InputError(unconnected) from error
 
 
 def _check_address(options: ProcessOptions) -> None:
@@ -186,3 +187,21 @@ def _check_address(options: ProcessOptions) -> None:
             f"`--process` (={options.process}) must be from 0 to {options.processes - 1}, another "
             "one for each process."
         )
+    if options.process == 0:
+        _check_port(options, int(port))
+
+
+def _check_port(options: ProcessOptions, port: int) -> None:
+    """Refuse a port that something else uses; JAX's service may crash on one.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    try:
+        with socket.create_server(("", port)):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"`--coordinator` (={options.coordinator}) must name a port that is free on the "
+            f"machine of process 0 ({error.strerror}): give another, the same to all processes."
+        ) from error

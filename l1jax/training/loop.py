@@ -18,6 +18,7 @@ AnyState = TypeVar("AnyState", bound=State)
 # A launcher sends a signal to every process, and each process may pass its copy on: in this time
 # they are one request.
 SAME_REQUEST_SECONDS = 2.0
+_early_signals: list[int] = []  # received before the loop runs, see `early_stop_requests`
 
 
 class ChunkProgram(NamedTuple):
@@ -154,6 +155,28 @@ def agree_on_signal(signals: Sequence[int]) -> int | None:
 
 
 @contextmanager
+def early_stop_requests(say: Callable[[str], None]) -> Iterator[None]:
+    """Remember signals that come before the loop runs, which then stops at once.
+
+    It is for several processes: without it, one of them would end at the signal, and the others
+    would take it for lost.
+
+    Args:
+        say: called with one sentence at the first signal.
+    """
+    global _early_signals
+    if count() == 1:
+        yield
+        return
+    with stop_requests(say) as received:
+        _early_signals = received
+        try:
+            yield
+        finally:
+            _early_signals = []
+
+
+@contextmanager
 def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
     """Collect SIGINT, SIGTERM, SIGHUP and SIGUSR1 instead of letting them end the process.
 
@@ -166,9 +189,9 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
         say: called with one sentence at the first signal.
 
     Yields:
-        The signals received so far; the list grows.
+        The signals received so far, those of `early_stop_requests` included; the list grows.
     """
-    received: list[int] = []
+    received = list(_early_signals)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     replaced = dict(handlers)
     if hasattr(signal, "SIGHUP"):  # Windows has none

@@ -112,6 +112,16 @@ def test_the_loss_of_a_process_ends_the_other_and_nothing_is_lost(uninterrupted,
 
 
 @pytest.mark.slow
+def test_a_signal_before_the_first_step_stops_both(tmp_path):
+    pair = start(tmp_path)
+    pairs.until(pair, (tmp_path / "run" / "config.json").exists)
+    os.kill(pair.processes[1].pid, signal.SIGTERM)
+    statuses, said = pairs.end(pair)
+    assert statuses == [143, 143], said
+    assert "stopped by SIGTERM" in said[0]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_other_signals_stop_both(tmp_path, number):
     pair = start(tmp_path, "--steps", "100000")
