@@ -1,0 +1,48 @@
+"""Who is gone, read from what JAX's coordination service says in JAX 0.10.2."""
+
+import pytest
+
+from l1jax.processes import loss
+
+CASES = {
+    # Of process 0, when process 1 of 2 was killed.
+    "a worker": (
+        "Use error polling to propagate the following error to all tasks: UNAVAILABLE: The "
+        "following tasks are unhealthy (stopped sending heartbeats):\n1\nThe tasks have crashed. "
+        "Check the task logs for an earlier error, or scheduler events to debug further.",
+        {1},
+    ),
+    "two workers": ("tasks are unhealthy (stopped sending heartbeats):\n2\n11\nThe tasks", {2, 11}),
+    # Of process 1, when process 0 was killed, whose service ends with it.
+    "the leader": (
+        "UNAVAILABLE: Failed to send RPC to coordination service. Either the leader task was "
+        "preempted/died/restarted unexpectedly or this task is experiencing network issues.",
+        {0},
+    ),
+    "something else": ("F0000 Check failed: x > 0", None),
+    "nothing": ("", None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_service_names_who_is_gone(name):
+    text, gone = CASES[name]
+    assert loss._find_gone(text) == gone
+
+
+def test_the_remedy_of_a_block_lasts_as_long_as_the_block():
+    with loss.remedy_for_loss(lambda: "start again from step 7"):
+        assert loss._remedy() == "start again from step 7"
+    assert loss._remedy() == "start all processes again"
+
+
+def test_an_error_in_the_block_keeps_its_remedy(monkeypatch):
+    monkeypatch.setattr(loss, "_remedy", loss._remedy)
+    with pytest.raises(ValueError, match="lost"), loss.remedy_for_loss(lambda: "from step 7"):
+        raise ValueError("connection lost")
+    assert loss._remedy() == "from step 7"
+
+
+def test_one_process_takes_no_error_for_a_loss():
+    assert not loss.is_communication_error(RuntimeError("Gloo: connection closed"))
+    loss.end_at_once_if_shared(RuntimeError("Gloo: connection closed"))  # would end the process
