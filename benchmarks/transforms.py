@@ -317,7 +317,7 @@ def training_step(tx: optax.GradientTransformation, size: Size) -> Callable[[], 
     key = jax.random.key(2)
     nothing = jnp.zeros((1, size.batch), jnp.int32)
     images = jax.random.randint(key, (1, size.batch, *size.image), 0, 256).astype(jnp.uint8)
-    batch = Batch(image=images, index=nothing, label=nothing)
+    batch = Batch(example=images, index=nothing, label=nothing)
     carried = [init_gan(gan, tx, discriminator_tx, key)]
 
     def run() -> None:

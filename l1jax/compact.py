@@ -25,7 +25,7 @@ from l1jax.serialization.rebuild_generator import in_float32, rebuild
 from l1jax.serialization.stored_evaluation import read_evaluation
 from l1jax.terminal import make_console, make_say
 from l1jax.training.keys import named_seed_key
-from l1jax.training.saved_run import SavedRun, load_run
+from l1jax.training.saved_run import SavedRun, image_generator, load_run
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     say = make_say(console)
 
     trained = load_run(workdir, options.step, say)
+    generator = image_generator(trained, workdir)
     average = trained.state.average
     check_finite(average, trained.step)
-    smaller = compact(
-        trained.task.generator, average.params, average.batch_stats, fold_norms=options.fold_norms
-    )
+    smaller = compact(generator, average.params, average.batch_stats, fold_norms=options.fold_norms)
     proof = proof_in_float32(trained, smaller, options.batch)
     console.print(channel_table(proof))
-    for line in sentences(proof, trained.task.generator.image_range is None):
+    for line in sentences(proof, generator.image_range is None):
         say(line)
     notes: dict[str, Any] = {
         "compaction": {

@@ -16,7 +16,7 @@ from jaxtyping import Array, Shaped
 from rich.console import Console
 
 from l1jax import config
-from l1jax.build import build_model
+from l1jax.build import build_image_model
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
 from l1jax.cli.process import run_command, shell_command
@@ -38,7 +38,7 @@ from l1jax.files import write_json
 from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.outputs import check_output_file, write_error
-from l1jax.processes.agreement import is_leader, lead, share_rows
+from l1jax.processes.agreement import count, is_leader, lead, share_rows
 from l1jax.processes.start import ProcessOptions
 from l1jax.real_images import (
     MIN_IMAGES,
@@ -49,10 +49,18 @@ from l1jax.real_images import (
 )
 from l1jax.reporting.evaluation_tables import show_evaluation
 from l1jax.reporting.sound import make_sounds, spectrograms_through_sound
-from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
-from l1jax.terminal import make_say
+from l1jax.serialization.loaded_generator import (
+    LoadedGenerator,
+    check_drawn,
+    check_finite,
+    open_generator,
+)
+from l1jax.terminal import Say, make_say
+from l1jax.text_runs.evaluation import evaluate_text
+from l1jax.text_runs.samples import is_text_run
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import BATCH, draw_latents, make_sampler
+from l1jax.training.saved_run import load_run
 
 PROG = "python -m l1jax.evaluate"
 NUM_TIMED_CLIPS = 64  # of sound
@@ -97,6 +105,8 @@ def main(arguments: Sequence[str]) -> int:
     inception = load_inception(options)  # first, because a wrong file is found quickly
     console = Console(emoji=False, quiet=not is_leader())
     say = make_say(console)
+    if model is None and workdir is not None and is_text_run(workdir):
+        return evaluate_text_run(options, workdir, console, say)
     loaded = open_generator(workdir, model, options.step, say, PROG)
     loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
     check_generator(loaded, options)
@@ -119,6 +129,39 @@ def main(arguments: Sequence[str]) -> int:
         and model is None
     ):
         say(f"as a page:   {shell_command('l1jax.report', '--workdir', str(folder))}")
+    return 0
+
+
+def evaluate_text_run(options: EvaluateOptions, workdir: Path, console: Console, say: Say) -> int:
+    """Evaluate a run of text and return the exit status.
+
+    Args:
+        options: the command's flags.
+        workdir: of the run.
+        console: for the tables.
+        say: prints one sentence on a line of its own.
+
+    Raises:
+        InputError: if a flag is for images, or the run or its text cannot be used.
+    """
+    if count() > 1:
+        raise InputError(
+            f"a run of text is evaluated by one process, and these are {count()}: start one, "
+            "without the flags of several."
+        )
+    if options.inception:
+        raise InputError(
+            f"`--inception` (={options.inception}) must be left out for a run of text."
+        )
+    trained = load_run(workdir, options.step, say)
+    check_finite(trained.state.average, trained.step)
+    trained = trained._replace(experiment=with_data_path(trained.experiment, options.path))
+    output = check_output_file(options.output or str(workdir / "evaluation.json"))
+    with console.status("reading and writing text"):
+        result = evaluate_text(trained, options.samples, options.seeds)
+    show_evaluation(result, console)
+    write_result(output, result)
+    say(f"all numbers: {output}")
     return 0
 
 
@@ -220,7 +263,7 @@ def evaluate(
             real_images.real, real_images.source, classifier, inception, through_sound
         )
         scores = evaluate_images(generated, num_generated, reference, remarks.append)
-        model = build_model(loaded.experiment.model, loaded.generator.image_shape)
+        model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)
         if isinstance(model, Vae) and loaded.encoder is not None:
             scores |= evaluate_likelihood(
                 model,

@@ -19,6 +19,7 @@ from l1jax.reporting.run_files import (
     MetricsLine,
     read_metrics,
     read_object,
+    read_pages,
     read_picture,
     read_samples,
 )
@@ -113,6 +114,7 @@ def read_record(workdir: Path) -> RunRecord:
         alarms=alarms,
         rollbacks=describe_rollbacks(workdir),
         samples=read_samples(workdir / "samples"),
+        pages=read_pages(workdir / "samples"),
         evaluation=read_object(workdir / "evaluation.json"),
         path=path,
         is_path=is_path,

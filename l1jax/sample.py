@@ -1,6 +1,8 @@
-"""Draw images from a trained generator.
+"""Draw images, or text, from a trained generator.
 
 `python -m l1jax.sample --workdir runs/digits --count 64 --output grid.png`
+
+`python -m l1jax.sample --workdir runs/text_topics --prompt "The " --length 200 --output a.txt`
 
 `--model` draws from an exported model: a folder of l1jax.export or l1jax.compact, or a program in
 it.
@@ -9,7 +11,8 @@ it.
 empty; what ends in / always is. A name such as `samples-0.003` or `v1.0` is a folder's, and one
 with the suffix of another format is refused. Files and folders appear whole or not at all, so a
 command that was killed can be given again. A generator of sound also writes a .wav, one clip after
-the other; its folder has a .wav beside each picture, and its archive the clips.
+the other; its folder has a .wav beside each picture, and its archive the clips. Samples of text go
+into a page, .txt, or into a .jsonl with one object a line.
 """
 
 import os
@@ -29,40 +32,62 @@ from l1jax.cli.flags import parse, parse_optional_path, parse_path
 from l1jax.cli.process import run_command
 from l1jax.config import InputError
 from l1jax.files import atomic_folder, atomic_write
+from l1jax.models import LanguageModel, Sampling
 from l1jax.outputs import check_output_file, check_output_folder, names_a_folder, write_error
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.reporting.sound import Sounds, join_clips, make_sounds, write_wav
-from l1jax.serialization.loaded_generator import check_drawn, open_generator
-from l1jax.terminal import make_console, make_say
+from l1jax.serialization.loaded_generator import check_drawn, check_finite, open_generator
+from l1jax.terminal import Say, make_console, make_say
+from l1jax.text_runs.samples import (
+    check_prompt,
+    check_text_flags,
+    check_text_output,
+    is_text_run,
+    make_text_sampler,
+    write_texts,
+)
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
+from l1jax.training.saved_run import load_run
 
 Form = Literal["grid", "archive", "folder", "sound"]
 
 FORMS: dict[str, Form] = {".png": "grid", ".npz": "archive", ".wav": "sound"}
+TEXT_FLAGS = ("prompt", "length", "temperature", "top_k", "top_p")
+IMAGE_FLAGS = ("columns", "label")
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """Draw images from the averaged generator of a training run, or from an exported model."""
+    """Draw from the averaged generator of a training run, or images from an exported model."""
 
     workdir: str | None = None
     """Work directory of the run."""
     model: str | None = None
     """Exported model: a folder, .safetensors, .stablehlo or .onnx; instead of --workdir."""
     count: int = 64
-    """How many images."""
+    """How many images, or samples of text."""
     seed: int = 0
-    """Seed of the latents; the first images are the same for every count."""
+    """Seed of the samples; the first of them are the same for every count."""
     step: int | None = None
     """Which checkpoint; by default the newest good one."""
-    output: str = "grid.png"
-    """A .png grid, a .npz with `images`, a folder/ of a .png each; of sound also a .wav."""
+    output: str | None = None
+    """A .png grid, .npz or folder/ of .png (grid.png); of sound .wav, too; of text .txt, .jsonl."""
     columns: int = 0
     """Images per row of the grid; 0 for one per class, or for a grid nearly square."""
     label: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """Class of all images of a class-conditional generator; by default its classes in turn."""
+    prompt: str = ""
+    """How each sample of text begins; by default as a document does."""
+    length: int = 400
+    """The most bytes of text after the prompt; a sample ends earlier where its document does."""
+    temperature: float = 1.0
+    """Of text: below 1 likelier bytes, above 1 rarer ones; 0 always takes the likeliest."""
+    top_k: int = 0
+    """Of text: draw from this many of the likeliest bytes; 0 for all."""
+    top_p: float = 1.0
+    """Of text: draw from the fewest bytes whose probabilities sum to this; 1 for all."""
 
 
 @translate_errors(SampleOptions)
@@ -72,20 +97,25 @@ def main(arguments: Sequence[str]) -> int:
     workdir = parse_optional_path("--workdir", options.workdir)
     model = parse_optional_path("--model", options.model)
     check_numbers(options)
-    output, form = check_output(options.output)
     say = make_say(make_console())
+    if model is None and workdir is not None and is_text_run(workdir):
+        sample_text(options, workdir, say)
+        return 0
+    refuse_flags(options, TEXT_FLAGS, "text, and these are images or points")
+    value = "grid.png" if options.output is None else options.output
+    output, form = check_output(value)
 
     opened = open_generator(workdir, model, options.step, say, "python -m l1jax.sample")
     generator = opened.generator
     points = generator.image_range is None
     if points and form == "folder":
         raise InputError(
-            f"`--output` (={options.output}) must end in .png or .npz: points have no picture each."
+            f"`--output` (={value}) must end in .png or .npz: points have no picture each."
         )
     data = opened.experiment.data
     if form == "sound" and not isinstance(data, config.Sound):
         raise InputError(
-            f"`--output` (={options.output}) must end in .png or .npz, or in / for a folder: this "
+            f"`--output` (={value}) must end in .png or .npz, or in / for a folder: this "
             "generator draws no sound."
         )
     labels = check_class(options.label, generator.classes, options.count)
@@ -101,7 +131,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         write_images(images, output, form, columns, labels, sounds)
     except OSError as error:
-        raise write_error(options.output, error) from error
+        raise write_error(value, error) from error
     noun = "image"
     if points:
         noun = "point"
@@ -111,6 +141,56 @@ def main(arguments: Sequence[str]) -> int:
     where = f"{output}{os.sep}" if form == "folder" else output
     say(f"{options.count} {what} of step {opened.step:,}: {where}")
     return 0
+
+
+def sample_text(options: SampleOptions, workdir: Path, say: Say) -> None:
+    """Draw text from a run, and write it.
+
+    Args:
+        options: the flags.
+        workdir: of the run.
+        say: prints one sentence on a line of its own.
+
+    Raises:
+        InputError: if a flag is out of its range or of images, or the run has no good checkpoint.
+    """
+    refuse_flags(options, IMAGE_FLAGS, "images, and this run is of text")
+    sampling = Sampling(options.temperature, options.top_k, options.top_p)
+    check_text_flags(options.length, sampling)
+    value = "samples.txt" if options.output is None else options.output
+    output = check_text_output(value)
+    trained = load_run(workdir, options.step, say)
+    average = trained.state.average
+    check_finite(average, trained.step)
+    model = trained.task.generator
+    assert isinstance(model, LanguageModel)
+    prompt = check_prompt(options.prompt, trained.experiment)
+    sampler = make_text_sampler(model, prompt, options.count, options.length, sampling)
+    samples = sampler(average, options.seed)
+    try:
+        write_texts(samples, output)
+    except OSError as error:
+        raise write_error(value, error) from error
+    say(f"{options.count} sample{'s' * (options.count > 1)} of step {trained.step:,}: {output}")
+
+
+def refuse_flags(options: SampleOptions, names: Sequence[str], what: str) -> None:
+    """Refuse flags that were given though they have no meaning here.
+
+    Args:
+        options: the flags.
+        names: of the fields that must have their defaults.
+        what: what the flags are for.
+
+    Raises:
+        InputError: naming the first such flag.
+    """
+    default = SampleOptions()
+    for name in names:
+        value = getattr(options, name)
+        if value != getattr(default, name):
+            flag = {"label": "class"}.get(name, name.replace("_", "-"))
+            raise InputError(f"`--{flag}` (={value}) is for {what}: leave it out.")
 
 
 def check_numbers(options: SampleOptions) -> None:

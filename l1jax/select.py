@@ -13,7 +13,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from l1jax.build import build_model, image_shape
+from l1jax.build import build_image_model, image_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
 from l1jax.cli.process import run_command, shell_command, stop_status
@@ -37,6 +37,7 @@ from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
 from l1jax.training.loop import early_stop_requests
 from l1jax.training.run import run_experiment
+from l1jax.training.state import require_images
 from l1jax.training.task import make_task
 from l1jax.training.workdir import hold, read_config
 
@@ -112,7 +113,7 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
     check_shapes(task, experiment.seed)
     check_batch(experiment, len(find_devices()))
     source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
-    check_labels(task.generator.classes, source)
+    check_labels(require_images(task).classes, source)
     check_resident(source, experiment)
     require_same(
         "`data`", source.fingerprint, "give each the same files, with the same flags for them"
@@ -167,7 +168,7 @@ def make_plan(options: SelectOptions) -> Plan:
         InputError: if the flags do not go together, or not with the model.
     """
     experiment = options.experiment
-    model = build_model(experiment.model, image_shape(experiment.data))
+    model = build_image_model(experiment.model, image_shape(experiment.data))
     criterion = check_criterion(options.criterion, model)
     plan = Plan(
         experiment=experiment,

@@ -4,12 +4,13 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from l1jax.build import build_model, image_shape
+from l1jax.build import build_model, example_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
 from l1jax.cli.process import run_command, shell_command, stop_status
-from l1jax.config import Config
+from l1jax.config import Config, Text
 from l1jax.processes.agreement import is_leader
 from l1jax.processes.start import ProcessOptions
 from l1jax.terminal import Say, make_console, make_say
@@ -18,6 +19,18 @@ from l1jax.training.loop import early_stop_requests
 from l1jax.training.run import Outcome, run_experiment
 
 STARTING_OVER = ("--overwrite", "--no-resume")  # flags that the command for resuming must not have
+
+
+class Samples(NamedTuple):
+    """What samples of a run are called, the suffix of their files, and a file for more of them."""
+
+    noun: str
+    suffix: str
+    output: str
+
+
+IMAGE_SAMPLES = Samples("images", "png", "grid.png")
+TEXT_SAMPLES = Samples("text", "txt", "samples.txt")
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console(quiet=not is_leader())
     say = make_say(console)
     if options.summary:
-        say(build_model(experiment.model, image_shape(experiment.data)).summary())
+        say(build_model(experiment.model, example_shape(experiment.data)).summary())
         return 0
     try:
         with early_stop_requests(say):
@@ -81,16 +94,17 @@ def report(outcome: Outcome, experiment: Config, workdir: Path, say: Say) -> Non
     step = outcome.end.step
     if outcome.first_step >= experiment.steps:
         say(f"already trained to step {outcome.first_step:,}; a larger --steps goes on.")
-    samples = workdir / "samples" / f"step_{step:06d}.png"
+    shown = TEXT_SAMPLES if isinstance(experiment.data, Text) else IMAGE_SAMPLES
+    samples = workdir / "samples" / f"step_{step:06d}.{shown.suffix}"
     if not samples.exists():
         samples = samples.parent
     sample = shell_command(
-        "l1jax.sample", "--workdir", str(workdir), "--count", "64", "--output", "grid.png"
+        "l1jax.sample", "--workdir", str(workdir), "--count", "64", "--output", shown.output
     )
     say(f"samples     {samples}")
     say(f"checkpoint  {workdir / 'checkpoints' / str(step)}")
     say(f"metrics     {workdir / 'metrics.jsonl'}")
-    say(f"more images: {sample}")
+    say(f"more {shown.noun}: {sample}")
 
 
 if __name__ == "__main__":

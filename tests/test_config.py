@@ -24,13 +24,17 @@ from l1jax.config import (
     InputError,
     MixtureData,
     MlpGan,
+    NextToken,
     Optimizer,
     R3gan,
     Reconstruction,
     SnResnet,
     StackedData,
+    TextData,
     TfdsData,
     TonesData,
+    TopicsData,
+    Transformer,
     Vae,
     Variational,
     check,
@@ -259,6 +263,8 @@ def test_kinds_have_the_names_of_the_command_line():
         "tfds": TfdsData,
         "audio": AudioData,
         "tones": TonesData,
+        "topics": TopicsData,
+        "text": TextData,
     }
     assert kinds("model") == {
         "mlp-gan": MlpGan,
@@ -267,11 +273,13 @@ def test_kinds_have_the_names_of_the_command_line():
         "r3gan": R3gan,
         "dense-generator": DenseGenerator,
         "vae": Vae,
+        "transformer": Transformer,
     }
     assert kinds("objective") == {
         "adversarial": Adversarial,
         "reconstruction": Reconstruction,
         "variational": Variational,
+        "next-token": NextToken,
     }
 
 

@@ -8,7 +8,7 @@ import ast
 import jax
 import pytest
 
-from l1jax.build import image_shape
+from l1jax.build import example_shape
 from l1jax.cli.experiment_file import experiments_folder, load_experiment
 from l1jax.config import check, from_json, to_json
 from l1jax.training.keys import named_seed_key
@@ -23,7 +23,7 @@ def parameters(network):
 
 def shapes(name):
     experiment = load_experiment(name)
-    task = make_task(experiment, image_shape(experiment.data))
+    task = make_task(experiment, example_shape(experiment.data))
     return jax.eval_shape(task.init, named_seed_key(0, "parameters"))
 
 

@@ -17,7 +17,7 @@ LAYERS = [
     {"build", "build_optimizer", "evaluation", "reporting", "solve"},
     {"training", "compaction"},
     {"selection", "serialization"},
-    {"real_images"},
+    {"real_images", "text_runs"},
     {
         "__main__",
         "cli",

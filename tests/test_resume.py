@@ -20,12 +20,22 @@ import pytest
 from forked import live
 from PIL import Image
 
-FLAGS = (
+COMMON = (
     "--steps 300 --log-every 10 --sample-every 50 --checkpoint-every 20 --batch-size 16 "
-    "--model.latent-size 8 "
-    "--model.generator-hidden 32 --model.discriminator-hidden 32 --generator.penalty.strength 1e-3 "
-    "--objective.r1 0 --objective.r2 0"  # stateless, and a fifth of every start
-).split()
+    "--generator.penalty.strength 1e-3"
+)
+FLAGS = {
+    "gan": (
+        f"{COMMON} --model.latent-size 8 "
+        "--model.generator-hidden 32 --model.discriminator-hidden 32 "
+        "--objective.r1 0 --objective.r2 0"  # stateless, and a fifth of every start
+    ).split(),
+    "text": (
+        f"{COMMON} --data topics --model transformer --objective next-token "
+        "--data.window 16 --model.context 12 --model.width 16 --model.heads 2 --model.layers 1 "
+        "--model.dropout 0.1 --holdout 0.1"
+    ).split(),
+}
 KILLS = 6
 
 
@@ -44,8 +54,8 @@ def environment(tmp_path_factory):
         yield
 
 
-def start(workdir: Path, *arguments: str) -> ForkServerProcess:
-    return launch(workdir, "--workdir", str(workdir), *FLAGS, *arguments)
+def start(workdir: Path, *arguments: str, family: str = "gan") -> ForkServerProcess:
+    return launch(workdir, "--workdir", str(workdir), *FLAGS[family], *arguments)
 
 
 def launch(workdir: Path, *arguments: str) -> ForkServerProcess:
@@ -65,8 +75,8 @@ def end(process: ForkServerProcess, workdir: Path) -> tuple[int, str]:
     return status, said.read_text() if said.exists() else ""
 
 
-def finish(workdir: Path, *arguments: str) -> str:
-    status, output = end(start(workdir, *arguments), workdir)
+def finish(workdir: Path, *arguments: str, family: str = "gan") -> str:
+    status, output = end(start(workdir, *arguments, family=family), workdir)
     assert status == 0, output
     return output
 
@@ -79,11 +89,11 @@ def end_of(workdir: Path) -> dict:
     """Everything about a finished run that must not depend on how it came about."""
     meta = json.loads((workdir / "checkpoints" / "300" / "meta" / "metadata").read_text())
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    timing = ("images_per_second", "seconds_per_step")
+    timing = ("images_per_second", "tokens_per_second", "seconds_per_step")
     return {
         "digest": meta["digest"],
         "metrics": [{k: v for k, v in line.items() if k not in timing} for line in lines],
-        "samples": {p.name: p.read_bytes() for p in sorted((workdir / "samples").glob("*.png"))},
+        "samples": {p.name: p.read_bytes() for p in sorted((workdir / "samples").glob("step_*"))},
     }
 
 
@@ -119,14 +129,20 @@ def rewind(workdir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_minus_nine_at_any_moment_changes_nothing(uninterrupted, tmp_path):
+@pytest.mark.parametrize("family", FLAGS)
+def test_kill_minus_nine_at_any_moment_changes_nothing(family, request, tmp_path):
+    if family == "gan":
+        whole = request.getfixturevalue("uninterrupted")
+    else:
+        whole = tmp_path / "whole"
+        finish(whole, family=family)
     workdir, choose = tmp_path / "run", random.Random(0)
     lives = during_saves = resumptions = 0
     # Seconds from a start to its first save: half of the kills at any time come later than that.
     until_save = 0.0
     while lives < KILLS:
         before, left, began = committed(workdir), unfinished(workdir), time.monotonic()
-        process = start(workdir)
+        process = start(workdir, family=family)
         if lives % 3 == 0:
             if until(process, lambda left=left: unfinished(workdir) - left):
                 during_saves, until_save = during_saves + 1, time.monotonic() - began
@@ -151,8 +167,8 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(uninterrupted, tmp_path):
     assert lives == KILLS
     assert during_saves >= KILLS // 4
     assert resumptions >= KILLS // 4
-    finish(workdir)
-    assert end_of(workdir) == end_of(uninterrupted)
+    finish(workdir, family=family)
+    assert end_of(workdir) == end_of(whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

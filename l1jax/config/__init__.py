@@ -16,17 +16,30 @@ from l1jax.config.data import (
     MixtureData,
     Sound,
     StackedData,
+    Text,
+    TextData,
     TfdsData,
     TonesData,
+    TopicsData,
 )
 from l1jax.config.experiment import FREE_FIELDS, Config
 from l1jax.config.fields import InputError
-from l1jax.config.models import Dcgan, DenseGenerator, MlpGan, Model, R3gan, SnResnet, Vae
+from l1jax.config.models import (
+    Dcgan,
+    DenseGenerator,
+    MlpGan,
+    Model,
+    R3gan,
+    SnResnet,
+    Transformer,
+    Vae,
+)
 from l1jax.config.objectives import (
     Ada,
     Adversarial,
     Balance,
     DiffAugment,
+    NextToken,
     Objective,
     Reconstruction,
     Variational,
@@ -82,6 +95,7 @@ __all__ = [
     "MixtureData",
     "MlpGan",
     "Model",
+    "NextToken",
     "NonnegativeL1",
     "Objective",
     "Optimizer",
@@ -95,8 +109,12 @@ __all__ = [
     "Sound",
     "SparseGroupL1",
     "StackedData",
+    "Text",
+    "TextData",
     "TfdsData",
     "TonesData",
+    "TopicsData",
+    "Transformer",
     "Vae",
     "Variational",
     "check",

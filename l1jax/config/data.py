@@ -1,4 +1,4 @@
-"""Where real images, points and sounds come from."""
+"""Where the examples come from: images, points, sounds or text."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -176,5 +176,46 @@ class TonesData:
     """Logarithm of the magnitude that is black; white is a sine at full scale, log(n_fft / 4)."""
 
 
+@dataclass(frozen=True)
+class TopicsData:
+    """Text without a download: the English documentation in every Python, `pydoc_data.topics`."""
+
+    window: int = field(default=128, metadata=bounds(1, 2**20))
+    """Tokens that each window of training text predicts; a token is a byte."""
+    split: Literal["auto", "documents", "blocks"] = "auto"
+    """What is held out: documents, or blocks of 8 KiB; auto: blocks of a single document."""
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Text of a file, or of the files in a folder, a tar or a zip; each is a document."""
+
+    path: str = ""
+    """A text file, a .jsonl, either compressed (.gz, .xz, .bz2), or a folder, tar or zip."""
+    encoding: Literal["utf-8", "bytes"] = "utf-8"
+    """utf-8: refuse what is not; bytes: take any bytes, which samples may then not decode to."""
+    jsonl_field: str = "text"
+    """The string that is the document in each line's object of a .jsonl."""
+    suffixes: tuple[str, ...] = (".txt", ".text", ".md", ".rst", ".jsonl")
+    """Which files of a folder or an archive are read, .gz, .xz and .bz2 of them included."""
+    window: int = field(default=128, metadata=bounds(1, 2**20))
+    """Tokens that each window of training text predicts; a token is a byte."""
+    split: Literal["auto", "documents", "blocks"] = "auto"
+    """What is held out: documents, or blocks of 8 KiB; auto: blocks of a single document."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """Stop at the first document that cannot be used, or skip all such documents."""
+
+
 Sound = AudioData | TonesData
-Data = DigitsData | ImageData | ArrayData | IdxData | StackedData | MixtureData | TfdsData | Sound
+Text = TopicsData | TextData
+Data = (
+    DigitsData
+    | ImageData
+    | ArrayData
+    | IdxData
+    | StackedData
+    | MixtureData
+    | TfdsData
+    | Sound
+    | Text
+)

@@ -15,7 +15,7 @@ class Config:
     """One experiment."""
 
     data: Data = DigitsData()
-    """The real images."""
+    """The real images, or text."""
     model: Model = MlpGan()
     """The networks."""
     objective: Objective = Adversarial()
@@ -31,19 +31,19 @@ class Config:
     steps: int = field(default=10_000, metadata=bounds(1, 2**31 - 1))
     """Generator steps in all, those before a resume included."""
     batch_size: int = field(default=64, metadata=bounds(1))
-    """Images per step over all devices."""
+    """Images, or windows of text, per step over all devices."""
     accumulate: int = field(default=1, metadata=bounds(1))
     """Parts of a batch, one after the other: less memory, the same update but for batch norm."""
     flip: bool = False
     """Mirror real images left and right, each with probability ½, anew in every step."""
     ema_half_life: float = field(default=44_340.0, metadata=bounds(0))
-    """Half-life, in images, of the moving average that draws samples; 0 for no average."""
+    """Half-life, in images or windows, of the average that draws samples; 0 for no average."""
     rollbacks: int = field(default=10, metadata=bounds(0, 100))
     """How often training that is not finite may restart from a checkpoint at half the rate."""
     log_every: int = field(default=100, metadata=bounds(1))
     """Steps between lines of metrics, in one compiled call; best a divisor of other intervals."""
     sample_every: int = field(default=1_000, metadata=bounds(1))
-    """Steps between sample grids."""
+    """Steps between samples."""
     checkpoint_every: int = field(default=1_000, metadata=bounds(1))
     """Steps between checkpoints."""
     evaluate_every: int = field(default=0, metadata=bounds(0))

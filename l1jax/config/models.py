@@ -140,4 +140,32 @@ class Vae:
     """Of the computation; parameters are float32."""
 
 
-Model = MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae
+@dataclass(frozen=True)
+class Transformer:
+    """A decoder-only transformer for text: RMSNorm first, rotary positions, no biases."""
+
+    width: int = field(default=128, metadata=bounds(1))
+    """Size of the residual stream; the heads must divide it into even parts."""
+    layers: int = field(default=4, metadata=bounds(1, 1_000))
+    """Blocks of attention and feed-forward units."""
+    heads: int = field(default=4, metadata=bounds(1))
+    """Attention heads."""
+    key_value_heads: int = field(default=0, metadata=bounds(0))
+    """Heads of keys and values, which must divide the heads; 0 for as many."""
+    hidden: int = field(default=0, metadata=bounds(0))
+    """Units of each feed-forward layer; 0 for 8/3 of the width (swiglu) or 4 times it (gelu)."""
+    activation: Literal["swiglu", "gelu"] = "swiglu"
+    """Of the feed-forward units; swiglu has a third matrix, the gate."""
+    context: int = field(default=128, metadata=bounds(1, 2**20))
+    """Tokens that attention sees; at most the data's `window`."""
+    rotary_base: float = field(default=10_000.0, metadata=bounds(1))
+    """Base of the rotary positions' frequencies."""
+    dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    """Share of the embedding's and of each layer's outputs that training sets to zero."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
+    checkpointing: bool = False
+    """Recompute each block when differentiating: less memory, more time."""
+
+
+Model = MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae | Transformer

@@ -108,4 +108,9 @@ class Variational:
     """Latents per image; several give the importance-weighted bound (beta 1, no free nats)."""
 
 
-Objective = Adversarial | Reconstruction | Variational
+@dataclass(frozen=True)
+class NextToken:
+    """The cross-entropy of each token given those before it, nats, mean over all positions."""
+
+
+Objective = Adversarial | Reconstruction | Variational | NextToken

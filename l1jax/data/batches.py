@@ -27,8 +27,8 @@ SINGLE_HOST = Host()
 class Batch(NamedTuple):
     """The data that one step sees; every leaf leads with draws and batch."""
 
-    image: Shaped[Array | np.ndarray, "draws batch height width channels"]
-    """uint8 images with values from 0 to 255, or float32 points."""
+    example: Shaped[Array | np.ndarray, "draws batch ..."]
+    """uint8 images with values from 0 to 255, float32 points, or windows of int32 tokens."""
     index: Int[Array | np.ndarray, "draws batch"]
     """Index of each example in its source."""
     label: Int[Array | np.ndarray, "draws batch"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from l1jax.data.skipped_files import SkippedFile
 
-MAX_FILE_BYTES = 2**28  # of an encoded image or recording
+MAX_FILE_BYTES = 2**28  # of an encoded image or recording, or a document
 _MAX_GROWTH = 256  # factor of decompression; a tar's headers shrink to almost nothing
 _INODE_BITS = 2**63 - 1  # so that an inode's number fits in a signed 64-bit integer
 

@@ -1,6 +1,6 @@
 """Which files are examples, or only look like images or archives, by their names' suffixes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Literal
 
@@ -26,10 +26,12 @@ _ARCHIVES = frozenset((
 
 RECORDINGS = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
 
-FileKind = Literal["image", "recording", "other image", "archive", ""]
+COMPRESSED = (".gz", ".xz", ".bz2")  # suffixes of compressed single files
+
+FileKind = Literal["image", "recording", "document", "other image", "archive", ""]
 KindOf = Callable[[str], FileKind]
 """(name) → what a file seems to be."""
-READ = ("image", "recording")  # the kinds of files that are read
+READ = ("image", "recording", "document")  # the kinds of files that are read
 
 
 @cache
@@ -86,6 +88,24 @@ def recording_kind(name: str) -> FileKind:
     if suffix in _ARCHIVES:
         return "archive"
     return ""
+
+
+def document_kind(name: str, suffixes: Collection[str]) -> FileKind:
+    """Tell by its suffix whether a file is a document, perhaps a compressed one.
+
+    Args:
+        name: the file's name.
+        suffixes: of documents, in lower case, such as ".txt"; one of `COMPRESSED` may follow.
+
+    Returns:
+        "document", "archive" or "".
+    """
+    lower = name.lower()
+    for compressed in COMPRESSED:
+        lower = lower.removesuffix(compressed)
+    if suffix_of(lower) in suffixes:
+        return "document"
+    return "archive" if suffix_of(name) in _ARCHIVES else ""
 
 
 def is_hidden(name: str) -> bool:

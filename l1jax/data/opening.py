@@ -54,6 +54,11 @@ def _open(data: config.Data) -> Source:
             return open_audio(data)
         case config.TonesData():
             return open_tones(data)
+        case config.TopicsData() | config.TextData():
+            raise config.InputError(
+                f"`data` (={type(data).__name__}) is text, which "
+                "l1jax.data.text_source.open_text opens; give images, sounds or points here."
+            )
 
 
 def open_examples(

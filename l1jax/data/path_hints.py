@@ -13,6 +13,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a drive of Windows has on
 _TABLES = frozenset((
     ".arrow", ".h5", ".hdf5", ".lmdb", ".mat", ".parquet", ".pickle", ".pkl", ".pt", ".tfrecord",
 ))  # fmt: skip
+_TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".jsonl", ".ndjson")
 _IDX = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
 
 
@@ -34,7 +35,7 @@ def suggest_data_flag(path: str, kind: str) -> str:
 
     Args:
         path: path of an existing file or folder.
-        kind: the --data that it was given to: image, array, idx or audio.
+        kind: the --data that it was given to: image, array, idx, audio or text.
 
     Returns:
         A clause such as "it looks like … : give --data array"; empty if the path fits `kind`, or
@@ -60,11 +61,13 @@ _MNIST_FILE = _Guess(
 )
 _MNIST_FOLDER = _Guess("a folder of MNIST's files: give --data idx", ("idx",))
 _ARRAY = _Guess("NumPy's file: give --data array", ("array",))
-_ARCHIVE = _Guess("an archive: give --data image if images are in it", ("image", "audio"))
-_FOLDER = _Guess("a folder: give --data image if images are in it", ("image", "audio"))
+_ARCHIVE = _Guess("an archive: give --data image if images are in it", ("image", "audio", "text"))
+_FOLDER = _Guess("a folder: give --data image if images are in it", ("image", "audio", "text"))
 _RECORDING = _Guess("a single recording: give the folder that it is in, with --data audio")
 _RECORDINGS = _Guess("a folder of recordings: give --data audio", ("audio",))
 _SINGLE_IMAGE = _Guess("a single image: give the folder that it is in, with --data image")
+_TEXT = _Guess("text: give --data text", ("text",))
+_TEXT_FOLDER = _Guess("a folder of text: give --data text", ("text",))
 _TFDS = _Guess(
     "a set that TFDS has prepared: give --data tfds --data.name NAME --data.data-dir FOLDER",
     ("tfds",),
@@ -88,11 +91,13 @@ def _guess(path: str) -> _Guess | None:
         return _SINGLE_IMAGE
     if suffix in RECORDINGS:
         return _RECORDING
+    if suffix in _TEXT_SUFFIXES:
+        return _TEXT
     if suffix in (".7z", ".rar", ".zst"):
         remedy = "unpack it, or pack it as a zip"
         return _Guess(f"a {suffix} archive, which is not read: {remedy}")
     if suffix in _TABLES:
-        remedy = "write its images into a folder, or a .npz with numpy.savez"
+        remedy = "write its images into a folder, or a .npz with numpy.savez, or text into a .jsonl"
         return _Guess(f"a {suffix} file, which is not read: {remedy}")
     return None
 
@@ -111,8 +116,11 @@ def _guess_folder(path: str) -> _Guess | None:
         return _Guess(f"a folder with NumPy's files: give {flags}")
     if any(".array_record" in name or name == "dataset_info.json" for name in names):
         return _TFDS
-    if _first_with_suffix(names, RECORDINGS) and not _first_with_suffix(names, image_suffixes()):
-        return _RECORDINGS
+    if not _first_with_suffix(names, image_suffixes()):
+        if _first_with_suffix(names, RECORDINGS):
+            return _RECORDINGS
+        if _first_with_suffix(names, _TEXT_SUFFIXES):
+            return _TEXT_FOLDER
     return _FOLDER
 
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from l1jax.config import InputError
 from l1jax.data.formats import FileKind, suffix_of
 
-SkippedKind = Literal["image", "recording", "folder", "archive", "work directory"]
+SkippedKind = Literal["image", "recording", "document", "folder", "archive", "work directory"]
 
 
 class SkippedFile(NamedTuple):
@@ -20,12 +20,12 @@ class SkippedFile(NamedTuple):
     @property
     def is_error(self) -> bool:
         """Whether it stops the program unless unusable images are to be skipped."""
-        return self.kind in ("image", "recording", "folder")
+        return self.kind in ("image", "recording", "document", "folder")
 
 
 def skipped_kind(kind: FileKind) -> SkippedKind:
     """Return what a file of this kind is called when it is left out; a folder if it has none."""
-    if kind == "recording":
+    if kind in ("recording", "document"):
         return kind
     return "image" if kind else "folder"
 

@@ -6,20 +6,27 @@ from l1jax.models.mlp import dense_generator, mlp_gan
 from l1jax.models.network import Generator, Network, from_uint8, to_uint8
 from l1jax.models.r3gan import r3gan
 from l1jax.models.sn_resnet import sn_resnet
+from l1jax.models.token_generation import generate
+from l1jax.models.token_sampling import Sampling
+from l1jax.models.transformer import LanguageModel, transformer
 from l1jax.models.vae import Vae, vae
 
 __all__ = [
     "Gan",
     "Generator",
+    "LanguageModel",
     "Network",
+    "Sampling",
     "Vae",
     "dcgan",
     "dense_generator",
     "from_uint8",
+    "generate",
     "mlp_gan",
     "packed",
     "r3gan",
     "sn_resnet",
     "to_uint8",
+    "transformer",
     "vae",
 ]

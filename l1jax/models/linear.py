@@ -47,7 +47,7 @@ class Dense(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         """Multiply by the kernel and add the bias."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         if self.spectral_norm:

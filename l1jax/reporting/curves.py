@@ -26,6 +26,14 @@ MAIN_CHARTS = (
         "Evidence lower bound and divergence, nats", {"bound": "bound", "divergence": "divergence"}
     ),
     Chart(
+        "Bits per byte of text (lower is better)",
+        {
+            "bits_per_byte": "batches",
+            "held_out/bits_per_byte": "held-out documents",
+            "training/bits_per_byte": "training documents",
+        },
+    ),
+    Chart(
         "Kernel distance to real images (lower is better)", {"kernel_distance": "kernel distance"}
     ),
     Chart(
@@ -60,6 +68,7 @@ OTHER_CHARTS = (
     ),
     Chart("Skipped steps in every line of metrics", {"skipped": "skipped steps"}),
     Chart("Images per second", {"images_per_second": "images per second"}),
+    Chart("Tokens per second", {"tokens_per_second": "tokens per second"}),
 )
 LAYER_CHARTS = (
     ("Share of zeros by layer: {}", "{}/sparsity/"),

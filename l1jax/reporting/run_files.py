@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -18,6 +19,8 @@ MAX_LINE_BYTES = 16 * 2**20
 MAX_LINES = 4_000  # of metrics that are held at once; of more, every second is dropped
 MAX_PICTURE_BYTES = 32 * 2**20
 MAX_SAMPLES = 8  # pictures of samples on a page
+MAX_PAGES = 4  # of samples of text
+MAX_PAGE_BYTES = 2**20
 
 JsonObject: TypeAlias = dict[str, Any]  # values that JSON can hold
 
@@ -42,6 +45,13 @@ class Picture(NamedTuple):
 
     step: int
     png: bytes
+
+
+class Page(NamedTuple):
+    """A page with samples of text."""
+
+    step: int
+    text: str
 
 
 def read_metrics(path: Path, on_line: Callable[[MetricsLine], None]) -> Metrics:
@@ -114,19 +124,40 @@ def read_samples(folder: Path, max_pictures: int = MAX_SAMPLES) -> list[Picture]
         folder: the run's `samples`, which may be missing.
         max_pictures: the largest number of pictures; at least 2.
     """
+    chosen = _spread_evenly(folder, "png", max_pictures)
+    pictures = [(step, read_picture(path)) for step, path in chosen]
+    return [Picture(step, png) for step, png in pictures if png is not None]
+
+
+def read_pages(folder: Path, max_pages: int = MAX_PAGES) -> list[Page]:
+    """Read samples of text, as `read_samples` reads pictures.
+
+    Args:
+        folder: the run's `samples`, which may be missing.
+        max_pages: the largest number of pages; at least 2.
+    """
+    pages = []
+    for step, path in _spread_evenly(folder, "txt", max_pages):
+        with suppress(InputError):
+            content = read_bytes(path, MAX_PAGE_BYTES)
+            pages.append(Page(step, content.decode("utf-8", "replace")))
+    return pages
+
+
+def _spread_evenly(folder: Path, suffix: str, most: int) -> list[tuple[int, Path]]:
+    """Choose files of samples evenly over the training; return them with their steps."""
     if not folder.is_dir():
         return []
     steps = {}
     for path in folder.iterdir():
-        match = re.fullmatch(r"step_(\d{1,12})\.png", path.name)
+        match = re.fullmatch(rf"step_(\d{{1,12}})\.{suffix}", path.name)
         if match:
             steps[int(match[1])] = path
     in_order = sorted(steps)
-    if len(in_order) > max_pictures:
+    if len(in_order) > most:
         last = len(in_order) - 1
-        in_order = [in_order[round(i * last / (max_pictures - 1))] for i in range(max_pictures)]
-    pictures = [(step, read_picture(steps[step])) for step in in_order]
-    return [Picture(step, png) for step, png in pictures if png is not None]
+        in_order = [in_order[round(i * last / (most - 1))] for i in range(most)]
+    return [(step, steps[step]) for step in in_order]
 
 
 def read_picture(path: Path) -> bytes | None:

@@ -10,7 +10,7 @@ from l1jax.reporting.evaluation_section import evaluation_section
 from l1jax.reporting.html import bullets, code, escape, folded, paragraph, picture, section, table
 from l1jax.reporting.page_style import STYLE
 from l1jax.reporting.path_section import path_section
-from l1jax.reporting.run_files import JsonObject, Metrics, Picture, to_text
+from l1jax.reporting.run_files import JsonObject, Metrics, Page, Picture, to_text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Content security policy: the browser runs and loads nothing, even if a text were not escaped."""
@@ -28,6 +28,8 @@ class RunRecord(NamedTuple):
     rollbacks: Sequence[str]
     """Sentences about returns to an earlier checkpoint."""
     samples: Sequence[Picture]
+    pages: Sequence[Page]
+    """Samples of text."""
     evaluation: JsonObject | None
     """What `python -m l1jax.evaluate` wrote, or None."""
     path: JsonObject | None
@@ -149,6 +151,12 @@ def _samples(record: RunRecord) -> str:
         )
         for sample in record.samples
     ]
+    pages = [
+        folded(f"Step {page.step:,}, from the same random numbers at every step", code(page.text))
+        for page in reversed(record.pages)
+    ]
+    if pages:
+        return section("samples", "Samples", *pages)
     if not pictures and not record.is_path:
         return section("samples", "Samples", paragraph("No samples have been written.", "quiet"))
     return section("samples", "Samples", _grid(pictures, "grid small"))

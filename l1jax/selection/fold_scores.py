@@ -23,7 +23,7 @@ from l1jax.models import Gan, Generator, Vae
 from l1jax.penalties import sparsity
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.state import State, Task, VaeState
+from l1jax.training.state import State, Task, VaeState, require_images
 from l1jax.transforms import strength
 
 Images = Shaped[np.ndarray, "n height width channels"]
@@ -86,7 +86,7 @@ def make_fold_scorer(
             features.
         seed: of the latents, which are the same for all replicas.
     """
-    generator = task.generator
+    generator = require_images(task)
     sampler = make_sampler(generator)
     extractor = None
     if generator.image_range is not None:

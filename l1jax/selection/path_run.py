@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from l1jax.build import build_model, image_shape
+from l1jax.build import build_image_model, image_shape
 from l1jax.config import Config, InputError
 from l1jax.selection.choose import Choices, choose, dense_score
 from l1jax.selection.experiments import tracking, with_strength
@@ -56,7 +56,7 @@ def open_path_run(
     task = make_task(experiment, shape)
     scorer = make_fold_scorer(
         task,
-        build_model(experiment.model, shape),
+        build_image_model(experiment.model, shape),
         plan.network,
         np.asarray(data.examples.images),
         np.asarray(data.examples.labels),

@@ -15,7 +15,7 @@ from l1jax.config.fields import JsonObject
 from l1jax.models import Generator
 from l1jax.serialization.model_folder import ExportedModel, is_model, read_model
 from l1jax.serialization.probe_images import probe
-from l1jax.training.saved_run import load_run
+from l1jax.training.saved_run import image_generator, load_run
 from l1jax.training.state import Average, VaeState
 
 
@@ -94,7 +94,7 @@ def _open_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Lo
     encoder = None
     if isinstance(state, VaeState):
         encoder = state.encoder.params
-    generator = trained.task.generator
+    generator = image_generator(trained, workdir)
     return LoadedGenerator(trained.experiment, generator, state.average, trained.step, {}, encoder)
 
 

@@ -3,7 +3,7 @@
 import json
 
 from l1jax import config
-from l1jax.build import build_model
+from l1jax.build import build_image_model
 from l1jax.config.fields import JsonObject
 from l1jax.models import Generator
 from l1jax.models.layout.layout_network import layout_network
@@ -23,7 +23,7 @@ def rebuild(
     Raises:
         InputError: if the configuration does not fit the images.
     """
-    built = build_model(model, image_shape)
+    built = build_image_model(model, image_shape)
     if isinstance(built, Generator):
         generator = built
     else:

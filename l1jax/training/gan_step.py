@@ -58,7 +58,7 @@ def gan_step(
     """
     keys = jax.random.split(key, config.n_critic)
     num_extra_updates = config.n_critic - 1
-    image = jnp.asarray(batch.image)
+    image = jnp.asarray(batch.example)
     label = jnp.asarray(batch.label)
     before = DiscriminatorState(state.discriminator, state.controllers)
 

@@ -1,4 +1,4 @@
-"""What training reports: progress, `metrics.jsonl`, sample grids, TensorBoard events."""
+"""What training reports: progress, `metrics.jsonl`, samples, TensorBoard events."""
 
 import json
 import math
@@ -31,6 +31,7 @@ class Log(NamedTuple):
         metrics: (step, numbers by name) → None; written to disk at once. Within a step, it is
             called last.
         grid: (step, picture of samples) → None; saved as `samples/step_*.png`.
+        page: (step, page with samples of text) → None; saved as `samples/step_*.txt`.
         histograms: (step, histograms by name) → None; those of the networks' weights.
         alarm: (step, name of the alarm, sentence) → None; printed.
         say: prints one sentence on a line of its own.
@@ -38,6 +39,7 @@ class Log(NamedTuple):
 
     metrics: Callable[[int, dict[str, float]], None]
     grid: Callable[[int, Image.Image], None]
+    page: Callable[[int, str], None]
     histograms: Callable[[int, Mapping[str, Histogram]], None]
     alarm: Callable[[int, str, str], None]
     say: Say
@@ -91,11 +93,17 @@ def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -
             save_image(picture, picture_path)
             events.grid(step, picture_path)
 
+        def save_page(step: int, page: str) -> None:
+            page_path = workdir / "samples" / f"step_{step:06d}.txt"
+            with atomic_write(page_path) as partial:
+                partial.write_text(page, encoding="utf-8")
+            events.page(step, page)
+
         def report_alarm(step: int, name: str, sentence: str) -> None:
             say(f"step {step:,}: {sentence}")
             events.alarm(step, name, sentence)
 
-        yield Log(write_metrics, save_grid, events.histograms, report_alarm, say)
+        yield Log(write_metrics, save_grid, save_page, events.histograms, report_alarm, say)
 
 
 def make_silent_log() -> Log:
@@ -103,6 +111,7 @@ def make_silent_log() -> Log:
     return Log(
         metrics=lambda step, values: None,
         grid=lambda step, picture: None,
+        page=lambda step, page: None,
         histograms=lambda step, weights: None,
         alarm=lambda step, name, sentence: None,
         say=lambda text: None,
@@ -112,8 +121,11 @@ def make_silent_log() -> Log:
 def summarize_metrics(values: dict[str, float]) -> tuple[str, float | None]:
     """Return the few numbers that show how training goes, and the seconds per step."""
     parts = ["compiled"]
-    if "images_per_second" in values:
-        parts = [f"{values['images_per_second']:,.0f} images/s"]
+    for noun in ("images", "tokens"):
+        if f"{noun}_per_second" in values:
+            parts = [f"{values[f'{noun}_per_second']:,.0f} {noun}/s"]
+    if "bits_per_byte" in values:
+        parts.append(f"{values['bits_per_byte']:.3f} bits per byte")
     if "bound" in values:
         parts.append(f"bound {values['bound']:.4g} nats, divergence {values['divergence']:.3g}")
     for letter, network in ABBREVIATIONS.items():

@@ -208,8 +208,10 @@ def mean_metrics(metrics: dict[str, Float[Array, " steps"]]) -> Metrics:
 
 
 def network_metrics(task: Task, state: State) -> Metrics:
-    """Measure the spread, and of each network its zeros, its strengths and its learning rate."""
-    metrics: Metrics = {"generator/spread": output_spread(task.generator, state.generator)}
+    """Measure each network's zeros, strengths and learning rate, and the spread of images."""
+    metrics: Metrics = {}
+    if isinstance(task.generator, Generator):
+        metrics["generator/spread"] = output_spread(task.generator, state.generator)
     for name, network in state._asdict().items():
         if not isinstance(network, NetworkState):
             continue

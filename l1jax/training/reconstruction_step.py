@@ -6,7 +6,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from l1jax.data.batches import Batch
-from l1jax.models import Generator, from_uint8
+from l1jax.models import Generator, LanguageModel, from_uint8
 from l1jax.objectives.reconstruction import activity_l1, mean_squared_error
 from l1jax.training.keys import named_key
 from l1jax.training.state import Average, GeneratorState, Metrics, NetworkState, Step
@@ -22,7 +22,7 @@ from l1jax.training.step import (
 
 
 def init_generator(
-    generator: Generator, tx: optax.GradientTransformation, key: Key[Array, ""]
+    generator: Generator | LanguageModel, tx: optax.GradientTransformation, key: Key[Array, ""]
 ) -> GeneratorState:
     """Draw the generator's parameters.
 
@@ -83,7 +83,7 @@ def make_reconstruction_step(
     def reconstruction_step(
         state: GeneratorState, batch: Batch, key: Key[Array, ""]
     ) -> tuple[GeneratorState, Metrics]:
-        real = from_uint8(batch.image[0], generator.image_range)
+        real = from_uint8(batch.example[0], generator.image_range)
         latents = latents_of(batch.index[0])
         params = varying(state.generator.params)
 

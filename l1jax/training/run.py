@@ -10,15 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import PyTree, Shaped
+from jaxtyping import PyTree
 from rich.console import Console
 
-from l1jax.build import image_shape
+from l1jax.build import example_shape
 from l1jax.compilation import jit_once
 from l1jax.config import Config, InputError, to_json
-from l1jax.data.batches import Feed
-from l1jax.data.class_labels import describe_classes
-from l1jax.data.source import Source
 from l1jax.processes.agreement import (
     count,
     gather,
@@ -32,13 +29,12 @@ from l1jax.training.callbacks import (
     NonFiniteError,
     chunk_length,
     make_callbacks,
-    make_grid_saver,
     on_one_device,
     share_callbacks,
 )
 from l1jax.training.checkpoint import Checkpoints, digest, open_checkpoints
 from l1jax.training.checkpoint_files import is_step
-from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
+from l1jax.training.input_checks import check_batch, check_shapes, find_devices
 from l1jax.training.keys import named_seed_key
 from l1jax.training.log import make_silent_log, open_log
 from l1jax.training.loop import ChunkProgram, LoopEnd, run_chunks
@@ -51,7 +47,7 @@ from l1jax.training.rollback import (
     refuse_other_run,
     write_rollback,
 )
-from l1jax.training.run_data import open_feed, open_training_data, write_classes
+from l1jax.training.run_inputs import RunInputs, open_run_inputs
 from l1jax.training.state import State, Task
 from l1jax.training.task import make_task
 from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
@@ -76,8 +72,7 @@ class TrainingRun(NamedTuple):
     checkpoints: Checkpoints
     template: State  # shapes and dtypes of the state
     workdir: Path
-    feed: Feed
-    reference: Shaped[np.ndarray, "n h w c"]  # real images to compare with
+    inputs: RunInputs
     console: Console
     say: Callable[[str], None]
 
@@ -109,15 +104,10 @@ def run_experiment(
     devices = find_devices()
     check_batch(experiment, len(devices))
     check_processes(experiment)
-    task = make_task(experiment, image_shape(experiment.data))
+    task = make_task(experiment, example_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
-    source, held_out = open_training_data(experiment, workdir, say, overwrite=overwrite)
-    check_labels(task.generator.classes, source)
-    require_same(
-        "`data`", source.fingerprint, "give each the same files, with the same flags for them"
-    )
-    feed, reference = open_feed(experiment, task, source, held_out, console)
-    runner = make_runner(task, feed, devices, experiment.parallel)
+    inputs = open_run_inputs(experiment, task, workdir, console, say, overwrite=overwrite)
+    runner = make_runner(task, inputs.feed, devices, experiment.parallel)
 
     with (
         shared_workdir(workdir, experiment, overwrite=overwrite) as previous_config,
@@ -127,7 +117,7 @@ def run_experiment(
         try:
             with (
                 closing(
-                    open_checkpoints(workdir, experiment, source.fingerprint, say)
+                    open_checkpoints(workdir, experiment, inputs.fingerprint, say)
                 ) as checkpoints,
                 shared_errors(),
             ):
@@ -138,14 +128,13 @@ def run_experiment(
                     checkpoints,
                     template,
                     workdir,
-                    feed,
-                    reference,
+                    inputs,
                     console,
                     say,
                 )
                 first_step, state = keep_config_if_refused(run, previous_config)
-                report_start(run, first_step, has_metrics, source, devices)
-                lead(lambda: write_classes(workdir, source))
+                report_start(run, first_step, has_metrics, devices)
+                lead(lambda: inputs.write_notes(workdir))
                 end = train_and_roll_back(run, first_step, state)
         except OSError as error:
             raise InputError(
@@ -154,9 +143,9 @@ def run_experiment(
                 "are intact."
             ) from error
         finally:
-            feed.close()
-    if source.skipped:
-        say(f"{len(source.skipped):,} left out in all; the first: {source.skipped[0]}")
+            inputs.feed.close()
+    if inputs.skipped:
+        say(f"{len(inputs.skipped):,} left out in all; the first: {inputs.skipped[0]}")
     return Outcome(first_step, end)
 
 
@@ -242,28 +231,24 @@ def report_start(
     run: TrainingRun,
     first_step: int,
     has_metrics: bool,
-    source: Source,
     devices: Sequence[Any],
 ) -> None:
     """Say where training begins, on what, and where it is kept.
 
     Args:
-        run: for its work directory.
+        run: for its work directory and its data.
         first_step: number of steps so far.
         has_metrics: whether the work directory held metrics of a run.
-        source: the data.
         devices: that training uses.
     """
     if first_step:
         run.say(f"resuming {run.workdir} from step {first_step:,}")
     elif has_metrics:
         run.say(f"{run.workdir} has no good checkpoint: starting from step 0")
-    classes = describe_classes(source)
-    if classes:
-        run.say(classes)
-    size = " × ".join(map(str, source.image_shape))
+    if run.inputs.classes:
+        run.say(run.inputs.classes)
     hardware = f"{len(devices)} × {devices[0].device_kind}"
-    run.say(f"{source.length:,} images of {size} on {hardware}, into {run.workdir}")
+    run.say(f"{run.inputs.description} on {hardware}, into {run.workdir}")
 
 
 def keep_config_if_refused(run: TrainingRun, previous_config: Config | None) -> tuple[int, State]:
@@ -354,11 +339,11 @@ def shared_rollback(workdir: Path) -> Rollback | None:
 
 def make_program(run: TrainingRun) -> ChunkProgram:
     """Connect the compiled steps with the data they are trained on."""
-    resident = run.runner.keep(run.feed.resident)
+    resident = run.runner.keep(run.inputs.feed.resident)
     key = run.runner.replicate(named_seed_key(run.experiment.seed, "training"))
 
     def load_chunk(first_step: int, num_steps: int) -> PyTree:
-        return run.runner.put(run.feed.chunk(first_step, num_steps))
+        return run.runner.put(run.inputs.feed.chunk(first_step, num_steps))
 
     def run_chunk(state: State, chunk: PyTree):
         return run.runner.run(state, resident, chunk, key)
@@ -385,10 +370,10 @@ def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State
             log = stack.enter_context(
                 open_log(run.workdir, first_step, experiment.steps, run.console)
             )
-        save_grid = make_grid_saver(run.task.generator, run.reference, experiment.seed, log)
-        callbacks = make_callbacks(experiment, run.task, run.reference, save_grid, log)
+        observer = run.inputs.make_observer()
+        callbacks = make_callbacks(experiment, run.task, observer, log)
         if first_step == 0:
-            lead(lambda: save_grid(0, on_one_device(state)))
+            lead(lambda: observer.show_samples(0, on_one_device(state), log))
         shared = share_callbacks(callbacks, run.checkpoints)
         _, end = run_chunks(state, experiment.steps, program, shared, run.checkpoints, log.say)
     return end

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import jax
 
-from l1jax.build import image_shape
+from l1jax.build import example_shape
 from l1jax.config import Config, InputError
+from l1jax.models import Generator
 from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.keys import named_seed_key
-from l1jax.training.state import State, Task
+from l1jax.training.state import State, Task, require_images
 from l1jax.training.task import make_task
 from l1jax.training.workdir import read_config
 
@@ -44,7 +45,7 @@ def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Sav
             f"`--workdir` (={workdir}) must hold a training run: train one there with "
             "python -m l1jax.train."
         )
-    task = make_task(experiment, image_shape(experiment.data))
+    task = make_task(experiment, example_shape(experiment.data))
     checkpoints = open_checkpoints(workdir, experiment, None, say, read_only=True)
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     template = jax.tree.map(
@@ -56,3 +57,22 @@ def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Sav
     if restored is None:
         raise InputError(f"`--workdir` (={workdir}) must hold a good checkpoint; it has none yet.")
     return SavedRun(experiment, task, restored.state, restored.step)
+
+
+def image_generator(trained: SavedRun, workdir: Path) -> Generator:
+    """Return the generator of a run of images or points.
+
+    Args:
+        trained: the run.
+        workdir: where it was loaded from.
+
+    Raises:
+        InputError: if it is a run of text.
+    """
+    try:
+        return require_images(trained.task)
+    except InputError as error:
+        raise InputError(
+            f"`--workdir` (={workdir}) holds a run of text, and this command works on images and "
+            "points: python -m l1jax.sample draws text from it."
+        ) from error

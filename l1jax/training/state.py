@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from l1jax.config import InputError
 from l1jax.data.batches import Batch
-from l1jax.models import Generator
+from l1jax.models import Generator, LanguageModel
 from l1jax.training.controllers import Controllers
 
 Metrics = dict[str, Float[Array, ""]]
@@ -74,17 +75,28 @@ class Task(NamedTuple):
     Attributes:
         init: key → the state that training starts from.
         step: (state, batch, key) → (state, metrics), which is `gan_step` with its configuration
-            bound, or made by `make_vae_step` or `make_reconstruction_step`. It runs on each device
-            with its part of the batch, with collectives over `AXIS`. The metrics are means
+            bound, or made by `make_vae_step` or another function of that kind. It runs on each
+            device with its part of the batch, with collectives over `AXIS`. The metrics are means
             over the whole batch. The metric `step_taken` is 0 when a loss or gradient was not
             finite; such a step changes nothing in the state but its count.
         generator: the network that `state.average` belongs to.
-        batches_per_step: batches of real images that one step uses.
+        batches_per_step: batches of examples that one step uses.
         penalised: network name → regular expression of the paths that are penalised.
     """
 
     init: Callable[[Key[Array, ""]], Any]
     step: Step
-    generator: Generator
+    generator: Generator | LanguageModel
     batches_per_step: int
     penalised: dict[str, str]
+
+
+def require_images(task: Task) -> Generator:
+    """Return the generator of a task of images or points.
+
+    Raises:
+        InputError: if the task is one of text.
+    """
+    if isinstance(task.generator, Generator):
+        return task.generator
+    raise InputError("`data` is text, and this works with images and points only.")

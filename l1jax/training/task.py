@@ -16,25 +16,26 @@ from l1jax.data.augmentation import (
     differentiable_augmentation,
 )
 from l1jax.data.batches import Batch
-from l1jax.models import Gan, Generator, Vae
+from l1jax.models import Gan, Generator, LanguageModel, Vae
 from l1jax.models.network import AXIS, local_slice
 from l1jax.training.controllers import Balancer, init_controllers
 from l1jax.training.discriminator_loss import Regularizers
 from l1jax.training.gan_passes import GanStepConfig, init_gan
 from l1jax.training.gan_step import gan_step
 from l1jax.training.keys import named_key, named_seed_key
+from l1jax.training.next_token_step import make_next_token_step
 from l1jax.training.reconstruction_step import init_generator, make_reconstruction_step
 from l1jax.training.state import Metrics, Step, Task
 from l1jax.training.vae_step import init_vae, make_vae_step
 
 
-def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> Task:
-    """Build the task for images of this height, width and number of channels.
+def make_task(experiment: config.Config, shape: tuple[int, ...]) -> Task:
+    """Build the task for examples of this shape, as `l1jax.build.example_shape` returns it.
 
     Raises:
         InputError: if model, objective and optimisers do not go together.
     """
-    model = build_model(experiment.model, image_shape)
+    model = build_model(experiment.model, shape)
     objective = experiment.objective
     optimizers = {"generator": experiment.generator}
     match model, objective:
@@ -46,13 +47,16 @@ def make_task(experiment: config.Config, image_shape: tuple[int, int, int]) -> T
             task = _vae_task(experiment, objective, model, experiment.encoder)
         case Generator(), config.Reconstruction():
             task = _generator_task(experiment, objective, model)
+        case LanguageModel(), config.NextToken():
+            task = _language_task(experiment, model)
         case _:
             raise _mismatch(experiment)
     if experiment.flip:
-        if task.generator.image_range is None or isinstance(objective, config.Reconstruction):
+        image_range = getattr(task.generator, "image_range", None)
+        if image_range is None or isinstance(objective, config.Reconstruction):
             raise config.InputError(
-                "`flip` (=True) must be False for points, and for Reconstruction, where each "
-                "latent belongs to one image."
+                "`flip` (=True) must be False for points and text, and for Reconstruction, where "
+                "each latent belongs to one image."
             )
         task = task._replace(step=with_flips(task.step))
     return task._replace(penalised={name: o.penalised for name, o in optimizers.items()})
@@ -67,7 +71,8 @@ def _mismatch(experiment: config.Config) -> config.InputError:
         f"(={type(experiment.model).__name__}) and the optimisers (`discriminator` "
         f"{state_of(experiment.discriminator)}, `encoder` {state_of(experiment.encoder)}): "
         "Adversarial needs a GAN and a discriminator's optimiser, Variational a VAE and an "
-        "encoder's, Reconstruction a generator alone such as DenseGenerator."
+        "encoder's, Reconstruction a generator alone such as DenseGenerator, NextToken a "
+        "Transformer."
     )
 
 
@@ -75,13 +80,13 @@ def with_flips(step: Step) -> Step:
     """Build a step that mirrors each real image left and right with probability ½ first."""
 
     def step_with_flips(state: Any, batch: Batch, key: Key[Array, ""]) -> tuple[Any, Metrics]:
-        image = jnp.asarray(batch.image)
+        image = jnp.asarray(batch.example)
         num_draws, num_local = image.shape[:2]
         shape = (num_local * jax.lax.axis_size(AXIS), num_draws)
         coins = local_slice(jax.random.bernoulli(named_key(key, "flip"), 0.5, shape))
         is_mirrored = coins.T[:, :, None, None, None]
         image = jnp.where(is_mirrored, image[..., ::-1, :], image)
-        return step(state, batch._replace(image=image), key)
+        return step(state, batch._replace(example=image), key)
 
     return step_with_flips
 
@@ -213,6 +218,20 @@ def _generator_task(
         init=lambda key: init_generator(generator, tx, key),
         step=step,
         generator=generator,
+        batches_per_step=1,
+        penalised={},
+    )
+
+
+def _language_task(experiment: config.Config, model: LanguageModel) -> Task:
+    tx = build_optimizer(experiment.generator)
+    step = make_next_token_step(
+        model, tx, accumulate=experiment.accumulate, ema_decay=ema_decay(experiment)
+    )
+    return Task(
+        init=lambda key: init_generator(model, tx, key),
+        step=step,
+        generator=model,
         batches_per_step=1,
         penalised={},
     )

@@ -78,6 +78,11 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
     def write_grid(step: int, path: Path) -> None:
         append_rows(step, lambda: [{"tag": "samples", "image": _image(path.read_bytes())}])
 
+    def write_page(step: int, page: str) -> None:
+        # TensorBoard shows Markdown, in which indented lines are kept as they are.
+        indented = "".join(f"    {line}\n" for line in page.splitlines())
+        append_rows(step, lambda: list(text("samples", indented).value))
+
     def write_histograms(step: int, histograms: Mapping[str, Histogram]) -> None:
         append_rows(
             step,
@@ -91,7 +96,7 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
         append_rows(step, lambda: list(text(f"alarms/{name}", sentence).value))
 
     try:
-        yield Tracker(write_metrics, write_grid, write_histograms, write_alarm)
+        yield Tracker(write_metrics, write_grid, write_page, write_histograms, write_alarm)
     finally:
         with suppress(OSError):
             writer.close()

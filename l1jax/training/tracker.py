@@ -15,11 +15,13 @@ class Tracker(NamedTuple):
     Attributes:
         metrics: (step, finite numbers by name) → None.
         grid: (step, path of a PNG) → None; the picture of samples.
+        page: (step, page with samples of text) → None.
         histograms: (step, histograms by name) → None; those of the networks' weights.
         alarm: (step, name of the alarm, sentence) → None.
     """
 
     metrics: Callable[[int, Mapping[str, float]], None]
     grid: Callable[[int, Path], None]
+    page: Callable[[int, str], None]
     histograms: Callable[[int, Mapping[str, Histogram]], None]
     alarm: Callable[[int, str, str], None]

@@ -89,7 +89,7 @@ def make_vae_step(
     latent_size = vae.generator.latent_size
 
     def vae_step(state: VaeState, batch: Batch, key: Key[Array, ""]) -> tuple[VaeState, Metrics]:
-        pixels = jnp.asarray(batch.image[0])
+        pixels = jnp.asarray(batch.example[0])
         label = jnp.asarray(batch.label[0])
         whole_batch = pixels.shape[0] * jax.lax.axis_size(AXIS)
         pixel_key, latent_key = jax.random.split(key)

@@ -82,9 +82,9 @@ def test_batches_follow_the_order(make, length):
         )
         expected = shuffled_indices(7, (3 + step) * 8, (4 + step) * 8, length).reshape(draws, batch)
         np.testing.assert_array_equal(made.index, expected)
-        np.testing.assert_array_equal(made.image, images[expected])
+        np.testing.assert_array_equal(made.example, images[expected])
         np.testing.assert_array_equal(made.label, LABELS[expected])
-        assert made.image.dtype == np.uint8
+        assert made.example.dtype == np.uint8
     feed.close()
 
 
@@ -97,7 +97,7 @@ def test_resident_and_streamed_batches_are_the_same_however_they_are_chunked():
         chunk = streamed.chunk(step, steps)
         expected = resident.chunk(step, steps)
         np.testing.assert_array_equal(chunk.index, expected)
-        np.testing.assert_array_equal(chunk.image, images[expected])
+        np.testing.assert_array_equal(chunk.example, images[expected])
         step += steps
     streamed.close()
 

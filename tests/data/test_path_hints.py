@@ -57,7 +57,7 @@ ARCHIVES = {"a.zip": b"", "b/c.tar.gz": b"", "d.7z": b"", "e.rar": b""}
         ({"x.parquet": b"PAR1"}, "x.parquet", ["a .parquet file", "a .npz"]),
         (ARCHIVES, "", ["4 archives ('a.zip', 'b/c.tar.gz', 'd.7z', …)", "unpack"]),
         ({"a/features.json": b"", "a/dataset_info.json": b""}, "a", ["--data tfds"]),
-        ({"a/notes.txt": b""}, "a", ["holds no images (such as .png"]),
+        ({"a/notes.txt": b""}, "a", ["holds no images", "a folder of text: give --data text"]),
     ],
 )  # fmt: skip
 def test_other_data_given_as_images(tmp_path, files, path, words):

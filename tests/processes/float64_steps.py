@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from l1jax.build import example_shape
 from l1jax.config import (
     L1,
     Adversarial,
@@ -17,7 +18,10 @@ from l1jax.config import (
     Dcgan,
     DigitsData,
     MlpGan,
+    NextToken,
     Optimizer,
+    TopicsData,
+    Transformer,
     Vae,
     Variational,
 )
@@ -25,6 +29,8 @@ from l1jax.data.batches import Host, load_all, resident_feed
 from l1jax.data.source import source_from_arrays
 from l1jax.data.split_data import split_feed
 from l1jax.data.streaming import streaming_feed
+from l1jax.data.text_batches import text_feed
+from l1jax.data.text_source import open_corpus
 from l1jax.models.network import AXIS
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
@@ -55,9 +61,17 @@ EXPERIMENTS = {
         discriminator=None,
         encoder=dataclasses.replace(SPARSE, penalty=L1(1.0)),
     ),
+    "transformer": Config(
+        data=TopicsData(window=6),
+        batch_size=16,
+        generator=SPARSE,
+        model=Transformer(width=8, layers=1, heads=2, context=5, dropout=0.2),
+        objective=NextToken(),
+        discriminator=None,
+    ),
 }
 # What several processes do: the data lie on their devices in parts, or are streamed.
-FEEDS = {"dcgan": "split", "mlp": "streamed", "vae": "split"}
+FEEDS = {"dcgan": "split", "mlp": "streamed", "vae": "split", "transformer": "streamed"}
 
 
 def make_source():
@@ -68,6 +82,12 @@ def make_source():
 
 
 def make_feed(name, task, experiment, host):
+    if isinstance(experiment.data, TopicsData):
+        resident_bytes = 2**30 if host.count == 1 else 0
+        corpus = open_corpus(experiment.data)
+        return text_feed(
+            corpus, experiment.data.window, 0, experiment.batch_size, resident_bytes, host
+        )
     source = make_source()
     order = (experiment.seed, task.batches_per_step, experiment.batch_size)
     if host.count == 1:
@@ -79,7 +99,7 @@ def make_feed(name, task, experiment, host):
 
 def last_state(name):
     experiment = EXPERIMENTS[name]
-    task = make_task(experiment, SHAPE)
+    task = make_task(experiment, example_shape(experiment.data))
     host = Host(jax.process_index(), jax.process_count())
     feed = make_feed(name, task, experiment, host)
     runner = make_runner(task, feed, jax.devices())

@@ -11,6 +11,7 @@ import pytest
 
 SCRIPT = Path(__file__).parent / "float64_steps.py"
 SECONDS = 400
+TOLERANCE = {"transformer": 1e-6}  # JAX computes the softmax of attention in float32 always
 
 
 def free_port() -> int:
@@ -44,7 +45,7 @@ def states(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dcgan", "mlp", "vae"])
+@pytest.mark.parametrize("name", ["dcgan", "mlp", "vae", "transformer"])
 def test_the_same_state_and_the_same_zeros_after_twenty_steps(states, name):
     one, two = states
     names = [key for key in one.files if key.startswith(f"{name}/")]
@@ -55,7 +56,7 @@ def test_the_same_state_and_the_same_zeros_after_twenty_steps(states, name):
         expected = one[key]
         assert two[key].dtype == expected.dtype
         error = np.linalg.norm(two[key] - expected)
-        assert error <= 1e-12 * np.linalg.norm(expected) + 1e-300, key
+        assert error <= TOLERANCE.get(name, 1e-12) * np.linalg.norm(expected) + 1e-300, key
         np.testing.assert_array_equal(two[key] == 0, expected == 0, err_msg=key)
         num_zeros += np.sum(expected == 0)
     assert num_zeros > 10, "the penalty must leave some zeros here"

@@ -6,7 +6,13 @@ import pytest
 
 from l1jax.config import InputError
 from l1jax.reporting import run_files
-from l1jax.reporting.run_files import read_metrics, read_object, read_picture, read_samples
+from l1jax.reporting.run_files import (
+    read_metrics,
+    read_object,
+    read_pages,
+    read_picture,
+    read_samples,
+)
 
 
 def write_lines(path, steps):
@@ -58,3 +64,11 @@ def test_samples_are_spread_over_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(run_files, "read_picture", lambda path: path.name.encode())
     steps = [picture.step for picture in read_samples(tmp_path, max_pictures=5)]
     assert steps == [0, 250, 500, 750, 1_000]
+
+
+def test_pages_of_text_are_read_and_damaged_bytes_shown(tmp_path):
+    for step in (0, 20, 30):
+        (tmp_path / f"step_{step:06d}.txt").write_bytes(b"a\xff" + str(step).encode())
+    pages = read_pages(tmp_path, max_pages=2)
+    assert pages == [(0, "a\ufffd0"), (30, "a\ufffd30")]
+    assert read_pages(tmp_path / "missing") == []

@@ -11,12 +11,13 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from l1jax.data.batches import Batch
-from l1jax.models import dense_generator, mlp_gan, vae
+from l1jax.models import dense_generator, mlp_gan, transformer, vae
 from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import relativistic_pairing
 from l1jax.training.discriminator_loss import Regularizers
 from l1jax.training.gan_passes import GanStepConfig, init_gan
 from l1jax.training.gan_step import gan_step
+from l1jax.training.next_token_step import make_next_token_step
 from l1jax.training.reconstruction_step import init_generator, make_reconstruction_step
 from l1jax.training.step import accumulate_gradients, pmean
 from l1jax.training.vae_step import init_vae, make_vae_step
@@ -46,8 +47,8 @@ def after(step, state, draws, devices):
     return mapped(step, devices, P(), P(None, AXIS), P())(state, batch, KEY)
 
 
-def assert_same(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12), a, b)
+def assert_same(a, b, rtol=1e-9, atol=1e-12):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
 
 
 @pytest.mark.parametrize(("parts", "devices"), [(3, 1), (2, 2)])
@@ -91,6 +92,19 @@ def test_a_vae_step_in_parts_is_the_step(samples, devices):
     state = in_float64(init_vae(model, TX, TX, jax.random.key(1)))
     whole, cut = (make_vae_step(model, TX, TX, samples=samples, accumulate=k) for k in (1, 3))
     assert_same(after(cut, state, 1, devices), after(whole, state, 1, 1))
+
+
+def test_a_next_token_step_in_parts_is_the_step():
+    model = transformer(5, 4, 1, 1, context=6)
+    state = in_float64(init_generator(model, TX, jax.random.key(1)))
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 5, (1, BATCH, 7)), jnp.int32)
+    batch = Batch(tokens, *jnp.zeros((2, 1, BATCH), jnp.int32))
+    whole, cut = (
+        mapped(make_next_token_step(model, TX, accumulate=k), devices, P(), P(None, AXIS), P())
+        for k, devices in ((1, 1), (3, 2))
+    )
+    # JAX computes the softmax of attention in float32 whatever the inputs are.
+    assert_same(cut(state, batch, KEY), whole(state, batch, KEY), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(("parts", "devices"), [(1, 1), (3, 1), (3, 2)])

@@ -120,7 +120,7 @@ def test_a_step_is_the_textbooks(gan, name, n_critic, r1, r2):
 
     # Drawn outside, for these are float32 and rounding there shows.
     drawn = [gan.generator.latents(key, BATCH) for key in jax.random.split(KEY, n_critic)]
-    seen = [from_uint8(image, (-1, 1)) for image in images.image]
+    seen = [from_uint8(image, (-1, 1)) for image in images.example]
 
     @jax.jit
     def textbook(d, g):
@@ -218,7 +218,7 @@ def test_reconstruction_pairs_each_example_with_its_own_fixed_latent():
 
     keys = [jax.random.fold_in(latent_key, int(i)) for i in images.index[0]]
     z = jnp.concatenate([jax.random.normal(key, (1, 3)) for key in keys])
-    real = images.image[0] / np.float32(255)
+    real = images.example[0] / np.float32(255)
 
     def objective(params):
         drawn = generator.network.apply(params, {}, z, True)[0]

@@ -52,7 +52,7 @@ def stepped(devices=1, state=None, **options):
 def textbook(params, beta, free_nats, samples):
     """The objective in SciPy's densities, with the draws that the step makes."""
     pixel_key, latent_key = jax.random.split(KEY)
-    images, label = batch().image[0], batch().label[0]
+    images, label = batch().example[0], batch().label[0]
     x = (images + jax.random.uniform(pixel_key, images.shape)) / 256
     mean, log_variance = jnp.split(MODEL.encoder.apply(params[0], {}, x, True, label)[0], 2, -1)
     noise = jax.random.normal(latent_key, (BATCH, samples, LATENT))

@@ -1,0 +1,182 @@
+"""Layers of a decoder-only transformer: rotary attention, feed-forward units, blocks."""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from l1jax.models.linear import Dense, at_least_float32
+from l1jax.models.regularisation import Dropout
+
+Activation = Literal["swiglu", "gelu"]
+Heads = Float[Array, "batch length _heads head_size"]
+
+
+class LayerCache(NamedTuple):
+    """Keys, already rotated, and values of the last `context` tokens in one attention layer.
+
+    The token at position t is in slot t mod context.
+    """
+
+    key: Float[Array, "batch context heads head_size"]
+    value: Float[Array, "batch context heads head_size"]
+
+
+class Shape(NamedTuple):
+    """Sizes that the layers of one transformer share; see `l1jax.models.transformer`."""
+
+    width: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    hidden: int
+    activation: Activation
+    context: int
+    rotary_base: float
+    dropout: float
+    dtype: Any
+
+    @property
+    def head_size(self) -> int:
+        """Entries of one head's queries, keys and values."""
+        return self.width // self.heads
+
+
+def rotate(x: Heads, positions: Int[Array, " length"], base: float) -> Heads:
+    """Turn the pairs (x_i, x_{i + size/2}) of each head by the angle position·base^(−2i/size).
+
+    The product of a rotated query and a rotated key depends on their distance alone.
+
+    Args:
+        x: queries or keys.
+        positions: of the tokens, from the beginning of the sequence.
+        base: the slowest pair turns by about 1/base radians per token.
+
+    Source: Su et al., RoFormer, 2021, section 3.4.2, with pairs of halves as in GPT-NeoX.
+    """
+    half = x.shape[-1] // 2
+    wide = at_least_float32(x)
+    frequencies = base ** (-jnp.arange(half, dtype=wide.dtype) / half)
+    angles = positions[:, None, None] * frequencies
+    cosine = jnp.cos(angles)
+    sine = jnp.sin(angles)
+    first, second = jnp.split(wide, 2, axis=-1)
+    turned = [first * cosine - second * sine, second * cosine + first * sine]
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+class Attention(nn.Module):
+    """Causal attention over the last `context` tokens, with rotary positions and no biases.
+
+    With fewer heads of keys and values than of queries, neighbouring queries share them.
+
+    Source: Vaswani et al., NeurIPS 2017; Ainslie et al., EMNLP 2023 (grouped heads); Jiang et al.,
+        Mistral 7B, 2023, section 2 (the sliding window).
+    """
+
+    shape: Shape
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch length width"],
+        positions: Int[Array, " length"],
+        cache: LayerCache | None,
+    ) -> tuple[Float[Array, "batch length width"], LayerCache | None]:
+        """Attend within `x`, or from its one token to the cache, which then holds it, too."""
+        shape = self.shape
+
+        def heads(count: int, name: str) -> Heads:
+            projected = Dense(count * shape.head_size, False, dtype=shape.dtype, name=name)(x)
+            return projected.reshape(*x.shape[:2], count, shape.head_size)
+
+        query = rotate(heads(shape.heads, "query"), positions, shape.rotary_base)
+        key = rotate(heads(shape.key_value_heads, "key"), positions, shape.rotary_base)
+        value = heads(shape.key_value_heads, "value")
+        if cache is None:
+            window = None
+            if x.shape[1] > shape.context:
+                window = (shape.context - 1, 0)
+            y = jax.nn.dot_product_attention(
+                query, key, value, is_causal=True, local_window_size=window
+            )
+        else:
+            slot = positions[0] % shape.context
+            cache = LayerCache(
+                jax.lax.dynamic_update_slice_in_dim(cache.key, key, slot, axis=1),
+                jax.lax.dynamic_update_slice_in_dim(cache.value, value, slot, axis=1),
+            )
+            is_filled = jnp.arange(shape.context) <= positions[0]  # all, from `context` on
+            mask = is_filled[None, None, None, :]
+            y = jax.nn.dot_product_attention(query, cache.key, cache.value, mask=mask)
+        y = y.reshape(*x.shape[:2], shape.width)
+        return _residual_dense(shape, "output")(y), cache
+
+
+class FeedForward(nn.Module):
+    """Two matrices and an activation between them, no biases.
+
+    swiglu: down(silu(gate(x)) · up(x)). gelu: down(gelu(up(x))), with the exact Gaussian.
+
+    Source: Shazeer, GLU Variants Improve Transformer, 2020; Hendrycks, Gimpel, 2016.
+    """
+
+    shape: Shape
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
+        """Transform each token on its own."""
+        shape = self.shape
+        units = Dense(shape.hidden, False, dtype=shape.dtype, name="up")(x)
+        if shape.activation == "swiglu":
+            gate = Dense(shape.hidden, False, dtype=shape.dtype, name="gate")(x)
+            units = nn.silu(gate) * units
+        else:
+            units = nn.gelu(units, approximate=False)
+        return _residual_dense(shape, "down")(units)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward units, each behind a norm and added to its input.
+
+    Source: Xiong et al., ICML 2020 (the norm before the layer); Zhang, Sennrich, NeurIPS 2019
+        (RMSNorm).
+    """
+
+    shape: Shape
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch length width"],
+        positions: Int[Array, " length"],
+        train: bool,
+        cache: LayerCache | None,
+    ) -> tuple[Float[Array, "batch length width"], LayerCache | None]:
+        """Return the residual stream after the block, and the cache with the token in it."""
+        shape = self.shape
+        y = rms_norm(shape, "attention_norm")(x)
+        y, cache = Attention(shape, name="attention")(y, positions, cache)
+        x += Dropout(shape.dropout, name="attention_dropout")(y, train).astype(x.dtype)
+        y = rms_norm(shape, "feed_forward_norm")(x)
+        y = FeedForward(shape, name="feed_forward")(y)
+        x += Dropout(shape.dropout, name="feed_forward_dropout")(y, train).astype(x.dtype)
+        return x, cache
+
+
+def rms_norm(shape: Shape, name: str) -> nn.RMSNorm:
+    """Make a norm x/√(mean x² + 10⁻⁶)·scale whose mean is computed in float32."""
+    return nn.RMSNorm(epsilon=1e-6, dtype=shape.dtype, name=name)
+
+
+def _residual_dense(shape: Shape, name: str) -> Dense:
+    """Make a layer whose output is added to the residual stream, 2·layers times in all.
+
+    Its fan-in initialisation is divided by √(2·layers), so that the stream's variance does not grow
+    with the depth (Radford et al., GPT-2, 2019, section 2.3).
+    """
+    scale = 1 / (2 * shape.layers)
+    initializer = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
+    return Dense(shape.width, False, initializer, dtype=shape.dtype, name=name)

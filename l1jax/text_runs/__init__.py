@@ -1,0 +1,1 @@
+"""What the commands do with a training run of text: samples and measurements."""

@@ -1,0 +1,227 @@
+"""Measure a trained language model: its likelihood, its samples, its zeros and its speed."""
+
+import platform
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from l1jax.config import Text, Transformer
+from l1jax.config.fields import JsonObject
+from l1jax.data.byte_tokens import to_text
+from l1jax.data.corpus import Corpus, document_windows
+from l1jax.data.text_source import open_text
+from l1jax.evaluation.comparison import seed_statistics
+from l1jax.evaluation.text_likelihood import BitsPerByte, bits_per_byte, make_window_bits
+from l1jax.evaluation.text_quality import (
+    CopiedPassage,
+    distinct_ngrams,
+    longest_copied_passage,
+    repetition,
+)
+from l1jax.evaluation.transformer_units import count_alive_units
+from l1jax.evaluation.zeros import count_zeros
+from l1jax.models import LanguageModel, Sampling
+from l1jax.models.summary import layers
+from l1jax.reporting.evaluation_tables import format_statistics
+from l1jax.text_runs.samples import make_text_sampler
+from l1jax.training.saved_run import SavedRun
+from l1jax.training.state import Average
+
+MAX_TOKENS = 2**20  # that are scored on either side
+NUM_SAMPLES = 64  # per seed
+SAMPLE_LENGTH = 512  # bytes
+DISTINCT = (1, 2, 3)  # words of an n-gram
+
+
+class Likelihood(NamedTuple):
+    """Bits per byte of held-out text, if there is any, and of as much training text."""
+
+    held_out: BitsPerByte | None
+    training: BitsPerByte
+
+
+def evaluate_text(trained: SavedRun, num_samples: int, num_seeds: int) -> JsonObject:
+    """Measure a language model.
+
+    Args:
+        trained: its run.
+        num_samples: samples for each seed, 0 for 64.
+        num_seeds: seeds of the samples, from 0 on.
+
+    Returns:
+        All numbers, as `evaluation.json` holds them.
+
+    Raises:
+        InputError: if the text cannot be opened any more.
+    """
+    experiment = trained.experiment
+    data = experiment.data
+    model = trained.task.generator
+    assert isinstance(data, Text)
+    assert isinstance(model, LanguageModel)
+    assert isinstance(experiment.model, Transformer)
+    num_samples = num_samples or NUM_SAMPLES
+    average = trained.state.average
+    training, held_out = open_text(data, experiment.holdout)
+    likelihood = measure_likelihood(model, average, training, held_out, data.window)
+    sampler = make_text_sampler(model, b"", num_samples, SAMPLE_LENGTH, Sampling())
+    samples = [sampler(average, seed) for seed in range(num_seeds)]
+    start = time.perf_counter()
+    sampler(average, 0)
+    bytes_per_second = num_samples * SAMPLE_LENGTH / (time.perf_counter() - start)
+    quality = seed_statistics([measure_samples([s.text for s in own]) for own in samples])
+    real = held_out or training
+    real_pieces = cut_pieces(real, num_samples)
+    real_quality = measure_samples([to_text(piece) for piece in real_pieces])
+    documents = [
+        training.content[start : start + size]
+        for start, size in zip(training.starts, training.sizes, strict=True)
+    ]
+    content = [s.content for own in samples for s in own]
+    copied = longest_copied_passage(content, documents)
+    real_copied = None
+    if held_out is not None:
+        real_copied = longest_copied_passage(real_pieces, documents)
+    units = count_alive_units(
+        average.params, experiment.model.heads, experiment.model.key_value_heads
+    )
+    text = {
+        "held_out": likelihood.held_out and likelihood.held_out._asdict(),
+        "training": likelihood.training._asdict(),
+        "samples": quality,
+        "real": real_quality,
+        "copied": describe_passage(copied),
+        "copied_by_real": real_copied and describe_passage(real_copied),
+        "units": units._asdict(),
+        "bytes_per_second": bytes_per_second,
+    }
+    return {
+        "step": trained.step,
+        "protocol": describe_protocol(real, held_out is not None, num_samples, num_seeds),
+        "text": text,
+        "remarks": describe(text, likelihood),
+        "zeros": count_zeros(average.params, layers(model.network.init)).to_json(),
+    }
+
+
+def measure_likelihood(
+    model: LanguageModel,
+    average: Average,
+    training: Corpus,
+    held_out: Corpus | None,
+    window: int,
+) -> Likelihood:
+    """Compute bits per byte on windows that depend on the text and their length alone.
+
+    Args:
+        model: the network.
+        average: its weights.
+        training: the text that it was trained on, of which as much is taken as is held out.
+        held_out: the text kept back, of which a million tokens are taken if there are more.
+        window: tokens that each window predicts.
+    """
+
+    def measure(corpus: Corpus, max_tokens: int) -> BitsPerByte:
+        windows = document_windows(corpus, window, max_tokens)
+        found = make_window_bits(model, windows)(average.params, average.batch_stats)
+        return bits_per_byte(found, windows)
+
+    if held_out is None:
+        return Likelihood(None, measure(training, MAX_TOKENS))
+    of_held_out = measure(held_out, MAX_TOKENS)
+    return Likelihood(of_held_out, measure(training, of_held_out.tokens))
+
+
+def measure_samples(samples: Sequence[str]) -> dict[str, float]:
+    """Compute the shares of different and of repeated n-grams of words."""
+    values = {f"distinct_{n}": distinct_ngrams(samples, n) for n in DISTINCT}
+    return values | {"repetition_4": repetition(samples, 4)}
+
+
+def cut_pieces(corpus: Corpus, count: int) -> list[bytes]:
+    """Cut real text into as many pieces of the samples' length; fewer if there is less of it."""
+    pieces = []
+    for i in np.random.default_rng(0).permutation(corpus.num_documents).tolist():
+        document = corpus.document(i)
+        pieces += [
+            document[start : start + SAMPLE_LENGTH]
+            for start in range(0, len(document), SAMPLE_LENGTH)
+        ]
+        if len(pieces) >= count:
+            break
+    return pieces[:count]
+
+
+def describe_passage(copied: CopiedPassage) -> JsonObject:
+    """Return a passage as plain values."""
+    return {"length": copied.length, "passage": copied.passage.decode("utf-8", "replace")}
+
+
+def describe(text: JsonObject, likelihood: Likelihood) -> list[str]:
+    """Say in sentences what was measured."""
+    lines = []
+    if likelihood.held_out is not None:
+        gap = likelihood.held_out.mean - likelihood.training.mean
+        lines.append(
+            f"held-out bits per byte {describe_bits(likelihood.held_out)}; on as much training "
+            f"text {describe_bits(likelihood.training)}; the gap is {gap:.3f}"
+        )
+    else:
+        lines.append(f"bits per byte of training text {describe_bits(likelihood.training)}")
+    for n in DISTINCT:
+        name = f"distinct_{n}"
+        found = format_statistics(text["samples"][name])
+        lines.append(f"different {n}-grams of words: {found} (real text {text['real'][name]:.4g})")
+    found = format_statistics(text["samples"]["repetition_4"])
+    real = text["real"]["repetition_4"]
+    lines.append(f"repeated 4-grams of words: {found} (real text {real:.4g})")
+    line = f"longest passage copied from the training text: {text['copied']['length']} bytes"
+    if text["copied_by_real"] is not None:
+        line += f" (held-out text shares {text['copied_by_real']['length']} bytes with it)"
+    lines.append(f"{line}: {text['copied']['passage']!r}")
+    units = text["units"]
+    lines.append(
+        f"alive: {units['heads_alive']:,} of {units['heads']:,} attention heads, "
+        f"{units['units_alive']:,} of {units['units']:,} feed-forward units"
+    )
+    lines.append(f"generation: {text['bytes_per_second']:,.0f} bytes per second")
+    return lines
+
+
+def describe_bits(found: BitsPerByte) -> str:
+    """Format bits per byte with their interval over documents."""
+    interval = ""
+    if found.interval is not None:
+        low, high = found.interval
+        interval = f" [{low:.3f}, {high:.3f}]"
+    return f"{found.mean:.3f}{interval} ({found.documents:,} documents)"
+
+
+def describe_protocol(
+    real: Corpus, is_held_out: bool, num_samples: int, num_seeds: int
+) -> JsonObject:
+    """Describe how the numbers were taken.
+
+    Args:
+        real: the text that samples are compared with.
+        is_held_out: whether training never saw it.
+        num_samples: samples for each seed.
+        num_seeds: number of seeds.
+    """
+    kind = "held-out" if is_held_out else "training"
+    return {
+        "real": f"{real.num_bytes:,} bytes of {kind} text in {real.num_documents:,} documents, "
+        f"fingerprint {real.fingerprint[:12]}",
+        "generated": f"{num_samples:,} samples of at most {SAMPLE_LENGTH} bytes of the averaged "
+        f"model for each of {num_seeds} seeds",
+        "latents": "the model's own distribution, at temperature 1",
+        "versions": {
+            "jax": jax.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "device": f"{len(jax.devices())} × {jax.devices()[0].device_kind}",
+    }

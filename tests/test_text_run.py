@@ -1,0 +1,117 @@
+"""A run of text from the command line: trained, resumed, sampled, and refused by other commands."""
+
+import json
+
+import pytest
+
+from l1jax import compact, evaluate, export, report, sample, select, train
+from l1jax.config import InputError
+
+TINY = (
+    "--data topics --model transformer --objective next-token "
+    "--data.window 8 --model.context 8 --model.width 8 --model.heads 2 --model.layers 1 "
+    "--batch-size 8 --holdout 0.1 --log-every 2 --sample-every 4 --checkpoint-every 4"
+).split()
+
+pytestmark = pytest.mark.usefixtures("one_device")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("text") / "run"
+    assert train.main(["--workdir", str(workdir), *TINY, "--steps", "4"]) == 0
+    return workdir
+
+
+def error(main, *arguments):
+    with pytest.raises(InputError) as caught:
+        main(arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def draw(trained, output, *more):
+    assert sample.main(["--workdir", str(trained), "--output", str(output), *more]) == 0
+    return output.read_text(encoding="utf-8")
+
+
+def test_metrics_are_in_bits_and_tokens_and_samples_are_text(trained):
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert lines[0]["bits_per_byte"] == pytest.approx(8.5, abs=0.7)  # nearly noise
+    assert lines[1]["held_out/bits_per_byte"] == pytest.approx(8.5, abs=0.7)
+    assert lines[1]["tokens_per_second"] > 0
+    assert 0 <= lines[1]["generator/sparsity"] < 1
+    assert "generator/spread" not in lines[1]
+    pages = sorted(path.name for path in (trained / "samples").iterdir())
+    assert pages == ["step_000000.txt", "step_000004.txt"]
+
+
+def test_samples_begin_with_the_prompt_and_end_with_a_whole_character(trained, tmp_path):
+    flags = ("--prompt", "é 😀", "--length", "9", "--temperature", "3")
+    lines = draw(trained, tmp_path / "a.jsonl", *flags, "--count", "5").splitlines()
+    samples = [json.loads(line) for line in lines]
+    assert all(s["text"].startswith("é 😀") for s in samples)
+    assert len({s["text"] for s in samples}) > 1
+    assert {type(s["is_finished"]) for s in samples} == {bool}
+    fewer = draw(trained, tmp_path / "b.jsonl", *flags, "--count", "5", "--seed", "0")
+    assert fewer.splitlines() == lines
+    page = draw(trained, tmp_path / "a.txt", *flags, "--count", "5")
+    assert all(s["text"] in page for s in samples)
+
+
+def test_flags_without_a_meaning_here_are_refused(trained, tmp_path):
+    workdir = f"--workdir={trained}"
+    assert "`--class` (=3) is for images" in error(sample.main, workdir, "--class=3")
+    assert "`--top-p` (=0.0) must be above 0" in error(sample.main, workdir, "--top-p=0")
+    assert "`--length` (=0)" in error(sample.main, workdir, "--length=0")
+    assert "must be UTF-8" in error(sample.main, workdir, "--prompt=\udcff")
+    assert ".txt or .jsonl" in error(sample.main, workdir, f"--output={tmp_path / 'a.png'}")
+
+
+def test_commands_for_images_refuse_a_run_of_text(trained, tmp_path):
+    workdir = f"--workdir={trained}"
+    output = f"--output={tmp_path / 'new'}"
+    for main in (compact.main, export.main):
+        assert "holds a run of text" in error(main, workdir, output)
+    assert "`--inception`" in error(evaluate.main, workdir, "--inception=x")
+    flags = [flag for flag in TINY if flag != "--steps"]
+    assert "text" in error(select.main, f"--workdir={tmp_path / 'path'}", *flags)
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    assert "`model` (=MlpGan)" in error(train.main, workdir, "--data=topics")
+    assert "`model` (=Transformer)" in error(train.main, workdir, "--model=transformer")
+    longer = (*TINY, "--model.context", "9")
+    assert "`model.context` (=9)" in error(train.main, workdir, *longer)
+    assert "`width` (=8)" in error(train.main, workdir, *TINY, "--model.heads=3")
+    assert "`flip`" in error(train.main, workdir, *TINY, "--flip")
+    assert "`data.window` (=1000000)" in error(train.main, workdir, *TINY, "--data.window=1000000")
+
+
+def test_an_evaluation_has_the_likelihood_the_samples_and_the_zeros(trained, tmp_path, capsys):
+    output = tmp_path / "evaluation.json"
+    flags = (f"--workdir={trained}", f"--output={output}", "--samples=16", "--seeds=2")
+    assert evaluate.main(flags) == 0
+    result = json.loads(output.read_text())
+    text = result["text"]
+    assert text["held_out"]["mean"] == pytest.approx(text["training"]["mean"], abs=0.2)
+    assert text["held_out"]["tokens"] >= text["training"]["tokens"] > 20_000
+    low, high = text["held_out"]["interval"]
+    assert low < text["held_out"]["mean"] < high
+    assert text["samples"]["distinct_1"]["mean"] > 0.9  # noise
+    assert text["copied"]["length"] < text["copied_by_real"]["length"]
+    assert text["units"] == {"heads": 2, "heads_alive": 2, "units": 24, "units_alive": 24}
+    assert text["bytes_per_second"] > 0
+    assert 0 < result["zeros"]["kernels"] < 0.01  # of four steps under the default penalty
+    assert "held-out bits per byte" in capsys.readouterr().out
+
+
+def test_a_report_shows_the_last_samples(trained, tmp_path):
+    page = tmp_path / "report.html"
+    assert report.main([f"--workdir={trained}", f"--output={page}"]) == 0
+    text = page.read_text()
+    assert "Bits per byte of text" in text
+    assert "──── 1 ────" in text
