@@ -64,7 +64,7 @@ install_import_hook("l1jax", "typechecker.check")
 
 LONG = (
     "test_resume", "test_train", "test_digits", "test_parallel", "test_contracts",
-    "test_legs", "test_evaluate",
+    "test_legs", "test_evaluate", "test_slurm", "test_mpirun",
     "test_devices_with_regularizers", "test_optimum",
 )  # fmt: skip
 
