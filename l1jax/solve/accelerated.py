@@ -60,14 +60,16 @@ def accelerate(problem: Problem, metric: Leaves, start: Iterate, count: Int[Arra
         steps = step_sizes(metric, carry.curvature)
         new = problem.prox(subtract(point, multiply(steps, gradient)), steps)
         new_loss = problem.smooth(new)
-        objective = new_loss + problem.penalty(new)
+        penalty = problem.penalty(new)
+        objective = new_loss + penalty
 
         change = subtract(new, point)
         size = dot(multiply(metric, change), change)
         rise = new_loss - loss - dot(gradient, change)
         rounding = ROUNDING * eps * (jnp.abs(loss) + jnp.abs(new_loss))
-        overshoots = ~(rise <= carry.curvature / 2 * size + rounding)
-        uphill = ~(objective <= carry.objective + ROUNDING * eps * jnp.abs(carry.objective))
+        within = rise <= carry.curvature / 2 * size + rounding
+        overshoots = ~(within & jnp.isfinite(new_loss))
+        uphill = ~(objective <= carry.objective + slack(new_loss, penalty))
         needed = 2.1 * rise / jnp.where(size > 0, size, 1)
         raised = jnp.clip(needed, 1.5 * carry.curvature, 10 * carry.curvature)
         raised = jnp.where(jnp.isfinite(needed), raised, 10 * carry.curvature)
@@ -97,6 +99,16 @@ def accelerate(problem: Problem, metric: Leaves, start: Iterate, count: Int[Arra
         lambda carry: carry[0] < count, body, (jnp.zeros_like(count), start)
     )
     return end
+
+
+def slack(loss: Array, penalty: Array) -> Array:
+    """Return how much loss + penalty may seem to rise by rounding alone.
+
+    The two may be much larger than their sum, as those of concave penalties are.
+    """
+    size = jnp.abs(loss) + jnp.abs(penalty)
+    eps = float(jnp.finfo(size.dtype).eps)
+    return jnp.where(jnp.isfinite(size), ROUNDING * eps * size, 0)
 
 
 def _secant(metric: Leaves, change: Leaves, gradient: Leaves, last_gradient: Leaves) -> Array:

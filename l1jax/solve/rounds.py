@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from l1jax.annotations import Array, Bool, Float, Int
-from l1jax.solve.accelerated import ROUNDING, Iterate, accelerate
+from l1jax.solve.accelerated import Iterate, accelerate, slack
 from l1jax.solve.metric import equilibrate
 from l1jax.solve.problem import (
     Problem,
@@ -132,8 +132,9 @@ def _round(problem: Problem, metric: Leaves, target: Array, progress: Progress) 
     x, derivative = jax.linearize(lambda z: problem.prox(z, steps), z)
     linearised = problem.linearise(x)
     gradient = linearised.gradient
-    slack = _slack(ran.objective)
-    current = Point(x, linearised.value + problem.penalty(x), problem.distance(x, gradient))
+    penalty = problem.penalty(x)
+    rounding = slack(linearised.value, penalty)
+    current = Point(x, linearised.value + penalty, problem.distance(x, gradient))
 
     tangent = tangent_at(derivative, steps, linearised.hessian)
     # The slope of f + R along the support; (z − x)/t is in ∂R(x).
@@ -142,16 +143,16 @@ def _round(problem: Problem, metric: Leaves, target: Array, progress: Progress) 
     wanted = jnp.clip(0.1 * target / jnp.maximum(current.distance, target), 1e-5, 0.1)
     newton = solve_normal(tangent.normal, right, wanted, progress.products)
     direction = multiply(tangent.roots, newton.solution)
-    search = _search(problem, z, steps, direction, current)
+    search = _search(problem, z, steps, direction, current, rounding)
 
-    lower = ~(current.objective > ran.objective + slack) & jnp.isfinite(current.objective)
+    lower = ~(current.objective > ran.objective + rounding) & jnp.isfinite(current.objective)
     succeeded = lower & search.found
     much = succeeded & (search.point.distance < 0.3 * current.distance)
     new = search.point
     best = _select_point(lower & (new.distance < progress.best.distance), new, progress.best)
     cut_off = newton.is_convex & (newton.count >= progress.products)
     improved = (best.distance < 0.9 * progress.best.distance) | (
-        ran.objective < before.objective - 4 * slack
+        ran.objective < before.objective - 4 * rounding
     )
     longer = jnp.clip(2 * progress.accelerated, FIRST_STEPS, MOST_STEPS)
     more_products = jnp.minimum(2 * progress.products, MOST_PRODUCTS)
@@ -159,7 +160,7 @@ def _round(problem: Problem, metric: Leaves, target: Array, progress: Progress) 
         x=select(succeeded, new.x, ran.x),
         previous=select(succeeded, new.x, ran.previous),
         objective=jnp.where(succeeded, new.objective, ran.objective),
-        momentum=jnp.where(succeeded, 1, ran.momentum).astype(slack.dtype),
+        momentum=jnp.where(succeeded, 1, ran.momentum).astype(rounding.dtype),
         curvature=jnp.where(lower, ran.curvature, 2 * ran.curvature),
     )
     return Progress(
@@ -173,7 +174,12 @@ def _round(problem: Problem, metric: Leaves, target: Array, progress: Progress) 
 
 
 def _search(
-    problem: Problem, z: Leaves, steps: Leaves, direction: Leaves, current: Point
+    problem: Problem,
+    z: Leaves,
+    steps: Leaves,
+    direction: Leaves,
+    current: Point,
+    rounding: Array,
 ) -> Search:
     """Go along prox(z + share·direction), with smaller and smaller shares, until it is better.
 
@@ -183,8 +189,8 @@ def _search(
         steps: those of the prox.
         direction: where z moves.
         current: the current point.
+        rounding: how much the objective may seem to rise by rounding.
     """
-    slack = _slack(current.objective)
 
     def attempt(share: Array) -> Point:
         x = problem.prox(add_scaled(z, share, direction), steps)
@@ -192,8 +198,8 @@ def _search(
         return Point(x, loss + problem.penalty(x), problem.distance(x, gradient))
 
     def is_better(point: Point) -> Array:
-        falls = point.objective < current.objective - slack
-        nearer = (point.objective <= current.objective + slack) & (
+        falls = point.objective < current.objective - rounding
+        nearer = (point.objective <= current.objective + rounding) & (
             point.distance < current.distance
         )
         return (falls | nearer) & jnp.isfinite(point.distance)
@@ -204,7 +210,7 @@ def _search(
 
     def shorten(carry: tuple[Array, Point]) -> tuple[Array, Point]:
         count, _ = carry
-        return count + 1, attempt(jnp.asarray(0.25, slack.dtype) ** count)
+        return count + 1, attempt(jnp.asarray(0.25, rounding.dtype) ** count)
 
     start = (jnp.zeros([], jnp.int32), current)
     count, point = jax.lax.while_loop(unfinished, shorten, start)
@@ -226,12 +232,6 @@ def _begin(problem: Problem, start: Leaves) -> tuple[Array, Leaves, Array]:
     eps = float(jnp.finfo(here.dtype).eps)
     scale = jnp.where(jnp.isfinite(there), jnp.maximum(there, 64 * eps * here), here)
     return losses[1], gradient, jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
-
-
-def _slack(objective: Array) -> Array:
-    """Return how much an objective may seem to rise by rounding alone."""
-    eps = float(jnp.finfo(objective.dtype).eps)
-    return jnp.where(jnp.isfinite(objective), ROUNDING * eps * jnp.abs(objective), 0)
 
 
 def _select_point(condition: Array, a: Point, b: Point) -> Point:
