@@ -230,7 +230,8 @@ def _begin(problem: Problem, start: Leaves) -> tuple[Array, Leaves, Array]:
     here = jnp.sqrt(dot(gradient, gradient))
     there = jnp.sqrt(dot(at_zero, at_zero))
     eps = float(jnp.finfo(here.dtype).eps)
-    scale = jnp.where(jnp.isfinite(there), jnp.maximum(there, 64 * eps * here), here)
+    usable = jnp.isfinite(there) & (there > 64 * eps * here)  # it is 0 at zero factors
+    scale = jnp.where(usable, there, here)
     return losses[1], gradient, jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
 
 

@@ -61,6 +61,20 @@ def test_nonconvex_results_are_stationary_and_no_worse_than_the_start():
 
 
 @pytest.mark.usefixtures("x64")
+def test_factors_of_a_matrix_have_no_gradient_at_zero_to_compare_with():
+    """λ(‖u‖₁ + ‖v‖₁) + ½(uv − 4)² has its minima at u = v with u(4 − u²) = λ."""
+
+    def loss(p):
+        return 0.5 * jnp.sum((p["u"] * p["v"] - 4.0) ** 2)
+
+    start = {"u": jnp.ones(1), "v": jnp.full(1, 3.0)}
+    result = l1jax.minimize(loss, start, l1jax.l1(0.5))
+    assert result.converged
+    for factor in result.params.values():
+        np.testing.assert_allclose(factor, np.roots([1, 0, -4, 0.5]).max(), rtol=1e-8)
+
+
+@pytest.mark.usefixtures("x64")
 def test_columns_of_any_scale_strengths_of_any_size_and_vmap():
     """Two designs, one badly scaled, and strengths from 0 to beyond the largest in one program."""
     bad = X * np.logspace(-4, 4, 12)
