@@ -101,7 +101,7 @@ def test_the_documented_packages_need_no_extra(core_alone):
     assert core_alone["heavy"] == []
 
 
-@pytest.mark.parametrize("package", ["penalties", "transforms", "objectives", "config"])
+@pytest.mark.parametrize("package", ["penalties", "transforms", "objectives", "audio", "config"])
 def test_no_module_of_these_packages_needs_an_extra(core_alone, package):
     modules = [name for name in core_alone["modules"] if name.startswith(f"l1jax.{package}.")]
     assert modules
