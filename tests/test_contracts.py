@@ -227,9 +227,10 @@ def test_vmap_over_strengths_is_a_run_for_each(name):
         actual, state = run_updates(tx, params, grads)
         return actual, l1jax.solution(state, actual), l1jax.strength(state)
 
-    path = jax.vmap(run)(strengths)
+    path = jax.jit(jax.vmap(run))(strengths)
+    alone = jax.jit(run)
     for i, strength in enumerate(strengths):
-        assert_close(jax.tree.map(lambda leaf: leaf[i], path), run(float(strength)))  # noqa: B023
+        assert_close(jax.tree.map(lambda leaf: leaf[i], path), alone(strength))  # noqa: B023
     if name not in (
         "schedules",
         "track_sparsity",

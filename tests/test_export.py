@@ -94,6 +94,7 @@ def test_an_evaluation_of_another_step_is_left_out(run):
         assert export.notes(opened, run, export.ExportOptions()).get("evaluation") == wanted
 
 
+@pytest.mark.slow
 def test_a_folder_is_evaluated_as_the_run_is(tmp_path):
     workdir, folder = tmp_path / "points", tmp_path / "model"
     small = ["--model.generator-hidden", "8", "--model.discriminator-hidden", "8"]

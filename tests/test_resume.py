@@ -171,7 +171,25 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(family, request, tmp_path
     assert end_of(workdir) == end_of(whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_run_that_is_killed_once_ends_like_one_that_was_not(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    process = start(workdir)
+    until(process, lambda: len(committed(workdir)) > 1)
+    process.kill()
+    assert end(process, workdir)[0] == -signal.SIGKILL
+    newest = committed(workdir)[-1]
+    assert f"from step {newest}" in finish(workdir)
+    assert end_of(workdir) == end_of(uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, number):
     workdir = tmp_path / "run"
     process = start(workdir, "--checkpoint-every", "300")

@@ -105,6 +105,7 @@ def test_another_path_in_its_place_is_refused(selected, tmp_path):
         select.main([*PATH, "--workdir", str(next(selected.glob("refit-*")))])
 
 
+@pytest.mark.slow
 def test_one_fold_is_judged_by_what_is_held_out(tmp_path):
     flags = (
         "--strengths 1e-2,1 --folds 1 --holdout 0.3 --no-dense --no-refit "

@@ -18,9 +18,10 @@ from l1jax.cli import process
 from l1jax.config import InputError
 
 TINY = (
-    "--steps 12 --log-every 4 --sample-every 6 --checkpoint-every 12 --batch-size 16 "
+    "--steps 12 --log-every 4 --sample-every 8 --checkpoint-every 12 --batch-size 16 "
     "--model.latent-size 4 "
-    "--model.generator-hidden 8 --model.discriminator-hidden 8 --generator.penalty.strength 3e-2"
+    "--model.generator-hidden 8 --model.discriminator-hidden 8 --generator.penalty.strength 3e-2 "
+    "--objective.r1 0 --objective.r2 0"  # without second derivatives, which take long to compile
 ).split()
 
 
@@ -62,10 +63,10 @@ def test_a_run_leaves_what_the_readme_says(trained):
         "config.json", "metrics.jsonl", "checkpoints", "samples", "tensorboard"
     }  # fmt: skip
     assert [p.name for p in sorted((trained / "samples").iterdir())] == [
-        f"step_{step:06}.png" for step in (0, 6, 12)
+        f"step_{step:06}.png" for step in (0, 8, 12)
     ]
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [4, 6, 8, 12]
+    assert [line["step"] for line in lines] == [4, 8, 12]
     for name in ("loss", "gradient_norm", "sparsity", "strength", "sparsity/hidden_0/kernel"):
         assert all(
             f"{network}/{name}" in line
@@ -329,7 +330,14 @@ FAR_TOO_STRONG = {
 }
 
 
-@pytest.mark.parametrize("what", FAR_TOO_STRONG)
+@pytest.mark.parametrize(
+    "what",
+    [
+        "generator",
+        pytest.param("discriminator", marks=pytest.mark.slow),
+        pytest.param("rate", marks=pytest.mark.slow),
+    ],
+)
 def test_networks_of_nothing_but_zeros_are_told_at_the_next_line(what, tmp_path, capsys):
     flags, words = FAR_TOO_STRONG[what]
     run(tmp_path / "run", "--sample-every", "1000", "--steps", "4", *flags)

@@ -270,8 +270,18 @@ def test_sample_refuses(arguments, words):
     ("module", "arguments", "words"),
     [
         ("l1jax.train", ["--config", "own.py"], "`steps` (='many') must be of type int."),
-        ("l1jax.train", ["--workdir", "run"], "(model.generator_hidden: [8] → [256, 256])"),
-        ("l1jax.sample", ["--workdir", "empty"], "`--workdir` (=empty) must hold a training run"),
+        pytest.param(
+            "l1jax.train",
+            ["--workdir", "run"],
+            "(model.generator_hidden: [8] → [256, 256])",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "l1jax.sample",
+            ["--workdir", "empty"],
+            "`--workdir` (=empty) must hold a training run",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_shell_sees_status_2_and_one_line(module, arguments, words):

@@ -51,8 +51,8 @@ def original_and_compact(function, *inputs, dead=(), **options):
     smaller, left = compact_linen(module, variables, *inputs, **options)
     first, *others = inputs
     return (
-        module.apply(variables, *inputs),
-        smaller.apply(left, first, False, *others),
+        jax.jit(module.apply)(variables, *inputs),
+        jax.jit(lambda left: smaller.apply(left, first, False, *others))(left),
         left,
         smaller.nodes,
     )

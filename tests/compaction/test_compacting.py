@@ -30,7 +30,12 @@ DEEP = {
     "sn_resnet with classes": ["nearly all"],
     "r3gan": ["many"],
 }
-CASES = [(family, shares) for family in FAMILIES for shares in DEEP.get(family, SHARES)]
+LARGE = ("sn_resnet", "sn_resnet with classes", "r3gan")  # theirs are the longest to compile
+CASES = [
+    pytest.param(family, shares, marks=pytest.mark.slow if family in LARGE else ())
+    for family in FAMILIES
+    for shares in DEEP.get(family, SHARES)
+]
 
 
 @pytest.mark.usefixtures("x64")

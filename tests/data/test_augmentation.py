@@ -109,6 +109,7 @@ def test_gradients_reach_the_images(name):
     assert np.isfinite(slope)
 
 
+@pytest.mark.slow
 def test_images_in_another_range_are_augmented_alike():
     for make in (
         lambda r: differentiable_augmentation("color", "translation", "cutout", image_range=r),

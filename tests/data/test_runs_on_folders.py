@@ -49,6 +49,7 @@ def test_folders_that_may_not_be_classes_are_an_error_before_anything_is_written
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_inside_its_data_folder_resumes_and_reports_its_classes(monkeypatch, capsys):
     """Also if it was started before such folders were an error."""
     write_folder(Path(), images("train", "test"))

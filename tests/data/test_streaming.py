@@ -46,6 +46,7 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 def test_resident_and_streamed_batches_are_the_same_for_any_number_of_workers(faces, tmp_path):
     source = open_images(faces, image_size=16, channels=1)
     part = subset(with_cache(source, tmp_path), np.arange(5, 40))

@@ -42,6 +42,7 @@ def trained():
     return train_classifier(*bars(400), FEW)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_it_learns_the_digits(digits):
     found = train_classifier(*digits)
@@ -67,6 +68,7 @@ def test_features_and_logits_are_those_of_the_last_layers(trained):
     assert "8×8×1" in protocol
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_classifier_and_another_seed_another():
     x, labels = bars(100)
     settings = ClassifierSettings(steps=3, hidden=4)

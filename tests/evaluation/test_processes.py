@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.frechet import moments
@@ -26,6 +27,7 @@ np.savez(output, count=found.count, mean=found.mean, scatter=found.scatter)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_four_devices_each_are_one_with_eight(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -20,6 +20,7 @@ def test_scores_are_those_of_their_functions():
     assert "inception_score" not in feature_scores(Extracted(a), Extracted(b))
 
 
+@pytest.mark.slow
 def test_large_sets_are_compared_by_subsets():
     a, b = RNG.normal(size=(2_100, 2)), RNG.normal(size=(2_100, 2)) + 0.5
     scores = feature_scores(Extracted(a), Extracted(b), seed=3)

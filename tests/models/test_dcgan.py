@@ -52,8 +52,9 @@ def test_without_batch_norm_every_discriminator_layer_has_a_bias():
     assert statistics == {}
 
 
-@pytest.mark.parametrize("size", [8, 20, 28, 48, 64, 256])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "channels"), [(8, 1), (20, 3), (28, 1), (48, 3), (64, 3), (256, 1)]
+)
 def test_images_have_the_shape_asked_for(size, channels):
     gan = dcgan((size, size, channels), latent_size=5, channels=2)
     params, statistics = shapes_of(gan.generator.network)

@@ -24,6 +24,15 @@ EXPERIMENTS = sorted(path.stem for path in experiments_folder().glob("*.py"))
 DENSE = ("dense_generator", "digits", "gaussians", "vae_digits", "vae_mnist", "wgan_gp")
 ON_CPU = ("cifar10", "digits", "faces")  # lowered for it too, where products replace convolutions
 STEPS, BATCH = 2, 4
+# One of each family of networks, which differ in their operations; all others are slow cases.
+FAMILIES = {
+    ("celeba", "bfloat16"),
+    ("dense_generator", "float32"),
+    ("digits", "bfloat16"),
+    ("faces", "float32"),
+    ("gaussians", "float32"),
+    ("vae_digits", "float32"),
+}
 FORMS = (
     "_convolution",
     "_image_gradient",
@@ -35,6 +44,14 @@ HOST = "callback|infeed|outfeed"
 def dtypes(name):
     model = load_experiment(name).model
     return ("float32", "bfloat16") if hasattr(model, "dtype") else ("float32",)
+
+
+def cases():
+    """Every experiment in every dtype."""
+    for name in EXPERIMENTS:
+        for dtype in dtypes(name):
+            marks = () if (name, dtype) in FAMILIES else pytest.mark.slow
+            yield pytest.param(name, dtype, marks=marks)
 
 
 def traced(name, dtype):
@@ -88,9 +105,7 @@ def of_logits(shapes):
     return any("1" in shape.split("x") or "x" not in shape for shape in shapes)
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [(name, dtype) for name in EXPERIMENTS for dtype in dtypes(name)]
-)
+@pytest.mark.parametrize(("name", "dtype"), list(cases()))
 def test_a_training_step_is_lowered_for_accelerators_as_they_need_it(name, dtype):
     program, state = traced(name, dtype)
     for platform in ("cuda", "tpu"):

@@ -21,6 +21,12 @@ FACTORIES = {
     "r3gan": partial(r3gan, (16, 16, 3), 5, 8, blocks=2, classes=3),
 }
 NETWORKS = [(name, part) for name in FACTORIES for part in ("generator", "discriminator")]
+# Those of SN-ResNet, and R3GAN's generator, take the longest to trace.
+LONGEST = NETWORKS[4:-1]
+LARGE_ARE_SLOW = [
+    pytest.param(*network, marks=pytest.mark.slow if network in LONGEST else ())
+    for network in NETWORKS
+]
 LABEL = jnp.arange(8) % 3
 
 
@@ -31,7 +37,7 @@ def pick(name, part, **options):
     return network, jnp.asarray(rng.normal(size=shape), jnp.float32)
 
 
-@pytest.mark.parametrize(("name", "part"), NETWORKS)
+@pytest.mark.parametrize(("name", "part"), LARGE_ARE_SLOW)
 def test_bfloat16_is_computed_in_and_all_that_is_kept_or_returned_is_float32(name, part):
     network, x = pick(name, part, dtype="bfloat16")
     params, statistics = drawn(network)
@@ -83,7 +89,7 @@ def test_checkpointing_changes_neither_outputs_nor_statistics_nor_gradients(name
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.max(np.abs(b)))
 
 
-@pytest.mark.parametrize(("name", "part"), NETWORKS[1:])
+@pytest.mark.parametrize(("name", "part"), LARGE_ARE_SLOW[1:])
 def test_checkpointing_keeps_less_for_the_backward_pass(name, part):
     def kept(**options):
         network, x = pick(name, part, **options)
@@ -130,9 +136,9 @@ def test_the_penalised_pattern_catches_every_kernel_and_nothing_else(name, part)
     ("name", "part", "norm"),
     [
         ("dcgan", "generator", "none"),
-        ("sn_resnet", "generator", "none"),
-        ("dcgan", "discriminator", "batch"),
-        ("sn_resnet", "discriminator", "batch"),
+        pytest.param("sn_resnet", "generator", "none", marks=pytest.mark.slow),
+        pytest.param("dcgan", "discriminator", "batch", marks=pytest.mark.slow),
+        pytest.param("sn_resnet", "discriminator", "batch", marks=pytest.mark.slow),
         ("mlp", "discriminator", "batch"),
     ],
 )

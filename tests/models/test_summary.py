@@ -15,7 +15,7 @@ GANS = {
     "mlp": mlp_gan((8, 8, 1), norm="layer", dropout=0.5, spectral_norm=True, packing=2),
     "dcgan": dcgan((64, 64, 3), classes=10, checkpointing=True),
     "sn_resnet": sn_resnet((32, 32, 3), classes=10),
-    "r3gan": r3gan((256, 256, 3), 64, 768, 2, checkpointing=True),
+    "r3gan": r3gan((64, 64, 3), 64, 768, 2, checkpointing=True),
 }
 
 

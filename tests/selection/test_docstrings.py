@@ -17,6 +17,7 @@ def test_examples_in_docstrings(name):
     assert found.attempted > 0
 
 
+@pytest.mark.slow
 def test_the_documents_code_runs(capsys):
     names = {}
     for block in re.findall(

@@ -21,6 +21,7 @@ FLAGS = (
 ).split()
 
 
+@pytest.mark.slow
 def test_a_path_of_an_earlier_version_resumes(tmp_path):
     shutil.unpack_archive(PATH, tmp_path, filter="data")
     assert [int(step.name) for step in tmp_path.glob("path/together-1/checkpoints/*")] == [18]

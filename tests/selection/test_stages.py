@@ -87,7 +87,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("fatal_call", [2, 4])
+@pytest.mark.parametrize("fatal_call", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_a_kill_changes_nothing(halved, tmp_path, fatal_call):
     """In the middle of the first stage, and of the second, which begins with the scored first."""
     run = path_run(tmp_path)

@@ -370,6 +370,7 @@ def test_what_is_no_model_is_refused(tmp_path):
         read_model(tmp_path / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "config.json", "model.onnx", "model.stablehlo"]
 )

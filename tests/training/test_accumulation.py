@@ -51,11 +51,11 @@ def assert_same(a, b, rtol=1e-9, atol=1e-12):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
 
 
-@pytest.mark.parametrize(("parts", "devices"), [(3, 1), (2, 2)])
+@pytest.mark.parametrize(("parts", "devices"), [pytest.param(3, 1, marks=pytest.mark.slow), (2, 2)])
 def test_a_gan_step_in_parts_is_the_step(parts, devices):
     gan = mlp_gan(SHAPE, latent_size=3, generator_hidden=(5,), discriminator_hidden=(5,))
     gan = gan._replace(generator=gan.generator._replace(image_range=None))
-    state = in_float64(init_gan(gan, TX, TX, jax.random.key(1)))
+    state = in_float64(jax.jit(partial(init_gan, gan, TX, TX))(jax.random.key(1)))
     whole, cut = (
         partial(
             gan_step,
@@ -76,7 +76,7 @@ def test_a_gan_step_in_parts_is_the_step(parts, devices):
 
 def test_a_reconstruction_in_parts_is_the_step():
     generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))._replace(image_range=None)
-    state = in_float64(init_generator(generator, TX, jax.random.key(1)))
+    state = in_float64(jax.jit(partial(init_generator, generator, TX))(jax.random.key(1)))
     whole, cut = (
         make_reconstruction_step(
             generator, TX, latent_key=jax.random.key(3), activity_strength=0.3, accumulate=k
@@ -86,10 +86,12 @@ def test_a_reconstruction_in_parts_is_the_step():
     assert_same(after(cut, state, 1, 1), after(whole, state, 1, 1))
 
 
-@pytest.mark.parametrize(("samples", "devices"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("samples", "devices"), [pytest.param(1, 1, marks=pytest.mark.slow), (3, 2)]
+)
 def test_a_vae_step_in_parts_is_the_step(samples, devices):
     model = vae(SHAPE, latent_size=3, hidden=(5,))
-    state = in_float64(init_vae(model, TX, TX, jax.random.key(1)))
+    state = in_float64(jax.jit(partial(init_vae, model, TX, TX))(jax.random.key(1)))
     whole, cut = (make_vae_step(model, TX, TX, samples=samples, accumulate=k) for k in (1, 3))
     assert_same(after(cut, state, 1, devices), after(whole, state, 1, 1))
 

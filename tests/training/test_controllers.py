@@ -92,7 +92,7 @@ def test_a_discriminator_that_is_always_too_strong_keeps_its_share_of_entries(
     task = make_task(experiment, points.shape[1:])
     feed = resident_feed(points, 0, task.batches_per_step, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:1])
-    state = runner.replicate(task.init(jax.random.key(0)))
+    state = runner.replicate(jax.jit(task.init)(jax.random.key(0)))
     shares = []
     for begin in range(0, 3_000, 100):
         state, _ = runner.run(

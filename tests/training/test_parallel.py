@@ -83,6 +83,7 @@ EXPERIMENTS = {
 
 TOLERANCE = {"transformer": 1e-6}  # JAX computes the softmax of attention in float32 always
 LAYOUTS = [(2, "shard_map"), (8, "shard_map"), (1, "pmap"), (2, "pmap"), (8, "pmap")]
+QUICK = [(8, "shard_map"), (2, "pmap")]  # both mappings; other layouts are slow cases
 CASES = [
     ("mlp", 8, "shard_map"),
     ("dense_generator", 2, "pmap"),
@@ -149,7 +150,14 @@ def relative_error(a, b):
 
 
 @pytest.mark.parametrize(
-    ("name", "devices", "parallel"), [*(("dcgan", *layout) for layout in LAYOUTS), *CASES]
+    ("name", "devices", "parallel"),
+    [
+        *(
+            pytest.param("dcgan", *layout, marks=() if layout in QUICK else pytest.mark.slow)
+            for layout in LAYOUTS
+        ),
+        *CASES,
+    ],
 )
 @pytest.mark.usefixtures("x64", "unoptimised")
 def test_in_float64_every_layout_gives_the_same_state_and_the_same_zeros(name, devices, parallel):

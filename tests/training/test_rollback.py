@@ -177,7 +177,14 @@ def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_
     assert end_of(tmp_path / "run") == end_of(recovered)
 
 
-@pytest.mark.parametrize("moment", ["before the note", "after the note", "after some steps"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before the note", marks=pytest.mark.slow),
+        "after the note",
+        pytest.param("after some steps", marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(
     recovered, tmp_path, monkeypatch, moment
 ):

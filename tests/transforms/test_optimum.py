@@ -114,7 +114,25 @@ def solve(method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return jax.tree.map(np.asarray, whole(inputs))
 
 
-@pytest.mark.parametrize("method", METHODS)
+# One of each algorithm; `test_recursions` compares the steps of all of them with their formulas.
+ALGORITHMS = {
+    "sgd",
+    "nesterov",
+    "accelerated",
+    "proximal_adam",
+    "proximal_rmsprop",
+    "proximal_adagrad",
+    "adamw",
+    "rmda",
+    "ramda",
+    "regularized_dual_averaging",
+}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=() if name in ALGORITHMS else pytest.mark.slow) for name in METHODS],
+)
 def test_reaches_the_optimum_and_its_support(method: str):
     for family, (parameters, solutions) in solve(method).items():
         for problem, params, actual in zip(PROBLEMS[family], parameters, solutions, strict=True):

@@ -76,7 +76,13 @@ def check(name, primitive, *operands):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(dtype, marks=pytest.mark.slow if position > 1 else ())
+        for position, dtype in enumerate(INTEGERS)
+    ],
+)
 def test_integers_are_computed_with_as_jax_does(dtype):
     x, y = (part.reshape(-1) for part in np.meshgrid(INTEGERS[dtype], INTEGERS[dtype]))
     for name, primitive in BINARY.items():
