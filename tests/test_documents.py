@@ -41,6 +41,10 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
+# These guides end with a block of text: what their code prints.
+PRINTING = {"frameworks.md", "sharding.md", "lora.md", "moving.md"}
+
+
 def name_of(page):
     return str(page.relative_to(ROOT))
 
@@ -75,7 +79,7 @@ def test_what_the_api_reference_shows_exists(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     if page.name in RUN_ELSEWHERE:
         assert page.name in (ROOT / "tests" / RUN_ELSEWHERE[page.name]).read_text(encoding="utf-8")
         return
@@ -83,6 +87,8 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     scope = {"__name__": page.stem}
     for block in blocks(page, "python"):
         exec(compile(block, name_of(page), "exec"), scope)
+    if page.name in PRINTING:
+        assert capsys.readouterr().out == blocks(page, "text")[-1]
 
 
 @pytest.mark.parametrize(("module", "arguments"), commands())
