@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +12,14 @@ from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
 from l1jax.cli.process import run_command, shell_command, stop_status
 from l1jax.config import Config, Text
-from l1jax.processes.agreement import is_leader
+from l1jax.processes.agreement import is_leader, lead
 from l1jax.processes.start import ProcessOptions
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.loop import early_stop_requests
 from l1jax.training.run import Outcome, run_experiment
+from l1jax.training.wandb_run import check_wandb
+from l1jax.training.weights_and_biases import open_wandb
 
 STARTING_OVER = ("--overwrite", "--no-resume")  # flags that the command for resuming must not have
 
@@ -43,6 +46,8 @@ class TrainOptions(ProcessOptions, ExperimentOptions):
     """Delete the run in the work directory and start over."""
     summary: bool = False
     """Print the networks' layers, shapes, parameters and FLOPs, and stop."""
+    wandb: str | None = None
+    """Project, or entity/project, of Weights & Biases to log to as well; needs the extra wandb."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,6 +60,10 @@ def main(arguments: Sequence[str]) -> int:
     if options.summary:
         say(build_model(experiment.model, example_shape(experiment.data)).summary())
         return 0
+    open_tracker = None
+    if options.wandb is not None:
+        lead(partial(check_wandb, options.wandb, workdir, overwrite=options.overwrite))
+        open_tracker = partial(open_wandb, options.wandb, workdir, experiment)
     try:
         with early_stop_requests(say):
             outcome = run_experiment(
@@ -64,6 +73,7 @@ def main(arguments: Sequence[str]) -> int:
                 say,
                 resume=options.resume,
                 overwrite=options.overwrite,
+                open_tracker=open_tracker,
             )
     except NonFiniteError as error:
         say(

@@ -12,7 +12,8 @@ from l1jax.data.skipped_files import SkippedFile, skipped_kind, unsupported_file
 RUN_MARKERS = ("config.json", "checkpoints", "samples")
 SELECTION_FILE = "selection.json"
 RUN_OUTPUTS = frozenset((
-    *RUN_MARKERS, SELECTION_FILE, "damaged", "tensorboard", "path", "path.png", "samples.png",
+    *RUN_MARKERS, SELECTION_FILE, "damaged", "tensorboard", "wandb", "path", "path.png",
+    "samples.png",
 ))  # fmt: skip
 
 MAX_VISITS = 1_000  # of one folder, by different links; with more, they multiply without end

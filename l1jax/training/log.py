@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -17,6 +17,7 @@ from l1jax.reporting import save_image
 from l1jax.terminal import Say
 from l1jax.training.progress import open_progress
 from l1jax.training.tensorboard import open_events
+from l1jax.training.tracker import OpenTracker, join_trackers
 from l1jax.training.weight_histograms import Histogram
 
 MAX_FILE_BYTES = 16 * 2**30  # of all metrics
@@ -46,7 +47,13 @@ class Log(NamedTuple):
 
 
 @contextmanager
-def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -> Iterator[Log]:
+def open_log(
+    workdir: Path,
+    first_step: int,
+    last_step: int,
+    console: Console,
+    open_tracker: OpenTracker | None = None,
+) -> Iterator[Log]:
     """Report a run; what was logged beyond its first step is cut.
 
     If metrics that were logged are missing or cannot be read, one sentence says so.
@@ -56,6 +63,7 @@ def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -
         first_step: number of steps so far.
         last_step: number of steps at the end.
         console: for progress.
+        open_tracker: for what shows the run besides TensorBoard.
 
     Raises:
         InputError: if `metrics.jsonl` is no file, or larger than any run writes.
@@ -66,7 +74,7 @@ def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -
     with (
         path.open("a", encoding="utf-8") as lines,
         open_progress(console, first_step, last_step, summarize_metrics) as (update, say),
-        open_events(workdir / "tensorboard", first_step, say) as events,
+        ExitStack() as stack,
     ):
         if is_missing:
             say(
@@ -79,31 +87,36 @@ def open_log(workdir: Path, first_step: int, last_step: int, console: Console) -
                 "out; going on."
             )
 
+        trackers = [stack.enter_context(open_events(workdir / "tensorboard", first_step, say))]
+        if open_tracker is not None:
+            trackers.append(stack.enter_context(open_tracker(first_step, say)))
+        tracker = join_trackers(trackers)
+
         def write_metrics(step: int, values: dict[str, float]) -> None:
             finite = {name: value for name, value in values.items() if math.isfinite(value)}
             # JSON has no NaN: null stands for it. TensorBoard draws finite numbers only.
             row = {"step": step} | {name: finite.get(name) for name in values}
             lines.write(json.dumps(row) + "\n")
             lines.flush()
-            events.metrics(step, finite)
+            tracker.metrics(step, finite)
             update(step, values)
 
         def save_grid(step: int, picture: Image.Image) -> None:
             picture_path = workdir / "samples" / f"step_{step:06d}.png"
             save_image(picture, picture_path)
-            events.grid(step, picture_path)
+            tracker.grid(step, picture_path)
 
         def save_page(step: int, page: str) -> None:
             page_path = workdir / "samples" / f"step_{step:06d}.txt"
             with atomic_write(page_path) as partial:
                 partial.write_text(page, encoding="utf-8")
-            events.page(step, page)
+            tracker.page(step, page)
 
         def report_alarm(step: int, name: str, sentence: str) -> None:
             say(f"step {step:,}: {sentence}")
-            events.alarm(step, name, sentence)
+            tracker.alarm(step, name, sentence)
 
-        yield Log(write_metrics, save_grid, save_page, events.histograms, report_alarm, say)
+        yield Log(write_metrics, save_grid, save_page, tracker.histograms, report_alarm, say)
 
 
 def make_silent_log() -> Log:

@@ -50,6 +50,7 @@ from l1jax.training.rollback import (
 from l1jax.training.run_inputs import RunInputs, open_run_inputs
 from l1jax.training.state import State, Task
 from l1jax.training.task import make_task
+from l1jax.training.tracker import OpenTracker
 from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
 from l1jax.transforms.learning_rate import set_learning_rate_scale
 
@@ -75,6 +76,7 @@ class TrainingRun(NamedTuple):
     inputs: RunInputs
     console: Console
     say: Callable[[str], None]
+    open_tracker: OpenTracker | None  # for what shows the run besides TensorBoard
 
 
 def run_experiment(
@@ -85,6 +87,7 @@ def run_experiment(
     *,
     resume: bool,
     overwrite: bool,
+    open_tracker: OpenTracker | None = None,
 ) -> Outcome:
     """Train an experiment in its work directory, from the newest checkpoint there if there is one.
 
@@ -95,6 +98,7 @@ def run_experiment(
         say: called with one sentence at a time.
         resume: whether an existing run of this experiment is resumed.
         overwrite: whether an existing run is deleted first.
+        open_tracker: for what shows the run besides TensorBoard.
 
     Raises:
         InputError: if the experiment, its data or its work directory cannot be used.
@@ -131,6 +135,7 @@ def run_experiment(
                     inputs,
                     console,
                     say,
+                    open_tracker,
                 )
                 first_step, state = keep_config_if_refused(run, previous_config)
                 report_start(run, first_step, has_metrics, devices)
@@ -368,7 +373,7 @@ def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State
         log = make_silent_log()
         if is_leader():
             log = stack.enter_context(
-                open_log(run.workdir, first_step, experiment.steps, run.console)
+                open_log(run.workdir, first_step, experiment.steps, run.console, run.open_tracker)
             )
         observer = run.inputs.make_observer()
         callbacks = make_callbacks(experiment, run.task, observer, log)

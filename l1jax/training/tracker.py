@@ -1,9 +1,11 @@
 """What shows a run outside its work directory's own files, such as TensorBoard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
+from l1jax.terminal import Say
 from l1jax.training.weight_histograms import Histogram
 
 
@@ -25,3 +27,33 @@ class Tracker(NamedTuple):
     page: Callable[[int, str], None]
     histograms: Callable[[int, Mapping[str, Histogram]], None]
     alarm: Callable[[int, str, str], None]
+
+
+# (number of steps so far, say) → what shows the run from there on
+OpenTracker = Callable[[int, Say], AbstractContextManager[Tracker]]
+
+
+def join_trackers(trackers: Sequence[Tracker]) -> Tracker:
+    """Return a tracker that passes everything on to each of these."""
+
+    def metrics(step: int, values: Mapping[str, float]) -> None:
+        for tracker in trackers:
+            tracker.metrics(step, values)
+
+    def grid(step: int, path: Path) -> None:
+        for tracker in trackers:
+            tracker.grid(step, path)
+
+    def page(step: int, text: str) -> None:
+        for tracker in trackers:
+            tracker.page(step, text)
+
+    def histograms(step: int, values: Mapping[str, Histogram]) -> None:
+        for tracker in trackers:
+            tracker.histograms(step, values)
+
+    def alarm(step: int, name: str, sentence: str) -> None:
+        for tracker in trackers:
+            tracker.alarm(step, name, sentence)
+
+    return Tracker(metrics, grid, page, histograms, alarm)

@@ -12,8 +12,8 @@ from l1jax.config import Config, InputError, differences, from_json, to_json
 from l1jax.files import write_json
 from l1jax.reading import UnreadableFileError, read_json
 
-FILES = ("config.json", "metrics.jsonl", "classes.json", "rollback.json")
-FOLDERS = ("checkpoints", "damaged", "samples", "tensorboard")
+FILES = ("config.json", "metrics.jsonl", "classes.json", "rollback.json", "wandb.json")
+FOLDERS = ("checkpoints", "damaged", "samples", "tensorboard", "wandb")
 ENTRIES = (*FILES, *FOLDERS)  # everything training writes, except the lock
 EVALUATION = "evaluation.json"  # written by l1jax.evaluate about the run, and deleted with it
 LOCK = ".lock"

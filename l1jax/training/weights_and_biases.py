@@ -1,0 +1,225 @@
+"""A run in Weights & Biases, the same one whenever the run is resumed.
+
+What wandb does, as of version 0.31, decides how it is used here:
+
+- The steps of a wandb run only grow; what is logged for an earlier step is dropped. A resumed run
+  repeats the steps since its checkpoint with the same result, so they are not logged again.
+- A rollback changes these steps. It begins another wandb run, as rewinding one is in preview.
+- A process that is killed takes along what it has not sent. On resuming, what wandb lacks is
+  taken from `metrics.jsonl` and `samples/`.
+- Offline, nothing is known of what was logged before. Several offline parts of one wandb run that
+  were made with `resume` are uploaded one behind the other, with other steps where they overlap.
+  Without it, each replaces what was uploaded before. So every part is complete, from step 0 on.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from l1jax.config import Config, to_json
+from l1jax.terminal import Say
+from l1jax.training.tracker import Tracker
+from l1jax.training.wandb_run import WandbRun, choose_wandb_run, describe_error, import_wandb
+from l1jax.training.weight_histograms import Histogram
+
+INIT_SECONDS = 30.0  # for a server to answer
+FINISH_SECONDS = 30.0  # for the rest to be uploaded at the end
+NEVER = -1  # the last step of a wandb run without any
+
+
+@contextmanager
+def open_wandb(
+    project: str, workdir: Path, experiment: Config, first_step: int, say: Say
+) -> Iterator[Tracker]:
+    """Log a run to wandb, beginning with what wandb lacks of its past.
+
+    Training never ends for wandb: what goes wrong is told in one sentence.
+
+    Args:
+        project: `project` or `entity/project`.
+        workdir: of the run.
+        experiment: kept as the wandb run's configuration.
+        first_step: number of steps so far.
+        say: called with one sentence at a time.
+
+    Yields:
+        What logs.
+
+    Raises:
+        InputError: if the work directory's run belongs to another project.
+    """
+    wandb = import_wandb()
+    chosen = choose_wandb_run(workdir, project)
+    run = _start(wandb, chosen, workdir, experiment, say)
+    attempt = _make_attempt(say, has_failed=run is None)
+    last_logged = NEVER
+    if run is not None and run.resumed:
+        last_logged = run.starting_step - 1
+    attempt(first_step, lambda: _log_past(wandb, run, workdir, last_logged, first_step))
+    exit_code = 1
+    try:
+        yield _make_tracker(wandb, run, last_logged, attempt)
+        exit_code = 0
+    finally:
+        if run is not None:
+            _finish(run, exit_code, say)
+
+
+def _start(wandb: Any, chosen: WandbRun, workdir: Path, experiment: Config, say: Say) -> Any | None:
+    """Begin or resume the wandb run, offline if its server does not answer; None if neither works.
+
+    Args:
+        wandb: the package.
+        chosen: which run.
+        workdir: wandb's files go into `wandb/` in it.
+        experiment: the run's configuration.
+        say: called with one sentence at a time.
+    """
+    *entity, project = chosen.project.split("/")
+    name = workdir.absolute().name
+    if chosen.rollbacks:
+        name += f" (rollback {chosen.rollbacks})"
+
+    def init(mode: str) -> Any:
+        return wandb.init(
+            project=project,
+            entity=entity[0] if entity else None,
+            id=chosen.id,
+            name=os.environ.get("WANDB_NAME", name),
+            dir=str(workdir),
+            config=to_json(experiment),
+            allow_val_change=True,
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                init_timeout=INIT_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                finish_timeout_raises=True,
+            ),
+        )
+
+    try:
+        mode = wandb.setup(wandb.Settings(silent=True)).settings.mode
+        try:
+            run = init(mode)
+        except Exception as error:
+            if mode != "online":
+                raise
+            say(f"wandb cannot be used online ({describe_error(error)}): going on offline.")
+            run = init("offline")
+    except Exception as error:
+        say(f"wandb cannot be used ({describe_error(error)}): going on without it.")
+        return None
+    if run.offline:
+        say(f"wandb        offline; to upload: {_sync_command(run)}")
+    elif run.url:
+        say(f"wandb        {run.url}")
+    return run
+
+
+def _sync_command(run: Any) -> str:
+    return f"wandb sync {run.settings.sync_dir}"
+
+
+def _make_attempt(say: Say, *, has_failed: bool) -> Callable[[int, Callable[[], None]], None]:
+    """Build (step, action) → None, which does nothing any more once an action has failed."""
+
+    def attempt(step: int, action: Callable[[], None]) -> None:
+        nonlocal has_failed
+        if has_failed:
+            return
+        try:
+            action()
+        except Exception as error:  # of any kind, as wandb's are
+            has_failed = True
+            say(
+                f"wandb failed ({describe_error(error)}): from step {step:,} on nothing is logged "
+                "there; running the same command again later fills it in."
+            )
+
+    return attempt
+
+
+def _log_past(wandb: Any, run: Any, workdir: Path, last_logged: int, first_step: int) -> None:
+    """Log what the work directory holds of the steps that the wandb run lacks.
+
+    Args:
+        wandb: the package.
+        run: the wandb run.
+        workdir: for its metrics and grids.
+        last_logged: last step of the wandb run.
+        first_step: number of steps so far.
+    """
+    if first_step == 0:
+        return
+    rows: dict[int, dict[str, Any]] = {}
+    with (workdir / "metrics.jsonl").open("rb") as lines:
+        for line in lines:
+            values = json.loads(line)
+            step = values.pop("step")
+            rows[step] = {name: value for name, value in values.items() if value is not None}
+    for path in (workdir / "samples").glob("step_*.png"):
+        digits = path.stem.removeprefix("step_")
+        if digits.isdecimal():
+            rows.setdefault(int(digits), {})["samples"] = path
+    for step in sorted(rows):
+        if last_logged < step <= first_step:
+            row = rows[step]
+            if "samples" in row:
+                row["samples"] = wandb.Image(str(row["samples"]))
+            run.log(row, step=step, commit=True)
+
+
+def _make_tracker(
+    wandb: Any, run: Any, last_logged: int, attempt: Callable[[int, Callable[[], None]], None]
+) -> Tracker:
+    """Build what logs the steps beyond the last one of the wandb run.
+
+    Args:
+        wandb: the package.
+        run: the wandb run.
+        last_logged: its last step.
+        attempt: (step, action) → None.
+    """
+
+    def write(step: int, action: Callable[[], None]) -> None:
+        if step > last_logged:
+            attempt(step, action)
+
+    def write_metrics(step: int, values: Mapping[str, float]) -> None:
+        write(step, lambda: run.log(dict(values), step=step, commit=True))
+
+    def write_grid(step: int, path: Path) -> None:
+        write(step, lambda: run.log({"samples": wandb.Image(str(path))}, step=step))
+
+    def write_histograms(step: int, histograms: Mapping[str, Histogram]) -> None:
+        def log_histograms() -> None:
+            converted = {
+                name: wandb.Histogram(np_histogram=(histogram.counts, histogram.edges))
+                for name, histogram in histograms.items()
+            }
+            run.log(converted, step=step)
+
+        write(step, log_histograms)
+
+    def write_alarm(step: int, name: str, sentence: str) -> None:
+        text = f"step {step:,}: {sentence}"
+        write(step, lambda: run.alert(title=name, text=text, level="WARN"))
+
+    return Tracker(write_metrics, write_grid, write_histograms, write_alarm)
+
+
+def _finish(run: Any, exit_code: int, say: Say) -> None:
+    """End the wandb run; if the rest is not uploaded in time, say how to do it later."""
+    try:
+        run.finish(exit_code=exit_code)
+    except Exception as error:
+        say(
+            f"wandb did not take everything ({describe_error(error)}); to upload the rest: "
+            f"{_sync_command(run)}"
+        )
