@@ -14,10 +14,11 @@ What wandb does, as of version 0.31, decides how it is used here:
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from l1jax.config import Config, to_json
 from l1jax.terminal import Say
@@ -28,6 +29,20 @@ from l1jax.training.weight_histograms import Histogram
 INIT_SECONDS = 30.0  # for a server to answer
 FINISH_SECONDS = 30.0  # for the rest to be uploaded at the end
 NEVER = -1  # the last step of a wandb run without any
+
+Action = Callable[[], None]
+
+
+class Attempts(NamedTuple):
+    """Calls of wandb, none of which raises.
+
+    Attributes:
+        make: (step, action) → None; calls the action, unless one has failed before.
+        have_failed: whether one has.
+    """
+
+    make: Callable[[int, Action], None]
+    have_failed: Callable[[], bool]
 
 
 @contextmanager
@@ -54,18 +69,18 @@ def open_wandb(
     wandb = import_wandb()
     chosen = choose_wandb_run(workdir, project)
     run = _start(wandb, chosen, workdir, experiment, say)
-    attempt = _make_attempt(say, has_failed=run is None)
+    attempts = _make_attempts(say, has_failed=run is None)
     last_logged = NEVER
     if run is not None and run.resumed:
         last_logged = run.starting_step - 1
-    attempt(first_step, lambda: _log_past(wandb, run, workdir, last_logged, first_step))
+    attempts.make(first_step, lambda: _log_past(wandb, run, workdir, last_logged, first_step))
     exit_code = 1
     try:
-        yield _make_tracker(wandb, run, last_logged, attempt)
+        yield _make_tracker(wandb, run, last_logged, attempts.make)
         exit_code = 0
     finally:
         if run is not None:
-            _finish(run, exit_code, say)
+            _finish(wandb, run, exit_code, attempts, say)
 
 
 def _start(wandb: Any, chosen: WandbRun, workdir: Path, experiment: Config, say: Say) -> Any | None:
@@ -111,6 +126,7 @@ def _start(wandb: Any, chosen: WandbRun, workdir: Path, experiment: Config, say:
             if mode != "online":
                 raise
             say(f"wandb cannot be used online ({describe_error(error)}): going on offline.")
+            wandb.teardown()  # which holds on to the id
             run = init("offline")
     except Exception as error:
         say(f"wandb cannot be used ({describe_error(error)}): going on without it.")
@@ -123,13 +139,15 @@ def _start(wandb: Any, chosen: WandbRun, workdir: Path, experiment: Config, say:
 
 
 def _sync_command(run: Any) -> str:
-    return f"wandb sync {run.settings.sync_dir}"
+    """Return the command that uploads what the wandb run has kept on disk."""
+    flags = [] if run.offline else ["--include-online"]
+    return shlex.join(["wandb", "sync", *flags, str(run.settings.sync_dir)])
 
 
-def _make_attempt(say: Say, *, has_failed: bool) -> Callable[[int, Callable[[], None]], None]:
-    """Build (step, action) → None, which does nothing any more once an action has failed."""
+def _make_attempts(say: Say, *, has_failed: bool) -> Attempts:
+    """Build what calls wandb until that fails, which is told in one sentence."""
 
-    def attempt(step: int, action: Callable[[], None]) -> None:
+    def make(step: int, action: Action) -> None:
         nonlocal has_failed
         if has_failed:
             return
@@ -142,7 +160,7 @@ def _make_attempt(say: Say, *, has_failed: bool) -> Callable[[int, Callable[[], 
                 "there; running the same command again later fills it in."
             )
 
-    return attempt
+    return Attempts(make, lambda: has_failed)
 
 
 def _log_past(wandb: Any, run: Any, workdir: Path, last_logged: int, first_step: int) -> None:
@@ -176,7 +194,7 @@ def _log_past(wandb: Any, run: Any, workdir: Path, last_logged: int, first_step:
 
 
 def _make_tracker(
-    wandb: Any, run: Any, last_logged: int, attempt: Callable[[int, Callable[[], None]], None]
+    wandb: Any, run: Any, last_logged: int, attempt: Callable[[int, Action], None]
 ) -> Tracker:
     """Build what logs the steps beyond the last one of the wandb run.
 
@@ -187,7 +205,7 @@ def _make_tracker(
         attempt: (step, action) → None.
     """
 
-    def write(step: int, action: Callable[[], None]) -> None:
+    def write(step: int, action: Action) -> None:
         if step > last_logged:
             attempt(step, action)
 
@@ -214,12 +232,23 @@ def _make_tracker(
     return Tracker(write_metrics, write_grid, write_histograms, write_alarm)
 
 
-def _finish(run: Any, exit_code: int, say: Say) -> None:
-    """End the wandb run; if the rest is not uploaded in time, say how to do it later."""
+def _finish(wandb: Any, run: Any, exit_code: int, attempts: Attempts, say: Say) -> None:
+    """End the wandb run; if the rest is not uploaded in time, say how to do it later.
+
+    Args:
+        wandb: the package.
+        run: the wandb run.
+        exit_code: 0 unless training has failed.
+        attempts: whether wandb has failed before, which is not told again.
+        say: called with the sentence.
+    """
     try:
         run.finish(exit_code=exit_code)
     except Exception as error:
-        say(
-            f"wandb did not take everything ({describe_error(error)}); to upload the rest: "
-            f"{_sync_command(run)}"
-        )
+        if not attempts.have_failed():
+            say(
+                f"wandb did not take everything ({describe_error(error)}); to upload the rest: "
+                f"{_sync_command(run)}"
+            )
+        with suppress(Exception):  # otherwise it prints a traceback when the process ends
+            wandb.teardown()
