@@ -33,11 +33,9 @@ def environment(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("WANDB_X_DISABLE_STATS", "true")
     yield
-    sys.modules.pop("wandb_offline", None)
-    if sys.modules.get("wandb"):
-        import wandb
+    import wandb
 
-        wandb.teardown()
+    wandb.teardown()
 
 
 @pytest.fixture
@@ -165,7 +163,6 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.histories = {}
-        self.streams = []
 
 
 class Handler(BaseHTTPRequestHandler):
