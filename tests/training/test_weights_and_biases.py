@@ -1,5 +1,6 @@
 """Runs logged by the installed wandb: offline, and online to a server of our own."""
 
+import gc
 import json
 import os
 import signal
@@ -20,6 +21,9 @@ from l1jax.training.wandb_run import check_wandb
 from l1jax.training.weight_histograms import nonzero_histogram
 from l1jax.training.weights_and_biases import open_wandb
 
+# wandb does not wait for the process of its service, about which Python warns when it is collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 KEY = "0123456789" * 4  # of the form that wandb asks for
 EXPERIMENT = Config(steps=77)
 
@@ -36,6 +40,7 @@ def environment(tmp_path, monkeypatch):
     import wandb
 
     wandb.teardown()
+    gc.collect()
 
 
 @pytest.fixture
