@@ -23,7 +23,13 @@ from typing import Any, NamedTuple
 from l1jax.config import Config, to_json
 from l1jax.terminal import Say
 from l1jax.training.tracker import Tracker
-from l1jax.training.wandb_run import WandbRun, choose_wandb_run, describe_error, import_wandb
+from l1jax.training.wandb_run import (
+    WandbRun,
+    choose_wandb_run,
+    describe_error,
+    import_wandb,
+    read_wandb_run,
+)
 from l1jax.training.weight_histograms import Histogram
 
 INIT_SECONDS = 30.0  # for a server to answer
@@ -67,8 +73,9 @@ def open_wandb(
         InputError: if the work directory's run belongs to another project.
     """
     wandb = import_wandb()
+    known = read_wandb_run(workdir, project)
     chosen = choose_wandb_run(workdir, project)
-    run = _start(wandb, chosen, workdir, experiment, say)
+    run = _start(wandb, chosen, workdir, experiment, say, is_known=chosen == known)
     attempts = _make_attempts(say, has_failed=run is None)
     last_logged = NEVER
     if run is not None and run.resumed:
@@ -83,7 +90,9 @@ def open_wandb(
             _finish(wandb, run, exit_code, attempts, say)
 
 
-def _start(wandb: Any, chosen: WandbRun, workdir: Path, experiment: Config, say: Say) -> Any | None:
+def _start(
+    wandb: Any, chosen: WandbRun, workdir: Path, experiment: Config, say: Say, *, is_known: bool
+) -> Any | None:
     """Begin or resume the wandb run, offline if its server does not answer; None if neither works.
 
     Args:
@@ -92,6 +101,7 @@ def _start(wandb: Any, chosen: WandbRun, workdir: Path, experiment: Config, say:
         workdir: wandb's files go into `wandb/` in it.
         experiment: the run's configuration.
         say: called with one sentence at a time.
+        is_known: whether the run was logged before; then its user may have renamed it.
     """
     *entity, project = chosen.project.split("/")
     name = workdir.absolute().name
@@ -103,7 +113,7 @@ def _start(wandb: Any, chosen: WandbRun, workdir: Path, experiment: Config, say:
             project=project,
             entity=entity[0] if entity else None,
             id=chosen.id,
-            name=os.environ.get("WANDB_NAME", name),
+            name=None if is_known and mode == "online" else os.environ.get("WANDB_NAME", name),
             dir=str(workdir),
             config=to_json(experiment),
             allow_val_change=True,
