@@ -18,7 +18,7 @@ from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.loop import early_stop_requests
 from l1jax.training.run import Outcome, run_experiment
-from l1jax.training.wandb_run import check_wandb
+from l1jax.training.wandb_run import check_wandb, import_wandb
 from l1jax.training.weights_and_biases import open_wandb
 
 STARTING_OVER = ("--overwrite", "--no-resume")  # flags that the command for resuming must not have
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     open_tracker = None
     if options.wandb is not None:
+        import_wandb()  # in all processes, so that all end if it is missing
         lead(partial(check_wandb, options.wandb, workdir, overwrite=options.overwrite))
         open_tracker = partial(open_wandb, options.wandb, workdir, experiment)
     try:

@@ -41,8 +41,9 @@ def check_wandb(project: str, workdir: Path, *, overwrite: bool) -> None:
         overwrite: whether the run in it is deleted.
 
     Raises:
-        InputError: if the name is not one, the package is missing or too old, nobody is logged in,
-            or the run belongs to another project.
+        MissingExtraError: if the package is missing.
+        InputError: if the name is not one, the package is too old, nobody is logged in, or the run
+            belongs to another project.
     """
     name = r"[^/\\#?%:\s]{1,128}"
     if not re.fullmatch(f"({name}/)?{name}", project):
@@ -68,14 +69,9 @@ def import_wandb() -> Any:
     """Import the package.
 
     Raises:
-        InputError: if it is missing.
+        MissingExtraError: if it is missing.
     """
-    try:
-        return importlib.import_module("wandb")
-    except ImportError as error:
-        raise InputError(
-            "`--wandb` needs the package wandb, which is missing: pip install 'l1jax[wandb]'."
-        ) from error
+    return importlib.import_module("wandb")
 
 
 def _is_logged_in(wandb: Any) -> bool:

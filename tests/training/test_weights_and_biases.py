@@ -6,15 +6,16 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from absent import hide
 from PIL import Image
 
 from l1jax.config import Config, InputError, to_json
+from l1jax.extras import MissingExtraError
 from l1jax.training import weights_and_biases as module
 from l1jax.training.rollback import Rollback, write_rollback
 from l1jax.training.wandb_run import check_wandb
@@ -106,6 +107,10 @@ def history(folder):
 
 
 def offline_parts(workdir):
+    """Folders of an offline run, the oldest first, complete as when a process has ended."""
+    import wandb
+
+    wandb.teardown()
     return sorted((workdir / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime)
 
 
@@ -223,6 +228,12 @@ class Handler(BaseHTTPRequestHandler):
                     "eventsLineCount": 0, "eventsTail": "[]", "logLineCount": 0,
                 }  # fmt: skip
             return {"model": {**project, "bucket": bucket}}
+        if "createRunFiles" in query:
+            address = f"http://127.0.0.1:{self.server.server_port}"
+            files = [
+                {"name": file, "uploadUrl": f"{address}/{file}"} for file in variables["files"]
+            ]
+            return {"createRunFiles": {"runID": name, "uploadHeaders": [], "files": files}}
         return {}
 
 
@@ -277,9 +288,10 @@ def test_training_goes_on_when_wandb_dies(workdir, monkeypatch):
         found = subprocess.run(
             ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True
         )
-        (service,) = [line for line in found.stdout.splitlines() if "wandb-core" in line]
-        os.kill(int(service.split()[0]), signal.SIGKILL)
-        os.waitpid(int(service.split()[0]), 0)
+        services = [line for line in found.stdout.splitlines() if "wandb-core --" in line]
+        newest = max(int(line.split()[0]) for line in services)
+        os.kill(newest, signal.SIGKILL)
+        os.waitpid(newest, 0)
         for step in (20, 30):
             tracker.metrics(step, {"loss": 1.0})
             tracker.alarm(step, "name", "sentence")
@@ -300,9 +312,15 @@ def test_what_cannot_be_logged_is_refused_in_one_sentence(workdir, monkeypatch):
     monkeypatch.setattr("wandb.__version__", "0.20.1")
     with pytest.raises(InputError, match=r"needs wandb 0.31 or newer, and finds 0.20.1: pip"):
         check_wandb("project", workdir, overwrite=False)
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(InputError, match=r"needs the package wandb, .* pip install 'l1jax\[wandb"):
-        check_wandb("project", workdir, overwrite=False)
+
+
+def test_a_missing_package_is_told(workdir, monkeypatch):
+    with monkeypatch.context() as context:
+        hide(context, "wandb")
+        with pytest.raises(
+            MissingExtraError, match=r"needs the package wandb, .* 'l1jax\[wandb\]'"
+        ):
+            check_wandb("project", workdir, overwrite=False)
 
 
 @pytest.mark.parametrize(
