@@ -12,6 +12,7 @@ What wandb does, as of version 0.31, decides how it is used here:
   Without it, each replaces what was uploaded before. So every part is complete, from step 0 on.
 """
 
+import html
 import json
 import os
 import shlex
@@ -179,7 +180,7 @@ def _log_past(wandb: Any, run: Any, workdir: Path, last_logged: int, first_step:
     Args:
         wandb: the package.
         run: the wandb run.
-        workdir: for its metrics and grids.
+        workdir: for its metrics and samples.
         last_logged: last step of the wandb run.
         first_step: number of steps so far.
     """
@@ -191,16 +192,25 @@ def _log_past(wandb: Any, run: Any, workdir: Path, last_logged: int, first_step:
             values = json.loads(line)
             step = values.pop("step")
             rows[step] = {name: value for name, value in values.items() if value is not None}
-    for path in (workdir / "samples").glob("step_*.png"):
+    samples: dict[int, Path] = {}
+    for path in (workdir / "samples").glob("step_*"):
         digits = path.stem.removeprefix("step_")
         if digits.isdecimal():
-            rows.setdefault(int(digits), {})["samples"] = path
-    for step in sorted(rows):
+            samples[int(digits)] = path
+    for step in sorted(rows.keys() | samples.keys()):
         if last_logged < step <= first_step:
-            row = rows[step]
-            if "samples" in row:
-                row["samples"] = wandb.Image(str(row["samples"]))
+            row = rows.get(step, {})
+            path = samples.get(step, Path())
+            if path.suffix == ".png":
+                row["samples"] = wandb.Image(str(path))
+            elif path.suffix == ".txt":
+                row["samples"] = _page(wandb, path.read_text(encoding="utf-8"))
             run.log(row, step=step, commit=True)
+
+
+def _page(wandb: Any, text: str) -> Any:
+    """Return plain text as wandb shows it, whose lines stay as they are."""
+    return wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False)
 
 
 def _make_tracker(
@@ -225,6 +235,9 @@ def _make_tracker(
     def write_grid(step: int, path: Path) -> None:
         write(step, lambda: run.log({"samples": wandb.Image(str(path))}, step=step))
 
+    def write_page(step: int, text: str) -> None:
+        write(step, lambda: run.log({"samples": _page(wandb, text)}, step=step))
+
     def write_histograms(step: int, histograms: Mapping[str, Histogram]) -> None:
         def log_histograms() -> None:
             converted = {
@@ -239,7 +252,7 @@ def _make_tracker(
         text = f"step {step:,}: {sentence}"
         write(step, lambda: run.alert(title=name, text=text, level="WARN"))
 
-    return Tracker(write_metrics, write_grid, write_histograms, write_alarm)
+    return Tracker(write_metrics, write_grid, write_page, write_histograms, write_alarm)
 
 
 def _finish(wandb: Any, run: Any, exit_code: int, attempts: Attempts, say: Say) -> None:

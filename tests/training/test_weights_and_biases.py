@@ -148,10 +148,13 @@ def test_a_rollback_begins_another_run_with_the_past_of_the_first(workdir, monke
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(workdir, 0, [10, 20, 30])
     write_rollback(workdir, Rollback(10, 1, None))
+    (workdir / "samples" / "step_000010.png").unlink()
+    (workdir / "samples" / "step_000010.txt").write_text("a < b")
     cut(workdir, 10)
     with open_wandb("project", workdir, EXPERIMENT, 10, print) as tracker:
         weights = np.array([0.0, 1.0, 0.0, 3.0, 3.0])
         tracker.histograms(20, {"generator/nonzero/kernel": nonzero_histogram(weights)})
+        tracker.page(20, "c & d\n  e")
         tracker.alarm(20, "dead layer", "no unit changes the output")
         tracker.metrics(20, {"loss": 5.0})
     first, second = offline_parts(workdir)
@@ -160,6 +163,10 @@ def test_a_rollback_begins_another_run_with_the_past_of_the_first(workdir, monke
     assert [(step, row["loss"]) for step, row in rows.items()] == [(10, 5.0), (20, 5.0)]
     counts = rows[20]["generator/nonzero/kernel/values"]
     assert (counts[0], sum(counts), counts[-1]) == (1, 3, 2)
+    pages = {10: "a &lt; b", 20: "c &amp; d\n  e"}
+    for step, page in pages.items():
+        stored = second / "files" / rows[step]["samples/path"]
+        assert stored.read_text() == f"<pre>{page}</pre>"
     records = list(read_records(second))
     assert next(r.run.display_name for r in records if r.HasField("run")) == "run (rollback 1)"
     (alert,) = [r.alert for r in records if r.HasField("alert")]
@@ -306,6 +313,9 @@ def test_what_cannot_be_logged_is_refused_in_one_sentence(workdir, monkeypatch):
             check_wandb(name, workdir, overwrite=False)
     with pytest.raises(InputError, match=r"needs you to be logged in: run wandb login, or set"):
         check_wandb("project", workdir, overwrite=False)
+    import wandb
+
+    wandb.teardown()  # it reads its settings once
     monkeypatch.setenv("WANDB_API_KEY", "short")
     with pytest.raises(InputError, match=r"cannot use your login \(.*\): run wandb login"):
         check_wandb("project", workdir, overwrite=False)
