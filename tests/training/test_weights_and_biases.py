@@ -313,11 +313,14 @@ def test_what_cannot_be_logged_is_refused_in_one_sentence(workdir, monkeypatch):
             check_wandb(name, workdir, overwrite=False)
     with pytest.raises(InputError, match=r"needs you to be logged in: run wandb login, or set"):
         check_wandb("project", workdir, overwrite=False)
-    import wandb
 
-    wandb.teardown()  # it reads its settings once
-    monkeypatch.setenv("WANDB_API_KEY", "short")
-    with pytest.raises(InputError, match=r"cannot use your login \(.*\): run wandb login"):
+    def refuse_key(**_):  # as wandb does once in a process, for a key that cannot be one
+        raise ValueError("API key must have\n40+ characters.")
+
+    monkeypatch.setattr("wandb.login", refuse_key)
+    with pytest.raises(
+        InputError, match=r"your login \(API key must have 40\+ characters\): run wandb login"
+    ):
         check_wandb("project", workdir, overwrite=False)
     monkeypatch.setattr("wandb.__version__", "0.20.1")
     with pytest.raises(InputError, match=r"needs wandb 0.31 or newer, and finds 0.20.1: pip"):
