@@ -126,9 +126,58 @@ def _round(problem: Problem, metric: Leaves, target: Array, progress: Progress) 
     before = progress.iterate
     eased = before._replace(curvature=0.7 * before.curvature)
     ran = accelerate(problem, metric, eased, progress.accelerated)
+    newton = _newton(problem, metric, target, ran, progress.products)
+    new = newton.point
+    nearer = newton.lower & (new.distance < progress.best.distance)
+    best = _select_point(nearer, new, progress.best)
+    improved = (best.distance < 0.9 * progress.best.distance) | (
+        ran.objective < before.objective - 4 * newton.rounding
+    )
+    longer = jnp.clip(2 * progress.accelerated, FIRST_STEPS, MOST_STEPS)
+    more_products = jnp.minimum(2 * progress.products, MOST_PRODUCTS)
+    iterate = ran._replace(
+        x=select(newton.succeeded, new.x, ran.x),
+        previous=select(newton.succeeded, new.x, ran.previous),
+        objective=jnp.where(newton.succeeded, new.objective, ran.objective),
+        momentum=jnp.where(newton.succeeded, 1, ran.momentum).astype(ran.momentum.dtype),
+        curvature=jnp.where(newton.lower, ran.curvature, 2 * ran.curvature),
+    )
+    return Progress(
+        iterate=iterate,
+        best=best,
+        steps=progress.steps + progress.accelerated + newton.steps,
+        accelerated=jnp.where(newton.much_nearer, 2, longer),
+        products=jnp.where(newton.cut_off & newton.succeeded, more_products, progress.products),
+        stalled=jnp.where(improved, 0, progress.stalled + 1),
+    )
+
+
+class _Newton(NamedTuple):
+    """A proximal gradient step, and a step of Newton from there."""
+
+    point: Point  # after both, or after the first if the second is not better
+    lower: Bool[Array, ""]  # whether the first did not raise the objective
+    succeeded: Bool[Array, ""]  # and the second is better
+    much_nearer: Bool[Array, ""]  # and the second is much nearer to optimality
+    cut_off: Bool[Array, ""]  # whether more products with the Hessian would help
+    steps: Int[Array, ""]
+    rounding: Float[Array, ""]  # how much the objective may seem to rise
+
+
+def _newton(
+    problem: Problem, metric: Leaves, target: Array, ran: Iterate, max_products: Array
+) -> _Newton:
+    """Take a proximal gradient step, then one of Newton along the support that it gives.
+
+    Args:
+        problem: what is minimised.
+        metric: of the step.
+        target: the distance that is wanted in the end.
+        ran: where the accelerated steps ended.
+        max_products: the largest number of products with the Hessian.
+    """
     steps = step_sizes(metric, ran.curvature)
-    gradient = jax.grad(problem.smooth)(ran.x)
-    z = subtract(ran.x, multiply(steps, gradient))
+    z = subtract(ran.x, multiply(steps, jax.grad(problem.smooth)(ran.x)))
     x, derivative = jax.linearize(lambda z: problem.prox(z, steps), z)
     linearised = problem.linearise(x)
     gradient = linearised.gradient
@@ -141,35 +190,20 @@ def _round(problem: Problem, metric: Leaves, target: Array, progress: Progress) 
     slope = [g + (a - b) / t for g, a, b, t in zip(gradient, z, x, steps, strict=True)]
     right = tangent.project([-s * r for s, r in zip(slope, tangent.roots, strict=True)])
     wanted = jnp.clip(0.1 * target / jnp.maximum(current.distance, target), 1e-5, 0.1)
-    newton = solve_normal(tangent.normal, right, wanted, progress.products)
-    direction = multiply(tangent.roots, newton.solution)
+    solved = solve_normal(tangent.normal, right, wanted, max_products)
+    direction = multiply(tangent.roots, solved.solution)
     search = _search(problem, z, steps, direction, current, rounding)
 
     lower = ~(current.objective > ran.objective + rounding) & jnp.isfinite(current.objective)
     succeeded = lower & search.found
-    much = succeeded & (search.point.distance < 0.3 * current.distance)
-    new = search.point
-    best = _select_point(lower & (new.distance < progress.best.distance), new, progress.best)
-    cut_off = newton.is_convex & (newton.count >= progress.products)
-    improved = (best.distance < 0.9 * progress.best.distance) | (
-        ran.objective < before.objective - 4 * rounding
-    )
-    longer = jnp.clip(2 * progress.accelerated, FIRST_STEPS, MOST_STEPS)
-    more_products = jnp.minimum(2 * progress.products, MOST_PRODUCTS)
-    iterate = ran._replace(
-        x=select(succeeded, new.x, ran.x),
-        previous=select(succeeded, new.x, ran.previous),
-        objective=jnp.where(succeeded, new.objective, ran.objective),
-        momentum=jnp.where(succeeded, 1, ran.momentum).astype(rounding.dtype),
-        curvature=jnp.where(lower, ran.curvature, 2 * ran.curvature),
-    )
-    return Progress(
-        iterate=iterate,
-        best=best,
-        steps=progress.steps + progress.accelerated + newton.count + search.tries + 2,
-        accelerated=jnp.where(much, 2, longer),
-        products=jnp.where(cut_off & succeeded, more_products, progress.products),
-        stalled=jnp.where(improved, 0, progress.stalled + 1),
+    return _Newton(
+        point=search.point,
+        lower=lower,
+        succeeded=succeeded,
+        much_nearer=succeeded & (search.point.distance < 0.3 * current.distance),
+        cut_off=solved.is_convex & (solved.count >= max_products),
+        steps=solved.count + search.tries + 2,
+        rounding=rounding,
     )
 
 
