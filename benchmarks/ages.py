@@ -45,6 +45,7 @@ FAMILIES = {
         ("l1_and_diversity", "l1_and_diversity_variants", "seeds"),
         (*TRAINING, "evaluation"),
     ),
+    "minimize-*": Family("speed", ("minimize",), ("penalties", "solve")),
     "scaling-*": Family(
         "machines", ("scaling", "scaling_work"), ("models", "objectives", "training")
     ),
