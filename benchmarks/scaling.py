@@ -153,7 +153,7 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
     few, many = DEVICES
     work = ["GFLOP", "µs of products", "gradients, MB", "other means, KB", "arrays"]
     rates = [f"{many} at {bandwidth} GB/s" for bandwidth in BANDWIDTHS]
-    images = [f"images for 90 % at {bandwidth}" for bandwidth in BANDWIDTHS]
+    images = [f"examples for 90 % at {bandwidth}" for bandwidth in BANDWIDTHS]
     compiled = [
         [
             f"`{row['experiment']}`",
@@ -165,7 +165,7 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
         for row in record["compiled"]
     ]
     return {
-        "counted": table(["experiment", "images per device", *work], counted),
+        "counted": table(["experiment", "examples per device", *work], counted),
         "simulated": table(["experiment", f"{few} at 100 GB/s", *rates, *images], simulated),
         "compiled": table(
             ["experiment", "all-reduces written", "compiled", "the largest, MB", "asynchronous"],

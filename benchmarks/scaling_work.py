@@ -10,9 +10,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from l1jax.build import image_shape
+from l1jax.build import example_shape
 from l1jax.config import Config
 from l1jax.data.batches import Batch
+from l1jax.models import LanguageModel
 from l1jax.models.layers import library_convolutions
 from l1jax.models.network import AXIS
 from l1jax.training.parallel import mapped_steps
@@ -108,10 +109,10 @@ def trace(experiment: Config, devices: list[Any], batch: int, steps: int = 1) ->
     Args:
         experiment: what is trained.
         devices: real ones, or those of a topology.
-        batch: images per device.
+        batch: examples per device.
         steps: that one call takes.
     """
-    shape = image_shape(experiment.data)
+    shape = example_shape(experiment.data)
     task = make_task(experiment, shape)
     mesh = Mesh(np.asarray(devices), (AXIS,))
 
@@ -121,11 +122,16 @@ def trace(experiment: Config, devices: list[Any], batch: int, steps: int = 1) ->
     def replicated(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: abstract(leaf.shape, leaf.dtype, P()), tree)
 
-    image_type = jnp.uint8 if task.generator.image_range else jnp.float32
+    if isinstance(task.generator, LanguageModel):
+        example_type = jnp.int32
+    elif task.generator.image_range is None:
+        example_type = jnp.float32  # points
+    else:
+        example_type = jnp.uint8
     leading = (steps, task.batches_per_step, batch * len(devices))
     split = P(None, None, AXIS)
     chunk = Batch(
-        image=abstract((*leading, *shape), image_type, split),
+        example=abstract((*leading, *shape), example_type, split),
         index=abstract(leading, jnp.int32, split),
         label=abstract(leading, jnp.int32, split),
     )
@@ -141,7 +147,7 @@ def count_step(experiment: Config, devices: list[Any], batch: int) -> Work:
     Args:
         experiment: what is trained.
         devices: over which the step is mapped.
-        batch: images per device.
+        batch: examples per device.
     """
     with library_convolutions():  # by the definition, whatever each platform makes of them
         one, two = (count(trace(experiment, devices, batch, steps).jaxpr.jaxpr) for steps in (1, 2))
@@ -150,7 +156,7 @@ def count_step(experiment: Config, devices: list[Any], batch: int) -> Work:
 
 def gradient_bytes(experiment: Config) -> int:
     """Bytes of all gradients of a step; the discriminator's count once for each of its updates."""
-    task = make_task(experiment, image_shape(experiment.data))
+    task = make_task(experiment, example_shape(experiment.data))
     state = jax.eval_shape(task.init, jax.random.key(0))
     total = 0
     for name, network in state._asdict().items():
