@@ -192,19 +192,21 @@ def _log_past(wandb: Any, run: Any, workdir: Path, last_logged: int, first_step:
             values = json.loads(line)
             step = values.pop("step")
             rows[step] = {name: value for name, value in values.items() if value is not None}
+    readers = {
+        ".png": lambda path: wandb.Image(str(path)),
+        ".txt": lambda path: _page(wandb, path.read_text(encoding="utf-8")),
+    }
     samples: dict[int, Path] = {}
     for path in (workdir / "samples").glob("step_*"):
         digits = path.stem.removeprefix("step_")
-        if digits.isdecimal():
+        if digits.isdecimal() and path.suffix in readers:
             samples[int(digits)] = path
     for step in sorted(rows.keys() | samples.keys()):
         if last_logged < step <= first_step:
             row = rows.get(step, {})
-            path = samples.get(step, Path())
-            if path.suffix == ".png":
-                row["samples"] = wandb.Image(str(path))
-            elif path.suffix == ".txt":
-                row["samples"] = _page(wandb, path.read_text(encoding="utf-8"))
+            if step in samples:
+                path = samples[step]
+                row["samples"] = readers[path.suffix](path)
             run.log(row, step=step, commit=True)
 
 

@@ -5,9 +5,11 @@ import json
 import os
 import signal
 import struct
-import subprocess
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -287,18 +289,28 @@ def test_without_an_answer_the_run_is_kept_offline(workdir, server, monkeypatch)
     assert list(history(part)) == [10, 20]
 
 
+class Child(NamedTuple):
+    pid: int
+    state: str
+
+
+def children():
+    """The processes of wandb's service that this one has started."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            pid, name, state, parent, *_ = path.read_text().replace("(", "").split()
+            if (name, int(parent)) == ("wandb-core)", os.getpid()):
+                yield Child(int(pid), state)
+
+
 def test_training_goes_on_when_wandb_dies(workdir, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     said = []
     with open_wandb("project", workdir, EXPERIMENT, 0, said.append) as tracker:
         tracker.metrics(10, {"loss": 1.0})
-        found = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True
-        )
-        services = [line for line in found.stdout.splitlines() if "wandb-core --" in line]
-        newest = max(int(line.split()[0]) for line in services)
-        os.kill(newest, signal.SIGKILL)
-        os.waitpid(newest, 0)
+        (service,) = [child for child in children() if child.state != "Z"]
+        os.kill(service.pid, signal.SIGKILL)
+        os.waitpid(service.pid, 0)
         for step in (20, 30):
             tracker.metrics(step, {"loss": 1.0})
             tracker.alarm(step, "name", "sentence")
