@@ -99,7 +99,7 @@ def diagnose(
     >>> l1jax.diagnose(l1jax.proximal_sgd(0.1, penalty), penalty).findings
     ()
     >>> wrong = optax.chain(l1jax.proximal(penalty, 0.1), optax.sgd(0.1))
-    >>> print(l1jax.diagnose(wrong, penalty).findings[0][:32])
+    >>> print(l1jax.diagnose(wrong, penalty).findings[0][:31])
     No entry is exactly zero in the
     """
     check_penalty("penalty", penalty)
