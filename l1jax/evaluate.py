@@ -191,7 +191,7 @@ def check_options(options: EvaluateOptions) -> None:
             "there are real images."
         )
     if options.output:
-        check_output_file(options.output)
+        lead(lambda: str(check_output_file(options.output)))
 
 
 def load_inception(options: EvaluateOptions) -> FeatureExtractor | None:

@@ -21,6 +21,7 @@ from l1jax.config import Config, InputError
 from l1jax.data.opening import open_examples
 from l1jax.processes.agreement import is_leader, lead, require_same
 from l1jax.processes.start import ProcessOptions
+from l1jax.processes.storage import check_shared_storage
 from l1jax.reporting.strength_path import show_path
 from l1jax.selection.choose import CRITERIA, ChoiceRule, check_criterion
 from l1jax.selection.experiments import debiased, with_strength
@@ -35,7 +36,7 @@ from l1jax.selection.stages import Interrupted, RunContext
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
-from l1jax.training.loop import early_stop_requests
+from l1jax.training.loop import remember_signals
 from l1jax.training.run import run_experiment
 from l1jax.training.state import require_images
 from l1jax.training.task import make_task
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse_experiment(SelectOptions, arguments, "python -m l1jax.select", "runs/{}-path")
     console = make_console(quiet=not is_leader())
     say = make_say(console)
-    with early_stop_requests(say):
+    with remember_signals(say):
         return select(options, arguments, console, say)
 
 
@@ -122,6 +123,7 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
     try:
         with ExitStack() as stack:
             lead(partial(open_selection, stack, workdir, plan, overwrite=options.overwrite))
+            check_shared_storage(workdir)
             with console.status("reading the images"):
                 data = load_data(source, held_out)
             result = run_path(plan, data, folds, RunContext(workdir / "path", console, say))
@@ -144,7 +146,7 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
     if not options.refit:
         return 0
     strength = float(result.choices.chosen.strength)
-    folder = refit_folder(workdir, options.network, strength)
+    folder = Path(lead(lambda: str(refit_folder(workdir, options.network, strength))))
     return refit(options, strength, folder, resume, console, say)
 
 

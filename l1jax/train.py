@@ -16,7 +16,7 @@ from l1jax.processes.agreement import is_leader, lead
 from l1jax.processes.start import ProcessOptions
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
-from l1jax.training.loop import early_stop_requests
+from l1jax.training.loop import remember_signals
 from l1jax.training.run import Outcome, run_experiment
 from l1jax.training.wandb_run import check_wandb, import_wandb
 from l1jax.training.weights_and_biases import open_wandb
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         lead(partial(check_wandb, options.wandb, workdir, overwrite=options.overwrite))
         open_tracker = partial(open_wandb, options.wandb, workdir, experiment)
     try:
-        with early_stop_requests(say):
+        with remember_signals(say):
             outcome = run_experiment(
                 experiment,
                 workdir,

@@ -15,9 +15,16 @@ from rich.console import Console
 
 from l1jax.compilation import use_compilation_cache
 from l1jax.config import InputError
-from l1jax.processes.agreement import LEADER, SharedError, count, is_leader, shared_errors
-from l1jax.processes.loss import end_at_once_if_shared
-from l1jax.processes.start import start_processes, stop_processes
+from l1jax.processes.agreement import (
+    LEADER,
+    SharedError,
+    count,
+    gather,
+    is_leader,
+    shared_errors,
+)
+from l1jax.processes.loss import end_at_once_if_shared, end_if_shared
+from l1jax.processes.start import check_same_arguments, start_processes, stop_processes
 from l1jax.streams import lasting_output
 
 Main = Callable[[Sequence[str]], int]  # arguments → exit status
@@ -97,7 +104,9 @@ def _run(main: Main, connection_error: InputError | None) -> int:
     use_compilation_cache()
     try:
         with shared_errors():
+            check_same_arguments(sys.argv[1:])
             status = main(sys.argv[1:])
+            gather(None)  # all have come to the end
         stop_processes()
         return status
     except InputError as error:
@@ -111,6 +120,7 @@ def _run(main: Main, connection_error: InputError | None) -> int:
         return 2
     except KeyboardInterrupt:
         console.print("stopped at once; the last checkpoint is unchanged.")
+        end_if_shared(130)
         return 130
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
@@ -122,6 +132,7 @@ def _run(main: Main, connection_error: InputError | None) -> int:
             soft_wrap=True,
         )
         silence_threads()
+        end_if_shared(1)
         return 1
     except BrokenPipeError:  # the reader of another stream that this process writes went away
         return 141

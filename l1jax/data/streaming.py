@@ -151,9 +151,10 @@ def _read_ahead(make_batches: _BatchMaker, first: int, processes: int) -> Iterat
 
 
 def _start_worker(worker: int, workers: int) -> None:
-    """Leave Ctrl-C to the main process, and end when that ends, even by `kill -9`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Leave signals to the main process, and end when that ends, even by `kill -9`."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):  # Windows has not all of them
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 

@@ -2,7 +2,7 @@
 
 Process 0 leads: it alone writes and prints. Every function here but `count`, `index` and
 `is_leader` must be called by all processes, in the same order; with one process they do nothing.
-An error that one process tells is raised in all, wherever they wait for it.
+An error that one process tells is raised in every process at its next call of these functions.
 """
 
 import io
@@ -24,8 +24,9 @@ from l1jax.processes.loss import end_as_lost, is_communication_error
 
 LEADER = 0
 SHORT_BYTES = 1024  # of a message, with its length; a longer one is sent by a second exchange
-LENGTH_BYTES = 4
-SECONDS_FOR_AN_ERROR = 30.0  # in which the other processes must be ready to hear of an error
+LENGTH_BYTES = 8
+BLOCK_BYTES = 64 * 2**20  # of a long message that are sent at once
+SECONDS_FOR_AN_ERROR = 50.0  # in which the other processes must be ready to hear of an error
 
 # What JSON can hold: messages are sent as such.
 Json = Any
@@ -87,7 +88,7 @@ def lead(action: Callable[[], Json]) -> Json:
         except InputError as error:
             message = {"error": str(error)}
         except OSError as error:
-            message = {"os_error": [error.errno, error.strerror or str(error)]}
+            message = _describe_os_error(error)
     return _exchange(message)[LEADER]
 
 
@@ -113,7 +114,7 @@ def gather_arrays(arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         return [list(arrays)]
     file = io.BytesIO()
     np.savez(file, *arrays)
-    gather(None)  # hears of errors
+    gather(None)  # raises an error that another process tells
     received = []
     for content in _exchange_bytes(file.getvalue()):
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
@@ -156,6 +157,10 @@ def share_items(num_items: int, compute: Callable[[int], Result]) -> dict[int, R
     return {item: compute(item) for item in range(index(), num_items, count())}
 
 
+def _describe_os_error(error: OSError) -> dict[str, Json]:
+    return {"os_error": [error.errno, error.strerror or str(error)]}
+
+
 def require_same(name: str, value: Json, remedy: str) -> None:
     """Refuse to go on if a value is not the same in all processes.
 
@@ -190,13 +195,17 @@ def shared_errors() -> Iterator[None]:
     except InputError as error:
         if count() == 1:
             raise
-        share_error(error)
+        tell_error(error)
+    except OSError as error:
+        if count() == 1 or is_communication_error(error):
+            raise
+        _exchange(_describe_os_error(error))
 
 
-def share_error(error: InputError) -> None:
+def tell_error(error: InputError) -> None:
     """Tell the other processes an error, and raise it here and there.
 
-    If they do not listen for half a minute, this process prints the error and ends.
+    If they do not listen for most of a minute, this process prints the error and ends.
 
     Raises:
         SharedError: always; of the lowest process that has an error.
@@ -212,7 +221,8 @@ def share_error(error: InputError) -> None:
 
 
 def _print_and_exit(text: str) -> None:
-    print(f"error: {text}", file=sys.stderr, flush=True)
+    where = "" if is_leader() else f"process {index()} of {count()}: "
+    print(f"error: {where}{text}", file=sys.stderr, flush=True)
     os._exit(2)
 
 
@@ -233,13 +243,17 @@ def _exchange_bytes(text: bytes) -> list[bytes]:
 
     The arrays must have one shape in all processes. Each shape is compiled, so there are few.
     """
-    parts = _exchange_padded(text[: SHORT_BYTES - LENGTH_BYTES], len(text), SHORT_BYTES)
-    lengths = [length for length, _ in parts]
-    longest = max(lengths) + LENGTH_BYTES
-    if longest > SHORT_BYTES:
-        size = 1 << (longest - 1).bit_length()
-        parts = _exchange_padded(text, len(text), size)
-    return [part[:length] for length, part in parts]
+    capacity = SHORT_BYTES - LENGTH_BYTES
+    first = _exchange_padded(text[:capacity], len(text), SHORT_BYTES)
+    lengths = [length for length, _ in first]
+    texts = [part for _, part in first]
+    longest = max(lengths)
+    size = min(BLOCK_BYTES, 1 << longest.bit_length())
+    for start in range(capacity, longest, size - LENGTH_BYTES):
+        block = text[start : start + size - LENGTH_BYTES]
+        for process, (_, part) in enumerate(_exchange_padded(block, len(text), size)):
+            texts[process] += part
+    return [part[:length] for part, length in zip(texts, lengths, strict=True)]
 
 
 def _exchange_padded(text: bytes, length: int, size: int) -> list[tuple[int, bytes]]:

@@ -20,18 +20,19 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, NamedTuple, NoReturn
 
 HEARTBEAT_SECONDS = 30
-PATIENCE_SECONDS = (
-    HEARTBEAT_SECONDS + 15.0
-)  # after an error of the transport, until it is explained
+# How long to wait, after an error of the transport, for the service to name who is gone.
+PATIENCE_SECONDS = HEARTBEAT_SECONDS + 15.0
 STATUS = 75  # "temporary failure, try again": EX_TEMPFAIL of sysexits.h
+NEWCOMER_SECONDS = 5.0  # between two looks for a process that was started again
 TAIL_BYTES = 16 * 1024
 TAIL_LINES = 30
 LAST_WORDS_SECONDS = 3.0  # in which process 0 tells the others who is gone
 # Variables by which a user asks to see what compiled libraries say.
 VERBOSE = ("TF_CPP_VMODULE", "NCCL_DEBUG")
+RESTARTED = re.compile(r"task:(\d+)[^\n]*different incarnation")
 GONE = re.compile(r"unhealthy[^\n]*:\s*((?:\d+\s*[\n,]\s*)+)")
 COMMUNICATION = re.compile(
-    r"gloo|nccl|mpi|coordination|heartbeat|barrier|unavailable|deadline_exceeded|socket|"
+    r"gloo|nccl|\bmpi\b|coordination|heartbeat|barrier|unavailable|deadline_exceeded|socket|"
     r"connection|aborted|cancelled",
     re.IGNORECASE,
 )
@@ -82,8 +83,8 @@ def watch(unconnected: str) -> None:
     _watch = _Watch(native_output, handler, unconnected)
 
 
-def tell_processes(index: int, count: int) -> None:
-    """Tell the watch that the processes have found each other.
+def watch_connected(index: int, count: int) -> None:
+    """Watch for the loss of processes from now on, when all have found each other.
 
     Args:
         index: of this process.
@@ -92,6 +93,8 @@ def tell_processes(index: int, count: int) -> None:
     global _watch
     assert _watch is not None
     _watch = _watch._replace(index=index, count=count)
+    if count > 1 and _watch.native_output is not None:
+        threading.Thread(target=_look_for_newcomers, daemon=True).start()
 
 
 @contextmanager
@@ -105,12 +108,23 @@ def remedy_for_loss(describe: Callable[[], str]) -> Iterator[None]:
     previous = _remedy
     _remedy = describe
     yield
-    _remedy = previous  # not after an error, which may come from the loss
+    _remedy = previous  # kept after an error: the process may be about to end because of it
 
 
 def is_communication_error(error: BaseException) -> bool:
     """Return whether an error may come from the loss of a process."""
     return _is_shared() and COMMUNICATION.search(str(error)) is not None
+
+
+def end_if_shared(status: int) -> None:
+    """End this process at once if others work with it, which it would else wait for.
+
+    Args:
+        status: its exit status.
+    """
+    if _is_shared():
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def end_at_once_if_shared(error: BaseException) -> None:
@@ -123,7 +137,7 @@ def end_at_once_if_shared(error: BaseException) -> None:
     if is_communication_error(error):
         end_as_lost(error)
     traceback.print_exception(error)
-    sys.stderr.flush()
+    _print("\n".join(_read_native_output().splitlines()[-TAIL_LINES:]))
     os._exit(1)
 
 
@@ -136,6 +150,16 @@ def end_as_lost(error: BaseException) -> NoReturn:
     time.sleep(PATIENCE_SECONDS)  # the abort ends the process while it sleeps
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     _end(f"the connection to another process is lost ({reason})", is_speaker=True)
+
+
+def _look_for_newcomers() -> None:
+    """End this process when a lost one is started again while the others still run.
+
+    The coordination service takes the newcomer for the lost one, and would let all wait.
+    """
+    while not RESTARTED.search(_read_native_output()):
+        time.sleep(NEWCOMER_SECONDS)
+    _answer_abort(signal.SIGABRT)
 
 
 def _is_shared() -> bool:
@@ -187,6 +211,9 @@ def _find_gone(text: str) -> set[int] | None:
     reported = GONE.findall(text)
     if reported:
         return {int(number) for number in re.findall(r"\d+", reported[-1])}
+    restarted = RESTARTED.findall(text)
+    if restarted:
+        return {int(restarted[-1])}
     if "coordination service" in text and re.search(r"leader|Socket closed|UNAVAILABLE", text):
         return {0}
     return None

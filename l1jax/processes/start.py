@@ -3,6 +3,7 @@
 import argparse
 import os
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,8 +11,8 @@ from typing import NamedTuple
 import jax
 
 from l1jax.config import InputError
-from l1jax.processes.agreement import gather
-from l1jax.processes.loss import HEARTBEAT_SECONDS, tell_processes, watch
+from l1jax.processes.agreement import gather, require_same
+from l1jax.processes.loss import HEARTBEAT_SECONDS, watch, watch_connected
 
 START_SECONDS = 300  # in which all processes must have come
 SHUTDOWN_SECONDS = 60
@@ -80,8 +81,42 @@ def start_processes(arguments: Sequence[str]) -> None:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from Python
     _initialize(options)
-    tell_processes(jax.process_index(), jax.process_count())
+    _check_devices()
+    watch_connected(jax.process_index(), jax.process_count())
     gather(None)  # connects them while all are here: they wait half a minute for each other
+
+
+def check_same_arguments(arguments: Sequence[str]) -> None:
+    """Refuse processes that were given different flags.
+
+    Raises:
+        InputError: naming the first process that differs from process 0.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--coordinator", "--process"):
+        parser.add_argument(flag)
+    _, others = parser.parse_known_args(list(arguments))
+    require_same("the command line", " ".join(others), "give all processes the same flags")
+
+
+def _check_devices() -> None:
+    """Refuse processes with different numbers of devices.
+
+    Raises:
+        InputError: if they have, or if there is no device of the kind that was asked for.
+    """
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"JAX finds no devices here ({error}).") from error
+    counts = Counter(device.process_index for device in devices)
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{counts[process]} in process {process}" for process in sorted(counts))
+        raise OneOfManyError(
+            f"all processes must have the same number of devices, and there are {listed}: start "
+            "them on machines of one kind.",
+            jax.process_index(),
+        )
 
 
 def stop_processes() -> None:

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from rich.console import Console
 from l1jax.config import Config
 from l1jax.files import atomic_write, write_json
 from l1jax.processes.agreement import (
+    count,
     fetch,
     gather,
     gather_arrays,
@@ -144,7 +145,8 @@ def run_stage(run: PathRun, stage: Stage) -> StageResults:
     """
     folder = run.context.folder / stage.name
     finished = read_results(folder)
-    # Processes may see a shared folder as it was some seconds ago, and all must do the same.
+    # Processes may see a shared folder as it was some seconds ago, so a stage counts as finished
+    # only if all see its results.
     if all(gather(finished is not None)) and finished is not None:
         return finished
     states = train_stage(run, stage)
@@ -216,7 +218,7 @@ def train_stage(run: PathRun, stage: Stage) -> State:
             callbacks = ChunkCallbacks(on_chunk, score_when_stopped=lambda states: UNSCORED)
             program = chunk_program(run, stage)
             states, end = run_chunks(states, stage.last, program, callbacks, checkpoints, say)
-    if end.step < stage.last and end.signal is not None:
+    if end.signal is not None:
         raise Interrupted(end.signal)
     return states
 
@@ -229,7 +231,16 @@ def chunk_program(run: PathRun, stage: Stage) -> ChunkProgram:
     key = replicas.replicate(named_seed_key(experiment.seed, "training"))
     every = experiment.checkpoint_every
 
+    compiled_lengths = set[int]()
+
     def run_chunk(states: State, chunk: PyTree) -> tuple[State, ReplicaMetrics]:
+        num_steps = jax.tree.leaves(chunk)[0].shape[1]
+        if count() > 1 and num_steps not in compiled_lengths:
+            # They connect in the program's first call, and wait half a minute for each other.
+            compiled: Any = replicas.run
+            compiled.lower(states, examples, chunk, key).compile()
+            gather(None)
+            compiled_lengths.add(num_steps)
         return replicas.run(states, examples, chunk, key)
 
     return ChunkProgram(

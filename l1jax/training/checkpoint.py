@@ -16,9 +16,12 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
-from l1jax.processes.agreement import fetch, gather, is_leader, lead
+from l1jax.processes.agreement import count, fetch, gather, is_leader, lead
+from l1jax.processes.loss import end_as_lost, is_communication_error
+from l1jax.processes.storage import is_readable, wait_until
 from l1jax.terminal import Say
 from l1jax.training.checkpoint_files import (
+    META,
     brief,
     describe_other_step,
     find_damage,
@@ -108,6 +111,7 @@ class Checkpoints:
     def set_aside(self, step: int, reason: str) -> None:
         """Move a checkpoint that must not be restored to `damaged/` in the work directory."""
         lead(lambda: set_aside(self._path(step), reason, self.say))
+        wait_until(lambda: not self._path(step).exists())
         self.manager.reload()
 
     def restore(self, template: PyTree, step: int | None = None) -> Restored | None:
@@ -170,6 +174,7 @@ class Checkpoints:
         """
         state = None
         reason = None
+        self._check_that_all_see(step)
         try:
             state = self._read(step, template)
         except (InputError, MemoryError):
@@ -179,11 +184,29 @@ class Checkpoints:
                 f"checkpoint {self._path(step)} must be readable: {error.strerror}."
             ) from error
         except Exception as error:  # damaged files raise anything, even a bare Exception
+            if is_communication_error(error):
+                end_as_lost(error)
             reason = brief(error)
         reasons = [each for each in gather(reason) if each is not None]
         if reasons:
             raise DamagedError(self._path(step), reasons[0])
         return Restored(step, state)
+
+    def _check_that_all_see(self, step: int) -> None:
+        """Refuse a checkpoint that some process cannot read, which then could not take part.
+
+        Raises:
+            InputError: naming the process.
+        """
+        if count() == 1:
+            return
+        path = self._path(step) / META
+        blind = [process for process, sees in enumerate(gather(is_readable(path))) if not sees]
+        if blind and len(blind) < count():
+            raise InputError(
+                f"checkpoint {self._path(step)} must be readable by all processes, and process "
+                f"{blind[0]} of {count()} cannot read it: give them one storage and one user."
+            )
 
     def _read(self, step: int, template: PyTree) -> PyTree:
         path = self._path(step)
@@ -215,6 +238,8 @@ class Checkpoints:
         try:
             action()
         except Exception as error:  # of the background thread: full disk, permission, lost mount
+            if is_communication_error(error):
+                end_as_lost(error)
             raise InputError(
                 f"a checkpoint could not be written to {self.workdir / 'checkpoints'} "
                 f"({brief(error)}): make room or permission there and run the same command again; "

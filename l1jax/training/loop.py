@@ -18,7 +18,7 @@ AnyState = TypeVar("AnyState", bound=State)
 # A launcher sends a signal to every process, and each process may pass its copy on: in this time
 # they are one request.
 SAME_REQUEST_SECONDS = 2.0
-_early_signals: list[int] = []  # received before the loop runs, see `early_stop_requests`
+_remembered_signals: list[int] | None = None  # see `remember_signals`
 
 
 class ChunkProgram(NamedTuple):
@@ -149,14 +149,14 @@ def run_chunks(
 
 
 def agree_on_signal(signals: Sequence[int]) -> int | None:
-    """Return the first signal that this process has received, or else another one; None if none."""
+    """Return the first signal of the lowest process that received one; the same in all."""
     received = [number for number in gather(next(iter(signals), None)) if number is not None]
     return next(iter(received), None)
 
 
 @contextmanager
-def early_stop_requests(say: Callable[[str], None]) -> Iterator[None]:
-    """Remember signals that come before the loop runs, which then stops at once.
+def remember_signals(say: Callable[[str], None]) -> Iterator[None]:
+    """Remember signals that come while the loop does not run; it then stops at once.
 
     It is for several processes: without it, one of them would end at the signal, and the others
     would take it for lost.
@@ -164,16 +164,16 @@ def early_stop_requests(say: Callable[[str], None]) -> Iterator[None]:
     Args:
         say: called with one sentence at the first signal.
     """
-    global _early_signals
+    global _remembered_signals
     if count() == 1:
         yield
         return
     with stop_requests(say) as received:
-        _early_signals = received
+        _remembered_signals = received
         try:
             yield
         finally:
-            _early_signals = []
+            _remembered_signals = None
 
 
 @contextmanager
@@ -189,9 +189,12 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
         say: called with one sentence at the first signal.
 
     Yields:
-        The signals received so far, those of `early_stop_requests` included; the list grows.
+        The signals received so far, those of `remember_signals` included; the list grows.
     """
-    received = list(_early_signals)
+    if _remembered_signals is not None:
+        yield _remembered_signals
+        return
+    received: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     replaced = dict(handlers)
     if hasattr(signal, "SIGHUP"):  # Windows has none

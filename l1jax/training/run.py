@@ -1,7 +1,6 @@
 """A run of an experiment in its work directory, from opening the data to the last checkpoint."""
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -18,13 +17,13 @@ from l1jax.compilation import jit_once
 from l1jax.config import Config, InputError, to_json
 from l1jax.processes.agreement import (
     count,
-    gather,
     is_leader,
     lead,
     require_same,
     shared_errors,
 )
 from l1jax.processes.loss import remedy_for_loss
+from l1jax.processes.storage import check_shared_storage
 from l1jax.training.callbacks import (
     NonFiniteError,
     chunk_length,
@@ -53,8 +52,6 @@ from l1jax.training.task import make_task
 from l1jax.training.tracker import OpenTracker
 from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
 from l1jax.transforms.learning_rate import set_learning_rate_scale
-
-SHARED_STORAGE_SECONDS = 20.0  # in which all processes must see what process 0 has written
 
 
 class Outcome(NamedTuple):
@@ -202,26 +199,6 @@ def shared_workdir(
         lead(open_it)
         check_shared_storage(workdir)
         yield previous_config
-
-
-def check_shared_storage(workdir: Path) -> None:
-    """Refuse a work directory that is another one on another machine.
-
-    Raises:
-        InputError: naming the process that does not see what process 0 wrote.
-    """
-    if count() == 1:
-        return
-    deadline = time.monotonic() + SHARED_STORAGE_SECONDS  # some storage shows new files late
-    path = workdir / "config.json"
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    blind = [process for process, sees in enumerate(gather(path.exists())) if not sees]
-    if blind:
-        raise InputError(
-            f"`--workdir` (={workdir}) must be on storage that all processes share: process "
-            f"{blind[0]} of {count()} does not see what process 0 wrote there."
-        )
 
 
 def describe_restart(workdir: Path) -> str:

@@ -134,30 +134,46 @@ def test_other_signals_stop_both(tmp_path, number):
     assert "saved at step" in said[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--seed", "1"], "the experiment must be the same in all processes"),
-        (["--generator.b1", "2"], "process 1 of 2: `generator.b1` (=2.0)"),
-    ],
-)
-def test_what_one_process_refuses_all_end_with(tmp_path, flags, words):
-    workdir = ["--workdir", str(tmp_path / "run")]
-    pair = start(tmp_path, second=[*workdir, *FLAGS, *flags])
+def refused(tmp_path, pair) -> str:
+    """Return the one sentence with which both end."""
     statuses, said = pairs.end(pair)
     assert statuses == [2, 2], said
     (line,) = said[0].strip().splitlines()
     assert line.startswith("error: ")
-    assert words in line
     assert said[1] == ""
     assert not (tmp_path / "run" / "checkpoints").exists()
+    return line
 
 
 @pytest.mark.slow
-def test_a_work_directory_that_is_not_shared_is_refused(tmp_path):
-    pair = start(tmp_path, second=["--workdir", str(tmp_path / "other"), *FLAGS])
-    statuses, said = pairs.end(pair)
-    assert statuses == [2, 2], said
-    assert "must be on storage that all processes share: process 1 of 2" in said[0]
-    assert said[1] == ""
+def test_different_flags_are_refused(tmp_path):
+    second = ["--workdir", str(tmp_path / "run"), *FLAGS, "--seed", "1"]
+    line = refused(tmp_path, start(tmp_path, second=second))
+    assert "the command line must be the same in all processes, and process 1 of 2" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("batch_size=24", "the experiment must be the same in all processes"),
+        ("batch_size=-1", "process 1 of 2: `batch_size` (=-1)"),
+    ],
+)
+def test_what_process_1_refuses_all_end_with(tmp_path, change, words):
+    """Its experiment file says something else, as one of another version on its machine would."""
+    experiment = tmp_path / "experiment.py"
+    experiment.write_text(
+        "import dataclasses\n"
+        "import sys\n"
+        "from l1jax.cli.experiment_file import load_experiment\n"
+        "def get_config():\n"
+        "    config = load_experiment('digits')\n"
+        "    if sys.argv[-1] == '1':\n"  # the number of the process
+        f"        config = dataclasses.replace(config, {change})\n"
+        "    return config\n"
+    )
+    pair = pairs.start(
+        tmp_path, "--workdir", str(tmp_path / "run"), "--config", str(experiment), "--steps", "10"
+    )
+    assert words in refused(tmp_path, pair)
