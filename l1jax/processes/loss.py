@@ -29,7 +29,7 @@ TAIL_LINES = 30
 LAST_WORDS_SECONDS = 3.0  # in which process 0 tells the others who is gone
 # Variables by which a user asks to see what compiled libraries say.
 VERBOSE = ("TF_CPP_VMODULE", "NCCL_DEBUG")
-RESTARTED = re.compile(r"task:(\d+)[^\n]*different incarnation")
+RESTARTED = re.compile(r"(\d+) unexpectedly tried to connect with a different incarnation")
 GONE = re.compile(r"unhealthy[^\n]*:\s*((?:\d+\s*[\n,]\s*)+)")
 COMMUNICATION = re.compile(
     r"gloo|nccl|\bmpi\b|coordination|heartbeat|barrier|unavailable|deadline_exceeded|socket|"

@@ -19,6 +19,12 @@ CASES = {
         "preempted/died/restarted unexpectedly or this task is experiencing network issues.",
         {0},
     ),
+    # Of process 0, when process 1 was killed and started again at once.
+    "a newcomer": (
+        "Polled an error: ABORTED: 1 unexpectedly tried to connect with a different incarnation. "
+        "It has likely restarted.",
+        {1},
+    ),
     "something else": ("F0000 Check failed: x > 0", None),
     "nothing": ("", None),
 }
