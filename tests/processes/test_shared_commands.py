@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import multiprocessing.forkserver
 
 import numpy as np
 import pairs
@@ -15,20 +14,7 @@ TRAIN = (
     "--objective.r1 0 --objective.r2 0"
 ).split()
 SELECT = "--strengths 1e-3:1e-1:3 --folds 2 --path-steps 20 --no-refit".split()
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory):
-    """Start processes of two devices each, with a cache of programs that they share."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-        patch.setenv("JAX_PLATFORMS", "cpu")
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        patch.setenv("COLUMNS", "200")
-        multiprocessing.set_forkserver_preload(["l1jax.train", "sklearn.datasets", "tensorboardX"])
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_pairs")]
 
 
 def run_alone(command, *arguments):

@@ -1,8 +1,6 @@
 """Two processes that train together: stopped, killed, refused, and resumed."""
 
 import json
-import multiprocessing
-import multiprocessing.forkserver
 import os
 import random
 import signal
@@ -20,19 +18,7 @@ FLAGS = (
 LOST = 75
 KILLS = 2
 TIMING = ("images_per_second", "seconds_per_step")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(tmp_path_factory):
-    """Start processes of two devices each, with a cache of programs that they share."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-        patch.setenv("JAX_PLATFORMS", "cpu")
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        patch.setenv("COLUMNS", "200")
-        multiprocessing.set_forkserver_preload(["l1jax.train", "sklearn.datasets", "tensorboardX"])
-        yield
+pytestmark = pytest.mark.usefixtures("forked_pairs")
 
 
 def start(folder: Path, *arguments: str, **options) -> pairs.Pair:
@@ -62,7 +48,7 @@ def checkpoints(folder: Path) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(forked_pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     finish(folder)
     return folder
