@@ -1,8 +1,7 @@
 """A run of an experiment in its work directory, from opening the data to the last checkpoint."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from l1jax.build import example_shape
 from l1jax.compilation import jit_once
-from l1jax.config import Config, InputError, to_json
+from l1jax.config import Config, InputError
 from l1jax.processes.agreement import (
     count,
     is_leader,
@@ -23,7 +22,6 @@ from l1jax.processes.agreement import (
     shared_errors,
 )
 from l1jax.processes.loss import remedy_for_loss
-from l1jax.processes.storage import check_shared_storage
 from l1jax.training.callbacks import (
     NonFiniteError,
     chunk_length,
@@ -32,7 +30,6 @@ from l1jax.training.callbacks import (
     share_callbacks,
 )
 from l1jax.training.checkpoint import Checkpoints, digest, open_checkpoints
-from l1jax.training.checkpoint_files import is_step
 from l1jax.training.input_checks import check_batch, check_shapes, find_devices
 from l1jax.training.keys import named_seed_key
 from l1jax.training.log import make_silent_log, open_log
@@ -47,10 +44,11 @@ from l1jax.training.rollback import (
     write_rollback,
 )
 from l1jax.training.run_inputs import RunInputs, open_run_inputs
+from l1jax.training.shared_run import check_processes, describe_restart, shared_workdir
 from l1jax.training.state import State, Task
 from l1jax.training.task import make_task
 from l1jax.training.tracker import OpenTracker
-from l1jax.training.workdir import check_workdir, open_workdir, read_config, write_config
+from l1jax.training.workdir import check_workdir, write_config
 from l1jax.transforms.learning_rate import set_learning_rate_scale
 
 
@@ -149,64 +147,6 @@ def run_experiment(
     if inputs.skipped:
         say(f"{len(inputs.skipped):,} left out in all; the first: {inputs.skipped[0]}")
     return Outcome(first_step, end)
-
-
-def check_processes(experiment: Config) -> None:
-    """Refuse what several processes cannot do together, or would each do differently.
-
-    Raises:
-        InputError: naming the field, or the process that differs.
-    """
-    if count() == 1:
-        return
-    if experiment.parallel == "pmap":
-        raise InputError(
-            f"`parallel` (=pmap) must be shard_map for {count()} processes: pmap maps over the "
-            "devices of one."
-        )
-    remedy = "give all processes the same flags, experiment file and versions"
-    require_same("the experiment", json.dumps(to_json(experiment), sort_keys=True), remedy)
-    require_same("the version of JAX", jax.__version__, remedy)
-    require_same("the number of devices of a process", jax.local_device_count(), remedy)
-
-
-@contextmanager
-def shared_workdir(
-    workdir: Path, experiment: Config, *, overwrite: bool
-) -> Iterator[Config | None]:
-    """Lock the work directory for all processes; process 0 does it.
-
-    Args:
-        workdir: on storage that all processes share.
-        experiment: that is trained in it.
-        overwrite: whether an existing run is deleted.
-
-    Yields:
-        The experiment that was in it before, None if there was none or this is not process 0.
-
-    Raises:
-        InputError: if it may not be used, or a process does not see it.
-    """
-    previous_config = None
-    with ExitStack() as stack:
-
-        def open_it() -> None:
-            nonlocal previous_config
-            if not overwrite:
-                previous_config = read_config(workdir)
-            stack.enter_context(open_workdir(workdir, experiment, overwrite=overwrite))
-
-        lead(open_it)
-        check_shared_storage(workdir)
-        yield previous_config
-
-
-def describe_restart(workdir: Path) -> str:
-    """Say how to go on after a process was lost, as the end of a sentence."""
-    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if is_step(path.name)]
-    if not steps:
-        return "start all processes again; there is no checkpoint yet"
-    return f"start all processes again, and the run resumes from step {max(steps):,}"
 
 
 def report_start(
