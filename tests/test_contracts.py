@@ -317,6 +317,7 @@ def test_checkpoint_brings_every_state_back_bit_for_bit(tmp_path):
 
 def test_every_public_transformation_is_in_the_list():
     helpers = {
+        "diagnose",
         "preconditioners",
         "set_scale",
         "solution",

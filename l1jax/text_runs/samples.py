@@ -50,12 +50,15 @@ TextSampler = Callable[[Average, int], list[TextSample]]  # (weights, seed) → 
 def is_text_run(workdir: Path) -> bool:
     """Return whether a folder holds a training run of text.
 
-    Raises:
-        InputError: if its experiment cannot be read.
+    A folder whose experiment cannot be read is none: an exported model, or a damaged run, which is
+    refused where it is opened.
     """
     if not os.path.isdir(workdir):
         return False
-    experiment = read_config(workdir)
+    try:
+        experiment = read_config(workdir)
+    except InputError:
+        return False
     return experiment is not None and isinstance(experiment.data, Text)
 
 

@@ -43,7 +43,7 @@ def test_every_batch_is_that_of_one_device(length):
     for index, expected_index in zip(chunk, expected_chunk, strict=True):
         batch = make_batch(resident, index)
         expected = alone.make_batch(alone.resident, jnp.asarray(expected_index))
-        assert batch.image.dtype == expected.image.dtype
+        assert batch.example.dtype == expected.example.dtype
         jax.tree.map(np.testing.assert_array_equal, batch, expected)
 
 

@@ -182,7 +182,7 @@ DAMAGE = {
     ),
     "other sides": (lambda f: edit(f, generator__image_shape=[8, 4, 1]), "the network's is"),
     "an unknown model": (
-        lambda f: edit(f, experiment__model__kind="Transformer"),
+        lambda f: edit(f, experiment__model__kind="Diffusion"),
         r"must be of type MlpGan or",
     ),
     "no such field": (
