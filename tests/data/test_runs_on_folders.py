@@ -10,7 +10,7 @@ from image_files import encode, input_error, write_folder
 
 from l1jax import evaluate, train
 from l1jax.data.batches import shuffled_indices
-from l1jax.training import run
+from l1jax.training import run_inputs
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -54,7 +54,7 @@ def test_a_run_inside_its_data_folder_resumes_and_reports_its_classes(monkeypatc
     """Also if it was started before such folders were an error."""
     write_folder(Path(), images("train", "test"))
     with monkeypatch.context() as before:
-        before.setattr(run, "check_labels", lambda *_: None)
+        before.setattr(run_inputs, "check_labels", lambda *_: None)
         assert run_training(2, ".", "runs/a") == 0
     output = capsys.readouterr().out
     assert "2 classes, with their counts of images: 0 test 8, 1 train 8" in output
