@@ -7,9 +7,16 @@ import importlib
 import os
 import sys
 
+import jax
 
-def live(arguments: list[str], output: str, command: str = "train") -> None:
-    """Be `python -m l1jax.COMMAND` with these arguments, saying everything into a file."""
+
+def live(arguments: list[str], output: str, command: str = "train", num_devices: int = 1) -> None:
+    """Be `python -m l1jax.COMMAND` with these arguments, saying everything into a file.
+
+    The environment is that of the first test file which started the server, so what a test needs
+    otherwise is an argument here.
+    """
+    jax.config.update("jax_num_cpu_devices", num_devices)
     with open(output, "w") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())

@@ -1,4 +1,4 @@
-"""Processes of two devices each, with a cache of programs that they share."""
+"""Processes that are forked, with a cache of programs that they share."""
 
 import multiprocessing
 import multiprocessing.forkserver
@@ -10,7 +10,7 @@ import pytest
 def forked_pairs(tmp_path_factory):
     """The environment of the processes that `pairs.start` forks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+        patch.delenv("XLA_FLAGS", raising=False)
         patch.setenv("JAX_PLATFORMS", "cpu")
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from forked import live
 
 SECONDS = 300  # for a run to end
+NUM_DEVICES = 2  # of each process
 
 
 class Pair(NamedTuple):
@@ -50,7 +51,8 @@ def start(
         output = folder / f"process-{index}.out"
         output.unlink(missing_ok=True)
         process = context.Process(
-            target=live, args=([*given, *address, "--process", str(index)], str(output), command)
+            target=live,
+            args=([*given, *address, "--process", str(index)], str(output), command, NUM_DEVICES),
         )
         process.start()
         processes.append(process)

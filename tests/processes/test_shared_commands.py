@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_pairs")]
 
 def run_alone(command, *arguments):
     process = multiprocessing.get_context("forkserver").Process(
-        target=live, args=(arguments, "/dev/null", command)
+        target=live, args=(arguments, "/dev/null", command, pairs.NUM_DEVICES)
     )
     process.start()
     process.join(timeout=300)
