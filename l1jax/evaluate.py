@@ -38,7 +38,7 @@ from l1jax.files import write_json
 from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.outputs import check_output_file, write_error
-from l1jax.processes.agreement import count, is_leader, lead, share_rows
+from l1jax.processes.agreement import divide_rows, is_leader, lead, num_processes
 from l1jax.processes.start import ProcessOptions
 from l1jax.real_images import (
     MIN_IMAGES,
@@ -144,10 +144,10 @@ def evaluate_text_run(options: EvaluateOptions, workdir: Path, console: Console,
     Raises:
         InputError: if a flag is for images, or the run or its text cannot be used.
     """
-    if count() > 1:
+    if num_processes() > 1:
         raise InputError(
-            f"a run of text is evaluated by one process, and these are {count()}: start one, "
-            "without the flags of several."
+            f"a run of text is evaluated by one process, and these are {num_processes()}: start "
+            "one, without the flags of several."
         )
     if options.inception:
         raise InputError(
@@ -311,7 +311,7 @@ def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Itera
             part = slice(start, stop)
             return [sampler(loaded.average, latents[part], jnp.asarray(label[part]))]
 
-        (images,) = share_rows(count, BATCH, draw)
+        (images,) = divide_rows(count, BATCH, draw)
         check_drawn(loaded, images)
         labels = label if loaded.generator.classes else None
         yield SeedImages(seed, images, labels)

@@ -5,7 +5,8 @@ Sixty correlated features in groups of five, of which every fourth group matters
 doubt: no zero is about to leave zero, no other entry is close to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import celer
@@ -18,11 +19,22 @@ from sklearn.linear_model import ElasticNet, Lasso
 
 import l1jax
 
-numba.config.DISABLE_JIT = (
-    True  # skglm solves these in 0.05 s as plain Python; compiling it takes 20 s
-)
 
-from skglm import datafits, penalties, solvers  # noqa: E402
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Let skglm run as plain Python: these take it 0.05 s, and compiling it 20 s.
+
+    Other users of numba in the same process need its compiler, so it is off only here.
+    """
+    numba.config.DISABLE_JIT = True
+    try:
+        yield
+    finally:
+        numba.config.DISABLE_JIT = False
+
+
+with uncompiled():
+    from skglm import datafits, penalties, solvers
 
 penalties.separable.bool_ = np.bool_  # numba's own is a dtype in compiled code only
 
@@ -170,12 +182,10 @@ def solve_sparse_group_lasso(
     groups = np.arange(0, FEATURES + 1, SIZE, dtype=np.int32), np.arange(FEATURES, dtype=np.int32)
     weights = np.full(FEATURES // SIZE, SIZE**0.5), np.ones(FEATURES)
     solver = solvers.GroupBCD(tol=1e-12, ws_strategy="fixpoint")
-    return solver.solve(
-        x,
-        y,
-        datafits.QuadraticGroup(*groups),
-        penalties.WeightedL1GroupL2(strength, *weights, *groups),
-    )[0]
+    datafit = datafits.QuadraticGroup(*groups)
+    penalty = penalties.WeightedL1GroupL2(strength, *weights, *groups)
+    with uncompiled():
+        return solver.solve(x, y, datafit, penalty)[0]
 
 
 LASSO = Family(squares, l1, solve_lasso)
@@ -230,9 +240,13 @@ def scad(a: float) -> Family:
 def _descend(penalty: Any, shape: float) -> Any:
     """skglm's coordinate descent from a start."""
     solver = solvers.AndersonCD(tol=1e-12, fit_intercept=False)
-    return lambda x, y, strength, start: solver.solve(
-        x, y, datafits.Quadratic(), penalty(strength, shape), start.copy(), x @ start
-    )[0]
+
+    def solve(x: np.ndarray, y: np.ndarray, strength: float, start: np.ndarray) -> np.ndarray:
+        problem = x, y, datafits.Quadratic(), penalty(strength, shape)
+        with uncompiled():
+            return solver.solve(*problem, start.copy(), x @ start)[0]
+
+    return solve
 
 
 class Problem(NamedTuple):

@@ -1,6 +1,7 @@
 """A run of text from the command line: trained, resumed, sampled, and refused by other commands."""
 
 import json
+import math
 
 import pytest
 
@@ -97,7 +98,9 @@ def test_an_evaluation_has_the_likelihood_the_samples_and_the_zeros(trained, tmp
     assert evaluate.main(flags) == 0
     result = json.loads(output.read_text())
     text = result["text"]
-    assert text["held_out"]["mean"] == pytest.approx(text["training"]["mean"], abs=0.2)
+    # After four steps it still gives all of the 257 tokens about the same probability.
+    for half in ("held_out", "training"):
+        assert text[half]["mean"] == pytest.approx(math.log2(257), abs=1)
     assert text["held_out"]["tokens"] >= text["training"]["tokens"] > 20_000
     low, high = text["held_out"]["interval"]
     assert low < text["held_out"]["mean"] < high

@@ -18,9 +18,9 @@ from l1jax.config import InputError
 from l1jax.processes.agreement import (
     LEADER,
     SharedError,
-    count,
     gather,
     is_leader,
+    num_processes,
     shared_errors,
 )
 from l1jax.processes.loss import end_at_once_if_shared, end_if_shared
@@ -113,7 +113,7 @@ def _run(main: Main, connection_error: InputError | None) -> int:
         if is_leader():
             where = ""
             if isinstance(error, SharedError) and error.process != LEADER:
-                where = f"process {error.process} of {count()}: "
+                where = f"process {error.process} of {num_processes()}: "
             console.print(f"error: {where}{error}", markup=False, highlight=False, soft_wrap=True)
         silence_threads()
         stop_processes()

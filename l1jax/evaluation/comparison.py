@@ -11,7 +11,7 @@ from l1jax.evaluation.diversity import pair_similarity
 from l1jax.evaluation.features import (
     Extracted,
     FeatureExtractor,
-    extract_shared,
+    extract_divided,
     pixel_features,
     random_features,
 )
@@ -90,13 +90,13 @@ def compare(
     """
     half = len(real) // 2
     real_features = {
-        name: extract_shared(extractor, real) for name, extractor in extractors.items()
+        name: extract_divided(extractor, real) for name, extractor in extractors.items()
     }
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in extractors}
     image_scores: list[dict[str, float]] = []
     for seed, images, _ in generated:
         for name, extractor in extractors.items():
-            generated_features = extract_shared(extractor, images)
+            generated_features = extract_divided(extractor, images)
             scores[name].append(feature_scores(real_features[name], generated_features, seed))
         similarity = pair_similarity(images, pairs=NUM_PAIRS, seed=seed).mean
         image_scores.append({"ms_ssim": similarity, "different": count_different(images)})

@@ -19,10 +19,10 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PyTree, Real, Shaped, UInt8
 
 from l1jax.models.layers import convolve
-from l1jax.processes.agreement import share_rows
+from l1jax.processes.agreement import divide_rows
 
 AXIS = "images"
-SHARED_BLOCK = 256  # images that one process takes at least
+DIVIDED_BLOCK = 256  # images that one process takes at least
 Images = UInt8[Array, "batch _height _width _channels"]
 AnyImages = Shaped[Array | np.ndarray, "..."]
 """What is no image is refused with a message, not with a type error."""
@@ -213,7 +213,7 @@ def extract_all(
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
-def extract_shared(
+def extract_divided(
     features: FeatureExtractor, images: Shaped[np.ndarray, "n height width channels"]
 ) -> Extracted:
     """Extract features as `extract_all` does, each process those of its share of the images.
@@ -230,7 +230,7 @@ def extract_shared(
         extracted = extract_all(features, images[start:stop])
         return [np.asarray(rows) for rows in extracted if rows is not None]
 
-    return Extracted(*share_rows(len(images), SHARED_BLOCK, extract))
+    return Extracted(*divide_rows(len(images), DIVIDED_BLOCK, extract))
 
 
 @lru_cache(maxsize=16)

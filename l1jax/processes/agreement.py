@@ -1,7 +1,7 @@
 """What the processes of one run tell each other between their computations.
 
-Process 0 leads: it alone writes and prints. Every function here but `count`, `index` and
-`is_leader` must be called by all processes, in the same order; with one process they do nothing.
+Process 0 leads: it alone writes and prints. Functions that exchange something must be called by all
+processes, in the same order; with one process they do nothing.
 An error that one process tells is raised in every process at its next call of these functions.
 """
 
@@ -45,19 +45,19 @@ class SharedError(InputError):
         self.process = process
 
 
-def count() -> int:
+def num_processes() -> int:
     """Return the number of processes that work together; 1 unless they were started so."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
-def index() -> int:
+def process_index() -> int:
     """Return the number of this process, from 0 on."""
     return jax.process_index() if jax.distributed.is_initialized() else LEADER
 
 
 def is_leader() -> bool:
     """Return whether this process writes, prints and decides."""
-    return index() == LEADER
+    return process_index() == LEADER
 
 
 def gather(value: Json) -> list[Json]:
@@ -67,7 +67,7 @@ def gather(value: Json) -> list[Json]:
         SharedError: if a process tells an error instead.
         OSError: likewise, if it is of the operating system.
     """
-    if count() == 1:
+    if num_processes() == 1:
         return [value]
     return _exchange({"value": value})
 
@@ -79,7 +79,7 @@ def lead(action: Callable[[], Json]) -> Json:
         SharedError: in all processes, if the action raises an InputError.
         OSError: in all processes, if the action does.
     """
-    if count() == 1:
+    if num_processes() == 1:
         return action()
     message: dict[str, Json] = {"value": None}
     if is_leader():
@@ -110,7 +110,7 @@ def gather_arrays(arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
     Raises:
         SharedError: if a process tells an error instead.
     """
-    if count() == 1:
+    if num_processes() == 1:
         return [list(arrays)]
     file = io.BytesIO()
     np.savez(file, *arrays)
@@ -122,7 +122,7 @@ def gather_arrays(arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
     return received
 
 
-def share_rows(
+def divide_rows(
     num_rows: int, block: int, compute: Callable[[int, int], Sequence[np.ndarray]]
 ) -> list[np.ndarray]:
     """Compute rows of arrays, each process its share, and return all rows in all processes.
@@ -133,12 +133,11 @@ def share_rows(
             is computed in the company in which one process would compute it.
         compute: (first row, row after the last) → arrays that lead with these rows.
     """
-    num_processes = count()
-    if num_processes == 1:
+    if num_processes() == 1:
         return list(compute(0, num_rows))
-    blocks_each = -(-num_rows // (block * num_processes))
+    blocks_each = -(-num_rows // (block * num_processes()))
     rows_each = blocks_each * block
-    start = min(index() * rows_each, num_rows)
+    start = min(process_index() * rows_each, num_rows)
     stop = min(start + rows_each, num_rows)
     mine: Sequence[np.ndarray] = []
     if start < stop:
@@ -147,14 +146,14 @@ def share_rows(
     return [np.concatenate(parts) for parts in zip(*shares, strict=True)]
 
 
-def share_items(num_items: int, compute: Callable[[int], Result]) -> dict[int, Result]:
+def divide_items(num_items: int, compute: Callable[[int], Result]) -> dict[int, Result]:
     """Compute this process's share of some items; return index → result.
 
     Args:
         num_items: of all processes together.
         compute: index of an item → its result.
     """
-    return {item: compute(item) for item in range(index(), num_items, count())}
+    return {item: compute(item) for item in range(process_index(), num_items, num_processes())}
 
 
 def _describe_os_error(error: OSError) -> dict[str, Json]:
@@ -193,11 +192,11 @@ def shared_errors() -> Iterator[None]:
     except SharedError:
         raise
     except InputError as error:
-        if count() == 1:
+        if num_processes() == 1:
             raise
         tell_error(error)
     except OSError as error:
-        if count() == 1 or is_communication_error(error):
+        if num_processes() == 1 or is_communication_error(error):
             raise
         _exchange(_describe_os_error(error))
 
@@ -221,7 +220,7 @@ def tell_error(error: InputError) -> None:
 
 
 def _print_and_exit(text: str) -> None:
-    where = "" if is_leader() else f"process {index()} of {count()}: "
+    where = "" if is_leader() else f"process {process_index()} of {num_processes()}: "
     print(f"error: {where}{text}", file=sys.stderr, flush=True)
     os._exit(2)
 

@@ -45,14 +45,14 @@ class _Watch(NamedTuple):
     Attributes:
         native_output: what compiled libraries print; None if they print as usual.
         handler: of the signal; kept, because ctypes would free it.
-        unconnected: the sentence for a process that has not found the others yet.
+        unconnected_sentence: the sentence for a process that has not found the others yet.
         index: of this process.
         count: of all processes; 0 as long as they have not found each other.
     """
 
     native_output: IO[bytes] | None
     handler: Any
-    unconnected: str
+    unconnected_sentence: str
     index: int = 0
     count: int = 0
 
@@ -66,11 +66,11 @@ _remedy: Callable[[], str] = _default_remedy
 _is_ending = threading.Lock()
 
 
-def watch(unconnected: str) -> None:
+def watch(unconnected_sentence: str) -> None:
     """End this process with a sentence when JAX's coordination service aborts it.
 
     Args:
-        unconnected: the sentence as long as the processes have not found each other.
+        unconnected_sentence: the sentence as long as the processes have not found each other.
     """
     global _watch
     native_output = None
@@ -80,7 +80,7 @@ def watch(unconnected: str) -> None:
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
     libc.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
-    _watch = _Watch(native_output, handler, unconnected)
+    _watch = _Watch(native_output, handler, unconnected_sentence)
 
 
 def watch_connected(index: int, count: int) -> None:
@@ -149,7 +149,7 @@ def end_as_lost(error: BaseException) -> NoReturn:
     """
     time.sleep(PATIENCE_SECONDS)  # the abort ends the process while it sleeps
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    _end(f"the connection to another process is lost ({reason})", is_speaker=True)
+    _end(f"the connection to another process is lost ({reason})", prints_it=True)
 
 
 def _look_for_newcomers() -> None:
@@ -170,10 +170,10 @@ def _answer_abort(number: int) -> None:
     """Answer SIGABRT, in whichever thread raised it."""
     assert _watch is not None
     if not _watch.count:
-        _print(f"error: {_watch.unconnected}")
+        _print(f"error: {_watch.unconnected_sentence}")
         os._exit(2)
     if _watch.native_output is None:  # the reason was printed
-        _end("another process is gone", is_speaker=True)
+        _end("another process is gone", prints_it=True)
     text = _read_native_output()
     gone = _find_gone(text)
     if gone is None:
@@ -182,13 +182,13 @@ def _answer_abort(number: int) -> None:
     survivors = [process for process in range(_watch.count) if process not in gone]
     names = " and ".join(f"process {process} of {_watch.count}" for process in sorted(gone))
     verb = "is" if len(gone) == 1 else "are"
-    is_speaker = _watch.index == min(survivors, default=_watch.index)
+    prints_it = _watch.index == min(survivors, default=_watch.index)
     if _watch.index == 0:
         time.sleep(LAST_WORDS_SECONDS)
-    _end(f"{names} {verb} gone", is_speaker=is_speaker)
+    _end(f"{names} {verb} gone", prints_it=prints_it)
 
 
-def _end(what_happened: str, *, is_speaker: bool) -> NoReturn:
+def _end(what_happened: str, *, prints_it: bool) -> NoReturn:
     """Print the sentence once, and end without waiting for anyone."""
     if not _is_ending.acquire(blocking=False):
         threading.Event().wait()  # another thread is about to end the process
@@ -196,7 +196,7 @@ def _end(what_happened: str, *, is_speaker: bool) -> NoReturn:
         remedy = _remedy()
     except OSError:
         remedy = _default_remedy()
-    if is_speaker:
+    if prints_it:
         _print(f"error: {what_happened}: {remedy}.")
     os._exit(STATUS)
 

@@ -16,7 +16,7 @@ from l1jax.processes.loss import HEARTBEAT_SECONDS, watch, watch_connected
 
 START_SECONDS = 300  # in which all processes must have come
 SHUTDOWN_SECONDS = 60
-TOLD_ADDRESS = "the address that the launcher tells"
+LAUNCHER_ADDRESS = "the address that the launcher tells"
 HELP = {"-h", "--help"}
 
 
@@ -48,7 +48,7 @@ LAUNCHERS = (
 )
 
 
-class OneOfManyError(InputError):
+class UnconnectedTasksError(InputError):
     """Several processes were started, and none was told of the others.
 
     Attributes:
@@ -77,7 +77,7 @@ def start_processes(arguments: Sequence[str]) -> None:
     if not options.distributed and not options.coordinator:
         if "--no-distributed" not in arguments:
             _refuse_lone_tasks()
-        _refuse_half_flags(options)
+        _refuse_flags_without_coordinator(options)
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from Python
     _initialize(options)
@@ -112,7 +112,7 @@ def _check_devices() -> None:
     counts = Counter(device.process_index for device in devices)
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{counts[process]} in process {process}" for process in sorted(counts))
-        raise OneOfManyError(
+        raise UnconnectedTasksError(
             f"all processes must have the same number of devices, and there are {listed}: start "
             "them on machines of one kind.",
             jax.process_index(),
@@ -142,13 +142,13 @@ def _refuse_lone_tasks() -> None:
     """Refuse to be one of several trainings that do not know of each other.
 
     Raises:
-        OneOfManyError: if SLURM or Open MPI has started several tasks.
+        UnconnectedTasksError: if SLURM or Open MPI has started several tasks.
     """
     for launcher in LAUNCHERS:
         count = os.environ.get(launcher.count, "")
         if count.isdigit() and int(count) > 1:
             index = os.environ.get(launcher.index, "")
-            raise OneOfManyError(
+            raise UnconnectedTasksError(
                 f"{launcher.name} has started {count} tasks ({launcher.count}={count}): give "
                 "--distributed to let them work together, or --no-distributed if each is to work "
                 "alone, in a --workdir of its own.",
@@ -156,7 +156,7 @@ def _refuse_lone_tasks() -> None:
             )
 
 
-def _refuse_half_flags(options: ProcessOptions) -> None:
+def _refuse_flags_without_coordinator(options: ProcessOptions) -> None:
     if options.processes or options.process >= 0:
         raise InputError(
             f"`--processes` (={options.processes}) and `--process` (={options.process}) need "
@@ -179,12 +179,12 @@ def _initialize(options: ProcessOptions) -> None:
             "num_processes": options.processes,
             "process_id": options.process,
         }
-    unconnected = (
-        f"the processes did not find each other at {options.coordinator or TOLD_ADDRESS} within "
-        f"{START_SECONDS} s: start all of them, with an address that each can reach and a port "
-        "that nothing else uses."
+    where = options.coordinator or LAUNCHER_ADDRESS
+    unconnected_sentence = (
+        f"the processes did not find each other at {where} within {START_SECONDS} s: start all of "
+        "them, with an address that each can reach and a port that nothing else uses."
     )
-    watch(unconnected)
+    watch(unconnected_sentence)
     try:
         jax.distributed.initialize(
             **address,
@@ -198,7 +198,7 @@ def _initialize(options: ProcessOptions) -> None:
             "--coordinator HOST:PORT --processes N --process I to each process."
         ) from error
     except RuntimeError as error:
-        raise InputError(unconnected) from error
+        raise InputError(unconnected_sentence) from error
 
 
 def _check_address(options: ProcessOptions) -> None:

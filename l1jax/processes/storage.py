@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from l1jax.config import InputError
-from l1jax.processes.agreement import count, gather, lead
+from l1jax.processes.agreement import gather, lead, num_processes
 
 SECONDS = 20.0  # in which all processes must see what process 0 has written
 INTERVAL = 0.1  # seconds between two looks
@@ -36,7 +36,7 @@ def check_shared_storage(folder: Path) -> None:
     Raises:
         InputError: naming the first process that does not see what process 0 writes.
     """
-    if count() == 1:
+    if num_processes() == 1:
         return
     path = folder / TOKEN
 
@@ -52,7 +52,7 @@ def check_shared_storage(folder: Path) -> None:
     if blind:
         raise InputError(
             f"`--workdir` (={folder}) must be on storage that all processes share: process "
-            f"{blind[0]} of {count()} does not see what process 0 wrote there."
+            f"{blind[0]} of {num_processes()} does not see what process 0 wrote there."
         )
 
 

@@ -19,12 +19,12 @@ from rich.console import Console
 from l1jax.config import Config
 from l1jax.files import atomic_write, write_json
 from l1jax.processes.agreement import (
-    count,
+    divide_items,
     fetch,
     gather,
     gather_arrays,
     lead,
-    share_items,
+    num_processes,
     shared_errors,
 )
 from l1jax.reading import read_json
@@ -170,7 +170,7 @@ def score_stage(run: PathRun, stage: Stage, states: State) -> StageResults:
         strength, fold = divmod(item, num_folds)
         return run.scorer.score(select_replica(states, fold, strength), fold)
 
-    mine = share_items(len(stage.strengths) * num_folds, score)
+    mine = divide_items(len(stage.strengths) * num_folds, score)
     values = gather([[item, to_json(result)] for item, result in mine.items()])
     samples = gather_arrays([result.samples for result in mine.values()])
     results = dict[int, FoldResult]()
@@ -235,7 +235,7 @@ def chunk_program(run: PathRun, stage: Stage) -> ChunkProgram:
 
     def run_chunk(states: State, chunk: PyTree) -> tuple[State, ReplicaMetrics]:
         num_steps = jax.tree.leaves(chunk)[0].shape[1]
-        if count() > 1 and num_steps not in compiled_lengths:
+        if num_processes() > 1 and num_steps not in compiled_lengths:
             # They connect in the program's first call, and wait half a minute for each other.
             compiled: Any = replicas.run
             compiled.lower(states, examples, chunk, key).compile()

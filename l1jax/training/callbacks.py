@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from l1jax.config import Config
-from l1jax.processes.agreement import count, lead
+from l1jax.processes.agreement import lead, num_processes
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.log import Log
 from l1jax.training.loop import CheckpointRequest, ChunkCallbacks, ChunkResult
@@ -84,7 +84,7 @@ def make_callbacks(
     return ChunkCallbacks(on_chunk, score_when_stopped)
 
 
-def share_callbacks(callbacks: ChunkCallbacks, checkpoints: Checkpoints) -> ChunkCallbacks:
+def lead_callbacks(callbacks: ChunkCallbacks, checkpoints: Checkpoints) -> ChunkCallbacks:
     """Let process 0 run the callbacks of all processes; `on_chunk` raises `NonFiniteError` in all.
 
     Args:
@@ -116,7 +116,7 @@ def share_callbacks(callbacks: ChunkCallbacks, checkpoints: Checkpoints) -> Chun
 
 def on_one_device(state: State) -> State:
     """Return the copy of a replicated state that this process alone can compute with."""
-    if count() == 1:
+    if num_processes() == 1:
         return state
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
 

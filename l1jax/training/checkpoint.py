@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
-from l1jax.processes.agreement import count, fetch, gather, is_leader, lead
+from l1jax.processes.agreement import fetch, gather, is_leader, lead, num_processes
 from l1jax.processes.loss import end_as_lost, is_communication_error
 from l1jax.processes.storage import is_readable, wait_until
 from l1jax.terminal import Say
@@ -198,14 +198,15 @@ class Checkpoints:
         Raises:
             InputError: naming the process.
         """
-        if count() == 1:
+        if num_processes() == 1:
             return
         path = self._path(step) / META
         blind = [process for process, sees in enumerate(gather(is_readable(path))) if not sees]
-        if blind and len(blind) < count():
+        if blind and len(blind) < num_processes():
             raise InputError(
                 f"checkpoint {self._path(step)} must be readable by all processes, and process "
-                f"{blind[0]} of {count()} cannot read it: give them one storage and one user."
+                f"{blind[0]} of {num_processes()} cannot read it: give them one storage and one "
+                "user."
             )
 
     def _read(self, step: int, template: PyTree) -> PyTree:

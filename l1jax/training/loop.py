@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import PyTree
 
-from l1jax.processes.agreement import count, fetch, gather
+from l1jax.processes.agreement import fetch, gather, num_processes
 from l1jax.training.checkpoint import Checkpoints
 from l1jax.training.state import Metrics, State
 
@@ -165,7 +165,7 @@ def remember_signals(say: Callable[[str], None]) -> Iterator[None]:
         say: called with one sentence at the first signal.
     """
     global _remembered_signals
-    if count() == 1:
+    if num_processes() == 1:
         yield
         return
     with stop_requests(say) as received:
@@ -216,7 +216,7 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[list[int]]:
             now = time.monotonic()
             is_repeated = now - first_time > SAME_REQUEST_SECONDS
             first_time = min(first_time, now)
-            if count() == 1 or is_repeated:
+            if num_processes() == 1 or is_repeated:
                 restore(handlers)
             if is_repeated:
                 signal.raise_signal(number)

@@ -15,9 +15,9 @@ from l1jax.build import example_shape
 from l1jax.compilation import jit_once
 from l1jax.config import Config, InputError
 from l1jax.processes.agreement import (
-    count,
     is_leader,
     lead,
+    num_processes,
     require_same,
     shared_errors,
 )
@@ -25,9 +25,9 @@ from l1jax.processes.loss import remedy_for_loss
 from l1jax.training.callbacks import (
     NonFiniteError,
     chunk_length,
+    lead_callbacks,
     make_callbacks,
     on_one_device,
-    share_callbacks,
 )
 from l1jax.training.checkpoint import Checkpoints, digest, open_checkpoints
 from l1jax.training.input_checks import check_batch, check_shapes, find_devices
@@ -44,7 +44,7 @@ from l1jax.training.rollback import (
     write_rollback,
 )
 from l1jax.training.run_inputs import RunInputs, open_run_inputs
-from l1jax.training.shared_run import check_processes, describe_restart, shared_workdir
+from l1jax.training.shared_run import check_processes, describe_restart, lock_shared_workdir
 from l1jax.training.state import State, Task
 from l1jax.training.task import make_task
 from l1jax.training.tracker import OpenTracker
@@ -109,7 +109,7 @@ def run_experiment(
     runner = make_runner(task, inputs.feed, devices, experiment.parallel)
 
     with (
-        shared_workdir(workdir, experiment, overwrite=overwrite) as previous_config,
+        lock_shared_workdir(workdir, experiment, overwrite=overwrite) as previous_config,
         remedy_for_loss(partial(describe_restart, workdir)),
     ):
         has_metrics = lead((workdir / "metrics.jsonl").exists)
@@ -132,7 +132,7 @@ def run_experiment(
                     say,
                     open_tracker,
                 )
-                first_step, state = keep_config_if_refused(run, previous_config)
+                first_step, state = restore_config_if_refused(run, previous_config)
                 report_start(run, first_step, has_metrics, devices)
                 lead(lambda: inputs.write_notes(workdir))
                 end = train_and_roll_back(run, first_step, state)
@@ -173,7 +173,9 @@ def report_start(
     run.say(f"{run.inputs.description} on {hardware}, into {run.workdir}")
 
 
-def keep_config_if_refused(run: TrainingRun, previous_config: Config | None) -> tuple[int, State]:
+def restore_config_if_refused(
+    run: TrainingRun, previous_config: Config | None
+) -> tuple[int, State]:
     """Restore or draw the state; if that is refused, put the previous `config.json` back."""
     try:
         return restore_or_init(run)
@@ -189,7 +191,7 @@ def restore_or_init(run: TrainingRun) -> tuple[int, State]:
     Returns:
         The number of steps so far, and the state on the devices.
     """
-    rollback = shared_rollback(run.workdir)
+    rollback = agree_on_rollback(run.workdir)
     if rollback and rollback.abandoned_step is not None:
         if rollback.abandoned_step in run.checkpoints.steps():
             run.checkpoints.set_aside(rollback.abandoned_step, "led to no finite step")
@@ -206,7 +208,7 @@ def restore_or_init(run: TrainingRun) -> tuple[int, State]:
     else:
         first_step = 0
         state = jit_once(run.task.init)(named_seed_key(run.experiment.seed, "parameters"))
-        if count() > 1:
+        if num_processes() > 1:
             require_same(
                 "the first parameters", digest(state), "use machines of one kind, with one JAX"
             )
@@ -235,7 +237,7 @@ def train_and_roll_back(run: TrainingRun, first_step: int, state: State) -> Loop
         try:
             return train(run, program, first_step, state)
         except NonFiniteError as error:
-            last = shared_rollback(run.workdir)
+            last = agree_on_rollback(run.workdir)
             if last is None and num_rollbacks:
                 last = Rollback(0, num_rollbacks, None)
             steps = run.checkpoints.steps()
@@ -251,7 +253,7 @@ def train_and_roll_back(run: TrainingRun, first_step: int, state: State) -> Loop
         first_step, state = restore_or_init(run)
 
 
-def shared_rollback(workdir: Path) -> Rollback | None:
+def agree_on_rollback(workdir: Path) -> Rollback | None:
     """Return the last rollback as process 0 reads it; None if there was none."""
     rollback = lead(partial(read_rollback, workdir))
     if rollback is None:
@@ -296,6 +298,6 @@ def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State
         callbacks = make_callbacks(experiment, run.task, observer, log)
         if first_step == 0:
             lead(lambda: observer.show_samples(0, on_one_device(state), log))
-        shared = share_callbacks(callbacks, run.checkpoints)
+        shared = lead_callbacks(callbacks, run.checkpoints)
         _, end = run_chunks(state, experiment.steps, program, shared, run.checkpoints, log.say)
     return end

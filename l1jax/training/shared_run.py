@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from l1jax.config import Config, InputError, to_json
-from l1jax.processes.agreement import count, lead, require_same
+from l1jax.processes.agreement import lead, num_processes, require_same
 from l1jax.processes.storage import check_shared_storage
 from l1jax.training.checkpoint_files import is_step
 from l1jax.training.workdir import open_workdir, read_config
@@ -20,12 +20,12 @@ def check_processes(experiment: Config) -> None:
     Raises:
         InputError: naming the field, or the process that differs.
     """
-    if count() == 1:
+    if num_processes() == 1:
         return
     if experiment.parallel == "pmap":
         raise InputError(
-            f"`parallel` (=pmap) must be shard_map for {count()} processes: pmap maps over the "
-            "devices of one."
+            f"`parallel` (=pmap) must be shard_map for {num_processes()} processes: pmap maps "
+            "over the devices of one."
         )
     remedy = "give all processes the same flags, experiment file and versions"
     require_same("the experiment", json.dumps(to_json(experiment), sort_keys=True), remedy)
@@ -34,7 +34,7 @@ def check_processes(experiment: Config) -> None:
 
 
 @contextmanager
-def shared_workdir(
+def lock_shared_workdir(
     workdir: Path, experiment: Config, *, overwrite: bool
 ) -> Iterator[Config | None]:
     """Lock the work directory for all processes; process 0 does it.

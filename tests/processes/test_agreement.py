@@ -10,7 +10,7 @@ from l1jax.processes import agreement
 
 
 def test_one_process_leads_and_hears_itself():
-    assert agreement.count() == 1
+    assert agreement.num_processes() == 1
     assert agreement.is_leader()
     assert agreement.gather({"a": 1}) == [{"a": 1}]
     assert agreement.lead(lambda: 3) == 3
@@ -48,20 +48,20 @@ def test_shares_of_rows_are_all_rows_in_order(num_processes, num_rows, monkeypat
         shares.append(list(mine))
         return []
 
-    monkeypatch.setattr(agreement, "count", lambda: num_processes)
+    monkeypatch.setattr(agreement, "num_processes", lambda: num_processes)
     monkeypatch.setattr(agreement, "gather_arrays", keep)
     for process in range(num_processes):
-        monkeypatch.setattr(agreement, "index", lambda process=process: process)
-        agreement.share_rows(num_rows, block, compute)
+        monkeypatch.setattr(agreement, "process_index", lambda process=process: process)
+        agreement.divide_rows(num_rows, block, compute)
     monkeypatch.setattr(agreement, "gather_arrays", lambda mine: shares)
-    rows, tens = agreement.share_rows(num_rows, block, compute)
+    rows, tens = agreement.divide_rows(num_rows, block, compute)
     np.testing.assert_array_equal(rows, np.arange(num_rows))
     np.testing.assert_array_equal(tens, np.arange(num_rows)[:, None] * 10.0)
     assert all(start % block == 0 for start, _ in asked)
 
 
 def test_items_are_shared_once():
-    items = agreement.share_items(5, lambda item: item * item)
+    items = agreement.divide_items(5, lambda item: item * item)
     assert items == {0: 0, 1: 1, 2: 4, 3: 9, 4: 16}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from l1jax.config import InputError
 from l1jax.processes import start
-from l1jax.processes.start import LAUNCHERS, OneOfManyError, start_processes
+from l1jax.processes.start import LAUNCHERS, UnconnectedTasksError, start_processes
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def no_launcher(monkeypatch):
         monkeypatch.delenv(launcher.count, raising=False)
         monkeypatch.delenv(launcher.index, raising=False)
 
-    monkeypatch.setattr(start, "watch", lambda unconnected: None)  # it changes the whole process
+    monkeypatch.setattr(start, "watch", lambda sentence: None)  # it changes the whole process
 
     def refuse(*arguments, **options):
         raise AssertionError("nothing may be started here")
@@ -57,7 +57,7 @@ def test_a_port_in_use_is_refused():
 def test_tasks_that_do_not_know_of_each_other_are_refused(launcher, monkeypatch):
     monkeypatch.setenv(launcher.count, "3")
     monkeypatch.setenv(launcher.index, "2")
-    with pytest.raises(OneOfManyError, match="give --distributed") as raised:
+    with pytest.raises(UnconnectedTasksError, match="give --distributed") as raised:
         start_processes(["--steps", "10"])
     assert raised.value.index == 2
     assert "has started 3 tasks" in str(raised.value)
