@@ -21,6 +21,7 @@ RUN_ELSEWHERE = {
     "selection.md": "selection/test_docstrings.py",
     "which.md": "benchmarks/test_which.py",
 }
+TRAINING_PAGES = ("README.md", "extending.md", "frameworks.md", "index.md")
 EXPORTING = [
     "",
     ".penalties",
@@ -61,6 +62,14 @@ def commands():
     return lines
 
 
+def pages_with_code():
+    """Each page that shows Python; where it trains something, the page is a slow case."""
+    for page in PAGES:
+        if blocks(page, "python"):
+            marks = pytest.mark.slow if page.name in TRAINING_PAGES else ()
+            yield pytest.param(page, id=name_of(page), marks=marks)
+
+
 @pytest.mark.parametrize("package", EXPORTING)
 def test_every_exported_name_is_in_the_api_reference(package):
     reference = "\n".join(
@@ -78,7 +87,7 @@ def test_what_the_api_reference_shows_exists(page):
         assert pkgutil.resolve_name(path) is not None
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+@pytest.mark.parametrize("page", pages_with_code())
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     if page.name in RUN_ELSEWHERE:
         assert page.name in (ROOT / "tests" / RUN_ELSEWHERE[page.name]).read_text(encoding="utf-8")

@@ -111,6 +111,7 @@ def black(path, leaf):
 @pytest.mark.parametrize(
     "change", [lambda _, leaf: jnp.zeros_like(leaf), black], ids=["grey", "black"]
 )
+@pytest.mark.slow
 def test_images_that_are_all_equal_are_reported_and_have_finite_scores(tmp_path, capsys, change):
     folder = exported(tmp_path / "model", change)
     assert evaluate.main([f"--model={folder}", "--samples=40", "--seeds=2"]) == 0
@@ -150,6 +151,7 @@ def test_images_that_are_not_numbers_are_refused_in_a_sentence(tmp_path, change,
     assert not (folder / "evaluation.json").exists()
 
 
+@pytest.mark.slow
 def test_points_are_evaluated_by_modes(tmp_path):
     flags = ["--config=gaussians", "--steps=10", "--log-every=10", "--model.generator-hidden", "8"]
     assert train.main([f"--workdir={tmp_path / 'points'}", "--data.count=500", *flags]) == 0

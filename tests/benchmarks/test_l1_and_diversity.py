@@ -56,6 +56,7 @@ def test_masks_end_at_the_share_of_their_name(name, share):
     assert np.all(np.asarray(params["dense"]["bias"]) != 0)
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on_with_what_is_missing(tmp_path, monkeypatch, capsys):
     for module in (study, seeds):
         monkeypatch.setattr(module, "CHUNK", 2)

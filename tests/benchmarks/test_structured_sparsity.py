@@ -64,6 +64,7 @@ def write_mnist(folder, rng):
             (folder / f"{part}-{kind}-ubyte").write_bytes(header + array.tobytes())
 
 
+@pytest.mark.slow
 def test_the_useful_pixels_are_found(tmp_path, monkeypatch, capsys):
     write_mnist(tmp_path, np.random.default_rng(0))
     problem = structured_sparsity.PROBLEMS["logistic"]._replace(strengths=(3e-3, 1e-2), epochs=20)

@@ -18,7 +18,7 @@ FLAGS = (
 LOST = 75
 KILLS = 2
 TIMING = ("images_per_second", "seconds_per_step")
-pytestmark = pytest.mark.usefixtures("forked_pairs")
+pytestmark = [pytest.mark.usefixtures("forked_pairs"), pytest.mark.slow]
 
 
 def start(folder: Path, *arguments: str, **options) -> pairs.Pair:
@@ -69,7 +69,6 @@ def test_one_process_asked_to_stop_stops_both_and_the_run_resumes(uninterrupted,
     assert end_of(tmp_path) == end_of(uninterrupted)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_loss_of_a_process_ends_the_other_and_nothing_is_lost(uninterrupted, tmp_path, victim):
     choose = random.Random(victim)
@@ -97,7 +96,6 @@ def test_the_loss_of_a_process_ends_the_other_and_nothing_is_lost(uninterrupted,
     assert end_of(tmp_path) == end_of(uninterrupted)
 
 
-@pytest.mark.slow
 def test_a_signal_before_the_first_step_stops_both(tmp_path):
     pair = start(tmp_path)
     pairs.until(pair, (tmp_path / "run" / "config.json").exists)
@@ -107,7 +105,6 @@ def test_a_signal_before_the_first_step_stops_both(tmp_path):
     assert "stopped by SIGTERM" in said[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_other_signals_stop_both(tmp_path, number):
     pair = start(tmp_path, "--steps", "100000")
@@ -131,14 +128,12 @@ def refused(tmp_path, pair) -> str:
     return line
 
 
-@pytest.mark.slow
 def test_different_flags_are_refused(tmp_path):
     second = ["--workdir", str(tmp_path / "run"), *FLAGS, "--seed", "1"]
     line = refused(tmp_path, start(tmp_path, second=second))
     assert "the command line must be the same in all processes, and process 1 of 2" in line
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

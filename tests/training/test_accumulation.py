@@ -96,6 +96,7 @@ def test_a_vae_step_in_parts_is_the_step(samples, devices):
     assert_same(after(cut, state, 1, devices), after(whole, state, 1, 1))
 
 
+@pytest.mark.slow
 def test_a_next_token_step_in_parts_is_the_step():
     model = transformer(5, 4, 1, 1, context=6)
     state = in_float64(init_generator(model, TX, jax.random.key(1)))
