@@ -16,8 +16,6 @@ COLUMNS = {  # score: its head, and digits behind the point
     "accuracy_of_sound": ("from its sound, % ↑", 1),
     "frechet_classifier": ("Fréchet, classifier ↓", 2),
     "frechet_random": ("Fréchet, random ↓", 3),
-    "recall": ("recall ↑", 2),
-    "coverage": ("coverage ↑", 2),
 }
 PERCENT = ("zeros", "flops_left", "accuracy", "accuracy_of_sound")
 
