@@ -1,9 +1,11 @@
 """A conditional DCGAN of spoken digits: ten classes of words, as spectrograms and as sound.
 
 Run:      python -m l1jax.train --config spoken_digits --data.path FOLDER --workdir runs/digits
-Measured: the first 1,000 of 2,600 steps, about 9 minutes on 2 busy CPU cores (JAX 0.10.2): a
-          support vector machine that reads 97.0 % of real spectrograms reads 88.2 % of 500 drawn
-          ones as the digit that was asked for; kernel distance .021 there, .013 after 2,000 steps
+Measured: 86.8 ± 1.4 % of 1,000 drawn digits are read as the one that was asked for, and from their
+          sound 86.5 ± 2.1 % (3 seeds of latents), by a classifier that reads 97.9 % of held-out
+          recordings; Fréchet distance on random features 3.75 (1.87 between the real halves); all
+          2,600 steps in 5.6 minutes of processor time, 17 on 2 CPU cores that other programs
+          kept two thirds busy (JAX 0.10.2)
 """
 
 from l1jax.config import L1, Adversarial, AudioData, Config, Dcgan, DiffAugment, Optimizer

@@ -2,8 +2,6 @@
 
 import os
 import platform
-import statistics
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, Int, Shaped
 from rich.console import Console
 
 from l1jax import config
@@ -48,13 +46,14 @@ from l1jax.real_images import (
     with_data_path,
 )
 from l1jax.reporting.evaluation_tables import show_evaluation
-from l1jax.reporting.sound import make_sounds, spectrograms_through_sound
+from l1jax.reporting.sound import spectrograms_through_sound
 from l1jax.serialization.loaded_generator import (
     LoadedGenerator,
     check_drawn,
     check_finite,
     open_generator,
 )
+from l1jax.sound_evaluation import evaluate_sound
 from l1jax.terminal import Say, make_say
 from l1jax.text_runs.evaluation import evaluate_text
 from l1jax.text_runs.samples import is_text_run
@@ -63,8 +62,6 @@ from l1jax.training.sampling import BATCH, draw_latents, make_sampler
 from l1jax.training.saved_run import load_run
 
 PROG = "python -m l1jax.evaluate"
-NUM_TIMED_CLIPS = 64  # of sound
-NUM_TIMED_ROUNDS = 5
 Images = Shaped[np.ndarray, "count height width channels"]
 
 
@@ -260,7 +257,12 @@ def evaluate(
         if isinstance(data, config.Sound):
             through_sound = partial(spectrograms_through_sound, data=data)
         reference = ImageReference(
-            real_images.real, real_images.source, classifier, inception, through_sound
+            real_images.real,
+            real_images.source,
+            classifier,
+            inception,
+            through_sound,
+            held_out_labels(real_images),
         )
         scores = evaluate_images(generated, num_generated, reference, remarks.append)
         model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)
@@ -274,7 +276,12 @@ def evaluate(
                 named_seed_key(0, "likelihood"),
             )
     if isinstance(data, config.Sound):
-        scores["sound"] = measure_real_time(loaded, data)
+        held_out = None
+        if real_images.source is not real_images.training:
+            held_out = real_images.real
+        scores["sound"] = evaluate_sound(
+            loaded, data, real_images.training, held_out, remarks.append
+        )
     zeros = count_zeros(loaded.average.params, layers(loaded.generator.network.init))
     result = {
         "step": loaded.step,
@@ -285,6 +292,13 @@ def evaluate(
     if remarks:
         result["remarks"] = remarks
     return result
+
+
+def held_out_labels(real_images: RealImages) -> Int[np.ndarray, " count"] | None:
+    """Return the classes of the real images if these are held out; None otherwise."""
+    if real_images.source is real_images.training:
+        return None
+    return real_images.labels
 
 
 def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Iterator[SeedImages]:
@@ -315,33 +329,6 @@ def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Itera
         check_drawn(loaded, images)
         labels = label if loaded.generator.classes else None
         yield SeedImages(seed, images, labels)
-
-
-def measure_real_time(loaded: LoadedGenerator, data: config.Sound) -> JsonObject:
-    """Time the way from latents to sound, for `NUM_TIMED_CLIPS` clips at once.
-
-    Args:
-        loaded: a generator of sound.
-        data: what it was trained on.
-
-    Returns:
-        The number of clips, the median of milliseconds per clip, and the real-time factor: seconds
-        of sound per second.
-    """
-    sampler = make_sampler(loaded.generator)
-    key = named_seed_key(0, "evaluation")
-    latents = draw_latents(loaded.generator, key, NUM_TIMED_CLIPS)
-    times = []
-    for _ in range(NUM_TIMED_ROUNDS + 1):
-        start = time.perf_counter()
-        make_sounds(sampler(loaded.average, latents), data)
-        times.append(time.perf_counter() - start)
-    seconds_per_clip = statistics.median(times[1:]) / NUM_TIMED_CLIPS  # the first one compiles
-    return {
-        "clips": NUM_TIMED_CLIPS,
-        "milliseconds_per_clip": 1e3 * seconds_per_clip,
-        "real_time_factor": data.frames * data.hop / data.sample_rate / seconds_per_clip,
-    }
 
 
 def describe_protocol(

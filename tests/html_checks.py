@@ -42,13 +42,15 @@ def check_self_contained(page):
     for _, attributes in page.elements:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "srcset", "data", "action"):
-            assert attributes.get(name, "data:image/png;base64,").startswith("data:image/png")
+            address = attributes.get(name, "data:image/png;base64,")
+            assert address.startswith(("data:image/png", "data:audio/wav"))
 
 
 def check_accessible(page):
     """Pictures have texts, tables have headers and captions, and headings follow each other."""
     assert page.all("html")[0]["lang"] == "en"
     assert all(image["alt"] for image in page.all("img"))
+    assert all(player["aria-label"] for player in page.all("audio"))
     assert all(header["scope"] in ("col", "row") for header in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
     for drawing in page.all("svg"):

@@ -24,6 +24,10 @@ def test_classes_are_read_before_and_after_sound_and_its_speed_is_told(tmp_path,
     assert sound["real_time_factor"] * sound["milliseconds_per_clip"] == pytest.approx(
         1e3 * seconds
     )
+    assert (
+        0 < sound["nearest_training_clip"]["of_real"] < sound["nearest_training_clip"]["of_drawn"]
+    )
     said = capsys.readouterr().out
     assert "× real time" in said
+    assert "nearest training clip:" in said
     assert "from their sound" in said

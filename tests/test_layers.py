@@ -17,7 +17,7 @@ LAYERS = [
     {"build", "build_optimizer", "evaluation", "reporting", "solve"},
     {"training", "compaction"},
     {"selection", "serialization"},
-    {"real_images", "text_runs"},
+    {"real_images", "sound_evaluation", "text_runs"},
     {
         "__main__",
         "cli",

@@ -1,5 +1,6 @@
 """The command that makes one HTML page of a run."""
 
+import base64
 import json
 from dataclasses import replace
 
@@ -8,9 +9,10 @@ import pytest
 from html_checks import Page, check_accessible, check_self_contained
 
 from l1jax import report
-from l1jax.config import ArrayData, Config, InputError, to_json
+from l1jax.config import ArrayData, Config, InputError, TonesData, to_json
 from l1jax.files import write_json
 from l1jax.reporting import image_grid, save_image
+from l1jax.reporting.sound import wav_bytes, write_wav
 from l1jax.training.workdir import write_config
 
 HOSTILE = "<script>alert('x')</script>"
@@ -151,6 +153,19 @@ def test_a_page_holds_all_of_a_run(tmp_path):
         f"Generated images at step {step}" for step in (0, 20, 40)
     ]
     assert "l1jax.report" in page.text
+
+
+def test_a_run_of_sound_is_heard(tmp_path):
+    workdir = write_run(tmp_path / "run", replace(EXPERIMENT, data=TonesData()))
+    write_samples(workdir, [0, 40])
+    clip = np.linspace(-1, 1, 500, dtype=np.float32)
+    write_wav(clip, 8000, workdir / "samples" / "step_000040.wav")
+    page = make_page(workdir)
+    (player,) = page.all("audio")
+    assert player["aria-label"] == "Sound of the first row at step 40"
+    encoded = player["src"].removeprefix("data:audio/wav;base64,")
+    assert base64.b64decode(encoded) == wav_bytes(clip, 8000)
+    assert page.all("img")[0]["alt"].startswith("Generated spectrograms at step 0")
 
 
 def test_a_run_that_has_just_begun_has_a_page(tmp_path):

@@ -115,7 +115,7 @@ def invert_mel(
 def clips_from_log_mel(
     log_mels: LogMels,
     settings: MelSettings,
-    iterations: int = 16,
+    iterations: int = 12,
     key: Key[Array, ""] | None = None,
 ) -> Clips:
     """Return clips with nearly these log-mel spectrograms, of frames · hop samples.

@@ -99,8 +99,9 @@ def _speakers(names: Sequence[str], pattern: str) -> tuple[str, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error as a clause; libsndfile's without the object that was opened."""
+    """Return an error as a clause; libsndfile's words without the object that was opened."""
     words = getattr(error, "error_string", "")
     if not words:
         return first_line(error)
-    return str(words).removeprefix("Error : ").rstrip(".")
+    words = str(words).removeprefix("Error : ").rstrip(".")
+    return f"it is damaged, cut short or of another format, for libsndfile says: {words}"

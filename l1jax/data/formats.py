@@ -24,11 +24,19 @@ _ARCHIVES = frozenset((
     ".7z", ".bz2", ".gz", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst",
 ))  # fmt: skip
 
-RECORDINGS = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
+RECORDINGS = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf",
+)  # fmt: skip
+_OTHER_RECORDINGS = frozenset((
+    ".aac", ".ac3", ".aifc", ".amr", ".ape", ".m4a", ".m4b", ".mka", ".mp2", ".rf64",
+    ".snd", ".sph", ".tta", ".voc", ".wma", ".wv",
+))  # fmt: skip
 
 COMPRESSED = (".gz", ".xz", ".bz2")  # suffixes of compressed single files
 
-FileKind = Literal["image", "recording", "document", "other image", "archive", ""]
+FileKind = Literal[
+    "image", "recording", "document", "other image", "other recording", "archive", ""
+]
 KindOf = Callable[[str], FileKind]
 """(name) → what a file seems to be."""
 READ = ("image", "recording", "document")  # the kinds of files that are read
@@ -80,11 +88,13 @@ def recording_kind(name: str) -> FileKind:
     """Tell by its suffix whether a file is a recording that libsndfile reads: one of `RECORDINGS`.
 
     Returns:
-        "recording", "archive" or "".
+        "recording", "other recording" for one that is not read, "archive", or "" for anything else.
     """
     suffix = suffix_of(name)
     if suffix in RECORDINGS:
         return "recording"
+    if suffix in _OTHER_RECORDINGS:
+        return "other recording"
     if suffix in _ARCHIVES:
         return "archive"
     return ""

@@ -27,6 +27,8 @@ def skipped_kind(kind: FileKind) -> SkippedKind:
     """Return what a file of this kind is called when it is left out; a folder if it has none."""
     if kind in ("recording", "document"):
         return kind
+    if kind == "other recording":
+        return "recording"
     return "image" if kind else "folder"
 
 
@@ -45,9 +47,12 @@ def unreadable_file(name: str, error: OSError, kind: SkippedKind = "image") -> S
 
 
 def unsupported_file(name: str, kind: FileKind) -> SkippedFile:
-    """Describe a file whose suffix is that of an archive or of an image that is not read here."""
+    """Describe a file whose suffix is that of an archive, or of a format that is not read here."""
     if kind == "archive":
         return SkippedFile(name, "it is not looked into", "archive")
+    if kind == "other recording":
+        reason = f"{suffix_of(name)} files are not read: convert it to .wav or .flac"
+        return SkippedFile(name, reason, "recording")
     return SkippedFile(name, f"the installed Pillow does not read {suffix_of(name)} files")
 
 

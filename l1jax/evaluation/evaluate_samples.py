@@ -49,6 +49,8 @@ class ImageReference(NamedTuple):
     """Features of Inception-v3, or None."""
     through_sound: Callable[[Images], Images] | None = None
     """(spectrograms) → those of the sound that is made of them; None if images are no sound."""
+    held_out_labels: Int[np.ndarray, " count"] | None = None
+    """Class of each real image; None if they have none, or the generator was trained on them."""
 
 
 def evaluate_points(points: Iterable[Float[np.ndarray, "count 2"]], mixture: Mixture) -> JsonObject:
@@ -117,6 +119,10 @@ def evaluate_images(
             "accuracy": classifier.accuracy,
             **seed_statistics(scores_of_classes),
         }
+        labels = reference.held_out_labels
+        if labels is not None and classifier.shape == reference.real.shape[1:]:
+            is_right = predict(classifier, reference.real) == labels
+            result["modes"]["accuracy_on_held_out"] = float(np.mean(is_right))
     return result
 
 

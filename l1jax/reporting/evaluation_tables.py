@@ -90,6 +90,8 @@ def summary_lines(result: JsonObject) -> list[str]:
         line = f"reverse divergence of the modes' shares: {divergence} nats"
         if "accuracy" in modes:
             line += f", classes by a classifier of held-out accuracy {modes['accuracy']:.4f}"
+        if "accuracy_on_held_out" in modes:
+            line += f", {modes['accuracy_on_held_out']:.4f} on the images that training never saw"
         lines.append(line)
         if "conditional_accuracy" in modes:
             accuracy = format_statistics(modes["conditional_accuracy"])
@@ -105,16 +107,34 @@ def summary_lines(result: JsonObject) -> list[str]:
             f"{images['ms_ssim_of_real']:.3g}"
         )
     if sound := result.get("sound"):
-        lines.append(
-            f"sound: {sound['milliseconds_per_clip']:.3g} ms a clip, {sound['clips']} at once, "
-            f"{sound['real_time_factor']:.0f} × real time"
-        )
+        lines += _sound_lines(sound)
     if bound := result.get("likelihood"):
         lines.append(
             f"log-likelihood at least {bound['nats']:.4g} ± {bound['standard_error']:.1g} nats, "
             f"{bound['bits_per_dimension']:.4g} bits/dim ({bound['protocol']})"
         )
     return [*lines, *result.get("remarks", [])]
+
+
+def _sound_lines(sound: JsonObject) -> list[str]:
+    """Describe how fast sound is made, and how near it is to the training clips."""
+    line = (
+        f"sound: {sound['milliseconds_per_clip']:.3g} ms a clip, {sound['clips']} at once, "
+        f"{sound['real_time_factor']:.0f} × real time"
+    )
+    if compact := sound.get("compact"):
+        line += (
+            f"; without the dead channels {compact['milliseconds_per_clip']:.3g} ms, "
+            f"{compact['real_time_factor']:.0f} × real time"
+        )
+    lines = [line]
+    if nearest := sound.get("nearest_training_clip"):
+        lines.append(
+            f"nearest training clip: {nearest['of_drawn']:.3g} from drawn clips, "
+            f"{nearest['of_real']:.3g} from real ones (medians of the root mean square of the "
+            "logarithms' difference)"
+        )
+    return lines
 
 
 def _print_zeros(zeros: JsonObject, console: Console) -> None:

@@ -79,18 +79,28 @@ def table(
     )
 
 
-def picture(png: bytes, alternative: str, caption: str) -> str:
+def picture(png: bytes, alternative: str, caption: str, below: str = "") -> str:
     """Embed a PNG.
 
     Args:
         png: the file's content.
         alternative: what the picture shows, for those who do not see it.
         caption: text below it.
+        below: HTML below the caption.
     """
     data = base64.b64encode(png).decode("ascii")
     return (
         f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alternative)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figcaption>{escape(caption)}</figcaption>{below}</figure>"
+    )
+
+
+def player(wav: bytes, label: str) -> str:
+    """Embed a WAV with the browser's controls; `label` says what is played."""
+    data = base64.b64encode(wav).decode("ascii")
+    return (
+        f'<audio controls preload="none" aria-label="{escape(label)}" '
+        f'src="data:audio/wav;base64,{data}"></audio>'
     )
 
 

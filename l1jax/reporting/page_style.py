@@ -26,7 +26,7 @@ p, ul { margin: .5rem 0; }
 figure { margin: 0; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff;
   border: 1px solid var(--rule); border-radius: 4px; }
-.grid.small img { width: 100%; }
+.grid.small img, figure audio { width: 100%; }
 .wide { overflow-x: auto; }
 .wide img { max-width: none; width: max(100%, 46rem); }
 .chart { border: 1px solid var(--rule); border-radius: 6px; padding: .6rem .7rem; }

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import wave
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
@@ -18,6 +19,7 @@ MAX_METRICS_BYTES = 16 * 2**30
 MAX_LINE_BYTES = 16 * 2**20
 MAX_LINES = 4_000  # of metrics that are held at once; of more, every second is dropped
 MAX_PICTURE_BYTES = 32 * 2**20
+MAX_SOUND_BYTES = 8 * 2**20
 MAX_SAMPLES = 8  # pictures of samples on a page
 MAX_PAGES = 4  # of samples of text
 MAX_PAGE_BYTES = 2**20
@@ -45,6 +47,7 @@ class Picture(NamedTuple):
 
     step: int
     png: bytes
+    wav: bytes | None = None  # their sound, if they are spectrograms
 
 
 class Page(NamedTuple):
@@ -118,15 +121,19 @@ def _parse_line(content: bytes) -> MetricsLine | None:
 def read_samples(folder: Path, max_pictures: int = MAX_SAMPLES) -> list[Picture]:
     """Read pictures of samples, evenly over the training, the first and the last among them.
 
-    Pictures that cannot be read, because they are damaged for instance, are left out.
+    Pictures and sounds that cannot be read, because they are damaged for instance, are left out.
 
     Args:
         folder: the run's `samples`, which may be missing.
         max_pictures: the largest number of pictures; at least 2.
     """
     chosen = _spread_evenly(folder, "png", max_pictures)
-    pictures = [(step, read_picture(path)) for step, path in chosen]
-    return [Picture(step, png) for step, png in pictures if png is not None]
+    pictures = []
+    for step, path in chosen:
+        png = read_picture(path)
+        if png is not None:
+            pictures.append(Picture(step, png, read_sound(path.with_suffix(".wav"))))
+    return pictures
 
 
 def read_pages(folder: Path, max_pages: int = MAX_PAGES) -> list[Page]:
@@ -169,6 +176,19 @@ def read_picture(path: Path) -> bytes | None:
     except (InputError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     return content
+
+
+def read_sound(path: Path) -> bytes | None:
+    """Read a WAV; None if it is missing, damaged or too large."""
+    try:
+        content = read_bytes(path, MAX_SOUND_BYTES)
+        with wave.open(BytesIO(content)) as file:
+            num_frames = file.getnframes()
+            num_bytes = len(file.readframes(num_frames))
+            is_whole = num_bytes == num_frames * file.getnchannels() * file.getsampwidth()
+    except (InputError, OSError, EOFError, wave.Error):
+        return None
+    return content if is_whole else None
 
 
 def read_object(path: Path) -> JsonObject | None:

@@ -3,16 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from l1jax.config import Config
+from l1jax.config import Config, MixtureData, Sound
 from l1jax.reporting.configuration import ConfigurationRow, configuration_rows
 from l1jax.reporting.curves import draw_main_charts, draw_other_charts
 from l1jax.reporting.evaluation_section import evaluation_section
-from l1jax.reporting.html import bullets, code, escape, folded, paragraph, picture, section, table
+from l1jax.reporting.html import (
+    bullets,
+    code,
+    escape,
+    folded,
+    paragraph,
+    picture,
+    player,
+    section,
+    table,
+)
 from l1jax.reporting.page_style import STYLE
 from l1jax.reporting.path_section import path_section
 from l1jax.reporting.run_files import JsonObject, Metrics, Page, Picture, to_text
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 """Content security policy: the browser runs and loads nothing, even if a text were not escaped."""
 
 
@@ -140,17 +150,7 @@ def _problems(record: RunRecord) -> str:
 
 
 def _samples(record: RunRecord) -> str:
-    noun = "images"
-    if _kind(record.experiment.data) == "MixtureData":
-        noun = "points"
-    pictures = [
-        picture(
-            sample.png,
-            f"Generated {noun} at step {sample.step:,}, from the same latents at every step",
-            f"Step {sample.step:,}",
-        )
-        for sample in record.samples
-    ]
+    pictures = [_sample(sample, record.experiment) for sample in record.samples]
     pages = [
         folded(f"Step {page.step:,}, from the same random numbers at every step", code(page.text))
         for page in reversed(record.pages)
@@ -159,7 +159,28 @@ def _samples(record: RunRecord) -> str:
         return section("samples", "Samples", *pages)
     if not pictures and not record.is_path:
         return section("samples", "Samples", paragraph("No samples have been written.", "quiet"))
-    return section("samples", "Samples", _grid(pictures, "grid small"))
+    style = "grid small"
+    if isinstance(record.experiment.data, Sound):
+        style = "grid"  # wide enough for the players
+    return section("samples", "Samples", _grid(pictures, style))
+
+
+def _sample(sample: Picture, experiment: Config) -> str:
+    """Show the picture of samples of one step, and play their sound if there is one."""
+    noun = "images"
+    if isinstance(experiment.data, MixtureData):
+        noun = "points"
+    elif isinstance(experiment.data, Sound):
+        noun = "spectrograms"
+    sound = ""
+    if sample.wav is not None:
+        sound = player(sample.wav, f"Sound of the first row at step {sample.step:,}")
+    return picture(
+        sample.png,
+        f"Generated {noun} at step {sample.step:,}, from the same latents at every step",
+        f"Step {sample.step:,}",
+        sound,
+    )
 
 
 def _zeros(metrics: Metrics) -> str:

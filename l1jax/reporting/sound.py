@@ -15,8 +15,9 @@ from l1jax.data.spectrograms import SpectrogramMaker, mel_settings
 from l1jax.files import atomic_write
 
 PEAK = 0.9  # of a clip; 1 is full scale
-_BATCH = 32  # clips that are computed at a time
+_BATCH = 8  # clips that are computed at a time; more no longer fit a processor's cache
 _GAP_SECONDS = 0.25  # between clips that are joined
+_MAX_SAMPLE_SECONDS = 15.0  # of the clips that are joined during training
 
 
 class Sounds(NamedTuple):
@@ -67,6 +68,20 @@ def join_clips(sounds: Sounds) -> Float32[np.ndarray, " samples"]:
     gap = np.zeros(round(_GAP_SECONDS * sounds.sample_rate), np.float32)
     parts = [part for clip in sounds.clips for part in (gap, clip)]
     return np.concatenate(parts[1:])
+
+
+def make_sample_clip(
+    images: UInt8[np.ndarray, "count mels frames 1"], data: config.Sound
+) -> Float32[np.ndarray, " samples"]:
+    """Join the sound of the first spectrograms, as many as make 15 seconds, at least one.
+
+    Args:
+        images: the spectrograms, as a generator of sound draws them.
+        data: what the generator was trained on.
+    """
+    seconds = data.frames * data.hop / data.sample_rate + _GAP_SECONDS
+    count = max(1, int(_MAX_SAMPLE_SECONDS / seconds))
+    return join_clips(make_sounds(images[:count], data))
 
 
 def wav_bytes(clip: Float32[np.ndarray, " samples"], sample_rate: int) -> bytes:

@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
+from l1jax.config import Sound
 from l1jax.models import Generator
 from l1jax.reporting import sample_picture
+from l1jax.reporting.sound import make_sample_clip
 from l1jax.training.keys import named_seed_key
 from l1jax.training.log import Log
 from l1jax.training.monitoring import make_health_metrics
@@ -20,6 +22,7 @@ from l1jax.training.state import Metrics, State
 
 NUM_GRID_IMAGES = 64
 NUM_PLOT_POINTS = 2_000
+NUM_CLIPS = 8  # whose sound is made, unless the grid has a column for each class
 NUM_HEALTH_IMAGES = 128  # generated for the health metrics
 
 
@@ -29,6 +32,7 @@ def make_image_observer(
     seed: int,
     *,
     evaluates: bool,
+    sound: Sound | None = None,
 ) -> Observer:
     """Build the observer of a generator of images or points.
 
@@ -37,6 +41,7 @@ def make_image_observer(
         reference: real images, or points, to compare with, in random order.
         seed: of the latents.
         evaluates: whether evaluations are due every few checkpoints.
+        sound: how the images became spectrograms; None if they are none.
     """
     evaluate = no_evaluation
     if evaluates:
@@ -52,7 +57,7 @@ def make_image_observer(
         return health_metrics(state, jnp.asarray(real), latents, health_key)
 
     return Observer(
-        show_samples=make_grid_logger(generator, reference, seed),
+        show_samples=make_grid_logger(generator, reference, seed, sound),
         health=health,
         score_name="kernel_distance",
         score=make_checkpoint_metric(generator, reference, seed),
@@ -64,14 +69,20 @@ def make_image_observer(
 
 
 def make_grid_logger(
-    generator: Generator, reference: Shaped[np.ndarray, "n h w c"], seed: int
+    generator: Generator,
+    reference: Shaped[np.ndarray, "n h w c"],
+    seed: int,
+    sound: Sound | None = None,
 ) -> ShowSamples:
     """Build (step, state, log) → None, which logs a picture of samples of the averaged generator.
+
+    Of spectrograms it also logs the sound of the grid's first row.
 
     Args:
         generator: whose samples are drawn, always from the same latents.
         reference: real points, shown beside generated ones.
         seed: of the latents.
+        sound: how the images became spectrograms; None if they are none.
     """
     columns = grid_columns(generator.classes)
     count = NUM_PLOT_POINTS
@@ -82,6 +93,10 @@ def make_grid_logger(
     real = reference[:NUM_METRIC_IMAGES]
 
     def log_grid(step: int, state: State, log: Log) -> None:
-        log.grid(step, sample_picture(sampler(state.average, latents), real, columns))
+        images = sampler(state.average, latents)
+        log.grid(step, sample_picture(images, real, columns))
+        if sound is not None:
+            clip = make_sample_clip(images[: columns or NUM_CLIPS], sound)
+            log.sound(step, clip, sound.sample_rate)
 
     return log_grid

@@ -8,12 +8,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+from jaxtyping import Float32
 from PIL import Image
 from rich.console import Console
 
 from l1jax.files import atomic_write
 from l1jax.reading import check_input_file, parse_json
 from l1jax.reporting import save_image
+from l1jax.reporting.sound import write_wav
 from l1jax.terminal import Say
 from l1jax.training.progress import open_progress
 from l1jax.training.tensorboard import open_events
@@ -32,6 +35,7 @@ class Log(NamedTuple):
         metrics: (step, numbers by name) → None; written to disk at once. Within a step, it is
             called last.
         grid: (step, picture of samples) → None; saved as `samples/step_*.png`.
+        sound: (step, clip, samples per second) → None; saved as `samples/step_*.wav`.
         page: (step, page with samples of text) → None; saved as `samples/step_*.txt`.
         histograms: (step, histograms by name) → None; those of the networks' weights.
         alarm: (step, name of the alarm, sentence) → None; printed.
@@ -40,6 +44,7 @@ class Log(NamedTuple):
 
     metrics: Callable[[int, dict[str, float]], None]
     grid: Callable[[int, Image.Image], None]
+    sound: Callable[[int, Float32[np.ndarray, " samples"], int], None]
     page: Callable[[int, str], None]
     histograms: Callable[[int, Mapping[str, Histogram]], None]
     alarm: Callable[[int, str, str], None]
@@ -106,6 +111,11 @@ def open_log(
             save_image(picture, picture_path)
             tracker.grid(step, picture_path)
 
+        def save_sound(step: int, clip: Float32[np.ndarray, " samples"], sample_rate: int) -> None:
+            sound_path = workdir / "samples" / f"step_{step:06d}.wav"
+            write_wav(clip, sample_rate, sound_path)
+            tracker.sound(step, sound_path)
+
         def save_page(step: int, page: str) -> None:
             page_path = workdir / "samples" / f"step_{step:06d}.txt"
             with atomic_write(page_path) as partial:
@@ -116,7 +126,15 @@ def open_log(
             say(f"step {step:,}: {sentence}")
             tracker.alarm(step, name, sentence)
 
-        yield Log(write_metrics, save_grid, save_page, tracker.histograms, report_alarm, say)
+        yield Log(
+            metrics=write_metrics,
+            grid=save_grid,
+            sound=save_sound,
+            page=save_page,
+            histograms=tracker.histograms,
+            alarm=report_alarm,
+            say=say,
+        )
 
 
 def make_silent_log() -> Log:
@@ -124,6 +142,7 @@ def make_silent_log() -> Log:
     return Log(
         metrics=lambda step, values: None,
         grid=lambda step, picture: None,
+        sound=lambda step, clip, sample_rate: None,
         page=lambda step, page: None,
         histograms=lambda step, weights: None,
         alarm=lambda step, name, sentence: None,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 from rich.console import Console
 
-from l1jax.config import Config, Text
+from l1jax.config import Config, Sound, Text
 from l1jax.data.batches import Feed, Host
 from l1jax.data.class_labels import describe_classes
 from l1jax.data.text_batches import text_feed
@@ -81,6 +81,7 @@ def open_run_inputs(
     check_labels(generator.classes, source)
     _require_same_data(source.fingerprint)
     feed, reference = open_feed(experiment, task, source, held_out, console)
+    sound = experiment.data if isinstance(experiment.data, Sound) else None
     size = " × ".join(map(str, source.image_shape))
     return RunInputs(
         feed=feed,
@@ -94,6 +95,7 @@ def open_run_inputs(
             reference,
             experiment.seed,
             evaluates=experiment.evaluate_every > 0,
+            sound=sound,
         ),
         write_notes=partial(write_classes, source=source),
     )

@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import time
+import wave
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,6 +79,9 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
     def write_grid(step: int, path: Path) -> None:
         append_rows(step, lambda: [{"tag": "samples", "image": _image(path.read_bytes())}])
 
+    def write_sound(step: int, path: Path) -> None:
+        append_rows(step, lambda: [{"tag": "sound", "audio": _audio(path.read_bytes())}])
+
     def write_page(step: int, page: str) -> None:
         # TensorBoard shows Markdown, in which indented lines are kept as they are.
         indented = "".join(f"    {line}\n" for line in page.splitlines())
@@ -96,7 +100,14 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
         append_rows(step, lambda: list(text(f"alarms/{name}", sentence).value))
 
     try:
-        yield Tracker(write_metrics, write_grid, write_page, write_histograms, write_alarm)
+        yield Tracker(
+            metrics=write_metrics,
+            grid=write_grid,
+            sound=write_sound,
+            page=write_page,
+            histograms=write_histograms,
+            alarm=write_alarm,
+        )
     finally:
         with suppress(OSError):
             writer.close()
@@ -110,6 +121,18 @@ def _image(png: bytes) -> dict[str, Any]:
             "height": image.height,
             "colorspace": NUM_CHANNELS[image.mode],
             "encoded_image_string": png,
+        }
+
+
+def _audio(wav: bytes) -> dict[str, Any]:
+    """Return the fields of an audio summary."""
+    with wave.open(io.BytesIO(wav)) as file:
+        return {
+            "sample_rate": float(file.getframerate()),
+            "num_channels": file.getnchannels(),
+            "length_frames": file.getnframes(),
+            "encoded_audio_string": wav,
+            "content_type": "audio/wav",
         }
 
 

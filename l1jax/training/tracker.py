@@ -17,6 +17,7 @@ class Tracker(NamedTuple):
     Attributes:
         metrics: (step, finite numbers by name) → None.
         grid: (step, path of a PNG) → None; the picture of samples.
+        sound: (step, path of a WAV) → None; clips of samples.
         page: (step, page with samples of text) → None.
         histograms: (step, histograms by name) → None; those of the networks' weights.
         alarm: (step, name of the alarm, sentence) → None.
@@ -24,6 +25,7 @@ class Tracker(NamedTuple):
 
     metrics: Callable[[int, Mapping[str, float]], None]
     grid: Callable[[int, Path], None]
+    sound: Callable[[int, Path], None]
     page: Callable[[int, str], None]
     histograms: Callable[[int, Mapping[str, Histogram]], None]
     alarm: Callable[[int, str, str], None]
@@ -44,6 +46,10 @@ def join_trackers(trackers: Sequence[Tracker]) -> Tracker:
         for tracker in trackers:
             tracker.grid(step, path)
 
+    def sound(step: int, path: Path) -> None:
+        for tracker in trackers:
+            tracker.sound(step, path)
+
     def page(step: int, text: str) -> None:
         for tracker in trackers:
             tracker.page(step, text)
@@ -56,4 +62,4 @@ def join_trackers(trackers: Sequence[Tracker]) -> Tracker:
         for tracker in trackers:
             tracker.alarm(step, name, sentence)
 
-    return Tracker(metrics, grid, page, histograms, alarm)
+    return Tracker(metrics, grid, sound, page, histograms, alarm)

@@ -195,18 +195,19 @@ def _log_past(wandb: Any, run: Any, workdir: Path, last_logged: int, first_step:
     readers = {
         ".png": lambda path: wandb.Image(str(path)),
         ".txt": lambda path: _page(wandb, path.read_text(encoding="utf-8")),
+        ".wav": lambda path: wandb.Audio(str(path)),
     }
-    samples: dict[int, Path] = {}
+    samples: dict[int, list[Path]] = {}
     for path in (workdir / "samples").glob("step_*"):
         digits = path.stem.removeprefix("step_")
         if digits.isdecimal() and path.suffix in readers:
-            samples[int(digits)] = path
+            samples.setdefault(int(digits), []).append(path)
     for step in sorted(rows.keys() | samples.keys()):
         if last_logged < step <= first_step:
             row = rows.get(step, {})
-            if step in samples:
-                path = samples[step]
-                row["samples"] = readers[path.suffix](path)
+            for path in samples.get(step, []):
+                name = "sound" if path.suffix == ".wav" else "samples"
+                row[name] = readers[path.suffix](path)
             run.log(row, step=step, commit=True)
 
 
@@ -237,6 +238,9 @@ def _make_tracker(
     def write_grid(step: int, path: Path) -> None:
         write(step, lambda: run.log({"samples": wandb.Image(str(path))}, step=step))
 
+    def write_sound(step: int, path: Path) -> None:
+        write(step, lambda: run.log({"sound": wandb.Audio(str(path))}, step=step))
+
     def write_page(step: int, text: str) -> None:
         write(step, lambda: run.log({"samples": _page(wandb, text)}, step=step))
 
@@ -254,7 +258,14 @@ def _make_tracker(
         text = f"step {step:,}: {sentence}"
         write(step, lambda: run.alert(title=name, text=text, level="WARN"))
 
-    return Tracker(write_metrics, write_grid, write_page, write_histograms, write_alarm)
+    return Tracker(
+        metrics=write_metrics,
+        grid=write_grid,
+        sound=write_sound,
+        page=write_page,
+        histograms=write_histograms,
+        alarm=write_alarm,
+    )
 
 
 def _finish(wandb: Any, run: Any, exit_code: int, attempts: Attempts, say: Say) -> None:

@@ -95,12 +95,24 @@ def test_what_makes_another_spectrogram_makes_another_fingerprint(folder, change
     assert changed.fingerprint != open_source(AudioData(str(folder), **SMALL)).fingerprint
 
 
+def test_recordings_of_formats_that_are_not_read_are_named_or_left_out(tmp_path):
+    write(tmp_path, {"a.m4a": b"ftypM4A", "b.wav": FILES["high/b.wav"], "c.txt": b"notes"})
+    with pytest.raises(InputError, match=r"'a\.m4a', which .* \(\.m4a files are not read: convert"):
+        open_source(AudioData(str(tmp_path), **SMALL))
+    source = open_source(AudioData(str(tmp_path), on_error="skip", **SMALL))
+    assert source.length == 1
+    assert len(source.skipped) == 1
+    (tmp_path / "b.wav").unlink()
+    with pytest.raises(InputError, match=r"'a\.m4a'.*no recording that can be"):
+        open_source(AudioData(str(tmp_path), on_error="skip", **SMALL))
+
+
 def test_damaged_recordings_are_named_or_left_out(folder, tmp_path):
     damaged = {"low/e.flac": FILES["high/a.flac"][:900], "low/f.wav": b"RIFF"}
     write(tmp_path, FILES | damaged)
     source = open_source(AudioData(str(tmp_path), **SMALL))
     with pytest.raises(
-        InputError, match=r"holds the recording 'low/e\.flac', which cannot be used"
+        InputError, match=r"holds the recording 'low/e\.flac', which cannot be used \(it is damaged"
     ):
         source.example(4)
     training, _ = open_examples(AudioData(str(tmp_path), on_error="skip", **SMALL))

@@ -59,7 +59,7 @@ def test_resampling_agrees_with_scipy_and_leaves_out_what_is_too_high():
     [
         ("WAV", "PCM_U8", 0.02), ("WAV", "PCM_16", 1e-4), ("WAV", "PCM_24", 1e-6),
         ("WAV", "FLOAT", 1e-6), ("FLAC", "PCM_16", 1e-4), ("OGG", "VORBIS", 0.1),
-        ("MP3", "MPEG_LAYER_III", 0.25), ("AIFF", "PCM_16", 1e-4),
+        ("MP3", "MPEG_LAYER_III", 0.25), ("AIFF", "PCM_16", 1e-4), ("OGG", "OPUS", 0.25),
     ],
 )  # fmt: skip
 def test_formats_and_depths(form, subtype, atol):

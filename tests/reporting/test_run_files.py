@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from l1jax.config import InputError
-from l1jax.reporting import run_files
+from l1jax.reporting import image_grid, run_files, save_image
 from l1jax.reporting.run_files import (
     read_metrics,
     read_object,
@@ -13,6 +14,7 @@ from l1jax.reporting.run_files import (
     read_picture,
     read_samples,
 )
+from l1jax.reporting.sound import wav_bytes
 
 
 def write_lines(path, steps):
@@ -64,6 +66,16 @@ def test_samples_are_spread_over_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(run_files, "read_picture", lambda path: path.name.encode())
     steps = [picture.step for picture in read_samples(tmp_path, max_pictures=5)]
     assert steps == [0, 250, 500, 750, 1_000]
+
+
+def test_sound_beside_a_picture_is_read_unless_it_is_damaged(tmp_path):
+    wav = wav_bytes(np.linspace(-1, 1, 100, dtype=np.float32), 8000)
+    for step in (0, 20, 30, 40):
+        save_image(image_grid(np.zeros((1, 8, 8, 1), np.uint8)), tmp_path / f"step_{step:06d}.png")
+    (tmp_path / "step_000000.wav").write_bytes(wav)
+    (tmp_path / "step_000020.wav").write_bytes(wav[:-10])
+    (tmp_path / "step_000030.wav").write_bytes(b"no sound")
+    assert [sample.wav for sample in read_samples(tmp_path)] == [wav, None, None, None]
 
 
 def test_pages_of_text_are_read_and_damaged_bytes_shown(tmp_path):

@@ -1,5 +1,6 @@
 """Sound of drawn spectrograms, and WAV files as other programs read them."""
 
+import dataclasses
 import io
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from l1jax.reporting.sound import (
     PEAK,
     Sounds,
     join_clips,
+    make_sample_clip,
     make_sounds,
     spectrograms_through_sound,
     wav_bytes,
@@ -61,6 +63,16 @@ def test_other_programs_read_the_files(tmp_path):
     assert rate == 11_025
     np.testing.assert_allclose(read, np.clip(clip, -1, 1), atol=1e-4)
     assert soundfile.info(io.BytesIO(wav_bytes(clip, 8000))).subtype == "PCM_16"
+
+
+def test_samples_in_training_are_joined_up_to_fifteen_seconds(images):
+    seconds = 24 * 80 / 8000  # 33 such clips with their pauses are within 15 seconds
+    assert len(make_sample_clip(images[:3], DATA)) == 3 * 24 * 80 + 2 * 2000
+    joined = make_sample_clip(images, DATA)
+    assert 15 - seconds - 0.5 < len(joined) / 8000 <= 15
+    np.testing.assert_allclose(joined[:1920], make_sounds(images[:1], DATA).clips[0], atol=1e-4)
+    long = dataclasses.replace(DATA, sample_rate=1000, n_fft=1024, hop=1024)
+    assert len(make_sample_clip(images, long)) == 24 * 1024
 
 
 def test_joined_clips_have_a_quarter_of_a_second_between_them():

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import wave
 
 import numpy as np
 import pytest
@@ -49,6 +50,22 @@ def test_a_grid_is_the_picture_in_the_file(mode, channels, tmp_path):
     assert (image.height, image.width, image.colorspace) == (6, 9, channels)
     with Image.open(io.BytesIO(image.encoded_image_string)) as stored:
         np.testing.assert_array_equal(np.asarray(stored), pixels.squeeze())
+
+
+def test_sound_is_the_wav_in_the_file(tmp_path):
+    samples = np.arange(-600, 600, dtype="<i2").tobytes()
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 11_025, 0, "NONE", ""))
+        file.writeframes(samples)
+    with open_events(tmp_path / "events", 0, print) as tracker:
+        tracker.sound(70, tmp_path / "a.wav")
+    ((step, value),) = values(tmp_path / "events")
+    assert (step, value.tag) == (70, "sound")
+    audio = value.audio
+    assert (audio.sample_rate, audio.num_channels, audio.length_frames) == (11_025, 1, 1200)
+    assert audio.content_type == "audio/wav"
+    with wave.open(io.BytesIO(audio.encoded_audio_string)) as stored:
+        assert stored.readframes(1200) == samples
 
 
 def test_a_histogram_counts_what_is_not_zero(tmp_path):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from l1jax.config import Config, InputError, to_json
 from l1jax.extras import MissingExtraError
+from l1jax.reporting.sound import write_wav
 from l1jax.training import weights_and_biases as module
 from l1jax.training.rollback import Rollback, write_rollback
 from l1jax.training.wandb_run import check_wandb
@@ -64,6 +65,9 @@ def train(workdir, first_step, steps, said=None, project="project", **values):
             with (workdir / "metrics.jsonl").open("a") as lines:
                 lines.write(json.dumps({"step": step, **row, "lost": None}) + "\n")
             tracker.grid(step, path)
+            sound = path.with_suffix(".wav")
+            write_wav(np.full(50, step / 100, np.float32), 8000, sound)
+            tracker.sound(step, sound)
             tracker.metrics(step, row)
     return said
 
@@ -138,6 +142,8 @@ def test_offline_every_part_holds_the_whole_run_under_one_id(workdir, monkeypatc
         assert "lost" not in row
         with Image.open(second / "files" / row["samples/path"]) as image:
             assert image.convert("RGB").getpixel((0, 0)) == (step, 0, 0)
+        sound = workdir / "samples" / f"step_{step:06d}.wav"
+        assert (second / "files" / row["sound/path"]).read_bytes() == sound.read_bytes()
     runs = [record.run for record in read_records(second) if record.HasField("run")]
     assert (runs[0].project, runs[0].run_id, runs[0].display_name) == (
         "project", chosen["id"], "run"
