@@ -12,9 +12,7 @@ command that was stopped goes on with those that are missing.
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -24,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from measure import RESULTS, write_result
+from sparse_sound_methods import methods, penalties, switched
 from sparse_sound_report import write_page
 
-import l1jax
 from l1jax.cli.experiment_file import load_experiment
 from l1jax.config import AudioData, Config, Dcgan, InputError, Optimizer, Sound, TonesData
 from l1jax.data.batches import Feed, resident_feed
@@ -39,7 +37,6 @@ from l1jax.evaluation.features import Extracted, FeatureExtractor, extract_all, 
 from l1jax.evaluation.frechet import frechet_distance
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models.summary import layers
-from l1jax.penalties import Penalty
 from l1jax.reporting.sound import spectrograms_through_sound
 from l1jax.training import task as tasks
 from l1jax.training.keys import named_seed_key
@@ -47,17 +44,10 @@ from l1jax.training.parallel import Runner, make_runner
 from l1jax.training.sampling import Sampler, draw_latents, make_sampler
 from l1jax.training.state import GanState, Task
 
-KERNELS = r"(^|/)kernel$"
-WHAT_A_CHANNEL_FEEDS = r"^(deconv|image).*kernel$"
-PROJECTION = r"^project.*kernel$"
-START = 1e-4  # strength from which the way to a share of zeros begins
-HORIZON = 200  # updates of the controller of the strength
 SHARES = (0.5, 0.8, 0.95)
 NUM_GENERATED = 1_000
 NUM_HEARD = 400  # of them, whose sound is made
 RESULT = RESULTS / "sparse_sound-cpu.json"
-
-MakeOptimizer = Callable[[jax.Array], optax.GradientTransformation]
 
 
 class Data(NamedTuple):
@@ -78,107 +68,6 @@ class Program(NamedTuple):
     task: Task
     runner: Runner
     sampler: Sampler
-
-
-class SwitchedState(NamedTuple):
-    """State of `switched`."""
-
-    method: jax.Array  # index of the method in use
-    share: jax.Array  # of zeros, that it is to reach
-    states: tuple[Any, ...]  # of every method's optimiser; only that of the one in use changes
-
-
-def penalties() -> dict[str, Penalty]:
-    """Return the penalties that make zeros, by the names of their methods."""
-    groups = {
-        WHAT_A_CHANNEL_FEEDS: l1jax.group_l1(START, axis=(0, 1, 3)),
-        PROJECTION: l1jax.group_l1(START, axis=0),
-    }
-    return {
-        "L1": l1jax.by_path({KERNELS: l1jax.l1(START)}),
-        "L0": l1jax.by_path({KERNELS: l1jax.l0(START)}),
-        "group L1": l1jax.by_path(groups),
-    }
-
-
-def penalised(
-    optimizer: Optimizer, steps: int, penalty: Penalty, share: jax.Array
-) -> optax.GradientTransformation:
-    """Build Adam with a penalty whose strength follows a share of zeros.
-
-    Args:
-        optimizer: the rates of the dense generator.
-        steps: of the training.
-        penalty: what makes zeros.
-        share: of zeros, reached after half the steps.
-    """
-    freeze = 3 * steps // 4
-
-    def target(count: jax.Array) -> jax.Array:
-        return share * jnp.minimum(1, (count + 1) / (steps // 2))
-
-    def is_penalised(count: jax.Array) -> jax.Array:
-        return jnp.asarray(count < freeze, jnp.float32)
-
-    scale = optax.chain(
-        l1jax.track_sparsity(target, HORIZON), optax.scale_by_schedule(is_penalised)
-    )
-    rate = optimizer.learning_rate
-    inner = l1jax.proximal_adam(rate, penalty, optimizer.b1, optimizer.b2, scale=scale)
-    return optax.chain(inner, l1jax.freeze_support(KERNELS, freeze))
-
-
-def pruned(optimizer: Optimizer, steps: int, share: jax.Array) -> optax.GradientTransformation:
-    """Build Adam with magnitude pruning over three quarters of the steps.
-
-    Args:
-        optimizer: the rates of the dense generator.
-        steps: of the training.
-        share: of zeros in every kernel at the end; 0 for a dense generator.
-    """
-    schedule = optax.polynomial_schedule(0.0, share, 3, 3 * steps // 4)
-    every = max(1, steps // 20)
-    return optax.chain(
-        optax.adam(optimizer.learning_rate, optimizer.b1, optimizer.b2),
-        l1jax.magnitude_pruning(schedule, every, KERNELS),
-    )
-
-
-def methods(experiment: Config) -> dict[str, MakeOptimizer]:
-    """Return, by the method's name, share of zeros → the generator's optimiser."""
-    optimizer = experiment.generator
-    steps = experiment.steps
-    made: dict[str, MakeOptimizer] = {
-        name: partial(penalised, optimizer, steps, penalty) for name, penalty in penalties().items()
-    }
-    return made | {"magnitude pruning": partial(pruned, optimizer, steps)}
-
-
-def switched(makers: Sequence[MakeOptimizer]) -> optax.GradientTransformation:
-    """Build an optimiser whose state says which of several it is; so one program has them all.
-
-    Args:
-        makers: share of zeros → optimiser.
-    """
-
-    def init(params: optax.Params) -> SwitchedState:
-        share = jnp.zeros(())
-        states = tuple(make(share).init(params) for make in makers)
-        return SwitchedState(jnp.zeros((), jnp.int32), share, states)
-
-    def update(
-        updates: optax.Updates, state: SwitchedState, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, SwitchedState]:
-        def use(index: int, updates: optax.Updates) -> tuple[optax.Updates, tuple[Any, ...]]:
-            optimizer = makers[index](state.share)
-            changed, own = optimizer.update(updates, state.states[index], params)
-            return changed, (*state.states[:index], own, *state.states[index + 1 :])
-
-        branches = [partial(use, index) for index in range(len(makers))]
-        updates, states = jax.lax.switch(state.method, branches, updates)
-        return updates, state._replace(states=states)
-
-    return optax.GradientTransformation(init, update)
 
 
 def build_program(experiment: Config, feed: Feed) -> Program:
@@ -338,6 +227,7 @@ def measure(path: str, steps: int, num_seeds: int, output: Path) -> None:
     head = {
         "steps": steps,
         "classifier": data.extractors["classifier"].protocol,
+        "classifier_accuracy": data.classifier.accuracy,
         "between_real_halves": between_halves(data),
     }
     for run in runs(num_seeds):

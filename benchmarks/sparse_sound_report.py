@@ -29,16 +29,24 @@ def statistics(values: list[float], digits: int) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Return the table, a row for each method and share of zeros."""
+    """Return the table: the recordings' two halves, then each method and share of zeros."""
     heads = ["", *(head for head, _ in COLUMNS.values())]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    real = result["between_real_halves"] | {"accuracy": result["classifier_accuracy"]}
+    lines.append(f"| {' | '.join(['recordings', *_cells([real])])} |")
     for name, seeds in result["rows"].items():
-        cells = [name]
-        for score, (_, digits) in COLUMNS.items():
-            factor = 100 if score in PERCENT else 1
-            cells.append(statistics([factor * own[score] for own in seeds.values()], digits))
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join([name, *_cells(list(seeds.values()))])} |")
     return "\n".join(lines)
+
+
+def _cells(rows: list[dict[str, float]]) -> list[str]:
+    """Format each column over the seeds; a score that was not measured has an empty cell."""
+    cells = []
+    for score, (_, digits) in COLUMNS.items():
+        factor = 100 if score in PERCENT else 1
+        values = [factor * row[score] for row in rows if score in row]
+        cells.append(statistics(values, digits) if values else "")
+    return cells
 
 
 def write_page(path: Path) -> None:
