@@ -7,9 +7,13 @@ time of `import optax` because it loads asyncio and unittest; nothing in `import
 """
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-if TYPE_CHECKING or "jaxtyping" in sys.modules:
+if TYPE_CHECKING:
+    from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+    PyTree: TypeAlias = Any  # jaxtyping's has no type that a checker knows
+elif "jaxtyping" in sys.modules:
     from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 else:
     from jax import Array

@@ -34,6 +34,7 @@ PENALTIES = {
     config.SparseGroupL1(0.2, 0.3): l1jax.sparse_group_l1(0.2, 0.3, l1jax.output_channels()),
     config.GroupMcp(0.2, 2.5): l1jax.group_mcp(0.2, 2.5, l1jax.output_channels()),
     config.Linf(0.2): l1jax.linf(0.2),
+    config.NuclearNorm(0.2): l1jax.nuclear_norm(0.2),
     config.L1Ball(0.7): l1jax.l1_ball(0.7),
 }
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)

@@ -43,7 +43,7 @@ def blocks(page, language):
 
 
 # These guides end with a block of text: what their code prints.
-PRINTING = {"frameworks.md", "sharding.md", "lora.md", "moving.md"}
+PRINTING = {"frameworks.md", "sharding.md", "lora.md", "moving.md", "finetuning.md"}
 
 
 def name_of(page):

@@ -96,6 +96,35 @@ CASES = {
         {"learning_rate": 0.1, "make": lambda: l1jax.n_of_m(2, 4, pattern="kernel")},
         penalised=False,
     ),
+    "budget": Case(
+        after_sgd,
+        {
+            "learning_rate": 0.1,
+            "make": lambda: l1jax.budget(0.4, "global", steps=4, pattern="dense"),
+        },
+        penalised=False,
+    ),
+    "budget of groups": Case(
+        after_sgd,
+        {"learning_rate": 0.1, "make": lambda: l1jax.budget(0.5, axis=0, pattern="kernel")},
+        penalised=False,
+    ),
+    "weight decay": Case(
+        l1jax.proximal_adam,
+        {"learning_rate": 0.1, "weight_decay": 0.1, "decay_pattern": "kernel", "nesterov": True},
+    ),
+    "sparse_lookahead": Case(
+        lambda learning_rate, penalty: l1jax.sparse_lookahead(
+            l1jax.proximal_adam(learning_rate, penalty), 2, 0.5
+        ),
+        {"learning_rate": 0.1},
+    ),
+    "sparse_schedule_free": Case(
+        lambda learning_rate, penalty: l1jax.sparse_schedule_free(
+            l1jax.proximal_sgd(learning_rate, penalty), learning_rate
+        ),
+        {"learning_rate": 0.1},
+    ),
     "rigl": Case(
         lambda learning_rate: l1jax.rigl(optax.adam(learning_rate), 0.5, every=2, pattern="kernel"),
         {"learning_rate": 0.1},

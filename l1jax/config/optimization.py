@@ -149,6 +149,17 @@ class Linf:
 
 
 @dataclass(frozen=True)
+class NuclearNorm:
+    """strength·Σ singular values of each kernel: matrices of low rank."""
+
+    strength: float = field(default=0.0, metadata=STRENGTH)
+    """λ, in units of the loss per unit of a singular value."""
+    row_axes: int = field(default=1, metadata=bounds(1))
+    """How many axes in front of a kernel's last one are its rows: 1 for dense, 3 for Conv kernels;
+    the axes before them count matrices."""
+
+
+@dataclass(frozen=True)
 class L1Ball:
     """The constraint ‖w‖₁ ≤ radius on each parameter array."""
 
@@ -171,6 +182,7 @@ Penalty = (
     | SparseGroupL1
     | GroupMcp
     | Linf
+    | NuclearNorm
     | L1Ball
 )
 

@@ -54,6 +54,7 @@ from l1jax.penalties.l1 import (
 )
 from l1jax.penalties.largest_strength import first_strength, largest_strength
 from l1jax.penalties.linf import L1Ball, Linf, l1_ball, linf
+from l1jax.penalties.nuclear import NuclearNorm, nuclear_norm
 from l1jax.penalties.sparsity import Sparsity, path_name, select_leaves, sparsity
 from l1jax.penalties.sum_of import SumOf, in_layout, sum_of
 from l1jax.penalties.zero_groups import zero_groups
@@ -73,6 +74,7 @@ __all__ = [
     "LogSum",
     "Mcp",
     "NonnegativeL1",
+    "NuclearNorm",
     "Penalty",
     "Scad",
     "SparseGroupL1",
@@ -105,6 +107,7 @@ __all__ = [
     "log_sum",
     "mcp",
     "nonnegative_l1",
+    "nuclear_norm",
     "output_channels",
     "path_name",
     "penalty_groups",

@@ -30,7 +30,14 @@ class WholeLeaf:
     """One group, the whole leaf: the group of `linf` and `l1_ball`."""
 
 
-Groups: TypeAlias = int | tuple[int, ...] | Channels | Blocks | WholeLeaf
+@dataclass(frozen=True)
+class LastAxes:
+    """One group per index of the axes before the last so many: the matrices of `nuclear_norm`."""
+
+    count: int
+
+
+Groups: TypeAlias = int | tuple[int, ...] | Channels | Blocks | WholeLeaf | LastAxes
 """Axes to reduce over, one group per remaining index; or groups by name."""
 
 
@@ -108,6 +115,8 @@ def group_axes(groups: Groups, shape: tuple[int, ...], path: str = "the array") 
     ndim = len(shape)
     if isinstance(groups, WholeLeaf):
         return tuple(range(ndim))
+    if isinstance(groups, LastAxes):
+        return tuple(range(max(ndim - groups.count, 0), ndim))
     if isinstance(groups, Channels):
         return channel_axes(groups, shape, path)
     assert not isinstance(groups, Blocks)
@@ -163,7 +172,7 @@ def to_layout(x: Array, shape: tuple[int, ...]) -> Array:
     On a mesh of explicit axes, an axis that is cut into blocks keeps its devices where each of them
     has whole blocks or all of them share one. Otherwise every device gets the whole axis.
     """
-    if x.shape == shape or not _on_explicit_mesh(x):
+    if x.shape == shape or not on_explicit_mesh(x):
         return x.reshape(shape)
     sharding = jax.typeof(x).sharding
     before: list[MeshAxes] = []
@@ -186,7 +195,7 @@ def to_layout(x: Array, shape: tuple[int, ...]) -> Array:
 
 def from_layout(y: Array, like: Array) -> Array:
     """Reshape an array in the layout of its groups back to that of `like`, on the same devices."""
-    if y.shape == like.shape or not _on_explicit_mesh(like):
+    if y.shape == like.shape or not on_explicit_mesh(like):
         return y.reshape(like.shape)
     sharding = jax.typeof(like).sharding
     laid_out = jax.typeof(y).sharding.spec
@@ -215,7 +224,8 @@ MeshAxes: TypeAlias = str | tuple[str, ...] | None
 """The axes of a mesh that one axis of an array is spread over."""
 
 
-def _on_explicit_mesh(x: Array) -> bool:
+def on_explicit_mesh(x: Array) -> bool:
+    """Tell whether the devices that hold an array are a part of its type."""
     return bool(jax.typeof(x).sharding.mesh.explicit_axes)
 
 

@@ -9,7 +9,7 @@ and −0.0 becomes 0.0.
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ ArrayMethod = Callable[..., Array]
 TreeMethod = TypeVar("TreeMethod", bound=Callable[..., PyTree])
 
 
-def tree_value(method: ArrayMethod) -> Callable[..., Float[Array, ""]]:
+def tree_value(method: ArrayMethod) -> Callable[[Any, PyTree], Float[Array, ""]]:
     """Let the `value` of one array take a tree, and return the sum over its leaves."""
 
     def value(self: Penalty, x: PyTree) -> Float[Array, ""]:
@@ -40,7 +40,7 @@ def tree_value(method: ArrayMethod) -> Callable[..., Float[Array, ""]]:
     return _remember(method, value)
 
 
-def tree_prox(method: ArrayMethod) -> Callable[..., PyTree]:
+def tree_prox(method: ArrayMethod) -> Callable[[Any, PyTree, PyTree], PyTree]:
     """Let the `prox` of one array take a tree and the steps of its leaves."""
 
     def prox(self: Penalty, x: PyTree, step: PyTree) -> PyTree:
@@ -49,7 +49,7 @@ def tree_prox(method: ArrayMethod) -> Callable[..., PyTree]:
     return _remember(method, prox)
 
 
-def tree_subgradient(method: ArrayMethod) -> Callable[..., PyTree]:
+def tree_subgradient(method: ArrayMethod) -> Callable[[Any, PyTree], PyTree]:
     """Let the `subgradient` at one array take a tree."""
 
     def subgradient(self: Penalty, x: PyTree) -> PyTree:
@@ -58,7 +58,7 @@ def tree_subgradient(method: ArrayMethod) -> Callable[..., PyTree]:
     return _remember(method, subgradient)
 
 
-def tree_distance(method: ArrayMethod) -> Callable[..., Float[Array, ""]]:
+def tree_distance(method: ArrayMethod) -> Callable[[Any, PyTree, PyTree], Float[Array, ""]]:
     """Let the `distance` of one array take a tree, and return the norm over all its entries."""
 
     def distance(self: Penalty, x: PyTree, grad: PyTree) -> Float[Array, ""]:

@@ -38,10 +38,13 @@ def show_paths(paths: list[str]) -> str:
     return str(paths)
 
 
-def select_leaves(tree: PyTree, pattern: str) -> PyTree:
+def select_leaves(tree: PyTree, pattern: str, name: str = "pattern") -> PyTree:
     """Tell for each leaf, in a tree of booleans, whether the pattern is found in its path.
 
-    The pattern "" selects every leaf.
+    Args:
+        tree: the tree.
+        pattern: regular expression; "" selects every leaf.
+        name: what an error calls it.
 
     Raises:
         ValueError: if `pattern` is no regular expression, or matches no path of a tree with leaves.
@@ -50,13 +53,13 @@ def select_leaves(tree: PyTree, pattern: str) -> PyTree:
         search = re.compile(pattern).search
     except (re.error, TypeError) as error:
         raise ValueError(
-            f"`pattern` (={pattern!r}) must be a regular expression: {error}."
+            f"`{name}` (={pattern!r}) must be a regular expression: {error}."
         ) from None
     paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
     selected = [search(path) is not None for path in paths]
     if paths and not any(selected):
         raise ValueError(
-            f"`pattern` (={pattern!r}) must match at least one parameter path; the paths are "
+            f"`{name}` (={pattern!r}) must match at least one parameter path; the paths are "
             f"{show_paths(paths)}."
         )
     return jax.tree.structure(tree).unflatten(selected)

@@ -13,7 +13,9 @@ moments.
 
 from l1jax.transforms import preconditioners
 from l1jax.transforms.acceleration import AcceleratedState, accelerated
+from l1jax.transforms.adam import proximal_adam
 from l1jax.transforms.averaging import SparseEmaState, sparse_average, sparse_ema
+from l1jax.transforms.budgets import BudgetState, budget
 from l1jax.transforms.diagnosis import Diagnosis, diagnose
 from l1jax.transforms.dual_averaging import (
     ramda,
@@ -25,7 +27,6 @@ from l1jax.transforms.dual_averaging_update import DualAveragingState
 from l1jax.transforms.metric import PreconditionedProximalState
 from l1jax.transforms.optimizers import (
     proximal_adagrad,
-    proximal_adam,
     proximal_rmsprop,
     proximal_sgd,
 )
@@ -34,6 +35,12 @@ from l1jax.transforms.pruning import PruningState, magnitude_pruning, n_of_m
 from l1jax.transforms.reparametrisation import Factors, Reparametrisation, d_gating, hadamard
 from l1jax.transforms.rigl import RiglState, rigl
 from l1jax.transforms.solution import solution
+from l1jax.transforms.sparse_iterates import (
+    SparseLookaheadState,
+    SparseScheduleFreeState,
+    sparse_lookahead,
+    sparse_schedule_free,
+)
 from l1jax.transforms.strength_control import (
     ReweightState,
     TrackSparsityState,
@@ -47,6 +54,7 @@ from l1jax.transforms.support import freeze_support
 __all__ = [
     "AcceleratedState",
     "AddSubgradientState",
+    "BudgetState",
     "Diagnosis",
     "DualAveragingState",
     "Factors",
@@ -57,10 +65,13 @@ __all__ = [
     "ReweightState",
     "RiglState",
     "SparseEmaState",
+    "SparseLookaheadState",
+    "SparseScheduleFreeState",
     "StrengthState",
     "TrackSparsityState",
     "accelerated",
     "add_subgradient",
+    "budget",
     "d_gating",
     "diagnose",
     "freeze_support",
@@ -84,6 +95,8 @@ __all__ = [
     "solution",
     "sparse_average",
     "sparse_ema",
+    "sparse_lookahead",
+    "sparse_schedule_free",
     "strength",
     "track_sparsity",
 ]

@@ -23,12 +23,12 @@ DISTANCE_TOLERANCE = 0.02
 REMEDIES = {
     "EmaState": "`optax.ema` averages updates behind the prox: put it in front, or use `b1`",
     "LookaheadState": (
-        "`optax.lookahead` averages fast and slow parameters: use the proximal optimiser alone, "
-        "and `l1jax.sparse_ema` for an average that keeps zeros"
+        "`optax.lookahead` averages fast and slow parameters: use "
+        "`l1jax.sparse_lookahead`, which keeps the zeros of the fast ones"
     ),
     "ScheduleFreeState": (
-        "`schedule_free` evaluates an average, which keeps no zeros: use `l1jax.proximal_adam` "
-        "with a schedule, or `l1jax.regularized_dual_averaging`, whose average is inside the prox"
+        "`schedule_free` evaluates an average, which keeps no zeros: use "
+        "`l1jax.sparse_schedule_free`, whose average does"
     ),
     "MechanicState": (
         "`mechanize` scales the sum of all updates behind the prox: tune the learning rate and "

@@ -86,6 +86,10 @@ def correct_bias(moment: PyTree, decay: ArrayLike, count: Array) -> PyTree:
     return jax.tree.map(lambda m: m / correction.astype(m.dtype), moment)
 
 
+class OtherStateError(ValueError):
+    """A state that belongs to another optimiser than the preconditioner, whatever is in it."""
+
+
 class _FoundState(NamedTuple):
     """A part of a state, and the types around it through which its update is not visible."""
 
@@ -101,12 +105,12 @@ def find_state(state: optax.OptState, kind: str, *fields: str) -> PyTree:
     """
     for name, reason in _WITHOUT_METRIC.items():
         if _holds(state, name):
-            raise ValueError(f"`state` holds {name}, which has no preconditioner: {reason}.")
+            raise OtherStateError(f"`state` holds {name}, which has no preconditioner: {reason}.")
     found = _find_states(state, fields, [])
     for part, wrappers in found:
         name = type(part).__name__
         if wrappers:
-            raise ValueError(
+            raise OtherStateError(
                 f"`state` holds {name} inside {wrappers[0]}, which makes another update of it than "
                 "its optimiser; there is no preconditioner for it: use the optimiser that it wraps."
             )
@@ -114,12 +118,12 @@ def find_state(state: optax.OptState, kind: str, *fields: str) -> PyTree:
             remedy = "there is none for it"
             if name in _FOR_TYPE:
                 remedy = f"give {_FOR_TYPE[name]}"
-            raise ValueError(
+            raise OtherStateError(
                 f"`state` holds {name}, but this preconditioner is for {kind}; {remedy}."
             )
     if len(found) != 1:
         hint = "" if found else _suggest_preconditioners(state)
-        raise ValueError(
+        raise OtherStateError(
             f"`state` (={type(state).__name__}) must hold exactly one part with the fields "
             f"{list(fields)}, not {len(found)}: give `inner` and `preconditioner` of the same "
             f"optimiser{hint}."

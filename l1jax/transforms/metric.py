@@ -35,7 +35,7 @@ class PreconditionedProximalState(NamedTuple):
 
 
 class MetricStep(NamedTuple):
-    """The step direction·factor of an optimiser in the metric denominator/learning_rate.
+    """The step direction·factor − decay·p of an optimiser in the metric denominator/learning_rate.
 
     The lists have an entry per leaf. Where a leaf has groups, its factor and its denominator are in
     the layout of the groups, and the denominator is of length 1 along their axes.
@@ -45,6 +45,7 @@ class MetricStep(NamedTuple):
     factors: Sequence[ArrayLike]
     denominators: list[Array]
     state: optax.OptState
+    decays: Sequence[Array | None] | None = None  # None where a leaf does not decay
 
 
 class MetricStepFunction(Protocol):
@@ -107,7 +108,10 @@ def proximal_in_metric(
         step = optimizer.step(grads, state.inner, params, groups, rate)
         steps = [rate * (1 / upcast(d)) for d in step.denominators]
         leaves, treedef = jax.tree.flatten(params)
-        columns = zip(penalties, groups, step.directions, step.factors, leaves, steps, strict=True)
+        decays = step.decays or [None] * len(leaves)
+        columns = zip(
+            *(penalties, groups, step.directions, step.factors, decays, leaves, steps), strict=True
+        )
         new_updates = treedef.unflatten([_metric_prox_update(*leaf) for leaf in columns])
         count = optax.safe_increment(state.count)
         return new_updates, state._replace(count=count, strength=strengths, inner=step.state)
@@ -171,15 +175,22 @@ def _metric_prox_update(
     group: Groups | None,
     direction: Array,
     factor: ArrayLike,
+    decay: Array | None,
     p: Array,
     step: Array,
 ) -> Array:
-    """Return prox(p + direction·factor, step) − p of one leaf; without a penalty the step alone."""
+    """Return the prox at p − decay·p + direction·factor, minus p; without a penalty the step."""
     if penalty is None or group is None:
-        return prox_update(penalty, (direction * factor).astype(direction.dtype), p, step)
+        u = direction * factor
+        if decay is not None:
+            u = u - decay * upcast(p)
+        return prox_update(penalty, u.astype(direction.dtype), p, step)
 
     def take_step(direction: Array, factor: ArrayLike, p: Array) -> Array:
-        return upcast(p) + upcast(direction) * factor
+        start = upcast(p)
+        if decay is not None:
+            start = (1 - decay) * start
+        return start + upcast(direction) * factor
 
     laid_out = to_group_layout(group, p)
     inputs = (to_group_layout(group, direction), factor, laid_out)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l1jax.annotations import Array, ArrayLike, PyTree
+from l1jax.annotations import Array, ArrayLike
 from l1jax.penalties import Penalty, check_number, leaf_penalties
 from l1jax.penalties.numerics import upcast
 from l1jax.transforms import preconditioners
@@ -69,83 +69,6 @@ def proximal_sgd(
     )
 
 
-def proximal_adam(
-    learning_rate: optax.ScalarOrSchedule,
-    penalty: Penalty,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
-    *,
-    scale: Scale = None,
-    per_group: bool = False,
-) -> optax.GradientTransformation:
-    """Step with Adam, then take the prox in Adam's metric, with the step learning_rate/(√ν̂ + ε).
-
-    For L1 each entry is soft-thresholded at learning_rate·λ/(√ν̂ᵢ + ε), with both moments corrected
-    for their bias. With a decaying learning rate it converges to a stationary point of
-    loss + penalty, the optimum if the loss is convex, with exact zeros. With noisy gradients single
-    zeros come and go.
-
-    Args:
-        learning_rate: a scalar or a schedule of the number of updates so far.
-        penalty: what to penalise, over the parameters that `update` gets.
-        b1: decay of the first moment, in [0, 1).
-        b2: decay of the second moment, in [0, 1).
-        eps: added to the root of the second moment.
-        eps_root: added inside that root.
-        scale: multiplies the strength: a schedule, or a transformation such as `track_sparsity`.
-        per_group: take one step size per group, with the mean of ν over the group for ν; see
-            `preconditioned_proximal`.
-
-    Raises:
-        ValueError: for the reasons of `preconditioned_proximal`, and for a decay outside [0, 1).
-
-    Source: Kingma and Ba, ICLR 2015; Yun, Lozano, Yang, NeurIPS 2021.
-
-    >>> import jax.numpy as jnp, l1jax, optax
-    >>> tx = l1jax.proximal_adam(0.1, l1jax.by_path({"kernel": l1jax.l1(2.0)}))
-    >>> params = {"kernel": jnp.array([1.0, 0.05]), "bias": jnp.array([1.0])}
-    >>> grads = {"kernel": jnp.array([1.0, 0.5]), "bias": jnp.array([1.0])}
-    >>> updates, _ = tx.update(grads, tx.init(params), params)
-    >>> kernel = optax.apply_updates(params, updates)["kernel"]
-    >>> [round(x, 3) for x in kernel.tolist()]  # 1 − 0.1 − 0.1·2/1; 0
-    [0.7, 0.0]
-    """
-    check_rate(learning_rate)
-    check_number("b1", b1, below=1)
-    check_number("b2", b2, below=1)
-    check_number("eps", eps)
-    check_number("eps_root", eps_root)
-    scale_by_moments = optax.scale_by_adam(b1, b2, eps, eps_root)
-    scale_by_rate = optax.scale_by_learning_rate(learning_rate)
-    denominator = preconditioners.adam(b2, eps, eps_root)
-
-    def init(params: optax.Params) -> optax.OptState:
-        return scale_by_moments.init(params), scale_by_rate.init(params)  # as optax.adam
-
-    def step(
-        grads: optax.Updates,
-        state: PyTree,
-        params: optax.Params,
-        groups: LeafGroups,
-        rate: Array,
-    ) -> MetricStep:
-        moments_state, rate_state = state
-        moments: PyTree = scale_by_moments.update(grads, moments_state)[1]
-        _, rate_state = scale_by_rate.update(grads, rate_state)
-        nu = group_means(groups, jax.tree.leaves(moments.nu))
-        denominators = denominator(moments._replace(nu=nu))
-        corrected_rate = rate / (1 - jnp.asarray(b1, float) ** moments.count)
-        # The reciprocal appears in the prox, too, so that the compiled step divides only once.
-        factors = [-corrected_rate * (1 / upcast(d)) for d in denominators]
-        directions = jax.tree.leaves(moments.mu)
-        return MetricStep(directions, factors, denominators, (moments, rate_state))
-
-    optimizer = MetricOptimizer(init, step)
-    return proximal_in_metric(optimizer, penalty, learning_rate, scale, per_group)
-
-
 def proximal_rmsprop(
     learning_rate: optax.ScalarOrSchedule,
     penalty: Penalty,
@@ -207,7 +130,9 @@ def proximal_rmsprop(
         optimizer = _gradient_over_denominator(inner, metric)
         return proximal_in_metric(optimizer, penalty, learning_rate, scale, per_group)
     step = _prox_step_with_momentum(learning_rate, momentum, nesterov)
-    return preconditioned_proximal(inner, metric, penalty, step, scale=scale, per_group=per_group)
+    return preconditioned_proximal(
+        inner, metric, penalty, step, scale=scale, per_group=per_group, probe=False
+    )
 
 
 def proximal_adagrad(

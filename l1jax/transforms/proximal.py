@@ -28,6 +28,7 @@ from l1jax.transforms.metric import (
     root_mean_square,
     to_group_layout,
 )
+from l1jax.transforms.metric_probe import can_probe, check_metric
 from l1jax.transforms.preconditioners import Preconditioner
 from l1jax.transforms.strengths import Scale, StrengthState, bind_strength
 
@@ -100,6 +101,7 @@ def preconditioned_proximal(
     *,
     scale: Scale = None,
     per_group: bool = False,
+    probe: bool = True,
 ) -> optax.GradientTransformation:
     """Follow an adaptive optimiser by the prox in the optimiser's own diagonal metric.
 
@@ -112,6 +114,16 @@ def preconditioned_proximal(
     that of the convex part. The prox of the whole penalty would throw entries from stationary
     points to zero, again and again, as soon as its step is at least γ, which happens with any
     learning rate where the denominator is small enough.
+
+    The state does not show every mistake: not another `b2`, `eps` or learning rate, and of some
+    optimisers not even which one it is. So ten steps of `inner` on two tiny leaves tell whether
+    −u·d/learning_rate is the gradient, and a mismatch is an error with its size. This takes a few
+    tenths of a second, at construction, or at the first `init` if JAX has not started its devices
+    yet. Not everything can be found out so: an optimiser that needs the real parameters (a mask, or
+    labels of `partition`, that is a tree or belongs to paths) is not tried, and neither is one with
+    a number that is traced, as inside `optax.inject_hyperparams`; differences of less than 2 %, and
+    those that appear later than in the tenth step, are not seen. `l1jax.diagnose` takes longer and
+    sees those, too.
 
     Args:
         inner: an optax optimiser that includes its learning rate, such as `optax.adam(1e-3)`. Its
@@ -126,13 +138,14 @@ def preconditioned_proximal(
             group). The root mean square of dᵢ over the group replaces dᵢ in the prox, and in the
             gradient step, where u is multiplied by dᵢ and divided by it; so the fixed points stay
             the same, and the prox of a group needs no inner iteration.
+        probe: whether to check the preconditioner and the learning rate by ten tiny steps.
 
     Raises:
-        ValueError: if `penalty` is no penalty, or `learning_rate` is negative or not finite; from
-            `init` if a `by_path` pattern does not fit the parameters, if a penalised leaf is not of
-            floating point, if the type of the inner state shows that the preconditioner belongs to
-            another optimiser (`l1jax.preconditioners` lists what it cannot show), or if the
-            preconditioner has no denominator for some leaf; from `update` without `params`.
+        ValueError: if `penalty` is no penalty, or `learning_rate` is negative or not finite, or if
+            the probe finds that the preconditioner or the learning rate does not belong to `inner`;
+            from `init` if a `by_path` pattern does not fit the parameters, if a penalised leaf is
+            not of floating point, or if the preconditioner has no denominator for some leaf; from
+            `update` without `params`.
 
     Source: Yun, Lozano, Yang: Adaptive proximal gradient methods, NeurIPS 2021, algorithm 1.
 
@@ -144,8 +157,15 @@ def preconditioned_proximal(
     >>> [round(x, 3) for x in optax.apply_updates(params, updates).tolist()]
     [0.7, 0.85]
     """
+    check_rate(learning_rate)
+    # The first computation would start JAX's devices, before `jax.distributed.initialize` could.
+    probes_now = probe and can_probe()
+    if probes_now:
+        check_metric(inner, preconditioner, learning_rate)
 
     def init(params: optax.Params) -> optax.OptState:
+        if probe and not probes_now:
+            check_metric(inner, preconditioner, learning_rate)
         state = inner.init(params)
         # This raises, too, if the state belongs to another optimiser than the preconditioner.
         _check_denominators(jax.eval_shape(preconditioner, state), params)

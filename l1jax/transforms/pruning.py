@@ -1,6 +1,5 @@
 """Baselines to compare L1 with: magnitude pruning and N:M masks, as optax transformations."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -8,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l1jax.annotations import Array, Bool, Float, Int, PyTree
+from l1jax.annotations import Array, Int, PyTree
 from l1jax.penalties import is_concrete_number, select_leaves
 from l1jax.penalties.groups import Blocks, from_layout, group_layout, to_layout
-from l1jax.penalties.numerics import Leaf, upcast
+from l1jax.penalties.numerics import Leaf
 from l1jax.transforms.floating_leaves import as_array
+from l1jax.transforms.largest import largest
 from l1jax.transforms.leaves import require_params, schedule_value, select_floating_leaves
 
 
@@ -112,73 +112,6 @@ def n_of_m(
         return from_layout(largest(blocks, jnp.asarray(n), axes), p)
 
     return _prune(choose_mask, every, begin, pattern)
-
-
-@functools.partial(jax.jit, static_argnames="axes")
-def largest(
-    score: Float[Array, "*shape"], count: Int[Array, ""], axes: tuple[int, ...] | None = None
-) -> Bool[Array, "*shape"]:
-    """Mark exactly `count` entries of the highest score; among equals, the first ones.
-
-    The bits of such scores, read as integers, are in their order. A search by bisection finds the
-    score of the last marked entry and, among the entries that have this score, the place of the
-    last. It takes 64 sums in float32 (96 in float64) and no sort, so that an array spread over
-    devices stays where it is.
-
-    Args:
-        score: the scores, each −1 or at least 0.
-        count: how many entries to mark.
-        axes: the axes over which a group extends, to mark so many entries in each group; None for
-            one group, the whole array.
-    """
-    bits = 32
-    signed = jnp.int32
-    unsigned = jnp.uint32
-    if score.dtype == jnp.float64:
-        bits = 64
-        signed = jnp.int64
-        unsigned = jnp.uint64
-    sign_bit = jnp.asarray(1 << (bits - 1), unsigned)
-    order = jax.lax.bitcast_convert_type(upcast(score), signed).astype(unsigned) ^ sign_bit
-    place = _places(score.shape)
-
-    def count_in_group(marked: Array) -> Array:
-        return jnp.sum(marked, axes, dtype=jnp.int32, keepdims=True)
-
-    no_entry = order != order  # laid out over the devices like the scores
-    zero = count_in_group(no_entry)
-    last = _bisect(lambda x: count_in_group(order >= x) >= count, bits, zero.astype(unsigned))
-    is_tied = order == last
-    missing = count - count_in_group(order > last)
-    end = _bisect(
-        lambda x: count_in_group(is_tied & (place < x)) <= missing, 32, zero.astype(jnp.uint32)
-    )
-    return (order > last) | (is_tied & (place < end))
-
-
-def _places(shape: tuple[int, ...]) -> Array:
-    """Return the index of each entry in flattening order."""
-    place = jnp.zeros(shape, jnp.uint32)
-    for axis, length in enumerate(shape):
-        broadcast_shape = [1] * len(shape)
-        broadcast_shape[axis] = -1
-        index = jnp.arange(length, dtype=jnp.uint32).reshape(broadcast_shape)
-        place = place * length + index
-    return place
-
-
-def _bisect(holds: Callable[[Array], Array], bits: int, zero: Array) -> Array:
-    """Find the largest unsigned integers for which a condition holds.
-
-    It must hold from `zero` up to these numbers.
-    """
-    one = jnp.ones([], zero.dtype)
-
-    def narrow(i: Array, best: Array) -> Array:
-        candidate = best | (one << (bits - 1 - i).astype(zero.dtype))
-        return jnp.where(holds(candidate), candidate, best)
-
-    return jax.lax.fori_loop(0, bits, narrow, zero)
 
 
 def mask_leaves(params: PyTree, pattern: str) -> PyTree:

@@ -9,8 +9,9 @@ import optax
 
 from l1jax.annotations import Array, Int, PyTree
 from l1jax.transforms.floating_leaves import on_floating_leaves
+from l1jax.transforms.largest import largest
 from l1jax.transforms.leaves import require_params_like, select_floating_leaves
-from l1jax.transforms.pruning import largest, map_masked, mask_leaves, zero_outside
+from l1jax.transforms.pruning import map_masked, mask_leaves, zero_outside
 
 DENSITIES = ("uniform", "erdos_renyi", "erdos_renyi_kernel")
 

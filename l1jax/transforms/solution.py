@@ -12,17 +12,24 @@ from l1jax.penalties import path_name
 from l1jax.penalties.sparsity import show_paths
 from l1jax.transforms.acceleration import AcceleratedState
 from l1jax.transforms.dual_averaging_update import DualAveragingState
+from l1jax.transforms.sparse_iterates import SparseLookaheadState, SparseScheduleFreeState
 
 KeyPath: TypeAlias = tuple[Hashable, ...]
+WITH_SOLUTION = (
+    AcceleratedState,
+    DualAveragingState,
+    SparseLookaheadState,
+    SparseScheduleFreeState,
+)
 
 
 def solution(opt_state: optax.OptState, params: PyTree) -> PyTree:
     """Take the sparse iterate from the state where there is one, the parameters elsewhere.
 
-    For `accelerated`, `regularized_dual_averaging`, `rmda` and `ramda`, however deeply wrapped,
-    this is the model to evaluate and to ship; for every other transformation it is `params`. Leaves
-    that `optax.masked` or `partition` hides from these transformations, and leaves that are not of
-    floating point, come from `params`.
+    For `accelerated`, `regularized_dual_averaging`, `rmda`, `ramda`, `sparse_schedule_free` and
+    `sparse_lookahead`, however deeply wrapped, this is the model to evaluate and to ship; for every
+    other transformation it is `params`. Leaves that `optax.masked` or `partition` hides from these
+    transformations, and leaves that are not of floating point, come from `params`.
 
     Args:
         opt_state: the state of any chain.
@@ -64,4 +71,4 @@ def _replace_leaves(params: PyTree, solution_leaves: dict[KeyPath, Array]) -> Py
 
 
 def _has_solution(node: PyTree) -> bool:
-    return isinstance(node, AcceleratedState | DualAveragingState)
+    return isinstance(node, WITH_SOLUTION)

@@ -128,6 +128,13 @@ GROUPED = [
         lambda x: 0.3 * _nonnegative(x) + 0.7 * np.sqrt(x.shape[-1]) * _norm(x),
         True,
     ),
+    Case("nuclear_norm", lambda: l1jax.nuclear_norm(0.7), lambda x: 0.7 * _norm(x), True),
+    Case(
+        "sum_nuclear_l2",
+        lambda: l1jax.sum_of(l1jax.nuclear_norm(0.7), l1jax.l2(0.4)),
+        lambda x: 0.7 * _norm(x) + 0.4 * _l2(x),
+        True,
+    ),
     Case(
         "group_mcp",
         lambda: l1jax.group_mcp(0.7, 2000.0, 0),

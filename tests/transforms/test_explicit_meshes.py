@@ -29,6 +29,8 @@ CASES = {
 } | {
     "magnitude_pruning": optax.chain(optax.sgd(0.3), l1jax.magnitude_pruning(0.5)),
     "n_of_m": optax.chain(optax.sgd(0.3), l1jax.n_of_m(2, 4)),
+    "budget": optax.chain(optax.sgd(0.3), l1jax.budget(0.5, "global")),
+    "budget of blocks": optax.chain(optax.sgd(0.3), l1jax.budget(0.5, axis=BLOCKS)),
     "rigl": l1jax.rigl(optax.sgd(0.3), 0.5, every=1),
     "track_sparsity": l1jax.proximal_sgd(0.3, l1jax.l1(1.0), scale=l1jax.track_sparsity(0.5)),
 }
@@ -37,6 +39,29 @@ PARAMS = {"rows": RNG.normal(size=(32, 4)), "columns": RNG.normal(size=(4, 32))}
 SPECS = {"rows": PartitionSpec("model"), "columns": PartitionSpec(None, "model")}
 # Each device has 4 rows or columns.
 PARAMS = {name: leaf.astype(np.float32) for name, leaf in PARAMS.items()}
+
+
+@pytest.mark.parametrize("per_group", [False, True])
+def test_matrices_of_low_rank_are_those_of_one_device(per_group):
+    """A decomposition needs the whole matrix; a stack of them stays spread over the devices."""
+    params = {
+        "kernel": PARAMS["rows"],
+        "stack": RNG.normal(size=(8, 3, 3, 2)).astype(np.float32),
+    }
+    penalty = l1jax.nuclear_norm(0.8, row_axes=2)
+    tx = l1jax.proximal_adam(0.3, penalty, per_group=per_group)
+
+    def step(params):
+        updates, _ = tx.update(params, tx.init(params), params)
+        return optax.apply_updates(params, updates)
+
+    expected = jax.jit(step)(params)
+    mesh = jax.make_mesh((8,), ("model",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        actual = jax.jit(step)(jax.device_put(params, NamedSharding(mesh, PartitionSpec("model"))))
+    for key, leaf in actual.items():
+        np.testing.assert_allclose(leaf, expected[key], rtol=1e-4, atol=1e-5)
+        assert leaf.sharding.spec[0] == "model"
 
 
 @pytest.mark.parametrize("name", CASES)
