@@ -36,7 +36,7 @@ from l1jax.files import write_json
 from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.outputs import check_output_file, write_error
-from l1jax.processes.agreement import divide_rows, is_leader, lead, num_processes
+from l1jax.processes.agreement import divide_rows, is_leader, lead
 from l1jax.processes.start import ProcessOptions
 from l1jax.real_images import (
     MIN_IMAGES,
@@ -141,11 +141,6 @@ def evaluate_text_run(options: EvaluateOptions, workdir: Path, console: Console,
     Raises:
         InputError: if a flag is for images, or the run or its text cannot be used.
     """
-    if num_processes() > 1:
-        raise InputError(
-            f"a run of text is evaluated by one process, and these are {num_processes()}: start "
-            "one, without the flags of several."
-        )
     if options.inception:
         raise InputError(
             f"`--inception` (={options.inception}) must be left out for a run of text."
@@ -153,11 +148,12 @@ def evaluate_text_run(options: EvaluateOptions, workdir: Path, console: Console,
     trained = load_run(workdir, options.step, say)
     check_finite(trained.state.average, trained.step)
     trained = trained._replace(experiment=with_data_path(trained.experiment, options.path))
-    output = check_output_file(options.output or str(workdir / "evaluation.json"))
+    wanted = options.output or str(workdir / "evaluation.json")
+    output = Path(lead(lambda: str(check_output_file(wanted))))
     with console.status("reading and writing text"):
         result = evaluate_text(trained, options.samples, options.seeds)
     show_evaluation(result, console)
-    write_result(output, result)
+    lead(lambda: write_result(output, result))
     say(f"all numbers: {output}")
     return 0
 

@@ -35,6 +35,11 @@ FLAGS = {
         "--data.window 16 --model.context 12 --model.width 16 --model.heads 2 --model.layers 1 "
         "--model.dropout 0.1 --holdout 0.1"
     ).split(),
+    "sound": (
+        f"{COMMON} --data tones --data.count 64 --data.mels 8 --data.frames 12 "
+        "--model.latent-size 8 --model.generator-hidden 16 --model.discriminator-hidden 16 "
+        "--model.classes 8 --objective.r1 0 --objective.r2 0"
+    ).split(),
 }
 KILLS = 6
 

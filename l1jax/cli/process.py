@@ -23,6 +23,7 @@ from l1jax.processes.agreement import (
     num_processes,
     shared_errors,
 )
+from l1jax.processes.announced_errors import mark_as_printed
 from l1jax.processes.loss import end_at_once_if_shared, end_if_shared
 from l1jax.processes.start import check_same_arguments, start_processes, stop_processes
 from l1jax.streams import lasting_output
@@ -115,6 +116,7 @@ def _run(main: Main, connection_error: InputError | None) -> int:
             if isinstance(error, SharedError) and error.process != LEADER:
                 where = f"process {error.process} of {num_processes()}: "
             console.print(f"error: {where}{error}", markup=False, highlight=False, soft_wrap=True)
+            mark_as_printed()
         silence_threads()
         stop_processes()
         return 2

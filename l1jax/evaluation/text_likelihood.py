@@ -12,6 +12,7 @@ from scipy import stats
 from l1jax.data.corpus import Windows
 from l1jax.models import LanguageModel
 from l1jax.objectives.next_token import bits, next_token_loss
+from l1jax.processes.agreement import divide_rows
 
 BATCH_TOKENS = 2**14  # in one compiled call
 
@@ -37,6 +38,8 @@ class BitsPerByte(NamedTuple):
 def make_window_bits(model: LanguageModel, windows: Windows) -> WindowBits:
     """Build (params, batch_stats) → bits of each window, in batches of one size on the device.
 
+    Several processes share the work, so all of them must call what is returned.
+
     Args:
         model: the network.
         windows: that are predicted; each sees nothing of the others.
@@ -61,11 +64,17 @@ def make_window_bits(model: LanguageModel, windows: Windows) -> WindowBits:
         return bits(jnp.sum(jnp.where(mask, losses, 0), axis=1))
 
     def window_bits(params: PyTree, batch_stats: PyTree) -> Float64[np.ndarray, " windows"]:
-        found = [
-            np.asarray(batch_bits(params, batch_stats, tokens[s : s + size], mask[s : s + size]))
-            for s in range(0, len(tokens), size)
-        ]
-        return np.concatenate(found)[:count].astype(np.float64)
+        def compute(start: int, stop: int) -> list[np.ndarray]:
+            found = [
+                np.asarray(
+                    batch_bits(params, batch_stats, tokens[s : s + size], mask[s : s + size])
+                )
+                for s in range(start, stop, size)
+            ]
+            return [np.concatenate(found)]
+
+        (found,) = divide_rows(len(tokens), size, compute)
+        return found[:count].astype(np.float64)
 
     return window_bits
 

@@ -7,9 +7,6 @@ An error that one process tells is raised in every process at its next call of t
 
 import io
 import json
-import os
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -20,13 +17,13 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from l1jax.config import InputError
+from l1jax.processes.announced_errors import announce
 from l1jax.processes.loss import end_as_lost, is_communication_error
 
 LEADER = 0
 SHORT_BYTES = 1024  # of a message, with its length; a longer one is sent by a second exchange
 LENGTH_BYTES = 8
 BLOCK_BYTES = 64 * 2**20  # of a long message that are sent at once
-SECONDS_FOR_AN_ERROR = 50.0  # in which the other processes must be ready to hear of an error
 
 # What JSON can hold: messages are sent as such.
 Json = Any
@@ -198,31 +195,21 @@ def shared_errors() -> Iterator[None]:
     except OSError as error:
         if num_processes() == 1 or is_communication_error(error):
             raise
+        announce(str(error))
         _exchange(_describe_os_error(error))
 
 
 def tell_error(error: InputError) -> None:
     """Tell the other processes an error, and raise it here and there.
 
-    If they do not listen for most of a minute, this process prints the error and ends.
+    Processes that do not listen, or cannot end because of it, are ended; this one, too.
 
     Raises:
         SharedError: always; of the lowest process that has an error.
     """
     text = str(error)
-    timer = threading.Timer(SECONDS_FOR_AN_ERROR, _print_and_exit, [text])
-    timer.daemon = True
-    timer.start()
-    try:
-        _exchange({"error": text})
-    finally:
-        timer.cancel()
-
-
-def _print_and_exit(text: str) -> None:
-    where = "" if is_leader() else f"process {process_index()} of {num_processes()}: "
-    print(f"error: {where}{text}", file=sys.stderr, flush=True)
-    os._exit(2)
+    announce(text)
+    _exchange({"error": text})
 
 
 def _exchange(message: dict[str, Json]) -> list[Json]:

@@ -12,6 +12,7 @@ import jax
 
 from l1jax.config import InputError
 from l1jax.processes.agreement import gather, require_same
+from l1jax.processes.announced_errors import listen, stop_listening
 from l1jax.processes.loss import HEARTBEAT_SECONDS, watch, watch_connected
 
 START_SECONDS = 300  # in which all processes must have come
@@ -83,6 +84,7 @@ def start_processes(arguments: Sequence[str]) -> None:
     _initialize(options)
     _check_devices()
     watch_connected(jax.process_index(), jax.process_count())
+    listen(jax.process_index(), jax.process_count())
     gather(None)  # connects them while all are here: they wait half a minute for each other
 
 
@@ -121,6 +123,7 @@ def _check_devices() -> None:
 
 def stop_processes() -> None:
     """Wait for the other processes at the end, and release the connection."""
+    stop_listening()
     jax.distributed.shutdown()
 
 

@@ -1,14 +1,15 @@
 """Choose one strength from the scored points of a path."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from l1jax.config import InputError
 from l1jax.models import Gan, Generator, Vae
+from l1jax.processes.agreement import lead
 from l1jax.selection.fold_scores import SIGNS
 from l1jax.selection.rules import (
     Choice,
@@ -125,6 +126,37 @@ def choose(points: Sequence[PathPoint], rule: ChoiceRule, size: ModelSize, steps
         chosen = best
     all_zero = points[-1].zeros == 1
     return Choices(with_end_of_path(chosen, all_zero), with_end_of_path(best, all_zero), sparser)
+
+
+def agree_on_choices(choose_here: Callable[[], Choices]) -> Choices:
+    """Let process 0 choose, and return its choices in all processes.
+
+    Rounding may differ between machines, and then so could choices that each makes by itself.
+
+    Args:
+        choose_here: () → the choices of this process; called in process 0 alone.
+
+    Raises:
+        InputError: in all processes, if `choose_here` does.
+    """
+
+    fields_of_choices = lead(lambda: [_to_json(choice) for choice in choose_here()])
+    chosen, best, sparser = (_from_json(fields) for fields in fields_of_choices)
+    assert chosen is not None
+    assert best is not None
+    return Choices(chosen, best, sparser)
+
+
+def _to_json(choice: Choice | None) -> list[object] | None:
+    if choice is None:
+        return None
+    return [int(choice.index), float(choice.strength), choice.rule, choice.reason]
+
+
+def _from_json(fields: list[Any] | None) -> Choice | None:
+    if fields is None:
+        return None
+    return Choice(*fields)
 
 
 def _nearest_to_target(

@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from l1jax.build import build_image_model, image_shape
 from l1jax.config import Config, InputError
-from l1jax.selection.choose import Choices, choose, dense_score
+from l1jax.processes.agreement import lead
+from l1jax.selection.choose import Choices, agree_on_choices, choose, dense_score
 from l1jax.selection.experiments import tracking, with_strength
 from l1jax.selection.fold_data import SelectionData, all_examples
 from l1jax.selection.fold_scores import make_fold_scorer
@@ -82,7 +83,8 @@ def find_strengths(
 ) -> Float[np.ndarray, " strengths"]:
     """Return the strengths of a plan: given ones, or those between 10 % and 99 % zeros.
 
-    The latter are found by two runs with `track_sparsity`.
+    The latter are found by two runs with `track_sparsity`. Several processes take the strengths
+    that process 0 finds.
 
     Args:
         plan: whose strengths.
@@ -93,8 +95,11 @@ def find_strengths(
         InputError: if the strengths are not those of a path, or no such range is found.
     """
     if plan.finds_strengths:
-        low = strength_at_sparsity(plan, LOW_SPARSITY, data, context)
-        high = strength_at_sparsity(plan, HIGH_SPARSITY, data, context)
+        found = [
+            strength_at_sparsity(plan, sparsity, data, context)
+            for sparsity in (LOW_SPARSITY, HIGH_SPARSITY)
+        ]
+        low, high = lead(lambda: found)
         if not 0 < low < high:
             raise InputError(
                 f"`--strengths` (={plan.strengths}) must find a range, and 10 % zeros ended at "
@@ -159,7 +164,7 @@ def run_path(
     if rule.target_sparsity:
 
         def beyond(point: PathPoint) -> bool:
-            return point.zeros >= rule.target_sparsity
+            return lead(lambda: bool(point.zeros >= rule.target_sparsity))
 
         points = refine_around_target(run, points, beyond, plan.steps, plan.precision)
     elif rule.allowed_loss:
@@ -167,7 +172,9 @@ def run_path(
         bound = dense + rule.allowed_loss * abs(dense)
 
         def beyond(point: PathPoint) -> bool:
-            return not mean_scores([point])[0] <= bound  # a NaN is beyond, too
+            # A NaN is beyond, too.
+            return lead(lambda: not mean_scores([point])[0] <= bound)
 
         points = refine_around_target(run, points, beyond, plan.steps, plan.precision)
-    return PathResult(run, points, choose(points, rule, size, plan.steps), size)
+    choices = agree_on_choices(lambda: choose(points, rule, size, plan.steps))
+    return PathResult(run, points, choices, size)

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
 
+from l1jax.processes.agreement import lead
 from l1jax.selection.replicas import PathMode, WarmOrder, strength_groups
 from l1jax.selection.rules import bisect_strength, halving_survivors
 from l1jax.selection.score_table import PathPoint
@@ -75,11 +77,15 @@ def train_with_halvings(
         points |= of_stage
         if last < steps:
             scores = mean_scores(list(of_stage.values()))
-            survives = halving_survivors(scores, math.ceil(len(running) / 2))
-            selected = tuple(np.flatnonzero(survives).tolist())
+            num_survivors = math.ceil(len(running) / 2)
+            selected = tuple(lead(partial(_select_survivors, scores, num_survivors)))
             running = tuple(running[index] for index in selected)
             first = last
     return [points[strength] for strength in strengths]
+
+
+def _select_survivors(scores: Float[np.ndarray, " strengths"], count: int) -> list[int]:
+    return np.flatnonzero(halving_survivors(scores, count)).tolist()
 
 
 def halving_steps(steps: int, halvings: int, log_every: int) -> list[int]:

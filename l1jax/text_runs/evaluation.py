@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -25,8 +26,9 @@ from l1jax.evaluation.transformer_units import count_alive_units
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models import LanguageModel, Sampling
 from l1jax.models.summary import layers
+from l1jax.processes.agreement import divide_items, gather, lead
 from l1jax.reporting.evaluation_tables import format_statistics
-from l1jax.text_runs.samples import make_text_sampler
+from l1jax.text_runs.samples import BlockSampler, TextSample, count_blocks, make_block_sampler
 from l1jax.training.saved_run import SavedRun
 from l1jax.training.state import Average
 
@@ -45,6 +47,9 @@ class Likelihood(NamedTuple):
 
 def evaluate_text(trained: SavedRun, num_samples: int, num_seeds: int) -> JsonObject:
     """Measure a language model.
+
+    Several processes share the work, so all of them must call it; process 0 measures the speed
+    and compares the samples with the text.
 
     Args:
         trained: its run.
@@ -67,43 +72,104 @@ def evaluate_text(trained: SavedRun, num_samples: int, num_seeds: int) -> JsonOb
     average = trained.state.average
     training, held_out = open_text(data, experiment.holdout)
     likelihood = measure_likelihood(model, average, training, held_out, data.window)
-    sampler = make_text_sampler(model, b"", num_samples, SAMPLE_LENGTH, Sampling())
-    samples = [sampler(average, seed) for seed in range(num_seeds)]
-    start = time.perf_counter()
-    sampler(average, 0)
-    bytes_per_second = num_samples * SAMPLE_LENGTH / (time.perf_counter() - start)
-    quality = seed_statistics([measure_samples([s.text for s in own]) for own in samples])
-    real = held_out or training
-    real_pieces = cut_pieces(real, num_samples)
-    real_quality = measure_samples([to_text(piece) for piece in real_pieces])
-    documents = [
-        training.content[start : start + size]
-        for start, size in zip(training.starts, training.sizes, strict=True)
-    ]
-    content = [s.content for own in samples for s in own]
-    copied = longest_copied_passage(content, documents)
-    real_copied = None
-    if held_out is not None:
-        real_copied = longest_copied_passage(real_pieces, documents)
+    sample_block = make_block_sampler(model, b"", num_samples, SAMPLE_LENGTH, Sampling())
+    samples = draw_samples(sample_block, average, num_samples, num_seeds)
+    bytes_per_second = lead(partial(measure_speed, sample_block, average, num_samples))
+    quality = lead(partial(compare_samples, samples, training, held_out))
     units = count_alive_units(
         average.params, experiment.model.heads, experiment.model.key_value_heads
     )
     text = {
         "held_out": likelihood.held_out and likelihood.held_out._asdict(),
         "training": likelihood.training._asdict(),
-        "samples": quality,
-        "real": real_quality,
-        "copied": describe_passage(copied),
-        "copied_by_real": real_copied and describe_passage(real_copied),
+        **quality,
         "units": units._asdict(),
         "bytes_per_second": bytes_per_second,
     }
     return {
         "step": trained.step,
-        "protocol": describe_protocol(real, held_out is not None, num_samples, num_seeds),
+        "protocol": describe_protocol(
+            held_out or training, held_out is not None, num_samples, num_seeds
+        ),
         "text": text,
         "remarks": describe(text, likelihood),
         "zeros": count_zeros(average.params, layers(model.network.init)).to_json(),
+    }
+
+
+def draw_samples(
+    sample_block: BlockSampler, average: Average, num_samples: int, num_seeds: int
+) -> list[list[TextSample]]:
+    """Draw the samples of each seed; several processes share the blocks.
+
+    Args:
+        sample_block: draws one block.
+        average: the weights.
+        num_samples: samples for each seed.
+        num_seeds: seeds, from 0 on.
+    """
+    num_blocks = count_blocks(num_samples)
+
+    def draw(item: int) -> list[TextSample]:
+        seed, block = divmod(item, num_blocks)
+        return sample_block(average, seed, block)
+
+    mine = divide_items(num_seeds * num_blocks, draw)
+    sent = [
+        [item, [[sample.content.decode("latin-1"), sample.is_finished] for sample in block]]
+        for item, block in mine.items()
+    ]
+    blocks = {item: block for process in gather(sent) for item, block in process}
+    return [
+        [
+            TextSample(content.encode("latin-1"), is_finished)
+            for block in range(num_blocks)
+            for content, is_finished in blocks[seed * num_blocks + block]
+        ]
+        for seed in range(num_seeds)
+    ]
+
+
+def measure_speed(sample_block: BlockSampler, average: Average, num_samples: int) -> float:
+    """Return the bytes generated per second.
+
+    Args:
+        sample_block: draws one block, and is compiled.
+        average: the weights.
+        num_samples: samples that are drawn.
+    """
+    start = time.perf_counter()
+    for block in range(count_blocks(num_samples)):
+        sample_block(average, 0, block)
+    return num_samples * SAMPLE_LENGTH / (time.perf_counter() - start)
+
+
+def compare_samples(
+    samples: Sequence[Sequence[TextSample]], training: Corpus, held_out: Corpus | None
+) -> JsonObject:
+    """Measure how varied samples are and what they copy, beside as much real text.
+
+    Args:
+        samples: of each seed.
+        training: the text that the model was trained on.
+        held_out: the text kept back, if there is any; then it is the real text.
+    """
+    real_pieces = cut_pieces(held_out or training, len(samples[0]))
+    documents = [
+        training.content[start : start + size]
+        for start, size in zip(training.starts, training.sizes, strict=True)
+    ]
+    content = [sample.content for of_seed in samples for sample in of_seed]
+    real_copied = None
+    if held_out is not None:
+        real_copied = describe_passage(longest_copied_passage(real_pieces, documents))
+    return {
+        "samples": seed_statistics(
+            [measure_samples([sample.text for sample in of_seed]) for of_seed in samples]
+        ),
+        "real": measure_samples([to_text(piece) for piece in real_pieces]),
+        "copied": describe_passage(longest_copied_passage(content, documents)),
+        "copied_by_real": real_copied,
     }
 
 

@@ -45,6 +45,8 @@ class TextSample(NamedTuple):
 
 
 TextSampler = Callable[[Average, int], list[TextSample]]  # (weights, seed) → samples
+# (weights, seed, index of the block) → its samples, `BATCH` or fewer
+BlockSampler = Callable[[Average, int, int], list[TextSample]]
 
 
 def is_text_run(workdir: Path) -> bool:
@@ -122,20 +124,48 @@ def make_text_sampler(
         length: the most bytes after the prompt.
         sampling: temperature and which tokens can be drawn.
     """
-    prompts = jnp.tile(jnp.asarray(encode(prompt), jnp.int32), (min(count, BATCH), 1))
-    draw = jax.jit(partial(generate, model, length=length, sampling=sampling))
+    sample_block = make_block_sampler(model, prompt, count, length, sampling)
 
     def sample(average: Average, seed: int) -> list[TextSample]:
-        key = named_seed_key(seed, "sample")
         samples = []
-        for start in range(0, count, BATCH):
-            tokens = np.asarray(draw(average.params, prompts, jax.random.fold_in(key, start)))
-            for row in tokens[: count - start]:
-                is_finished = bool(np.any(row == BOUNDARY))
-                samples.append(TextSample(prompt + decode(row), is_finished))
+        for block in range(count_blocks(count)):
+            samples += sample_block(average, seed, block)
         return samples
 
     return sample
+
+
+def count_blocks(count: int) -> int:
+    """Return the number of blocks in which samples are generated."""
+    return -(-count // BATCH)
+
+
+def make_block_sampler(
+    model: LanguageModel, prompt: bytes, count: int, length: int, sampling: Sampling
+) -> BlockSampler:
+    """Build (weights, seed, block) → the samples of one block of those of `make_text_sampler`.
+
+    Args:
+        model: the network.
+        prompt: how each sample begins.
+        count: how many samples all blocks have together.
+        length: the most bytes after the prompt.
+        sampling: temperature and which tokens can be drawn.
+    """
+    prompts = jnp.tile(jnp.asarray(encode(prompt), jnp.int32), (min(count, BATCH), 1))
+    draw = jax.jit(partial(generate, model, length=length, sampling=sampling))
+
+    def sample_block(average: Average, seed: int, block: int) -> list[TextSample]:
+        start = block * BATCH
+        key = jax.random.fold_in(named_seed_key(seed, "sample"), start)
+        tokens = np.asarray(draw(average.params, prompts, key))
+        samples = []
+        for row in tokens[: count - start]:
+            is_finished = bool(np.any(row == BOUNDARY))
+            samples.append(TextSample(prompt + decode(row), is_finished))
+        return samples
+
+    return sample_block
 
 
 def write_texts(samples: list[TextSample], output: Path) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -326,9 +328,26 @@ def _manager_options(
         read_only=read_only,
         lightweight_initialize=read_only,  # otherwise Orbax opens files of damaged checkpoints
         async_options=ocp.options.AsyncOptions(
-            post_finalization_callback=partial(_write_manifest_once, folder)
+            post_finalization_callback=partial(_write_manifest_once, folder),
+            barrier_sync_fn=_make_barrier(),
         ),
     )
+
+
+def _make_barrier() -> ocp.multihost.BarrierSyncFn:
+    """Return Orbax's barrier of a save, which lets a background thread with an error pass.
+
+    It would else wait, in a `finally` clause, for processes that wait elsewhere, and nobody would
+    hear of the error.
+    """
+    wait = ocp.multihost.get_barrier_sync_fn()
+
+    def wait_unless_failed(*, key: str, timeout_ms: int) -> None:
+        is_background = threading.current_thread() is not threading.main_thread()
+        if not (is_background and sys.exc_info()[0] is not None):
+            wait(key=key, timeout_ms=timeout_ms)
+
+    return wait_unless_failed
 
 
 def _write_manifest_once(folder: Path) -> None:

@@ -1,10 +1,15 @@
 """Train some tasks for 20 steps in float64, as one of several processes; keep the last states.
 
-python float64_steps.py OUTPUT DEVICES [PORT PROCESSES PROCESS]
+python float64_steps.py OUTPUT DEVICES CHECKPOINTS [--restart TASK…]
+    [--address PORT PROCESSES PROCESS]
+
+After half of the steps it saves a checkpoint of each task, from which another number of processes
+restarts.
 """
 
+import argparse
 import dataclasses
-import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,24 +25,27 @@ from l1jax.config import (
     MlpGan,
     NextToken,
     Optimizer,
+    TonesData,
     TopicsData,
     Transformer,
     Vae,
     Variational,
 )
 from l1jax.data.batches import Host, load_all, resident_feed
+from l1jax.data.opening import open_source
 from l1jax.data.source import source_from_arrays
 from l1jax.data.split_data import split_feed
 from l1jax.data.streaming import streaming_feed
 from l1jax.data.text_batches import text_feed
 from l1jax.data.text_source import open_corpus
 from l1jax.models.network import AXIS
+from l1jax.training.checkpoint import open_checkpoints
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
 from l1jax.training.task import make_task
 
 STEPS = 20
-SHAPE = (16, 16, 1)
+HALF = STEPS // 2
 SPARSE = Optimizer(learning_rate=2e-4, b2=0.99, penalty=L1(1e-2))
 COMMON = {"data": DigitsData(image_size=16), "batch_size": 16, "generator": SPARSE}
 EXPERIMENTS = {
@@ -61,6 +69,13 @@ EXPERIMENTS = {
         discriminator=None,
         encoder=dataclasses.replace(SPARSE, penalty=L1(1.0)),
     ),
+    # Spectrograms, which are not square, under adversarial training with classes.
+    "sound": Config(
+        **(COMMON | {"data": TonesData(count=45, mels=8, frames=12)}),
+        model=MlpGan(latent_size=4, generator_hidden=(8,), discriminator_hidden=(8,), classes=8),
+        objective=Adversarial("non_saturating"),
+        discriminator=SPARSE,
+    ),
     "transformer": Config(
         data=TopicsData(window=6),
         batch_size=16,
@@ -71,12 +86,21 @@ EXPERIMENTS = {
     ),
 }
 # What several processes do: the data lie on their devices in parts, or are streamed.
-FEEDS = {"dcgan": "split", "mlp": "streamed", "vae": "split", "transformer": "streamed"}
+FEEDS = {
+    "dcgan": "split",
+    "mlp": "streamed",
+    "vae": "split",
+    "sound": "split",
+    "transformer": "streamed",
+}
 
 
-def make_source():
-    """45 images, which 8 devices cannot share evenly."""
-    images = np.random.default_rng(0).integers(0, 256, (45, *SHAPE), np.uint8)
+def make_source(experiment):
+    """45 examples, which 8 devices cannot share evenly."""
+    if isinstance(experiment.data, TonesData):
+        return open_source(experiment.data)
+    shape = example_shape(experiment.data)
+    images = np.random.default_rng(0).integers(0, 256, (45, *shape), np.uint8)
     labels = np.arange(45, dtype=np.int32) % 10
     return source_from_arrays(images, labels, 16, 1, "test")
 
@@ -88,7 +112,7 @@ def make_feed(name, task, experiment, host):
         return text_feed(
             corpus, experiment.data.window, 0, experiment.batch_size, resident_bytes, host
         )
-    source = make_source()
+    source = make_source(experiment)
     order = (experiment.seed, task.batches_per_step, experiment.batch_size)
     if host.count == 1:
         return resident_feed(load_all(source), *order, source.labels)
@@ -97,7 +121,14 @@ def make_feed(name, task, experiment, host):
     return streaming_feed(source, *order, host=host)
 
 
-def last_state(name):
+def last_state(name, folder, *, restarts):
+    """Train a task, and return its last state and metrics by name.
+
+    Args:
+        name: of the experiment.
+        folder: of its checkpoint, which is written after half of the steps or restored there.
+        restarts: whether it is restored.
+    """
     experiment = EXPERIMENTS[name]
     task = make_task(experiment, example_shape(experiment.data))
     host = Host(jax.process_index(), jax.process_count())
@@ -113,25 +144,51 @@ def last_state(name):
     state = runner.replicate(jax.tree.map(cast, start))
     resident = runner.keep(feed.resident)
     key = runner.replicate(named_seed_key(experiment.seed, "training"))
-    state, metrics = runner.run(state, resident, runner.put(feed.chunk(0, STEPS)), key)
+
+    def run_half(state, first_step):
+        chunk = runner.put(feed.chunk(first_step, HALF))
+        return runner.run(state, resident, chunk, key)
+
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    checkpoints = open_checkpoints(folder, experiment, "test", print)
+    if restarts:
+        template = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
+        )
+        step, state = checkpoints.restore(template)
+        assert step == HALF
+    else:
+        state, _ = run_half(state, 0)
+        checkpoints.save(HALF, state, 0.0)
+    checkpoints.close()
+    state, metrics = run_half(state, HALF)
     feed.close()
     leaves = {f"{name}/{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     means = {f"{name}/metric/{key}": np.asarray(value) for key, value in metrics.items()}
     return leaves | means
 
 
-def main(output, devices, port="", processes="1", process="0"):
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("output", type=Path)
+    parser.add_argument("devices", type=int)
+    parser.add_argument("checkpoints", type=Path)
+    parser.add_argument("--restart", nargs="+", default=[])
+    parser.add_argument("--address", nargs=3, type=int)
+    options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_num_cpu_devices", int(devices))
+    jax.config.update("jax_num_cpu_devices", options.devices)
     jax.config.update("jax_disable_most_optimizations", True)
-    if port:
-        jax.distributed.initialize(f"127.0.0.1:{port}", int(processes), int(process))
+    if options.address:
+        port, num_processes, process = options.address
+        jax.distributed.initialize(f"127.0.0.1:{port}", num_processes, process)
     states = {}
-    for name in EXPERIMENTS:
-        states |= last_state(name)
-    if process == "0":
-        np.savez(output, **states)
+    restarts = bool(options.restart)
+    for name in options.restart or EXPERIMENTS:
+        states |= last_state(name, options.checkpoints / name, restarts=restarts)
+    if jax.process_index() == 0:
+        np.savez(options.output, **states)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -8,10 +8,14 @@ import pairs
 import pytest
 from forked import live
 
+COMMON = "--steps 20 --log-every 10 --sample-every 20 --checkpoint-every 20 --batch-size 16"
 TRAIN = (
-    "--steps 20 --log-every 10 --sample-every 20 --checkpoint-every 20 --batch-size 16 "
-    "--model.latent-size 8 --model.generator-hidden 16 --model.discriminator-hidden 16 "
+    f"{COMMON} --model.latent-size 8 --model.generator-hidden 16 --model.discriminator-hidden 16 "
     "--objective.r1 0 --objective.r2 0"
+).split()
+TRAIN_TEXT = (
+    f"{COMMON} --data topics --model transformer --objective next-token --data.window 16 "
+    "--model.context 16 --model.width 8 --model.heads 2 --model.layers 1 --holdout 0.05"
 ).split()
 SELECT = "--strengths 1e-3:1e-1:3 --folds 2 --path-steps 20 --no-refit".split()
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_pairs")]
@@ -32,11 +36,18 @@ def run_together(folder, command, *arguments):
     assert said[1] == ""
 
 
-def test_an_evaluation_is_the_same_to_the_last_bit(tmp_path):
+@pytest.mark.parametrize(
+    ("train", "samples"),
+    [
+        (TRAIN, "700"),  # more than one share of 256 images for each, and a remainder
+        (TRAIN_TEXT, "70"),  # of 64
+    ],
+    ids=["images", "text"],
+)
+def test_an_evaluation_is_the_same_to_the_last_bit(tmp_path, train, samples):
     run = tmp_path / "run"
-    run_alone("train", "--workdir", str(run), *TRAIN)
-    # More than one share of 256 images for each, and a remainder.
-    flags = ["--workdir", str(run), "--samples", "700", "--seeds", "2", "--output"]
+    run_alone("train", "--workdir", str(run), *train)
+    flags = ["--workdir", str(run), "--samples", samples, "--seeds", "2", "--output"]
     run_alone("evaluate", *flags, str(tmp_path / "alone.json"))
     run_together(tmp_path / "said", "evaluate", *flags, str(tmp_path / "together.json"))
     alone, together = (
@@ -44,6 +55,10 @@ def test_an_evaluation_is_the_same_to_the_last_bit(tmp_path):
     )
     assert alone["protocol"].pop("device").startswith("2 ×")
     assert together["protocol"].pop("device").startswith("4 ×")
+    for result in (alone, together):
+        if "text" in result:
+            assert result["text"].pop("bytes_per_second") > 0
+            assert "bytes per second" in result["remarks"].pop()
     assert together == alone
 
 

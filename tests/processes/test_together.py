@@ -10,23 +10,39 @@ from pathlib import Path
 import pairs
 import pytest
 
-FLAGS = (
+COMMON = (
     "--steps 120 --log-every 10 --sample-every 60 --checkpoint-every 20 --batch-size 16 "
-    "--model.latent-size 8 --model.generator-hidden 16 --model.discriminator-hidden 16 "
-    "--generator.penalty.strength 1e-3 --objective.r1 0 --objective.r2 0"
-).split()
+    "--generator.penalty.strength 1e-3"
+)
+ADVERSARIAL = (
+    f"{COMMON} --model.latent-size 8 --model.generator-hidden 16 --model.discriminator-hidden 16 "
+    "--objective.r1 0 --objective.r2 0"
+)
+FAMILIES = {
+    "images": ADVERSARIAL.split(),
+    "text": (
+        f"{COMMON} --data topics --model transformer --objective next-token --data.window 16 "
+        "--model.context 16 --model.width 8 --model.heads 2 --model.layers 1 --holdout 0.1"
+    ).split(),
+    "sound": (
+        f"{ADVERSARIAL} --data tones --data.count 64 --data.mels 8 --data.frames 12 "
+        "--model.classes 8"
+    ).split(),
+}
+FLAGS = FAMILIES["images"]
 LOST = 75
 KILLS = 2
-TIMING = ("images_per_second", "seconds_per_step")
+TIMING = ("images_per_second", "tokens_per_second", "seconds_per_step")
 pytestmark = [pytest.mark.usefixtures("forked_pairs"), pytest.mark.slow]
 
 
-def start(folder: Path, *arguments: str, **options) -> pairs.Pair:
-    return pairs.start(folder, "--workdir", str(folder / "run"), *FLAGS, *arguments, **options)
+def start(folder: Path, *arguments: str, family: str = "images", **options) -> pairs.Pair:
+    flags = ["--workdir", str(folder / "run"), *FAMILIES[family], *arguments]
+    return pairs.start(folder, *flags, **options)
 
 
-def finish(folder: Path) -> None:
-    statuses, said = pairs.end(start(folder))
+def finish(folder: Path, family: str = "images") -> None:
+    statuses, said = pairs.end(start(folder, family=family))
     assert statuses == [0, 0], said
 
 
@@ -38,7 +54,7 @@ def end_of(folder: Path) -> dict:
     return {
         "digest": meta["digest"],
         "metrics": [{k: v for k, v in line.items() if k not in TIMING} for line in lines],
-        "samples": {p.name: p.read_bytes() for p in sorted((run / "samples").glob("*.png"))},
+        "samples": {p.name: p.read_bytes() for p in sorted((run / "samples").glob("step_*"))},
     }
 
 
@@ -69,11 +85,19 @@ def test_one_process_asked_to_stop_stops_both_and_the_run_resumes(uninterrupted,
     assert end_of(tmp_path) == end_of(uninterrupted)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_the_loss_of_a_process_ends_the_other_and_nothing_is_lost(uninterrupted, tmp_path, victim):
+@pytest.mark.parametrize(
+    ("family", "victim"), [("images", 0), ("images", 1), ("text", 0), ("sound", 1)]
+)
+def test_the_loss_of_a_process_ends_the_other_and_nothing_is_lost(
+    uninterrupted, tmp_path, family, victim
+):
+    whole = uninterrupted
+    if family != "images":
+        whole = tmp_path / "whole"
+        finish(whole, family)
     choose = random.Random(victim)
     for _ in range(KILLS):
-        pair = start(tmp_path)
+        pair = start(tmp_path, family=family)
         before = checkpoints(tmp_path)
         pairs.until(pair, lambda before=before: checkpoints(tmp_path) != before)
         time.sleep(choose.uniform(0, 0.1))
@@ -92,8 +116,8 @@ def test_the_loss_of_a_process_ends_the_other_and_nothing_is_lost(uninterrupted,
             f"resumes from step {newest}."
         )
         assert not any("Traceback" in text or "    @ " in text for text in said)
-    finish(tmp_path)
-    assert end_of(tmp_path) == end_of(uninterrupted)
+    finish(tmp_path, family)
+    assert end_of(tmp_path) == end_of(whole)
 
 
 def test_a_signal_before_the_first_step_stops_both(tmp_path):
@@ -132,6 +156,32 @@ def test_different_flags_are_refused(tmp_path):
     second = ["--workdir", str(tmp_path / "run"), *FLAGS, "--seed", "1"]
     line = refused(tmp_path, start(tmp_path, second=second))
     assert "the command line must be the same in all processes, and process 1 of 2" in line
+
+
+def test_a_full_disk_ends_both_with_one_sentence(tmp_path):
+    """The disk is full for process 0; process 1 waits for it in a barrier of Orbax."""
+    experiment = tmp_path / "experiment.py"
+    experiment.write_text(
+        "import errno\n"
+        "from l1jax.cli.experiment_file import load_experiment\n"
+        "from l1jax.training import checkpoint\n"
+        "def refuse(folder):\n"
+        "    raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "checkpoint.write_manifest = refuse\n"
+        "def get_config():\n"
+        "    return load_experiment('digits')\n"
+    )
+    pair = start(tmp_path, "--config", str(experiment), "--steps", "100000")
+    checkpoint = tmp_path / "run" / "checkpoints" / "20.orbax-checkpoint-tmp"
+    pairs.until(pair, checkpoint.exists)
+    began = time.monotonic()
+    statuses, said = pairs.end(pair)
+    assert time.monotonic() - began < 45
+    assert statuses == [2, 2], said
+    (line,) = [line for line in said[0].splitlines() if "error" in line]
+    assert line.startswith("error: a checkpoint could not be written to ")
+    assert "No space left on device" in line
+    assert "error" not in said[1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """From scored points to a strength, and what a model can be scored by."""
 
+import json
 import math
 
 import numpy as np
@@ -7,7 +8,14 @@ import pytest
 
 from l1jax.config import InputError
 from l1jax.models import mlp_gan, vae
-from l1jax.selection.choose import ChoiceRule, check_allowed_loss, check_criterion, choose
+from l1jax.selection import choose as choose_module
+from l1jax.selection.choose import (
+    ChoiceRule,
+    agree_on_choices,
+    check_allowed_loss,
+    check_criterion,
+    choose,
+)
 from l1jax.selection.fold_scores import FoldResult, from_json, to_json
 from l1jax.selection.score_table import ModelSize, PathPoint
 
@@ -47,6 +55,29 @@ def test_a_strength_that_diverged_or_was_stopped_is_never_chosen():
     assert (
         chosen(ChoiceRule("kernel_distance", "one-standard-error", 0, 0)) == 0.2
     )  # 1.075 ≤ 1.0 + 0.1
+
+
+@pytest.mark.parametrize("num_folds", [1, 2])
+def test_other_processes_take_the_choices_of_process_0(monkeypatch, num_folds):
+    """The exchange is replaced: process 0 has chosen, and process 1 has other scores."""
+    rule = ChoiceRule("kernel_distance", "one-standard-error", 0, 0)
+    of_process_0 = [p._replace(folds=p.folds[:num_folds]) for p in POINTS]
+    expected = choose(of_process_0, rule, SIZE, 10)
+    assert (expected.one_standard_error is None) == (num_folds == 1)
+    sent = []
+
+    def lead_in_process_0(action):
+        sent.append(json.dumps(action()))
+        return json.loads(sent[0])
+
+    monkeypatch.setattr(choose_module, "lead", lead_in_process_0)
+    assert agree_on_choices(lambda: choose(of_process_0, rule, SIZE, 10)) == expected
+
+    def refuse():
+        raise AssertionError("process 1 must not choose")
+
+    monkeypatch.setattr(choose_module, "lead", lambda action: json.loads(sent[0]))
+    assert agree_on_choices(refuse) == expected
 
 
 def test_targets_come_before_the_rule():
