@@ -25,7 +25,12 @@ from l1jax.processes.agreement import (
 )
 from l1jax.processes.announced_errors import mark_as_printed
 from l1jax.processes.loss import end_at_once_if_shared, end_if_shared
-from l1jax.processes.start import check_same_arguments, start_processes, stop_processes
+from l1jax.processes.start import (
+    check_same_arguments,
+    check_same_versions,
+    start_processes,
+    stop_processes,
+)
 from l1jax.streams import lasting_output
 
 Main = Callable[[Sequence[str]], int]  # arguments → exit status
@@ -105,6 +110,7 @@ def _run(main: Main, connection_error: InputError | None) -> int:
     use_compilation_cache()
     try:
         with shared_errors():
+            check_same_versions()
             check_same_arguments(sys.argv[1:])
             status = main(sys.argv[1:])
             gather(None)  # all have come to the end

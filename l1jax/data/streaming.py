@@ -1,6 +1,7 @@
 """Batches made as they are needed, ahead of the steps, by threads or worker processes (Grain)."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from jaxtyping import PyTree
 from l1jax.config import InputError
 from l1jax.data.batches import SINGLE_HOST, Batch, Feed, Host, batch_indices
 from l1jax.data.source import Source, take
+from l1jax.processes.loss import print_native_output
 
 THREADS = 4  # each makes a whole batch; more would only wait for the GIL
 AHEAD = 8  # batches that are made before they are asked for
@@ -66,7 +68,11 @@ def streaming_feed(
             close()
             iterator = _read_ahead(make_batches, first, workers)
             batches = _single_steps(iterator)
-        parts = [next(batches) for _ in range(steps)]
+        try:
+            parts = [next(batches) for _ in range(steps)]
+        except RuntimeError as error:
+            _explain_crash(error, workers)
+            raise
         next_step = first + steps
         return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
 
@@ -148,6 +154,31 @@ def _read_ahead(make_batches: _BatchMaker, first: int, processes: int) -> Iterat
         options, worker_init_fn=_start_worker
     )
     return iter(prefetched)
+
+
+def _explain_crash(error: RuntimeError, workers: int) -> None:
+    """Say what happened if a worker process ended without an error of its own.
+
+    Args:
+        error: that Grain raised.
+        workers: number of processes.
+
+    Raises:
+        InputError: if it did; after what it printed, if that is hidden.
+    """
+    found = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
+    if not found:
+        return
+    status = int(found[1])
+    reason = f"with exit status {status}"
+    if status < 0:
+        reason = f"by {signal.Signals(-status).name}"
+    print_native_output()
+    raise InputError(
+        f"one of the processes that decode the data, `--workers` (={workers}), was ended {reason}: "
+        "run the same command again; if it lacked memory, with fewer of them, or with 0 for "
+        "threads."
+    ) from error
 
 
 def _start_worker(worker: int, workers: int) -> None:

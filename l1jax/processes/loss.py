@@ -1,9 +1,9 @@
 """The end of a run that has lost one of its processes: one sentence, and no wall of text.
 
 JAX's coordination service notices within `HEARTBEAT_SECONDS` that a process is gone. It then aborts
-the others from C++, after printing a stack trace. So the output of compiled libraries goes into a
-file while processes work together, and the signal of the abort is answered by the sentence. If
-the reason is another one, the end of that file is printed.
+the others from C++, after printing a stack trace. So the output of compiled libraries, and of child
+processes, goes into a file while processes work together, and the signal of the abort is answered
+by the sentence. If the reason is another one, the end of that file is printed.
 """
 
 import ctypes
@@ -137,8 +137,15 @@ def end_at_once_if_shared(error: BaseException) -> None:
     if is_communication_error(error):
         end_as_lost(error)
     traceback.print_exception(error)
-    _print("\n".join(_read_native_output().splitlines()[-TAIL_LINES:]))
+    print_native_output()
     os._exit(1)
+
+
+def print_native_output() -> None:
+    """Print the last lines of compiled libraries and child processes, if they are hidden."""
+    lines = _read_native_output().splitlines()[-TAIL_LINES:]
+    if lines:
+        _print("\n".join(lines))
 
 
 def end_as_lost(error: BaseException) -> NoReturn:
@@ -177,7 +184,7 @@ def _answer_abort(number: int) -> None:
     text = _read_native_output()
     gone = _find_gone(text)
     if gone is None:
-        _print("\n".join(text.splitlines()[-TAIL_LINES:]))
+        print_native_output()
         os._exit(128 + number)
     survivors = [process for process in range(_watch.count) if process not in gone]
     names = " and ".join(f"process {process} of {_watch.count}" for process in sorted(gone))

@@ -3,12 +3,17 @@
 import argparse
 import os
 import socket
+import sys
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from l1jax.config import InputError
 from l1jax.processes.agreement import gather, require_same
@@ -16,6 +21,7 @@ from l1jax.processes.announced_errors import listen, stop_listening
 from l1jax.processes.loss import HEARTBEAT_SECONDS, watch, watch_connected
 
 START_SECONDS = 300  # in which all processes must have come
+SILENT_SECONDS = 10.0  # after which it is said that some have not come yet
 SHUTDOWN_SECONDS = 60
 LAUNCHER_ADDRESS = "the address that the launcher tells"
 HELP = {"-h", "--help"}
@@ -43,10 +49,9 @@ class Launcher(NamedTuple):
     index: str
 
 
-LAUNCHERS = (
-    Launcher("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
-    Launcher("Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-)
+SLURM = Launcher("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")
+OPEN_MPI = Launcher("Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
+LAUNCHERS = (SLURM, OPEN_MPI)
 
 
 class UnconnectedTasksError(InputError):
@@ -80,8 +85,11 @@ def start_processes(arguments: Sequence[str]) -> None:
             _refuse_lone_tasks()
         _refuse_flags_without_coordinator(options)
         return
+    if not options.coordinator:
+        _refuse_job_without_srun()
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from Python
-    _initialize(options)
+    with _waiting_told(options):
+        _initialize(options)
     _check_devices()
     watch_connected(jax.process_index(), jax.process_count())
     listen(jax.process_index(), jax.process_count())
@@ -99,6 +107,18 @@ def check_same_arguments(arguments: Sequence[str]) -> None:
         parser.add_argument(flag)
     _, others = parser.parse_known_args(list(arguments))
     require_same("the command line", " ".join(others), "give all processes the same flags")
+
+
+def check_same_versions() -> None:
+    """Refuse processes with different versions of what decides the numbers.
+
+    Each process draws its own share of the order of the examples, with its NumPy.
+
+    Raises:
+        InputError: naming the first process that differs from process 0.
+    """
+    versions = f"{version('l1jax')}, {jax.__version__}, {np.__version__}"
+    require_same("the versions of l1jax, JAX and NumPy", versions, "install the same everywhere")
 
 
 def _check_devices() -> None:
@@ -157,6 +177,46 @@ def _refuse_lone_tasks() -> None:
                 "alone, in a --workdir of its own.",
                 int(index) if index.isdigit() else 0,
             )
+
+
+def _refuse_job_without_srun() -> None:
+    """Refuse to be the only process in a job of SLURM that has several tasks.
+
+    Raises:
+        InputError: if the command runs in a batch script or a shell of the job, not in its tasks.
+    """
+    num_tasks = os.environ.get("SLURM_NTASKS", "")
+    if not num_tasks.isdigit() or int(num_tasks) < 2 or OPEN_MPI.count in os.environ:
+        return
+    if os.environ.get(SLURM.count) != num_tasks:
+        raise InputError(
+            f"`--distributed` needs all {num_tasks} tasks of SLURM's job (SLURM_NTASKS="
+            f"{num_tasks}), and here is one process: start the command with srun."
+        )
+
+
+@contextmanager
+def _waiting_told(options: ProcessOptions) -> Iterator[None]:
+    """Say that the others are waited for, if that takes more than `SILENT_SECONDS`."""
+    indices = [os.environ.get(launcher.index, "0") for launcher in LAUNCHERS]
+    has_own_terminal = bool(options.coordinator)
+    where = options.coordinator or LAUNCHER_ADDRESS
+
+    def say() -> None:
+        print(
+            f"waiting for the other processes at {where}, for up to {START_SECONDS} s.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    timer = threading.Timer(SILENT_SECONDS, say)
+    timer.daemon = True
+    if has_own_terminal or set(indices) == {"0"}:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _refuse_flags_without_coordinator(options: ProcessOptions) -> None:

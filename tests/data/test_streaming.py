@@ -1,5 +1,6 @@
 """Batches made ahead by threads and by worker processes."""
 
+import multiprocessing
 import os
 import re
 import subprocess
@@ -98,6 +99,18 @@ def test_images_that_changed_are_an_error_in_a_worker(faces, tmp_path):
     write_folder(tmp_path, {"b.jpg": (faces / "a/02.jpg").read_bytes()})
     with pytest.raises(InputError, match="changed while they were read"):
         feed.chunk(0, 1)
+    feed.close()
+
+
+def test_a_worker_that_is_killed_is_an_error(faces, tmp_path):
+    source = open_images(faces, image_size=16)
+    feed = streaming_feed(source, 0, 1, 2, workers=1)
+    feed.chunk(0, 1)
+    for worker in multiprocessing.active_children():
+        if worker.name.startswith("grain"):
+            worker.kill()
+    with pytest.raises(InputError, match=r"`--workers` \(=1\), was ended by SIGKILL: run the same"):
+        feed.chunk(1, 100)
     feed.close()
 
 

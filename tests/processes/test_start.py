@@ -1,6 +1,7 @@
 """Flags and variables that say how many processes there are, and what is wrong with them."""
 
 import socket
+import time
 
 import jax
 import pytest
@@ -16,6 +17,7 @@ def no_launcher(monkeypatch):
     for launcher in LAUNCHERS:
         monkeypatch.delenv(launcher.count, raising=False)
         monkeypatch.delenv(launcher.index, raising=False)
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
 
     monkeypatch.setattr(start, "watch", lambda sentence: None)  # it changes the whole process
 
@@ -65,6 +67,44 @@ def test_tasks_that_do_not_know_of_each_other_are_refused(launcher, monkeypatch)
     start_processes(["--help"])
     monkeypatch.setenv(launcher.count, "1")
     start_processes([])
+
+
+@pytest.mark.parametrize("of_step", ["", "1"])  # a batch script, a shell of salloc
+def test_a_job_of_several_tasks_without_srun_is_refused(monkeypatch, of_step):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    if of_step:
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", of_step)
+    with pytest.raises(InputError, match=r"all 4 tasks .* start the command with srun"):
+        start_processes(["--distributed"])
+    for name, value in (("SLURM_STEP_NUM_TASKS", "4"), ("OMPI_COMM_WORLD_SIZE", "4")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(AssertionError, match="nothing may be started here"):
+                start_processes(["--distributed"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "rank", "is_told"),
+    [
+        ("--coordinator host:1234 --processes 2 --process 1", None, True),
+        ("--distributed", "0", True),
+        ("--distributed", "1", False),
+    ],
+)
+def test_who_waits_says_so(monkeypatch, capfd, flags, rank, is_told):
+    def initialize(**options):
+        time.sleep(0.2)
+        raise RuntimeError("DEADLINE_EXCEEDED")
+
+    monkeypatch.setattr(start, "SILENT_SECONDS", 0.01)
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    if rank is not None:
+        monkeypatch.setenv("OMPI_COMM_WORLD_RANK", rank)
+    with pytest.raises(InputError, match="did not find each other"):
+        start_processes(flags.split())
+    said = capfd.readouterr().err
+    assert said.count("waiting for the other processes") == is_told
+    assert said.endswith("for up to 300 s.\n") == is_told
 
 
 def test_nothing_that_tells_of_other_processes(monkeypatch):

@@ -22,16 +22,29 @@ from l1jax.transforms.learning_rate import set_learning_rate_scale, with_learnin
 
 # Gradient descent on least squares has a largest stable step; the warm-up passes it after the first
 # checkpoint.
-TOO_FAST = (
-    "--model.latent-size 4 --model.generator-hidden 8 "
-    "--model.discriminator-hidden 8 --batch-size 8 "
+COMMON = (
+    "--steps 48 --log-every 4 --sample-every 48 --checkpoint-every 12 --batch-size 8 "
+    "--generator.algorithm sgd --generator.learning-rate-schedule.warmup 24"
+)
+ADVERSARIAL = (
+    f"{COMMON} --model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 "
     "--objective.loss least_squares --objective.r1 0 --objective.r2 0 "
-    "--generator.algorithm sgd --generator.learning-rate 1.2 "
-    "--generator.learning-rate-schedule.warmup 24 "
+    "--generator.learning-rate 1.2 "
     "--discriminator.algorithm sgd --discriminator.learning-rate 1.2 "
-    "--discriminator.learning-rate-schedule.warmup 24 "
-    "--steps 48 --log-every 4 --sample-every 48 --checkpoint-every 12"
-).split()
+    "--discriminator.learning-rate-schedule.warmup 24"
+)
+TOO_FAST = {
+    "images": ADVERSARIAL.split(),
+    "sound": (
+        f"{ADVERSARIAL} --data tones --data.count 64 --data.mels 8 --data.frames 8 "
+        "--model.classes 8"
+    ).split(),
+    "text": (
+        f"{COMMON} --data topics --model transformer --objective next-token --data.window 8 "
+        "--model.context 8 --model.width 8 --model.heads 2 --model.layers 1 --holdout 0.1 "
+        "--generator.learning-rate 100"
+    ).split(),
+}
 
 
 class Killed(BaseException):
@@ -41,14 +54,14 @@ class Killed(BaseException):
 pytestmark = pytest.mark.usefixtures("one_device")
 
 
-def run(workdir, *more):
-    return train.main(["--workdir", str(workdir), *TOO_FAST, *more])
+def run(workdir, *more, family="images"):
+    return train.main(["--workdir", str(workdir), *TOO_FAST[family], *more])
 
 
 def end_of(workdir):
     """What must not depend on how a run came about."""
     meta = json.loads((workdir / "checkpoints" / "48" / "meta" / "metadata").read_text())
-    timing = ("images_per_second", "seconds_per_step")
+    timing = ("images_per_second", "tokens_per_second", "seconds_per_step")
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     metrics = [{k: v for k, v in line.items() if k not in timing} for line in lines]
     return meta["digest"], metrics, read_rollback(workdir)
@@ -178,16 +191,23 @@ def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_
 
 
 @pytest.mark.parametrize(
-    "moment",
+    ("family", "moment"),
     [
-        pytest.param("before the note", marks=pytest.mark.slow),
-        "after the note",
-        pytest.param("after some steps", marks=pytest.mark.slow),
+        pytest.param("images", "before the note", marks=pytest.mark.slow),
+        ("images", "after the note"),
+        pytest.param("images", "after some steps", marks=pytest.mark.slow),
+        pytest.param("sound", "after the note", marks=pytest.mark.slow),
+        pytest.param("text", "after the note", marks=pytest.mark.slow),
     ],
 )
 def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(
-    recovered, tmp_path, monkeypatch, moment
+    recovered, tmp_path, monkeypatch, family, moment
 ):
+    whole = recovered
+    if family != "images":
+        whole = tmp_path / "whole"
+        assert run(whole, family=family) == 0
+    assert read_rollback(whole).count >= 1
     workdir, write, loop, calls = tmp_path / "run", training.write_rollback, training.train, []
 
     def write_and_die(*arguments):
@@ -210,10 +230,10 @@ def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(
     else:
         monkeypatch.setattr(training, "write_rollback", write_and_die)
     with pytest.raises(Killed):
-        run(workdir)
+        run(workdir, family=family)
     monkeypatch.undo()
-    assert run(workdir) == 0
-    assert end_of(workdir) == end_of(recovered)
+    assert run(workdir, family=family) == 0
+    assert end_of(workdir) == end_of(whole)
 
 
 def test_a_run_that_cannot_be_saved_stops_after_as_many_rollbacks_as_it_may_have(tmp_path, capsys):
