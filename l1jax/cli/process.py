@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 
 import jax
 from rich.console import Console
@@ -67,6 +68,14 @@ def silence_threads() -> None:
     threading.excepthook = sys.unraisablehook = lambda _: None
 
 
+def _report_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print an uncaught error, but not those of writes that end after Orbax gave them up."""
+    if str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
+
+
 def shell_command(module: str, *arguments: str) -> str:
     """Return a command line that the user can copy, with the Python that runs this process."""
     python = sys.executable
@@ -107,6 +116,7 @@ def _run(main: Main, connection_error: InputError | None) -> int:
         return 2
     # Orbax reads and writes with asyncio; its errors are raised and reported anyway.
     logging.getLogger("asyncio").disabled = True
+    sys.excepthook = _report_uncaught
     use_compilation_cache()
     try:
         with shared_errors():

@@ -21,10 +21,12 @@ from l1jax.config import (
     NextToken,
     Optimizer,
     Reconstruction,
+    TonesData,
     TopicsData,
     Transformer,
 )
-from l1jax.data.batches import Batch, resident_feed
+from l1jax.data.batches import Batch, load_all, resident_feed
+from l1jax.data.opening import open_source
 from l1jax.data.text_batches import text_feed
 from l1jax.data.text_source import open_corpus
 from l1jax.training.keys import named_seed_key
@@ -70,6 +72,14 @@ EXPERIMENTS = {
         discriminator=None,
         batch_size=16,
     ),
+    "sound": Config(
+        data=TonesData(count=48, mels=8, frames=12),
+        model=MlpGan(latent_size=4, generator_hidden=(8,), discriminator_hidden=(8,), classes=8),
+        objective=Adversarial("non_saturating"),
+        generator=SPARSE,
+        discriminator=SPARSE,
+        batch_size=16,
+    ),
     "transformer": Config(
         data=TopicsData(window=6),
         model=Transformer(width=8, layers=1, heads=2, context=5, dropout=0.2),
@@ -88,6 +98,7 @@ CASES = [
     ("mlp", 8, "shard_map"),
     ("dense_generator", 2, "pmap"),
     ("transformer", 2, "shard_map"),
+    pytest.param("sound", 8, "shard_map", marks=pytest.mark.slow),
 ]  # what is theirs alone, not every layout again
 
 
@@ -101,6 +112,9 @@ def feed_of(name):
         return text_feed(
             open_corpus(experiment.data), experiment.data.window, 0, experiment.batch_size, 2**30
         )
+    if isinstance(experiment.data, TonesData):
+        source = open_source(experiment.data)
+        return resident_feed(load_all(source), 0, 1, experiment.batch_size, source.labels)
     draws = getattr(experiment.objective, "n_critic", 1)
     return resident_feed(images(), experiment.seed, draws, experiment.batch_size)
 

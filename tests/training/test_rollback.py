@@ -42,7 +42,7 @@ TOO_FAST = {
     "text": (
         f"{COMMON} --data topics --model transformer --objective next-token --data.window 8 "
         "--model.context 8 --model.width 8 --model.heads 2 --model.layers 1 --holdout 0.1 "
-        "--generator.learning-rate 100"
+        "--generator.learning-rate 100 --generator.penalty.strength 0 --checkpoint-every 4"
     ).split(),
 }
 
