@@ -10,11 +10,11 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jax._src import distributed  # the service has no public interface; Orbax uses this one
+from l1jax.processes.coordination import keep, look_up
 
-KEY = "l1jax/error"
+NAME = "error"  # under which the service keeps it
 LOOK_SECONDS = 2.0  # between two looks
 SECONDS_TO_END = 10.0
 STATUS = 2
@@ -24,13 +24,11 @@ class _Listener(NamedTuple):
     """A process that looks for errors.
 
     Attributes:
-        client: of the coordination service.
         index: of this process.
         count: of all processes.
         stop: set when it is to look no more.
     """
 
-    client: Any
     index: int
     count: int
     stop: threading.Event
@@ -48,8 +46,7 @@ def listen(index: int, count: int) -> None:
         count: of all processes.
     """
     global _listener
-    client: Any = distributed.global_state.client
-    _listener = _Listener(client, index, count, threading.Event())
+    _listener = _Listener(index, count, threading.Event())
     if count > 1:
         threading.Thread(target=_look, args=(_listener,), daemon=True).start()
 
@@ -69,7 +66,7 @@ def announce(text: str) -> None:
         return
     message = json.dumps([_listener.index, text])
     with suppress(Exception):  # another one was faster, or the service is gone
-        _listener.client.key_value_set(KEY, message)
+        keep(NAME, message)
     _end_soon(_listener, _listener.index, text)
 
 
@@ -81,7 +78,7 @@ def mark_as_printed() -> None:
 def _look(listener: _Listener) -> None:
     while not listener.stop.wait(LOOK_SECONDS):
         with suppress(Exception):  # there is none, or the service is gone
-            process, text = json.loads(listener.client.key_value_try_get(KEY))
+            process, text = json.loads(look_up(NAME))
             _end_soon(listener, process, text)
             return
 

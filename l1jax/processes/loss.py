@@ -29,6 +29,7 @@ TAIL_LINES = 30
 LAST_WORDS_SECONDS = 3.0  # in which process 0 tells the others who is gone
 # Variables by which a user asks to see what compiled libraries say.
 VERBOSE = ("TF_CPP_VMODULE", "NCCL_DEBUG")
+DUPLICATE = re.compile(r"ALREADY_EXISTS.*newer incarnation")
 RESTARTED = re.compile(r"(\d+) unexpectedly tried to connect with a different incarnation")
 GONE = re.compile(r"unhealthy[^\n]*:\s*((?:\d+\s*[\n,]\s*)+)")
 COMMUNICATION = re.compile(
@@ -177,7 +178,10 @@ def _answer_abort(number: int) -> None:
     """Answer SIGABRT, in whichever thread raised it."""
     assert _watch is not None
     if not _watch.count:
-        _print(f"error: {_watch.unconnected_sentence}")
+        sentence = _watch.unconnected_sentence
+        if DUPLICATE.search(_read_native_output()):
+            sentence = "another process has the number of this one: give each its own --process."
+        _print(f"error: {sentence}")
         os._exit(2)
     if _watch.native_output is None:  # the reason was printed
         _end("another process is gone", prints_it=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import threading
@@ -10,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +18,12 @@ import numpy as np
 from l1jax.config import InputError
 from l1jax.processes.agreement import gather, require_same
 from l1jax.processes.announced_errors import listen, stop_listening
+from l1jax.processes.launchers import (
+    LAUNCHERS,
+    UnconnectedTasksError,
+    refuse_job_without_srun,
+    refuse_lone_tasks,
+)
 from l1jax.processes.loss import HEARTBEAT_SECONDS, watch, watch_connected
 
 START_SECONDS = 300  # in which all processes must have come
@@ -41,31 +47,6 @@ class ProcessOptions:
     """Number of this process, from 0 on, with --coordinator."""
 
 
-class Launcher(NamedTuple):
-    """A program that starts several processes, and the variables by which it tells so."""
-
-    name: str
-    count: str
-    index: str
-
-
-SLURM = Launcher("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")
-OPEN_MPI = Launcher("Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
-LAUNCHERS = (SLURM, OPEN_MPI)
-
-
-class UnconnectedTasksError(InputError):
-    """Several processes were started, and none was told of the others.
-
-    Attributes:
-        index: of this process.
-    """
-
-    def __init__(self, message: str, index: int) -> None:
-        super().__init__(message)
-        self.index = index
-
-
 def start_processes(arguments: Sequence[str]) -> None:
     """Connect this process with the others, if the flags say that there are any.
 
@@ -82,13 +63,13 @@ def start_processes(arguments: Sequence[str]) -> None:
     options = _read_options(arguments)
     if not options.distributed and not options.coordinator:
         if "--no-distributed" not in arguments:
-            _refuse_lone_tasks()
+            refuse_lone_tasks()
         _refuse_flags_without_coordinator(options)
         return
     if not options.coordinator:
-        _refuse_job_without_srun()
+        refuse_job_without_srun()
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from Python
-    with _waiting_told(options):
+    with _waiting_told(options), _interruptible():
         _initialize(options)
     _check_devices()
     watch_connected(jax.process_index(), jax.process_count())
@@ -161,40 +142,6 @@ def _read_options(arguments: Sequence[str]) -> ProcessOptions:
     return ProcessOptions(**vars(values))
 
 
-def _refuse_lone_tasks() -> None:
-    """Refuse to be one of several trainings that do not know of each other.
-
-    Raises:
-        UnconnectedTasksError: if SLURM or Open MPI has started several tasks.
-    """
-    for launcher in LAUNCHERS:
-        count = os.environ.get(launcher.count, "")
-        if count.isdigit() and int(count) > 1:
-            index = os.environ.get(launcher.index, "")
-            raise UnconnectedTasksError(
-                f"{launcher.name} has started {count} tasks ({launcher.count}={count}): give "
-                "--distributed to let them work together, or --no-distributed if each is to work "
-                "alone, in a --workdir of its own.",
-                int(index) if index.isdigit() else 0,
-            )
-
-
-def _refuse_job_without_srun() -> None:
-    """Refuse to be the only process in a job of SLURM that has several tasks.
-
-    Raises:
-        InputError: if the command runs in a batch script or a shell of the job, not in its tasks.
-    """
-    num_tasks = os.environ.get("SLURM_NTASKS", "")
-    if not num_tasks.isdigit() or int(num_tasks) < 2 or OPEN_MPI.count in os.environ:
-        return
-    if os.environ.get(SLURM.count) != num_tasks:
-        raise InputError(
-            f"`--distributed` needs all {num_tasks} tasks of SLURM's job (SLURM_NTASKS="
-            f"{num_tasks}), and here is one process: start the command with srun."
-        )
-
-
 @contextmanager
 def _waiting_told(options: ProcessOptions) -> Iterator[None]:
     """Say that the others are waited for, if that takes more than `SILENT_SECONDS`."""
@@ -203,8 +150,12 @@ def _waiting_told(options: ProcessOptions) -> Iterator[None]:
     where = options.coordinator or LAUNCHER_ADDRESS
 
     def say() -> None:
+        host = options.coordinator.rpartition(":")[0].strip("[]")
+        state = ""
+        if not _is_known(host):
+            state = ", a name that is not known here so far"
         print(
-            f"waiting for the other processes at {where}, for up to {START_SECONDS} s.",
+            f"waiting for the other processes at {where}{state}, for up to {START_SECONDS} s.",
             file=sys.stderr,
             flush=True,
         )
@@ -217,6 +168,29 @@ def _waiting_told(options: ProcessOptions) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _is_known(host: str) -> bool:
+    """Return whether a host's name leads to an address; an empty one counts as known."""
+    try:
+        socket.getaddrinfo(host or "localhost", None)
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end this process at once; Python would answer it when the waiting is over."""
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _refuse_flags_without_coordinator(options: ProcessOptions) -> None:
@@ -301,5 +275,6 @@ def _check_port(options: ProcessOptions, port: int) -> None:
     except OSError as error:
         raise InputError(
             f"`--coordinator` (={options.coordinator}) must name a port that is free on the "
-            f"machine of process 0 ({error.strerror}): give another, the same to all processes."
+            f"machine of process 0 ({error.strerror}): give another, the same to all processes; "
+            "or, if process 0 runs already, give this one another `--process`."
         ) from error

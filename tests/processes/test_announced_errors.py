@@ -7,21 +7,19 @@ import pytest
 from l1jax.processes import announced_errors
 
 
-class Service:
-    """Stands for the coordination service's client."""
+@pytest.fixture
+def kept(monkeypatch):
+    """Stands for the coordination service: name → text."""
+    texts = {}
 
-    def __init__(self):
-        self.values = {}
-
-    def key_value_set(self, key, value):
-        if key in self.values:
+    def keep(name, text):
+        if name in texts:
             raise RuntimeError("ALREADY_EXISTS")
-        self.values[key] = value
+        texts[name] = text
 
-    def key_value_try_get(self, key):
-        if key not in self.values:
-            raise RuntimeError("NOT_FOUND")
-        return self.values[key]
+    monkeypatch.setattr(announced_errors, "keep", keep)
+    monkeypatch.setattr(announced_errors, "look_up", lambda name: texts[name])
+    return texts
 
 
 @pytest.fixture
@@ -47,35 +45,28 @@ def ended(monkeypatch):
     return wait
 
 
-def listen(monkeypatch, service, index, count=2):
-    monkeypatch.setattr(announced_errors.distributed.global_state, "client", service)
-    announced_errors.listen(index, count)
-
-
 @pytest.mark.parametrize(
     ("index", "told_by", "said"),
     [(0, 0, "error: no space\n"), (0, 1, "error: process 1 of 2: no space\n"), (1, 0, "")],
 )
-def test_process_0_prints_what_another_one_told(monkeypatch, ended, capfd, index, told_by, said):
-    service = Service()
-    listen(monkeypatch, service, index)
-    service.key_value_set(announced_errors.KEY, f'[{told_by}, "no space"]')
+def test_process_0_prints_what_another_one_told(kept, ended, capfd, index, told_by, said):
+    announced_errors.listen(index, 2)
+    kept[announced_errors.NAME] = f'[{told_by}, "no space"]'
     assert ended() == [2]
     assert capfd.readouterr().err == said
 
 
-def test_the_process_with_the_error_ends_too_and_the_first_error_is_kept(monkeypatch, ended, capfd):
-    service = Service()
-    service.key_value_set(announced_errors.KEY, '[0, "first"]')
-    listen(monkeypatch, service, 1, count=1)  # it does not look
+def test_the_process_with_the_error_ends_too_and_the_first_error_is_kept(kept, ended, capfd):
+    kept[announced_errors.NAME] = '[0, "first"]'
+    announced_errors.listen(1, 1)  # one process does not look
     announced_errors.announce("second")
     assert ended() == [2]
-    assert service.values == {announced_errors.KEY: '[0, "first"]'}
+    assert kept == {announced_errors.NAME: '[0, "first"]'}
     assert capfd.readouterr().err == ""
 
 
-def test_what_was_printed_is_not_printed_again(monkeypatch, ended, capfd):
-    listen(monkeypatch, Service(), 0, count=1)
+def test_what_was_printed_is_not_printed_again(kept, ended, capfd):
+    announced_errors.listen(0, 1)
     announced_errors.mark_as_printed()
     announced_errors.announce("no space")
     assert ended() == [2]

@@ -1,5 +1,6 @@
 """Flags and variables that say how many processes there are, and what is wrong with them."""
 
+import signal
 import socket
 import time
 
@@ -84,16 +85,20 @@ def test_a_job_of_several_tasks_without_srun_is_refused(monkeypatch, of_step):
 
 
 @pytest.mark.parametrize(
-    ("flags", "rank", "is_told"),
+    ("flags", "rank", "told"),
     [
-        ("--coordinator host:1234 --processes 2 --process 1", None, True),
-        ("--distributed", "0", True),
-        ("--distributed", "1", False),
+        ("--coordinator 127.0.0.1:1234 --processes 2 --process 1", None, "127.0.0.1:1234, for up"),
+        ("--coordinator no.such.invalid:1 --processes 2 --process 1", None, "1, a name that is"),
+        ("--distributed", "0", "the address that the launcher tells, for up"),
+        ("--distributed", "1", None),
     ],
 )
-def test_who_waits_says_so(monkeypatch, capfd, flags, rank, is_told):
+def test_who_waits_says_so_and_can_be_interrupted(monkeypatch, capfd, flags, rank, told):
+    handlers = []
+
     def initialize(**options):
-        time.sleep(0.2)
+        handlers.append(signal.getsignal(signal.SIGINT))
+        time.sleep(0.5)
         raise RuntimeError("DEADLINE_EXCEEDED")
 
     monkeypatch.setattr(start, "SILENT_SECONDS", 0.01)
@@ -103,8 +108,14 @@ def test_who_waits_says_so(monkeypatch, capfd, flags, rank, is_told):
     with pytest.raises(InputError, match="did not find each other"):
         start_processes(flags.split())
     said = capfd.readouterr().err
-    assert said.count("waiting for the other processes") == is_told
-    assert said.endswith("for up to 300 s.\n") == is_told
+    if told is None:
+        assert said == ""
+    else:
+        (line,) = said.splitlines()
+        assert line.startswith("waiting for the other processes at ")
+        assert told in line
+    assert handlers == [signal.SIG_DFL]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_nothing_that_tells_of_other_processes(monkeypatch):
