@@ -14,6 +14,7 @@ from types import TracebackType
 import jax
 from rich.console import Console
 
+import l1jax
 from l1jax.compilation import use_compilation_cache
 from l1jax.config import InputError
 from l1jax.processes.agreement import (
@@ -120,7 +121,7 @@ def _run(main: Main, connection_error: InputError | None) -> int:
     use_compilation_cache()
     try:
         with shared_errors():
-            check_same_versions()
+            check_same_versions(l1jax.__version__)
             check_same_arguments(sys.argv[1:])
             status = main(sys.argv[1:])
             gather(None)  # all have come to the end

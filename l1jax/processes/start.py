@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import jax
 import numpy as np
@@ -90,15 +89,18 @@ def check_same_arguments(arguments: Sequence[str]) -> None:
     require_same("the command line", " ".join(others), "give all processes the same flags")
 
 
-def check_same_versions() -> None:
+def check_same_versions(version: str) -> None:
     """Refuse processes with different versions of what decides the numbers.
 
     Each process draws its own share of the order of the examples, with its NumPy.
 
+    Args:
+        version: of l1jax.
+
     Raises:
         InputError: naming the first process that differs from process 0.
     """
-    versions = f"{version('l1jax')}, {jax.__version__}, {np.__version__}"
+    versions = f"{version}, {jax.__version__}, {np.__version__}"
     require_same("the versions of l1jax, JAX and NumPy", versions, "install the same everywhere")
 
 

@@ -334,7 +334,7 @@ def _manager_options(
     )
 
 
-def _make_barrier() -> ocp.multihost.BarrierSyncFn:
+def _make_barrier() -> Callable[..., None]:
     """Return Orbax's barrier of a save, which lets a background thread with an error pass.
 
     It would else wait, in a `finally` clause, for processes that wait elsewhere, and nobody would

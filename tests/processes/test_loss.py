@@ -36,6 +36,32 @@ def test_the_service_names_who_is_gone(name):
     assert loss._find_gone(text) == gone
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        # Of the first of two processes with one number.
+        (
+            "absl::Status: ALREADY_EXISTS: Aborted connect attempt as there is a request from a "
+            "newer incarnation.",
+            "give each its own --process",
+        ),
+        ("absl::Status: DEADLINE_EXCEEDED: Deadline Exceeded", "nobody came"),
+    ],
+)
+def test_why_the_processes_did_not_connect(monkeypatch, capfd, text, words):
+    def end(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(loss.os, "_exit", end)
+    monkeypatch.setattr(loss, "_read_native_output", lambda: text)
+    monkeypatch.setattr(loss, "_watch", loss._Watch(None, None, "nobody came"))
+    with pytest.raises(SystemExit, match="2"):
+        loss._answer_abort(6)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
 def test_the_remedy_of_a_block_lasts_as_long_as_the_block():
     with loss.remedy_for_loss(lambda: "start again from step 7"):
         assert loss._remedy() == "start again from step 7"
