@@ -176,7 +176,7 @@ def test_a_full_disk_ends_both_with_one_sentence(tmp_path):
     pairs.until(pair, checkpoint.exists)
     began = time.monotonic()
     statuses, said = pairs.end(pair)
-    assert time.monotonic() - began < 45
+    assert time.monotonic() - began < 120
     assert statuses == [2, 2], said
     (line,) = [line for line in said[0].splitlines() if "error" in line]
     assert line.startswith("error: a checkpoint could not be written to ")
