@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +12,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 from jaxtyping import PyTree
-from orbax.checkpoint import checkpoint_managers as policies
 
 from l1jax.config import Config, InputError, from_json, to_json
-from l1jax.processes.agreement import fetch, gather, is_leader, lead, num_processes
+from l1jax.processes.agreement import fetch, gather, lead, num_processes
 from l1jax.processes.loss import end_as_lost, is_communication_error
 from l1jax.processes.storage import is_readable, wait_until
 from l1jax.terminal import Say
@@ -30,8 +26,8 @@ from l1jax.training.checkpoint_files import (
     is_step,
     looks_like_step,
     set_aside,
-    write_manifest,
 )
+from l1jax.training.checkpoint_options import manager_options
 from l1jax.training.stored_state import from_stored, to_stored
 from l1jax.training.workdir import refuse_other_experiment
 
@@ -277,7 +273,7 @@ def open_checkpoints(
     damaged_steps = lead(lambda: sorted(_handle_damaged(folder, say, read_only)))
     try:
         manager = ocp.CheckpointManager(
-            folder.absolute(), options=_manager_options(folder, experiment, read_only)
+            folder.absolute(), options=manager_options(folder, experiment, read_only)
         )
     except Exception as error:  # raised by Orbax for damaged files that may not be set aside
         names = ", ".join(map(str, damaged_steps)) or brief(error)
@@ -312,49 +308,6 @@ def _handle_damaged(folder: Path, say: Say, read_only: bool) -> set[int]:
     return damaged_steps
 
 
-def _manager_options(
-    folder: Path, experiment: Config, read_only: bool
-) -> ocp.CheckpointManagerOptions:
-    policy: Sequence[policies.PreservationPolicy] = [
-        policies.LatestN(experiment.keep_checkpoints),
-        policies.BestN(get_metric_fn=_score, reverse=True, n=1),
-    ]
-    return ocp.CheckpointManagerOptions(
-        best_fn=None if read_only else _score,  # also makes Orbax keep the metric on disk
-        best_mode="min",
-        preservation_policy=policies.AnyPreservationPolicy(policy),
-        cleanup_tmp_directories=not read_only,
-        create=not read_only,
-        read_only=read_only,
-        lightweight_initialize=read_only,  # otherwise Orbax opens files of damaged checkpoints
-        async_options=ocp.options.AsyncOptions(
-            post_finalization_callback=partial(_write_manifest_once, folder),
-            barrier_sync_fn=_make_barrier(),
-        ),
-    )
-
-
-def _make_barrier() -> Callable[..., None]:
-    """Return Orbax's barrier of a save, which lets a background thread with an error pass.
-
-    It would else wait, in a `finally` clause, for processes that wait elsewhere, and nobody would
-    hear of the error.
-    """
-    wait = ocp.multihost.get_barrier_sync_fn()
-
-    def wait_unless_failed(*, key: str, timeout_ms: int) -> None:
-        is_background = threading.current_thread() is not threading.main_thread()
-        if not (is_background and sys.exc_info()[0] is not None):
-            wait(key=key, timeout_ms=timeout_ms)
-
-    return wait_unless_failed
-
-
-def _write_manifest_once(folder: Path) -> None:
-    if is_leader():
-        write_manifest(folder)
-
-
 def structure_hash(tree: PyTree) -> str:
     """Hash the paths, shapes and dtypes of a tree."""
     names = [
@@ -370,7 +323,3 @@ def digest(tree: PyTree) -> str:
     for leaf in fetch(jax.tree.leaves(tree)):
         sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
     return sha.hexdigest()
-
-
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]

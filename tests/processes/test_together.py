@@ -164,10 +164,10 @@ def test_a_full_disk_ends_both_with_one_sentence(tmp_path):
     experiment.write_text(
         "import errno\n"
         "from l1jax.cli.experiment_file import load_experiment\n"
-        "from l1jax.training import checkpoint\n"
+        "from l1jax.training import checkpoint_options\n"
         "def refuse(folder):\n"
         "    raise OSError(errno.ENOSPC, 'No space left on device')\n"
-        "checkpoint.write_manifest = refuse\n"
+        "checkpoint_options.write_manifest = refuse\n"
         "def get_config():\n"
         "    return load_experiment('digits')\n"
     )
