@@ -35,14 +35,16 @@ class BitsPerByte(NamedTuple):
     tokens: int
 
 
-def make_window_bits(model: LanguageModel, windows: Windows) -> WindowBits:
+def make_window_bits(
+    model: LanguageModel, windows: Windows, *, is_shared: bool = False
+) -> WindowBits:
     """Build (params, batch_stats) → bits of each window, in batches of one size on the device.
-
-    Several processes share the work, so all of them must call what is returned.
 
     Args:
         model: the network.
         windows: that are predicted; each sees nothing of the others.
+        is_shared: whether several processes share the work; all of them must then call what is
+            returned.
     """
     length = windows.tokens.shape[1] - 1
     count = len(windows.tokens)
@@ -73,7 +75,10 @@ def make_window_bits(model: LanguageModel, windows: Windows) -> WindowBits:
             ]
             return [np.concatenate(found)]
 
-        (found,) = divide_rows(len(tokens), size, compute)
+        if is_shared:
+            (found,) = divide_rows(len(tokens), size, compute)
+        else:
+            (found,) = compute(0, len(tokens))
         return found[:count].astype(np.float64)
 
     return window_bits

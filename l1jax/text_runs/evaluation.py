@@ -192,7 +192,8 @@ def measure_likelihood(
 
     def measure(corpus: Corpus, max_tokens: int) -> BitsPerByte:
         windows = document_windows(corpus, window, max_tokens)
-        found = make_window_bits(model, windows)(average.params, average.batch_stats)
+        window_bits = make_window_bits(model, windows, is_shared=True)
+        found = window_bits(average.params, average.batch_stats)
         return bits_per_byte(found, windows)
 
     if held_out is None:
