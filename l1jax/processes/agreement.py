@@ -28,6 +28,7 @@ BLOCK_BYTES = 64 * 2**20  # of a long message that are sent at once
 # What JSON can hold: messages are sent as such.
 Json = Any
 Result = TypeVar("Result")
+_is_alone = False  # whether process 0 does something that the others wait for
 
 
 class SharedError(InputError):
@@ -81,12 +82,24 @@ def lead(action: Callable[[], Json]) -> Json:
     message: dict[str, Json] = {"value": None}
     if is_leader():
         try:
-            message = {"value": action()}
+            with _alone():
+                message = {"value": action()}
         except InputError as error:
             message = {"error": str(error)}
         except OSError as error:
             message = _describe_os_error(error)
     return _exchange(message)[LEADER]
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Mark that process 0 does something alone, in which it must not exchange anything."""
+    global _is_alone
+    _is_alone = True
+    try:
+        yield
+    finally:
+        _is_alone = False
 
 
 def fetch(tree: PyTree) -> PyTree:
@@ -227,8 +240,11 @@ def _exchange(message: dict[str, Json]) -> list[Json]:
 def _exchange_bytes(text: bytes) -> list[bytes]:
     """Exchange texts of any length.
 
+    Other processes would take what process 0 sends alone for something else.
+
     The arrays must have one shape in all processes. Each shape is compiled, so there are few.
     """
+    assert not _is_alone, "an exchange of all processes in what process 0 does alone"
     capacity = SHORT_BYTES - LENGTH_BYTES
     first = _exchange_padded(text[:capacity], len(text), SHORT_BYTES)
     lengths = [length for length, _ in first]

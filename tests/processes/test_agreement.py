@@ -19,6 +19,14 @@ def test_one_process_leads_and_hears_itself():
     np.testing.assert_array_equal(arrays[0], [0, 1, 2])
 
 
+def test_what_process_0_does_alone_exchanges_nothing(monkeypatch):
+    monkeypatch.setattr(agreement, "num_processes", lambda: 2)
+    with pytest.raises(AssertionError, match="does alone"):
+        agreement.lead(lambda: agreement.gather(1))
+    monkeypatch.setattr(agreement, "_exchange_padded", lambda text, length, size: [(length, text)])
+    assert agreement.lead(lambda: 3) == 3
+
+
 def test_its_errors_are_its_own():
     def refuse():
         raise InputError("`steps` (=0) must be at least 1.")
