@@ -16,7 +16,8 @@ from l1jax.processes.coordination import keep, look_up
 
 NAME = "error"  # under which the service keeps it
 LOOK_SECONDS = 2.0  # between two looks
-SECONDS_TO_END = 10.0
+SECONDS_TO_END = 8.0
+SECONDS_TO_HEAR = 4.0  # that process 0 stays longer, whose service tells the others
 STATUS = 2
 
 
@@ -36,6 +37,7 @@ class _Listener(NamedTuple):
 
 _listener: _Listener | None = None
 _is_printed = threading.Event()
+_is_told = threading.Event()
 
 
 def listen(index: int, count: int) -> None:
@@ -58,7 +60,7 @@ def stop_listening() -> None:
 
 
 def announce(text: str) -> None:
-    """Let all processes end with an error, this one included, within `SECONDS_TO_END`.
+    """Let all processes end with an error within some seconds, this one included.
 
     Process 0 prints it, unless `mark_as_printed` was called before.
     """
@@ -73,6 +75,11 @@ def announce(text: str) -> None:
 def mark_as_printed() -> None:
     """Note that this process has printed the error with which it ends."""
     _is_printed.set()
+
+
+def is_told() -> bool:
+    """Return whether this process is about to end because of an error of any process."""
+    return _is_told.is_set()
 
 
 def _look(listener: _Listener) -> None:
@@ -91,7 +98,11 @@ def _end_soon(listener: _Listener, process: int, text: str) -> None:
         process: whose error it is.
         text: of the error.
     """
-    timer = threading.Timer(SECONDS_TO_END, _end, [listener, process, text])
+    _is_told.set()
+    seconds = SECONDS_TO_END
+    if listener.index == 0:
+        seconds += SECONDS_TO_HEAR
+    timer = threading.Timer(seconds, _end, [listener, process, text])
     timer.daemon = True
     timer.start()
 

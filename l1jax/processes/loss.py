@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, NamedTuple, NoReturn
 
+from l1jax.processes import announced_errors
+
 HEARTBEAT_SECONDS = 30
 # How long to wait, after an error of the transport, for the service to name who is gone.
 PATIENCE_SECONDS = HEARTBEAT_SECONDS + 15.0
@@ -177,6 +179,8 @@ def _is_shared() -> bool:
 def _answer_abort(number: int) -> None:
     """Answer SIGABRT, in whichever thread raised it."""
     assert _watch is not None
+    if announced_errors.is_told():  # process 0 says it, and may have ended before this one
+        os._exit(announced_errors.STATUS)
     if not _watch.count:
         sentence = _watch.unconnected_sentence
         if DUPLICATE.search(_read_native_output()):

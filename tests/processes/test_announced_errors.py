@@ -34,6 +34,8 @@ def ended(monkeypatch):
 
     monkeypatch.setattr(announced_errors.os, "_exit", end)
     monkeypatch.setattr(announced_errors, "SECONDS_TO_END", 0.0)
+    monkeypatch.setattr(announced_errors, "SECONDS_TO_HEAR", 0.0)
+    monkeypatch.setattr(announced_errors, "_is_told", threading.Event())
     monkeypatch.setattr(announced_errors, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(announced_errors, "_is_printed", threading.Event())
     monkeypatch.setattr(announced_errors, "_listener", None)

@@ -62,6 +62,20 @@ def test_why_the_processes_did_not_connect(monkeypatch, capfd, text, words):
     assert words in line
 
 
+def test_a_process_that_ends_with_an_error_says_no_more(monkeypatch, capfd):
+    """Process 0, whose service ends with it, has printed the error."""
+
+    def end(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(loss.os, "_exit", end)
+    monkeypatch.setattr(loss, "_watch", loss._Watch(None, None, "nobody came", 1, 2))
+    monkeypatch.setattr(loss.announced_errors, "is_told", lambda: True)
+    with pytest.raises(SystemExit, match="2"):
+        loss._answer_abort(6)
+    assert capfd.readouterr().err == ""
+
+
 def test_the_remedy_of_a_block_lasts_as_long_as_the_block():
     with loss.remedy_for_loss(lambda: "start again from step 7"):
         assert loss._remedy() == "start again from step 7"
