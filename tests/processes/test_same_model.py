@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).parent / "float64_steps.py"
-SECONDS = 400
+SECONDS = 900
 TASKS = ["dcgan", "mlp", "vae", "sound", "transformer"]
 RESTARTED = ["dcgan", "sound", "transformer"]
 TOLERANCE = {"transformer": 1e-6}  # JAX computes the softmax of attention in float32 always
@@ -40,9 +40,14 @@ def start_two(*arguments):
 
 
 def finish(runs):
-    for run in runs:
-        output, _ = run.communicate(timeout=SECONDS)
-        assert run.returncode == 0, output
+    try:
+        for run in runs:
+            output, _ = run.communicate(timeout=SECONDS)
+            assert run.returncode == 0, output
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
 
 
 @pytest.fixture(scope="module")
