@@ -89,10 +89,11 @@ def test_one_process_asked_to_stop_stops_both_and_the_run_resumes(uninterrupted,
     ("family", "victim"), [("images", 0), ("images", 1), ("text", 0), ("sound", 1)]
 )
 def test_the_loss_of_a_process_ends_the_other_and_nothing_is_lost(
-    uninterrupted, tmp_path, family, victim
+    request, tmp_path, family, victim
 ):
-    whole = uninterrupted
-    if family != "images":
+    if family == "images":
+        whole = request.getfixturevalue("uninterrupted")
+    else:
         whole = tmp_path / "whole"
         finish(whole, family)
     choose = random.Random(victim)
