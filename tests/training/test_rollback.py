@@ -201,10 +201,11 @@ def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_
     ],
 )
 def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(
-    recovered, tmp_path, monkeypatch, family, moment
+    request, tmp_path, monkeypatch, family, moment
 ):
-    whole = recovered
-    if family != "images":
+    if family == "images":
+        whole = request.getfixturevalue("recovered")
+    else:
         whole = tmp_path / "whole"
         assert run(whole, family=family) == 0
     assert read_rollback(whole).count >= 1
