@@ -258,7 +258,7 @@ def smoke() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--path", default="", help="folder or archive of the recordings")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=1_500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--page", action="store_true", help="fill the page from the kept result")

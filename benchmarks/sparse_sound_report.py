@@ -29,13 +29,18 @@ def statistics(values: list[float], digits: int) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Return the table: the recordings' two halves, then each method and share of zeros."""
+    """Return the table: the recordings' two halves, then each method and share of zeros.
+
+    Seeds for which a row is missing are left out.
+    """
     heads = ["", *(head for head, _ in COLUMNS.values())]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     real = result["between_real_halves"] | {"accuracy": result["classifier_accuracy"]}
     lines.append(f"| {' | '.join(['recordings', *_cells([real])])} |")
+    seeds_of_rows = [set(seeds) for seeds in result["rows"].values()]
+    complete = sorted(set.intersection(*seeds_of_rows))
     for name, seeds in result["rows"].items():
-        lines.append(f"| {' | '.join([name, *_cells(list(seeds.values()))])} |")
+        lines.append(f"| {' | '.join([name, *_cells([seeds[seed] for seed in complete])])} |")
     return "\n".join(lines)
 
 
