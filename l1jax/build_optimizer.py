@@ -1,11 +1,22 @@
 """From the configuration of an optimiser to the transformation: algorithm, penalty, schedules."""
 
+from collections.abc import Callable, Mapping
+
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float
 
 from l1jax import config
-from l1jax.penalties import Penalty, by_path, from_configuration, l1, strengths
+from l1jax.penalties import (
+    Penalty,
+    Slices,
+    by_path,
+    coupled,
+    coupled_mcp,
+    from_configuration,
+    l1,
+    strengths,
+)
 from l1jax.transforms import (
     add_subgradient,
     freeze_support,
@@ -28,15 +39,37 @@ DUAL_AVERAGING = ("rmda", "ramda")
 """The algorithms that average gradients, and that have one way to use a penalty."""
 
 
-def build_penalty(penalty: config.Penalty) -> Penalty:
+ChannelGroups = Callable[[], Mapping[str, Slices]]
+"""Finds the channels of the network that an optimiser trains."""
+
+
+def build_penalty(penalty: config.Penalty, channels: ChannelGroups | None = None) -> Penalty:
     """Build the penalty that a configuration names.
 
+    Args:
+        penalty: its configuration.
+        channels: finds the groups of a penalty of channels; None where they cannot be found.
+
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range, or there are no channels to find.
     """
+    match penalty:
+        case config.GroupL1(strength, "channels"):
+            return coupled(strength, _find(channels))
+        case config.GroupMcp(strength, gamma, "channels"):
+            return coupled_mcp(strength, gamma, _find(channels))
     if isinstance(penalty, config.ReweightedL1):
         return l1(penalty.strength)  # the weights are a scale, which `build_optimizer` adds
     return from_configuration(penalty)
+
+
+def _find(channels: ChannelGroups | None) -> Mapping[str, Slices]:
+    if channels is None:
+        raise ValueError(
+            "`groups` (=channels) must be output_channels, input_channels, scales or blocks for "
+            "this network: channels over several layers are found in generators and transformers."
+        )
+    return channels()
 
 
 def build_schedule(schedule: config.Schedule, updates_per_step: int = 1) -> optax.Schedule:
@@ -73,7 +106,10 @@ def build_schedule(schedule: config.Schedule, updates_per_step: int = 1) -> opta
 
 
 def build_optimizer(
-    optimizer: config.Optimizer, updates_per_step: int = 1, max_sparsity: float = 1.0
+    optimizer: config.Optimizer,
+    updates_per_step: int = 1,
+    max_sparsity: float = 1.0,
+    channels: ChannelGroups | None = None,
 ) -> optax.GradientTransformation:
     """Build an optimiser that uses its penalty the way `method` says.
 
@@ -82,12 +118,13 @@ def build_optimizer(
         updates_per_step: how often it is updated per training step; schedules count steps.
         max_sparsity: the share of zeros above which the strength falls, whatever else changes it;
             1 for no limit.
+        channels: finds the groups of a penalty of channels; None where they cannot be found.
 
     Raises:
         InputError: if algorithm, method, penalty and schedules do not go together.
     """
     try:
-        leaf_penalty = build_penalty(optimizer.penalty)
+        leaf_penalty = build_penalty(optimizer.penalty, channels)
         penalty = by_path({optimizer.penalised: leaf_penalty})
     except ValueError as error:
         raise config.InputError(str(error)) from error

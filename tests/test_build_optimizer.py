@@ -87,6 +87,32 @@ def test_a_penalty_is_the_one_that_its_name_says(penalty, expected):
     )
 
 
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        (config.GroupL1(0.2, "channels"), l1jax.coupled),
+        (
+            config.GroupMcp(0.2, 3.0, "channels"),
+            lambda strength, groups: l1jax.coupled_mcp(strength, 3.0, groups),
+        ),
+    ],
+    ids=["lasso", "MCP"],
+)
+def test_a_penalty_of_channels_has_the_groups_of_the_network_in_what_is_penalised(
+    penalty, expected
+):
+    groups = {"layer/kernel": l1jax.Slices(-1), "layer/bias": l1jax.Slices(0)}
+    for penalised, paths in ((PATHS, {"layer/kernel"}), ("layer", set(groups))):
+        optimizer = Optimizer(0.5, "sgd", penalty=penalty, penalised=penalised)
+        actual, _ = after(build_optimizer(optimizer, channels=lambda: groups), 1)
+        chosen = {path: slices for path, slices in groups.items() if path in paths}
+        moved = jax.tree.map(lambda p, g: p - 0.5 * g, PARAMS, GRADS)
+        wanted = expected(0.2, chosen).prox(moved, 0.5)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), actual, wanted)
+    with pytest.raises(InputError, match=r"`groups` \(=channels\) must be output_channels"):
+        build_optimizer(Optimizer(0.5, penalty=penalty))
+
+
 @pytest.mark.parametrize(("algorithm", "method"), BY_HAND)
 def test_an_optimiser_is_the_one_that_its_name_says(algorithm, method):
     # By default b1 = 0.5 and b2 = 0.999.

@@ -14,8 +14,8 @@ LAYERS = [
     {"reading", "outputs", "serving", "processes"},
     {"penalties", "arrays", "audio"},
     {"models", "objectives", "data", "transforms"},
-    {"build", "build_optimizer", "evaluation", "reporting", "solve"},
-    {"training", "compaction"},
+    {"build", "build_optimizer", "evaluation", "reporting", "solve", "compaction"},
+    {"training"},
     {"selection", "serialization"},
     {"real_images", "sound_evaluation", "text_runs"},
     {

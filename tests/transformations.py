@@ -34,6 +34,13 @@ def grouped(learning_rate, penalty, per_group=False):
     return l1jax.proximal_adam(learning_rate, group, per_group=per_group)
 
 
+def coupled(learning_rate, penalty, per_group=False):
+    """proximal_adam with groups of the kernel that are given by their paths."""
+    strength = penalty.penalties[0].strength
+    group = l1jax.by_path({"kernel": l1jax.coupled(strength, {"dense/kernel": -1})})
+    return l1jax.proximal_adam(learning_rate, group, per_group=per_group)
+
+
 def after_sgd(learning_rate, make):
     return optax.chain(optax.sgd(learning_rate), make())
 
@@ -54,6 +61,8 @@ CASES = {
     "preconditioned_proximal": Case(metric, {"learning_rate": 0.1}),
     "groups in a metric": Case(grouped, {"learning_rate": 0.1}),
     "one step per group": Case(grouped, {"learning_rate": 0.1, "per_group": True}),
+    "coupled": Case(coupled, {"learning_rate": 0.1}),
+    "one step per coupled group": Case(coupled, {"learning_rate": 0.1, "per_group": True}),
     "proximal_sgd": Case(l1jax.proximal_sgd, {"learning_rate": 0.1}),
     "momentum": Case(l1jax.proximal_sgd, {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True}),
     "proximal_adam": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "b1": 0.5}),

@@ -16,7 +16,7 @@ from l1jax.compaction.connections import connections, scaled_channels
 from l1jax.compaction.graph import Graph, collapse
 from l1jax.compaction.mixed_axes import pool_constants, product_constants
 from l1jax.models.layout.axis_operations import POOLINGS
-from l1jax.models.layout.layer_kinds import DIAGONAL, LINEAR, LOOKUP, build_layer
+from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, LINEAR, LOOKUP, build_layer
 from l1jax.models.layout.node import Node, Tree
 from l1jax.models.layout.operations import ELEMENTWISE, REDUCTIONS, numpy_dtype
 
@@ -220,12 +220,28 @@ def _diagonal(node: Node, inputs: Inputs) -> Constants:
     return _collapsed(known, value * scale + shift)
 
 
+def _attention(node: Node, inputs: Inputs) -> Constants:
+    """Take a channel as constant if its values are one number at all positions."""
+    values = inputs.expand(2)
+    same = values.known.all(0) & (values.value == values.value[0]).all(0)
+    count = node.options["key_value_heads"]
+    repeats = node.options["heads"] // count
+
+    def per_query(array: Values) -> Values:
+        """Repeat the channels of each head of values for every head of queries that reads it."""
+        heads = array.reshape(1, count, 1, -1)
+        return np.broadcast_to(heads, (1, count, repeats, heads.shape[-1])).reshape(1, -1)
+
+    return _collapsed(per_query(same), per_query(values.value[0]))
+
+
 # How each kind of node makes constants from the constants of its inputs.
 RULES: dict[str, Callable[[Node, Inputs], Constants]] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(POOLINGS, _pool),
     **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(LOOKUP, _embed),
+    **dict.fromkeys(ATTENTION, _attention),
     **dict.fromkeys(LINEAR, _linear),
     **dict.fromkeys(DIAGONAL, _diagonal),
     "broadcast_in_dim": _broadcast_in_dim,

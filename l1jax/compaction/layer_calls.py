@@ -234,7 +234,7 @@ def check_rank(call: LayerCall, rank: int) -> None:
     Raises:
         ValueError: if it is called on so few axes, the batch's among them.
     """
-    needed = 1 if call.op in ("embed", "take") else 2
+    needed = {"embed": 1, "take": 1, "attention": 3}.get(call.op, 2)
     if call.op in LINEAR and "kernel_size" in call.options:
         needed += 2 if call.op == "conv" else len(np.ravel(call.options["kernel_size"]))
     if rank < needed:

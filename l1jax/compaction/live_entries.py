@@ -15,7 +15,7 @@ from l1jax.compaction.constants import Constants, constant_channels
 from l1jax.compaction.graph import Graph, Masks, full_masks, outer, project
 from l1jax.compaction.mixed_axes import fill_pooled_axes, product_input_demand
 from l1jax.models.layout.axis_operations import POOLINGS
-from l1jax.models.layout.layer_kinds import DIAGONAL, LAYERS, LINEAR, MIXING
+from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, LAYERS, LINEAR, MIXING
 from l1jax.models.layout.node import Node
 from l1jax.models.layout.operations import ELEMENTWISE, REDUCTIONS
 
@@ -87,11 +87,19 @@ def _computed_entries(node: Node, wanted: Masks, graph: Graph) -> Masks:
         return full_masks(node.shape)
     if node.op in LAYERS:
         return (*full_masks(node.shape[:-1]), wanted[-1])
+    if node.op in ATTENTION:
+        return (*full_masks(node.shape[:-1]), whole_heads(wanted[-1], node))
     if node.op in POOLINGS:
         return fill_pooled_axes(node, wanted, node.shape)
     if node.op == "reshape":
         return _closed_under_reshape(wanted, node.shape, graph.nodes[node.inputs[0]].shape)
     return wanted
+
+
+def whole_heads(channels: np.ndarray, node: Node) -> np.ndarray:
+    """Extend channels of an attention's output to all queries that share a head of keys."""
+    heads = channels.reshape(node.options["key_value_heads"], -1)
+    return np.broadcast_to(heads.any(1)[:, None], heads.shape).reshape(-1)
 
 
 def _closed_under_reshape(
@@ -211,6 +219,16 @@ def _diagonal(node: Node, live: Masks, context: Context) -> list[Masks]:
     return _channels(read, context)
 
 
+def _attention(node: Node, live: Masks, context: Context) -> list[Masks]:
+    """Read the heads that are live, at all positions."""
+    heads = live[-1].reshape(node.options["key_value_heads"], -1).any(1)
+    demands = []
+    for shape in context.shapes:
+        channels = np.repeat(heads, shape[-1] // len(heads))
+        demands.append((*full_masks(shape[:-1]), channels))
+    return demands
+
+
 def _channels(read: np.ndarray, context: Context) -> list[Masks]:
     """Demand these channels of the first input, and all of the others, such as labels."""
     first, *others = context.shapes
@@ -222,6 +240,7 @@ RULES: dict[str, Callable[[Node, Masks, Context], list[Masks]]] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(POOLINGS, _pool),
     **dict.fromkeys(REDUCTIONS, _reduce),
+    **dict.fromkeys(ATTENTION, _attention),
     **dict.fromkeys(LINEAR, _linear),
     **dict.fromkeys(DIAGONAL, _diagonal),
     "broadcast_in_dim": _broadcast_in_dim,

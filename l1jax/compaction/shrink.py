@@ -23,7 +23,7 @@ from l1jax.compaction.graph import Graph, Masks, full_masks, remove_unread, sele
 from l1jax.compaction.live_entries import find_live_entries, input_demand
 from l1jax.compaction.rewriter import Rewriter
 from l1jax.compaction.shrink_linear import rewrite_linear
-from l1jax.models.layout.layer_kinds import DIAGONAL, LAYERS, LINEAR, MIXING
+from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, LAYERS, LINEAR, MIXING
 from l1jax.models.layout.node import Node
 from l1jax.models.layout.operations import ELEMENTWISE
 
@@ -145,9 +145,21 @@ def _rewrite_layer(rewriter: Rewriter, i: int, node: Node, demands: list[Masks])
     return rewriter.add(node._replace(inputs=inputs, shape=selected_shape(rewriter.live[i])))
 
 
+def _rewrite_attention(rewriter: Rewriter, i: int, node: Node, demands: list[Masks]) -> int:
+    """Leave out heads of keys and values with all queries that read them."""
+    count = node.options["key_value_heads"]
+    left = int(rewriter.live[i][-1].reshape(count, -1).any(1).sum())
+    heads = node.options["heads"] // count * left
+    options = {**node.options, "heads": heads, "key_value_heads": left}
+    inputs = rewriter.operands(node, demands)
+    shape = selected_shape(rewriter.live[i])
+    return rewriter.add(node._replace(inputs=inputs, shape=shape, options=options))
+
+
 # How each kind of node is rewritten; linear layers apart, `_rewrite_operation` does all others.
 REWRITERS: dict[str, Callable[[Rewriter, int, Node, list[Masks]], int]] = {
     **dict.fromkeys(LAYERS, _rewrite_layer),
+    **dict.fromkeys(ATTENTION, _rewrite_attention),
     **dict.fromkeys(ELEMENTWISE, _rewrite_broadcasting),
     "broadcast_in_dim": _rewrite_broadcasting,
     "concatenate": _rewrite_concatenate,

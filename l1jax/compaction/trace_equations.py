@@ -24,7 +24,7 @@ from jaxtyping import Array, PyTree
 from l1jax.compaction.graph_builder import GraphBuilder, MovedBatch, Value, array_type
 from l1jax.compaction.layer_calls import LAYER, LayerCall, check_rank, unsupported_error
 from l1jax.compaction.movement_equations import MOVEMENTS, MOVING_BATCH
-from l1jax.models.layout.layer_kinds import build_layer
+from l1jax.models.layout.layer_kinds import WITHOUT_PARAMS, build_layer
 from l1jax.models.layout.node import Node
 from l1jax.models.layout.operations import ELEMENTWISE, NOT_FOR_INTEGERS, REDUCTIONS
 
@@ -183,7 +183,7 @@ def _add_layer(
     if len(inputs) < call.input_count:
         raise unsupported_error(call.name, "must be called on the batch alone")
     shape = out.shape[1:]
-    if call.op == "take":
+    if call.op in WITHOUT_PARAMS:
         return [builder.add(call.op, inputs, shape, out.dtype, options=call.options)]
     name = _add_variables(builder, call.name or "layer", _layer_variables(call, args))
     if call.axis is None or call.axis == out.ndim - 1:

@@ -166,6 +166,10 @@ class Transformer:
     """What the layers compute in; parameters are float32 either way."""
     checkpointing: bool = False
     """Recompute each block when differentiating: less memory, more time."""
+    block_heads: tuple[int, ...] = field(default=(), metadata=bounds(0))
+    """Heads of each block, as compaction leaves them; empty for `heads` in each."""
+    block_hidden: tuple[int, ...] = field(default=(), metadata=bounds(0))
+    """Feed-forward units of each block; empty for `hidden` in each."""
 
 
 Model = MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae | Transformer

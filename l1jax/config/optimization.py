@@ -5,7 +5,9 @@ from typing import Literal
 
 from l1jax.config.fields import STRENGTH, bounds
 
-Groups = Literal["output_channels", "input_channels", "scales", "blocks"]
+LeafGroups = Literal["output_channels", "input_channels", "scales", "blocks"]
+Groups = Literal["output_channels", "input_channels", "scales", "blocks", "channels"]
+"""channels: all of a channel, unit or attention head that `penalised` selects, over all layers."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class GroupL1:
     strength: float = field(default=0.0, metadata=STRENGTH)
     """λ; each group's strength is λ√size."""
     groups: Groups = "output_channels"
-    """What a group is; scales are those of norm layers, which `penalised` must select."""
+    """What a group is; scales are those of norms, channels go over all layers of a generator."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
     """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
 
@@ -120,7 +122,7 @@ class SparseGroupL1:
     """λ₁ of the entries."""
     group_strength: float = field(default=0.0, metadata=STRENGTH)
     """λ₂ of the groups."""
-    groups: Groups = "output_channels"
+    groups: LeafGroups = "output_channels"
     """What a group is; scales are those of norm layers, which `penalised` must select."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
     """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
@@ -135,7 +137,7 @@ class GroupMcp:
     gamma: float = field(default=3.0, metadata=bounds(0))
     """γ > 0: the penalty is level from ‖group‖ = γλ√size on."""
     groups: Groups = "output_channels"
-    """What a group is; scales are those of norm layers, which `penalised` must select."""
+    """What a group is; scales are those of norms, channels go over all layers of a generator."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
     """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
 

@@ -62,6 +62,7 @@ class Transformer(nn.Module):
     shape: Shape
     vocabulary: int
     checkpointing: bool
+    blocks: tuple[Shape, ...]
 
     @nn.compact
     def __call__(
@@ -77,16 +78,16 @@ class Transformer(nn.Module):
         x = Dropout(shape.dropout, name="embedding_dropout")(embed(tokens), train)
         if cache is None:
             positions = jnp.arange(tokens.shape[1])
-            for i in range(shape.layers):
-                # The default binds this turn's name: the backward pass calls the function again.
-                def block(x: Array, name: str = f"block_{i}") -> Array:
-                    return Block(shape, name=name)(x, positions, train, None)[0]
+            for i, own in enumerate(self.blocks):
+                # The defaults bind this turn's: the backward pass calls the function again.
+                def block(x: Array, own: Shape = own, name: str = f"block_{i}") -> Array:
+                    return Block(own, name=name)(x, positions, train, None)[0]
 
                 x = checkpointed(self, block, x, self.checkpointing)
         else:
             layers = []
-            for i, layer in enumerate(cache.layers):
-                block_i = Block(shape, name=f"block_{i}")
+            for i, (own, layer) in enumerate(zip(self.blocks, cache.layers, strict=True)):
+                block_i = Block(own, name=f"block_{i}")
                 x, updated = block_i(x, cache.position[None], train, layer)
                 layers.append(updated)
             cache = Cache(cache.position + 1, tuple(layers))
@@ -108,6 +109,8 @@ def transformer(
     dropout: float = 0.0,
     dtype: Precision = "float32",
     checkpointing: bool = False,
+    block_heads: tuple[int, ...] = (),
+    block_hidden: tuple[int, ...] = (),
 ) -> LanguageModel:
     """Build a decoder-only transformer: RMSNorm before each layer, rotary positions, no biases.
 
@@ -135,9 +138,13 @@ def transformer(
             stream and the logits are float32 either way.
         checkpointing: whether the backward pass computes each block again, which takes less memory
             and more time.
+        block_heads: attention heads of each block, as compaction leaves them; empty for `heads` in
+            each. A head's size stays width/heads, and so does the number of heads that share keys.
+        block_hidden: feed-forward units of each block; empty for `hidden` in each.
 
     Raises:
-        ValueError: if the numbers of heads and the width do not fit.
+        ValueError: if the numbers of heads and the width do not fit, or there is not one number per
+            block.
 
     Source: Vaswani et al., NeurIPS 2017, with the changes of Touvron et al., LLaMA, 2023,
         section 2.2.
@@ -145,6 +152,7 @@ def transformer(
     key_value_heads = key_value_heads or heads
     _check_heads(width, heads, key_value_heads)
     compute = compute_dtype(dtype)
+    head_size = width // heads
     shape = Shape(
         width=width,
         layers=layers,
@@ -156,8 +164,36 @@ def transformer(
         rotary_base=rotary_base,
         dropout=dropout,
         dtype=compute,
+        head_size=head_size,
     )
-    return _language_model(Transformer(shape, vocabulary, checkpointing))
+    blocks = _block_shapes(shape, tuple(block_heads), tuple(block_hidden))
+    return _language_model(Transformer(shape, vocabulary, checkpointing, blocks))
+
+
+def _block_shapes(
+    shape: Shape, block_heads: tuple[int, ...], block_hidden: tuple[int, ...]
+) -> tuple[Shape, ...]:
+    """Return the sizes of each block."""
+    shared = shape.heads // shape.key_value_heads
+    for name, sizes in (("block_heads", block_heads), ("block_hidden", block_hidden)):
+        if sizes and (len(sizes) != shape.layers or min(sizes) < 0):
+            raise ValueError(
+                f"`{name}` (={sizes}) must be {shape.layers} numbers of at least 0, one for each "
+                "of `layers`; or empty, for the same in each."
+            )
+    if any(heads % shared for heads in block_heads):
+        raise ValueError(
+            f"`block_heads` (={block_heads}) must be multiples of {shared}, the heads that share "
+            "one head of keys and values."
+        )
+    return tuple(
+        shape._replace(heads=heads, key_value_heads=heads // shared, hidden=hidden)
+        for heads, hidden in zip(
+            block_heads or (shape.heads,) * shape.layers,
+            block_hidden or (shape.hidden,) * shape.layers,
+            strict=True,
+        )
+    )
 
 
 def _check_heads(width: int, heads: int, key_value_heads: int) -> None:
@@ -202,10 +238,12 @@ def _language_model(module: Transformer) -> LanguageModel:
         return logits, batch_stats
 
     def init_cache(batch_size: int) -> Cache:
-        size = (batch_size, shape.context, shape.key_value_heads, shape.head_size)
-        zeros = jnp.zeros(size, shape.dtype or jnp.float32)
-        layer = LayerCache(zeros, zeros)
-        return Cache(jnp.zeros([], jnp.int32), (layer,) * shape.layers)
+        def layer(own: Shape) -> LayerCache:
+            size = (batch_size, own.context, own.key_value_heads, own.head_size)
+            zeros = jnp.zeros(size, own.dtype or jnp.float32)
+            return LayerCache(zeros, zeros)
+
+        return Cache(jnp.zeros([], jnp.int32), tuple(map(layer, module.blocks)))
 
     def decode(params: PyTree, tokens: Int[Array, " batch"], cache: Cache) -> tuple[Any, Cache]:
         outputs: Any = module.apply({"params": params}, tokens[:, None], False, cache)

@@ -37,11 +37,8 @@ class Shape(NamedTuple):
     rotary_base: float
     dropout: float
     dtype: Any
-
-    @property
-    def head_size(self) -> int:
-        """Entries of one head's queries, keys and values."""
-        return self.width // self.heads
+    head_size: int
+    """Entries of one head's queries, keys and values."""
 
 
 def rotate(x: Heads, positions: Int[Array, " length"], base: float) -> Heads:
@@ -67,6 +64,46 @@ def rotate(x: Heads, positions: Int[Array, " length"], base: float) -> Heads:
     return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
+class SelfAttention(nn.Module):
+    """Causal attention of a sequence to itself, with rotary positions; it has no parameters.
+
+    A token attends to itself and to the `context` − 1 before it. With fewer heads of keys and
+    values than of queries, neighbouring queries share them.
+    """
+
+    heads: int
+    key_value_heads: int
+    context: int
+    rotary_base: float
+
+    @nn.compact
+    def __call__(
+        self,
+        query: Float[Array, "batch length _query"],
+        key: Float[Array, "batch length keys"],
+        value: Float[Array, "batch length keys"],
+    ) -> Float[Array, "batch length _query"]:
+        """Split the channels into heads, attend, and join the heads again."""
+        length = query.shape[1]
+        positions = jnp.arange(length)
+        window = None
+        if length > self.context:
+            window = (self.context - 1, 0)
+        y = jax.nn.dot_product_attention(
+            rotate(split_heads(query, self.heads), positions, self.rotary_base),
+            rotate(split_heads(key, self.key_value_heads), positions, self.rotary_base),
+            split_heads(value, self.key_value_heads),
+            is_causal=True,
+            local_window_size=window,
+        )
+        return y.reshape(query.shape)
+
+
+def split_heads(x: Float[Array, "batch length channels"], count: int) -> Heads:
+    """Split the channels into as many heads."""
+    return x.reshape(*x.shape[:2], count, x.shape[-1] // count)
+
+
 class Attention(nn.Module):
     """Causal attention over the last `context` tokens, with rotary positions and no biases.
 
@@ -87,22 +124,23 @@ class Attention(nn.Module):
     ) -> tuple[Float[Array, "batch length width"], LayerCache | None]:
         """Attend within `x`, or from its one token to the cache, which then holds it, too."""
         shape = self.shape
+        base = shape.rotary_base
 
-        def heads(count: int, name: str) -> Heads:
-            projected = Dense(count * shape.head_size, False, dtype=shape.dtype, name=name)(x)
-            return projected.reshape(*x.shape[:2], count, shape.head_size)
+        def project(count: int, name: str) -> Float[Array, "batch length channels"]:
+            return Dense(count * shape.head_size, False, dtype=shape.dtype, name=name)(x)
 
-        query = rotate(heads(shape.heads, "query"), positions, shape.rotary_base)
-        key = rotate(heads(shape.key_value_heads, "key"), positions, shape.rotary_base)
-        value = heads(shape.key_value_heads, "value")
+        query = project(shape.heads, "query")
+        key = project(shape.key_value_heads, "key")
+        value = project(shape.key_value_heads, "value")
         if cache is None:
-            window = None
-            if x.shape[1] > shape.context:
-                window = (shape.context - 1, 0)
-            y = jax.nn.dot_product_attention(
-                query, key, value, is_causal=True, local_window_size=window
+            attend = SelfAttention(
+                shape.heads, shape.key_value_heads, shape.context, base, name="heads"
             )
+            y = attend(query, key, value)
         else:
+            query = rotate(split_heads(query, shape.heads), positions, base)
+            key = rotate(split_heads(key, shape.key_value_heads), positions, base)
+            value = split_heads(value, shape.key_value_heads)
             slot = positions[0] % shape.context
             cache = LayerCache(
                 jax.lax.dynamic_update_slice_in_dim(cache.key, key, slot, axis=1),
@@ -111,7 +149,7 @@ class Attention(nn.Module):
             is_filled = jnp.arange(shape.context) <= positions[0]  # all, from `context` on
             mask = is_filled[None, None, None, :]
             y = jax.nn.dot_product_attention(query, cache.key, cache.value, mask=mask)
-        y = y.reshape(*x.shape[:2], shape.width)
+            y = y.reshape(*x.shape[:2], shape.heads * shape.head_size)
         return _residual_dense(shape, "output")(y), cache
 
 
@@ -155,14 +193,19 @@ class Block(nn.Module):
         train: bool,
         cache: LayerCache | None,
     ) -> tuple[Float[Array, "batch length width"], LayerCache | None]:
-        """Return the residual stream after the block, and the cache with the token in it."""
+        """Return the residual stream after the block, and the cache with the token in it.
+
+        A block without heads, or without units, leaves that part out.
+        """
         shape = self.shape
-        y = rms_norm(shape, "attention_norm")(x)
-        y, cache = Attention(shape, name="attention")(y, positions, cache)
-        x += Dropout(shape.dropout, name="attention_dropout")(y, train).astype(x.dtype)
-        y = rms_norm(shape, "feed_forward_norm")(x)
-        y = FeedForward(shape, name="feed_forward")(y)
-        x += Dropout(shape.dropout, name="feed_forward_dropout")(y, train).astype(x.dtype)
+        if shape.heads:
+            y = rms_norm(shape, "attention_norm")(x)
+            y, cache = Attention(shape, name="attention")(y, positions, cache)
+            x += Dropout(shape.dropout, name="attention_dropout")(y, train).astype(x.dtype)
+        if shape.hidden:
+            y = rms_norm(shape, "feed_forward_norm")(x)
+            y = FeedForward(shape, name="feed_forward")(y)
+            x += Dropout(shape.dropout, name="feed_forward_dropout")(y, train).astype(x.dtype)
         return x, cache
 
 

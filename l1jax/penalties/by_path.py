@@ -1,13 +1,10 @@
 """Different penalties for different leaves, chosen by regular expressions over their paths."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
 
 from l1jax.annotations import Array, Float, PyTree
 from l1jax.penalties.base import (
@@ -20,7 +17,14 @@ from l1jax.penalties.base import (
     per_leaf,
     register,
 )
-from l1jax.penalties.numerics import Leaf, is_inexact, sum_leaves, tree_norm
+from l1jax.penalties.coupled_leaves import (
+    leaf_distances,
+    leaf_proxes,
+    leaf_subgradients,
+    leaf_values,
+)
+from l1jax.penalties.hidden_leaves import find_hidden_leaves
+from l1jax.penalties.numerics import sum_leaves, tree_norm
 from l1jax.penalties.sparsity import path_name, show_paths
 
 
@@ -35,37 +39,26 @@ class ByPath:
 
     def value(self, x: PyTree) -> Float[Array, ""]:
         """Add up the penalties of the leaves that match."""
-        leaves = zip(leaf_penalties(self, x), jax.tree.leaves(x), strict=True)
-        return sum_leaves([penalty.value(leaf) for penalty, leaf in leaves if penalty])
+        return sum_leaves(leaf_values(leaf_penalties(self, x), jax.tree.leaves(x)))
 
     def prox(self, x: PyTree, step: PyTree) -> PyTree:
         """Take the prox of the leaves that match, and return the others as they are."""
-
-        def prox_of_leaf(penalty: Penalty | None, leaf: Leaf, step: Leaf) -> Leaf:
-            return penalty.prox(leaf, step) if penalty else leaf
-
-        return self._map(prox_of_leaf, x, step=step)
+        leaves, treedef = jax.tree.flatten(x)
+        steps = broadcast_leaves("step", step, x)
+        return treedef.unflatten(leaf_proxes(leaf_penalties(self, x), leaves, steps))
 
     def subgradient(self, x: PyTree) -> PyTree:
         """Return the subgradient of the leaves that match, and 0 for the others."""
-
-        def subgradient_of_leaf(penalty: Penalty | None, leaf: Leaf) -> Leaf:
-            return penalty.subgradient(leaf) if penalty else jnp.zeros_like(leaf)
-
-        return self._map(subgradient_of_leaf, x)
+        leaves, treedef = jax.tree.flatten(x)
+        return treedef.unflatten(leaf_subgradients(leaf_penalties(self, x), leaves))
 
     def distance(self, x: PyTree, grad: PyTree) -> Float[Array, ""]:
         """Return the distance of −grad to the subdifferential.
 
         It includes the gradients of free leaves, if these are of floating point.
         """
-
-        def distance_of_leaf(penalty: Penalty | None, leaf: Leaf, grad: Leaf) -> Array | None:
-            if penalty:
-                return penalty.distance(leaf, grad)
-            return jnp.abs(grad) if is_inexact(leaf) else None
-
-        return tree_norm(self._map(distance_of_leaf, x, grad=grad))
+        grads = broadcast_leaves("grad", grad, x)
+        return tree_norm(leaf_distances(leaf_penalties(self, x), jax.tree.leaves(x), grads))
 
     def per_leaf(self, tree: PyTree) -> list[Penalty | None]:
         """Return the penalty of the one pattern that each path matches, None where there is none.
@@ -100,7 +93,7 @@ class ByPath:
                 f"`by_path` patterns {list(self.patterns)} must match at least one parameter path; "
                 f"the paths are {show_paths(paths)}."
             )
-        hidden = _find_hidden_leaves(tree)
+        hidden = find_hidden_leaves(tree)
         unmatched = [
             pattern
             for index, pattern in enumerate(self.patterns)
@@ -112,39 +105,6 @@ class ByPath:
                 f"paths are {show_paths(paths)}. Correct them, or give `allow_unmatched=True` if "
                 "they are for other trees."
             )
-
-    def _map(self, function: Callable[..., Leaf | None], x: PyTree, **others: PyTree) -> PyTree:
-        """Call a function of the penalty, the leaf and the parts of the other trees per leaf."""
-        leaves, treedef = jax.tree.flatten(x)
-        penalties = leaf_penalties(self, x)
-        arguments = [broadcast_leaves(name, tree, x) for name, tree in others.items()]
-        rows = zip(penalties, leaves, *arguments, strict=True)
-        return treedef.unflatten([function(*row) for row in rows])
-
-
-class _HiddenLeaves(NamedTuple):
-    """Where a tree has no leaf but None or optax's `MaskedNode`."""
-
-    paths: list[str]
-    is_masked: bool  # whether there are any of the latter
-
-
-def _find_hidden_leaves(tree: PyTree) -> _HiddenLeaves:
-    """Find the paths at which a tree has None or a `MaskedNode`.
-
-    `optax.masked` and `partition` show a transformation a part of the parameters, and one node may
-    stand for more than one leaf.
-    """
-
-    def is_masked(node: PyTree) -> bool:
-        return isinstance(node, optax.MaskedNode)
-
-    def is_hidden(node: PyTree) -> bool:
-        return node is None or is_masked(node)
-
-    nodes = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_hidden)
-    paths = [path_name(path) for path, node in nodes if is_hidden(node)]
-    return _HiddenLeaves(paths, any(is_masked(node) for _, node in nodes))
 
 
 def by_path(penalties: Mapping[str, Penalty], *, allow_unmatched: bool = False) -> ByPath:

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from l1jax.annotations import Array, ArrayLike, Float, PyTree
 from l1jax.penalties.base import Penalty, leaf_penalties, scaled, strengths
+from l1jax.penalties.coupled_leaves import leaf_distances, penalty_name
 from l1jax.penalties.l1 import L2
 from l1jax.penalties.numerics import tree_norm
 from l1jax.penalties.sparsity import path_name
@@ -81,11 +82,10 @@ def largest_strength(loss: Loss, params: PyTree, penalty: Penalty) -> float:
 
     @jax.jit
     def distance_at_zero(scale: Array) -> Array:
-        distances = [
-            scaled(leaf_penalty, scale).distance(jnp.zeros_like(grad), grad)
-            for leaf_penalty, grad in penalised
-        ]
-        return tree_norm(distances)
+        at_scale = [scaled(leaf_penalty, scale) for leaf_penalty, _ in penalised]
+        gradients = [grad for _, grad in penalised]
+        zeros = [jnp.zeros_like(grad) for grad in gradients]
+        return tree_norm(leaf_distances(at_scale, zeros, gradients))
 
     return float(_find_threshold(lambda scale: float(distance_at_zero(scale)) == 0)) * first
 
@@ -114,7 +114,7 @@ def _check_has_largest_strength(penalty: Penalty | None) -> None:
     for part in parts:
         reason = getattr(part, "no_largest_strength", None)
         if reason:
-            raise ValueError(f"`penalty` has {type(part).__name__}, which {reason}; {_REMEDY}.")
+            raise ValueError(f"`penalty` has {penalty_name(part)}, which {reason}; {_REMEDY}.")
 
 
 def _penalised_gradients(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from l1jax.annotations import Array, Float
 from l1jax.penalties import Penalty, convex_part, leaf_penalties
+from l1jax.penalties.coupled_leaves import leaf_distances, leaf_proxes, leaf_values
 from l1jax.penalties.leafwise import is_leafwise
 from l1jax.penalties.numerics import tree_norm
 from l1jax.solve.program import Leaves, Program
@@ -70,24 +71,25 @@ def make_problem(program: Program, data: list[Array], penalty: Penalty) -> Probl
 
     def smooth(leaves: Leaves) -> Array:
         value = program.loss(leaves, data)
-        for whole, leaf in zip(per_leaf(leaves), leaves, strict=True):
-            if whole is not None and convex_part(whole) is not whole:
-                concave = whole.value(leaf) - convex_part(whole).value(leaf)
-                value += concave.astype(value.dtype)
+        concave = []
+        for whole in per_leaf(leaves):
+            is_concave = whole is not None and convex_part(whole) is not whole
+            concave.append(whole if is_concave else None)
+        convex = [None if whole is None else convex_part(whole) for whole in concave]
+        columns = zip(leaf_values(concave, leaves), leaf_values(convex, leaves), strict=True)
+        for whole_value, convex_value in columns:
+            value += (whole_value - convex_value).astype(value.dtype)
         return value
 
     def value(leaves: Leaves) -> Array:
-        rows = zip(convex_per_leaf(leaves), leaves, strict=True)
-        values = [p.value(leaf) for p, leaf in rows if p is not None]
+        values = leaf_values(convex_per_leaf(leaves), leaves)
         return jnp.asarray(sum(values), scalar_dtype(leaves))
 
     def prox(leaves: Leaves, steps: Leaves) -> Leaves:
-        rows = zip(convex_per_leaf(leaves), leaves, steps, strict=True)
-        return [x if p is None else p.prox(x, step) for p, x, step in rows]
+        return leaf_proxes(convex_per_leaf(leaves), leaves, steps)
 
     def distance(leaves: Leaves, gradient: Leaves) -> Array:
-        rows = zip(convex_per_leaf(leaves), leaves, gradient, strict=True)
-        parts = [jnp.abs(g) if p is None else p.distance(x, g) for p, x, g in rows]
+        parts = leaf_distances(convex_per_leaf(leaves), leaves, gradient)
         return tree_norm(parts).astype(scalar_dtype(leaves))
 
     return Problem(smooth, value, prox, distance, takes_metric=True)

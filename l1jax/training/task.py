@@ -10,6 +10,7 @@ from jaxtyping import Array, Key
 from l1jax import config
 from l1jax.build import build_loss, build_model
 from l1jax.build_optimizer import build_optimizer
+from l1jax.compaction.network_channels import generator_channels, language_model_channels
 from l1jax.data.augmentation import (
     adapt_probability,
     adaptive_augmentation,
@@ -119,7 +120,8 @@ def _gan_task(
     if isinstance(objective.augment, config.Ada):
         ada = objective.augment
         adapt = partial(adapt_probability, target=ada.target, full_after=ada.images)
-    generator_tx = build_optimizer(experiment.generator)
+    channels = partial(generator_channels, gan.generator)
+    generator_tx = build_optimizer(experiment.generator, channels=channels)
     discriminator_tx = build_optimizer(discriminator, objective.n_critic, max_sparsity)
     step_config = GanStepConfig(
         gan,
@@ -204,7 +206,8 @@ def _require_range(image_range: tuple[float, float] | None) -> tuple[float, floa
 def _generator_task(
     experiment: config.Config, objective: config.Reconstruction, generator: Generator
 ) -> Task:
-    tx = build_optimizer(experiment.generator)
+    channels = partial(generator_channels, generator)
+    tx = build_optimizer(experiment.generator, channels=channels)
     step = make_reconstruction_step(
         generator,
         tx,
@@ -224,7 +227,8 @@ def _generator_task(
 
 
 def _language_task(experiment: config.Config, model: LanguageModel) -> Task:
-    tx = build_optimizer(experiment.generator)
+    channels = partial(language_model_channels, model)
+    tx = build_optimizer(experiment.generator, channels=channels)
     step = make_next_token_step(
         model, tx, accumulate=experiment.accumulate, ema_decay=ema_decay(experiment)
     )
@@ -247,7 +251,8 @@ def _vae_task(
             f"`objective.free_nats` (={objective.free_nats}): leave them out, or take one sample."
         )
     encoder_tx = build_optimizer(encoder)
-    decoder_tx = build_optimizer(experiment.generator)
+    channels = partial(generator_channels, vae.generator)
+    decoder_tx = build_optimizer(experiment.generator, channels=channels)
     step = make_vae_step(
         vae,
         encoder_tx,

@@ -9,6 +9,13 @@ import optax
 
 from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.penalties import Penalty, check_number, convex_part, path_name, select_leaves
+from l1jax.penalties.coupled_leaves import (
+    is_coupled,
+    joint_leaves,
+    joint_prox,
+    leaf_proxes,
+    leaf_subgradients,
+)
 from l1jax.penalties.leafwise import array_prox
 from l1jax.penalties.numerics import upcast
 from l1jax.transforms.floating_leaves import as_array
@@ -110,10 +117,7 @@ def prox_leaves(penalties: list[Penalty | None], points: PyTree, steps: PyTree) 
         steps: a tree like `points`; each leaf is the step of its prox, and broadcasts to it.
     """
     leaves, treedef = jax.tree.flatten(points)
-    columns = zip(penalties, leaves, jax.tree.leaves(steps), strict=True)
-    return treedef.unflatten(
-        [x if penalty is None else penalty.prox(x, step) for penalty, x, step in columns]
-    )
+    return treedef.unflatten(leaf_proxes(penalties, leaves, jax.tree.leaves(steps)))
 
 
 def prox_update(penalty: Penalty | None, u: Array, p: Array, step: ArrayLike) -> Array:
@@ -127,8 +131,7 @@ def prox_update(penalty: Penalty | None, u: Array, p: Array, step: ArrayLike) ->
     """
     if penalty is None:
         return u
-    new = array_prox(penalty, upcast(p) + upcast(u), step)
-    return (new - upcast(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
+    return difference(array_prox(penalty, upcast(p) + upcast(u), step), p, u)
 
 
 def prox_updates(
@@ -143,8 +146,24 @@ def prox_updates(
         step: the step of every prox.
     """
     leaves, treedef = jax.tree.flatten(updates)
-    columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
-    return treedef.unflatten([prox_update(penalty, u, p, step) for penalty, u, p in columns])
+    parameters = jax.tree.leaves(params)
+    columns = zip(penalties, leaves, parameters, strict=True)
+    new: list[Array | None] = []
+    points: list[Array | None] = []
+    for penalty, u, p in columns:
+        coupled = is_coupled(penalty)
+        new.append(None if coupled else prox_update(penalty, u, p, step))
+        points.append(upcast(p) + upcast(u) if coupled else None)
+    for joint in joint_leaves(penalties, points):
+        proxes = joint_prox(joint, [step] * len(leaves))
+        for i, prox in zip(joint.indices, proxes, strict=True):
+            new[i] = difference(prox, parameters[i], leaves[i])
+    return treedef.unflatten(new)
+
+
+def difference(new: Array, p: Array, u: Array) -> Array:
+    """Return new − p in the dtype of the update `u`, at least float32 before it is rounded."""
+    return (new - upcast(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
 
 
 class Linearised(NamedTuple):
@@ -163,17 +182,20 @@ def linearise_concave(penalties: list[Penalty | None], grads: PyTree, params: Py
         params: where it was taken, a tree like the gradient.
     """
 
-    def add_concave_gradient(
-        penalty: Penalty | None, convex: Penalty | None, g: Array, p: Array
-    ) -> Array:
-        if penalty is None or convex is None or convex is penalty:
-            return g
-        concave = penalty.subgradient(upcast(p)) - convex.subgradient(upcast(p))
-        return (upcast(g) + concave).astype(g.dtype)
-
     convex_parts = [None if penalty is None else convex_part(penalty) for penalty in penalties]
+    pairs = zip(penalties, convex_parts, strict=True)
+    is_concave = [penalty is not convex for penalty, convex in pairs]
     leaves, treedef = jax.tree.flatten(grads)
-    columns = zip(penalties, convex_parts, leaves, jax.tree.leaves(params), strict=True)
-    return Linearised(
-        convex_parts, treedef.unflatten([add_concave_gradient(*leaf) for leaf in columns])
-    )
+    points = [upcast(p) for p in jax.tree.leaves(params)]
+
+    def slopes(of: list[Penalty | None]) -> list[Array]:
+        """Return the subgradients of the leaves whose penalty has a concave part."""
+        chosen = [p if concave else None for p, concave in zip(of, is_concave, strict=True)]
+        return leaf_subgradients(chosen, points)
+
+    columns = zip(is_concave, leaves, slopes(penalties), slopes(convex_parts), strict=True)
+    with_concave = [
+        (upcast(g) + (whole - convex)).astype(g.dtype) if concave else g
+        for concave, g, whole, convex in columns
+    ]
+    return Linearised(convex_parts, treedef.unflatten(with_concave))

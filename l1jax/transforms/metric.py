@@ -5,16 +5,25 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from l1jax.annotations import Array, ArrayLike, Int, PyTree
 from l1jax.penalties import GroupL1, Penalty, in_layout, penalty_groups
+from l1jax.penalties.coupled_leaves import (
+    CoupledPart,
+    Joint,
+    is_coupled,
+    joint_leaves,
+    joint_prox,
+)
 from l1jax.penalties.groups import Groups, from_layout, group_layout, to_layout
 from l1jax.penalties.leafwise import array_prox, on_array
 from l1jax.penalties.numerics import upcast
 from l1jax.transforms.floating_leaves import on_floating_leaves
 from l1jax.transforms.leaves import (
     check_rate,
+    difference,
     linearise_concave,
     prox_update,
     require_params_like,
@@ -22,7 +31,7 @@ from l1jax.transforms.leaves import (
 )
 from l1jax.transforms.strengths import Scale, StrengthState, bind_strength
 
-LeafGroups: TypeAlias = list[Groups | None]
+LeafGroups: TypeAlias = list[Groups | CoupledPart | None]
 """The groups of each leaf, None where every entry has its own step."""
 
 
@@ -103,16 +112,18 @@ def proximal_in_metric(
         penalties, grads = linearise_concave(penalties, updates, params)
         groups: LeafGroups = [None] * len(penalties)
         if per_group:
-            groups = [penalty_groups(leaf_penalty) for leaf_penalty in penalties]
+            groups = [_groups_of_leaf(leaf_penalty) for leaf_penalty in penalties]
         rate = schedule_value(learning_rate, state.count)
         step = optimizer.step(grads, state.inner, params, groups, rate)
         steps = [rate * (1 / upcast(d)) for d in step.denominators]
         leaves, treedef = jax.tree.flatten(params)
         decays = step.decays or [None] * len(leaves)
-        columns = zip(
+        rows = zip(
             *(penalties, groups, step.directions, step.factors, decays, leaves, steps), strict=True
         )
-        new_updates = treedef.unflatten([_metric_prox_update(*leaf) for leaf in columns])
+        new = [None if is_coupled(row[0]) else _metric_prox_update(*row) for row in rows]
+        _add_coupled_updates(new, penalties, step, leaves, steps, per_group)
+        new_updates = treedef.unflatten(new)
         count = optax.safe_increment(state.count)
         return new_updates, state._replace(count=count, strength=strengths, inner=step.state)
 
@@ -129,9 +140,9 @@ def recompute(function: Callable[..., PyTree], *inputs: PyTree) -> PyTree:
     return function(*jax.lax.optimization_barrier(inputs))
 
 
-def to_group_layout(groups: Groups | None, x: Array) -> Array:
+def to_group_layout(groups: Groups | CoupledPart | None, x: Array) -> Array:
     """Reshape an array to the layout of its groups, if it has any."""
-    if groups is None:
+    if groups is None or isinstance(groups, CoupledPart):
         return x
     return to_layout(x, group_layout(groups, x.shape).shape)
 
@@ -150,13 +161,74 @@ def group_means(
         Arrays in the layout of the groups, of length 1 along the axes of a group.
     """
 
-    def mean_of_leaf(group: Groups | None, leaf: Array) -> Array:
-        if group is None:
+    def mean_of_leaf(group: Groups | CoupledPart | None, leaf: Array) -> Array:
+        if group is None or isinstance(group, CoupledPart):
             return leaf
         shape, axes = group_layout(group, leaf.shape)
         return mean(to_layout(upcast(leaf), shape), axes, keepdims=True)
 
-    return [mean_of_leaf(group, leaf) for group, leaf in zip(groups, leaves, strict=True)]
+    means = [mean_of_leaf(group, leaf) for group, leaf in zip(groups, leaves, strict=True)]
+    parts = [group if isinstance(group, CoupledPart) else None for group in groups]
+    for joint in joint_leaves(parts, leaves):
+        for i, own in zip(joint.indices, _coupled_means(joint, mean), strict=True):
+            means[i] = own
+    return means
+
+
+def _coupled_means(joint: Joint, mean: Callable[..., Array]) -> list[Array]:
+    """Return the mean of each group over all its leaves; entries in no group stay.
+
+    The arithmetic mean of the root mean squares that leaves have would be wrong, so the leaves'
+    entries, or their squares, are added up.
+    """
+    squared = mean is root_mean_square
+    entries = [jnp.square(x) if squared else x for x in joint.xs]
+    means = joint.sums.total(entries) / np.maximum(joint.sums.sizes(), 1)
+    spread = joint.sums.spread(jnp.sqrt(means) if squared else means)
+    columns = zip(joint.sums.in_groups(), spread, joint.xs, strict=True)
+    return [
+        own.astype(x.dtype) if in_group.all() else jnp.where(in_group, own.astype(x.dtype), x)
+        for in_group, own, x in columns
+    ]
+
+
+def _groups_of_leaf(penalty: Penalty | None) -> Groups | CoupledPart | None:
+    if isinstance(penalty, CoupledPart):
+        return penalty
+    return penalty_groups(penalty)
+
+
+def _add_coupled_updates(
+    new: list[Array | None],
+    penalties: list[Penalty | None],
+    step: MetricStep,
+    leaves: list[Array],
+    steps: list[Array],
+    per_group: bool,
+) -> None:
+    """Add the updates of the leaves that a penalty couples.
+
+    Args:
+        new: the updates of the other leaves, with None for these.
+        penalties: the penalty of each leaf.
+        step: the optimiser's step.
+        leaves: the parameters.
+        steps: the step of each leaf's prox.
+        per_group: whether these are the same throughout a group.
+    """
+    decays = step.decays or [None] * len(leaves)
+    points: list[Array | None] = []
+    rows = zip(penalties, leaves, step.directions, step.factors, decays, strict=True)
+    for penalty, p, direction, factor, decay in rows:
+        point = None
+        if is_coupled(penalty):
+            start = upcast(p) if decay is None else (1 - decay) * upcast(p)
+            point = start + upcast(direction) * factor
+        points.append(point)
+    for joint in joint_leaves(penalties, points):
+        proxes = joint_prox(joint, steps, one_step=per_group)
+        for i, prox in zip(joint.indices, proxes, strict=True):
+            new[i] = difference(prox, leaves[i], step.directions[i])
 
 
 def root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
@@ -172,7 +244,7 @@ def root_mean_square(d: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 def _metric_prox_update(
     penalty: Penalty | None,
-    group: Groups | None,
+    group: Groups | CoupledPart | None,
     direction: Array,
     factor: ArrayLike,
     decay: Array | None,

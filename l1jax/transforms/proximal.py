@@ -8,6 +8,7 @@ import optax
 
 from l1jax.annotations import Array, ArrayLike, Int, PyTree
 from l1jax.penalties import Penalty, path_name
+from l1jax.penalties.coupled_leaves import CoupledPart
 from l1jax.penalties.groups import Groups
 from l1jax.penalties.numerics import upcast
 from l1jax.penalties.sparsity import show_paths
@@ -186,7 +187,7 @@ def preconditioned_proximal(
         again = jax.tree.leaves(recompute(preconditioner, state))
         means = group_means(groups, again, root_mean_square)
 
-        def rescale(group: Groups | None, d: Array, mean: Array) -> ArrayLike:
+        def rescale(group: Groups | CoupledPart | None, d: Array, mean: Array) -> ArrayLike:
             if group is None:
                 return 1.0
             return to_group_layout(group, upcast(d)) / mean

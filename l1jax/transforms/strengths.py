@@ -22,6 +22,7 @@ from l1jax.penalties import (
     scaled,
     strengths,
 )
+from l1jax.penalties.coupled_leaves import is_coupled, penalty_name
 
 Scale = float | Array | optax.Schedule | optax.GradientTransformation | None
 """What multiplies every strength of a penalty; None for 1."""
@@ -190,10 +191,10 @@ def _penalised_leaves(penalty: Penalty, params: PyTree) -> PyTree:
 
 
 def _scale_leaf_penalty(penalty: Penalty, scale: ArrayLike) -> Penalty:
-    if jnp.ndim(scale) and penalty_groups(penalty) is not None:
+    if jnp.ndim(scale) and (is_coupled(penalty) or penalty_groups(penalty) is not None):
         raise ValueError(
             f"`scale` (of shape {jnp.shape(scale)}) must be one number for "
-            f"{type(penalty).__name__}, whose strength belongs to groups, not to entries; "
+            f"{penalty_name(penalty)}, whose strength belongs to groups, not to entries; "
             "`reweight` is for penalties of single entries such as `l1`."
         )
     return scaled(penalty, scale)

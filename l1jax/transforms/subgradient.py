@@ -7,6 +7,7 @@ import optax
 
 from l1jax.annotations import Array, PyTree
 from l1jax.penalties import Penalty
+from l1jax.penalties.coupled_leaves import leaf_subgradients
 from l1jax.penalties.numerics import upcast
 from l1jax.transforms.floating_leaves import on_floating_leaves
 from l1jax.transforms.leaves import require_params_like
@@ -54,8 +55,9 @@ def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientT
         params = require_params_like(params, updates, "the subgradient is taken there")
         penalties, strengths = strength.update(state.strength, params)
         leaves, treedef = jax.tree.flatten(updates)
-        columns = zip(penalties, leaves, jax.tree.leaves(params), strict=True)
-        sums = [_add_subgradient(penalty, u, p) for penalty, u, p in columns]
+        points = [upcast(p) for p in jax.tree.leaves(params)]
+        columns = zip(penalties, leaves, leaf_subgradients(penalties, points), strict=True)
+        sums = [_add_subgradient(penalty, u, slope) for penalty, u, slope in columns]
         return treedef.unflatten(sums), AddSubgradientState(strengths)
 
     return on_floating_leaves(
@@ -63,8 +65,8 @@ def add_subgradient(penalty: Penalty, *, scale: Scale = None) -> optax.GradientT
     )
 
 
-def _add_subgradient(penalty: Penalty | None, u: Array, p: Array) -> Array:
+def _add_subgradient(penalty: Penalty | None, u: Array, slope: Array) -> Array:
     """Return the sum of one leaf, rounded once, or u where it has no penalty."""
     if penalty is None:
         return u
-    return (upcast(u) + penalty.subgradient(upcast(p))).astype(u.dtype)
+    return (upcast(u) + slope).astype(u.dtype)

@@ -141,6 +141,19 @@ GROUPED = [
         lambda x: mcp(_norm(x), 0.7 * np.sqrt(x.shape[-1]), 2000.0),
     ),
 ]
+COUPLED = [
+    Case(
+        "coupled",
+        lambda: l1jax.coupled(0.7, {"": l1jax.Slices(0, (0, 0, 0))}),
+        lambda x: 0.7 * np.sqrt(x.shape[-1]) * _norm(x),
+        True,
+    ),
+    Case(
+        "coupled_l0",
+        lambda: l1jax.coupled_l0(0.7, {"": l1jax.Slices(0, (0, 0, 0))}),
+        lambda x: 0.7 * x.shape[-1] * (x != 0).any(-1),
+    ),
+]
 LINF = Case("linf", lambda: l1jax.linf(0.7), lambda x: 0.7 * np.abs(x).max(-1), True)
 BALL = Case(
     "l1_ball",
@@ -154,11 +167,14 @@ SUM_LINF = Case(
     lambda x: 0.7 * np.abs(x).max(-1) + 0.4 * _l2(x),
     True,
 )
-ALL = [*ENTRYWISE, WEIGHTED, *GROUPED, LINF, SUM_LINF, BALL]
+ALL = [*ENTRYWISE, WEIGHTED, *GROUPED, *COUPLED, LINF, SUM_LINF, BALL]
 EACH_KIND = [
     case
     for case in ALL
-    if "_steep" not in case.name and "sum_" not in case.name and "_off" not in case.name
+    if case not in COUPLED  # whose groups are those of one tree
+    and "_steep" not in case.name
+    and "sum_" not in case.name
+    and "_off" not in case.name
 ]
 CONVEX = [case for case in ALL if case.convex]
 

@@ -14,6 +14,7 @@ from l1jax.models.conditional import ConditionalBatchNorm
 from l1jax.models.layout.node import Node
 from l1jax.models.linear import Conv, Dense
 from l1jax.models.r3gan import Basis
+from l1jax.models.transformer_layers import SelfAttention
 
 
 class Affine(nn.Module):
@@ -119,10 +120,20 @@ MIXING = {
 }
 # Each output channel is a column of a table whose rows are selected by integers.
 LOOKUP = {"embed": LayerKind(nn.Embed, ("num_embeddings", "dtype"), ("embedding",))}
+# Its channels are those of heads, and each head mixes the positions along the first axis.
+ATTENTION = {
+    "attention": LayerKind(
+        SelfAttention,
+        ("heads", "key_value_heads", "context", "rotary_base"),
+        (),
+        array_arguments=("key", "value"),
+    )
+}
 TAKE = {"take": LayerKind(Take, ("axis", "indices"), ())}
 LAYERS = {**LINEAR, **DIAGONAL, **MIXING, **LOOKUP}
-MODULES = {op: kind.module for op, kind in {**LAYERS, **TAKE}.items()}
-BY_TYPE = {kind.module: (op, kind) for op, kind in {**LAYERS, **TAKE}.items()}
+WITHOUT_PARAMS = {**ATTENTION, **TAKE}
+MODULES = {op: kind.module for op, kind in {**LAYERS, **WITHOUT_PARAMS}.items()}
+BY_TYPE = {kind.module: (op, kind) for op, kind in {**LAYERS, **WITHOUT_PARAMS}.items()}
 
 
 def build_layer(node: Node, train: bool) -> nn.Module:
