@@ -18,7 +18,7 @@ ROUNDING = 1e-4  # of a kernel that a norm of weights has scaled
 
 
 def channel_groups(
-    module: nn.Module, variables: Mapping[str, PyTree], *inputs: Any, **options: Any
+    module: object, variables: Mapping[str, PyTree], *inputs: Any, **options: Any
 ) -> dict[str, Slices]:
     """Find the parameters of each channel of a Linen module, for `l1jax.coupled`.
 

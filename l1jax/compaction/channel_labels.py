@@ -56,6 +56,8 @@ class Labeller:
         self.parents = [FIXED]
         self.values: list[Labels] = []
         self.slots: list[Slot] = []
+        self.inputs: dict[str, Labels] = {}
+        """By a layer's name, the labels of its input channels."""
         self.outputs: dict[str, Labels] = {}
         """By a layer's name, the labels of its output channels."""
 
@@ -70,7 +72,7 @@ class Labeller:
         """Return the roots of labels, constants as they are."""
         unique, places = np.unique(labels, return_inverse=True)
         found = [label if label < 0 else self.root(int(label)) for label in unique]
-        return np.asarray(found, int)[places].reshape(labels.shape)
+        return np.asarray(np.asarray(found, int)[places].reshape(labels.shape))
 
     def new(self, count: int) -> Labels:
         """Return new labels."""
@@ -146,9 +148,11 @@ def _written(labeller: Labeller, node: Node) -> Labels:
 
 
 def _linear(labeller: Labeller, node: Node) -> Labels:
-    """Give the outputs labels of their own, and tie what one row of the kernel reads."""
+    """Give the outputs labels of their own; tie what a row of the kernel reads in all calls."""
     kernel = np.asarray(labeller.graph.params[node.name]["kernel"])
     inputs = labeller.per_channel(node.inputs[0])
+    name = labeller.graph.copies.get(node.name, node.name)
+    labeller.join(inputs, labeller.inputs.setdefault(name, inputs))
     outputs = _written(labeller, node)
     groups = group_count(node)
     if groups == 1:

@@ -35,15 +35,9 @@ from l1jax.penalties.channels import input_channels, output_channels, scales
 from l1jax.penalties.checks import check_number, is_concrete_number
 from l1jax.penalties.concave import LogSum, Mcp, Scad, log_sum, mcp, scad
 from l1jax.penalties.configuration import from_configuration
-from l1jax.penalties.coupled import (
-    Coupled,
-    CoupledL0,
-    CoupledMcp,
-    coupled,
-    coupled_l0,
-    coupled_mcp,
-)
+from l1jax.penalties.coupled import Coupled, coupled
 from l1jax.penalties.coupled_groups import Slices
+from l1jax.penalties.coupled_nonconvex import CoupledL0, CoupledMcp, coupled_l0, coupled_mcp
 from l1jax.penalties.group import GroupL1, SparseGroupL1, group_l1, sparse_group_l1
 from l1jax.penalties.group_mcp import GroupMcp, group_mcp
 from l1jax.penalties.groups import Groups, group_axes, kernel_blocks

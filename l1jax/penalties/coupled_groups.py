@@ -34,6 +34,48 @@ FamilyMapping = Mapping[str, int | Slices]
 """The same as a user gives it: path → axis, with one group per index, or path → slices."""
 
 
+def as_families(groups: object) -> tuple[Family, ...]:
+    """Return groups as they are stored: tuples, in the order in which they were given.
+
+    Raises:
+        ValueError: if they are not mappings from paths to axes or slices.
+    """
+    mappings = [groups] if isinstance(groups, Mapping) else groups
+    if not isinstance(mappings, Sequence) or not mappings:
+        raise ValueError(
+            f"`groups` (={groups!r}) must be mappings from a leaf's path to the axis that numbers "
+            "its groups, such as [{'up/kernel': -1, 'down/kernel': 0}]."
+        )
+    return tuple(_as_family(mapping) for mapping in mappings)
+
+
+def _as_family(mapping: object) -> Family:
+    if not isinstance(mapping, Mapping) or not mapping:
+        raise ValueError(
+            f"`groups` has {mapping!r}, which must be a mapping from a leaf's path to an axis, "
+            "such as {'up/kernel': -1, 'down/kernel': 0}."
+        )
+    members: list[tuple[str, Slices]] = []
+    for path, slices in mapping.items():
+        if isinstance(slices, int | np.integer) and not isinstance(slices, bool):
+            slices = Slices(int(slices))
+        if not isinstance(path, str) or not isinstance(slices, Slices):
+            raise ValueError(
+                f"`groups` has {path!r}: {slices!r}, which must be a path and an axis, or a path "
+                "and `l1jax.Slices`."
+            )
+        if slices.groups is not None:
+            numbers = np.asarray(slices.groups)
+            if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+                raise ValueError(
+                    f"`groups` has {slices!r} for {path!r}, whose groups must be whole numbers, "
+                    "one per index, −1 for none."
+                )
+            slices = Slices(slices.axis, tuple(numbers.tolist()))
+        members.append((path.removeprefix("params/"), slices))
+    return tuple(members)
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Where the groups are in one tree. Two plans are equal only if they are the same object."""

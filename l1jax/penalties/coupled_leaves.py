@@ -9,12 +9,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, Protocol
 
+import jax
 import jax.numpy as jnp
 
-from l1jax.annotations import Array
-from l1jax.penalties.base import PARTS, STATIC, Penalty, convex_part, register
-from l1jax.penalties.coupled_groups import GroupSums, Plan
-from l1jax.penalties.numerics import Leaf, is_inexact, upcast
+from l1jax.annotations import Array, Float, PyTree
+from l1jax.penalties.base import (
+    PARTS,
+    STATIC,
+    Penalty,
+    broadcast_leaves,
+    convex_part,
+    leaf_penalties,
+    register,
+    strengths,
+)
+from l1jax.penalties.checks import ONE_STRENGTH
+from l1jax.penalties.coupled_groups import Family, GroupSums, Plan, make_plan
+from l1jax.penalties.numerics import Leaf, is_inexact, sum_leaves, tree_norm, upcast
 
 
 class CoupledPenalty(Protocol):
@@ -217,3 +228,43 @@ def _alone(
         own = penalty is not None and not is_coupled(penalty)
         results.append(function(penalty, x, *rest) if own else x)
     return results
+
+
+def value_of_tree(self: Penalty, x: PyTree) -> Float[Array, ""]:
+    """Return the value of the whole tree."""
+    return sum_leaves(leaf_values(leaf_penalties(self, x), jax.tree.leaves(x)))
+
+
+def prox_of_tree(self: Penalty, x: PyTree, step: PyTree) -> PyTree:
+    """Return the prox of the whole tree; leaves and entries in no group stay."""
+    leaves, treedef = jax.tree.flatten(x)
+    steps = broadcast_leaves("step", step, x)
+    return treedef.unflatten(leaf_proxes(leaf_penalties(self, x), leaves, steps))
+
+
+def subgradient_of_tree(self: Penalty, x: PyTree) -> PyTree:
+    """Return the subgradient of least norm, 0 for entries in no group."""
+    leaves, treedef = jax.tree.flatten(x)
+    return treedef.unflatten(leaf_subgradients(leaf_penalties(self, x), leaves))
+
+
+def distance_of_tree(self: Penalty, x: PyTree, grad: PyTree) -> Float[Array, ""]:
+    """Return the distance of −grad to the subdifferential, free entries included."""
+    grads = broadcast_leaves("grad", grad, x)
+    return tree_norm(leaf_distances(leaf_penalties(self, x), jax.tree.leaves(x), grads))
+
+
+def parts_of_tree(
+    self: Penalty, families: tuple[Family, ...], tree: PyTree
+) -> list[Penalty | None]:
+    """Return for each leaf its part of the penalty, None for leaves without any group."""
+    count = len(jax.tree.leaves(tree))
+    if not count:
+        return []
+    for strength in strengths(self):
+        if jnp.ndim(strength):
+            raise ValueError(
+                f"`strength` of shape {jnp.shape(strength)} must be one number; {ONE_STRENGTH}."
+            )
+    plan = make_plan(families, tree)
+    return [CoupledPart((self,), plan, i) if i in plan.axes else None for i in range(count)]

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from l1jax.annotations import Array, Float
+from l1jax.annotations import Array, ArrayLike, Float
 from l1jax.penalties.coupled_groups import GroupSums
 
 Numbers = Float[Array, " groups"]
@@ -126,3 +127,22 @@ def _coupled_norm_of_prox_jvp(
         squares.append(jnp.square(ratio) * inverse)
     change = jnp.where(zero, 0, sums.total(changes))
     return rho, change / jnp.where(zero, 1, sums.total(squares))
+
+
+def strength_of_groups(strength: ArrayLike, factors: Float[np.ndarray, " groups"]) -> Array:
+    """Multiply the strength by a factor of each group."""
+    return strength * jnp.asarray(factors, jnp.result_type(strength, float))
+
+
+def scale_groups(sums: GroupSums, xs: list[Array], factors: Array) -> list[Array]:
+    """Multiply each group by its factor, and entries in no group by 0."""
+    pairs = zip(xs, sums.spread(factors), strict=True)
+    return [x * factor.astype(x.dtype) for x, factor in pairs]
+
+
+def distance_of_groups(sums: GroupSums, xs: list[Array], grads: list[Array], slope: Array) -> Array:
+    """Return ‖g + slope·x/‖x‖‖ where the group is not 0, (‖g‖ − slope)₊ where it is."""
+    size = sums.norm(xs)
+    pulls = scale_groups(sums, xs, slope / jnp.where(size == 0, 1, size))
+    left = sums.norm([grad + pull for grad, pull in zip(grads, pulls, strict=True)])
+    return jnp.where(size > 0, left, jnp.maximum(left - slope, 0))

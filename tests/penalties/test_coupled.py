@@ -9,7 +9,7 @@ from catalogue import mcp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import l1jax
-from l1jax.penalties.coupled import as_families
+from l1jax.penalties.coupled_groups import as_families
 
 UNITS = {"up": -1, "bias": 0, "down": 0}
 HEADS = l1jax.Slices(-1, (0, 0, 1, 1, -1))
