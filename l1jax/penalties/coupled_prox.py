@@ -1,7 +1,7 @@
 """The prox of a sum of norms of groups that lie in several leaves."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -111,12 +111,14 @@ def coupled_norm_of_prox(
 
 @coupled_norm_of_prox.defjvp
 def _coupled_norm_of_prox_jvp(
-    sums: GroupSums, primals: tuple[list[Array], ...], tangents: tuple[list[Array], ...]
+    sums: GroupSums,
+    primals: tuple[list[Array], list[Array], Array],
+    tangents: tuple[list[Array], list[Array], Any],
 ) -> tuple[Array, Array]:
     """Differentiate N(ρ) = 1 implicitly."""
     xs, thresholds, zero = primals
     x_dots, threshold_dots, _ = tangents
-    rho = coupled_norm_of_prox(sums, xs, thresholds, zero)  # pyright: ignore[reportArgumentType]
+    rho = coupled_norm_of_prox(sums, xs, thresholds, zero)
     changes = []
     squares = []
     columns = zip(xs, thresholds, x_dots, threshold_dots, sums.spread(rho, 1), strict=True)

@@ -84,38 +84,25 @@ def test_value_subgradient_and_distance_are_those_of_the_flattened_groups():
     np.testing.assert_allclose(penalty.distance(x, grads), np.sqrt(squares), rtol=1e-12)
 
 
-@x64
-@pytest.mark.parametrize("make", ["minimize", "adam", "one step per group"])
-def test_solution_is_that_of_a_group_lasso_of_the_flattened_leaves(make):
-    skglm = pytest.importorskip("skglm")
-    from skglm.penalties import WeightedGroupL2
-    from skglm.solvers import GroupBCD
+FEATURES = RNG.normal(size=(60, 4 * SIZE))
+TARGET = FEATURES[:, :SIZE].sum(1) + 0.5 * RNG.normal(size=60)
+LASSO = 0.05
 
-    features = RNG.normal(size=(60, 4 * SIZE))
-    target = features[:, :SIZE].sum(1) + 0.5 * RNG.normal(size=60)
-    strength = 0.05
-    groups = np.arange(4 * SIZE, dtype=np.int32)
-    pointers = np.arange(0, 4 * SIZE + 1, SIZE, dtype=np.int32)
-    lasso = skglm.GeneralizedLinearEstimator(
-        skglm.datafits.QuadraticGroup(pointers, groups),
-        WeightedGroupL2(strength, np.full(4, np.sqrt(SIZE)), pointers, groups),
-        GroupBCD(tol=1e-12, max_iter=5_000, fit_intercept=False),
-    ).fit(features, target)
 
-    def loss(params):
-        flat = jnp.concatenate(
-            [jnp.concatenate([params["up"], params["bias"][None], params["down"].T]).T.reshape(-1)]
-        )
-        return jnp.mean((features @ flat - target) ** 2) / 2
+def loss(params):
+    columns = [params["up"], params["bias"][None], params["down"].T]
+    return jnp.mean((FEATURES @ jnp.concatenate(columns).T.reshape(-1) - TARGET) ** 2) / 2
 
+
+def lasso(make):
+    """Solve a least-squares problem with a coupled penalty; a row per unit."""
     params = {key: jnp.zeros_like(TREE[key]) for key in UNITS}
-    penalty = l1jax.coupled(strength, UNITS)
+    penalty = l1jax.coupled(LASSO, UNITS)
     if make == "minimize":
         params = l1jax.minimize(loss, params, penalty, tolerance=1e-11).params
     else:
         rate = optax.exponential_decay(0.05, 1_000, 0.1)
-        per_group = make == "one step per group"
-        tx = l1jax.proximal_adam(rate, penalty, per_group=per_group)
+        tx = l1jax.proximal_adam(rate, penalty, per_group=make == "one step per group")
 
         def step(carry, _):
             params, state = carry
@@ -124,9 +111,42 @@ def test_solution_is_that_of_a_group_lasso_of_the_flattened_leaves(make):
 
         run = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=6_000)[0][0])
         params = run(params)
-    expected = lasso.coef_.reshape(4, SIZE)
-    found = np.stack([unit(params, j) for j in range(4)])
-    assert (expected == 0).all(1).any()
+    return np.stack([unit(params, j) for j in range(4)])
+
+
+@x64
+@pytest.mark.parametrize("make", ["minimize", "adam", "one step per group"])
+def test_solution_is_that_of_a_group_lasso_of_the_flattened_leaves(make):
+    found = lasso(make)
+    gradient = FEATURES.T @ (FEATURES @ found.reshape(-1) - TARGET) / 60
+    strength = LASSO * np.sqrt(SIZE)
+    gaps = []
+    for x, g in zip(found, gradient.reshape(4, SIZE), strict=True):
+        size = np.linalg.norm(x)
+        away = np.linalg.norm(g + strength * x / max(size, 1e-300))
+        gaps.append(away if size else max(np.linalg.norm(g) - strength, 0))
+    # The loss curves at least so much, so the optimum is not further away than this.
+    curvature = np.linalg.eigvalsh(FEATURES.T @ FEATURES / 60)[0]
+    assert np.linalg.norm(gaps) / curvature <= 1e-6 * np.abs(found).max()
+    assert 0 < (found == 0).all(1).sum() < 4
+
+
+@x64
+@pytest.mark.slow
+def test_solution_is_that_of_another_solver():
+    skglm = pytest.importorskip("skglm")
+    from skglm.penalties import WeightedGroupL2
+    from skglm.solvers import GroupBCD
+
+    groups = np.arange(4 * SIZE, dtype=np.int32)
+    pointers = np.arange(0, 4 * SIZE + 1, SIZE, dtype=np.int32)
+    solver = skglm.GeneralizedLinearEstimator(
+        skglm.datafits.QuadraticGroup(pointers, groups),
+        WeightedGroupL2(LASSO, np.full(4, np.sqrt(SIZE)), pointers, groups),
+        GroupBCD(tol=1e-12, max_iter=5_000, fit_intercept=False),
+    ).fit(FEATURES, TARGET)
+    expected = solver.coef_.reshape(4, SIZE)
+    found = lasso("minimize")
     np.testing.assert_array_equal(found == 0, expected == 0)
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
@@ -259,9 +279,10 @@ def test_strengths_vmap_and_derivatives_are_finite():
 @pytest.mark.parametrize("per_group", [False, True])
 def test_same_zeros_on_eight_devices_and_no_kernel_is_gathered(kind, per_group):
     shapes = {"up": (16, 32), "bias": (32,), "down": (32, 16)}
-    params = {k: RNG.normal(size=shape).astype(np.float32) for k, shape in shapes.items()}
-    grads = {k: RNG.normal(size=shape).astype(np.float32) for k, shape in shapes.items()}
-    tx = l1jax.proximal_adam(0.5, l1jax.coupled(1.0, UNITS), per_group=per_group)
+    rng = np.random.default_rng(1)
+    params = {k: rng.normal(size=shape).astype(np.float32) for k, shape in shapes.items()}
+    grads = {k: rng.normal(size=shape).astype(np.float32) for k, shape in shapes.items()}
+    tx = l1jax.proximal_adam(0.5, l1jax.coupled(1.2, UNITS), per_group=per_group)
 
     def run(params, state, grads):
         for _ in range(2):
@@ -288,7 +309,8 @@ def test_same_zeros_on_eight_devices_and_no_kernel_is_gathered(kind, per_group):
     for key, leaf in actual.items():
         np.testing.assert_allclose(leaf, expected[key], rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(leaf == 0, expected[key] == 0)
-        assert leaf.sharding.is_equivalent_to(shardings[key], leaf.ndim)
+        if kind == AxisType.Explicit:  # otherwise the compiler chooses
+            assert leaf.sharding.is_equivalent_to(shardings[key], leaf.ndim)
     lines = [line for line in program.as_text().splitlines() if " all-gather(" in line]
     assert not [line for line in lines if "f32[16,32]" in line or "f32[32,16]" in line]
 
@@ -296,7 +318,7 @@ def test_same_zeros_on_eight_devices_and_no_kernel_is_gathered(kind, per_group):
 def test_in_a_by_path_a_group_is_what_matches():
     penalty = l1jax.by_path({"up|bias": l1jax.coupled(0.4, UNITS), "free": l1jax.l1(0.1)})
     y = penalty.prox(TREE, 1.0)
-    np.testing.assert_array_equal(y["down"], TREE["down"].astype(np.float32))
+    np.testing.assert_array_equal(y["down"], TREE["down"])
     for j in range(4):
         z = unit(TREE, j)[:4]
         factor = max(1 - 0.4 * 2 / np.linalg.norm(z), 0)
