@@ -120,7 +120,7 @@ def _cut_attention(
     """Leave out the channels of dead heads in a block's parameters; return how many are left."""
     options = graph.nodes[source].options
     shared = options["heads"] // options["key_value_heads"]
-    groups = channels.reshape(options["key_value_heads"], -1).any(1)
+    groups = np.asarray(channels.reshape(options["key_value_heads"], -1).any(1))
     if not groups.any():
         del block["attention"], block["attention_norm"]
         return 0

@@ -99,7 +99,7 @@ def _computed_entries(node: Node, wanted: Masks, graph: Graph) -> Masks:
 def whole_heads(channels: np.ndarray, node: Node) -> np.ndarray:
     """Extend channels of an attention's output to all queries that share a head of keys."""
     heads = channels.reshape(node.options["key_value_heads"], -1)
-    return np.broadcast_to(heads.any(1)[:, None], heads.shape).reshape(-1)
+    return np.broadcast_to(heads.any(1, keepdims=True), heads.shape).reshape(-1)
 
 
 def _closed_under_reshape(
@@ -221,7 +221,7 @@ def _diagonal(node: Node, live: Masks, context: Context) -> list[Masks]:
 
 def _attention(node: Node, live: Masks, context: Context) -> list[Masks]:
     """Read the heads that are live, at all positions."""
-    heads = live[-1].reshape(node.options["key_value_heads"], -1).any(1)
+    heads = np.asarray(live[-1].reshape(node.options["key_value_heads"], -1).any(1))
     demands = []
     for shape in context.shapes:
         channels = np.repeat(heads, shape[-1] // len(heads))

@@ -133,7 +133,7 @@ def _coupled_norm_of_prox_jvp(
 
 def strength_of_groups(strength: ArrayLike, factors: Float[np.ndarray, " groups"]) -> Array:
     """Multiply the strength by a factor of each group."""
-    return strength * jnp.asarray(factors, jnp.result_type(strength, float))
+    return jnp.multiply(strength, jnp.asarray(factors, jnp.result_type(strength, float)))
 
 
 def scale_groups(sums: GroupSums, xs: list[Array], factors: Array) -> list[Array]:
