@@ -3,8 +3,11 @@
 Each unit, its columns of `up` and `gate` and its row of `down`, is one group of a coupled penalty.
 
 Run:      python -m l1jax.train --config text_units --workdir runs/text_units
-          python -m l1jax.compact --workdir runs/text_units --output units-compact
-Measured: not yet
+Measured: 386 of 768 units are left (194, 106 and 86 in the three blocks), 381,792 parameters become
+          271,776 with the same logits to 3e-6; held-out bits per byte 2.060 before and after (95 %
+          interval over 8 documents 1.84 to 2.28; 1.993 with all units), 1.608 on as much training
+          text; 5 min of processor time, 33 min on 2 CPU cores that other programs kept busy
+          (Python 3.11, JAX 0.10.2); one seed
 """
 
 from l1jax.config import Config, GroupL1, NextToken, Optimizer, Schedule, TopicsData, Transformer
