@@ -11,7 +11,7 @@ from scipy.special import gammaln
 from l1jax.arrays import TableLike
 from l1jax.config import InputError
 from l1jax.penalties import Penalty
-from l1jax.selection.examples import read_examples
+from l1jax.selection.examples import read_examples, read_one_row
 
 NOISELESS = (
     "`target` must have noise that the models do not fit, but one of them fits every example "
@@ -22,7 +22,7 @@ Numbers: TypeAlias = Float64[np.ndarray, "*models"] | np.float64
 
 
 def gaussian_log_likelihood(
-    squares: ArrayLike, examples: int, variance: ArrayLike | None = None
+    squares: ArrayLike, examples: float, variance: ArrayLike | None = None
 ) -> Numbers:
     """Compute −n/2·log 2πσ² − RSS/2σ², in nats, summed over the examples.
 
@@ -52,7 +52,12 @@ def gaussian_log_likelihood(
     return -examples / 2 * np.log(2 * np.pi * sigma2) - rss / (2 * sigma2)
 
 
-def noise_variance(features: TableLike, target: TableLike, intercept: bool = True) -> float:
+def noise_variance(
+    features: TableLike,
+    target: TableLike,
+    intercept: bool = True,
+    weights: TableLike | None = None,
+) -> float:
     """Estimate the variance σ² of the noise by least squares, without bias.
 
     The estimate is RSS/(n − p − 1), or RSS/(n − p) without an intercept.
@@ -61,20 +66,25 @@ def noise_variance(features: TableLike, target: TableLike, intercept: bool = Tru
         features: x, a row for each of the n examples.
         target: y.
         intercept: whether the model has one.
+        weights: how often each example counts, by default once; n is their sum.
 
     Raises:
         InputError: if no degree of freedom is left for the noise, or the noise is zero up to
             rounding.
     """
-    x, target, _ = read_examples(features, target, "squared")
-    freedom = len(x) - x.shape[1] - intercept
+    examples = read_examples(features, target, "squared")
+    x, target, _ = examples
+    counts = read_one_row(weights, examples)
+    freedom = float(counts.sum()) - x.shape[1] - intercept
     if freedom < 1:
         raise InputError(
             f"`features` (of shape {x.shape}) must have more rows than parameters to estimate the "
             "noise from: give its variance, let each model have its own, or take cross-validation."
         )
     columns = np.column_stack([x, np.ones(len(x))]) if intercept else x
-    residuals = target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
+    roots = np.sqrt(counts)
+    fitted = np.linalg.lstsq(columns * roots[:, None], target * roots, rcond=None)[0]
+    residuals = roots * (target - columns @ fitted)
     squares = float(residuals @ residuals)
     refuse_noiseless(squares, target)
     return squares / freedom
@@ -96,6 +106,7 @@ def read_variance(
     target: Float[np.ndarray, " examples"],
     intercept: bool,
     variance: float | str,
+    counts: Float[np.ndarray, " examples"] | None = None,
 ) -> float:
     """Return the variance of the noise: the given number, or the estimate of "least squares".
 
@@ -104,6 +115,7 @@ def read_variance(
         target: y.
         intercept: whether the model has one.
         variance: a number greater than 0, or "least squares".
+        counts: how often each example counts, by default once.
 
     Raises:
         InputError: if `variance` is neither, or cannot be estimated.
@@ -113,7 +125,7 @@ def read_variance(
             raise InputError(
                 f"`variance` (={variance!r}) must be a number, 'least squares' or 'own'."
             )
-        return noise_variance(features, target, intercept)
+        return noise_variance(features, target, intercept, counts)
     if not 0 < variance < np.inf:
         raise InputError(f"`variance` (={variance}) must be greater than 0 and finite.")
     return float(variance)
@@ -130,7 +142,7 @@ def aic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike) -> Numbers:
     )
 
 
-def aicc(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int) -> Numbers:
+def aicc(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: float) -> Numbers:
     """Compute AIC + 2 df (df + 1)/(n − df − 1), for few examples; it is ∞ where df ≥ n − 1.
 
     Args:
@@ -146,7 +158,7 @@ def aicc(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int
     return aic(log_likelihood, df) + np.where(left > 0, correction, np.inf)
 
 
-def bic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int) -> Numbers:
+def bic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: float) -> Numbers:
     """Compute −2 log L + log(n) df, Schwarz's criterion, which finds the true model as n grows.
 
     Args:
@@ -164,7 +176,7 @@ def bic(log_likelihood: ArrayLike, degrees_of_freedom: ArrayLike, examples: int)
 def ebic(
     log_likelihood: ArrayLike,
     degrees_of_freedom: ArrayLike,
-    examples: int,
+    examples: float,
     parameters: int,
     gamma: float = 1.0,
 ) -> Numbers:

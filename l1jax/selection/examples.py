@@ -16,7 +16,7 @@ from l1jax.arrays import (
     check_squares,
 )
 from l1jax.config import InputError
-from l1jax.selection.solver import FAMILIES
+from l1jax.selection.losses import CLASSIFIERS, FAMILY_NAMES
 
 MISSING = "leave out or fill in what is missing"
 SMALLEST = 1e-150  # whose square is still far from 0 in float64
@@ -36,7 +36,7 @@ class LinearExamples(NamedTuple):
 
     features: Float64[np.ndarray, "examples features"]  # x
     target: Float64[np.ndarray, " examples"]  # y
-    classes: Shaped[np.ndarray, "2"] | None  # of y = 0 and y = 1, in the logistic family
+    classes: Shaped[np.ndarray, " classes"] | None  # in order; y is the index of one of them
 
 
 class Splits(NamedTuple):
@@ -51,14 +51,14 @@ def read_examples(features: TableLike, target: TableLike, family: str) -> Linear
 
     Args:
         features: an array, lists or a data frame.
-        target: likewise; of two classes, the later in order becomes 1.
-        family: "squared" or "logistic".
+        target: likewise; classes become their indices in order.
+        family: of `FamilyName`.
 
     Raises:
         InputError: naming what no linear model can be fitted to, and why.
     """
-    if family not in FAMILIES:
-        raise InputError(f"`family` (={family!r}) must be one of {', '.join(FAMILIES)}.")
+    if family not in FAMILY_NAMES:
+        raise InputError(f"`family` (={family!r}) must be one of {', '.join(FAMILY_NAMES)}.")
     x = read_features(features)
     values = as_vector(target, "target")
     if len(values) != len(x):
@@ -70,28 +70,42 @@ def read_examples(features: TableLike, target: TableLike, family: str) -> Linear
         raise InputError(
             f"`features` (of shape {x.shape}) must have at least one row to fit a model to."
         )
-    if family == "logistic":
+    if family in CLASSIFIERS:
         classes, codes = read_classes(values, "target")
-        if len(classes) != 2:
-            shown = ", ".join(repr(value) for value in classes[:5].tolist())
-            remedy = "for one against the rest give `target == class`"
-            if len(classes) < 2:
-                remedy = "with one class there is nothing to tell apart"
-            raise InputError(
-                f"`target` (of {len(classes)} classes: {shown}) must have two classes in the "
-                f"logistic family; {remedy}."
-            )
+        _check_class_count(classes, family)
         return LinearExamples(x, codes.astype(np.float64), classes)
     if values.dtype.kind in "OSU" and any(
         isinstance(value, str | bytes) for value in values.tolist()
     ):
         raise InputError(
-            f"`target` (with {values.tolist()[0]!r}) must hold numbers in the squared family; for "
-            'two classes take `family="logistic"`.'
+            f"`target` (with {values.tolist()[0]!r}) must hold numbers in the {family} family; for "
+            'classes take `family="logistic"` or `family="multinomial"`.'
         )
     y = as_float64(values, "target", MISSING)
     _check_range(y, "target")
+    if family == "poisson" and (y.min() < 0 or not y.any()):
+        raise InputError(
+            f"`target` (from {y.min():g} to {y.max():g}) must be counts or rates in the poisson "
+            "family: at least 0, and not all 0."
+        )
     return LinearExamples(x, y, None)
+
+
+def _check_class_count(classes: Shaped[np.ndarray, " classes"], family: str) -> None:
+    count = len(classes)
+    if count == 2 or (family == "multinomial" and count > 2):
+        return
+    shown = ", ".join(repr(value) for value in classes[:5].tolist())
+    required = "two classes"
+    remedy = 'for more take `family="multinomial"`, and for one against the rest `target == class`'
+    if family == "multinomial":
+        required = "at least two classes"
+    if count < 2:
+        remedy = "with one class there is nothing to tell apart"
+    raise InputError(
+        f"`target` (of {count} classes: {shown}) must have {required} in the {family} family; "
+        f"{remedy}."
+    )
 
 
 def read_features(features: TableLike) -> Float64[np.ndarray, "examples features"]:
@@ -163,6 +177,49 @@ def read_weights(
     w = w / w.max(axis=-1, keepdims=True)
     _check_classes(examples, w, "weights")
     return w
+
+
+def read_one_row(
+    weights: TableLike | None, examples: LinearExamples
+) -> Float64[np.ndarray, " examples"]:
+    """Read one weight for each example, not scaled; by default 1.
+
+    Raises:
+        InputError: for the reasons of `read_weights`, or if there are several rows.
+    """
+    count = len(examples.target)
+    if weights is None:
+        return np.ones(count)
+    if read_weights(weights, examples).ndim > 1:
+        shape = as_array(weights, "weights").shape
+        raise InputError(
+            f"`weights` (of shape {shape}) must be {count} numbers, one for each row of "
+            "`features`; the folds have their own by `folds`."
+        )
+    return as_float64(weights, "weights").reshape(-1)
+
+
+def weigh_splits(
+    splits: Splits, weights: Float64[np.ndarray, " examples"], examples: LinearExamples
+) -> Splits:
+    """Multiply the folds' weights by the examples'.
+
+    Args:
+        splits: of the examples.
+        weights: one for each example.
+        examples: of whose classes none may be lost.
+
+    Raises:
+        InputError: if a fold has nothing left to train on, or to be scored by.
+    """
+    training = splits.training * weights
+    held_out = splits.held_out * weights
+    if not (training.any(axis=1).all() and held_out.any(axis=1).all()):
+        raise InputError(
+            "`weights` must leave every fold an example to train on, and one to be scored by."
+        )
+    _check_classes(examples, training, "weights")
+    return Splits(training, held_out)
 
 
 def read_splits(folds: object, examples: LinearExamples) -> Splits:
@@ -276,15 +333,19 @@ def _counts(rows: TableLike, count: int) -> Float64[np.ndarray, " examples"]:
 def _check_classes(
     examples: LinearExamples, weights: Float64[np.ndarray, "*folds examples"], name: str
 ) -> None:
-    """Refuse folds with one class to train on, where logistic models have no optimum."""
+    """Refuse folds that lack a class to train on, where logistic models have no optimum."""
     if examples.classes is None:
         return
     used: Bool[np.ndarray, "*folds examples"] = weights > 0
-    one = examples.target == 1
-    if not np.all(np.any(used & one, axis=-1) & np.any(used & ~one, axis=-1)):
+    present = [
+        np.any(used & (examples.target == code), axis=-1) for code in range(len(examples.classes))
+    ]
+    if not np.all(present):
+        which = "both" if len(examples.classes) == 2 else "all"
+        shown = ", ".join(str(value) for value in examples.classes[:5])
         raise InputError(
-            f"`{name}` must leave both classes ({examples.classes[0]!s}, {examples.classes[1]!s}) "
-            "to train on in every fold: take `stratified_folds` with labels."
+            f"`{name}` must leave {which} classes ({shown}) to train on in every fold: take "
+            "`stratified_folds` with labels."
         )
 
 

@@ -8,26 +8,27 @@ Everything here computes in float64 whatever JAX's setting, and returns NumPy ar
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64
+from jaxtyping import Float64
 
 from l1jax.arrays import TableLike
 from l1jax.config import InputError
-from l1jax.penalties import L1, NonnegativeL1, Penalty, WeightedL1, scaled
+from l1jax.penalties import Penalty
 from l1jax.selection import criteria
-from l1jax.selection.examples import read_examples, read_splits
-from l1jax.selection.linear_path import (
-    NEGLIGIBLE,
-    FitOptions,
-    LinearPath,
-    fit_examples,
-    predict,
-    select_fold,
+from l1jax.selection.examples import (
+    LinearExamples,
+    Splits,
+    read_examples,
+    read_one_row,
+    read_splits,
+    weigh_splits,
 )
+from l1jax.selection.linear_fit import FitOptions, outputs_of
+from l1jax.selection.linear_freedom import degrees_along_path
+from l1jax.selection.linear_path import LinearPath, fit_examples, predict, select_fold
+from l1jax.selection.losses import FamilyName
+from l1jax.selection.losses import log_likelihood as log_probability
 from l1jax.selection.rules import Choice, minimum, with_end_of_path
-from l1jax.selection.solver import FAMILIES, FamilyName
 
 Criterion: TypeAlias = Literal["aic", "aicc", "bic", "ebic"]
 
@@ -42,14 +43,15 @@ class LinearSelection(NamedTuple):
     path: LinearPath
 
     @property
-    def coefficients(self) -> Float64[np.ndarray, " features"]:
+    def coefficients(self) -> Float64[np.ndarray, "features *classes"]:
         """β at the chosen strength."""
         return self.path.coefficients[self.choice.index]
 
     @property
-    def intercept(self) -> float:
-        """b at the chosen strength."""
-        return float(self.path.intercepts[self.choice.index])
+    def intercept(self) -> float | Float64[np.ndarray, " classes"]:
+        """b at the chosen strength, or that of each class in the multinomial family."""
+        chosen = self.path.intercepts[self.choice.index]
+        return chosen if chosen.ndim else float(chosen)
 
 
 def cross_validate(
@@ -63,13 +65,17 @@ def cross_validate(
         [Float64[np.ndarray, "strengths folds"], Float64[np.ndarray, " strengths"]], Choice
     ] = minimum,
     family: FamilyName = "squared",
+    weights: TableLike | None = None,
     intercept: bool = True,
     debias: bool = False,
     tolerance: float = 1e-10,
+    standardize: bool = False,
+    delta: float | None = None,
 ) -> LinearSelection:
     """Choose the strength by its loss on examples that were held out, then fit all of them.
 
-    The scores are means over the held-out examples: of (η − y)², or of the logistic loss in nats.
+    The scores are means over the held-out examples: of (η − y)² in the squared family, of Huber's
+    loss, or of −log p(y) in nats, which in the poisson family leaves out log y!.
 
     Args:
         features: x, as for `fit_path`.
@@ -81,9 +87,12 @@ def cross_validate(
         penalty: as for `fit_path`.
         rule: `minimum` or `one_standard_error`.
         family: as for `fit_path`.
+        weights: of the examples, in the fits and in the scores; one for each, by default equal.
         intercept: as for `fit_path`.
         debias: as for `fit_path`.
         tolerance: as for `fit_path`.
+        standardize: as for `fit_path`.
+        delta: as for `fit_path`.
 
     Raises:
         InputError: if the data, strengths or folds cannot be used, or no score is finite.
@@ -96,14 +105,14 @@ def cross_validate(
         )
     examples = read_examples(features, target, family)
     splits = read_splits(folds, examples)
-    x = examples.features
-    weights = np.vstack([splits.training, np.ones(len(x))])  # the last row fits all examples
-    options = FitOptions(family, intercept, debias, tolerance)
-    path = fit_examples(examples, strengths, penalty, weights, options)
-    losses = _losses(family, predict(path, x)[:-1], examples.target)  # folds, strengths, examples
-    scores = np.einsum("fsn,fn->sf", losses, splits.held_out) / splits.held_out.sum(axis=1)
+    one_row = read_one_row(weights, examples)
+    splits = weigh_splits(splits, one_row, examples)
+    rows = np.vstack([splits.training, one_row])  # the last row fits all examples
+    options = FitOptions(family, intercept, debias, tolerance, standardize, delta)
+    path = fit_examples(examples, strengths, penalty, rows, options)
+    scores = _held_out_scores(path, examples, splits, options)
     full_path = select_fold(path, -1)
-    df = _degrees_of_freedom(x, full_path, penalty, options)
+    df = degrees_along_path(examples, one_row, full_path, penalty, options)
     all_zero = not full_path.coefficients[-1].any()
     choice = with_end_of_path(rule(scores, full_path.strengths), all_zero)
     return LinearSelection(full_path.strengths, scores, df, choice, full_path)
@@ -119,9 +128,12 @@ def information_criterion(
     variance: float | Literal["least squares", "own"] = "least squares",
     gamma: float = 1.0,
     family: FamilyName = "squared",
+    weights: TableLike | None = None,
     intercept: bool = True,
     debias: bool = False,
     tolerance: float = 1e-10,
+    standardize: bool = False,
+    delta: float | None = None,
 ) -> LinearSelection:
     """Choose the strength by the likelihood of the examples and the degrees of freedom, in one fit.
 
@@ -139,9 +151,12 @@ def information_criterion(
             model's residual variance.
         gamma: of `ebic`.
         family: as for `fit_path`.
+        weights: how often each example counts; n is their sum. By default 1.
         intercept: as for `fit_path`.
         debias: as for `fit_path`.
         tolerance: as for `fit_path`.
+        standardize: as for `fit_path`.
+        delta: as for `fit_path`.
 
     Raises:
         InputError: if the data or strengths cannot be used, the variance cannot be estimated, or
@@ -155,68 +170,64 @@ def information_criterion(
         )
     criteria.check_gamma(gamma)
     examples = read_examples(features, target, family)
+    if family == "huber":
+        raise InputError(
+            "`family` (='huber') must be that of a distribution, and Huber's loss is none: take "
+            "`cross_validate`."
+        )
     x = examples.features
-    y = examples.target
+    counts = read_one_row(weights, examples)
+    n = counts.sum()
     noise_variance = None
     if family == "squared" and variance != "own":
-        noise_variance = criteria.read_variance(x, y, intercept, variance)
-    options = FitOptions(family, intercept, debias, tolerance)
-    path = fit_examples(examples, strengths, penalty, np.ones(len(x)), options)
-    losses = _losses(family, predict(path, x), y).sum(axis=1)
-    if family == "logistic":
-        log_likelihood = -losses
-    else:
+        noise_variance = criteria.read_variance(x, examples.target, intercept, variance, counts)
+    options = FitOptions(family, intercept, debias, tolerance, standardize, delta)
+    path = fit_examples(examples, strengths, penalty, counts, options)
+    eta, y = _predictions(path, examples, family)
+    if family == "squared":
+        squares = 2 * options.loss.value(eta, y) @ counts
         if variance == "own":
-            criteria.refuse_noiseless(losses, y)
-        log_likelihood = criteria.gaussian_log_likelihood(losses, len(x), noise_variance)
-    df = _degrees_of_freedom(x, path, penalty, options)
+            criteria.refuse_noiseless(squares, examples.target)
+        log_likelihood = criteria.gaussian_log_likelihood(squares, n, noise_variance)
+    else:
+        log_likelihood = log_probability(family, eta, y) @ counts
+    df = degrees_along_path(examples, counts, path, penalty, options)
     if criterion == "aic":
         scores = criteria.aic(log_likelihood, df)
     elif criterion == "aicc":
-        scores = criteria.aicc(log_likelihood, df, len(x))
+        scores = criteria.aicc(log_likelihood, df, n)
     elif criterion == "bic":
-        scores = criteria.bic(log_likelihood, df, len(x))
+        scores = criteria.bic(log_likelihood, df, n)
     else:
-        scores = criteria.ebic(log_likelihood, df, len(x), x.shape[1], gamma)
+        scores = criteria.ebic(log_likelihood, df, n, path.coefficients[0].size, gamma)
     table = np.asarray(scores)[:, None]
     all_zero = not path.coefficients[-1].any()
     choice = with_end_of_path(minimum(table, path.strengths), all_zero)
     return LinearSelection(path.strengths, table, df, choice, path)
 
 
-def _losses(family: FamilyName, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the loss of each example: (η − y)², or the logistic loss in nats."""
-    losses = _in_float64(FAMILIES[family].loss, eta, y)
-    if family == "squared":  # whose loss is halved
-        losses = 2 * losses
-    return losses
+def _predictions(
+    path: LinearPath, examples: LinearExamples, family: FamilyName
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return η of each model and y, with one column or one for each class."""
+    y = outputs_of(examples, family)
+    eta = predict(path, examples.features)
+    if family != "multinomial":
+        eta = eta[..., None]
+    return eta, y
 
 
-def _in_float64(
-    function: Callable[[Array, Array], Array], eta: np.ndarray, y: np.ndarray
-) -> np.ndarray:
-    with jax.enable_x64(True):
-        return np.asarray(function(jnp.asarray(eta), jnp.asarray(y)))
-
-
-def _degrees_of_freedom(
-    x: np.ndarray, path: LinearPath, penalty: Penalty | None, options: FitOptions
-) -> Float64[np.ndarray, " strengths"]:
-    """Return the number of non-zeros if the penalty is piecewise linear, else the exact trace."""
-    if penalty is None or isinstance(penalty, L1 | WeightedL1 | NonnegativeL1) or options.debias:
-        return np.asarray(criteria.degrees_of_freedom(path.coefficients, NEGLIGIBLE))
-    negligible = NEGLIGIBLE * np.abs(path.coefficients).max()
-    curvatures = _in_float64(FAMILIES[options.family].curvature, predict(path, x), np.zeros(len(x)))
-    degrees = []
-    for strength, slopes, weights in zip(
-        path.strengths, path.coefficients, curvatures, strict=True
-    ):
-        centred = x
-        if options.intercept:
-            centred = x - weights @ x / weights.sum()
-        weighted = centred * np.sqrt(weights)[:, None]
-        penalty_at_strength = scaled(penalty, strength)
-        degrees.append(
-            criteria.exact_degrees_of_freedom(weighted, slopes, penalty_at_strength, negligible)
-        )
-    return np.asarray(degrees)
+def _held_out_scores(
+    path: LinearPath, examples: LinearExamples, splits: Splits, options: FitOptions
+) -> Float64[np.ndarray, "strengths folds"]:
+    """Return the mean loss of each model over the examples that its fold holds out."""
+    scores = []
+    for fold, weights in enumerate(splits.held_out):
+        rows = np.flatnonzero(weights)
+        held_out = examples._replace(features=examples.features[rows], target=examples.target[rows])
+        eta, y = _predictions(select_fold(path, fold), held_out, options.family)
+        losses = options.loss.value(eta, y)
+        if options.family == "squared":  # whose loss is halved
+            losses = 2 * losses
+        scores.append(losses @ weights[rows] / weights.sum())
+    return np.stack(scores, axis=1)

@@ -1,27 +1,24 @@
-"""Fit exact paths of linear models, all strengths and folds in one compiled program.
+"""Fit exact paths of linear models.
 
 Everything here computes in float64 whatever JAX's setting, and returns NumPy arrays.
 """
 
-import functools
 import warnings
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, Shaped
+from jaxtyping import Float64, Shaped
 
 from l1jax.arrays import TableLike
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, is_convex, l1
+from l1jax.penalties.base import check_penalty, check_shape
+from l1jax.selection.compiled_fit import fit_compiled
 from l1jax.selection.examples import LinearExamples, read_examples, read_features, read_weights
-from l1jax.selection.solver import FamilyName, Fit, solve_path
+from l1jax.selection.linear_fit import FitOptions, fit_in_numpy
+from l1jax.selection.losses import FamilyName, loss_of
 from l1jax.selection.strengths import check_strengths
-
-# A coefficient of at most this share of the path's largest is zero up to rounding.
-NEGLIGIBLE = 1e-8
+from l1jax.selection.terms import read_terms
 
 
 class LinearPath(NamedTuple):
@@ -29,26 +26,19 @@ class LinearPath(NamedTuple):
 
     Attributes:
         strengths: from weak to strong.
-        coefficients: β.
-        intercepts: b.
+        coefficients: β, (…folds, strengths, features); in the multinomial family with a column for
+            each class.
+        intercepts: b, (…folds, strengths); in the multinomial family one for each class, of sum 0.
         distances: to optimality, as shares of the gradient's norm at 0.
-        classes: of the logistic family; η is the log-odds of the second class against the first.
+        classes: of the logistic family, where η is the log-odds of the second class against the
+            first; or of the multinomial family, where softmax(η) are their probabilities.
     """
 
     strengths: Float64[np.ndarray, " strengths"]
-    coefficients: Float64[np.ndarray, "*folds strengths features"]
-    intercepts: Float64[np.ndarray, "*folds strengths"]
+    coefficients: Float64[np.ndarray, "..."]
+    intercepts: Float64[np.ndarray, "..."]
     distances: Float64[np.ndarray, "*folds strengths"]
-    classes: Shaped[np.ndarray, "2"] | None = None
-
-
-class FitOptions(NamedTuple):
-    """How a linear model is fitted: arguments of `fit_path`."""
-
-    family: FamilyName
-    intercept: bool
-    debias: bool
-    tolerance: float
+    classes: Shaped[np.ndarray, " classes"] | None = None
 
 
 def fit_path(
@@ -62,29 +52,40 @@ def fit_path(
     intercept: bool = True,
     debias: bool = False,
     tolerance: float = 1e-10,
+    standardize: bool = False,
+    delta: float | None = None,
 ) -> LinearPath:
     """Minimise mean ℓ(xβ + b, y) + strength·R(β) for each strength.
 
-    One compiled program fits all strengths and folds, warm-started from strong to weak, and a
-    warning tells where the tolerance is not reached. Constant columns have the coefficient 0, and
-    so have all columns if the target is constant.
+    The fits start from one another, from strong to weak, each over a working set of the
+    coefficients, and a warning tells where the tolerance is not reached. Constant columns have the
+    coefficient 0, and so have all columns if the target is constant. `l1_ball`, `linf` and
+    penalties of your own are fitted by a compiled program, `solve_path`.
 
     Args:
         features: x, a row for each example: an array, lists or a data frame of finite numbers.
             Sparse matrices must be made dense.
         target: y, one value for each row, or a matrix of one column. The logistic family needs two
-            classes: whole numbers, booleans or text. As in scikit-learn the later class in order
-            is y = 1; the path records both.
+            classes, the multinomial at least two: whole numbers, booleans or text. As in
+            scikit-learn the later of two classes in order is y = 1; the path records them. The
+            poisson family needs counts or rates ≥ 0.
         strengths: from weak to strong. They multiply the penalty's own strength, so with `l1(1.0)`
             they are λ.
         penalty: R, convex; by default `l1(1.0)`. `elastic_net(ρ, 1 − ρ)` is scikit-learn's with
-            `l1_ratio` ρ.
-        family: ℓ, "squared" (η − y)²/2 or "logistic" log(1 + exp η) − yη.
+            `l1_ratio` ρ. In the multinomial family it is of a matrix, features × classes:
+            `group_l1(1.0, axis=1)` has a group for each feature.
+        family: ℓ, "squared" (η − y)²/2, "logistic" log(1 + exp η) − yη, "multinomial"
+            log Σ exp η_c − η_y, "poisson" exp η − yη, or "huber", which is r²/2 of residuals up to
+            `delta` and delta·|r| − delta²/2 beyond.
         weights: of the examples in the mean, one row for each fold; by default all equal.
         intercept: whether there is b, which is not penalised.
         debias: fit the entries that are not zero once more without the penalty, as the relaxed
             lasso does.
         tolerance: the largest distance to optimality, as a share of the gradient's norm at 0.
+        standardize: penalise β·σ in place of β, with σ the standard deviation of each column in
+            the examples of the fold (without an intercept the root of its mean square). The
+            coefficients are those of the columns as they are given.
+        delta: of the huber family, in units of the target.
 
     Raises:
         InputError: if the data or strengths cannot be used, or the penalty is not convex.
@@ -93,7 +94,7 @@ def fit_path(
     Meinshausen, Comput. Stat. Data Anal. 52 (2007), section 2, for debiasing.
     """
     examples = read_examples(features, target, family)
-    options = FitOptions(family, intercept, debias, tolerance)
+    options = FitOptions(family, intercept, debias, tolerance, standardize, delta)
     return fit_examples(examples, strengths, penalty, read_weights(weights, examples), options)
 
 
@@ -121,27 +122,23 @@ def fit_examples(
     grid = check_strengths(strengths)
     if penalty is None:
         penalty = l1(1.0)
+    check_penalty("penalty", penalty)
     _refuse_concave(penalty)
+    loss_of(options.family, options.delta)
     tolerance = options.tolerance
     if not 0 <= tolerance < 1:
         raise InputError(
             f"`tolerance` (={tolerance}) must be at least 0 and below 1, such as 1e-10."
         )
-    x, y, classes = examples
-    if options.intercept:
-        means = x.mean(axis=0)
-        centred = x - means
-        centred[:, np.ptp(x, axis=0) == 0] = 0  # constant columns, without their means' rounding
+    shape = kernel_shape(examples, options.family)
+    check_shape(penalty, shape, "the coefficients")
+    terms = read_terms(penalty, shape)
+    rows = np.atleast_2d(weights)
+    if terms is None:
+        fits = fit_compiled(examples, grid, penalty, rows, options)
     else:
-        means = np.zeros(x.shape[1])
-        centred = x
-    with jax.enable_x64(True):
-        fit = _compiled(options)
-        strong_to_weak = grid[::-1].copy()
-        solved = fit(centred, y, np.atleast_2d(weights), strong_to_weak, penalty)
-        solved = jax.tree.map(np.asarray, solved)
-    slopes, constants = (part[:, ::-1] for part in solved.coefficients)
-    path = LinearPath(grid, slopes, constants - slopes @ means, solved.distance[:, ::-1], classes)
+        fits = fit_in_numpy(examples, grid, terms, rows, options)
+    path = LinearPath(grid, *fits, classes=examples.classes)
     inexact = ~(path.distances <= tolerance)
     if np.any(inexact):
         warnings.warn(
@@ -162,44 +159,39 @@ def select_fold(path: LinearPath, fold: int) -> LinearPath:
     )
 
 
-@functools.cache
-def _compiled(options: FitOptions) -> Callable[..., Fit]:
-    family, intercept, debias, tolerance = options
+def kernel_shape(examples: LinearExamples, family: FamilyName) -> tuple[int, ...]:
+    """Return the shape of the coefficients that the penalty is of.
 
-    def fit(x: Array, y: Array, weights: Array, strengths: Array, penalty: Penalty) -> Fit:
-        fits = solve_path(x, y, weights, strengths, penalty, family, intercept, tolerance)
-        if not debias:
-            return fits
-        size = jnp.abs(fits.coefficients.slopes)
-        no_penalty = jnp.zeros(1)
-
-        def refit(support: Array) -> Fit:
-            relaxed = solve_path(
-                x * support, y, weights, no_penalty, l1(1.0), family, intercept, tolerance
-            )
-            return jax.tree.map(lambda leaf: leaf[0], relaxed)
-
-        return jax.lax.map(refit, size > NEGLIGIBLE * jnp.max(size))
-
-    return jax.jit(jax.vmap(fit, in_axes=(None, None, 0, None, None)))
+    Args:
+        examples: their features and classes.
+        family: "multinomial" has a column for each class.
+    """
+    features = examples.features.shape[1]
+    if family == "multinomial" and examples.classes is not None:
+        return features, len(examples.classes)
+    return (features,)
 
 
 def predict(path: LinearPath, features: TableLike) -> Float64[np.ndarray, "..."]:
     """Return the linear predictor η of each example under each model.
 
-    The examples are the last axis. In the logistic family η is the log-odds of `path.classes[1]`.
+    The examples are the last axis, but for the classes of the multinomial family. In the logistic
+    family η is the log-odds of `path.classes[1]`.
 
     Raises:
         InputError: if the features are not a matrix of finite numbers, or have other columns than
             the models.
     """
     x = read_features(features)
-    count = path.coefficients.shape[-1]
+    of_classes = path.intercepts.shape != path.distances.shape
+    count = path.coefficients.shape[-2 if of_classes else -1]
     if x.shape[1] != count:
         raise InputError(
             f"`features` (of shape {x.shape}) must have the {count} columns that the models were "
             "fitted to."
         )
+    if of_classes:
+        return x @ path.coefficients + path.intercepts[..., None, :]
     return path.coefficients @ x.T + path.intercepts[..., None]
 
 

@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 
 from l1jax.arrays import TableLike, as_numbers
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, by_path, first_strength, l1, largest_strength
-from l1jax.selection.examples import LinearExamples, read_examples
-from l1jax.selection.solver import FamilyName
+from l1jax.selection.examples import LinearExamples, read_examples, read_one_row
+from l1jax.selection.linear_fit import column_variances, outputs_of
+from l1jax.selection.losses import FamilyName, Loss, loss_of
 
 # The strongest strength is this share above what the gradient says, so that all solvers agree.
 ROUNDING = 1e-12
@@ -106,7 +108,10 @@ def linear_strengths(
     count: int = 100,
     eps: float = 1e-3,
     family: FamilyName = "squared",
+    weights: TableLike | None = None,
     intercept: bool = True,
+    standardize: bool = False,
+    delta: float | None = None,
 ) -> Float64[np.ndarray, " count"]:
     """Return strengths at equal ratios, up to the one that leaves a linear model no coefficient.
 
@@ -114,12 +119,15 @@ def linear_strengths(
 
     Args:
         features: x, as for `fit_path`.
-        target: y; the logistic family needs two classes.
+        target: y, as for `fit_path`.
         penalty: what the strengths multiply; by default `l1(1.0)`, so that they are λ.
         count: how many strengths.
         eps: the weakest as a share of the strongest.
-        family: the loss, (η − y)²/2 or log(1 + exp η) − yη, a mean over the examples.
+        family: the loss, as for `fit_path`, a mean over the examples.
+        weights: of the examples, one for each; by default all equal.
         intercept: whether the model has an intercept, which is not penalised.
+        standardize: as for `fit_path`.
+        delta: as for `fit_path`.
 
     Raises:
         InputError: if the data cannot be used, the features explain nothing of the target, so that
@@ -133,8 +141,14 @@ def linear_strengths(
             f"`eps` (={eps}) must be between 0 and 1: the weakest strength as a share of the "
             "strongest."
         )
+    loss = loss_of(family, delta)
     examples = read_examples(features, target, family)
-    gradient = _gradient_at_zero(examples, intercept)
+    rows = read_one_row(weights, examples)
+    rows = rows / rows.sum()
+    gradient = gradient_at_zero(examples, rows, family, loss, intercept)
+    if standardize:
+        variances, _ = column_variances(examples.features, rows[None], intercept)
+        gradient = gradient / np.sqrt(variances[0]).reshape(-1, *(1,) * (gradient.ndim - 1))
     if penalty is None:
         penalty = l1(1.0)
     _, exponent = np.frexp(np.abs(gradient).max())
@@ -153,41 +167,65 @@ def linear_strengths(
     return strength_grid(strongest * eps, strongest, count)
 
 
-def _gradient_at_zero(
-    examples: LinearExamples, intercept: bool
-) -> Float64[np.ndarray, " features"]:
-    """Return the gradient of the mean loss at β = 0 and the best intercept.
+def gradient_at_zero(
+    examples: LinearExamples,
+    weights: Float64[np.ndarray, " examples"],
+    family: FamilyName,
+    loss: Loss,
+    intercept: bool,
+) -> Float64[np.ndarray, "features *classes"]:
+    """Return the gradient of the loss at β = 0 and the best intercept.
 
-    There the residual is ȳ − y in both families.
+    Args:
+        examples: x and y.
+        weights: of sum 1.
+        family: of the loss.
+        loss: ℓ.
+        intercept: whether the model has one.
 
     Raises:
         InputError: if the gradient is zero up to rounding.
     """
-    x, y, classes = examples
-    if intercept:
-        residual = y.mean() - y
-        centred = x - x.mean(axis=0)
-    else:
-        prediction = 0.0 if classes is None else 0.5
-        residual = prediction - y
-        centred = x
-    gradient = centred.T @ residual / len(y)
-    if np.ptp(y) == 0 and intercept:
+    x = examples.features
+    y = outputs_of(examples, family)
+    used = weights > 0
+    if np.ptp(examples.target[used]) == 0 and intercept:
         raise InputError(
-            f"`target` (all {y[0]:g}) must vary for features to explain it: no coefficient is left "
-            "at any strength."
+            f"`target` (all {examples.target[used][0]:g}) must vary for features to explain it: no "
+            "coefficient is left at any strength."
         )
+    if not intercept:
+        residual = loss.slope(np.zeros_like(y), y)
+        centred = x
+    elif family == "huber":
+        residual = loss.slope(np.full_like(y, _middle(y[:, 0], weights, loss)), y)
+        centred = x - weights @ x
+    else:  # at the best intercept the prediction is the mean of y, whatever the link
+        residual = weights @ y - y
+        centred = x - weights @ x
+    gradient = centred.T @ (weights[:, None] * residual)
     centred_size = np.abs(centred).max(axis=0)
     size = np.abs(x).max(axis=0)
     rounding = np.finfo(np.float64).eps * (
         size * np.abs(residual).max() + centred_size * np.abs(y).max()
     )
-    if not np.any(np.abs(gradient) > 8 * rounding):
+    if not np.any(np.abs(gradient) > 8 * rounding[:, None]):
         raise InputError(
             f"`features` (of shape {x.shape}, uncorrelated with `target`) must explain some of it, "
             "and constant columns cannot: no coefficient is left at any strength."
         )
-    return gradient
+    return gradient if family == "multinomial" else gradient[:, 0]
+
+
+def _middle(
+    y: Float64[np.ndarray, " examples"], weights: Float64[np.ndarray, " examples"], loss: Loss
+) -> float:
+    """Return the number of the least loss, where the slope changes its sign."""
+
+    def slope(middle: float) -> float:
+        return float(weights @ loss.slope(np.full((len(y), 1), middle), y[:, None])[:, 0])
+
+    return float(brentq(slope, y.min(), y.max(), xtol=1e-300, rtol=1e-14))
 
 
 def _shown(grid: np.ndarray) -> str:
