@@ -94,7 +94,9 @@ def _straight_line(
         steps.append(float(np.min(-x[falls] / change[falls])))
     zero = signed & (x == 0)
     # Where |g| meets the threshold, which falls as the strength does: t(λ − s) = ±(g + s g').
-    for sign in (1,) if terms.nonnegative else (1, -1):
+    for sign in (1, -1):
+        if sign < 0:  # which moves nothing that may not be negative
+            zero = zero & ~terms.nonnegative
         room = strength * thresholds[zero] + sign * gradient[zero]
         speed = thresholds[zero] + -sign * slope_change[zero]
         meets = speed > 0

@@ -206,4 +206,5 @@ def _with_intercept(
         threshold=np.append(np.where(constant, np.inf, terms.threshold), of_intercept),
         ridge=np.append(terms.ridge, np.zeros(outputs)),
         group=np.append(terms.group, np.full(outputs, -1)),
+        nonnegative=np.append(terms.nonnegative, np.zeros(outputs, bool)),
     )

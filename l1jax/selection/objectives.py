@@ -20,6 +20,7 @@ NEWTON_STEPS = 20
 ROUNDING = 8 * np.finfo(np.float64).eps
 Parameters = Float64[np.ndarray, "folds parameters"]
 Some = Int[np.ndarray, " some"]
+SomeValues = Float64[np.ndarray, " some"]
 
 
 class Samples(NamedTuple):
@@ -51,7 +52,7 @@ class Objective(NamedTuple):
 
     gradients: Callable[[Sequence[int], Parameters], Parameters]
     prepare: Callable[[Some], None]
-    minimise: Callable[[int, Entries, Entries, Some, Terms, float], Entries]
+    minimise: Callable[[int, Entries, Entries, Some, Terms, float], SomeValues]
 
 
 def minimise_quadratic(
@@ -109,7 +110,7 @@ def least_squares_of_grams(grams: Grams) -> Objective:
 
     def minimise(
         fold: int, params: Entries, gradient: Entries, some: Some, terms: Terms, limit: float
-    ) -> Entries:
+    ) -> SomeValues:
         hessian = hessians[fold][np.ix_(some, some)]
         return minimise_quadratic(hessian, gradient[some], params[some], terms, limit)
 
@@ -185,7 +186,7 @@ def least_squares(samples: Samples) -> Objective:
 
     def minimise(
         fold: int, params: Entries, gradient: Entries, some: Some, terms: Terms, limit: float
-    ) -> Entries:
+    ) -> SomeValues:
         places = position[some]
         scale = scales[fold][some]
         hessian = grams[fold][np.ix_(places, places)] * np.outer(scale, scale)
@@ -202,7 +203,9 @@ def any_loss(samples: Samples, loss: Loss) -> Objective:
     columns, target, weights, scales = samples
     outputs = target.shape[1]
 
-    def predict(fold: int, some: Some, values: Entries) -> Float64[np.ndarray, "examples outputs"]:
+    def predict(
+        fold: int, some: Some, values: SomeValues
+    ) -> Float64[np.ndarray, "examples outputs"]:
         """Return what some parameters contribute to η."""
         features = some // outputs
         kernel = np.zeros((len(columns), outputs))
@@ -223,7 +226,7 @@ def any_loss(samples: Samples, loss: Loss) -> Objective:
 
     def minimise(
         fold: int, params: Entries, gradient: Entries, some: Some, terms: Terms, limit: float
-    ) -> Entries:
+    ) -> SomeValues:
         features = some // outputs
         output = some % outputs
         support = np.flatnonzero(params)

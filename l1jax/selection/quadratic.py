@@ -39,9 +39,8 @@ def minimise_separable(problem: Quadratic, start: Entries, slack: float) -> Entr
     if np.any(terms.ridge):
         hessian = hessian + np.diag(terms.ridge)
     thresholds = terms.threshold
-    signed = thresholds > 0
-    if terms.nonnegative:
-        signed = np.ones_like(signed)
+    signed = (thresholds > 0) | terms.nonnegative
+    bounded = bool(np.any(terms.nonnegative))
     x = start.copy()
     signs = np.sign(x)
     guess = (x != 0) | ~signed
@@ -64,7 +63,7 @@ def minimise_separable(problem: Quadratic, start: Entries, slack: float) -> Entr
         crosses = signed[entries] & ((here + direction) * here < 0)
         if np.any(crosses):
             x[entries] = _along(
-                within, pull, here, direction, crosses, thresholds[entries], terms.nonnegative
+                within, pull, here, direction, crosses, thresholds[entries], bounded
             )
             signs = np.sign(x)
             guess = (x != 0) | ~signed
@@ -82,10 +81,12 @@ def minimise_separable(problem: Quadratic, start: Entries, slack: float) -> Entr
 
 def _direction(matrix: Matrix, linear: Entries, here: Entries) -> Entries:
     """Return the way to the minimum of ½xᵀAx − bᵀx, or along which it falls without end."""
+    if not linear.size:
+        return linear
     factor, solution, failed = dposv(matrix, linear, lower=1)
     if not failed:
         pivots = np.square(factor.diagonal())
-        if not pivots.size or pivots.min() > SINGULAR * pivots.max():
+        if pivots.min() > SINGULAR * pivots.max():
             return solution - here
     values, vectors = np.linalg.eigh(matrix)
     residual = vectors.T @ (linear - matrix @ here)
@@ -104,11 +105,12 @@ def _along(
     direction: Entries,
     crosses: Bool[np.ndarray, " entries"],
     thresholds: Entries,
-    nonnegative: bool,
+    bounded: bool,
 ) -> Entries:
     """Minimise ½xᵀAx − bᵀx + Σ tᵢ(|xᵢ| − xᵢ sign hereᵢ) from here in a direction, up to its end.
 
-    The slope along the way rises by 2tᵢ|dᵢ| where the entry i crosses zero.
+    The slope along the way rises by 2tᵢ|dᵢ| where the entry i crosses zero, where it stops if the
+    entries are bounded.
     """
     crossing = np.flatnonzero(crosses)
     shares = -here[crossing] / direction[crossing]
@@ -121,11 +123,11 @@ def _along(
     after = slope + curvature * shares + kinks
     stops = np.flatnonzero(after >= 0)
     first = int(stops[0]) if stops.size else len(shares)
-    if nonnegative:
+    if bounded:
         first = 0
     passed = kinks[first - 1] if first else 0.0
     share = min(-(slope + passed) / curvature, 1.0) if curvature > 0 else 1.0
-    at_kink = first < len(shares) and (nonnegative or share >= shares[first])
+    at_kink = first < len(shares) and (bounded or share >= shares[first])
     if at_kink:
         share = shares[first]
     there = here + share * direction
@@ -174,7 +176,12 @@ def _blocks(terms: Terms) -> list[Int[np.ndarray, " some"]]:
 
 def _prox(x: Entries, step: float, terms: Terms, block: Int[np.ndarray, " some"]) -> Entries:
     shrink = 1 + step * terms.ridge[block]
-    size = np.maximum(np.abs(x) - step * terms.threshold[block], 0) / shrink
+    size = (
+        np.maximum(
+            np.where(terms.nonnegative[block], x, np.abs(x)) - step * terms.threshold[block], 0
+        )
+        / shrink
+    )
     shrunk = np.where(size > 0, np.sign(x) * size, 0.0)
     group = terms.group[block[0]]
     norm = np.sqrt(shrunk @ shrunk)

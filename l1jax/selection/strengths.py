@@ -158,7 +158,7 @@ def linear_strengths(
 
         # Any loss with this gradient gives the same strength.
         def loss(params: dict[str, Array]) -> Float[Array, ""]:
-            return linear @ params["slopes"]
+            return jnp.sum(linear * params["slopes"])
 
         strongest = largest_strength(
             loss, {"slopes": jnp.zeros_like(linear)}, by_path({"^slopes$": penalty})

@@ -29,14 +29,14 @@ class Terms(NamedTuple):
         ridge: r.
         group_threshold: τ, the √n_g included; empty without groups.
         group: the index of each entry's group, −1 for an entry without one.
-        nonnegative: whether x ≥ 0.
+        nonnegative: of each entry, whether it must be at least 0.
     """
 
     threshold: Entries
     ridge: Entries
     group_threshold: Float64[np.ndarray, " groups"]
     group: Int[np.ndarray, " entries"]
-    nonnegative: bool
+    nonnegative: Bool[np.ndarray, " entries"]
 
     @property
     def has_groups(self) -> bool:
@@ -62,6 +62,7 @@ class Terms(NamedTuple):
                 threshold=self.threshold[entries],
                 ridge=self.ridge[entries],
                 group=self.group[entries],
+                nonnegative=self.nonnegative[entries],
             )
         group = self.group[entries]
         kept, renumbered = np.unique(group, return_inverse=True)
@@ -73,7 +74,7 @@ class Terms(NamedTuple):
             self.ridge[entries],
             self.group_threshold[kept],
             renumbered,
-            self.nonnegative,
+            self.nonnegative[entries],
         )
 
     def group_sums(self, squares: Entries) -> Float64[np.ndarray, " groups"]:
@@ -84,7 +85,7 @@ class Terms(NamedTuple):
 
     def value(self, x: Entries) -> float:
         """Return the penalty of x, which has no entry that must be 0."""
-        if self.nonnegative and np.any(x < 0):
+        if np.any(self.nonnegative & (x < 0)):
             return np.inf
         moved = x != 0
         value = self.threshold[moved] @ np.abs(x[moved]) + self.ridge @ np.square(x) / 2
@@ -94,9 +95,11 @@ class Terms(NamedTuple):
 
     def entry_excess(self, grad: Entries) -> Entries:
         """Return how far the gradient of an entry that is 0 exceeds what keeps it there."""
-        if self.nonnegative:
-            return np.maximum(-grad - self.threshold, 0)
-        return np.maximum(np.abs(grad) - self.threshold, 0)
+        return np.maximum(self.pressure(grad) - self.threshold, 0)
+
+    def pressure(self, grad: Entries) -> Entries:
+        """Return how strongly the gradient moves entries away from 0, where they may go."""
+        return np.where(self.nonnegative, -grad, np.abs(grad))
 
     def distance(self, x: Entries, grad: Entries) -> float:
         """Return the distance of −grad to the subdifferential."""
@@ -138,14 +141,17 @@ def read_terms(penalty: Penalty, shape: tuple[int, ...]) -> Terms | None:
         shape: of that array; entries are in its order.
     """
     size = int(np.prod(shape))
-    none = Terms(np.zeros(size), np.zeros(size), np.zeros(0), np.full(size, -1), False)
+    none = Terms(
+        np.zeros(size), np.zeros(size), np.zeros(0), np.full(size, -1), np.zeros(size, bool)
+    )
     if isinstance(penalty, L1):
         return none._replace(threshold=np.full(size, float(penalty.strength)))
     if isinstance(penalty, WeightedL1):
         weights = np.broadcast_to(np.asarray(penalty.weights, np.float64), shape).reshape(-1)
         return none._replace(threshold=float(penalty.strength) * weights)
     if isinstance(penalty, NonnegativeL1):
-        return none._replace(threshold=np.full(size, float(penalty.strength)), nonnegative=True)
+        threshold = np.full(size, float(penalty.strength))
+        return none._replace(threshold=threshold, nonnegative=np.ones(size, bool))
     if isinstance(penalty, ElasticNet):
         return none._replace(
             threshold=np.full(size, float(penalty.strength)),
@@ -167,7 +173,7 @@ def read_terms(penalty: Penalty, shape: tuple[int, ...]) -> Terms | None:
             if terms is None or (terms.has_groups and total.has_groups):
                 return None
             total = _add(total, terms)
-        return None if total.nonnegative and total.has_groups else total
+        return total
     return None
 
 
@@ -178,7 +184,7 @@ def _add(first: Terms, second: Terms) -> Terms:
         first.ridge + second.ridge,
         grouped.group_threshold,
         grouped.group,
-        first.nonnegative or second.nonnegative,
+        first.nonnegative | second.nonnegative,
     )
 
 

@@ -124,7 +124,7 @@ def _excess(terms: Terms, x: Entries, gradient: Entries, fall: float) -> Entries
     The gradient may change as much as the threshold on the way from one strength to the next, so
     each threshold is lowered by its fall.
     """
-    size = -gradient if terms.nonnegative else np.abs(gradient)
+    size = terms.pressure(gradient)
     kept = np.isfinite(terms.threshold)
     thresholds = np.where(kept, terms.threshold, 0)
     if not terms.has_groups:
@@ -174,7 +174,7 @@ def refit(
     for fold, index in np.ndindex(*distances.shape):
         some: Some = np.flatnonzero(support[fold, index])
         objective.prepare(some)
-        free = _free(len(some), terms[fold].nonnegative)
+        free = _free(len(some), terms[fold].nonnegative[some])
         limit = tolerance * sizes[fold]
         distance = np.inf
         for _ in range(PATIENCE):
@@ -190,6 +190,6 @@ def refit(
     return Solutions(params, distances)
 
 
-def _free(count: int, nonnegative: bool) -> Terms:
+def _free(count: int, nonnegative: Bool[np.ndarray, " some"]) -> Terms:
     nothing = np.zeros(count)
     return Terms(nothing, nothing, np.zeros(0), np.full(count, -1), nonnegative)

@@ -110,7 +110,7 @@ def test_a_logistic_model_of_words_is_scikit_learns_and_knows_its_words():
         (X * 1e200, Y, "squared", r"`features` \(with entries up to .*e\+200\)"),
         (X, Y * 1e-200, "squared", r"`target` \(with entries up to .*e-200\) must not be so small"),
         (X, np.where(HALF, "a", "b"), "squared", r"`target` \(with '.'\).*family=\"logistic\""),
-        (X, Y, "poisson", r"`family` \(='poisson'\)"),
+        (X, Y, "gamma", r"`family` \(='gamma'\)"),
         (X, HALF * 0, "logistic", r"`target` \(of 1 classes: 0\) must have two classes"),
         (X, FOLD, "logistic", r"`target` \(of 3 classes: 0, 1, 2\).*one against the rest"),
         (X, Y, "logistic", r"`target` \(with .*must be classes, and it has fractions"),
@@ -122,7 +122,7 @@ def test_a_logistic_model_of_words_is_scikit_learns_and_knows_its_words():
 def test_what_no_model_can_be_fitted_to_is_refused_by_name(features, target, family, says):
     with pytest.raises(InputError, match=says):
         read_examples(features, target, family)
-    if family != "poisson":
+    if family != "gamma":
         with pytest.raises(InputError, match=says):
             linear_strengths(features, target, family=family)
 
@@ -278,7 +278,7 @@ def test_one_example_is_its_intercept():
     ],
 )
 def test_an_option_is_refused_before_the_fit(call, says, monkeypatch):
-    monkeypatch.setattr("l1jax.selection.linear_path._compiled", None)
+    monkeypatch.setattr("l1jax.selection.linear_path.fit_in_numpy", None)
     with pytest.raises(InputError, match=says):
         call()
 
