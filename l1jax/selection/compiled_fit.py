@@ -12,7 +12,7 @@ from l1jax.config import InputError
 from l1jax.penalties import Penalty, l1
 from l1jax.selection.examples import LinearExamples
 from l1jax.selection.linear_fit import NEGLIGIBLE, FitOptions, LinearFits, centre
-from l1jax.selection.solver import FAMILIES, Fit, solve_path
+from l1jax.selection.solver import FAMILIES, CompiledFamily, Fit, solve_path
 
 
 def fit_compiled(
@@ -55,6 +55,8 @@ def fit_compiled(
 
 @functools.cache
 def _compiled(options: FitOptions) -> Callable[..., Fit]:
+    family: CompiledFamily = "squared" if options.family == "squared" else "logistic"
+
     def fit(x: Array, y: Array, weights: Array, strengths: Array, penalty: Penalty) -> Fit:
         def solve(x: Array, strengths: Array, penalty: Penalty) -> Fit:
             return solve_path(
@@ -63,7 +65,7 @@ def _compiled(options: FitOptions) -> Callable[..., Fit]:
                 weights,
                 strengths,
                 penalty,
-                options.family,
+                family,
                 options.intercept,
                 options.tolerance,
             )

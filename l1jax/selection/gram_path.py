@@ -6,9 +6,8 @@ zero. So one linear system solves all strengths up to the next that changes whic
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy.linalg.lapack import dposv
 
-from l1jax.selection.quadratic import SINGULAR, Matrix, Quadratic, minimise_separable
+from l1jax.selection.quadratic import Matrix, Quadratic, minimise_separable, solve_positive
 from l1jax.selection.terms import Entries, Terms
 
 ROUNDING = 8 * np.finfo(np.float64).eps
@@ -82,9 +81,8 @@ def _straight_line(
     slope_change = np.zeros_like(x)
     if support.size:
         pull = thresholds[support] * np.sign(x[support])
-        factor, moved, failed = dposv(matrix[np.ix_(support, support)], pull, lower=1)
-        pivots = np.square(factor.diagonal())
-        if failed or pivots.min() <= SINGULAR * pivots.max():
+        moved = solve_positive(matrix[np.ix_(support, support)], pull)
+        if moved is None:
             return change, strength
         change[support] = moved
         slope_change = moved @ matrix[support]

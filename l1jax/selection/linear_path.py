@@ -119,7 +119,30 @@ def fit_examples(
     Raises:
         InputError: if the strengths or the tolerance cannot be used, or the penalty is not convex.
     """
-    grid = check_strengths(strengths)
+    return fit_grid(examples, check_strengths(strengths), penalty, weights, options, stacklevel=4)
+
+
+def fit_grid(
+    examples: LinearExamples,
+    grid: Float64[np.ndarray, " strengths"],
+    penalty: Penalty | None,
+    weights: Float64[np.ndarray, "*folds examples"],
+    options: FitOptions,
+    stacklevel: int = 4,
+) -> LinearPath:
+    """Do what `fit_examples` does, for strengths that are already read.
+
+    Args:
+        examples: that `read_examples` returned.
+        grid: the strengths, from weak to strong.
+        penalty: as for `fit_path`.
+        weights: of the examples, one row for each fold.
+        options: as for `fit_path`.
+        stacklevel: how far above here the caller is that a warning points at.
+
+    Raises:
+        InputError: if the tolerance cannot be used, or the penalty is not convex.
+    """
     if penalty is None:
         penalty = l1(1.0)
     check_penalty("penalty", penalty)
@@ -145,7 +168,7 @@ def fit_examples(
             f"{np.mean(inexact):.1%} of the fits are further from their optimum than `tolerance` "
             f"(={tolerance:g}), the worst by {np.max(path.distances):.1e}; leave out weak "
             "strengths.",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return path if weights.ndim > 1 else select_fold(path, 0)
 

@@ -109,8 +109,7 @@ def loss_of(family: str, delta: float | None = None) -> Loss:
                 '`family="huber"`.'
             )
         return LOSSES[family]
-    is_number = isinstance(delta, int | float | np.number) and not isinstance(delta, bool)
-    if not is_number or not 0 < float(delta) < np.inf:
+    if delta is None or isinstance(delta, bool | str) or not 0 < delta < np.inf:
         raise InputError(
             f"`delta` (={delta!r}) must be greater than 0 and finite in the huber family: the "
             "residual, in units of `target`, beyond which the loss is linear, such as 1.345 times "

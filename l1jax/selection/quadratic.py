@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
-from scipy.linalg.lapack import dposv
+from scipy.linalg import get_lapack_funcs
 
 from l1jax.selection.terms import Entries, Terms
 
+(DPOSV,) = get_lapack_funcs(("posv",), dtype=np.float64)  # without the checks of SciPy's `solve`
 SINGULAR = 1e-13  # a pivot of at most this share of the largest is zero up to rounding
 Matrix = Float64[np.ndarray, "entries entries"]
 
@@ -79,15 +80,27 @@ def minimise_separable(problem: Quadratic, start: Entries, slack: float) -> Entr
     return x
 
 
-def _direction(matrix: Matrix, linear: Entries, here: Entries) -> Entries:
-    """Return the way to the minimum of ½xᵀAx − bᵀx, or along which it falls without end."""
+def solve_positive(matrix: Matrix, linear: Entries) -> Entries | None:
+    """Solve a system with a positive definite matrix; return None if it is singular.
+
+    Args:
+        matrix: A.
+        linear: b.
+    """
     if not linear.size:
         return linear
-    factor, solution, failed = dposv(matrix, linear, lower=1)
-    if not failed:
-        pivots = np.square(factor.diagonal())
-        if pivots.min() > SINGULAR * pivots.max():
-            return solution - here
+    factor, solution, failed = DPOSV(matrix, linear, lower=1)
+    pivots = np.square(factor.diagonal())
+    if failed or pivots.min() <= SINGULAR * pivots.max():
+        return None
+    return solution
+
+
+def _direction(matrix: Matrix, linear: Entries, here: Entries) -> Entries:
+    """Return the way to the minimum of ½xᵀAx − bᵀx, or along which it falls without end."""
+    solution = solve_positive(matrix, linear)
+    if solution is not None:
+        return solution - here
     values, vectors = np.linalg.eigh(matrix)
     residual = vectors.T @ (linear - matrix @ here)
     flat = values <= SINGULAR * values[-1]
@@ -152,7 +165,7 @@ def minimise_grouped(problem: Quadratic, start: Entries, tolerance: float) -> En
     hessian, linear, terms = problem
     x = start.copy()
     blocks = _blocks(terms)
-    steps = [1 / max(np.linalg.norm(hessian[np.ix_(b, b)], 2), 1e-300) for b in blocks]
+    steps = [1 / max(float(np.linalg.norm(hessian[np.ix_(b, b)], 2)), 1e-300) for b in blocks]
     for _ in range(1000):
         gradient = hessian @ x - linear
         if terms.distance(x, gradient) <= tolerance:

@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, scaled
 
-FamilyName: TypeAlias = Literal["squared", "logistic"]
+CompiledFamily: TypeAlias = Literal["squared", "logistic"]
 STEPS_PER_ROUND = 50  # accelerated steps in a round, before its Newton step
 MAX_ROUNDS = 200
 
@@ -28,7 +28,7 @@ class Family(NamedTuple):
     largest_curvature: float
 
 
-FAMILIES: dict[FamilyName, Family] = {
+FAMILIES: dict[CompiledFamily, Family] = {
     "squared": Family(
         lambda eta, y: jnp.square(eta - y) / 2,
         lambda eta, y: eta - y,
@@ -78,7 +78,7 @@ def solve_path(
     weights: ArrayLike,
     strengths: ArrayLike,
     penalty: Penalty,
-    family: FamilyName = "squared",
+    family: CompiledFamily = "squared",
     intercept: bool = True,
     tolerance: float = 1e-10,
 ) -> Fit:

@@ -1,5 +1,7 @@
 """Make grids of strengths, from weak to strong."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -141,11 +143,11 @@ def linear_strengths(
             f"`eps` (={eps}) must be between 0 and 1: the weakest strength as a share of the "
             "strongest."
         )
-    loss = loss_of(family, delta)
+    family_loss = loss_of(family, delta)
     examples = read_examples(features, target, family)
     rows = read_one_row(weights, examples)
     rows = rows / rows.sum()
-    gradient = gradient_at_zero(examples, rows, family, loss, intercept)
+    gradient = gradient_at_zero(examples, rows, family, family_loss, intercept)
     if standardize:
         variances, _ = column_variances(examples.features, rows[None], intercept)
         gradient = gradient / np.sqrt(variances[0]).reshape(-1, *(1,) * (gradient.ndim - 1))
@@ -225,7 +227,8 @@ def _middle(
     def slope(middle: float) -> float:
         return float(weights @ loss.slope(np.full((len(y), 1), middle), y[:, None])[:, 0])
 
-    return float(brentq(slope, y.min(), y.max(), xtol=1e-300, rtol=1e-14))
+    root: Any = brentq(slope, y.min(), y.max(), xtol=1e-15 * float(np.ptp(y)))
+    return float(root)
 
 
 def _shown(grid: np.ndarray) -> str:

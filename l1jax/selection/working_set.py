@@ -95,8 +95,9 @@ def _solve(
             chosen[fold] = np.flatnonzero(working[fold])
         objective.prepare(np.unique(np.concatenate(list(chosen.values()))))
         for fold, some in chosen.items():
+            limit = float(limits[fold]) / 10
             params[fold, some] = objective.minimise(
-                fold, params[fold], gradients[fold], some, terms[fold].of(some), limits[fold] / 10
+                fold, params[fold], gradients[fold], some, terms[fold].of(some), limit
             )
         gradients[unfinished] = objective.gradients(unfinished, params[unfinished])
         left = []
@@ -175,7 +176,7 @@ def refit(
         some: Some = np.flatnonzero(support[fold, index])
         objective.prepare(some)
         free = _free(len(some), terms[fold].nonnegative[some])
-        limit = tolerance * sizes[fold]
+        limit = tolerance * float(sizes[fold])
         distance = np.inf
         for _ in range(PATIENCE):
             x = params[fold, index]
