@@ -14,7 +14,7 @@ from l1jax.arrays import TableLike
 from l1jax.config import InputError
 from l1jax.penalties.checks import is_concrete_number
 from l1jax.selection.examples import read_examples, read_one_row
-from l1jax.selection.linear import LinearSelection, cross_validate
+from l1jax.selection.linear import LinearSelection, check_rule, cross_validate
 from l1jax.selection.linear_fit import FitOptions
 from l1jax.selection.linear_path import fit_grid
 from l1jax.selection.losses import CLASSIFIERS, FamilyName
@@ -136,6 +136,7 @@ def choose(
     Raises:
         InputError: if the data or a parameter of the estimator cannot be used.
     """
+    check_rule(estimator.rule)
     folds: Any = check_cv(estimator.cv, y, classifier=family in CLASSIFIERS)
     pairs = list(folds.split(x, y))
     shared: dict[str, Any] = {

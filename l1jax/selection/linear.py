@@ -99,10 +99,7 @@ def cross_validate(
 
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning (2009), section 7.10.
     """
-    if not callable(rule):
-        raise InputError(
-            f"`rule` (={rule!r}) must be a function, such as `minimum` or `one_standard_error`."
-        )
+    check_rule(rule)
     examples = read_examples(features, target, family)
     splits = read_splits(folds, examples)
     one_row = read_one_row(weights, examples)
@@ -116,6 +113,18 @@ def cross_validate(
     all_zero = not full_path.coefficients[-1].any()
     choice = with_end_of_path(rule(scores, full_path.strengths), all_zero)
     return LinearSelection(full_path.strengths, scores, df, choice, full_path)
+
+
+def check_rule(rule: object) -> None:
+    """Raise unless `rule` is a function.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not callable(rule):
+        raise InputError(
+            f"`rule` (={rule!r}) must be a function, such as `minimum` or `one_standard_error`."
+        )
 
 
 def information_criterion(

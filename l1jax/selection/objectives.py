@@ -17,6 +17,7 @@ from l1jax.selection.terms import Entries, Terms
 MAX_GRAM = 1000  # columns of a Gram matrix that is computed as a whole
 SMALL_GRAM = 200  # which is worth while whatever the number of examples
 NEWTON_STEPS = 20
+MAX_LOSS = 1e3  # by which a sum of squares may exceed that of the examples which stay in it
 ROUNDING = 8 * np.finfo(np.float64).eps
 Parameters = Float64[np.ndarray, "folds parameters"]
 Some = Int[np.ndarray, " some"]
@@ -131,8 +132,11 @@ def _grams(
     """Return Σ wᵢ xᵢxᵢᵀ of each fold.
 
     Where most weights are in proportion to the last fold's, as in the folds of a cross-validation
-    beside the fit of all, only the other examples are gone through.
+    beside the fit of all, only the other examples are gone through. Not so if the others are so
+    much larger that the difference would lose digits.
     """
+    left_sizes = weights @ np.square(left).T
+    right_sizes = weights @ np.square(right).T
     last = (left * weights[-1]) @ right.T
     result = np.empty((len(weights), len(left), len(right)))
     result[-1] = last
@@ -141,11 +145,23 @@ def _grams(
         factor = np.median(weights[fold][used]) / np.median(weights[-1][weights[-1] > 0])
         rest = weights[fold] - factor * weights[-1]
         other = np.flatnonzero(np.abs(rest) > ROUNDING * weights[fold].max())
-        if len(other) > len(rest) // 2:
+        lost = max(
+            _largest_ratio(factor * left_sizes[-1], left_sizes[fold]),
+            _largest_ratio(factor * right_sizes[-1], right_sizes[fold]),
+        )
+        if len(other) > len(rest) // 2 or lost > MAX_LOSS:
             result[fold] = (left * weights[fold]) @ right.T
         else:
             result[fold] = factor * last + (left[:, other] * rest[other]) @ right[:, other].T
     return result
+
+
+def _largest_ratio(
+    all_sizes: Float64[np.ndarray, " columns"], sizes: Float64[np.ndarray, " columns"]
+) -> float:
+    """Return the largest ratio of two sizes of a column that is not 0."""
+    present = sizes > 0
+    return float(np.max(all_sizes[present] / sizes[present], initial=1))
 
 
 def least_squares(samples: Samples) -> Objective:

@@ -225,6 +225,20 @@ def test_debiased_models_of_any_family_have_no_gradient_on_their_support():
         assert 0 < np.mean(path.coefficients == 0) < 1
 
 
+@pytest.mark.parametrize("columns", [3, 250])
+def test_a_huge_example_that_is_held_out_costs_no_digits(columns):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, columns))
+    y = x[:, 0] + 0.1 * rng.normal(size=40)
+    x[0] *= 1e5
+    weights = np.ones((2, 40))
+    weights[0, 0] = 0
+    grid = [0.05, 0.2]
+    both = fit_path(x, y, grid, weights=weights, intercept=False)
+    alone = fit_path(x[1:], y[1:], grid, intercept=False)
+    np.testing.assert_allclose(both.coefficients[0], alone.coefficients, atol=1e-10)
+
+
 @pytest.mark.parametrize("wide", [False, True])
 def test_equal_columns_and_more_columns_than_examples_are_no_obstacle(wide):
     rng = np.random.default_rng(0)
