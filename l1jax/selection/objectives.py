@@ -72,6 +72,8 @@ def minimise_quadratic(
         terms: R.
         limit: the distance to optimality at which to stop.
     """
+    if not start.size:
+        return start
     linear = hessian @ start - gradient
     problem = Quadratic(hessian, linear, terms)
     rounding = ROUNDING * np.abs(linear).max(initial=0)

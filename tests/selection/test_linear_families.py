@@ -236,6 +236,8 @@ def test_a_huge_example_that_is_held_out_costs_no_digits(columns):
     grid = [0.05, 0.2]
     both = fit_path(x, y, grid, weights=weights, intercept=False)
     alone = fit_path(x[1:], y[1:], grid, intercept=False)
+    strong = fit_path(x, y, [1e9, 1e10], intercept=False)  # which nothing is left to solve for
+    np.testing.assert_array_equal(strong.coefficients, 0)
     np.testing.assert_allclose(both.coefficients[0], alone.coefficients, atol=1e-10)
 
 
