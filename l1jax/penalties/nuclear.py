@@ -162,7 +162,8 @@ def nuclear_norm(strength: ArrayLike, row_axes: int = 1) -> NuclearNorm:
 
     >>> import jax.numpy as jnp, l1jax
     >>> kernel = jnp.array([[3.0, 1.0], [1.0, 3.0]])  # the singular values are 4 and 2
-    >>> l1jax.nuclear_norm(2.5).prox(kernel, 1.0).round(3).tolist()
+    >>> new = l1jax.nuclear_norm(2.5).prox(kernel, 1.0)
+    >>> [[round(x, 3) for x in row] for row in new.tolist()]
     [[0.75, 0.75], [0.75, 0.75]]
     """
     check_strength("strength", strength)
