@@ -157,8 +157,7 @@ class NuclearNorm:
     strength: float = field(default=0.0, metadata=STRENGTH)
     """λ, in units of the loss per unit of a singular value."""
     row_axes: int = field(default=1, metadata=bounds(1))
-    """How many axes in front of a kernel's last one are its rows: 1 for dense, 3 for Conv kernels;
-    the axes before them count matrices."""
+    """Axes before a kernel's last that are its rows: 1 for dense, 3 for Conv; others count."""
 
 
 @dataclass(frozen=True)
