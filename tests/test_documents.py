@@ -87,7 +87,7 @@ def test_what_the_api_reference_shows_exists(page):
         assert pkgutil.resolve_name(path) is not None
 
 
-@pytest.mark.parametrize("page", pages_with_code())
+@pytest.mark.parametrize("page", list(pages_with_code()))
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     if page.name in RUN_ELSEWHERE:
         assert page.name in (ROOT / "tests" / RUN_ELSEWHERE[page.name]).read_text(encoding="utf-8")
