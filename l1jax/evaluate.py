@@ -50,16 +50,14 @@ from l1jax.reporting.sound import spectrograms_through_sound
 from l1jax.serialization.loaded_generator import (
     LoadedGenerator,
     check_drawn,
-    check_finite,
     open_generator,
 )
 from l1jax.sound_evaluation import evaluate_sound
 from l1jax.terminal import Say, make_say
 from l1jax.text_runs.evaluation import evaluate_text
-from l1jax.text_runs.samples import is_text_run
+from l1jax.text_runs.loading import names_text, open_text_model
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import BATCH, draw_latents, make_sampler
-from l1jax.training.saved_run import load_run
 
 PROG = "python -m l1jax.evaluate"
 Images = Shaped[np.ndarray, "count height width channels"]
@@ -102,8 +100,8 @@ def main(arguments: Sequence[str]) -> int:
     inception = load_inception(options)  # first, because a wrong file is found quickly
     console = Console(emoji=False, quiet=not is_leader())
     say = make_say(console)
-    if model is None and workdir is not None and is_text_run(workdir):
-        return evaluate_text_run(options, workdir, console, say)
+    if names_text(workdir, model):
+        return evaluate_text_model(options, workdir, model, console, say)
     loaded = open_generator(workdir, model, options.step, say, PROG)
     loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
     check_generator(loaded, options)
@@ -129,29 +127,31 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def evaluate_text_run(options: EvaluateOptions, workdir: Path, console: Console, say: Say) -> int:
-    """Evaluate a run of text and return the exit status.
+def evaluate_text_model(
+    options: EvaluateOptions, workdir: Path | None, model: Path | None, console: Console, say: Say
+) -> int:
+    """Evaluate a run or an exported model of text and return the exit status.
 
     Args:
         options: the command's flags.
-        workdir: of the run.
+        workdir: `--workdir`.
+        model: `--model`, if there is no `--workdir`.
         console: for the tables.
         say: prints one sentence on a line of its own.
 
     Raises:
-        InputError: if a flag is for images, or the run or its text cannot be used.
+        InputError: if a flag is for images, or the model or its text cannot be used.
     """
     if options.inception:
-        raise InputError(
-            f"`--inception` (={options.inception}) must be left out for a run of text."
-        )
-    trained = load_run(workdir, options.step, say)
-    check_finite(trained.state.average, trained.step)
-    trained = trained._replace(experiment=with_data_path(trained.experiment, options.path))
-    wanted = options.output or str(workdir / "evaluation.json")
+        raise InputError(f"`--inception` (={options.inception}) must be left out for text.")
+    loaded = open_text_model(workdir, model, options.step, say)
+    loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
+    place = next(path for path in (model, workdir) if path is not None)
+    folder = place.parent if os.path.isfile(place) else place
+    wanted = options.output or str(folder / "evaluation.json")
     output = Path(lead(lambda: str(check_output_file(wanted))))
     with console.status("reading and writing text"):
-        result = evaluate_text(trained, options.samples, options.seeds)
+        result = evaluate_text(loaded, options.samples, options.seeds)
     show_evaluation(result, console)
     lead(lambda: write_result(output, result))
     say(f"all numbers: {output}")

@@ -1,7 +1,8 @@
 """Export a generator: `python -m l1jax.export --workdir runs/digits --output model`.
 
 The folder, in the Hugging Face layout, holds the weights, their configuration and a model card.
-`--stablehlo` and `--onnx` add the whole network as a program that runs without l1jax.
+`--stablehlo` and `--onnx` add the whole network as a program that runs without l1jax; that of a
+language model computes logits. `--circuit` adds the weights of a language model that are not zero.
 """
 
 import dataclasses
@@ -20,16 +21,20 @@ from l1jax.cli.process import run_command, shell_command
 from l1jax.config import InputError
 from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.outputs import check_output_folder
+from l1jax.serialization.folder_files import WEIGHTS
 from l1jax.serialization.hub import check_repository, open_hub, upload
 from l1jax.serialization.loaded_generator import LoadedGenerator, open_generator
-from l1jax.serialization.model_folder import WEIGHTS, is_model, read_model, write_model
+from l1jax.serialization.model_folder import is_model, read_model, write_model
 from l1jax.serialization.onnx_program import ONNX, export_onnx, open_onnx
 from l1jax.serialization.probe_images import differences, probe
 from l1jax.serialization.rebuild_generator import in_float32, rebuild
 from l1jax.serialization.stablehlo_program import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.serialization.stored_evaluation import read_evaluation
+from l1jax.serialization.text_folder import read_text_model
 from l1jax.serialization.weight_encoding import Loss, Values
 from l1jax.terminal import Say, make_console, make_say
+from l1jax.text_runs.exporting import TextExport, export_text
+from l1jax.text_runs.loading import LoadedText, names_text, open_text_model
 
 TOLERANCE = 1e-4  # of a program's images, in the generator's range
 
@@ -54,6 +59,8 @@ class ExportOptions:
     """Add model.stablehlo: any batch size, CPU, CUDA or TPU, run with JAX alone."""
     onnx: bool = False
     """Add model.onnx: any batch size."""
+    circuit: bool = False
+    """Of text: add circuit.jsonl, the weights that are not zero, and a picture if they are few."""
     licence: str = ""
     """The model's licence, as the Hub names it: apache-2.0, cc-by-4.0, …"""
     upload: str = ""
@@ -72,6 +79,11 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(
             f"`--licence` (={options.licence!r}) must be a name such as apache-2.0 or cc-by-4.0."
         )
+    is_text = names_text(workdir, model)
+    if options.circuit and not is_text:
+        raise InputError(
+            "`--circuit` (=True) is for models of text, and this one is not: leave it out."
+        )
     client = None
     if options.upload:
         check_repository(options.upload)
@@ -81,19 +93,39 @@ def main(arguments: Sequence[str]) -> int:
     if options.output or not options.upload:
         folder = parse_path("--output", options.output)
         check_output_folder(folder)
-        opened = open_generator(workdir, model, options.step, say, "python -m l1jax.export")
-        write(opened, folder, options, notes(opened, workdir, options), say)
-    elif model is None or not os.path.isdir(model) or not is_model(model):
+        if is_text:
+            loaded = open_text_model(workdir, model, options.step, say)
+            export_text(loaded, folder, text_export(options), notes(loaded, workdir, options), say)
+        else:
+            opened = open_generator(workdir, model, options.step, say, "python -m l1jax.export")
+            write(opened, folder, options, notes(opened, workdir, options), say)
+    else:
+        folder = check_uploaded(model, is_text)
+    if client is not None:
+        say(f"uploaded    {upload_written(client, folder, options)}")
+    return 0
+
+
+def check_uploaded(model: Path | None, is_text: bool) -> Path:
+    """Return the folder to upload, which was exported before.
+
+    Args:
+        model: `--model`.
+        is_text: whether it is a language model.
+
+    Raises:
+        InputError: if it is none, or something in it is damaged.
+    """
+    if model is None or not os.path.isdir(model) or not (is_text or is_model(model)):
         raise InputError(
             "`--output` is empty: give it a folder to write, or with --upload a --model that is "
             "one."
         )
+    if is_text:
+        read_text_model(model)
     else:
-        folder = model
-        read_model(folder)
-    if client is not None:
-        say(f"uploaded    {upload_written(client, folder, options)}")
-    return 0
+        read_model(model)
+    return model
 
 
 def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
@@ -119,19 +151,28 @@ def upload_written(client: Any, folder: Path, options: ExportOptions) -> str:
         ) from error
 
 
-def notes(opened: LoadedGenerator, workdir: Path | None, options: ExportOptions) -> dict[str, Any]:
+def text_export(options: ExportOptions) -> TextExport:
+    """Return what a folder of a language model is to hold."""
+    programs = [STABLEHLO] * options.stablehlo + [ONNX] * options.onnx
+    return TextExport(options.encoding == "sparse", options.values, programs, options.circuit)
+
+
+def notes(
+    opened: LoadedGenerator | LoadedText, workdir: Path | None, options: ExportOptions
+) -> dict[str, Any]:
     """Collect the notes that stay with the model.
 
     They are earlier notes, the command, the licence, and a run's evaluation of this step.
 
     Args:
-        opened: the generator.
+        opened: the generator or language model.
         workdir: the run that it comes from; None if it comes from a folder.
         options: the command's flags.
     """
     found = dict(opened.notes or {})
     # Paths are left out, because they are private.
     programs = " --stablehlo" * options.stablehlo + " --onnx" * options.onnx
+    programs += " --circuit" * options.circuit
     found["command"] = (
         f"python -m l1jax.export --encoding {options.encoding} --values {options.values}{programs}"
     )

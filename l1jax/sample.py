@@ -32,24 +32,23 @@ from l1jax.cli.flags import parse, parse_optional_path, parse_path
 from l1jax.cli.process import run_command
 from l1jax.config import InputError
 from l1jax.files import atomic_folder, atomic_write
-from l1jax.models import LanguageModel, Sampling
+from l1jax.models import Sampling
 from l1jax.outputs import check_output_file, check_output_folder, names_a_folder, write_error
 from l1jax.reporting import sample_picture, save_image
 from l1jax.reporting.grid import to_pillow
 from l1jax.reporting.sound import Sounds, join_clips, make_sounds, write_wav
-from l1jax.serialization.loaded_generator import check_drawn, check_finite, open_generator
+from l1jax.serialization.loaded_generator import check_drawn, open_generator
 from l1jax.terminal import Say, make_console, make_say
+from l1jax.text_runs.loading import names_text, open_text_model
 from l1jax.text_runs.samples import (
     check_prompt,
     check_text_flags,
     check_text_output,
-    is_text_run,
     make_text_sampler,
     write_texts,
 )
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
-from l1jax.training.saved_run import load_run
 
 Form = Literal["grid", "archive", "folder", "sound"]
 
@@ -98,8 +97,8 @@ def main(arguments: Sequence[str]) -> int:
     model = parse_optional_path("--model", options.model)
     check_numbers(options)
     say = make_say(make_console())
-    if model is None and workdir is not None and is_text_run(workdir):
-        sample_text(options, workdir, say)
+    if names_text(workdir, model):
+        sample_text(options, workdir, model, say)
         return 0
     refuse_flags(options, TEXT_FLAGS, "text, and these are images or points")
     value = "grid.png" if options.output is None else options.output
@@ -143,35 +142,32 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def sample_text(options: SampleOptions, workdir: Path, say: Say) -> None:
-    """Draw text from a run, and write it.
+def sample_text(options: SampleOptions, workdir: Path | None, model: Path | None, say: Say) -> None:
+    """Draw text from a run or an exported model, and write it.
 
     Args:
         options: the flags.
-        workdir: of the run.
+        workdir: `--workdir`.
+        model: `--model`, if there is no `--workdir`.
         say: prints one sentence on a line of its own.
 
     Raises:
-        InputError: if a flag is out of its range or of images, or the run has no good checkpoint.
+        InputError: if a flag is out of its range or of images, or there is no good model.
     """
-    refuse_flags(options, IMAGE_FLAGS, "images, and this run is of text")
+    refuse_flags(options, IMAGE_FLAGS, "images, and this is a model of text")
     sampling = Sampling(options.temperature, options.top_k, options.top_p)
     check_text_flags(options.length, sampling)
     value = "samples.txt" if options.output is None else options.output
     output = check_text_output(value)
-    trained = load_run(workdir, options.step, say)
-    average = trained.state.average
-    check_finite(average, trained.step)
-    model = trained.task.generator
-    assert isinstance(model, LanguageModel)
-    prompt = check_prompt(options.prompt, trained.experiment)
-    sampler = make_text_sampler(model, prompt, options.count, options.length, sampling)
-    samples = sampler(average, options.seed)
+    loaded = open_text_model(workdir, model, options.step, say)
+    prompt = check_prompt(options.prompt, loaded.experiment)
+    sampler = make_text_sampler(loaded.model, prompt, options.count, options.length, sampling)
+    samples = sampler(loaded.average, options.seed)
     try:
         write_texts(samples, output)
     except OSError as error:
         raise write_error(value, error) from error
-    say(f"{options.count} sample{'s' * (options.count > 1)} of step {trained.step:,}: {output}")
+    say(f"{options.count} sample{'s' * (options.count > 1)} of step {loaded.step:,}: {output}")
 
 
 def refuse_flags(options: SampleOptions, names: Sequence[str], what: str) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import math
+import shutil
 
 import pytest
+from safetensors.numpy import load_file
 
-from l1jax import compact, evaluate, export, report, sample, select, train
+from l1jax import compact, demo, evaluate, export, report, sample, select, train
 from l1jax.config import InputError
 
 TINY = (
@@ -62,6 +64,63 @@ def test_samples_begin_with_the_prompt_and_end_with_a_whole_character(trained, t
     assert all(s["text"] in page for s in samples)
 
 
+@pytest.fixture(scope="module")
+def exported(trained):
+    folder = trained.parent / "model"
+    flags = ("--onnx", "--stablehlo", "--circuit", "--licence=apache-2.0")
+    assert export.main([f"--workdir={trained}", f"--output={folder}", *flags]) == 0
+    return folder
+
+
+def test_an_exported_model_draws_the_same_samples(trained, exported, tmp_path):
+    flags = ("--prompt", "The", "--length", "9", "--count", "3")
+    wanted = draw(trained, tmp_path / "a.txt", *flags)
+    weights = exported / "model.safetensors"
+    for where in (f"--model={exported}", f"--model={weights}", f"--workdir={exported}"):
+        output = tmp_path / "b.txt"
+        assert sample.main([where, f"--output={output}", *flags]) == 0
+        assert output.read_text(encoding="utf-8") == wanted
+
+
+def test_an_exported_model_is_evaluated_and_exported_again_in_fewer_bytes(exported, tmp_path):
+    output = tmp_path / "evaluation.json"
+    flags = (f"--model={exported}", f"--output={output}", "--samples=16", "--seeds=1")
+    assert evaluate.main(flags) == 0
+    held_out = json.loads(output.read_text())["text"]["held_out"]["mean"]
+    assert held_out == pytest.approx(math.log2(257), abs=1)
+    small = tmp_path / "small"
+    flags = ("--encoding=sparse", "--values=int8")
+    assert export.main([f"--model={exported}", f"--output={small}", *flags]) == 0
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (exported, small)]
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_the_circuit_and_the_card_are_those_of_the_weights(exported):
+    tensors = load_file(exported / "model.safetensors")
+    nonzeros = sum(int((value != 0).sum()) for n, value in tensors.items() if "/kernel" in n)
+    rows = [json.loads(line) for line in (exported / "circuit.jsonl").read_text().splitlines()]
+    assert len(rows) == nonzeros
+    row = rows[5]
+    kernel = tensors[f"params/{row['layer']}/kernel"]
+    assert kernel[row["input"], row["output"]] == pytest.approx(row["weight"])
+    assert (exported / "circuit.svg").read_text().count("M") == nonzeros + 8  # values to heads
+    card = (exported / "README.md").read_text()
+    assert "license: apache-2.0" in card
+    assert "pipeline_tag: text-generation" in card
+
+
+def test_what_an_exported_model_cannot_do_is_refused(exported, tmp_path):
+    program = f"--model={exported / 'model.onnx'}"
+    assert "computes logits for other tools" in error(sample.main, program)
+    assert "`--step` (=3)" in error(sample.main, f"--model={exported}", "--step=3")
+    assert "is a model of text" in error(compact.main, f"--workdir={exported}", "--output=new")
+    assert "is a model of text" in error(demo.main, f"--model={exported}")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(exported, damaged)
+    (damaged / "model.safetensors").write_bytes(b"0" * 100)
+    assert "is damaged" in error(sample.main, f"--model={damaged}")
+
+
 def test_flags_without_a_meaning_here_are_refused(trained, tmp_path):
     workdir = f"--workdir={trained}"
     assert "`--class` (=3) is for images" in error(sample.main, workdir, "--class=3")
@@ -74,8 +133,7 @@ def test_flags_without_a_meaning_here_are_refused(trained, tmp_path):
 def test_commands_for_images_refuse_a_run_of_text(trained, tmp_path):
     workdir = f"--workdir={trained}"
     output = f"--output={tmp_path / 'new'}"
-    for main in (compact.main, export.main):
-        assert "holds a run of text" in error(main, workdir, output)
+    assert "holds a run of text" in error(compact.main, workdir, output)
     assert "`--inception`" in error(evaluate.main, workdir, "--inception=x")
     flags = [flag for flag in TINY if flag != "--steps"]
     assert "text" in error(select.main, f"--workdir={tmp_path / 'path'}", *flags)

@@ -3,9 +3,10 @@
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from l1jax.models.linear import Dense, at_least_float32
 from l1jax.models.regularisation import Dropout
@@ -86,15 +87,15 @@ class SelfAttention(nn.Module):
         """Split the channels into heads, attend, and join the heads again."""
         length = query.shape[1]
         positions = jnp.arange(length)
-        window = None
-        if length > self.context:
-            window = (self.context - 1, 0)
+        mask = None
+        if jax.export.is_symbolic_dim(length) or length > self.context:
+            mask = window_mask(positions, self.context)
         y = jax.nn.dot_product_attention(
             rotate(split_heads(query, self.heads), positions, self.rotary_base),
             rotate(split_heads(key, self.key_value_heads), positions, self.rotary_base),
             split_heads(value, self.key_value_heads),
-            is_causal=True,
-            local_window_size=window,
+            mask=mask,
+            is_causal=mask is None,
         )
         return y.reshape(query.shape)
 
@@ -102,6 +103,12 @@ class SelfAttention(nn.Module):
 def split_heads(x: Float[Array, "batch length channels"], count: int) -> Heads:
     """Split the channels into as many heads."""
     return x.reshape(*x.shape[:2], count, x.shape[-1] // count)
+
+
+def window_mask(positions: Int[Array, " length"], context: int) -> Bool[Array, "1 1 length length"]:
+    """Return which tokens (columns) each token sees: itself and the `context` − 1 before it."""
+    distance = positions[:, None] - positions
+    return ((distance >= 0) & (distance < context))[None, None]
 
 
 class Attention(nn.Module):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from l1jax.config import L1, Config, to_json
 from l1jax.models import Generator
@@ -41,6 +41,15 @@ def get_config():
 ```"""
 
 
+class About(NamedTuple):
+    """What a card says of one kind of model."""
+
+    title: str
+    sentence: str
+    use: str  # a command
+    pipeline: str  # the Hub's name of the task; empty for none
+
+
 def model_card(
     experiment: Config,
     generator: Generator,
@@ -50,7 +59,7 @@ def model_card(
     lost: Sequence[RoundingRow],
     notes: JsonObject,
 ) -> str:
-    """Fill in a card: Markdown under a YAML header.
+    """Fill in a card of a generator of images or points: Markdown under a YAML header.
 
     Args:
         experiment: the experiment that trained the model.
@@ -70,20 +79,67 @@ def model_card(
     subject = f"{shape} images" if is_images else "points in the plane"
     if generator.classes:
         subject = f"{generator.classes} classes of {subject}"
+    about = About(
+        title=f"{model}: {subject}",
+        sentence=f"A generator of {subject} from {generator.latent_size} standard normal numbers "
+        "each",
+        use="python -m l1jax.sample --model . --count 64 --seed 0 --output grid.png",
+        pipeline="unconditional-image-generation" * (is_images and not generator.classes),
+    )
+    return _fill(about, experiment, step, zeros, sizes, lost, notes)
+
+
+def text_card(
+    experiment: Config,
+    step: int,
+    zeros: JsonObject,
+    sizes: Mapping[str, int],
+    lost: Sequence[RoundingRow],
+    notes: JsonObject,
+) -> str:
+    """Fill in a card of a language model, as `model_card` does of a generator.
+
+    Args:
+        experiment: the experiment that trained the model.
+        step: the training step of its weights.
+        zeros: as of `model_card`.
+        sizes: file name → bytes.
+        lost: what rounding changed, a row for each array.
+        notes: as of `model_card`, without `compaction`.
+    """
+    model = type(experiment.model).__name__
+    about = About(
+        title=f"{model}: bytes of text",
+        sentence="A language model that predicts each byte of a text from those before it",
+        use='python -m l1jax.sample --model . --prompt "" --length 400 --output samples.txt',
+        pipeline="text-generation",
+    )
+    return _fill(about, experiment, step, zeros, sizes, lost, notes)
+
+
+def _fill(
+    about: About,
+    experiment: Config,
+    step: int,
+    zeros: JsonObject,
+    sizes: Mapping[str, int],
+    lost: Sequence[RoundingRow],
+    notes: JsonObject,
+) -> str:
     licence = notes.get("licence")
     header = ["---", "library_name: l1jax"]
     if licence:
         header.append(f"license: {licence}")
-    if is_images and not generator.classes:
-        header.append("pipeline_tag: unconditional-image-generation")
-    tags = ("jax", "sparse", "generative", model.lower())
+    if about.pipeline:
+        header.append(f"pipeline_tag: {about.pipeline}")
+    tags = ("jax", "sparse", "generative", type(experiment.model).__name__.lower())
     header += ["tags:", *(f"- {tag}" for tag in tags), "---"]
     body = [
-        f"# {model}: {subject}, {zeros['kernels']:.1%} zeros",
-        f"A generator of {subject} from {generator.latent_size} standard normal numbers each, "
-        "trained by l1jax, which makes generative models sparse by L1 regularisation.",
+        f"# {about.title}, {zeros['kernels']:.1%} zeros",
+        f"{about.sentence}, trained by l1jax, which makes generative models sparse by L1 "
+        "regularisation.",
         "## Use",
-        "```bash\npython -m l1jax.sample --model . --count 64 --seed 0 --output grid.png\n```",
+        f"```bash\n{about.use}\n```",
         "## Data",
         f"{type(experiment.data).__name__}: {_describe(experiment.data)}.",
         "## Training",

@@ -6,50 +6,59 @@ README.md           a model card
 model.stablehlo, model.onnx   if asked for: the network with its weights, for other programs
 """
 
-import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 import l1jax
-from l1jax.config import Config, InputError, from_json, to_json
+from l1jax.config import Config, InputError, to_json
 from l1jax.config.fields import JsonObject
-from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
 from l1jax.evaluation.zeros import count_zeros
-from l1jax.files import atomic_folder
 from l1jax.models import Generator
 from l1jax.models.layout.layout_network import TrainedGenerator
-from l1jax.outputs import check_output_folder, write_error
-from l1jax.penalties.sparsity import path_name
-from l1jax.reading import check_input_file, read_bytes, read_json, sha256
+from l1jax.outputs import check_output_folder
+from l1jax.reading import read_json
 from l1jax.reporting.model_card import model_card
+from l1jax.serialization.folder_files import (
+    CONFIG,
+    EXTRA_BYTES,
+    FORMAT,
+    MAX_LAYERS,
+    MAX_LAYOUT_ROWS,
+    MAX_PROGRAM_BYTES,
+    MAX_WEIGHT_BYTES,
+    PROGRAMS,
+    WEIGHTS,
+    check_hash,
+    named_leaves,
+    named_tensors,
+    nested,
+    read_checked,
+    read_description,
+    read_experiment,
+    read_weights,
+    write_folder,
+)
 from l1jax.serialization.onnx_program import ONNX, open_onnx
 from l1jax.serialization.probe_images import probe
 from l1jax.serialization.rebuild_generator import rebuild
 from l1jax.serialization.stablehlo_program import STABLEHLO, open_stablehlo
 from l1jax.serialization.weight_encoding import Loss, Values, decode, encode, losses
 
-FORMAT = 1  # raised when an older l1jax could no longer read the folder
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
-CARD = "README.md"
-PROGRAMS = {STABLEHLO: open_stablehlo, ONNX: open_onnx}
-# Limits, so that a damaged or hostile folder is refused before it fills the memory.
-MAX_LAYERS = 1_000
-MAX_LAYOUT_ROWS = 10_000
-MAX_STEP = 2**63 - 1
-# Bytes for each number of the weights; programs store some numbers more than once.
-MAX_WEIGHT_BYTES = 4
-MAX_PROGRAM_BYTES = 16
-# Bytes for everything else in a file.
-EXTRA_BYTES = 64 * 2**20
+OPENERS = {STABLEHLO: open_stablehlo, ONNX: open_onnx}
+KINDS = {
+    "step": int,
+    "generator": dict,
+    "layout": dict,
+    "files": dict,
+    "notes": dict,
+    "experiment": dict,
+}
 
 
 class ExportedModel(NamedTuple):
@@ -104,26 +113,18 @@ def write_model(
     programs = programs or {}
     lost = losses(tensors, back)
     if lost:
-        rounded = probe(generator, _nested(back, "params"), _nested(back, "statistics"))
+        rounded = probe(generator, nested(back, "params"), nested(back, "statistics"))
         lost += losses(
             {"images": probe(generator, compact.params, compact.batch_stats)}, {"images": rounded}
         )
-    try:
-        with atomic_folder(folder) as partial:
-            save_tensors(partial / WEIGHTS, written, metadata)
-            for name, content in programs.items():
-                (partial / name).write_bytes(content)
-            described = {
-                **_description(compact, experiment, step),
-                "files": {path.name: sha256(path) for path in sorted(partial.iterdir())},
-                "notes": notes,
-            }
-            (partial / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-            sizes = {name: (partial / name).stat().st_size for name in (WEIGHTS, *programs)}
-            card = _card(compact, experiment, step, sizes, lost, notes)
-            (partial / CARD).write_text(card, encoding="utf-8")
-    except OSError as error:
-        raise write_error(folder, error) from error
+    write_folder(
+        folder,
+        written,
+        metadata,
+        programs,
+        {**_description(compact, experiment, step), "notes": notes},
+        lambda sizes: _card(compact, experiment, step, sizes, lost, notes),
+    )
     return lost
 
 
@@ -202,29 +203,21 @@ def read_model(path: Path) -> ExportedModel:
     where = file.parent / CONFIG
     described = _read_config(where)
     _check_depth(described, where)
-    experiment = _experiment(described["experiment"], where)
+    experiment = read_experiment(described["experiment"], where)
     generator, shapes = _network(experiment, described, where)
     numbers = sum(math.prod(shape) for shape in shapes.values())
     number_bytes = MAX_WEIGHT_BYTES
     if file.name in PROGRAMS:
         number_bytes = MAX_PROGRAM_BYTES
     max_bytes = EXTRA_BYTES + number_bytes * numbers
-    check_input_file(file, max_bytes)
-    expected = described["files"].get(file.name)
-    if expected != sha256(file):
-        problem = "is damaged or another model's" if expected else "is not listed"
-        raise InputError(f"`{file}` {problem}: its sha256 is not that of {CONFIG}; export it anew.")
     if file.name in PROGRAMS:
-        generator = PROGRAMS[file.name](generator, read_bytes(file, max_bytes), file)
+        content = read_checked(file, max_bytes, described)
+        generator = OPENERS[file.name](generator, content, file)
         params = {}
         statistics = {}
     else:
-        try:
-            tensors = decode(*load_tensors(file), shapes)
-        except InputError as error:
-            raise InputError(f"`{file}` does not hold the model of {CONFIG}: {error}") from error
-        params = _nested(tensors, "params")
-        statistics = _nested(tensors, "statistics")
+        check_hash(file, max_bytes, described)
+        params, statistics = read_weights(file, shapes)
     return ExportedModel(
         generator,
         params,
@@ -234,29 +227,6 @@ def read_model(path: Path) -> ExportedModel:
         described["step"],
         described["notes"],
     )
-
-
-def named_tensors(params: PyTree, statistics: PyTree) -> Tensors:
-    """Return the arrays of a network by their path, such as `params/image/kernel`."""
-    return {name: np.asarray(leaf) for name, leaf in _named(params, statistics)}
-
-
-def _named(params: PyTree, statistics: PyTree) -> Iterator[tuple[str, Any]]:
-    for part, tree in {"params": params, "statistics": statistics}.items():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            yield f"{part}/{path_name(path)}", leaf
-
-
-def _nested(tensors: Tensors, part: str) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, value in tensors.items():
-        first, *parents, last = name.split("/")
-        if first == part:
-            branch = tree
-            for parent in parents:
-                branch = branch.setdefault(parent, {})
-            branch[last] = jnp.asarray(value)
-    return tree
 
 
 def _network(
@@ -272,7 +242,7 @@ def _network(
     except Exception as error:  # whatever a layout that someone changed makes of the network
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"`{where}` does not describe a network: {why}") from error
-    return generator, {name: leaf.shape for name, leaf in _named(params, statistics)}
+    return generator, {name: leaf.shape for name, leaf in named_leaves(params, statistics)}
 
 
 def _check_depth(described: JsonObject, where: Path) -> None:
@@ -303,41 +273,15 @@ def _check_depth(described: JsonObject, where: Path) -> None:
             )
 
 
-def _experiment(values: object, where: Path) -> Config:
-    try:
-        return from_json(values)
-    except InputError as error:
-        raise InputError(f"`{where}` holds no experiment of this l1jax: {error}") from error
-    except RecursionError as error:
-        raise InputError(
-            f"`{where}` holds no experiment of this l1jax: it is nested too deeply."
-        ) from error
-
-
 def _read_config(path: Path) -> JsonObject:
     """Read the configuration's values, each of the right type."""
     described = read_json(path)
-    if not isinstance(described, dict) or described.get("library_name") != "l1jax":
-        raise InputError(f"`{path}` is not that of a model exported by l1jax.")
-    if described.get("format") != FORMAT or described["format"] is True:
+    if isinstance(described, dict) and "language_model" in described:
         raise InputError(
-            f"`{path}` has the format {described.get('format')!r}, and this l1jax reads "
-            f"{FORMAT}: export the model anew, or install the l1jax that wrote it."
+            f"`--model` (={path.parent}) is a model of text, and this command works on images and "
+            "points: python -m l1jax.sample draws text from it."
         )
-    kinds = {
-        "step": int,
-        "generator": dict,
-        "layout": dict,
-        "files": dict,
-        "notes": dict,
-        "experiment": dict,
-    }
-    for name, kind in kinds.items():
-        if type(described.get(name)) is not kind:
-            shown = repr(described.get(name, "missing"))[:40]
-            raise InputError(f"`{name}` (={shown}) of `{path}` must be of type {kind.__name__}.")
-    if not 0 <= described["step"] <= MAX_STEP:
-        raise InputError(f"`step` (={described['step']}) of `{path}` must be from 0 to {MAX_STEP}.")
+    described = read_description(path, KINDS)
     shape = described["generator"].get("image_shape")
     sides = (
         isinstance(shape, list)

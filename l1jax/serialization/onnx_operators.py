@@ -1,7 +1,6 @@
-"""Lower the JAX operations that generators are made of to nodes of an ONNX graph.
+"""Lower the JAX operations that networks are made of to nodes of an ONNX graph.
 
-What does not depend on the graph's inputs is computed here and becomes a constant. The batch size
-is not known: it is −1 in a reshape, and the size of the first input in an expansion.
+What does not depend on the graph's inputs is computed before, and becomes a constant.
 """
 
 import string
@@ -9,18 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
 
 from l1jax.config import InputError
-
-Operand = Shaped[np.ndarray, "..."] | str  # a constant, or the name of what the graph computes
-Shape = Sequence[Any]
+from l1jax.serialization.onnx_builder import OnnxBuilder, Operand, Shape
 
 # fmt: off
 ALIKE = {  # ONNX's have the same meaning and operands
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min",
     "pow": "Pow", "neg": "Neg", "abs": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
     "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf", "floor": "Floor", "ceil": "Ceil",
+    "cos": "Cos", "sin": "Sin",
     "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual",
     "and": "And", "or": "Or", "not": "Not",
 }
@@ -37,59 +34,6 @@ SAME = {
 }
 
 
-class OnnxBuilder:
-    """Nodes and constants of an ONNX graph as it grows."""
-
-    def __init__(self, first_input: str):
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self.first_input = first_input
-
-    def add(self, kind: str, *inputs: Operand, **attributes: Any) -> str:
-        """Append a node and give the name of its output."""
-        from onnx import helper
-
-        names = [
-            operand if isinstance(operand, str) else self.constant(operand) for operand in inputs
-        ]
-        self.nodes.append(helper.make_node(kind, names, [f"v{len(self.nodes)}"], **attributes))
-        return self.nodes[-1].output[0]
-
-    def constant(self, value: Shaped[np.ndarray, "..."]) -> str:
-        """Append a constant and give its name."""
-        from onnx import numpy_helper
-
-        self.constants.append(
-            numpy_helper.from_array(np.ascontiguousarray(value), f"c{len(self.constants)}")
-        )
-        return self.constants[-1].name
-
-    def reshape(self, x: Operand, shape: Shape) -> str:
-        """Reshape, where at most one dimension is unknown."""
-        sizes = [size if isinstance(size, int) else -1 for size in shape]
-        if sizes.count(-1) > 1:
-            raise NotImplementedError(f"reshape to {tuple(shape)}")
-        return self.add("Reshape", x, np.array(sizes, np.int64))
-
-    def expand(self, x: Operand, old: Shape, new: Shape) -> Operand:
-        """Repeat along the axes of size one that are larger in the new shape."""
-        if tuple(old) == tuple(new):
-            return x
-        unknown = [
-            axis
-            for axis, (a, b) in enumerate(zip(old, new, strict=True))
-            if a != b and not isinstance(b, int)
-        ]
-        sizes = np.array([b if isinstance(b, int) else 1 for b in new], np.int64)
-        if not unknown:
-            return self.add("Expand", x, sizes)
-        if len(unknown) > 1:
-            raise NotImplementedError(f"expansion to {tuple(new)}")
-        batch = self.add("Shape", self.first_input, start=0, end=1)
-        parts = (sizes[: unknown[0]], batch, sizes[unknown[0] + 1 :])
-        return self.add("Expand", x, self.add("Concat", *parts, axis=0))
-
-
 class Equation(NamedTuple):
     """One operation of a program."""
 
@@ -101,8 +45,32 @@ class Equation(NamedTuple):
     params: dict[str, Any]
 
 
+def lower_all(graph: OnnxBuilder, equation: Equation, out_shapes: Sequence[Shape]) -> list[Operand]:
+    """Append what computes all results of an operation.
+
+    Args:
+        graph: the graph so far.
+        equation: the operation.
+        out_shapes: of its results.
+
+    Raises:
+        NotImplementedError: if there is no such operation here.
+    """
+    if len(out_shapes) == 1:
+        return [lower(graph, equation)]
+    if equation.name != "split":
+        raise NotImplementedError("several results")
+    axis = np.array([equation.params["axis"]], np.int64)
+    ends = np.cumsum([int(size) for size in equation.params["sizes"]])
+    starts = np.concatenate([[0], ends[:-1]])
+    return [
+        graph.add("Slice", equation.inputs[0], np.array([start]), np.array([end]), axis)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
 def lower(graph: OnnxBuilder, equation: Equation) -> Operand:
-    """Append what computes an operation.
+    """Append what computes an operation of one result.
 
     Raises:
         NotImplementedError: if there is no such operation here.
@@ -172,6 +140,17 @@ def _dot(graph: OnnxBuilder, e: Equation) -> Operand:
     )
 
 
+def _iota(graph: OnnxBuilder, e: Equation) -> Operand:
+    """Count along one axis, whose size is not known before the graph runs."""
+    axis = e.params["dimension"]
+    size = graph.reshape(graph.sizes(e.out_shape[axis : axis + 1]), ())
+    counted = graph.add("Range", np.array(0, np.int64), size, np.array(1, np.int64))
+    placed = [1] * len(e.out_shape)
+    placed[axis] = e.out_shape[axis]
+    counted = graph.expand(graph.reshape(counted, placed), placed, e.out_shape)
+    return graph.add("Cast", counted, to=_onnx_type(e.out_dtype))
+
+
 def _convolution(graph: OnnxBuilder, e: Equation) -> Operand:
     """Add a convolution, or a transposed one where zeros enlarge the image."""
     p = e.params
@@ -228,13 +207,11 @@ def _gather(graph: OnnxBuilder, e: Equation) -> Operand:
     collapsed = tuple(numbers.collapsed_slice_dims)
     offsets = tuple(numbers.offset_dims)
     single_entries = (*shape[:axis], 1, *shape[axis + 1 :])
-    along_one_axis = not other_axes and len(index_shape) == 2
     whole_rows = sizes == single_entries and collapsed == (axis,)
-    if (
-        along_one_axis
-        and whole_rows
-        and offsets == tuple(i for i in range(len(shape)) if i != axis)
-    ):
+    num_index_axes = len(index_shape) - 1
+    indexed = range(axis, axis + num_index_axes)
+    is_in_place = offsets == tuple(i for i in range(len(e.out_shape)) if i not in indexed)
+    if not other_axes and num_index_axes and whole_rows and is_in_place:
         return _gather_rows(graph, e, axis)
     is_slice = len(index_shape) == 1 and offsets == tuple(range(len(e.out_shape)))
     if isinstance(index, str) or not is_slice:
@@ -251,7 +228,7 @@ def _gather(graph: OnnxBuilder, e: Equation) -> Operand:
 def _gather_rows(graph: OnnxBuilder, e: Equation, axis: int) -> Operand:
     """Take entries of one axis; indices beyond its ends are clamped, as JAX does."""
     shape, index_shape = e.in_shapes
-    index = graph.reshape(e.inputs[1], index_shape[:1])
+    index = graph.reshape(e.inputs[1], index_shape[:-1])
     first = np.array([0], np.int32)
     last = np.array([shape[axis] - 1], np.int32)
     below_end = graph.add("Min", graph.add("Cast", index, to=INT32), last)
@@ -259,9 +236,14 @@ def _gather_rows(graph: OnnxBuilder, e: Equation, axis: int) -> Operand:
 
 
 def _cast(graph: OnnxBuilder, e: Equation) -> Operand:
+    return graph.add("Cast", e.inputs[0], to=_onnx_type(e.out_dtype))
+
+
+def _onnx_type(dtype: Any) -> int:
+    """Return ONNX's number of a type."""
     from onnx import helper
 
-    return graph.add("Cast", e.inputs[0], to=helper.np_dtype_to_tensor_dtype(np.dtype(e.out_dtype)))
+    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
 def _power(graph: OnnxBuilder, e: Equation) -> Operand:
@@ -280,7 +262,11 @@ OPERATORS: dict[str, Callable[[OnnxBuilder, Equation], Operand]] = {
     "conv_general_dilated": _convolution,
     "convert_element_type": _cast,
     "dot_general": _dot,
+    "erfc": lambda graph, e: graph.add(
+        "Sub", np.array(1, e.out_dtype), graph.add("Erf", *e.inputs)
+    ),
     "gather": _gather,
+    "iota": _iota,
     "integer_pow": _power,
     "pad": _pad,
     "reduce_max": _reduce("ReduceMax"),

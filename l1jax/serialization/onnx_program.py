@@ -6,7 +6,7 @@ output is `images` in the generator's range, channels last. The packages that it
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from jaxtyping import Array, ArrayLike, PyTree
 from l1jax.config import InputError
 from l1jax.models import Generator
 from l1jax.models.layers import library_convolutions
-from l1jax.serialization.onnx_operators import Equation, OnnxBuilder, Operand, lower, refusal
+from l1jax.serialization.onnx_builder import OnnxBuilder, Operand
+from l1jax.serialization.onnx_operators import Equation, lower_all, refusal
 from l1jax.serialization.stablehlo_program import as_program, program, program_inputs
 
 ONNX = "model.onnx"
@@ -40,23 +41,45 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
         InputError: if the network has an operation that is not known here.
         MissingExtraError: if the package onnx is missing.
     """
-    onnx: Any = importlib.import_module("onnx")
     inputs = program_inputs(generator)
-    with library_convolutions():
-        traced = jax.make_jaxpr(program(generator, params, statistics))(*inputs)
-    graph = OnnxBuilder("latents")
     names = ["latents", "label"][: len(inputs)]
-    (images,) = _lowered(graph, traced, names)
-    graph.add("Identity", images)
-    graph.nodes[-1].output[0] = "images"
-    avals = [*inputs, *traced.out_avals]
+    with library_convolutions():
+        return export_graph(
+            program(generator, params, statistics), dict(zip(names, inputs, strict=True)), "images"
+        )
+
+
+def export_graph(
+    function: Callable[..., Array], inputs: Mapping[str, jax.ShapeDtypeStruct], output: str
+) -> bytes:
+    """Serialise a function of one result as an ONNX graph.
+
+    Args:
+        function: what the graph computes.
+        inputs: the types of its arguments by name. Sizes that are not known are symbolic, and are
+            those of the first axes of the first one.
+        output: the result's name.
+
+    Raises:
+        InputError: if the function has an operation that is not known here.
+        MissingExtraError: if the package onnx is missing.
+    """
+    onnx: Any = importlib.import_module("onnx")
+    traced = jax.make_jaxpr(function)(*inputs.values())
+    first, shape = next((name, value.shape) for name, value in inputs.items())
+    unknown = [str(size) for size in shape if not isinstance(size, int)]
+    graph = OnnxBuilder(first, unknown)
+    (result,) = _lowered(graph, traced, list(inputs))
+    graph.add("Identity", result)
+    graph.nodes[-1].output[0] = output
+    avals = [*inputs.values(), *traced.out_avals]
     described = [
         onnx.helper.make_tensor_value_info(
             name,
             onnx.helper.np_dtype_to_tensor_dtype(np.dtype(aval.dtype)),
-            ["batch", *aval.shape[1:]],
+            [size if isinstance(size, int) else str(size) for size in aval.shape],
         )
-        for name, aval in zip([*names, "images"], avals, strict=True)
+        for name, aval in zip([*inputs, output], avals, strict=True)
     ]
     made = onnx.helper.make_graph(
         graph.nodes, "generator", described[:-1], described[-1:], graph.constants
@@ -81,15 +104,7 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
         InputError: if it cannot be read, or is a graph of something else.
         MissingExtraError: if the package onnxruntime is missing.
     """
-    runtime: Any = importlib.import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4  # the errors below say what is wrong
-    try:
-        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no class of their own
-        raise InputError(
-            f"`{file}` is no ONNX graph that this onnxruntime reads: export it anew."
-        ) from error
+    session = open_session(content, file)
     found = [
         (value.name, value.type, value.shape[1:])
         for value in (*session.get_inputs(), *session.get_outputs())
@@ -126,6 +141,24 @@ def open_onnx(generator: Generator, content: bytes, file: Path) -> Generator:
     return as_program(generator, apply)
 
 
+def open_session(content: bytes, file: Path) -> Any:
+    """Open a graph in onnxruntime, on the CPU.
+
+    Raises:
+        InputError: if it cannot be read.
+        MissingExtraError: if the package onnxruntime is missing.
+    """
+    runtime: Any = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # the error below says what is wrong
+    try:
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no class of their own
+        raise InputError(
+            f"`{file}` is no ONNX graph that this onnxruntime reads: export it anew."
+        ) from error
+
+
 def _lowered(
     graph: OnnxBuilder, closed: ClosedJaxpr, inputs: Sequence[Operand], where: str = ""
 ) -> list[Operand]:
@@ -152,11 +185,12 @@ def _lowered(
         operands = [read(atom) for atom in eqn.invars]
         place = f"{where}/{eqn.source_info.name_stack}".strip("/")
         inner = _inner(eqn.params)
-        aval, *others = [var.aval for var in eqn.outvars]
+        avals = [var.aval for var in eqn.outvars]
+        aval = avals[0]
         known = not any(isinstance(operand, str) for operand in operands)
         if inner is not None:
             results = _lowered(graph, inner, operands, place)
-        elif known and all(isinstance(size, int) for size in aval.shape):
+        elif known and all(isinstance(size, int) for a in avals for size in a.shape):
             bound = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
             if not eqn.primitive.multiple_results:
                 bound = [bound]
@@ -167,9 +201,7 @@ def _lowered(
                 eqn.primitive.name, operands, shapes, aval.shape, aval.dtype, eqn.params
             )
             try:
-                if others:
-                    raise NotImplementedError("several results")
-                results = [lower(graph, equation)]
+                results = lower_all(graph, equation, [a.shape for a in avals])
             except NotImplementedError as error:
                 raise refusal(equation, error, place) from error
         values |= dict(zip(eqn.outvars, results, strict=True))

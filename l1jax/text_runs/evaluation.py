@@ -28,8 +28,13 @@ from l1jax.models import LanguageModel, Sampling
 from l1jax.models.summary import layers
 from l1jax.processes.agreement import divide_items, gather, lead
 from l1jax.reporting.evaluation_tables import format_statistics
+<<<<<<< HEAD
 from l1jax.text_runs.samples import BlockSampler, TextSample, count_blocks, make_block_sampler
 from l1jax.training.saved_run import SavedRun
+=======
+from l1jax.text_runs.loading import LoadedText
+from l1jax.text_runs.samples import make_text_sampler
+>>>>>>> c766828 (Text: export of a language model, its programs of logits and its circuit; a benchmark beside PyTorch)
 from l1jax.training.state import Average
 
 MAX_TOKENS = 2**20  # that are scored on either side
@@ -45,14 +50,14 @@ class Likelihood(NamedTuple):
     training: BitsPerByte
 
 
-def evaluate_text(trained: SavedRun, num_samples: int, num_seeds: int) -> JsonObject:
+def evaluate_text(loaded: LoadedText, num_samples: int, num_seeds: int) -> JsonObject:
     """Measure a language model.
 
     Several processes share the work, so all of them must call it; process 0 measures the speed
     and compares the samples with the text.
 
     Args:
-        trained: its run.
+        loaded: the model.
         num_samples: samples for each seed, 0 for 64.
         num_seeds: seeds of the samples, from 0 on.
 
@@ -62,14 +67,13 @@ def evaluate_text(trained: SavedRun, num_samples: int, num_seeds: int) -> JsonOb
     Raises:
         InputError: if the text cannot be opened any more.
     """
-    experiment = trained.experiment
+    experiment = loaded.experiment
     data = experiment.data
-    model = trained.task.generator
+    model = loaded.model
     assert isinstance(data, Text)
-    assert isinstance(model, LanguageModel)
     assert isinstance(experiment.model, Transformer)
     num_samples = num_samples or NUM_SAMPLES
-    average = trained.state.average
+    average = loaded.average
     training, held_out = open_text(data, experiment.holdout)
     likelihood = measure_likelihood(model, average, training, held_out, data.window)
     sample_block = make_block_sampler(model, b"", num_samples, SAMPLE_LENGTH, Sampling())
@@ -87,10 +91,15 @@ def evaluate_text(trained: SavedRun, num_samples: int, num_seeds: int) -> JsonOb
         "bytes_per_second": bytes_per_second,
     }
     return {
+<<<<<<< HEAD
         "step": trained.step,
         "protocol": describe_protocol(
             held_out or training, held_out is not None, num_samples, num_seeds
         ),
+=======
+        "step": loaded.step,
+        "protocol": describe_protocol(real, held_out is not None, num_samples, num_seeds),
+>>>>>>> c766828 (Text: export of a language model, its programs of logits and its circuit; a benchmark beside PyTorch)
         "text": text,
         "remarks": describe(text, likelihood),
         "zeros": count_zeros(average.params, layers(model.network.init)).to_json(),

@@ -1,7 +1,6 @@
 """Text drawn from the language model of a training run, and written to a file."""
 
 import json
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from l1jax.cli.flag_errors import rename_flags
-from l1jax.config import Config, InputError, Text
+from l1jax.config import Config, InputError
 from l1jax.data.byte_tokens import BOUNDARY, decode, encode, sample_page, to_text
 from l1jax.files import atomic_write
 from l1jax.models import LanguageModel, Sampling, generate
@@ -20,7 +19,6 @@ from l1jax.models.token_sampling import check_sampling
 from l1jax.outputs import check_output_file
 from l1jax.training.keys import named_seed_key
 from l1jax.training.state import Average
-from l1jax.training.workdir import read_config
 
 BATCH = 64  # samples generated in one compiled call
 MAX_LENGTH = 2**20  # bytes of a sample
@@ -47,21 +45,6 @@ class TextSample(NamedTuple):
 TextSampler = Callable[[Average, int], list[TextSample]]  # (weights, seed) → samples
 # (weights, seed, index of the block) → its samples, `BATCH` or fewer
 BlockSampler = Callable[[Average, int, int], list[TextSample]]
-
-
-def is_text_run(workdir: Path) -> bool:
-    """Return whether a folder holds a training run of text.
-
-    A folder whose experiment cannot be read is none: an exported model, or a damaged run, which is
-    refused where it is opened.
-    """
-    if not os.path.isdir(workdir):
-        return False
-    try:
-        experiment = read_config(workdir)
-    except InputError:
-        return False
-    return experiment is not None and isinstance(experiment.data, Text)
 
 
 def check_text_flags(length: int, sampling: Sampling) -> None:

@@ -16,7 +16,6 @@ from safetensors.numpy import load_file, save_file
 
 from l1jax.config import InputError
 from l1jax.export import ExportOptions, notes
-from l1jax.serialization import model_folder as folder_module
 from l1jax.serialization.loaded_generator import LoadedGenerator
 from l1jax.serialization.model_folder import is_model, read_model, write_model
 from l1jax.serialization.onnx_program import export_onnx
@@ -133,16 +132,18 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, written):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "link"]
 
 
-@pytest.mark.parametrize("failing", ["save_tensors", "model_card"])
-def test_nothing_is_left_of_what_could_not_be_written(tmp_path, monkeypatch, failing):
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [
+        ("folder_files.save_tensors", OSError(28, "No space left on device")),
+        ("model_folder.model_card", KeyError("protocol")),
+    ],
+)
+def test_nothing_is_left_of_what_could_not_be_written(tmp_path, monkeypatch, failing, error):
     def fail(*_):
-        raise (
-            OSError(28, "No space left on device")
-            if failing == "save_tensors"
-            else KeyError("protocol")
-        )
+        raise error
 
-    monkeypatch.setattr(folder_module, failing, fail)
+    monkeypatch.setattr(f"l1jax.serialization.{failing}", fail)
     with pytest.raises(
         InputError, match=r"No space left on device|`notes` are not what a model card is made of"
     ):

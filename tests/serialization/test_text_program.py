@@ -1,0 +1,35 @@
+"""Programs compute the logits of the model, of any number of tokens."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_transformers import TOKENS, VARIANTS, variant
+
+from l1jax.config import InputError
+from l1jax.serialization.onnx_program import ONNX
+from l1jax.serialization.stablehlo_program import STABLEHLO
+from l1jax.serialization.text_program import EXPORTERS, OPENERS, probe_logits, probe_tokens
+
+
+@pytest.mark.parametrize("name", [ONNX, STABLEHLO])
+@pytest.mark.parametrize(("key_value_heads", "activation"), VARIANTS)
+def test_a_program_computes_the_logits_within_the_context_and_beyond(
+    name, key_value_heads, activation
+):
+    model, params = variant(key_value_heads, activation)
+    logits = OPENERS[name](EXPORTERS[name](model, params), Path(name))
+    for shape in ((1, 1), (3, 5), (2, 9)):
+        tokens = np.asarray(TOKENS)[: shape[0], : shape[1]]
+        wanted, _ = model.network.apply(params, {}, tokens, False)
+        np.testing.assert_allclose(logits(tokens), wanted, rtol=1e-4, atol=1e-4)
+    tokens = probe_tokens(model)
+    assert tokens.shape[1] > model.context
+    wanted = probe_logits(model, params, {})
+    np.testing.assert_allclose(logits(tokens), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [ONNX, STABLEHLO])
+def test_what_is_no_program_is_refused(name):
+    with pytest.raises(InputError, match=f"`{name}` is no .*: export it anew"):
+        OPENERS[name](b"something else", Path(name))
