@@ -15,7 +15,7 @@ from l1jax.build import image_shape
 from l1jax.cli.experiment_file import load_experiment
 from l1jax.data.batches import resident_feed
 from l1jax.selection.experiments import with_strength
-from l1jax.selection.task_replicas import ImageExamples, vectorize_task
+from l1jax.selection.task_replicas import ImageExamples, image_fold_feed, vectorize_task
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
 from l1jax.training.task import make_task
@@ -68,23 +68,29 @@ def path_against_runs(name: str, smoke: bool) -> dict[str, Any]:
 
 def path_turn(experiment: Any, images: np.ndarray, steps: int) -> Callable[[], None]:
     """Some steps of all strengths."""
-    replicas = vectorize_task(
-        make_task(experiment, images.shape[1:]),
-        len(STRENGTHS),
+    task = make_task(experiment, images.shape[1:])
+    feed = image_fold_feed(
+        ImageExamples(images, np.zeros(len(images), np.int32)),
         [np.arange(len(images))],
-        network="generator",
         seed=0,
+        batches_per_step=task.batches_per_step,
         batch_size=experiment.batch_size,
+    )
+    replicas = vectorize_task(
+        task,
+        len(STRENGTHS),
+        feed,
+        network="generator",
         start=named_seed_key(0, "parameters"),
         devices=jax.devices()[:1],
     )
-    examples = jax.device_put(ImageExamples(images, np.zeros(len(images), np.int32)))
+    resident = jax.device_put(feed.resident)
     carried = {"state": replicas.init(STRENGTHS)}
 
     def run() -> None:
-        chunk = replicas.put(replicas.chunk(0, steps))
+        chunk = replicas.put(feed.chunk(0, steps))
         carried["state"], metrics = replicas.run(
-            carried["state"], examples, chunk, named_seed_key(0, "training")
+            carried["state"], resident, chunk, named_seed_key(0, "training")
         )
         jax.block_until_ready(metrics)
 

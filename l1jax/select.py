@@ -4,7 +4,7 @@ Run: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`.
 """
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -13,19 +13,25 @@ from typing import Literal
 
 from rich.console import Console
 
-from l1jax.build import build_image_model, image_shape
+from l1jax.build import build_model, example_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
 from l1jax.cli.process import run_command, shell_command, stop_status
-from l1jax.config import Config, InputError
+from l1jax.config import Config, InputError, Text
 from l1jax.data.opening import open_examples
+from l1jax.data.text_source import open_text
 from l1jax.processes.agreement import is_leader, lead, require_same
 from l1jax.processes.start import ProcessOptions
 from l1jax.processes.storage import check_shared_storage
 from l1jax.reporting.strength_path import show_path
 from l1jax.selection.choose import CRITERIA, ChoiceRule, check_criterion
 from l1jax.selection.experiments import debiased, with_strength
-from l1jax.selection.fold_data import check_resident, divide_into_folds, load_data
+from l1jax.selection.fold_data import (
+    SelectionData,
+    check_resident,
+    divide_into_folds,
+    load_image_data,
+)
 from l1jax.selection.fold_scores import FEATURES
 from l1jax.selection.path_run import run_path
 from l1jax.selection.plan import Plan, check_plan
@@ -33,12 +39,13 @@ from l1jax.selection.replicas import PathMode, WarmOrder
 from l1jax.selection.report import path_report, write_report
 from l1jax.selection.settings import record_settings
 from l1jax.selection.stages import Interrupted, RunContext
+from l1jax.selection.text_folds import open_text_data
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
 from l1jax.training.loop import remember_signals
 from l1jax.training.run import run_experiment
-from l1jax.training.state import require_images
+from l1jax.training.state import Task, require_images
 from l1jax.training.task import make_task
 from l1jax.training.workdir import hold, read_config
 
@@ -53,7 +60,7 @@ class SelectOptions(ProcessOptions, ExperimentOptions):
     strengths: str = "auto:8"
     """low:high:count, a list with commas, or auto:count, which spans 10 % to 99 % zeros."""
     criterion: Literal[("default", *CRITERIA)] = "default"  # type: ignore[valid-type]
-    """What to choose by; by default the bound of a VAE, the kernel distance of a GAN."""
+    """What to choose by; by default a bound, a kernel distance, of text bits per byte."""
     rule: Literal["one-standard-error", "minimum"] = "one-standard-error"
     """The strongest within one standard error of the best (which needs folds), or the best."""
     zeros: float = 0.0
@@ -108,25 +115,20 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
     resume = shell_command("l1jax.select", *(a for a in arguments if a != "--overwrite"))
     plan = make_plan(options)
     experiment = options.experiment
-    task = make_task(with_strength(experiment, options.network, 1.0), image_shape(experiment.data))
+    shape = example_shape(experiment.data)
+    task = make_task(with_strength(experiment, options.network, 1.0), shape)
     # What the refitted run would refuse is refused before the path is trained.
-    make_task(refitted(options, 1.0), image_shape(experiment.data))
+    make_task(refitted(options, 1.0), shape)
     check_shapes(task, experiment.seed)
     check_batch(experiment, len(find_devices()))
-    source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
-    check_labels(require_images(task).classes, source)
-    check_resident(source, experiment)
-    require_same(
-        "`data`", source.fingerprint, "give each the same files, with the same flags for them"
-    )
-    folds = divide_into_folds(plan, source, held_out)
+    load = open_data(plan, task)
     try:
         with ExitStack() as stack:
             lead(partial(open_selection, stack, workdir, plan, overwrite=options.overwrite))
             check_shared_storage(workdir)
-            with console.status("reading the images"):
-                data = load_data(source, held_out)
-            result = run_path(plan, data, folds, RunContext(workdir / "path", console, say))
+            with console.status("reading the data"):
+                data = load()
+            result = run_path(plan, data, RunContext(workdir / "path", console, say))
             report = path_report(plan, result)
             lead(partial(write_report, workdir, report, result))
     except Interrupted as stop:
@@ -140,7 +142,7 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
         ) from error
     show_path(report, console)
     say(f"plots       {workdir / 'path.png'}")
-    say(f"samples     {workdir / 'samples.png'}")
+    say(f"samples     {workdir / ('samples.txt' if data.noun == 'text' else 'samples.png')}")
     say(f"all numbers {workdir / 'path.json'}")
     say(f"as a page:  {shell_command('l1jax.report', '--workdir', str(workdir))}")
     if not options.refit:
@@ -148,6 +150,32 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
     strength = float(result.choices.chosen.strength)
     folder = Path(lead(lambda: str(refit_folder(workdir, options.network, strength))))
     return refit(options, strength, folder, resume, console, say)
+
+
+def open_data(plan: Plan, task: Task) -> Callable[[], SelectionData]:
+    """Open the data of a selection, and return () → the same in memory.
+
+    Args:
+        plan: what is selected, and how.
+        task: that is trained on the data.
+
+    Raises:
+        InputError: if the data cannot be used, are too large or too few, or differ between
+            processes.
+    """
+    experiment = plan.experiment
+    remedy = "give each the same files, with the same flags for them"
+    if isinstance(experiment.data, Text):
+        training, text_held_out = open_text(experiment.data, experiment.holdout)
+        require_same("`data`", training.fingerprint, remedy)
+        text = open_text_data(plan, experiment.data, training, text_held_out)
+        return lambda: text
+    source, held_out = open_examples(experiment.data, experiment.holdout, experiment.cache)
+    check_labels(require_images(task).classes, source)
+    check_resident(source, experiment)
+    require_same("`data`", source.fingerprint, remedy)
+    folds = divide_into_folds(plan, source, held_out)
+    return lambda: load_image_data(plan, source, held_out, folds)
 
 
 def open_selection(stack: ExitStack, workdir: Path, plan: Plan, *, overwrite: bool) -> None:
@@ -170,7 +198,7 @@ def make_plan(options: SelectOptions) -> Plan:
         InputError: if the flags do not go together, or not with the model.
     """
     experiment = options.experiment
-    model = build_image_model(experiment.model, image_shape(experiment.data))
+    model = build_model(experiment.model, example_shape(experiment.data))
     criterion = check_criterion(options.criterion, model)
     plan = Plan(
         experiment=experiment,

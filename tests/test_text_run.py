@@ -135,8 +135,6 @@ def test_commands_for_images_refuse_a_run_of_text(trained, tmp_path):
     output = f"--output={tmp_path / 'new'}"
     assert "holds a run of text" in error(compact.main, workdir, output)
     assert "`--inception`" in error(evaluate.main, workdir, "--inception=x")
-    flags = [flag for flag in TINY if flag != "--steps"]
-    assert "text" in error(select.main, f"--workdir={tmp_path / 'path'}", *flags)
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):
@@ -168,6 +166,44 @@ def test_an_evaluation_has_the_likelihood_the_samples_and_the_zeros(trained, tmp
     assert text["bytes_per_second"] > 0
     assert 0 < result["zeros"]["kernels"] < 0.01  # of four steps under the default penalty
     assert "held-out bits per byte" in capsys.readouterr().out
+
+
+PATH = [*TINY, "--steps=4", "--strengths=1e-3,3e-1", "--no-dense"]
+
+
+def test_the_strength_is_chosen_by_held_out_bits(tmp_path, capsys):
+    workdir = tmp_path / "path"
+    assert select.main([*PATH, f"--workdir={workdir}", "--folds=2", "--rule=minimum"]) == 0
+    path = json.loads((workdir / "path.json").read_text())
+    assert path["criterion"] == "bits_per_byte"
+    assert "2 folds, each held out in turn" in path["protocol"]
+    scores = [point["scores"]["bits_per_byte"] for point in path["points"]]
+    assert [len(score["each"]) for score in scores] == [2, 2]
+    assert path["chosen"]["index"] == min((0, 1), key=lambda i: scores[i]["mean"])
+    assert path["points"][1]["zeros"] > path["points"][0]["zeros"]
+    assert (workdir / "samples.txt").read_text().count("════ ") == 4
+    chosen = path["chosen"]["strength"]
+    config = json.loads((workdir / f"refit-{chosen:.4g}" / "config.json").read_text())
+    assert config["generator"]["penalty"]["strength"] == chosen
+    assert "bits per byte" in capsys.readouterr().out
+    page = tmp_path / "report.html"
+    assert report.main([f"--workdir={workdir}", f"--output={page}"]) == 0
+
+
+def test_information_criteria_are_of_the_exact_likelihood(tmp_path):
+    workdir = tmp_path / "path"
+    flags = (f"--workdir={workdir}", "--no-refit")
+    assert select.main([*PATH, *flags, "--criterion=bic"]) == 0
+    path = json.loads((workdir / "path.json").read_text())
+    examples = path["examples"]
+    assert 300_000 < examples < 500_000  # bytes and ends of documents, without the held-out ones
+    for point in path["points"]:
+        nats = point["scores"]["log_likelihood"]["mean"]
+        assert nats == pytest.approx(-math.log(2) * point["scores"]["bits_per_byte"]["mean"])
+        price = math.log(examples) * point["nonzeros"]
+        wanted = -2 * examples * nats + price
+        assert point["scores"]["bic"]["mean"] == pytest.approx(wanted, rel=1e-6)
+    assert "`--criterion` (=recall)" in error(select.main, *PATH, *flags, "--criterion=recall")
 
 
 def test_a_report_shows_the_last_samples(trained, tmp_path):

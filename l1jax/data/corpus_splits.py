@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -12,11 +13,50 @@ from l1jax.data.corpus import Corpus, corpus_subset
 from l1jax.data.source import fingerprint, hash_arrays
 
 BLOCK_BYTES = 8_192  # of one document that is held out in parts
+_HELD_OUT = "held out"  # the key of the hashes of what experiments hold out
 _CONTINUATION = 0b1000_0000  # the upper two bits of UTF-8's bytes that begin no character
 
 
+Split = Literal["auto", "documents", "blocks"]
+
+
+class Units(NamedTuple):
+    """What a corpus is divided into: documents, or blocks of 8,192 bytes.
+
+    Attributes:
+        hashes: a number in [0, 1) for each, which depends on its bytes alone.
+        select: which units → the corpus of them. Neighbouring blocks stay together.
+        noun: what they are called.
+    """
+
+    hashes: Float64[np.ndarray, " units"]
+    select: Callable[[Bool[np.ndarray, " units"]], Corpus]
+    noun: str
+
+
+def corpus_units(corpus: Corpus, split: Split, key: str) -> Units:
+    """Return the units of a corpus, with hashes for one purpose.
+
+    Args:
+        corpus: the documents.
+        split: whether units are documents or blocks; "auto" chooses blocks if there is only one
+            document.
+        key: of the hashes; another key gives other numbers.
+    """
+    if split == "blocks" or (split == "auto" and corpus.num_documents == 1):
+        blocks, owners = _blocks(corpus)
+        return Units(
+            _unit_hashes(blocks, key), lambda chosen: _joined(blocks, owners, chosen), "blocks"
+        )
+    return Units(
+        _unit_hashes(corpus, key),
+        lambda chosen: corpus_subset(corpus, np.flatnonzero(chosen)),
+        "documents",
+    )
+
+
 def hold_out_documents(
-    corpus: Corpus, share: float, split: Literal["auto", "documents", "blocks"] = "auto"
+    corpus: Corpus, share: float, split: Split = "auto"
 ) -> tuple[Corpus, Corpus]:
     """Split a corpus into documents to train on and a share that training never sees.
 
@@ -38,23 +78,16 @@ def hold_out_documents(
     Raises:
         InputError: if one of the two would be empty.
     """
-    is_blocks = split == "blocks" or (split == "auto" and corpus.num_documents == 1)
-    if is_blocks:
-        return _hold_out_blocks(corpus, share)
-    held_out = _unit_hashes(corpus) < share
-    remedy = "choose a share nearer to one half, or more data, or --data.split blocks"
-    _check_sides(held_out, share, "documents", remedy)
-    training = corpus_subset(corpus, np.flatnonzero(~held_out))
-    return training, corpus_subset(corpus, np.flatnonzero(held_out))
-
-
-def _hold_out_blocks(corpus: Corpus, share: float) -> tuple[Corpus, Corpus]:
-    blocks, owners = _blocks(corpus)
-    hashes = _unit_hashes(blocks)
-    count = math.floor(share * len(hashes) + 0.5)
-    held_out = hashes <= np.append(-1.0, np.sort(hashes))[count]
-    _check_sides(held_out, share, "blocks", "choose a share nearer to one half, or more data")
-    return _joined(blocks, owners, ~held_out), _joined(blocks, owners, held_out)
+    units = corpus_units(corpus, split, _HELD_OUT)
+    remedy = "choose a share nearer to one half, or more data"
+    if units.noun == "blocks":
+        count = math.floor(share * len(units.hashes) + 0.5)
+        held_out = units.hashes <= np.append(-1.0, np.sort(units.hashes))[count]
+    else:
+        held_out = units.hashes < share
+        remedy += ", or --data.split blocks"
+    _check_sides(held_out, share, units.noun, remedy)
+    return units.select(~held_out), units.select(held_out)
 
 
 def _check_sides(held_out: Bool[np.ndarray, " n"], share: float, what: str, remedy: str) -> None:
@@ -65,12 +98,12 @@ def _check_sides(held_out: Bool[np.ndarray, " n"], share: float, what: str, reme
         )
 
 
-def _unit_hashes(corpus: Corpus) -> Float64[np.ndarray, " documents"]:
+def _unit_hashes(corpus: Corpus, key: str) -> Float64[np.ndarray, " documents"]:
     """Hash each document to a number that is uniform in [0, 1)."""
 
     def unit_hash(i: int) -> float:
         start = corpus.starts[i]
-        hashed = hashlib.blake2b(digest_size=8, person=b"l1jax", key=b"held out")
+        hashed = hashlib.blake2b(digest_size=8, person=b"l1jax", key=key.encode())
         hashed.update(np.ascontiguousarray(corpus.content[start : start + corpus.sizes[i]]).data)
         return (int.from_bytes(hashed.digest(), "little") >> 11) / 2**53
 

@@ -109,24 +109,18 @@ def text_feed(
         starts = window_starts(corpus, window, seed, first, steps, batch_size, host)
         return starts[:, None]
 
-    def batch_of(tokens: Array, index: Array) -> Batch:
-        return Batch(tokens.astype(jnp.int32), index, jnp.zeros(tokens.shape[:2], jnp.int32))
-
     if 2 * corpus.num_tokens > min(resident_bytes, 2**32):
         return Feed(
             resident=(),
-            make_batch=lambda _, tokens: batch_of(tokens, jnp.zeros(tokens.shape[:2], jnp.int32)),
+            make_batch=lambda _, tokens: window_batch(
+                tokens, jnp.zeros(tokens.shape[:2], jnp.int32)
+            ),
             chunk=lambda first, steps: token_windows(corpus, starts_of(first, steps), window),
             close=lambda: None,
         )
 
     def make_batch(resident: PyTree, starts: Int[Array, "draws batch"]) -> Batch:
-        stream = jnp.asarray(resident)
-
-        def window_at(start: Int[Array, ""]) -> Integer[Array, " tokens"]:
-            return jax.lax.dynamic_slice_in_dim(stream, start, window + 1)
-
-        return batch_of(jax.vmap(jax.vmap(window_at))(starts), starts)
+        return stream_batch(jnp.asarray(resident), starts, window)
 
     return Feed(
         resident=all_tokens(corpus),
@@ -134,3 +128,27 @@ def text_feed(
         chunk=lambda first, steps: starts_of(first, steps).astype(np.int32),
         close=lambda: None,
     )
+
+
+def stream_batch(
+    stream: Integer[Array, " tokens"], starts: Int[Array, "draws batch"], window: int
+) -> Batch:
+    """Return the batch of the windows that begin at these places of a stream on the device.
+
+    Args:
+        stream: all tokens.
+        starts: first token of each window.
+        window: targets per window.
+    """
+
+    def window_at(start: Int[Array, ""]) -> Integer[Array, " tokens"]:
+        return jax.lax.dynamic_slice_in_dim(stream, start, window + 1)
+
+    return window_batch(jax.vmap(jax.vmap(window_at))(starts), starts)
+
+
+def window_batch(
+    tokens: Integer[Array, "draws batch tokens"], index: Int[Array, "draws batch"]
+) -> Batch:
+    """Return a batch of windows, which have no labels."""
+    return Batch(tokens.astype(jnp.int32), index, jnp.zeros(index.shape, jnp.int32))

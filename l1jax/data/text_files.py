@@ -163,7 +163,9 @@ def _field_of(line: bytes, field: str) -> str:
     value = json.loads(line)
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
-    if not isinstance(value.get(field), str):
+    if field in value and not isinstance(value[field], str):
+        raise ValueError(f"its {field!r} is no string; name another by --data.jsonl-field")
+    if field not in value:
         names = ", ".join(list(value)[:8]) or "none"
         raise ValueError(f"it has no string {field!r}, but {names}; name one by --data.jsonl-field")
     return value[field]

@@ -7,7 +7,7 @@ outputs of the heads, the feed-forward units and the tokens. An edge is an entry
 import json
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -178,8 +178,8 @@ def _draw_edges(
         return
     sizes = np.abs(layer.weights) / np.abs(layer.weights).max()
     ranks = np.minimum((sizes * len(STRENGTHS)).astype(int), len(STRENGTHS) - 1)
-    sources = start[1] + layer.inputs
-    targets = end[1] + layer.outputs
+    sources = (start[1] + layer.inputs).tolist()
+    targets = (end[1] + layer.outputs).tolist()
     for sign, color in COLORS.items():
         for rank, opacity in enumerate(STRENGTHS):
             chosen = np.flatnonzero((np.sign(layer.weights) == sign) & (ranks == rank))
@@ -189,11 +189,11 @@ def _draw_edges(
                     f'<path d="{"".join(lines)}" stroke="{color}" opacity="{opacity}">'
                     f"<title>{escape(layer.layer)}</title></path>"
                 )
-    picture.nodes.setdefault(start[0], set()).update(sources.tolist())
-    picture.nodes.setdefault(end[0], set()).update(targets.tolist())
+    picture.nodes.setdefault(start[0], set()).update(sources)
+    picture.nodes.setdefault(end[0], set()).update(targets)
 
 
-def _line(start: tuple[int, Any], end: tuple[int, Any]) -> str:
+def _line(start: tuple[int, int], end: tuple[int, int]) -> str:
     return f"M{_x(start[0])} {_y(start[1])}L{_x(end[0])} {_y(end[1])}"
 
 
@@ -202,7 +202,7 @@ def _x(column: int) -> int:
 
 
 def _y(row: int) -> int:
-    return 2 * MARGIN + ROW_GAP * int(row)
+    return 2 * MARGIN + ROW_GAP * row
 
 
 def _svg(picture: _Picture) -> str:

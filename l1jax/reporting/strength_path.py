@@ -17,6 +17,7 @@ Report: TypeAlias = Mapping[str, Any]
 Axes: TypeAlias = Any  # of matplotlib, which is imported only where something is drawn
 
 LABELS = {
+    "bits_per_byte": "bits per byte ↓",
     "kernel_distance": "kernel distance ↓",
     "frechet_distance": "Fréchet distance ↓",
     "recall": "recall ↑",
@@ -32,6 +33,7 @@ SHORT = {
     "frechet_distance": "Fréchet ↓",
     "log_likelihood": "bound ↑",
 }
+SHOWN = ("bits_per_byte", "kernel_distance", "recall")  # beside the criterion
 MARKS = {"chosen": "chosen", "minimum": "best", "one_standard_error": "1 s.e."}
 STYLES: dict[str, dict[str, Any]] = {
     "chosen": {"marker": "o", "markersize": 14, "color": "k", "markerfacecolor": "none"},
@@ -50,7 +52,8 @@ def show_path(path: Report, console: Console) -> None:
     points = path["points"]
     criterion = path["criterion"]
     names = [criterion]
-    names += [name for name in ("kernel_distance", "recall") if name != criterion]
+    others = [name for name in SHOWN if name in points[0]["scores"]]
+    names += [name for name in others if name != criterion]
     table = Table(
         title=f"Strengths of the {path['network']}'s penalty",
         title_justify="left",

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from l1jax.config import InputError
-from l1jax.models import Gan, Generator, Vae
+from l1jax.models import Gan, Generator, LanguageModel, Vae
 from l1jax.processes.agreement import lead
 from l1jax.selection.fold_scores import SIGNS
 from l1jax.selection.rules import (
@@ -22,7 +22,8 @@ from l1jax.selection.rules import (
 )
 from l1jax.selection.score_table import INFORMATION_CRITERIA, ModelSize, PathPoint, score_table
 
-RATIO_SCORES = ("frechet_distance", "recall", "coverage")  # a share of them has a meaning
+RATIO_SCORES = ("frechet_distance", "recall", "coverage", "bits_per_byte")
+"""A share of these scores has a meaning."""
 RESULTS_ARE_KEPT = (
     "All that was trained is kept: the same command with another rule or target chooses from it "
     "without training again; other strengths need another --workdir."
@@ -47,12 +48,27 @@ class Choices(NamedTuple):
     one_standard_error: Choice | None  # None where there is only one fold
 
 
-def check_criterion(criterion: str, model: Gan | Generator | Vae) -> str:
+def check_criterion(criterion: str, model: Gan | Generator | Vae | LanguageModel) -> str:
     """Return the criterion, or the model's default for "default".
 
     Raises:
-        InputError: if the criterion needs a likelihood and the model has none.
+        InputError: if the criterion needs a likelihood and the model has none, or is one of images
+            or text and the model is of the other.
     """
+    if isinstance(model, LanguageModel):
+        if criterion == "default":
+            return "bits_per_byte"
+        if criterion not in ("bits_per_byte", *INFORMATION_CRITERIA):
+            raise InputError(
+                f"`--criterion` (={criterion}) must be of text for a model of text: bits_per_byte, "
+                f"{', '.join(INFORMATION_CRITERIA[:-1])} or {INFORMATION_CRITERIA[-1]}."
+            )
+        return criterion
+    if criterion == "bits_per_byte":
+        raise InputError(
+            "`--criterion` (=bits_per_byte) must be of images for a model of images: leave it out "
+            "for the model's default."
+        )
     if criterion == "default":
         return "log_likelihood" if isinstance(model, Vae) else "kernel_distance"
     needs_likelihood = criterion in (*INFORMATION_CRITERIA, "log_likelihood")
@@ -85,7 +101,7 @@ def check_allowed_loss(
         raise InputError(
             f"`--worse` (={rule.allowed_loss}) must be 0 where the criterion is {criterion}: such "
             "a score has no zero, so a share of it has no meaning. Add --criterion "
-            f"{', '.join(RATIO_SCORES[:-1])} or {RATIO_SCORES[-1]}, or give --zeros instead."
+            f"{', '.join(RATIO_SCORES[:-1])} or, of text, {RATIO_SCORES[-1]}; or give --zeros."
         )
     if not has_dense:
         raise InputError(

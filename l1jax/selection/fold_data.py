@@ -1,35 +1,96 @@
 """Load the examples of a selection and divide them into folds."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from l1jax.build import build_image_model
 from l1jax.config import Config, InputError
 from l1jax.data.batches import load_all
 from l1jax.data.source import Source
 from l1jax.data.splits import unit_hashes
 from l1jax.evaluation.scores import NEIGHBOURS
+from l1jax.selection.fold_scores import FoldScorer, make_fold_scorer
 from l1jax.selection.folds import FoldIndices, stratified_folds
 from l1jax.selection.plan import Plan
 from l1jax.selection.score_table import INFORMATION_CRITERIA
-from l1jax.selection.task_replicas import ImageExamples
+from l1jax.selection.task_replicas import FoldFeed, ImageExamples, image_fold_feed
+from l1jax.training.state import Task
+
+
+class FoldedData(NamedTuple):
+    """What the folds of a selection are trained on, and how their runs are scored."""
+
+    feed: FoldFeed
+    scorer: FoldScorer
 
 
 class SelectionData(NamedTuple):
-    """The examples of a selection: those of the source, then those held out from all folds."""
+    """The data of a selection.
 
-    source: Source
-    examples: ImageExamples
+    Attributes:
+        fingerprint: of the data.
+        count: number of observations of all data, which information criteria need: images, or
+            predicted tokens.
+        noun: what runs are scored by, such as "images".
+        in_folds: task → the data in the folds of the plan.
+        whole: task → the same as one fold that is trained on all of it.
+    """
+
+    fingerprint: str
+    count: int
+    noun: str
+    in_folds: Callable[[Task], FoldedData]
+    whole: Callable[[Task], FoldedData]
 
 
-def load_data(source: Source, held_out: Source | None) -> SelectionData:
-    """Load all examples into memory; labels are 0 where there are none."""
+def load_image_data(
+    plan: Plan, source: Source, held_out: Source | None, folds: FoldIndices
+) -> SelectionData:
+    """Load all images into memory; labels are 0 where there are none.
+
+    Args:
+        plan: the experiment, and what scores are computed on.
+        source: the examples that are divided.
+        held_out: those that the experiment holds out from training, if any.
+        folds: which of them each fold is trained on and scored by.
+    """
     sources = [source]
     if held_out is not None:
         sources.append(held_out)
     images = np.concatenate([load_all(each) for each in sources])
     labels = np.concatenate([_labels(each) for each in sources])
-    return SelectionData(source, ImageExamples(images, labels))
+    experiment = plan.experiment
+
+    def divided(folds: FoldIndices, task: Task) -> FoldedData:
+        feed = image_fold_feed(
+            ImageExamples(images, labels),
+            folds.training,
+            seed=experiment.seed,
+            batches_per_step=task.batches_per_step,
+            batch_size=experiment.batch_size,
+        )
+        scorer = make_fold_scorer(
+            task,
+            build_image_model(experiment.model, source.image_shape),
+            plan.network,
+            images,
+            labels,
+            folds.held_out,
+            plan.features,
+            experiment.seed,
+        )
+        return FoldedData(feed, scorer)
+
+    return SelectionData(
+        fingerprint=source.fingerprint,
+        count=source.length,
+        noun="images",
+        in_folds=partial(divided, folds),
+        whole=partial(divided, all_examples(source)),
+    )
 
 
 def _labels(source: Source) -> np.ndarray:

@@ -27,6 +27,7 @@ from l1jax.training.state import State, Task, VaeState, require_images
 from l1jax.transforms import strength
 
 Images = Shaped[np.ndarray, "n height width channels"]
+Samples = Shaped[np.ndarray, "n ..."]
 FEATURES: dict[str, Callable[[], FeatureExtractor]] = {
     "pixels": pixel_features,
     "random": random_features,
@@ -36,6 +37,7 @@ BOUND_BATCH = 256  # images whose likelihood is bounded at once
 BOUND_DRAWS = 64  # draws of latents for each of these images
 NUM_SAMPLES = 12  # generated images of each replica that are kept
 SIGNS = {
+    "bits_per_byte": 1,
     "kernel_distance": 1,
     "frechet_distance": 1,
     "recall": -1,
@@ -53,7 +55,7 @@ class FoldResult(NamedTuple):
     channels: dict[str, tuple[int, int]]  # layer → its live output channels, and all of them
     nonzeros: int  # parameters of the generator that are not zero
     scores: dict[str, float]  # on images that the fold was not trained on; NaN if undefined
-    samples: Images  # the first few generated images
+    samples: Samples  # the first few generated images, or tokens of text
 
 
 class FoldScorer(NamedTuple):
@@ -98,7 +100,9 @@ def make_fold_scorer(
     real = [_extract(extractor, images[indices]) for indices in used]
     latents = draw_latents(generator, named_seed_key(seed, "judged"), max(map(len, used)))
     likelihood = make_likelihood(model, images, labels, seed)
-    names = [name for name in SIGNS if name != "log_likelihood" or likelihood is not None]
+    names = [name for name in SIGNS if name not in ("bits_per_byte", "log_likelihood")]
+    if likelihood is not None:
+        names.append("log_likelihood")
 
     def image_scores(state: State, fold: int, generated: Images) -> dict[str, float]:
         scores = feature_scores(real[fold], _extract(extractor, generated), seed)
@@ -108,35 +112,51 @@ def make_fold_scorer(
 
     def score(state: State, fold: int) -> FoldResult:
         params = jax.device_get(state.average.params)
-        penalised = params
-        if network != "generator":
-            penalised = jax.device_get(getattr(state, network).params)
-        zeros = count_zeros(params)
         generated = sampler(state.average, latents[: len(used[fold])])
         arrays = (*jax.tree.leaves(params), generated)
         if all(np.all(np.isfinite(array)) for array in arrays):
             scores = image_scores(state, fold, generated)
         else:
             scores = dict.fromkeys(names, math.nan)
-        opt_state = jax.tree.map(jnp.asarray, getattr(state, network).opt_state)
-        strengths = jax.tree.leaves(strength(opt_state))
-        return FoldResult(
-            strength=float(np.mean(strengths[0])),
-            zeros=float(sparsity(penalised, task.penalised[network]).total),
-            channels={
-                layer.path: (layer.outputs - layer.dead_outputs, layer.outputs)
-                for layer in zeros.layers
-            },
-            nonzeros=zeros.effective_parameters,
-            scores=scores,
-            samples=generated[:NUM_SAMPLES],
-        )
+        return fold_result(task, network, state, scores, generated[:NUM_SAMPLES])
 
     protocol = "points" if extractor is None else extractor.protocol
     protocol += f"; averaged generators against up to {MAX_IMAGES:,} real images"
     if likelihood is not None:
         protocol += f"; importance-weighted bound, {BOUND_DRAWS} draws"
     return FoldScorer(score, protocol)
+
+
+def fold_result(
+    task: Task, network: str, state: State, scores: dict[str, float], samples: Samples
+) -> FoldResult:
+    """Return the result of a replica, with its zeros and its strength.
+
+    Args:
+        task: whose penalised entries count.
+        network: the network whose zeros count.
+        state: of the replica.
+        scores: of it.
+        samples: that it generated.
+    """
+    params = jax.device_get(state.average.params)
+    penalised = params
+    if network != "generator":
+        penalised = jax.device_get(getattr(state, network).params)
+    zeros = count_zeros(params)
+    opt_state = jax.tree.map(jnp.asarray, getattr(state, network).opt_state)
+    strengths = jax.tree.leaves(strength(opt_state))
+    return FoldResult(
+        strength=float(np.mean(strengths[0])),
+        zeros=float(sparsity(penalised, task.penalised[network]).total),
+        channels={
+            layer.path: (layer.outputs - layer.dead_outputs, layer.outputs)
+            for layer in zeros.layers
+        },
+        nonzeros=zeros.effective_parameters,
+        scores=scores,
+        samples=samples,
+    )
 
 
 def make_likelihood(
@@ -187,7 +207,7 @@ def to_json(result: FoldResult) -> dict[str, object]:
     return {**result._asdict(), "scores": scores, "samples": None}
 
 
-def from_json(values: Mapping[str, Any], samples: Images) -> FoldResult:
+def from_json(values: Mapping[str, Any], samples: Samples) -> FoldResult:
     """Return the result that `to_json` wrote, with its samples."""
     scores = {
         name: math.nan if value is None else value for name, value in values["scores"].items()

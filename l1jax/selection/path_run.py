@@ -1,26 +1,25 @@
 """Train the path of a plan, from the first strength to the chosen one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from l1jax.build import build_image_model, image_shape
+from l1jax.build import example_shape
 from l1jax.config import Config, InputError
 from l1jax.processes.agreement import lead
 from l1jax.selection.choose import Choices, agree_on_choices, choose, dense_score
 from l1jax.selection.experiments import tracking, with_strength
-from l1jax.selection.fold_data import SelectionData, all_examples
-from l1jax.selection.fold_scores import make_fold_scorer
-from l1jax.selection.folds import FoldIndices
+from l1jax.selection.fold_data import FoldedData, SelectionData
 from l1jax.selection.plan import Plan
 from l1jax.selection.rules import summarize_scores
 from l1jax.selection.schedule import refine_around_target, train_strengths, train_with_halvings
 from l1jax.selection.score_table import ModelSize, PathPoint, score_table
 from l1jax.selection.stages import PathRun, RunContext, Stage, cached_replicas, run_stage
 from l1jax.selection.strengths import parse_strengths, strength_grid
+from l1jax.training.state import Task
 from l1jax.training.task import make_task
 
 # Shares of zeros between which the strengths lie unless they are given.
@@ -31,6 +30,7 @@ HIGH_SPARSITY = 0.99
 class PathResult(NamedTuple):
     """A path that was trained, and the strengths that were chosen from it."""
 
+    data: SelectionData
     run: PathRun
     points: list[PathPoint]  # from weak to strong
     choices: Choices
@@ -40,41 +40,30 @@ class PathResult(NamedTuple):
 def open_path_run(
     plan: Plan,
     experiment: Config,
-    data: SelectionData,
-    folds: FoldIndices,
+    fingerprint: str,
+    divide: Callable[[Task], FoldedData],
     context: RunContext,
 ) -> PathRun:
     """Prepare the stages of a path.
 
     Args:
-        plan: the network, and what scores are computed on.
+        plan: for the network whose strength is chosen.
         experiment: what is trained at every strength; its own strength is 1.
-        data: all examples.
-        folds: which of them each fold is trained on and scored by.
+        fingerprint: of the data.
+        divide: task → the data in folds.
         context: where the stages are kept.
     """
-    shape = image_shape(experiment.data)
-    task = make_task(experiment, shape)
-    scorer = make_fold_scorer(
-        task,
-        build_image_model(experiment.model, shape),
-        plan.network,
-        np.asarray(data.examples.images),
-        np.asarray(data.examples.labels),
-        folds.held_out,
-        plan.features,
-        experiment.seed,
-    )
+    task = make_task(experiment, example_shape(experiment.data))
+    folded = divide(task)
     return PathRun(
         experiment=experiment,
         task=task,
         network=plan.network,
-        folds=folds,
-        examples=data.examples,
-        fingerprint=data.source.fingerprint,
-        scorer=scorer,
+        feed=folded.feed,
+        fingerprint=fingerprint,
+        scorer=folded.scorer,
         context=context,
-        replicas=cached_replicas(experiment, task, plan.network, folds),
+        replicas=cached_replicas(experiment, task, plan.network, folded.feed),
     )
 
 
@@ -126,21 +115,18 @@ def strength_at_sparsity(
     """
     experiment = tracking(plan.experiment, plan.network, sparsity, plan.steps)
     context = context._replace(folder=context.folder / f"range-{sparsity:g}")
-    run = open_path_run(plan, experiment, data, all_examples(data.source), context)
+    run = open_path_run(plan, experiment, data.fingerprint, data.whole, context)
     label = f"which strength gives {sparsity:.0%} zeros"
     stage = Stage("tracked", (1.0,), 0, plan.steps, label=label)
     return run_stage(run, stage)[0][0].strength
 
 
-def run_path(
-    plan: Plan, data: SelectionData, folds: FoldIndices, context: RunContext
-) -> PathResult:
+def run_path(plan: Plan, data: SelectionData, context: RunContext) -> PathResult:
     """Train the path, and more strengths around a target; then choose.
 
     Args:
         plan: what is trained and how its strength is chosen.
-        data: all examples.
-        folds: which of them each fold is trained on and scored by.
+        data: what it is trained on.
         context: where the stages are kept.
 
     Raises:
@@ -149,9 +135,9 @@ def run_path(
     """
     strengths = find_strengths(plan, data, context).tolist()
     experiment = with_strength(plan.experiment, plan.network, 1.0)
-    run = open_path_run(plan, experiment, data, folds, context)
+    run = open_path_run(plan, experiment, data.fingerprint, data.in_folds, context)
     shapes, _ = jax.eval_shape(run.task.generator.network.init, jax.random.key(0))
-    size = ModelSize(data.source.length, sum(leaf.size for leaf in jax.tree.leaves(shapes)))
+    size = ModelSize(data.count, sum(leaf.size for leaf in jax.tree.leaves(shapes)))
     rule = plan.rule
 
     def mean_scores(points: Sequence[PathPoint]) -> Float[np.ndarray, " strengths"]:
@@ -177,4 +163,4 @@ def run_path(
 
         points = refine_around_target(run, points, beyond, plan.steps, plan.precision)
     choices = agree_on_choices(lambda: choose(points, rule, size, plan.steps))
-    return PathResult(run, points, choices, size)
+    return PathResult(data, run, points, choices, size)

@@ -1,13 +1,15 @@
 """Report a path that was trained: all numbers as plain values, plots, and images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from l1jax.files import write_json
+from l1jax.data.byte_tokens import decode, sample_page, to_text
+from l1jax.files import atomic_write, write_json
 from l1jax.reporting import save_image
 from l1jax.reporting.strength_path import path_samples, plot_path, point_title
 from l1jax.selection.fold_scores import SIGNS
@@ -42,14 +44,15 @@ def path_report(plan: Plan, result: PathResult) -> Json:
 
 def protocol(plan: Plan, result: PathResult) -> str:
     """Return a sentence that says how the scores were computed."""
-    num_folds = len(result.run.folds.training)
+    num_folds = result.run.feed.num_folds
+    noun = result.data.noun
     information = plan.rule.criterion in INFORMATION_CRITERIA
     if num_folds > 1:
         words = f"{num_folds} folds, each held out in turn"
     elif information:
-        words = "scored by the training images"
+        words = f"scored by the training {noun}"
     else:
-        words = "scored by the held-out images"
+        words = f"scored by the held-out {noun}"
     words += f"; {result.run.scorer.protocol}"
     if information:
         words += "; degrees of freedom: non-zeros of the generator, an upper bound"
@@ -112,16 +115,37 @@ def finite_or_none(value: float) -> float | None:
 
 
 def write_report(workdir: Path, report: Json, result: PathResult) -> None:
-    """Write `path.json`, `path.png` and `samples.png`.
+    """Write `path.json`, `path.png`, and `samples.png` or, of text, `samples.txt`.
 
     Args:
         workdir: where to write.
         report: the numbers, from `path_report`.
-        result: for the images.
+        result: for the samples.
     """
     write_json(workdir / "path.json", report)
     save_image(plot_path(report), workdir / "path.png")
     samples = np.stack([point.folds[0].samples for point in result.points])
     titles = [point_title(row) for row in report["points"]]
     chosen = result.choices.chosen.index
+    if result.data.noun == "text":
+        write_page(workdir / "samples.txt", samples, titles)
+        return
     save_image(path_samples(samples, titles, chosen), workdir / "samples.png")
+
+
+def write_page(
+    path: Path, samples: Int[np.ndarray, "strengths count tokens"], titles: Sequence[str]
+) -> None:
+    """Write samples of text, those of each strength under its title.
+
+    Args:
+        path: of the page.
+        samples: tokens.
+        titles: of the strengths.
+    """
+    parts = []
+    for own, title in zip(samples, titles, strict=True):
+        heading = title.replace("\n", ", ")
+        parts.append(f"════ {heading} ════\n{sample_page(to_text(decode(row)) for row in own)}")
+    with atomic_write(path) as partial:
+        partial.write_text("".join(parts), encoding="utf-8")

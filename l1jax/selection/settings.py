@@ -11,7 +11,7 @@ from l1jax.selection.score_table import INFORMATION_CRITERIA
 from l1jax.training.workdir import refuse_other_experiment
 
 FILE = "selection.json"
-WRITTEN = (FILE, "path", "path.json", "path.png", "samples.png")  # by a selection
+WRITTEN = (FILE, "path", "path.json", "path.png", "samples.png", "samples.txt")  # by a selection
 
 
 def path_settings(plan: Plan) -> dict[str, object]:
@@ -87,7 +87,7 @@ def _refuse_other_settings(
         raise InputError(
             f"`--criterion` (={plan.rule.criterion}) needs runs that {workdir} does not have: "
             "information criteria score runs on all data, and the other criteria score runs on "
-            "folds, by the images that each leaves out. Give another --workdir, or --overwrite to "
+            "folds, by what each leaves out. Give another --workdir, or --overwrite to "
             "delete that path and start over."
         )
     changed = [

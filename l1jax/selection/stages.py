@@ -29,9 +29,8 @@ from l1jax.processes.agreement import (
 )
 from l1jax.reading import read_json
 from l1jax.selection.fold_scores import FoldResult, FoldScorer, from_json, to_json
-from l1jax.selection.folds import FoldIndices
 from l1jax.selection.task_replicas import (
-    ImageExamples,
+    FoldFeed,
     ReplicaMetrics,
     TaskReplicas,
     select_replica,
@@ -100,8 +99,7 @@ class PathRun(NamedTuple):
     experiment: Config  # whose strength is 1
     task: Task
     network: str  # the network whose strength is chosen
-    folds: FoldIndices
-    examples: ImageExamples
+    feed: FoldFeed
     fingerprint: str  # of the data
     scorer: FoldScorer
     context: RunContext
@@ -109,15 +107,15 @@ class PathRun(NamedTuple):
 
 
 def cached_replicas(
-    experiment: Config, task: Task, network: str, folds: FoldIndices
+    experiment: Config, task: Task, network: str, feed: FoldFeed
 ) -> Callable[[int], TaskReplicas]:
     """Return a function from a number of strengths to their replicas, compiled once for each.
 
     Args:
-        experiment: for its seed and batch size.
+        experiment: for its seed.
         task: what to train.
         network: the network whose strength is chosen.
-        folds: which examples each fold is trained on.
+        feed: where the folds get their batches.
     """
 
     @lru_cache
@@ -125,10 +123,8 @@ def cached_replicas(
         return vectorize_task(
             task,
             count,
-            folds.training,
+            feed,
             network=network,
-            seed=experiment.seed,
-            batch_size=experiment.batch_size,
             start=named_seed_key(experiment.seed, "parameters"),
             devices=jax.devices(),
         )
@@ -164,7 +160,7 @@ def score_stage(run: PathRun, stage: Stage, states: State) -> StageResults:
         stage: which strengths.
         states: of all replicas, on the host.
     """
-    num_folds = len(run.folds.training)
+    num_folds = run.feed.num_folds
 
     def score(item: int) -> FoldResult:
         strength, fold = divmod(item, num_folds)
@@ -227,7 +223,7 @@ def chunk_program(run: PathRun, stage: Stage) -> ChunkProgram:
     """Return how the training loop trains the strengths of a stage."""
     experiment = run.experiment
     replicas = run.replicas(len(stage.strengths))
-    examples = replicas.replicate(run.examples)
+    resident = replicas.replicate(run.feed.resident)
     key = replicas.replicate(named_seed_key(experiment.seed, "training"))
     every = experiment.checkpoint_every
 
@@ -238,14 +234,14 @@ def chunk_program(run: PathRun, stage: Stage) -> ChunkProgram:
         if num_processes() > 1 and num_steps not in compiled_lengths:
             # They connect in the program's first call, and wait half a minute for each other.
             compiled: Any = replicas.run
-            compiled.lower(states, examples, chunk, key).compile()
+            compiled.lower(states, resident, chunk, key).compile()
             gather(None)
             compiled_lengths.add(num_steps)
-        return replicas.run(states, examples, chunk, key)
+        return replicas.run(states, resident, chunk, key)
 
     return ChunkProgram(
         length=lambda step: min(experiment.log_every, stage.last - step, every - step % every),
-        load=lambda step, num_steps: replicas.put(replicas.chunk(step, num_steps)),
+        load=lambda step, num_steps: replicas.put(run.feed.chunk(step, num_steps)),
         run=run_chunk,
     )
 

@@ -28,7 +28,7 @@ from l1jax.transforms import set_scale, solution
 
 
 class ImageExamples(NamedTuple):
-    """All examples of a selection, in memory.
+    """All images of a selection, in memory.
 
     Attributes:
         images: as the source holds them.
@@ -37,6 +37,52 @@ class ImageExamples(NamedTuple):
 
     images: Shaped[Array | np.ndarray, "n height width channels"]
     labels: Int[Array | np.ndarray, " n"]
+
+
+class FoldFeed(NamedTuple):
+    """Where the folds of a selection get their batches.
+
+    Attributes:
+        num_folds: how many.
+        resident: arrays that stay on the device, which all folds share.
+        make_batch: (resident, one step's indices of a fold) → the batch.
+        chunk: (first step, steps) → the indices that each fold trains on.
+    """
+
+    num_folds: int
+    resident: PyTree
+    make_batch: Callable[[PyTree, Int[Array, "draws batch"]], Batch]
+    chunk: Callable[[int, int], Int[np.ndarray, "folds steps draws batch"]]
+
+
+def image_fold_feed(
+    examples: ImageExamples,
+    training: Sequence[Int[np.ndarray, " _examples"]],
+    *,
+    seed: int,
+    batches_per_step: int,
+    batch_size: int,
+) -> FoldFeed:
+    """Feed each fold with the batches that `l1jax.train` makes of its images.
+
+    Args:
+        examples: all images.
+        training: of each fold, the indices of the examples that it is trained on.
+        seed: of the order of the examples.
+        batches_per_step: of the task.
+        batch_size: images per step of a replica.
+    """
+
+    def make_batch(examples: ImageExamples, index: Int[Array, "draws batch"]) -> Batch:
+        return Batch(
+            jnp.asarray(examples.images)[index], index, jnp.asarray(examples.labels)[index]
+        )
+
+    def chunk(first: int, steps: int) -> Int[np.ndarray, "folds steps draws batch"]:
+        draw = partial(batch_indices, seed, first, steps, batches_per_step, batch_size)
+        return np.stack([indices[draw(len(indices))] for indices in training])
+
+    return FoldFeed(len(training), examples, make_batch, chunk)
 
 
 ReplicaMetrics: TypeAlias = dict[str, Float[Array, "folds strengths"]]
@@ -50,44 +96,39 @@ class TaskReplicas(NamedTuple):
     Attributes:
         init: strengths → the states that training starts from, each as `l1jax.train` draws it.
         template: their shapes, dtypes and shardings.
-        run: (states, examples, chunk, key) → (states, metrics); it donates the states.
+        run: (states, the feed's resident data, chunk, key) → (states, metrics); it donates the
+            states.
         put: a chunk → the same chunk on its devices.
         replicate: tree → the same tree on every device.
-        chunk: (first step, steps) → the indices of the examples that each fold trains on.
     """
 
     init: Callable[[Float[Array | np.ndarray, " strengths"]], State]
     template: State
-    run: Callable[[State, ImageExamples, PyTree, Key[Array, ""]], tuple[State, ReplicaMetrics]]
+    run: Callable[[State, PyTree, PyTree, Key[Array, ""]], tuple[State, ReplicaMetrics]]
     put: Callable[[PyTree], PyTree]
     replicate: Callable[[PyTree], PyTree]
-    chunk: Callable[[int, int], Int[np.ndarray, "folds steps draws batch"]]
 
 
 def vectorize_task(
     task: Task,
     count: int,
-    training: Sequence[Int[np.ndarray, " _examples"]],
+    feed: FoldFeed,
     *,
     network: str,
-    seed: int,
-    batch_size: int,
     start: Key[Array, ""],
     devices: Sequence[Any],
 ) -> TaskReplicas:
     """Map a task's step over strengths and folds, and over devices.
 
-    A replica whose fold holds all examples sees the very batches, latents and keys that
+    A replica whose fold holds all examples sees the very batches, random numbers and keys that
     `l1jax.train` gives an experiment with that strength. The mesh has as many devices on its
     `path` axis as divide the number of strengths, and the others share each batch.
 
     Args:
         task: what to train. Its own strength must be 1, because `set_scale` multiplies it.
         count: how many strengths.
-        training: of each fold, the indices of the examples that it is trained on.
+        feed: where the folds get their batches.
         network: the network of the state whose strength it is, such as "generator".
-        seed: of the order of the examples.
-        batch_size: images per step of a replica.
         start: the key that all replicas' parameters are drawn from.
         devices: one or more.
     """
@@ -102,7 +143,7 @@ def vectorize_task(
     def init(strengths: Float[Array, " strengths"]) -> State:
         fresh = task.init(start)
         states = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (len(training), count, *leaf.shape)), fresh
+            lambda leaf: jnp.broadcast_to(leaf, (feed.num_folds, count, *leaf.shape)), fresh
         )
         states = states._replace(step=fresh.step)
         return set_strengths(states, strengths, set_strength, state_axes)
@@ -111,10 +152,10 @@ def vectorize_task(
         # Without this, a gradient with respect to images, as in R1, would come summed over the
         # devices of the strengths.
         varying = partial(jax.lax.pcast, axis_name=STRENGTH_AXIS, to="varying")
-        chunk, (examples, key) = jax.tree.map(varying, (chunk, shared))
+        chunk, (resident, key) = jax.tree.map(varying, (chunk, shared))
 
         def body(state: State, index: Int[Array, "draws batch"]) -> tuple[State, Metrics]:
-            batch = Batch(examples.images[index], index, examples.labels[index])
+            batch = feed.make_batch(resident, index)
             return task.step(state, batch, jax.random.fold_in(key, state.step))
 
         state, metrics = jax.lax.scan(body, state, chunk)
@@ -131,9 +172,9 @@ def vectorize_task(
     )
 
     def run(
-        states: State, examples: ImageExamples, chunk: PyTree, key: Key[Array, ""]
+        states: State, resident: PyTree, chunk: PyTree, key: Key[Array, ""]
     ) -> tuple[State, ReplicaMetrics]:
-        return train_all(states, chunk, (examples, key))
+        return train_all(states, chunk, (resident, key))
 
     shardings = jax.tree.map(
         partial(NamedSharding, mesh), state_spec, is_leaf=lambda leaf: isinstance(leaf, P)
@@ -145,17 +186,12 @@ def vectorize_task(
     )
     init_program = jax.jit(init, out_shardings=shardings)
 
-    def chunk(first: int, steps: int) -> Int[np.ndarray, "folds steps draws batch"]:
-        draw = partial(batch_indices, seed, first, steps, task.batches_per_step, batch_size)
-        return np.stack([indices[draw(len(indices))] for indices in training])
-
     return TaskReplicas(
         init=lambda strengths: init_program(np.asarray(strengths, jnp.result_type(float))),
         template=template,
         run=jax.jit(run, donate_argnums=0),
         put=partial(place, sharding=NamedSharding(mesh, chunk_spec)),
         replicate=partial(place, sharding=NamedSharding(mesh, P())),
-        chunk=chunk,
     )
 
 

@@ -28,13 +28,8 @@ from l1jax.models import LanguageModel, Sampling
 from l1jax.models.summary import layers
 from l1jax.processes.agreement import divide_items, gather, lead
 from l1jax.reporting.evaluation_tables import format_statistics
-<<<<<<< HEAD
-from l1jax.text_runs.samples import BlockSampler, TextSample, count_blocks, make_block_sampler
-from l1jax.training.saved_run import SavedRun
-=======
 from l1jax.text_runs.loading import LoadedText
-from l1jax.text_runs.samples import make_text_sampler
->>>>>>> c766828 (Text: export of a language model, its programs of logits and its circuit; a benchmark beside PyTorch)
+from l1jax.text_runs.samples import BlockSampler, TextSample, count_blocks, make_block_sampler
 from l1jax.training.state import Average
 
 MAX_TOKENS = 2**20  # that are scored on either side
@@ -91,15 +86,10 @@ def evaluate_text(loaded: LoadedText, num_samples: int, num_seeds: int) -> JsonO
         "bytes_per_second": bytes_per_second,
     }
     return {
-<<<<<<< HEAD
-        "step": trained.step,
+        "step": loaded.step,
         "protocol": describe_protocol(
             held_out or training, held_out is not None, num_samples, num_seeds
         ),
-=======
-        "step": loaded.step,
-        "protocol": describe_protocol(real, held_out is not None, num_samples, num_seeds),
->>>>>>> c766828 (Text: export of a language model, its programs of logits and its circuit; a benchmark beside PyTorch)
         "text": text,
         "remarks": describe(text, likelihood),
         "zeros": count_zeros(average.params, layers(model.network.init)).to_json(),

@@ -131,7 +131,7 @@ def test_what_is_not_text_is_named_or_left_out(name, tmp_path):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"text": 3}', "it has no string 'text', but text"),
+        ('{"text": 3}', "its 'text' is no string; name another by --data.jsonl-field"),
         ('{"body": "x"}', "it has no string 'text', but body"),
         ('["x"]', "it is not a JSON object"),
         ("{", "Expecting"),

@@ -13,9 +13,8 @@ from l1jax.data.batches import load_all
 from l1jax.data.opening import open_source
 from l1jax.selection.experiments import with_strength
 from l1jax.selection.fold_scores import make_fold_scorer
-from l1jax.selection.folds import FoldIndices
 from l1jax.selection.stages import PathRun, RunContext, cached_replicas
-from l1jax.selection.task_replicas import ImageExamples
+from l1jax.selection.task_replicas import ImageExamples, image_fold_feed
 from l1jax.training.task import make_task
 
 SPARSE = Optimizer(learning_rate=2e-3, b2=0.99, penalty=L1(1e-2))
@@ -56,15 +55,20 @@ def path_run(folder, experiment=PLAIN, folds=1, say=lambda text: None):
     model = build_model(unit.model, image_shape(unit.data))
     held_out = [np.arange(fold, 200, folds + 1) for fold in range(folds)]
     training = [np.setdiff1d(np.arange(200), indices) for indices in held_out]
-    fold_indices = FoldIndices(training, held_out)
+    feed = image_fold_feed(
+        examples,
+        training,
+        seed=unit.seed,
+        batches_per_step=task.batches_per_step,
+        batch_size=unit.batch_size,
+    )
     return PathRun(
         experiment=unit,
         task=task,
         network="generator",
-        folds=fold_indices,
-        examples=examples,
+        feed=feed,
         fingerprint=fingerprint,
         scorer=make_fold_scorer(task, model, "generator", *examples, held_out, "pixels", 0),
         context=RunContext(folder, Console(file=io.StringIO()), say),
-        replicas=cached_replicas(unit, task, "generator", fold_indices),
+        replicas=cached_replicas(unit, task, "generator", feed),
     )

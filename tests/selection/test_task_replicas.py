@@ -15,6 +15,7 @@ from l1jax.data.batches import resident_feed
 from l1jax.selection.experiments import with_strength
 from l1jax.selection.task_replicas import (
     ImageExamples,
+    image_fold_feed,
     select_replica,
     select_strengths,
     vectorize_task,
@@ -66,21 +67,26 @@ def alone(experiment, fold):
 def test_every_replica_ends_as_training_alone_does(experiment, devices):
     images, labels, _ = digits()
     unit = with_strength(experiment, "generator", 1.0)
-    replicas = vectorize_task(
-        in_double_precision(make_task(unit, image_shape(unit.data))),
-        len(STRENGTHS),
+    task = in_double_precision(make_task(unit, image_shape(unit.data)))
+    feed = image_fold_feed(
+        ImageExamples(images, labels),
         TRAINING,
-        network="generator",
         seed=unit.seed,
+        batches_per_step=task.batches_per_step,
         batch_size=unit.batch_size,
+    )
+    replicas = vectorize_task(
+        task,
+        len(STRENGTHS),
+        feed,
+        network="generator",
         start=named_seed_key(unit.seed, "parameters"),
         devices=jax.devices()[:devices],  # eight: four along the strengths, two along the batch
     )
-    examples = jax.tree.map(jnp.asarray, ImageExamples(images, labels))
     states, metrics = replicas.run(
         replicas.init(np.asarray(STRENGTHS)),
-        examples,
-        replicas.put(replicas.chunk(0, STEPS)),
+        feed.resident,
+        replicas.put(feed.chunk(0, STEPS)),
         named_seed_key(unit.seed, "training"),
     )
     states = jax.device_get(states)
