@@ -33,7 +33,10 @@ PACKAGES = (
 
 
 def alternate(
-    functions: Mapping[str, Callable[[], Any]], pairs: int, warmup: int = 3
+    functions: Mapping[str, Callable[[], Any]],
+    pairs: int,
+    warmup: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
     """Time functions in turn, the order reversed every other round.
 
@@ -42,19 +45,20 @@ def alternate(
     Args:
         functions: what to time, by name. Each returns when its work is done
             (`jax.block_until_ready`). pairs: rounds; every round calls each function once. warmup:
-            rounds that are not timed, for compilation and caches.
+            rounds that are not timed, for compilation and caches. clock: in seconds;
+            `time.process_time` counts the processor's time.
 
     Returns:
-        Wall-clock seconds of each function in each round, arrays of length `pairs`.
+        Seconds of each function in each round, arrays of length `pairs`.
     """
     names = list(functions)
     seconds = {name: np.zeros(pairs) for name in names}
     for i in range(-warmup, pairs):
         for name in names if i % 2 == 0 else reversed(names):
-            begin = time.perf_counter()
+            begin = clock()
             functions[name]()
             if i >= 0:
-                seconds[name][i] = time.perf_counter() - begin
+                seconds[name][i] = clock() - begin
     return seconds
 
 

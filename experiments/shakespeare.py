@@ -1,7 +1,7 @@
-"""A transformer on one file of text, such as the 1.1 MB of plays that character models are shown on.
+"""A transformer on one file of text, such as 1.1 MB of plays.
 
-Run:      python -m l1jax.train --config shakespeare --data.path shakespeare.txt.gz --workdir runs/plays
-Measured:
+Run:      python -m l1jax.train --config shakespeare --data.path FILE --workdir runs/plays
+Measured: (pending)
 """
 
 from l1jax.config import Config, NextToken, Optimizer, Schedule, TextData, Transformer

@@ -113,9 +113,14 @@ def divide_text(
     units = corpus_units(training, data.split, f"fold {plan.experiment.seed}")
     different = len(np.unique(units.hashes))
     if plan.folds > different:
+        remedy = "give more text"
+        if different > 1:
+            remedy += ", or fewer folds"
+        if units.noun == "documents":
+            remedy += ", or --data.split blocks"
         raise InputError(
-            f"`--folds` (={plan.folds}) must be at most {different}, the number of different "
-            f"{units.noun} to divide: give fewer, more text, or --data.split blocks."
+            f"`--folds` (={plan.folds}) must be at most the number of different {units.noun} "
+            f"(={different}): {remedy}."
         )
     fold_ids = stratified_folds(None, units.hashes, plan.folds)
     return [

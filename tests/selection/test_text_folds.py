@@ -97,11 +97,13 @@ def test_information_criteria_train_and_score_by_all_text():
 
 
 def test_what_cannot_be_divided_is_refused():
-    with pytest.raises(InputError, match=r"`--folds` \(=13\) must be at most 12"):
+    with pytest.raises(
+        InputError, match=r"`--folds` \(=13\) must be .* documents \(=12\).* blocks"
+    ):
         divide_text(plan(folds=13), EXPERIMENT.data, TEXT, None)
     with pytest.raises(InputError, match=r"`--folds` \(=1\) must be at least 2, or --holdout"):
         divide_text(plan(folds=1), EXPERIMENT.data, TEXT, None)
-    with pytest.raises(InputError, match=r"`--folds` \(=3\) must be at most 1, .* blocks"):
+    with pytest.raises(InputError, match=r"different blocks \(=1\): give more text\."):
         divide_text(plan(), EXPERIMENT.data, corpus(b"one line"), None)
     with pytest.raises(InputError, match=r"`data.window` \(=1000\)"):
         open_text_data(plan(), replace(EXPERIMENT.data, window=1000), TEXT, None)
@@ -155,7 +157,7 @@ def test_a_replica_ends_as_training_alone_does():
         jax.tree.leaves(state.generator.params),
         strict=True,
     ):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+        np.testing.assert_allclose(a, b, atol=5e-4)  # a step of Adam is 1e-2
 
 
 def test_a_model_that_knows_nothing_needs_the_bits_of_a_uniform_draw():
