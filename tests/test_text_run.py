@@ -7,8 +7,9 @@ import shutil
 import pytest
 from safetensors.numpy import load_file
 
-from l1jax import compact, demo, evaluate, export, report, sample, select, train
+from l1jax import compact, evaluate, export, report, sample, select, train
 from l1jax.config import InputError
+from l1jax.serialization import read_model
 
 TINY = (
     "--data topics --model transformer --objective next-token "
@@ -113,8 +114,8 @@ def test_what_an_exported_model_cannot_do_is_refused(exported, tmp_path):
     program = f"--model={exported / 'model.onnx'}"
     assert "computes logits for other tools" in error(sample.main, program)
     assert "`--step` (=3)" in error(sample.main, f"--model={exported}", "--step=3")
-    assert "is a model of text" in error(compact.main, f"--workdir={exported}", "--output=new")
-    assert "is a model of text" in error(demo.main, f"--model={exported}")
+    with pytest.raises(InputError, match="is a model of text, and this command works on images"):
+        read_model(exported)
     damaged = tmp_path / "damaged"
     shutil.copytree(exported, damaged)
     (damaged / "model.safetensors").write_bytes(b"0" * 100)
@@ -181,7 +182,7 @@ def test_the_strength_is_chosen_by_held_out_bits(tmp_path, capsys):
     assert [len(score["each"]) for score in scores] == [2, 2]
     assert path["chosen"]["index"] == min((0, 1), key=lambda i: scores[i]["mean"])
     assert path["points"][1]["zeros"] > path["points"][0]["zeros"]
-    assert (workdir / "samples.txt").read_text().count("════ ") == 4
+    assert (workdir / "samples.txt").read_text().count("════ ") == 2
     chosen = path["chosen"]["strength"]
     config = json.loads((workdir / f"refit-{chosen:.4g}" / "config.json").read_text())
     assert config["generator"]["penalty"]["strength"] == chosen
