@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from l1jax.data.byte_tokens import decode, sample_page, to_text
 from l1jax.files import atomic_write, write_json
@@ -134,7 +134,7 @@ def write_report(workdir: Path, report: Json, result: PathResult) -> None:
 
 
 def write_page(
-    path: Path, samples: Int[np.ndarray, "strengths count tokens"], titles: Sequence[str]
+    path: Path, samples: Integer[np.ndarray, "strengths count tokens"], titles: Sequence[str]
 ) -> None:
     """Write samples of text, those of each strength under its title.
 
