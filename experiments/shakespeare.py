@@ -2,8 +2,8 @@
 
 Run:      python -m l1jax.train --config shakespeare --data.path FILE --workdir runs/plays
 Measured: 1,500 of 2,000 steps on 1.1 MB of plays, 5 min of processor time on 2 busy CPU cores
-          (Python 3.11, JAX 0.10.2): 2.168 bits per byte on held-out blocks, 2.111 on training batches;
-          speakers, verse and names, with many words that are none; one seed
+          (Python 3.11, JAX 0.10.2): 2.168 bits per byte on held-out blocks, 2.111 on training
+          batches; speakers, verse and names, with many words that are none; one seed
 """
 
 from l1jax.config import Config, NextToken, Optimizer, Schedule, TextData, Transformer
