@@ -50,6 +50,7 @@ FAMILIES = {
         "machines", ("scaling", "scaling_work"), ("models", "objectives", "training")
     ),
     "selection_linear-*": Family("selection", ("selection_linear",), ("selection", "penalties")),
+    "sparse_text-*": Family("sparse_text", ("sparse_text",), (*TRAINING, "data", "evaluation")),
     "strength_path-*": Family("selection", ("strength_path",), ("selection", *TRAINING)),
     "structured_sparsity-*": Family(
         "structured_sparsity", ("structured_sparsity",), ("models", "penalties", "transforms")

@@ -15,6 +15,7 @@ from l1jax.penalties import (
     coupled_mcp,
     from_configuration,
     l1,
+    penalty_groups,
     strengths,
 )
 from l1jax.transforms import (
@@ -31,12 +32,15 @@ from l1jax.transforms import (
     track_sparsity,
 )
 from l1jax.transforms.learning_rate import with_learning_rate
+from l1jax.transforms.strength_control import MIN_HORIZON
 from l1jax.transforms.strengths import Scale
 
 ADAPTIVE = ("adam", "rmsprop", "adagrad")
 """The algorithms whose steps differ from entry to entry."""
 DUAL_AVERAGING = ("rmda", "ramda")
 """The algorithms that average gradients, and that have one way to use a penalty."""
+APPROACHES = 4
+"""How often a target of zeros could be approached before the zeros are frozen, at least."""
 
 
 ChannelGroups = Callable[[], Mapping[str, Slices]]
@@ -144,8 +148,7 @@ def build_optimizer(
             tx = optax.chain(add_subgradient(penalty, scale=scale), _plain(optimizer, rate))
         if not optimizer.debias_after:
             return tx
-        start = optimizer.debias_after * updates_per_step
-        return optax.chain(tx, freeze_support(optimizer.penalised, start))
+        return optax.chain(tx, _build_freeze(optimizer, updates_per_step, leaf_penalty))
 
     if optimizer.learning_rate_schedule == config.Schedule():
         return with_learning_rate(make, optimizer.learning_rate)
@@ -204,6 +207,18 @@ def _check_optimizer(optimizer: config.Optimizer, penalty: Penalty) -> None:
         "sparsity_target",
         "0 without a penalty whose strength it can scale",
     )
+    check(
+        optimizer.sparsity_scope == "global" or not _is_of_channels(optimizer.penalty),
+        "sparsity_scope",
+        "global for groups of channels, which extend over several arrays",
+    )
+    ramp = optimizer.strength_schedule
+    if optimizer.sparsity_target and 0 < optimizer.debias_after < ramp.warmup:
+        raise config.InputError(
+            f"`debias_after` (={optimizer.debias_after}) must be at least the "
+            f"`strength_schedule.warmup` (={ramp.warmup}) of `sparsity_target`, which is not "
+            "reached before: debias later, or shorten the warm-up."
+        )
     can_debias = has_strength and not is_dual_averaging and optimizer.method != "subgradient"
     check(
         not optimizer.debias_after or can_debias,
@@ -216,6 +231,10 @@ def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsit
     """Chain what multiplies the strength: schedule, sparsity tracker, weights of reweighted L1."""
     links: list[optax.GradientTransformation] = []
     horizon = optimizer.sparsity_horizon
+    end = None
+    if optimizer.debias_after:
+        end = optimizer.debias_after * updates_per_step
+        horizon = min(horizon, max(end // APPROACHES, MIN_HORIZON))
     is_scheduled = optimizer.strength_schedule != config.Schedule()
     factor = build_schedule(optimizer.strength_schedule, updates_per_step)
 
@@ -224,19 +243,45 @@ def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsit
 
     if optimizer.sparsity_target:
         target = scheduled_target if is_scheduled else optimizer.sparsity_target
-        links.append(track_sparsity(target, horizon))
+        scope = optimizer.sparsity_scope
+        links.append(track_sparsity(target, horizon, scope=scope, until=end))
     elif is_scheduled:
         links.append(optax.scale_by_schedule(factor))
     if max_sparsity < 1:
-        links.append(track_sparsity(max_sparsity, horizon, bounds=(1e-6, 1.0)))
+        limit_horizon = optimizer.sparsity_horizon
+        links.append(track_sparsity(max_sparsity, limit_horizon, bounds=(1e-6, 1.0)))
     if isinstance(optimizer.penalty, config.ReweightedL1):
         links.append(reweight(optimizer.penalty.every, optimizer.penalty.eps))
-    if optimizer.debias_after:
-        end = optimizer.debias_after * updates_per_step
+    if end is not None:
         links.append(
             optax.scale_by_schedule(lambda count: jnp.asarray(jnp.asarray(count) < end, float))
         )
     return optax.chain(*links) if links else None
+
+
+def _is_of_channels(penalty: config.Penalty) -> bool:
+    """Tell whether a penalty has groups that extend over several leaves."""
+    return getattr(penalty, "groups", None) == "channels"
+
+
+def _build_freeze(
+    optimizer: config.Optimizer, updates_per_step: int, penalty: Penalty
+) -> optax.GradientTransformation:
+    """Build the debiasing phase, which begins with the target of zeros if there is one."""
+    start = optimizer.debias_after * updates_per_step
+    if not optimizer.sparsity_target or _is_of_channels(optimizer.penalty):
+        return freeze_support(optimizer.penalised, start)  # units are groups of several leaves
+    factor = build_schedule(optimizer.strength_schedule, updates_per_step)
+    groups = penalty_groups(penalty)
+    if isinstance(optimizer.penalty, config.SparseGroupL1):
+        groups = None  # single entries of the groups are zero, too
+    return freeze_support(
+        optimizer.penalised,
+        start,
+        target=optimizer.sparsity_target * factor(start),
+        scope=optimizer.sparsity_scope,
+        groups=groups,
+    )
 
 
 def _proximal(

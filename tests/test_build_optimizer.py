@@ -14,6 +14,8 @@ import l1jax
 from l1jax import config
 from l1jax.build_optimizer import build_optimizer, build_penalty, build_schedule
 from l1jax.config import InputError, Optimizer, Schedule
+from l1jax.data.byte_tokens import VOCABULARY
+from l1jax.models import transformer
 from l1jax.transforms import strength
 from l1jax.transforms.learning_rate import learning_rate, set_learning_rate_scale
 
@@ -259,3 +261,26 @@ def test_debiasing_keeps_the_zeros_and_no_longer_shrinks_the_rest():
         updates["layer"]["kernel"], np.where(zero, 0, -RATE * GRADS["layer"]["kernel"]), rtol=1e-4
     )
     assert strength(state) == 0
+
+
+def test_blocks_of_a_transformers_kernels_become_zero_as_a_whole():
+    model = transformer(VOCABULARY, width=16, layers=1, heads=2, context=8)
+    shapes, _ = jax.eval_shape(model.network.init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: rng.normal(scale=0.25, size=p.shape), shapes)
+    blocks = config.GroupL1(2.4, "blocks", (4, 8))
+    chosen = r"^block_.*kernel$"
+    tx = build_optimizer(Optimizer(0.1, "sgd", method="plain", penalty=blocks, penalised=chosen))
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    kernels = optax.apply_updates(params, updates)["block_0"]
+    layers = kernels["attention"] | kernels["feed_forward"]
+    assert set(layers) == {"query", "key", "value", "output", "up", "gate", "down"}
+    for layer in layers.values():
+        rows, columns = layer["kernel"].shape
+        in_blocks = np.asarray(layer["kernel"]).reshape(rows // 4, 4, columns // 8, 8)
+        zeros = np.mean(in_blocks == 0, axis=(1, 3))
+        assert set(np.unique(zeros)) <= {0.0, 1.0}
+    assert 0 < l1jax.sparsity(kernels, "kernel").total < 1
+    everywhere = build_optimizer(Optimizer(0.1, penalty=blocks))
+    with pytest.raises(ValueError, match=r"logits/kernel of shape \(16, 257\)"):
+        everywhere.init(params)  # 257 tokens are no whole number of blocks

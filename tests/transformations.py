@@ -85,9 +85,21 @@ CASES = {
     "track_sparsity": Case(
         l1jax.proximal_adam, {"learning_rate": 0.1, "scale": l1jax.track_sparsity(0.5)}
     ),
+    "track_sparsity of leaves": Case(
+        l1jax.proximal_adam,
+        {"learning_rate": 0.1, "scale": l1jax.track_sparsity(0.5, scope="leaf")},
+    ),
     "reweight": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "scale": l1jax.reweight(2)}),
     "freeze_support": Case(
         after_sgd, {"learning_rate": 0.1, "make": l1jax.freeze_support}, penalised=False
+    ),
+    "freeze_support at a target": Case(
+        after_sgd,
+        {
+            "learning_rate": 0.1,
+            "make": lambda: l1jax.freeze_support("kernel", 1, target=0.5, scope="group"),
+        },
+        penalised=False,
     ),
     "sparse_ema": Case(
         after_sgd, {"learning_rate": 0.1, "make": lambda: l1jax.sparse_ema(0.9)}, penalised=False

@@ -232,7 +232,9 @@ class Optimizer:
     """Factor on the strength over the steps, or on `sparsity_target` if there is one."""
     sparsity_target: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
     """Share of zeros to reach by scaling the strength; 0 leaves the strength as it is."""
-    sparsity_horizon: int = field(default=1_000, metadata=bounds(200))
-    """About how many updates it may take to reach that target."""
+    sparsity_horizon: int = field(default=1_000, metadata=bounds(20))
+    """Updates to reach that target in; at most a quarter of those before `debias_after`."""
+    sparsity_scope: Literal["global", "group", "leaf"] = "global"
+    """What has that share: the penalised parameters together, each block, or each array."""
     debias_after: int = field(default=0, metadata=bounds(0, 2**31 - 1))
     """Step from which zeros stay and the rest trains without penalty; 0 for never."""

@@ -14,6 +14,7 @@ from l1jax.training.monitoring import make_alarm_monitor
 from l1jax.training.observer import Observer
 from l1jax.training.state import State, Task
 from l1jax.training.weight_histograms import weight_histograms
+from l1jax.training.zero_target import make_target_report
 
 
 class NonFiniteError(RuntimeError):
@@ -49,6 +50,7 @@ def make_callbacks(
     evaluates = experiment.evaluate_every > 0
     score_name = observer.evaluation_name if evaluates else observer.score_name
     report_alarms = make_alarm_monitor(log.alarm)
+    report_target = make_target_report(experiment, log.alarm)
 
     def on_chunk(result: ChunkResult) -> CheckpointRequest | None:
         step = result.step
@@ -65,6 +67,7 @@ def make_callbacks(
             log.histograms(step, weight_histograms(state, task))
             values |= as_floats(jax.device_get(observer.health(state)))
         report_alarms(step, values)
+        report_target(step - result.num_steps, step, state)
         if evaluates and (is_last or step % experiment.evaluate_every == 0):
             values |= observer.evaluate(state.average)
         request = None

@@ -14,6 +14,8 @@ from l1jax.penalties.numerics import Leaf
 from l1jax.transforms.floating_leaves import as_array
 from l1jax.transforms.largest import largest
 from l1jax.transforms.leaves import require_params, schedule_value, select_floating_leaves
+from l1jax.transforms.ranking import largest_of_scopes
+from l1jax.transforms.scopes import check_scope, leaf_scopes, scope_sizes
 
 
 class PruningState(NamedTuple):
@@ -24,26 +26,32 @@ class PruningState(NamedTuple):
 
 
 def magnitude_pruning(
-    schedule: optax.ScalarOrSchedule, every: int = 1, pattern: str = ""
+    schedule: optax.ScalarOrSchedule,
+    every: int = 1,
+    pattern: str = "",
+    scope: str = "leaf",
 ) -> optax.GradientTransformation:
     """Set the smallest entries to zero for good, as many as the schedule says; chain it last.
 
     After every so many updates the entries of least |p + u| in each leaf join the pruned ones,
-    until the leaf's share of zeros is that of the schedule. Pruned entries stay zero, whatever
-    their gradient is. It converges to a stationary point of the loss among the parameters with the
-    last mask.
+    until the leaf's share of zeros is that of the schedule; with another scope than "leaf", the
+    leaves of a scope are ranked together. Pruned entries stay zero, whatever their gradient is. It
+    converges to a stationary point of the loss among the parameters with the last mask.
 
     Args:
-        schedule: share of zeros per leaf, in [0, 1]; a scalar or a schedule of the number of
+        schedule: share of zeros per scope, in [0, 1]; a scalar or a schedule of the number of
             updates so far. Zhu and Gupta's cubic schedule is `optax.polynomial_schedule(0.0, final,
             power=3, transition_steps=…)`.
         every: updates between two changes of the mask (each sums over every leaf's entries 64
             times in float32, 96 times in float64).
         pattern: regular expression, searched in the leaf's path: which leaves are pruned.
+        scope: "leaf" for this share in every leaf; "group" or "global" for it in every block or
+            over all leaves, as in `track_sparsity`.
 
     Raises:
-        ValueError: if a constant share is outside [0, 1], `every` is below 1, or `pattern` is no
-            regular expression; from `init` if it matches no leaf; from `update` without `params`.
+        ValueError: if a constant share is outside [0, 1], `every` is below 1, `pattern` is no
+            regular expression, or `scope` is unknown; from `init` if it matches no leaf; from
+            `update` without `params`.
 
     Source: Zhu and Gupta, To prune, or not to prune, arXiv:1710.01878 (2017).
 
@@ -57,12 +65,20 @@ def magnitude_pruning(
     if is_concrete_number(schedule) and not 0 <= schedule <= 1:
         raise ValueError(f"`schedule` (={schedule}) must be a share of zeros from 0 to 1.")
 
-    def choose_mask(p: Array, mask: Array, count: Array) -> Array:
-        share = schedule_value(schedule, count)
-        num_pruned = jnp.round(share * p.size).astype(jnp.int32)
-        return mask & largest(jnp.where(mask, jnp.abs(p), -1.0), p.size - num_pruned)
+    check_scope(scope)
 
-    return _prune(choose_mask, every, 0, pattern)
+    def choose_masks(params: PyTree, masks: PyTree, count: Array) -> PyTree:
+        share = schedule_value(schedule, count)
+        leaves, treedef = jax.tree.flatten(masks)
+        kept = jax.tree.leaves(params)
+        scores = [jnp.where(m, jnp.abs(p), -1.0) for m, p in zip(leaves, kept, strict=True)]
+        scopes = leaf_scopes(masks, scope)
+        sizes = scope_sizes(masks, scopes)
+        counts = [size - jnp.round(share * size).astype(jnp.int32) for size in sizes]
+        marked = largest_of_scopes(scores, scopes, counts)
+        return treedef.unflatten([m & own for m, own in zip(leaves, marked, strict=True)])
+
+    return _prune(choose_masks, every, 0, pattern)
 
 
 def n_of_m(
@@ -99,7 +115,7 @@ def n_of_m(
     if not 0 < n <= m:
         raise ValueError(f"`n` (={n}) must be at least 1 and at most `m` (={m}), such as 2 of 4.")
 
-    def choose_mask(p: Array, mask: Array, count: Array) -> Array:
+    def choose_mask(p: Array, mask: Array) -> Array:
         if not -p.ndim <= axis < p.ndim or p.shape[axis] % m:
             raise ValueError(
                 f"`axis` (={axis}) of a leaf of shape {p.shape} must be a multiple of `m` (={m}); "
@@ -111,7 +127,10 @@ def n_of_m(
         blocks = to_layout(jnp.abs(p), shape)
         return from_layout(largest(blocks, jnp.asarray(n), axes), p)
 
-    return _prune(choose_mask, every, begin, pattern)
+    def choose_masks(params: PyTree, masks: PyTree, count: Array) -> PyTree:
+        return jax.tree.map(choose_mask, params, masks)
+
+    return _prune(choose_masks, every, begin, pattern)
 
 
 def mask_leaves(params: PyTree, pattern: str) -> PyTree:
@@ -153,14 +172,15 @@ def map_masked(
     )
 
 
-ChooseMask: TypeAlias = Callable[[Array, Array, Array], Array]
-"""The next mask of a leaf, from its new parameter, its mask, and the number of updates so far."""
+ChooseMasks: TypeAlias = Callable[[PyTree, PyTree, Array], PyTree]
+"""The next masks, from the new parameters of the leaves with a mask, these masks (both trees have
+None for other leaves), and the number of updates so far."""
 
 
 def _prune(
-    choose_mask: ChooseMask, every: int, begin: int, pattern: str
+    choose_masks: ChooseMasks, every: int, begin: int, pattern: str
 ) -> optax.GradientTransformation:
-    """Choose a mask at `begin` and after every so many updates, and put zeros outside it."""
+    """Choose the masks at `begin` and after every so many updates, and put zeros outside them."""
     if every < 1:
         raise ValueError(f"`every` (={every}) must be at least 1 update.")
     select_leaves((), pattern)  # raises if it is no regular expression
@@ -169,10 +189,11 @@ def _prune(
         params = jax.tree.map(as_array, params)
         mask = mask_leaves(params, pattern)
 
-        def try_mask(mask: Array, _: Array, p: Array) -> Array:
-            return choose_mask(jnp.zeros(p.shape), mask, jnp.zeros([]))
+        def try_masks() -> PyTree:
+            zeros = jax.tree.map(lambda m: None if m is None else jnp.zeros(m.shape), mask)
+            return choose_masks(zeros, mask, jnp.zeros([]))
 
-        jax.eval_shape(lambda: map_masked(try_mask, mask, mask, params))  # raises if one cannot be
+        jax.eval_shape(try_masks)  # raises if a mask cannot be chosen
         return PruningState(jnp.zeros([], jnp.int32), mask)
 
     def update(
@@ -181,14 +202,14 @@ def _prune(
         params = require_params(params, "the entries to prune are chosen at params + updates")
         renews = (state.count >= begin) & ((state.count - begin) % every == 0)
 
-        def renew_mask(mask: Array, _: Array, p: Leaf, u: Leaf) -> Array:
-            return choose_mask(jnp.asarray(optax.apply_updates(p, u)), mask, state.count)
+        def renew_masks() -> PyTree:
+            def next_param(mask: Array | None, p: Leaf, u: Leaf) -> Array | None:
+                return None if mask is None else jnp.asarray(optax.apply_updates(p, u))
 
-        mask = jax.lax.cond(
-            renews,
-            lambda: map_masked(renew_mask, state.mask, state.mask, params, updates),
-            lambda: state.mask,
-        )
+            new = jax.tree.map(next_param, state.mask, params, updates, is_leaf=lambda m: m is None)
+            return choose_masks(new, state.mask, state.count)
+
+        mask = jax.lax.cond(renews, renew_masks, lambda: state.mask)
         new_updates = map_masked(zero_outside, mask, updates, params)
         count = optax.safe_increment(state.count)
         return new_updates, state._replace(count=count, mask=mask)

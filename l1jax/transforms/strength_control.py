@@ -15,6 +15,13 @@ import optax
 from l1jax.annotations import Array, ArrayLike, Float, Int, PyTree
 from l1jax.penalties import check_number, is_concrete_number
 from l1jax.transforms.leaves import require_params, schedule_value
+from l1jax.transforms.scopes import (
+    LeafScopes,
+    check_scope,
+    leaf_scopes,
+    scope_sizes,
+    shares_of_zeros,
+)
 
 # The constants of `track_sparsity`. They were chosen on a lasso, two classifiers and an autoencoder
 # (SGD and Adam, batches of 32 and 64, constant rates, targets 0.5, 0.9, 0.99, horizon 1000).
@@ -25,15 +32,19 @@ GAIN = 60.0  # e-folds of strength per horizon and missing share of zeros
 DAMPING = 8.0  # e-folds taken back per share of zeros gained
 SMOOTHING = 20.0  # the horizon over the time constant of the smoothing
 TREND = 300.0  # e-folds per horizon², missing share of zeros and share of non-zeros
+# A target that a schedule moves by less than this share per horizon is followed without the damping
+# of a jump, which would keep the zeros behind a ramp.
+FOLLOWED = 4.0
+MIN_HORIZON = 20  # updates; the smoothing then takes the last value alone
 
 
 class TrackSparsityState(NamedTuple):
-    """State of `track_sparsity`."""
+    """State of `track_sparsity`: one number, or with a scope other than "global" one of each."""
 
     count: Int[Array, ""]  # updates so far
-    log_scale: Float[Array, ""]  # natural logarithm of the factor
-    trend: Float[Array, ""]  # added to log_scale at every update, learnt close to the target
-    zeros: Float[Array, ""]  # share of zeros, in [0, 1], smoothed over the last updates
+    log_scale: Float[Array, "*scopes"]  # natural logarithm of the factor
+    trend: Float[Array, "*scopes"]  # added to log_scale at every update, learnt near the target
+    zeros: Float[Array, "*scopes"]  # share of zeros, in [0, 1], smoothed over the last updates
 
 
 class ReweightState(NamedTuple):
@@ -48,6 +59,8 @@ def track_sparsity(
     horizon: float = 1000,
     *,
     bounds: tuple[float, float] = (1e-6, 1e6),
+    scope: str = "global",
+    until: int | None = None,
 ) -> optax.GradientTransformation:
     """Scale the strength up or down until the penalised leaves have the target share of zeros.
 
@@ -56,7 +69,8 @@ def track_sparsity(
     target from one side. Within 3 points of it (fewer where few entries are not zero) a second
     integral learns the rate at which the strength has to go on changing while the network trains,
     so that no lag remains. At rest z = target, and the parameters are a stationary point of
-    loss + scale·penalty.
+    loss + scale·penalty. Where a schedule moves the target by less than four times the whole range
+    in a horizon, the damping is of z̄ − target, so that it does not keep z behind a ramp.
 
     The mean over some horizon/20 updates meets the target. From one update to the next z may jump,
     as noisy gradients make it do at a constant strength, too; the controller neither adds to that
@@ -66,14 +80,20 @@ def track_sparsity(
         target: the share of exact zeros over all penalised entries, in [0, 1); a scalar or a
             schedule of the number of updates so far.
         horizon: about how many updates the approach may take; at least ten times as many as the
-            zeros need to follow a change of the strength. A longer horizon makes a calmer run.
+            zeros need to follow a change of the strength, else the controller oscillates. A longer
+            horizon makes a calmer run.
         bounds: the smallest and the largest factor. With a largest factor of 1, `target` is a
             limit: the strength falls where it would give more zeros, and is left alone where it
             gives fewer.
+        scope: "global" for one factor, with which the penalised leaves reach the target together;
+            "group" for one of each block, such as `block_0`, that reaches it by itself; "leaf" for
+            one of each leaf. One factor makes the leaves whose gradients are small empty long
+            before the others.
+        until: the update, counted from 0, from which the factors stay as they are; None for never.
 
     Raises:
-        ValueError: if `target` is outside [0, 1), `horizon` is below 200, or `bounds` are not
-            positive and rising.
+        ValueError: if `target` is outside [0, 1), `horizon` is below 20, `bounds` are not
+            positive and rising, or `scope` or `until` is none of the above.
 
     Source: Åström and Murray, Feedback Systems (2008), section 10.5 (PI control with setpoint
     weight 0).
@@ -89,55 +109,110 @@ def track_sparsity(
     >>> round(float(l1jax.sparsity(params).total), 2), round(float(l1jax.strength(state)), 2)
     (0.6, 0.6)
     """
-    if is_concrete_number(target) and not 0 <= target < 1:
-        raise ValueError(
-            f"`target` (={target}) must be a share of zeros of at least 0 and below 1."
-        )
-    if not 200 <= horizon < math.inf:
-        raise ValueError(
-            f"`horizon` (={horizon}) must be finite and at least 200 updates: a faster controller "
-            "oscillates."
-        )
-    check_number("bounds", np.asarray(bounds), exclusive=True, remedy="such as (1e-6, 1e6)")
-    if not 0 < bounds[0] < bounds[1]:
-        raise ValueError(f"`bounds` (={bounds}) must be positive and rise, such as (1e-6, 1e6).")
+    _check_tracking(target, horizon, bounds, scope, until)
 
     def init(params: optax.Params) -> TrackSparsityState:
+        zeros = _zeros(params, leaf_scopes(params, scope), scope)
         return TrackSparsityState(
             count=jnp.zeros([], jnp.int32),
-            log_scale=jnp.zeros([], float),
-            trend=jnp.zeros([], float),
-            zeros=_share_of_zeros(params),
+            log_scale=jnp.zeros(zeros.shape, float),
+            trend=jnp.zeros(zeros.shape, float),
+            zeros=zeros,
         )
 
     def update(
         updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, TrackSparsityState]:
         params = require_params(params, "their zeros are counted")
-        zeros = _share_of_zeros(params)
+        scopes = leaf_scopes(params, scope)
+        entries = jnp.asarray(scope_sizes(params, scopes)).reshape(state.zeros.shape)
+        zeros = _zeros(params, scopes, scope)
         wanted = schedule_value(target, state.count)
-        missing = wanted - zeros
-        gained = SMOOTHING / horizon * (zeros - state.zeros)
-        is_near = jnp.abs(wanted - state.zeros - gained) < jnp.minimum(0.03, 0.3 * (1 - wanted))
-        # Less than half an entry is missing if the target is reached as closely as it can be.
-        entries = sum(map(jnp.size, jax.tree.leaves(params)))
-        is_near &= jnp.abs(missing) * entries > 0.5
-        learnt = TREND * (1 - wanted) / horizon**2 * missing
-        forgotten = -SMOOTHING / horizon * state.trend
-        trend = state.trend + jnp.where(is_near, learnt, forgotten)
-        change = trend + GAIN / horizon * missing - DAMPING * gained
-        unbounded = state.log_scale + change
-        log_scale = jnp.clip(unbounded, math.log(bounds[0]), math.log(bounds[1]))
-        trend = jnp.where(log_scale == unbounded, trend, 0)  # nothing is learnt at a bound
-        updates = jax.tree.map(lambda s: s * jnp.exp(log_scale), updates)
-        return updates, state._replace(
-            count=optax.safe_increment(state.count),
-            log_scale=log_scale,
-            trend=trend,
-            zeros=state.zeros + gained,
-        )
+        before = schedule_value(target, jnp.maximum(state.count - 1, 0))
+        followed = jnp.clip(wanted - before, -FOLLOWED / horizon, FOLLOWED / horizon)
+        new = _control(state, zeros, wanted, followed, entries, horizon, bounds)
+        if until is not None:
+            is_held = state.count >= until
+            held = state._replace(count=new.count)
+            new = jax.tree.map(lambda old, new: jnp.where(is_held, old, new), held, new)
+        factors = jnp.exp(new.log_scale)
+        if scope == "global":
+            return jax.tree.map(lambda s: s * factors, updates), new
+        leaves, treedef = jax.tree.flatten(jax.tree.broadcast(updates, params))
+        columns = zip(leaves, scopes.index, strict=True)
+        return treedef.unflatten([s * factors[place] for s, place in columns]), new
 
     return optax.GradientTransformation(init, update)
+
+
+def _check_tracking(
+    target: optax.ScalarOrSchedule,
+    horizon: float,
+    bounds: tuple[float, float],
+    scope: str,
+    until: int | None,
+) -> None:
+    """Raise unless the arguments of `track_sparsity` are in their ranges."""
+    if is_concrete_number(target) and not 0 <= target < 1:
+        raise ValueError(
+            f"`target` (={target}) must be a share of zeros of at least 0 and below 1."
+        )
+    if not MIN_HORIZON <= horizon < math.inf:
+        raise ValueError(
+            f"`horizon` (={horizon}) must be finite and at least {MIN_HORIZON} updates: a faster "
+            "controller oscillates."
+        )
+    check_number("bounds", np.asarray(bounds), exclusive=True, remedy="such as (1e-6, 1e6)")
+    if not 0 < bounds[0] < bounds[1]:
+        raise ValueError(f"`bounds` (={bounds}) must be positive and rise, such as (1e-6, 1e6).")
+    check_scope(scope)
+    if until is not None and until < 0:
+        raise ValueError(f"`until` (={until}) must be an update of at least 0, or None for never.")
+
+
+def _control(
+    state: TrackSparsityState,
+    zeros: Float[Array, "*scopes"],
+    wanted: Array,
+    followed: Array,
+    entries: Int[Array, "*scopes"],
+    horizon: float,
+    bounds: tuple[float, float],
+) -> TrackSparsityState:
+    """Return the state of `track_sparsity` after one update.
+
+    Args:
+        state: before it.
+        zeros: the share of zeros of each scope.
+        wanted: the target.
+        followed: how far a schedule has moved the target since the last update.
+        entries: the number of entries of each scope.
+        horizon: updates that the approach takes.
+        bounds: of the factor.
+    """
+    missing = wanted - zeros
+    gained = SMOOTHING / horizon * (zeros - state.zeros)
+    is_near = jnp.abs(wanted - state.zeros - gained) < jnp.minimum(0.03, 0.3 * (1 - wanted))
+    # Less than half an entry is missing if the target is reached as closely as it can be.
+    is_near &= jnp.abs(missing) * entries > 0.5
+    learnt = TREND * (1 - wanted) / horizon**2 * missing
+    forgotten = -SMOOTHING / horizon * state.trend
+    trend = state.trend + jnp.where(is_near, learnt, forgotten)
+    change = trend + GAIN / horizon * missing - DAMPING * (gained - followed)
+    unbounded = state.log_scale + change
+    log_scale = jnp.clip(unbounded, math.log(bounds[0]), math.log(bounds[1]))
+    return TrackSparsityState(
+        count=jnp.asarray(optax.safe_increment(state.count)),
+        log_scale=log_scale,
+        trend=jnp.where(log_scale == unbounded, trend, 0),  # nothing is learnt at a bound
+        zeros=state.zeros + gained,
+    )
+
+
+def _zeros(params: PyTree, scopes: LeafScopes, scope: str) -> Float[Array, "*scopes"]:
+    """Return the share of zeros of each scope; a number where there is one of all leaves."""
+    shares = shares_of_zeros(params, scopes)
+    return shares[0] if scope == "global" else shares
 
 
 def reweight(every: int, eps: float = 0.1) -> optax.GradientTransformation:
@@ -192,15 +267,3 @@ def reweight(every: int, eps: float = 0.1) -> optax.GradientTransformation:
         return updates, state._replace(count=optax.safe_increment(state.count), weights=weights)
 
     return optax.GradientTransformation(init, update)
-
-
-def _share_of_zeros(params: PyTree) -> Float[Array, ""]:
-    """Return `sparsity(params).total`, in one pass over the parameters.
-
-    XLA on CPUs adds up the results of arithmetic as it computes them, but it would first store the
-    results of comparisons, in new memory at every update; so this adds up |sign|.
-    """
-    leaves = jax.tree.leaves(params)
-    zeros = [jnp.size(leaf) - jnp.sum(jnp.abs(jnp.sign(leaf)), dtype=float) for leaf in leaves]
-    entries = max(sum(jnp.size(leaf) for leaf in leaves), 1)
-    return jnp.asarray(sum(zeros) / entries, float)

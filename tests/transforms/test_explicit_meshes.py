@@ -28,6 +28,8 @@ CASES = {
     for name, (penalty, group) in ADAM.items()
 } | {
     "magnitude_pruning": optax.chain(optax.sgd(0.3), l1jax.magnitude_pruning(0.5)),
+    "pruned together": optax.chain(optax.sgd(0.3), l1jax.magnitude_pruning(0.5, scope="global")),
+    "frozen at a target": optax.chain(optax.sgd(0.3), l1jax.freeze_support(target=0.5)),
     "n_of_m": optax.chain(optax.sgd(0.3), l1jax.n_of_m(2, 4)),
     "budget": optax.chain(optax.sgd(0.3), l1jax.budget(0.5, "global")),
     "budget of blocks": optax.chain(optax.sgd(0.3), l1jax.budget(0.5, axis=BLOCKS)),

@@ -117,7 +117,7 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
         (lambda: l1jax.track_sparsity(-0.1), r"`target` \(=-0.1\) must be"),
         (
             lambda: l1jax.track_sparsity(0.5, horizon=10),
-            r"`horizon` \(=10\) must be finite and at least 200",
+            r"`horizon` \(=10\) must be finite and at least 20 updates",
         ),
         (
             lambda: l1jax.track_sparsity(0.5, bounds=(0.0, 1.0)),
@@ -153,7 +153,7 @@ def test_penalty_that_matches_nothing_lists_the_paths(make):
         ),
         (
             lambda: l1jax.track_sparsity(0.5, horizon=math.inf),
-            r"`horizon` \(=inf\) must be finite and at least 200",
+            r"`horizon` \(=inf\) must be finite and at least 20 updates",
         ),
         (
             lambda: l1jax.proximal_sgd(0.1, PENALTY, momentum=np.float32(1)),
