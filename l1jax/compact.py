@@ -1,13 +1,17 @@
 """Remove the dead channels of a trained generator and write the smaller one.
 
 `python -m l1jax.compact --workdir runs/digits --output digits-compact`
+
+Of a run of text it removes the dead attention heads and feed-forward units.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from l1jax.build import image_shape
@@ -23,7 +27,14 @@ from l1jax.serialization.loaded_generator import check_finite
 from l1jax.serialization.model_folder import write_model
 from l1jax.serialization.rebuild_generator import in_float32, rebuild
 from l1jax.serialization.stored_evaluation import read_evaluation
-from l1jax.terminal import make_console, make_say
+from l1jax.terminal import Say, make_console, make_say
+from l1jax.text_runs.compacting import (
+    compact_text,
+    compaction_sentences,
+    unit_table,
+    write_compact_text,
+)
+from l1jax.text_runs.loading import is_text_run, open_text_model
 from l1jax.training.keys import named_seed_key
 from l1jax.training.saved_run import SavedRun, image_generator, load_run
 
@@ -44,7 +55,7 @@ class CompactOptions:
     fold_norms: bool = True
     """Fold batch norms into the layers before them; without, the smaller network can train on."""
     batch: int = 64
-    """Images of a call whose time is taken."""
+    """Images, or texts, of a call whose time is taken."""
 
 
 @translate_errors(CompactOptions)
@@ -58,6 +69,9 @@ def main(arguments: Sequence[str]) -> int:
     check_output_folder(output)
     console = make_console()
     say = make_say(console)
+    if is_text_run(workdir):
+        compact_text_run(options, workdir, output, console, say)
+        return 0
 
     trained = load_run(workdir, options.step, say)
     generator = image_generator(trained, workdir)
@@ -82,6 +96,31 @@ def main(arguments: Sequence[str]) -> int:
     write_model(output, smaller, trained.experiment, trained.step, notes)
     say(f"the compact generator of step {trained.step:,}: {output}")
     return 0
+
+
+def compact_text_run(
+    options: CompactOptions, workdir: Path, output: Path, console: Console, say: Say
+) -> None:
+    """Compact a run of text, and write its model.
+
+    Args:
+        options: the flags.
+        workdir: of the run.
+        output: a new or empty folder.
+        console: for the table.
+        say: prints one sentence on a line of its own.
+
+    Raises:
+        InputError: if there is no good checkpoint, or a flag has no meaning here.
+    """
+    if not options.fold_norms:
+        raise InputError("`--no-fold-norms` is for batch norms, which a model of text lacks.")
+    compacted = compact_text(open_text_model(workdir, None, options.step, say), options.batch)
+    console.print(unit_table(compacted))
+    for line in compaction_sentences(compacted.proof):
+        say(line)
+    write_compact_text(compacted, output)
+    say(f"the compact model of step {compacted.exported.step:,}: {output}")
 
 
 def proof_in_float32(trained: SavedRun, smaller: TrainedGenerator, batch: int) -> Verification:
