@@ -72,7 +72,7 @@ def num_edges(edges: Sequence[Edges]) -> int:
     return sum(len(layer.weights) for layer in edges)
 
 
-def circuit_picture(edges: Sequence[Edges], heads: int, key_value_heads: int = 0) -> str:
+def circuit_picture(edges: Sequence[Edges], head_size: int, queries_per_value: int = 1) -> str:
     """Draw a circuit as an SVG, from left to right.
 
     Each block has five columns: the residual stream, queries with keys and values below them, the
@@ -82,8 +82,8 @@ def circuit_picture(edges: Sequence[Edges], heads: int, key_value_heads: int = 0
 
     Args:
         edges: of each kernel, as `circuit_edges` returns them.
-        heads: attention heads.
-        key_value_heads: heads of keys and values; 0 for as many.
+        head_size: entries of an attention head.
+        queries_per_value: heads of queries that share one of keys and values.
 
     Raises:
         ValueError: if there are more than `MAX_DRAWN` edges.
@@ -96,9 +96,10 @@ def circuit_picture(edges: Sequence[Edges], heads: int, key_value_heads: int = 0
         )
     named = {layer.layer: layer for layer in edges}
     picture = _Picture([], {}, [])
-    num_blocks = 1 + max(int(name[6:].split("/")[0]) for name in named if name[:6] == "block_")
+    blocks = [_place(name)[0] for name in named if name.startswith("block_")]
+    num_blocks = max(blocks, default=-1) + 1
     for i in range(num_blocks):
-        _draw_block(picture, named, i, heads, key_value_heads or heads)
+        _draw_block(picture, named, i, head_size, queries_per_value)
     last = 5 * num_blocks
     _draw_edges(picture, named["logits"], (last, 0), (last + 1, 0))
     picture.labels.append((last, "residual stream"))
@@ -123,25 +124,26 @@ def _place(layer: str) -> tuple[int, int]:
 
 
 def _draw_block(
-    picture: _Picture, named: dict[str, Edges], index: int, heads: int, key_value_heads: int
+    picture: _Picture, named: dict[str, Edges], index: int, head_size: int, queries_per_value: int
 ) -> None:
+    """Draw what a block has; a compacted one may lack its attention, its units or both."""
     first = 5 * index
-    attention = {
-        name: named[f"block_{index}/attention/{name}"] for name in ("query", "key", "value")
-    }
-    width = attention["query"].size[1]
-    narrow = attention["key"].size[1]
-    offsets = {"query": 0, "key": width, "value": width + narrow}
-    for name, layer in attention.items():
-        _draw_edges(picture, layer, (first, 0), (first + 1, offsets[name]))
-    output = named[f"block_{index}/attention/output"]
-    _draw_edges(picture, output, (first + 2, 0), (first + 3, 0))
-    _draw_values(picture, first, offsets["value"], width // heads, heads // key_value_heads)
-    for name in ("gate", "up"):
+    rows = values = 0  # of the column of queries, keys and values; where the values begin
+    for name in ("query", "key", "value"):
+        layer = named.get(f"block_{index}/attention/{name}")
+        if layer is not None:
+            _draw_edges(picture, layer, (first, 0), (first + 1, rows))
+            values = rows
+            rows += layer.size[1]
+    output = named.get(f"block_{index}/attention/output")
+    if output is not None:
+        _draw_edges(picture, output, (first + 2, 0), (first + 3, 0))
+        _draw_values(picture, first, values, head_size, queries_per_value)
+    columns = {"gate": first + 3, "up": first + 3, "down": first + 4}
+    for name, column in columns.items():
         layer = named.get(f"block_{index}/feed_forward/{name}")
         if layer is not None:
-            _draw_edges(picture, layer, (first + 3, 0), (first + 4, 0))
-    _draw_edges(picture, named[f"block_{index}/feed_forward/down"], (first + 4, 0), (first + 5, 0))
+            _draw_edges(picture, layer, (column, 0), (column + 1, 0))
     names = ("residual stream", "queries, keys, values", "heads", "residual stream", "units")
     picture.labels.extend((first + i, name) for i, name in enumerate(names))
 

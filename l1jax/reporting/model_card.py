@@ -252,11 +252,16 @@ def _size(
 def _describe_compaction(compaction: JsonObject) -> str:
     before = compaction["before"]
     after = compaction["after"]
-    units = {"parameters": "parameters", "bytes": "bytes", "flops": "FLOPs per image"}
+    removed, output = "channels", "an image"
+    units = {"flops": "FLOPs per image"}
+    if "heads" in before:  # of text
+        removed, output = "heads and units", "a logit"
+        units = {"heads": "heads", "units": "feed-forward units"}
+    units = {"parameters": "parameters", "bytes": "bytes"} | units
     costs = [f"{before[name]:,} → {after[name]:,} {unit}" for name, unit in units.items()]
     return (
-        f"dead channels were removed, by `python -m l1jax.compact`: {', '.join(costs)}; the "
-        f"largest difference of an image from the exact one is {compaction['error']:.2g} of the "
+        f"dead {removed} were removed, by `python -m l1jax.compact`: {', '.join(costs)}; the "
+        f"largest difference of {output} from the exact one is {compaction['error']:.2g} of the "
         "largest value"
     )
 

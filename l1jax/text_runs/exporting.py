@@ -131,7 +131,9 @@ def make_circuit(exported: ExportedText, say: Say) -> dict[str, bytes]:
             f"{MAX_DRAWN:,}"
         )
     else:
-        files[PICTURE] = circuit_picture(edges, model.heads, model.key_value_heads).encode()
+        head_size = model.width // model.heads
+        queries_per_value = model.heads // (model.key_value_heads or model.heads)
+        files[PICTURE] = circuit_picture(edges, head_size, queries_per_value).encode()
     return files
 
 

@@ -58,7 +58,7 @@ def test_edges_are_the_weights_that_are_not_zero_in_the_order_of_the_network():
 def test_a_picture_has_a_line_for_each_edge_and_a_dot_for_each_node():
     # Two heads of two entries share one head of values. The output kernel reads the entries 0 and
     # 3, which are the values 0 and 1, and both are computed: so there are two dotted lines.
-    picture = circuit_picture(circuit_edges(sparse_params()), heads=2, key_value_heads=1)
+    picture = circuit_picture(circuit_edges(sparse_params()), head_size=2, queries_per_value=2)
     root = ElementTree.fromstring(picture)
     space = "{http://www.w3.org/2000/svg}"
     paths = root.findall(f".//{space}path")
@@ -74,4 +74,15 @@ def test_too_many_edges_are_not_drawn():
     params = sparse_params()
     params["logits"]["kernel"] = np.ones((MAX_DRAWN, 1))
     with pytest.raises(ValueError, match=r"`edges` \(=20,012 edges\) must be at most 20,000"):
-        circuit_picture(circuit_edges(params), heads=2)
+        circuit_picture(circuit_edges(params), head_size=2)
+
+
+@pytest.mark.parametrize("lost", ["attention", "feed_forward"])
+def test_a_block_that_lacks_a_part_is_drawn_without_it(lost):
+    params = sparse_params()
+    del params["block_0"][lost]
+    edges = circuit_edges(params)
+    picture = circuit_picture(edges, head_size=2, queries_per_value=2)
+    lines = len(re.findall("M", "".join(re.findall(r'<path d="([^"]*)"', picture))))
+    dotted = 2 if lost == "feed_forward" else 0
+    assert lines == num_edges(edges) + dotted

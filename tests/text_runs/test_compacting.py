@@ -16,7 +16,7 @@ TINY = (
     "--generator.penalty.strength 1e4 --generator.penalised block_0/feed_forward"
 ).split()
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = [pytest.mark.usefixtures("one_device"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_dead_units_are_removed_and_every_command_takes_the_folder(trained, tmp_
     assert export.main(flags) == 0
     assert (again / "model.stablehlo").exists()
     scores = tmp_path / "scores.json"
-    flags = [f"--model={folder}", "--samples=2", "--seeds=1", f"--output={scores}"]
+    flags = [f"--model={folder}", "--samples=16", "--seeds=1", f"--output={scores}"]
     assert evaluate.main(flags) == 0
     units = json.loads(scores.read_text())["text"]["units"]
     assert units["units"] == units["units_alive"] == hidden[1]
