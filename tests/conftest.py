@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 import tracemalloc  # noqa: F401 (pytest imports it where TFDS would make it a lazy module)
-from collections import Counter
 
 import jax
 import pytest
@@ -68,25 +67,26 @@ LONG = (
     "test_lowering", "test_contracts", "test_linen_operations", "test_stages", "test_evaluate",
     "test_slurm", "test_mpirun", "test_optimum", "test_contract", "test_compacting",
 )  # fmt: skip
-FEW = 2
 
 
 @pytest.hookimpl(trylast=True)  # after `-m` and `-k` have chosen
 def pytest_collection_modifyitems(config, items):
     """Sort the long files first, so that no worker is left alone with one at the end.
 
-    Workers take whole files. With `L1JAX_FEW_CASES` a test has its first cases only: what another
-    version of Python or of a library breaks, it breaks in these too.
+    Workers take whole files. With `L1JAX_ONE_CASE` a test has its first case only: what another
+    version of Python or of a library breaks, it breaks in that too. The contracts, whose cases are
+    all transformations, stay whole.
     """
     turns = {name: turn for turn, name in enumerate(LONG)}
     items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
-    if os.environ.get("L1JAX_FEW_CASES"):
-        cases = Counter()
+    if os.environ.get("L1JAX_ONE_CASE"):
+        seen = set()
         kept, left = [], []
         for item in items:
             name = item.nodeid.partition("[")[0]
-            cases[name] += 1
-            (kept if cases[name] <= FEW else left).append(item)
+            is_further = name in seen and item.path.stem != "test_contracts"
+            (left if is_further else kept).append(item)
+            seen.add(name)
         config.hook.pytest_deselected(items=left)
         items[:] = kept
 
