@@ -36,7 +36,7 @@ def alternate(
     functions: Mapping[str, Callable[[], Any]],
     pairs: int,
     warmup: int = 3,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, np.ndarray]:
     """Time functions in turn, the order reversed every other round.
 
@@ -44,21 +44,24 @@ def alternate(
 
     Args:
         functions: what to time, by name. Each returns when its work is done
-            (`jax.block_until_ready`). pairs: rounds; every round calls each function once. warmup:
-            rounds that are not timed, for compilation and caches. clock: in seconds;
-            `time.process_time` counts the processor's time.
+            (`jax.block_until_ready`).
+        pairs: rounds; every round calls each function once.
+        warmup: rounds that are not timed, for compilation and caches.
+        clock: in seconds, such as `time.process_time`, which counts the processor's time; None for
+            the time on the wall.
 
     Returns:
         Seconds of each function in each round, arrays of length `pairs`.
     """
+    read_clock = time.perf_counter if clock is None else clock
     names = list(functions)
     seconds = {name: np.zeros(pairs) for name in names}
     for i in range(-warmup, pairs):
         for name in names if i % 2 == 0 else reversed(names):
-            begin = clock()
+            begin = read_clock()
             functions[name]()
             if i >= 0:
-                seconds[name][i] = clock() - begin
+                seconds[name][i] = read_clock() - begin
     return seconds
 
 

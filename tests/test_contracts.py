@@ -327,6 +327,17 @@ def test_every_public_transformation_is_in_the_list():
         "rising_momentum",
     }
     reparametrisations = {"d_gating", "hadamard"}
-    variants = {"groups in a metric", "one step per group", "momentum", "schedules"}
+    variants = {
+        "budget of groups",
+        "coupled",
+        "freeze_support at a target",
+        "groups in a metric",
+        "momentum",
+        "one step per coupled group",
+        "one step per group",
+        "schedules",
+        "track_sparsity of leaves",
+        "weight decay",
+    }
     public = {name for name in l1jax.transforms.__all__ if name[0].islower()}
     assert public - helpers - reparametrisations == set(CASES) - variants

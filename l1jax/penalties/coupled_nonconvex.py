@@ -143,8 +143,8 @@ def coupled_mcp(
     """Penalise Σ_g MCP(‖x_g‖; λ√n_g, γ): `coupled` without its bias on large groups.
 
     A fixed point is a stationary point, as with `group_mcp`. The prox is exact with one step.
-    `preconditioned_proximal` and the optimisers made of it take
-    that of `coupled`, and count the concave rest as a part of the loss.
+    `preconditioned_proximal` and the optimisers made of it take that of `coupled`, and count the
+    concave rest as a part of the loss.
 
     Args:
         strength: λ ≥ 0.

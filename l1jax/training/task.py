@@ -10,7 +10,6 @@ from jaxtyping import Array, Key
 from l1jax import config
 from l1jax.build import build_loss, build_model
 from l1jax.build_optimizer import build_optimizer
-from l1jax.compaction.network_channels import generator_channels, language_model_channels
 from l1jax.data.augmentation import (
     adapt_probability,
     adaptive_augmentation,
@@ -19,6 +18,7 @@ from l1jax.data.augmentation import (
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator, LanguageModel, Vae
 from l1jax.models.network import AXIS, local_slice
+from l1jax.penalties import Slices
 from l1jax.training.controllers import Balancer, init_controllers
 from l1jax.training.discriminator_loss import Regularizers
 from l1jax.training.gan_passes import GanStepConfig, init_gan
@@ -120,7 +120,7 @@ def _gan_task(
     if isinstance(objective.augment, config.Ada):
         ada = objective.augment
         adapt = partial(adapt_probability, target=ada.target, full_after=ada.images)
-    channels = partial(generator_channels, gan.generator)
+    channels = partial(_find_channels, gan.generator)
     generator_tx = build_optimizer(experiment.generator, channels=channels)
     discriminator_tx = build_optimizer(discriminator, objective.n_critic, max_sparsity)
     step_config = GanStepConfig(
@@ -206,7 +206,7 @@ def _require_range(image_range: tuple[float, float] | None) -> tuple[float, floa
 def _generator_task(
     experiment: config.Config, objective: config.Reconstruction, generator: Generator
 ) -> Task:
-    channels = partial(generator_channels, generator)
+    channels = partial(_find_channels, generator)
     tx = build_optimizer(experiment.generator, channels=channels)
     step = make_reconstruction_step(
         generator,
@@ -226,8 +226,17 @@ def _generator_task(
     )
 
 
+def _find_channels(model: Generator | LanguageModel) -> dict[str, Slices]:
+    """Find the channels of a network; the graph pass is loaded only where a penalty has them."""
+    from l1jax.compaction.network_channels import generator_channels, language_model_channels
+
+    if isinstance(model, LanguageModel):
+        return language_model_channels(model)
+    return generator_channels(model)
+
+
 def _language_task(experiment: config.Config, model: LanguageModel) -> Task:
-    channels = partial(language_model_channels, model)
+    channels = partial(_find_channels, model)
     tx = build_optimizer(experiment.generator, channels=channels)
     step = make_next_token_step(
         model, tx, accumulate=experiment.accumulate, ema_decay=ema_decay(experiment)
@@ -251,7 +260,7 @@ def _vae_task(
             f"`objective.free_nats` (={objective.free_nats}): leave them out, or take one sample."
         )
     encoder_tx = build_optimizer(encoder)
-    channels = partial(generator_channels, vae.generator)
+    channels = partial(_find_channels, vae.generator)
     decoder_tx = build_optimizer(experiment.generator, channels=channels)
     step = make_vae_step(
         vae,

@@ -80,7 +80,7 @@ def num_nonzeros_of(params: PyTree, scopes: LeafScopes) -> Float[Array, " scopes
     counts: list[Array] = [jnp.zeros([], float)] * len(scopes.names)
     for scope, leaf in zip(scopes.index, jax.tree.leaves(params), strict=True):
         counts[scope] = counts[scope] + jnp.sum(jnp.abs(jnp.sign(leaf)), dtype=float)
-    return jnp.stack(counts)
+    return jnp.asarray(counts, float)
 
 
 def scope_sizes(params: PyTree, scopes: LeafScopes) -> list[int]:

@@ -125,7 +125,7 @@ def track_sparsity(
     ) -> tuple[optax.Updates, TrackSparsityState]:
         params = require_params(params, "their zeros are counted")
         scopes = leaf_scopes(params, scope)
-        entries = jnp.asarray(scope_sizes(params, scopes)).reshape(state.zeros.shape)
+        entries = jnp.asarray(scope_sizes(params, scopes), float).reshape(state.zeros.shape)
         zeros = _zeros(params, scopes, scope)
         wanted = schedule_value(target, state.count)
         before = schedule_value(target, jnp.maximum(state.count - 1, 0))
@@ -175,7 +175,7 @@ def _control(
     zeros: Float[Array, "*scopes"],
     wanted: Array,
     followed: Array,
-    entries: Int[Array, "*scopes"],
+    entries: Float[Array, "*scopes"],
     horizon: float,
     bounds: tuple[float, float],
 ) -> TrackSparsityState:

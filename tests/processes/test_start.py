@@ -95,6 +95,7 @@ def test_a_job_of_several_tasks_without_srun_is_refused(monkeypatch, of_step):
 )
 def test_who_waits_says_so_and_can_be_interrupted(monkeypatch, capfd, flags, rank, told):
     handlers = []
+    ignoring = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background does
 
     def initialize(**options):
         handlers.append(signal.getsignal(signal.SIGINT))
@@ -115,7 +116,7 @@ def test_who_waits_says_so_and_can_be_interrupted(monkeypatch, capfd, flags, ran
         assert line.startswith("waiting for the other processes at ")
         assert told in line
     assert handlers == [signal.SIG_DFL]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, ignoring) is signal.default_int_handler
 
 
 def test_nothing_that_tells_of_other_processes(monkeypatch):
