@@ -173,8 +173,8 @@ def fit(variant: Variant, subject: Subject, seeds: int, chunk: int) -> dict[str,
     """Train all seeds of a variant, `chunk` steps in a compiled call; every score of each seed."""
     experiment, build = variant.change(subject.experiment), tasks.build_optimizer
 
-    def building(optimizer: Optimizer, *rest: Any) -> optax.GradientTransformation:
-        inner = build(optimizer, *rest)
+    def building(optimizer: Optimizer, *rest: Any, **options: Any) -> optax.GradientTransformation:
+        inner = build(optimizer, *rest, **options)
         return (
             variant.wrap(inner, experiment)
             if variant.wrap and optimizer is experiment.generator

@@ -80,9 +80,11 @@ def build_program(experiment: Config, feed: Feed) -> Program:
     build = tasks.build_optimizer
     makers = methods(experiment)
 
-    def build_with_methods(optimizer: Optimizer, *rest: Any) -> optax.GradientTransformation:
+    def build_with_methods(
+        optimizer: Optimizer, *rest: Any, **options: Any
+    ) -> optax.GradientTransformation:
         if optimizer is not experiment.generator:
-            return build(optimizer, *rest)
+            return build(optimizer, *rest, **options)
         return switched(list(makers.values()))
 
     with mock.patch.object(tasks, "build_optimizer", build_with_methods):

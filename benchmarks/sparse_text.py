@@ -132,8 +132,8 @@ def task_of(variant: Variant, steps: int) -> Task:
     """Build what is trained."""
     build = tasks.build_optimizer
 
-    def building(optimizer: Optimizer, *rest: Any) -> optax.GradientTransformation:
-        tx = build(optimizer, *rest)
+    def building(optimizer: Optimizer, *rest: Any, **options: Any) -> optax.GradientTransformation:
+        tx = build(optimizer, *rest, **options)
         if variant.method == "magnitude pruning":
             return prune(tx, variant, steps)
         return tx
