@@ -134,18 +134,17 @@ def test_solution_is_that_of_a_group_lasso_of_the_flattened_leaves(make):
 @x64
 @pytest.mark.slow
 def test_solution_is_that_of_another_solver():
-    skglm = pytest.importorskip("skglm")
-    from skglm.penalties import WeightedGroupL2
-    from skglm.solvers import GroupBCD
+    from problems import datafits, penalties, solvers, uncompiled
 
     groups = np.arange(4 * SIZE, dtype=np.int32)
     pointers = np.arange(0, 4 * SIZE + 1, SIZE, dtype=np.int32)
-    solver = skglm.GeneralizedLinearEstimator(
-        skglm.datafits.QuadraticGroup(pointers, groups),
-        WeightedGroupL2(LASSO, np.full(4, np.sqrt(SIZE)), pointers, groups),
-        GroupBCD(tol=1e-12, max_iter=5_000, fit_intercept=False),
-    ).fit(FEATURES, TARGET)
-    expected = solver.coef_.reshape(4, SIZE)
+    weights = np.full(4, np.sqrt(SIZE))
+    datafit = datafits.QuadraticGroup(pointers, groups)
+    penalty = penalties.WeightedGroupL2(LASSO, weights, pointers, groups)
+    solver = solvers.GroupBCD(tol=1e-12, max_iter=5_000)
+    with uncompiled():
+        solution = solver.solve(np.asfortranarray(FEATURES), TARGET, datafit, penalty)[0]
+    expected = solution.reshape(4, SIZE)
     found = lasso("minimize")
     np.testing.assert_array_equal(found == 0, expected == 0)
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
