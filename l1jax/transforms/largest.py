@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from l1jax.annotations import Array, Bool, Float, Int
+from l1jax.annotations import Array, ArrayLike, Bool, Float, Int
 from l1jax.penalties.numerics import upcast
 
 
@@ -25,7 +25,7 @@ def largest(
         axes: the axes over which a group extends, to mark so many entries in each group; None for
             one group, the whole array.
     """
-    return _mark_largest([score], count, axes)[0]
+    return mark_largest([score], count, axes)[0]
 
 
 @jax.jit
@@ -38,20 +38,28 @@ def largest_of_all(
         scores: the scores, each −1 or at least 0; at most 2³¹ − 1 in all.
         count: how many entries to mark.
     """
-    return _mark_largest(scores, count, None)
+    return mark_largest(scores, count)
 
 
-def _mark_largest(scores: list[Array], count: Array, axes: tuple[int, ...] | None) -> list[Array]:
-    """Mark the largest by two bisections.
+def mark_largest(
+    scores: list[Array],
+    count: ArrayLike,
+    axes: tuple[int, ...] | None = None,
+    *,
+    splits_ties: bool = True,
+) -> list[Array]:
+    """Mark the entries of the highest score in several arrays together, by two bisections.
 
     The bits of such scores, read as integers, are in their order. A search by bisection finds the
     score of the last marked entry and, among the entries that have this score, the place of the
     last.
 
     Args:
-        scores: the arrays.
+        scores: the arrays, each entry −1 or at least 0.
         count: how many entries to mark.
         axes: those of a group in the one array, or None.
+        splits_ties: whether among equals the first ones are marked, so that the number is exact;
+            otherwise either all or none of the equals of the last are, whichever is closer.
     """
     if not scores:
         return []
@@ -89,6 +97,9 @@ def _mark_largest(scores: list[Array], count: Array, axes: tuple[int, ...] | Non
     )
     tied = [order == last for order in orders]
     missing = count - count_marked([order > last for order in orders])
+    if not splits_ties:
+        takes_ties = count_marked(tied) <= 2 * missing
+        return [(order > last) | (takes_ties & (order == last)) for order in orders]
 
     def few_before(x: Array) -> Array:
         marks = [is_tied & (place < x) for is_tied, place in zip(tied, places, strict=True)]
