@@ -8,6 +8,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from l1jax import config
 from l1jax.penalties import (
+    Coupled,
+    CoupledMcp,
     Penalty,
     Slices,
     by_path,
@@ -70,8 +72,8 @@ def build_penalty(penalty: config.Penalty, channels: ChannelGroups | None = None
 def _find(channels: ChannelGroups | None) -> Mapping[str, Slices]:
     if channels is None:
         raise ValueError(
-            "`groups` (=channels) must be output_channels, input_channels, scales or blocks for "
-            "this network: channels over several layers are found in generators and transformers."
+            "`groups` (=channels) must be output_channels, input_channels, scales or blocks where "
+            "no network is given: channels over several layers are those of a network."
         )
     return channels()
 
@@ -208,7 +210,7 @@ def _check_optimizer(optimizer: config.Optimizer, penalty: Penalty) -> None:
         "0 without a penalty whose strength it can scale",
     )
     check(
-        optimizer.sparsity_scope == "global" or not _is_of_channels(optimizer.penalty),
+        optimizer.sparsity_scope == "global" or not has_channel_groups(optimizer.penalty),
         "sparsity_scope",
         "global for groups of channels, which extend over several arrays",
     )
@@ -259,8 +261,8 @@ def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsit
     return optax.chain(*links) if links else None
 
 
-def _is_of_channels(penalty: config.Penalty) -> bool:
-    """Tell whether a penalty has groups that extend over several leaves."""
+def has_channel_groups(penalty: config.Penalty) -> bool:
+    """Tell whether a penalty has groups that extend over several arrays."""
     return getattr(penalty, "groups", None) == "channels"
 
 
@@ -269,11 +271,13 @@ def _build_freeze(
 ) -> optax.GradientTransformation:
     """Build the debiasing phase, which begins with the target of zeros if there is one."""
     start = optimizer.debias_after * updates_per_step
-    if not optimizer.sparsity_target or _is_of_channels(optimizer.penalty):
-        return freeze_support(optimizer.penalised, start)  # units are groups of several leaves
+    if not optimizer.sparsity_target:
+        return freeze_support(optimizer.penalised, start)
     factor = build_schedule(optimizer.strength_schedule, updates_per_step)
     groups = penalty_groups(penalty)
-    if isinstance(optimizer.penalty, config.SparseGroupL1):
+    if isinstance(penalty, Coupled | CoupledMcp):
+        groups = [dict(family) for family in penalty.families]
+    elif isinstance(optimizer.penalty, config.SparseGroupL1):
         groups = None  # single entries of the groups are zero, too
     return freeze_support(
         optimizer.penalised,

@@ -72,7 +72,11 @@ def channel_groups(
 
 
 def groups_of_function(
-    apply: Callable[..., Any], variables: Mapping[str, PyTree], inputs: Sequence[Any]
+    apply: Callable[..., Any],
+    variables: Mapping[str, PyTree],
+    inputs: Sequence[Any],
+    *,
+    any_layer: bool = False,
 ) -> dict[str, Slices]:
     """Find the parameters of each channel of a function that applies Linen modules.
 
@@ -80,12 +84,14 @@ def groups_of_function(
         apply: inputs → outputs, with a batch axis in front of each.
         variables: the collections "params" and "batch_stats"; concrete.
         inputs: an example of each input, with a batch axis.
+        any_layer: whether layers are allowed whose channels are known but that cannot be compacted,
+            such as one with spectral normalisation.
 
     Raises:
         ValueError: as `channel_groups` does.
     """
     shapes = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in inputs]
-    graph = trace(apply, variables, shapes)
+    graph = trace(apply, variables, shapes, any_layer=any_layer)
     labelled = label_graph(graph)
     leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
     stored = {path_name(path): np.asarray(leaf) for path, leaf in leaves}

@@ -7,7 +7,7 @@ Its operands are the layer's inputs and the parameters that it really computes w
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -31,6 +31,8 @@ IRRELEVANT = (
     "axis",
     "transpose_kernel",
 )
+# Fields of layers that cannot be compacted, but whose channels are those of the layer without them.
+SAME_CHANNELS = ("spectral_norm", "transposed")
 PLAIN = (bool, int, float, str, tuple, type(None))
 DTYPE_FIELDS = ("dtype", "preferred_element_type")
 # Arguments that say whether the layer is in training.
@@ -81,6 +83,7 @@ def record_layer(
     args: Any,
     kwargs: Any,
     context: nn.module.InterceptorContext,
+    any_layer: bool = False,
 ) -> Any:
     """Replace what a known layer computes by the primitive; an interceptor of Linen methods.
 
@@ -89,6 +92,7 @@ def record_layer(
         args: its arguments.
         kwargs: its keyword arguments.
         context: the module and the name of its method.
+        any_layer: whether a layer may have the options of `SAME_CHANNELS`.
     """
     module: Any = context.module
     with jax.named_scope(module.name or type(module).__name__):
@@ -97,7 +101,7 @@ def record_layer(
         return output
     op, kind = BY_TYPE[type(module)]
     name = "/".join(module.path)
-    options = _options(module, kind, name)
+    options = _options(module, kind, name, SAME_CHANNELS if any_layer else ())
     inputs = _inputs(module, kind, name, args, kwargs)
     variables = _variables(module, kind, name)
     axis = None
@@ -118,15 +122,21 @@ def record_layer(
     return LAYER.bind(*inputs, *leaves, shape=output.shape, dtype=output.dtype, call=recorded)
 
 
-def _options(module: Any, kind: LayerKind, name: str) -> dict[str, Any]:
+def _options(module: Any, kind: LayerKind, name: str, ignored: Sequence[str]) -> dict[str, Any]:
     """Return the fields that matter as plain values; the others must have their defaults.
+
+    Args:
+        module: the layer.
+        kind: what is known of its type.
+        name: the layer's path.
+        ignored: fields that may have any value.
 
     Raises:
         ValueError: if a field that is not known is set.
     """
     for field in dataclasses.fields(module):
         known = field.name in (*kind.fields, *IRRELEVANT) or field.name.endswith("_init")
-        if known and field.name not in kind.required:
+        if field.name in ignored or (known and field.name not in kind.required):
             continue
         value = getattr(module, field.name)
         required = kind.required.get(field.name, field.default)

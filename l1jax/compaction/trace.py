@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ def trace(
     inputs: Sequence[Any],
     *,
     any_batch: bool = False,
+    any_layer: bool = False,
 ) -> Graph:
     """Make the graph of what a network computes in inference.
 
@@ -37,6 +39,8 @@ def trace(
         variables: concrete, the collections "params" and "batch_stats".
         inputs: for each a `ShapeDtypeStruct` of one example.
         any_batch: whether to check that the graph is the same for another number of examples.
+        any_layer: whether layers are allowed whose channels are known but that cannot be compacted;
+            the graph then tells the channels, not the outputs.
 
     Raises:
         ValueError: if there is an operation whose dependencies between channels are not known, or a
@@ -47,19 +51,29 @@ def trace(
     if len(sizes) < 2:
         lengths = ", ".join(map(str, PRIMES))
         raise ValueError(f"the network must have axes of other lengths than all of {lengths}.")
-    graph = _traced(apply, inputs, sizes[0])
+    record = partial(record_layer, any_layer=any_layer)
+    graph = _traced(apply, inputs, sizes[0], record)
     if any_batch:
-        _check_same_graph(graph, _traced(apply, inputs, sizes[1]))
+        _check_same_graph(graph, _traced(apply, inputs, sizes[1], record))
     return graph
 
 
-def _traced(apply: Callable[..., Any], inputs: Sequence[Any], batch: int) -> Graph:
-    """Trace with this number of examples; an axis of this length is the batch axis."""
+def _traced(
+    apply: Callable[..., Any], inputs: Sequence[Any], batch: int, record: Callable[..., Any]
+) -> Graph:
+    """Trace a network.
+
+    Args:
+        apply: as in `trace`.
+        inputs: as in `trace`.
+        batch: the number of examples; an axis of this length is the batch axis.
+        record: records a call of a layer.
+    """
 
     def program(*examples: Any) -> Any:
         # JAX caches the programs of functions. The tag is new in each trace, so no cached program
         # that lacks the layers' primitive is used here, and none that has it is used elsewhere.
-        with set_xla_metadata(l1jax_trace=str(next(TRACES))), nn.intercept_methods(record_layer):
+        with set_xla_metadata(l1jax_trace=str(next(TRACES))), nn.intercept_methods(record):
             return apply(*examples)
 
     examples = [jax.ShapeDtypeStruct((batch, *x.shape), x.dtype) for x in inputs]

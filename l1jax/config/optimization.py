@@ -109,7 +109,7 @@ class GroupL1:
     strength: float = field(default=0.0, metadata=STRENGTH)
     """λ; each group's strength is λ√size."""
     groups: Groups = "output_channels"
-    """What a group is; scales are those of norms, channels go over all layers of a generator."""
+    """What a group is; scales are those of norms, channels go over all layers of a network."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
     """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
 
@@ -137,7 +137,7 @@ class GroupMcp:
     gamma: float = field(default=3.0, metadata=bounds(0))
     """γ > 0: the penalty is level from ‖group‖ = γλ√size on."""
     groups: Groups = "output_channels"
-    """What a group is; scales are those of norms, channels go over all layers of a generator."""
+    """What a group is; scales are those of norms, channels go over all layers of a network."""
     block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
     """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
 

@@ -1,5 +1,6 @@
 """Generative adversarial networks: a generator and a discriminator of images or packs of images."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from flax import linen as nn
@@ -47,8 +48,19 @@ def packed(network: Network, packing: int) -> Network:
     """
     if packing == 1:
         return network
+    return Network(network.init, PackedApply(network, packing))
 
-    def apply(
+
+@dataclass(frozen=True)
+class PackedApply:
+    """The forward pass of a network that judges packs of images."""
+
+    network: Network
+    """Of images with `packing` times the channels."""
+    packing: int
+
+    def __call__(
+        self,
         params: PyTree,
         batch_stats: PyTree,
         inputs: Images,
@@ -56,6 +68,8 @@ def packed(network: Network, packing: int) -> Network:
         label: Labels | None = None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, " packs"], PyTree]:
+        """Join the images of each pack along their channels, and apply the network."""
+        packing = self.packing
         batch, height, width, channels = inputs.shape
         if batch % packing:
             raise ValueError(
@@ -65,9 +79,7 @@ def packed(network: Network, packing: int) -> Network:
         packs = inputs.reshape(-1, packing, height, width, channels).transpose(0, 2, 3, 1, 4)
         packs = packs.reshape(-1, height, width, packing * channels)
         pack_labels = None if label is None else label.reshape(-1, packing)
-        return network.apply(params, batch_stats, packs, train, pack_labels, key)
-
-    return Network(network.init, apply)
+        return self.network.apply(params, batch_stats, packs, train, pack_labels, key)
 
 
 def packed_discriminator(

@@ -192,8 +192,8 @@ def halved(x: Images) -> Float[Array, "batch height2 width2 channels"]:
     """Halve height and width with weights 1, 3, 3, 1 over 8: a quarter of `doubled` transposed."""
     for axis in (1, 2):
         pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
-        left = jnp.take(pairs, 0, axis + 1)
-        right = jnp.take(pairs, 1, axis + 1)
+        left = jax.lax.index_in_dim(pairs, 0, axis + 1, keepdims=False)
+        right = jax.lax.index_in_dim(pairs, 1, axis + 1, keepdims=False)
         x = (3 * (left + right) + _shifted(right, axis, 1) + _shifted(left, axis, -1)) / 8
     return x
 

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from l1jax.annotations import Array, Float, PyTree
 from l1jax.penalties.hidden_leaves import find_hidden_leaves
-from l1jax.penalties.numerics import upcast
+from l1jax.penalties.numerics import Leaf, upcast
 from l1jax.penalties.sparsity import path_name, show_paths
 
 
@@ -188,10 +188,10 @@ class GroupSums:
     count: int
 
     @classmethod
-    def of(cls, plan: Plan, leaves: Sequence[int], arrays: Sequence[Array]) -> "GroupSums":
-        """Take the leaves at these positions of the plan's tree."""
+    def of(cls, plan: Plan, leaves: Sequence[int], arrays: Sequence[Leaf]) -> "GroupSums":
+        """Take the leaves at these positions of the plan's tree, of which only shapes count."""
         return cls(
-            tuple(array.shape for array in arrays),
+            tuple(jnp.shape(array) for array in arrays),
             tuple(plan.axes[leaf] for leaf in leaves),
             tuple(plan.groups[leaf] for leaf in leaves),
             plan.count,

@@ -50,7 +50,7 @@ def make_callbacks(
     evaluates = experiment.evaluate_every > 0
     score_name = observer.evaluation_name if evaluates else observer.score_name
     report_alarms = make_alarm_monitor(log.alarm)
-    report_target = make_target_report(experiment, log.alarm)
+    report_target = make_target_report(experiment, task.penalised, log.alarm)
 
     def on_chunk(result: ChunkResult) -> CheckpointRequest | None:
         step = result.step

@@ -1,5 +1,6 @@
 """From an experiment to the task that the loop trains."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from jaxtyping import Array, Key
 
 from l1jax import config
 from l1jax.build import build_loss, build_model
-from l1jax.build_optimizer import build_optimizer
+from l1jax.build_optimizer import ChannelGroups, build_optimizer
 from l1jax.data.augmentation import (
     adapt_probability,
     adaptive_augmentation,
@@ -18,16 +19,19 @@ from l1jax.data.augmentation import (
 from l1jax.data.batches import Batch
 from l1jax.models import Gan, Generator, LanguageModel, Vae
 from l1jax.models.network import AXIS, local_slice
-from l1jax.penalties import Slices
 from l1jax.training.controllers import Balancer, init_controllers
 from l1jax.training.discriminator_loss import Regularizers
 from l1jax.training.gan_passes import GanStepConfig, init_gan
 from l1jax.training.gan_step import gan_step
 from l1jax.training.keys import named_key, named_seed_key
+from l1jax.training.network_channels import channel_finders, penalised_pattern
 from l1jax.training.next_token_step import make_next_token_step
 from l1jax.training.reconstruction_step import init_generator, make_reconstruction_step
 from l1jax.training.state import Metrics, Step, Task
 from l1jax.training.vae_step import init_vae, make_vae_step
+
+Channels = Mapping[str, ChannelGroups]
+"""By the name of a network, what finds its channels."""
 
 
 def make_task(experiment: config.Config, shape: tuple[int, ...]) -> Task:
@@ -39,17 +43,18 @@ def make_task(experiment: config.Config, shape: tuple[int, ...]) -> Task:
     model = build_model(experiment.model, shape)
     objective = experiment.objective
     optimizers = {"generator": experiment.generator}
+    channels = channel_finders(model)
     match model, objective:
         case Gan(), config.Adversarial() if experiment.discriminator:
             optimizers["discriminator"] = experiment.discriminator
-            task = _gan_task(experiment, objective, model, experiment.discriminator)
+            task = _gan_task(experiment, objective, model, experiment.discriminator, channels)
         case Vae(), config.Variational() if experiment.encoder:
             optimizers["encoder"] = experiment.encoder
-            task = _vae_task(experiment, objective, model, experiment.encoder)
+            task = _vae_task(experiment, objective, model, experiment.encoder, channels)
         case Generator(), config.Reconstruction():
-            task = _generator_task(experiment, objective, model)
+            task = _generator_task(experiment, objective, model, channels)
         case LanguageModel(), config.NextToken():
-            task = _language_task(experiment, model)
+            task = _language_task(experiment, model, channels)
         case _:
             raise _mismatch(experiment)
     if experiment.flip:
@@ -60,7 +65,8 @@ def make_task(experiment: config.Config, shape: tuple[int, ...]) -> Task:
                 "each latent belongs to one image."
             )
         task = task._replace(step=with_flips(task.step))
-    return task._replace(penalised={name: o.penalised for name, o in optimizers.items()})
+    penalised = {name: penalised_pattern(o, channels[name]) for name, o in optimizers.items()}
+    return task._replace(penalised=penalised)
 
 
 def _mismatch(experiment: config.Config) -> config.InputError:
@@ -104,6 +110,7 @@ def _gan_task(
     objective: config.Adversarial,
     gan: Gan,
     discriminator: config.Optimizer,
+    channels: Channels,
 ) -> Task:
     balancer = None
     max_sparsity = 1.0
@@ -120,9 +127,10 @@ def _gan_task(
     if isinstance(objective.augment, config.Ada):
         ada = objective.augment
         adapt = partial(adapt_probability, target=ada.target, full_after=ada.images)
-    channels = partial(_find_channels, gan.generator)
-    generator_tx = build_optimizer(experiment.generator, channels=channels)
-    discriminator_tx = build_optimizer(discriminator, objective.n_critic, max_sparsity)
+    generator_tx = build_optimizer(experiment.generator, channels=channels["generator"])
+    discriminator_tx = build_optimizer(
+        discriminator, objective.n_critic, max_sparsity, channels["discriminator"]
+    )
     step_config = GanStepConfig(
         gan,
         build_loss(objective),
@@ -204,10 +212,12 @@ def _require_range(image_range: tuple[float, float] | None) -> tuple[float, floa
 
 
 def _generator_task(
-    experiment: config.Config, objective: config.Reconstruction, generator: Generator
+    experiment: config.Config,
+    objective: config.Reconstruction,
+    generator: Generator,
+    channels: Channels,
 ) -> Task:
-    channels = partial(_find_channels, generator)
-    tx = build_optimizer(experiment.generator, channels=channels)
+    tx = build_optimizer(experiment.generator, channels=channels["generator"])
     step = make_reconstruction_step(
         generator,
         tx,
@@ -226,18 +236,8 @@ def _generator_task(
     )
 
 
-def _find_channels(model: Generator | LanguageModel) -> dict[str, Slices]:
-    """Find the channels of a network; the graph pass is loaded only where a penalty has them."""
-    from l1jax.compaction.network_channels import generator_channels, language_model_channels
-
-    if isinstance(model, LanguageModel):
-        return language_model_channels(model)
-    return generator_channels(model)
-
-
-def _language_task(experiment: config.Config, model: LanguageModel) -> Task:
-    channels = partial(_find_channels, model)
-    tx = build_optimizer(experiment.generator, channels=channels)
+def _language_task(experiment: config.Config, model: LanguageModel, channels: Channels) -> Task:
+    tx = build_optimizer(experiment.generator, channels=channels["generator"])
     step = make_next_token_step(
         model, tx, accumulate=experiment.accumulate, ema_decay=ema_decay(experiment)
     )
@@ -251,7 +251,11 @@ def _language_task(experiment: config.Config, model: LanguageModel) -> Task:
 
 
 def _vae_task(
-    experiment: config.Config, objective: config.Variational, vae: Vae, encoder: config.Optimizer
+    experiment: config.Config,
+    objective: config.Variational,
+    vae: Vae,
+    encoder: config.Optimizer,
+    channels: Channels,
 ) -> Task:
     if objective.samples > 1 and (objective.beta != 1 or objective.free_nats):
         raise config.InputError(
@@ -259,9 +263,8 @@ def _vae_task(
             f"which has neither `objective.beta` (={objective.beta}) other than 1 nor "
             f"`objective.free_nats` (={objective.free_nats}): leave them out, or take one sample."
         )
-    encoder_tx = build_optimizer(encoder)
-    channels = partial(_find_channels, vae.generator)
-    decoder_tx = build_optimizer(experiment.generator, channels=channels)
+    encoder_tx = build_optimizer(encoder, channels=channels["encoder"])
+    decoder_tx = build_optimizer(experiment.generator, channels=channels["generator"])
     step = make_vae_step(
         vae,
         encoder_tx,

@@ -1,6 +1,6 @@
 """Whether the networks of a run have the share of zeros that they are to have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -27,13 +27,16 @@ class Tracked(NamedTuple):
     zeros: float
 
 
-def make_target_report(experiment: Config, report: Callable[[int, str, str], None]) -> ReportTarget:
+def make_target_report(
+    experiment: Config, penalised: Mapping[str, str], report: Callable[[int, str, str], None]
+) -> ReportTarget:
     """Build what says, once, that a network has missed its target of zeros, or nearly did.
 
     It looks as the zeros are frozen, or at the end of a run that does not freeze them.
 
     Args:
         experiment: the targets.
+        penalised: by the name of a network, the regular expression of the paths that count.
         report: (step, name, sentence) → None.
     """
 
@@ -47,9 +50,9 @@ def make_target_report(experiment: Config, report: Callable[[int, str, str], Non
                 continue  # the target moves to the end
             frozen_at = optimizer.debias_after
             if frozen_at and first_step <= frozen_at < step:
-                sentence = _describe_freeze(name, optimizer, network)
+                sentence = _describe_freeze(name, optimizer, network, penalised[name])
             elif not frozen_at and step == experiment.steps:
-                sentence = _describe_end(name, optimizer, network)
+                sentence = _describe_end(name, optimizer, network, penalised[name])
             else:
                 continue
             if sentence:
@@ -58,11 +61,18 @@ def make_target_report(experiment: Config, report: Callable[[int, str, str], Non
     return report_target
 
 
-def _describe_freeze(name: str, optimizer: Optimizer, network: NetworkState) -> str:
-    """Say that the zeros were frozen away from the target, or were moved far to it; or nothing."""
+def _describe_freeze(name: str, optimizer: Optimizer, network: NetworkState, penalised: str) -> str:
+    """Say that the zeros were frozen away from the target, or were moved far to it; or nothing.
+
+    Args:
+        name: of the network.
+        optimizer: its target.
+        network: its state after the freeze.
+        penalised: regular expression of the paths that count.
+    """
     target = optimizer.sparsity_target
-    tracked = _tracked(optimizer, network)
-    share = float(sparsity(network.params, optimizer.penalised).total)
+    tracked = _tracked(optimizer, network, penalised)
+    share = float(sparsity(network.params, penalised).total)
     change = "greater" if tracked.zeros < target else "smaller"
     remedy = (
         f"let --{name}.debias-after come later, end --{name}.strength-schedule.warmup earlier, or "
@@ -83,10 +93,17 @@ def _describe_freeze(name: str, optimizer: Optimizer, network: NetworkState) -> 
     return ""
 
 
-def _describe_end(name: str, optimizer: Optimizer, network: NetworkState) -> str:
-    """Say that the training ended away from the target; or nothing."""
+def _describe_end(name: str, optimizer: Optimizer, network: NetworkState, penalised: str) -> str:
+    """Say that the training ended away from the target; or nothing.
+
+    Args:
+        name: of the network.
+        optimizer: its target.
+        network: its state at the end.
+        penalised: regular expression of the paths that count.
+    """
     target = optimizer.sparsity_target
-    tracked = _tracked(optimizer, network)
+    tracked = _tracked(optimizer, network, penalised)
     if abs(tracked.zeros - target) <= TOLERANCE:
         return ""
     place = tracked.scope and f" in {tracked.scope}"
@@ -97,15 +114,21 @@ def _describe_end(name: str, optimizer: Optimizer, network: NetworkState) -> str
     )
 
 
-def _tracked(optimizer: Optimizer, network: NetworkState) -> Tracked:
-    """Return the share of zeros, smoothed over steps, that is furthest from the target."""
+def _tracked(optimizer: Optimizer, network: NetworkState, penalised: str) -> Tracked:
+    """Return the share of zeros, smoothed over steps, that is furthest from the target.
+
+    Args:
+        optimizer: the target.
+        network: the state of the network.
+        penalised: regular expression of the paths that count.
+    """
     nodes = jax.tree.leaves(network.opt_state, is_leaf=_is_tracker)
     shares = np.atleast_1d(next(node.zeros for node in nodes if _is_tracker(node)))
     worst = int(np.argmax(np.abs(shares - optimizer.sparsity_target)))
     params = solution(network.opt_state, network.params)
-    selected = select_leaves(params, optimizer.penalised)
-    penalised = jax.tree.map(lambda p, is_chosen: p if is_chosen else None, params, selected)
-    names = leaf_scopes(penalised, optimizer.sparsity_scope).names
+    selected = select_leaves(params, penalised)
+    chosen = jax.tree.map(lambda p, is_chosen: p if is_chosen else None, params, selected)
+    names = leaf_scopes(chosen, optimizer.sparsity_scope).names
     return Tracked(names[worst], float(shares[worst]))
 
 

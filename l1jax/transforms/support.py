@@ -1,6 +1,8 @@
 """Training on a fixed support, without the penalty's bias."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TypeAlias, TypeGuard, cast
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +10,11 @@ import optax
 
 from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.penalties import check_number, is_concrete_number, select_leaves
-from l1jax.penalties.groups import Groups, from_layout, group_layout, to_layout
+from l1jax.penalties.coupled_groups import FamilyMapping, as_families, make_plan
+from l1jax.penalties.groups import Groups
 from l1jax.penalties.numerics import Leaf, is_inexact, upcast
 from l1jax.transforms.leaves import require_params_like
+from l1jax.transforms.mean_sizes import MeanSizes, coupled_sizes, sizes_by_leaf
 from l1jax.transforms.ranking import largest_of_scopes
 from l1jax.transforms.scopes import (
     check_scope,
@@ -19,6 +23,9 @@ from l1jax.transforms.scopes import (
     scope_sizes,
 )
 
+CoupledGroups: TypeAlias = FamilyMapping | Sequence[FamilyMapping]
+"""Groups that lie in several leaves, as `coupled` takes them."""
+
 
 def freeze_support(
     pattern: str = "",
@@ -26,7 +33,7 @@ def freeze_support(
     *,
     target: ArrayLike | None = None,
     scope: str = "global",
-    groups: Groups | None = None,
+    groups: Groups | CoupledGroups | None = None,
 ) -> optax.GradientTransformation:
     """Keep every zero at zero and train the rest freely: the debiasing phase; chain it last.
 
@@ -50,14 +57,16 @@ def freeze_support(
             None to take the zeros as they are.
         scope: "global" if the leaves have this share together, "group" if each block has it by
             itself, "leaf" if each leaf has it, as in `track_sparsity`.
-        groups: the `axis` of a group penalty: whole groups become zero, or move, by the root mean
-            square of their entries, so that the share is exact to one group. None for single
-            entries.
+        groups: the `axis` of a group penalty, or the `groups` of `coupled`: whole groups become
+            zero, or move, by the root mean square of their entries, so that the share is exact to
+            one group. None for single entries. Groups of several leaves are what they have in the
+            leaves that `pattern` selects. The share is that of the selected leaves with groups;
+            their entries in no group count, and the target leaves these as they are.
 
     Raises:
-        ValueError: if `start` is negative, `target` is outside [0, 1), `scope` is unknown, or
-            `pattern` no regular expression; from `init` if it matches no leaf; from `update`
-            without `params`.
+        ValueError: if `start` is negative, `target` is outside [0, 1), `scope` is unknown or not
+            "global" for groups of several leaves, or `pattern` no regular expression; from `init`
+            if it matches no leaf, or `groups` do not fit; from `update` without `params`.
 
     Source: Meinshausen, Relaxed lasso, Comput. Stat. Data Anal. 52 (2007).
 
@@ -70,13 +79,32 @@ def freeze_support(
     """
     check_number("start", start)
     check_scope(scope)
+    families = None
+    if _are_coupled(groups):
+        if scope != "global":
+            raise ValueError(
+                f"`scope` (={scope!r}) must be 'global' with `groups` that lie in several leaves: "
+                "such a group belongs to no leaf or block alone."
+            )
+        families = as_families(groups)
     if target is not None and is_concrete_number(target) and not 0 <= target < 1:
         raise ValueError(
             f"`target` (={target}) must be a share of zeros of at least 0 and below 1, or None."
         )
 
+    def sizes_of(params: PyTree, selected: PyTree) -> MeanSizes:
+        treedef = jax.tree.structure(params)
+        leaves = jax.tree.leaves(params)
+        pairs = zip(leaves, treedef.flatten_up_to(selected), strict=True)
+        chosen = [i for i, (p, is_selected) in enumerate(pairs) if is_selected and is_inexact(p)]
+        if families is not None:
+            return coupled_sizes(chosen, leaves, make_plan(families, params))
+        return sizes_by_leaf(chosen, cast(Groups | None, groups))
+
     def init(params: optax.Params) -> optax.OptState:
-        select_leaves(params, pattern)  # raises if it matches no leaf
+        selected = select_leaves(params, pattern)  # raises if it matches no leaf
+        if target is not None:
+            sizes_of(params, selected)
         if not start and target is None:
             return optax.EmptyState()
         return optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
@@ -91,7 +119,8 @@ def freeze_support(
         frozen = _keep_zeros(updates, params, pattern, state.count >= start)
         if target is None:
             return frozen, optax.ScaleByScheduleState(count)
-        met = partial(_meet_target, updates, params, pattern, target, scope, groups)
+        sizes = sizes_of(params, select_leaves(params, pattern))
+        met = partial(_meet_target, updates, params, sizes, target, scope)
         frozen = jax.lax.cond(state.count == start, met, lambda: frozen)
         return frozen, optax.ScaleByScheduleState(count)
 
@@ -109,59 +138,52 @@ def _keep_zeros(updates: PyTree, params: PyTree, pattern: str, is_active: Array 
     return jax.tree.map(freeze, updates, params, select_leaves(params, pattern))
 
 
+def _are_coupled(groups: object) -> TypeGuard[CoupledGroups]:
+    """Tell whether groups are given by mappings, as those of several leaves are."""
+    if isinstance(groups, Sequence) and groups:
+        groups = groups[0]
+    return isinstance(groups, Mapping)
+
+
 def _meet_target(
-    updates: PyTree,
-    params: PyTree,
-    pattern: str,
-    target: ArrayLike,
-    scope: str,
-    groups: Groups | None,
+    updates: PyTree, params: PyTree, sizes: MeanSizes, target: ArrayLike, scope: str
 ) -> PyTree:
     """Return the updates after which the selected leaves have the target share of zeros.
 
     Args:
         updates: of all parameters.
         params: before the update.
-        pattern: selects the leaves.
+        sizes: the leaves that have a share, and the sizes of their groups.
         target: the share of zeros.
         scope: over which leaves it is taken.
-        groups: that become zero as a whole; None for single entries.
     """
     leaves, treedef = jax.tree.flatten(params)
     moves = treedef.flatten_up_to(updates)
-    selected = treedef.flatten_up_to(select_leaves(params, pattern))
-    chosen = [i for i, p in enumerate(leaves) if selected[i] and is_inexact(p)]
+    chosen = sizes.leaves
     ranked = treedef.unflatten([p if i in chosen else None for i, p in enumerate(leaves)])
     scopes = leaf_scopes(ranked, scope)
-    sizes = scope_sizes(ranked, scopes)
+    entries = scope_sizes(ranked, scopes)
     nonzeros = num_nonzeros_of(ranked, scopes).astype(jnp.int32)
-    wanted = [size - jnp.round(target * size).astype(jnp.int32) for size in sizes]
+    wanted = [size - jnp.round(target * size).astype(jnp.int32) for size in entries]
     prunes = [has >= keeps for has, keeps in zip(nonzeros, wanted, strict=True)]
     counts = [
         jnp.where(prune, keeps, keeps - has)
         for prune, keeps, has in zip(prunes, wanted, nonzeros, strict=True)
     ]
-
-    def score(i: int, prune: Array) -> Array:
-        p = upcast(jnp.asarray(leaves[i]))
-        size = _group_size(p + upcast(jnp.asarray(moves[i])), groups)
-        is_alive = _group_size(p, groups) > 0
-        return jnp.where(is_alive == prune, size, -1.0)
-
-    scores = [score(i, prunes[index]) for i, index in zip(chosen, scopes.index, strict=True)]
-    marked = largest_of_scopes(scores, scopes, counts, splits_ties=groups is None)
-    for i, index, mask in zip(chosen, scopes.index, marked, strict=True):
+    before = [upcast(jnp.asarray(leaves[i])) for i in chosen]
+    after = [p + upcast(jnp.asarray(moves[i])) for i, p in zip(chosen, before, strict=True)]
+    alive = [size > 0 for size in sizes.of(before)]
+    scores = []
+    for size, is_alive, is_free, place in zip(
+        sizes.of(after), alive, sizes.is_free, scopes.index, strict=True
+    ):
+        prune = prunes[place]
+        score = jnp.where(is_alive == prune, size, -1.0)
+        free_score = jnp.where(is_alive & prune, jnp.inf, -1.0)
+        scores.append(jnp.where(is_free, free_score, score))
+    marked = largest_of_scopes(scores, scopes, counts, splits_ties=not sizes.has_groups)
+    for n, (i, place) in enumerate(zip(chosen, scopes.index, strict=True)):
+        stays = alive[n] & (~prunes[place] | sizes.is_free[n])
         p = jnp.asarray(leaves[i])
-        is_kept = mask | (~prunes[index] & (_group_size(p, groups) > 0))
-        moves[i] = jnp.where(is_kept, moves[i], -p.astype(moves[i].dtype))
+        moves[i] = jnp.where(marked[n] | stays, moves[i], -p.astype(moves[i].dtype))
     return treedef.unflatten(moves)
-
-
-def _group_size(x: Array, groups: Groups | None) -> Array:
-    """Return the root mean square of the group of each entry; |x| without groups."""
-    if groups is None:
-        return jnp.abs(x)
-    shape, axes = group_layout(groups, x.shape)
-    laid_out = to_layout(x, shape)
-    size = jnp.sqrt(jnp.mean(jnp.square(laid_out), axes, keepdims=True))
-    return from_layout(jnp.broadcast_to(size, shape), x)

@@ -8,8 +8,13 @@ import pytest
 
 import l1jax
 from l1jax.compaction import channel_groups, compact_linen
-from l1jax.compaction.network_channels import generator_channels, language_model_channels
-from l1jax.models import transformer
+from l1jax.compaction.network_channels import (
+    discriminator_channels,
+    encoder_channels,
+    generator_channels,
+    language_model_channels,
+)
+from l1jax.models import mlp_gan, r3gan, sn_resnet, transformer, vae
 from l1jax.models.dcgan import dcgan
 from l1jax.penalties import path_name
 
@@ -195,6 +200,70 @@ def test_channels_of_a_generator_are_those_that_its_norms_have():
     assert all(-1 not in slices.groups for slices in scales.values())
     penalty = l1jax.coupled(1.0, groups)
     assert penalty.per_leaf(params)  # it fits
+
+
+# A network that judges or encodes images, how many groups it has, and two of its kernels: one that
+# writes channels, and one that reads them.
+JUDGES = {
+    "dense": (
+        lambda **options: mlp_gan((8, 8, 1), latent_size=2, classes=3, packing=2, **options),
+        512,
+        ("hidden_0/kernel", "hidden_1/kernel"),
+    ),
+    "DCGAN": (
+        lambda **options: dcgan((16, 16, 1), latent_size=4, channels=4, **options),
+        4 + 8,
+        ("conv_0/kernel", "conv_1/kernel"),
+    ),
+    "residual": (  # 4 blocks have hidden channels; the first two begin a stream of their own each
+        lambda **options: sn_resnet((32, 32, 1), 4, 4, 4, packing=2, **options),
+        4 * 4 + 2 * 4,
+        ("block_0/shortcut/kernel", "block_1/conv_1/kernel"),
+    ),
+}
+WITHOUT_SPECTRAL_NORM = {
+    "R3GAN": (
+        lambda: r3gan((8, 8, 1), 4, 8, group_size=4),
+        8 + 2 * 16,
+        ("pixels/kernel", "block_0_0/conv_1/kernel"),
+    ),
+    "encoder": (
+        lambda: vae((8, 8, 1), latent_size=2, hidden=(6, 5), classes=3),
+        6 + 5,
+        ("hidden_0/kernel", "hidden_1/kernel"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*JUDGES, *WITHOUT_SPECTRAL_NORM])
+def test_channels_of_discriminators_and_encoders(name):
+    build, count, (written, read) = (JUDGES | WITHOUT_SPECTRAL_NORM)[name]
+    model = build(spectral_norm=False) if name in JUDGES else build()
+    find = encoder_channels if name == "encoder" else discriminator_channels
+    network = model.encoder if name == "encoder" else model.discriminator
+    groups = find(model)
+    used = {group for slices in groups.values() for group in slices.groups} - {-1}
+    assert len(used) == count
+    if name in JUDGES:
+        assert find(build(spectral_norm=True)) == groups
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    params, batch_stats = jax.tree.map(lambda x: rng.uniform(0.5, 1.5, x.shape), shapes)
+    params = without(params, groups, {groups[written].groups[1]})
+    images = rng.uniform(size=(4, *model.generator.image_shape))
+    label = jnp.arange(4) % 3 if model.generator.classes else None
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return jnp.sum(network.apply(params, batch_stats, jnp.asarray(images), False, label)[0])
+
+    # What reads a channel of zeros gets nothing of it, so that row has no gradient.
+    leaves = jax.tree_util.tree_leaves_with_path(gradient(params))
+    (grad,) = [np.asarray(leaf) for path, leaf in leaves if path_name(path) == read]
+    rows = np.abs(np.moveaxis(grad, -2, 0)).reshape(grad.shape[-2], -1).max(1)
+    assert rows[1] == 0
+    assert rows[[0, 2, 3]].all()
 
 
 def test_training_with_the_groups_leaves_channels_that_compaction_removes():

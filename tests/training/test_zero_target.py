@@ -13,7 +13,11 @@ import l1jax
 from l1jax import config
 from l1jax.build_optimizer import build_optimizer
 from l1jax.config import Config, InputError, Optimizer, Schedule
+from l1jax.models import transformer
+from l1jax.penalties import path_name, select_leaves
+from l1jax.training.network_channels import channel_finders, penalised_pattern
 from l1jax.training.state import Average, GeneratorState, NetworkState
+from l1jax.training.task import make_task
 from l1jax.training.zero_target import make_target_report
 
 TARGETS = {
@@ -21,6 +25,7 @@ TARGETS = {
     for i, scale in enumerate((1.0, 0.2))
 }
 TARGETS = jax.tree.map(lambda x: x.astype(np.float32), TARGETS)
+CHANNELS = {"layer_0/kernel": l1jax.Slices(-1), "layer_1/kernel": l1jax.Slices(-2)}
 START = jax.tree.map(jnp.asarray, TARGETS)
 
 
@@ -34,7 +39,7 @@ class Trained(NamedTuple):
 
 def train(optimizer, steps):
     """Minimise ½‖p − t‖² with noisy gradients."""
-    tx = build_optimizer(optimizer)
+    tx = build_optimizer(optimizer, channels=lambda: CHANNELS)
 
     @partial(jax.jit, static_argnums=2)
     def run(params, state, length, key):
@@ -54,7 +59,9 @@ def train(optimizer, steps):
     (params, state), zeros = run(START, tx.init(START), steps, jax.random.key(0))
     sentences = []
     experiment = Config(generator=optimizer, steps=steps, discriminator=None)
-    report = make_target_report(experiment, lambda *said: sentences.append(said))
+    report = make_target_report(
+        experiment, {"generator": optimizer.penalised}, lambda *said: sentences.append(said)
+    )
     state = GeneratorState(jnp.asarray(steps), NetworkState(params, {}, state), Average(params, {}))
     report(0, steps, state)
     report(steps, steps + 10, state)  # says it once
@@ -84,6 +91,7 @@ PENALTIES = [
     config.LHalf(1e-3),
     config.Mcp(1e-3),
     config.GroupL1(1e-3, "blocks", (4, 5)),
+    config.GroupL1(1e-3, "channels"),
     *(
         pytest.param(penalty, marks=pytest.mark.slow)
         for penalty in (
@@ -94,6 +102,7 @@ PENALTIES = [
             config.GroupL1(1e-3),
             config.SparseGroupL1(1e-3, 1e-3),
             config.GroupMcp(1e-3),
+            config.GroupMcp(1e-3, groups="channels"),
         )
     ),
 ]
@@ -153,6 +162,46 @@ def test_a_run_that_freezes_nothing_says_at_its_end_where_it_is():
     )
     long = train(slowly(2_000, config.L1(1e-3), **steady, sparsity_horizon=200), 2_000)
     assert long.sentences == []
+
+
+def chosen_paths(selected):
+    leaves = jax.tree_util.tree_leaves_with_path(selected)
+    return sorted(path_name(path) for path, is_chosen in leaves if is_chosen)
+
+
+def test_the_paths_that_count_are_those_with_channels():
+    model = transformer(257, width=16, layers=1, heads=2, context=8)
+    find = channel_finders(model)["generator"]
+    channels = Optimizer(penalty=config.GroupL1(1e-3, groups="channels"), penalised="kernel$")
+    shapes, _ = jax.eval_shape(model.network.init, jax.random.key(0))
+    selected = select_leaves(shapes, penalised_pattern(channels, find))
+    layers = {
+        "attention": ("query", "key", "value", "output"),
+        "feed_forward": ("up", "gate", "down"),
+    }
+    expected = [f"block_0/{part}/{name}/kernel" for part, names in layers.items() for name in names]
+    assert chosen_paths(selected) == sorted(
+        expected
+    )  # not the logits', which read what a norm has mixed
+    single = Optimizer(penalty=config.L1(1e-3), penalised="kernel$")
+    assert penalised_pattern(single, find) == "kernel$"
+
+
+def test_a_penalty_of_channels_fits_discriminators_and_encoders():
+    channels = Optimizer(penalty=config.GroupL1(1e-3, groups="channels"))
+    points = config.MlpGan(generator_hidden=(8,), discriminator_hidden=(8,), output="linear")
+    images = config.Vae(latent_size=2, hidden=(8,))
+    for model, objective, judge, shape, paths in (
+        (points, config.Adversarial(), "discriminator", (1, 1, 2), ["hidden_0", "logit"]),
+        (images, config.Variational(), "encoder", (4, 4, 1), ["hidden_0", "moments"]),
+    ):
+        optimizers = {"discriminator": None, judge: channels}
+        experiment = Config(model=model, objective=objective, **optimizers)
+        task = make_task(experiment, shape)
+        # `init` raises if a group is not one of the network's.
+        state = jax.eval_shape(task.init, jax.random.key(0))
+        selected = select_leaves(getattr(state, judge).params, task.penalised[judge])
+        assert chosen_paths(selected) == [f"{path}/kernel" for path in paths]
 
 
 def test_zeros_are_not_frozen_before_the_target_is_reached():

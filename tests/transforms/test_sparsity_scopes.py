@@ -146,6 +146,56 @@ def test_whole_groups_are_frozen_to_the_nearest_share(before):
     assert np.all(np.asarray(optax.apply_updates(params, updates))[:, alive] != 0)
 
 
+# Six units: a column of `up` and a row of `down`. The last column of `down` is in no group.
+UNITS = {"up": l1jax.Slices(-1), "down": l1jax.Slices(0, (0, 1, 2, 3, 4, 5, -1))}
+
+
+def units(sizes):
+    """A network whose units have entries of these sizes, and 60 entries in all."""
+    sizes = np.asarray(sizes, np.float32)
+    return {
+        "up": np.ones((4, 1), np.float32) * sizes,
+        "down": np.concatenate([sizes, [1e-3]])[:, None].astype(np.float32)
+        * np.ones(6, np.float32),
+        "bias": np.full(3, 1e-4, np.float32),
+    }
+
+
+@pytest.mark.parametrize(
+    ("sizes", "alive"),
+    [
+        ((0.2, 0.9, 0, 0.5, 0.6, 0.3), (1, 3, 4)),  # the smallest two go
+        ((0, 0.9, 0, 0, 0, 0), (1, 4, 5)),  # those two that move furthest come
+    ],
+)
+def test_units_over_several_leaves_are_frozen_to_the_nearest_share(sizes, alive):
+    params = units(sizes)
+    moves = jax.tree.map(lambda x: 1e-3 * np.ones_like(x), params)
+    moves["up"] *= np.arange(1, 7, dtype=np.float32)
+    tx = l1jax.freeze_support(target=30 / 66, groups=UNITS)  # of 66 entries; 10 in a unit
+    updates, state = jax.jit(tx.update)(moves, tx.init(params), params)
+    frozen = optax.apply_updates(params, updates)
+    expected = np.isin(np.arange(6), alive)
+    np.testing.assert_array_equal(frozen["up"] != 0, np.tile(expected, (4, 1)))
+    np.testing.assert_array_equal(frozen["down"][:6] != 0, np.tile(expected[:, None], 6))
+    np.testing.assert_allclose(frozen["down"][6], 2e-3, rtol=1e-5)  # free, however small
+    np.testing.assert_allclose(frozen["bias"], 1.1e-3, rtol=1e-5)
+    again, _ = tx.update(moves, state, frozen)
+    assert not np.any(again["up"][:, ~expected])
+
+
+def test_units_are_what_they_have_in_the_selected_leaves():
+    params = units((0.2, 0.9, 0.1, 0.5, 0.6, 0.3))
+    params["down"][:6] = params["down"][:6][::-1]
+    moves = jax.tree.map(np.zeros_like, params)
+    tx = l1jax.freeze_support("up", target=0.5, groups=[UNITS])
+    frozen = optax.apply_updates(params, tx.update(moves, tx.init(params), params)[0])
+    np.testing.assert_array_equal(frozen["up"][0] != 0, [False, True, False, True, True, False])
+    np.testing.assert_array_equal(frozen["down"], params["down"])
+    with pytest.raises(ValueError, match=r"`pattern` must select a leaf that has `groups`.*down"):
+        l1jax.freeze_support("bias", target=0.5, groups=UNITS).init(params)
+
+
 def ramp(horizon):
     """The zeros of a lasso whose target rises over one horizon, as a schedule and controller."""
     wide = jnp.asarray(np.random.default_rng(1).laplace(size=2000), jnp.float32)
@@ -189,6 +239,10 @@ def test_a_factor_that_is_held_no_longer_changes():
         (lambda: l1jax.track_sparsity(0.5, until=-1), r"`until` \(=-1\) must be"),
         (lambda: l1jax.magnitude_pruning(0.5, scope="all"), r"`scope` \(='all'\) must be one of"),
         (lambda: l1jax.freeze_support(scope="all"), r"`scope` \(='all'\) must be one of"),
+        (
+            lambda: l1jax.freeze_support(target=0.5, groups={"up": 1}, scope="leaf"),
+            r"`scope` \(='leaf'\) must be 'global' with `groups` that lie in several leaves",
+        ),
         (lambda: l1jax.freeze_support(target=1.0), r"`target` \(=1.0\) must be a share"),
     ],
 )
