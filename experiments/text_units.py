@@ -9,7 +9,8 @@ Measured: 386 of 768 units are left (194, 106 and 86 in the three blocks), 381,7
           text; generation in bytes per second of one core's processor time: 9,816 before, 10,624
           after for one text, and 6,952 before, 6,761 after for 64 at a time; training took 5 min of
           processor time, 33 min on 2 CPU cores that other programs kept busy (Python 3.11, JAX
-          0.10.2); one seed. Since then the freeze meets the target to one unit, so that 384 are left
+          0.10.2); one seed. Since then the freeze meets the target to one unit, so that 384
+          are left
 """
 
 from l1jax.config import Config, GroupL1, NextToken, Optimizer, Schedule, TopicsData, Transformer
