@@ -15,6 +15,7 @@ from l1jax.models import (
     transformer,
     vae,
 )
+from l1jax.models.custom import custom_model
 from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import LOSSES, AdversarialLoss, relativistic_average
 
@@ -132,6 +133,8 @@ def build_image_model(
                 return dense_generator(image_shape, **vars(model))
             case config.Vae():
                 return vae(image_shape, **vars(model))
+            case config.CustomModel():
+                return custom_model(model, image_shape)
             case config.Transformer():
                 raise config.InputError(f"`model` (={type(model).__name__}) is a model of text.")
     except ValueError as error:

@@ -5,7 +5,6 @@
 Of a run of text it removes the dead attention heads and feed-forward units.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +13,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from l1jax.build import image_shape
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_path
 from l1jax.cli.process import run_command
 from l1jax.compaction.compact_network import compact
 from l1jax.compaction.verify_generator import MismatchError, Verification, verify
 from l1jax.config import InputError
+from l1jax.models import Generator
 from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.outputs import check_output_folder
 from l1jax.serialization.loaded_generator import check_finite
 from l1jax.serialization.model_folder import write_model
-from l1jax.serialization.rebuild_generator import in_float32, rebuild
+from l1jax.serialization.rebuild_generator import float32_model, in_float32, rebuild
 from l1jax.serialization.stored_evaluation import read_evaluation
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.text_runs.compacting import (
@@ -37,6 +36,7 @@ from l1jax.text_runs.compacting import (
 from l1jax.text_runs.loading import is_text_run, open_text_model
 from l1jax.training.keys import named_seed_key
 from l1jax.training.saved_run import SavedRun, image_generator, load_run
+from l1jax.training.state import Average
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     generator = image_generator(trained, workdir)
     average = trained.state.average
     check_finite(average, trained.step)
-    smaller = compact(generator, average.params, average.batch_stats, fold_norms=options.fold_norms)
+    smaller = compact_known(generator, average, options.fold_norms)
     proof = proof_in_float32(trained, smaller, options.batch)
     console.print(channel_table(proof))
     for line in sentences(proof, generator.image_range is None):
@@ -96,6 +96,23 @@ def main(arguments: Sequence[str]) -> int:
     write_model(output, smaller, trained.experiment, trained.step, notes)
     say(f"the compact generator of step {trained.step:,}: {output}")
     return 0
+
+
+def compact_known(generator: Generator, average: Average, fold_norms: bool) -> TrainedGenerator:
+    """Compact a generator whose operations are all known.
+
+    Args:
+        generator: of the run.
+        average: its weights.
+        fold_norms: whether batch norms become part of the layers in front of them.
+
+    Raises:
+        InputError: naming the operation that is not known, as a model of one's own may have.
+    """
+    try:
+        return compact(generator, average.params, average.batch_stats, fold_norms=fold_norms)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def compact_text_run(
@@ -134,8 +151,8 @@ def proof_in_float32(trained: SavedRun, smaller: TrainedGenerator, batch: int) -
     Raises:
         InputError: if they differ.
     """
-    model: Any = dataclasses.replace(trained.experiment.model, dtype="float32")
-    shape = image_shape(trained.experiment.data)
+    model = float32_model(trained.experiment.model)
+    shape = smaller.generator.image_shape
     average = trained.state.average
     original = TrainedGenerator(rebuild(model, shape, {}), average.params, average.batch_stats, {})
     exact = smaller._replace(generator=rebuild(model, shape, in_float32(smaller.layout)))

@@ -261,8 +261,10 @@ def evaluate(
             held_out_labels(real_images),
         )
         scores = evaluate_images(generated, num_generated, reference, remarks.append)
-        model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)
-        if isinstance(model, Vae) and loaded.encoder is not None:
+        model = None
+        if loaded.encoder is not None:
+            model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)
+        if isinstance(model, Vae):
             scores |= evaluate_likelihood(
                 model,
                 loaded.encoder,

@@ -5,7 +5,6 @@ The folder, in the Hugging Face layout, holds the weights, their configuration a
 language model computes logits. `--circuit` adds the weights of a language model that are not zero.
 """
 
-import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from l1jax.serialization.loaded_generator import LoadedGenerator, open_generator
 from l1jax.serialization.model_folder import is_model, read_model, write_model
 from l1jax.serialization.onnx_program import ONNX, export_onnx, open_onnx
 from l1jax.serialization.probe_images import differences, probe
-from l1jax.serialization.rebuild_generator import in_float32, rebuild
+from l1jax.serialization.rebuild_generator import float32_model, in_float32, rebuild
 from l1jax.serialization.stablehlo_program import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.serialization.stored_evaluation import read_evaluation
 from l1jax.serialization.text_folder import read_text_model
@@ -214,8 +213,8 @@ def write(
         again = open_stablehlo(generator, programs[STABLEHLO], Path(STABLEHLO))
         compare(STABLEHLO, wanted, probe(again, {}, {}), say)
     if options.onnx:
-        float32 = dataclasses.replace(opened.experiment.model, dtype="float32")
-        exact = rebuild(float32, generator.image_shape, in_float32(opened.layout))
+        float32 = float32_model(opened.experiment.model)
+        exact = rebuild(float32, generator.image_shape, in_float32(opened.layout), generator)
         programs[ONNX] = export_onnx(exact, params, statistics)
         again = open_onnx(generator, programs[ONNX], Path(ONNX))
         compare(ONNX, probe(exact, params, statistics), probe(again, {}, {}), say)

@@ -21,6 +21,7 @@ RUN_ELSEWHERE = {
     "selection.md": "selection/test_docstrings.py",
     "which.md": "benchmarks/test_which.py",
 }
+OWN_NETWORK = ROOT / "docs" / "guides" / "own_network.md"  # its second block is a module
 TRAINING_PAGES = ("README.md", "extending.md", "frameworks.md", "index.md")
 EXPORTING = [
     "",
@@ -101,7 +102,12 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("module", "arguments"), commands())
-def test_a_command_of_a_page_has_the_flags_that_it_is_given(module, arguments, monkeypatch):
+def test_a_command_of_a_page_has_the_flags_that_it_is_given(
+    module, arguments, monkeypatch, tmp_path
+):
+    (tmp_path / "my_gan.py").write_text(blocks(OWN_NETWORK, "python")[1], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
     class Parsed(Exception):
         """The flags are read; nothing needs to run."""
 

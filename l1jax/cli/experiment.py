@@ -12,10 +12,12 @@ import tyro
 
 from l1jax.cli.experiment_file import load_experiment
 from l1jax.cli.flags import flag_names, parse
-from l1jax.config import Config, Optimizer, check, kinds, switch_kind
+from l1jax.config import Config, CustomModel, Optimizer, check, kinds, switch_kind
+from l1jax.config.custom import CUSTOM, is_custom
 
 Choices = Mapping[str, Any]  # command-line name → dataclass, or the type of None
 KIND_FIELDS = ("data", "model", "objective")
+CUSTOM_KINDS = {"model": CustomModel}
 # Optimizer of a second network → the objective that trains such a network.
 SECOND_NETWORK = {"discriminator": "adversarial", "encoder": "variational"}
 
@@ -32,7 +34,7 @@ class ExperimentOptions:
     data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
     """Kind of data; it decides which --data.… flags there are."""
     model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
-    """Kind of model; it decides which --model.… flags there are."""
+    """Kind of model, or your own as package.module:function; it decides the --model.… flags."""
     objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
     """Kind of objective; it decides which --objective.… flags there are."""
 
@@ -68,15 +70,41 @@ def parse_experiment(
     nested = _nested_kinds(experiment)
     experiment = _switch_nested_kinds(experiment, nested, _read_flags(arguments, nested))
     kind_names = {name: _kind_name(getattr(experiment, name), kinds(name)) for name in KIND_FIELDS}
-    extended = _add_kind_flags(options, experiment, nested)
+    shown = _show_options(experiment)
+    extended = _add_kind_flags(options, experiment, type(shown), nested)
     default = extended(
         config=config,
         workdir=workdir.format(Path(config).stem),
-        experiment=experiment,
+        experiment=shown,
         **kind_names,
     )
     parsed = parse(extended, arguments, prog, default, _remedies(nested))
-    return dataclasses.replace(parsed, experiment=check(parsed.experiment))
+    chosen = _hide_options(parsed.experiment, experiment)
+    return dataclasses.replace(parsed, experiment=check(chosen))
+
+
+def _show_options(experiment: Config) -> Config:
+    """Put the options of a user's own model in its place, so that they become its flags."""
+    options = {
+        name: part.options
+        for name in CUSTOM_KINDS
+        if isinstance(part := getattr(experiment, name), CUSTOM)
+    }
+    if not options:
+        return experiment
+    fields = [(name, type(value), value) for name, value in options.items()]
+    shown: Any = dataclasses.make_dataclass("Config", fields, bases=(Config,), frozen=True)
+    return shown(**{**vars(experiment), **options})
+
+
+def _hide_options(parsed: Config, experiment: Config) -> Config:
+    """Undo `_show_options`, with the options that were parsed."""
+    values = dict(vars(parsed))
+    for name in CUSTOM_KINDS:
+        part = getattr(experiment, name)
+        if isinstance(part, CUSTOM):
+            values[name] = dataclasses.replace(part, options=values[name])
+    return Config(**values)
 
 
 def _read_flags(arguments: Sequence[str], names: Iterable[str]) -> dict[str, str | None]:
@@ -94,11 +122,16 @@ def _switch_kinds(experiment: Config, selected: Mapping[str, str | None]) -> Con
     """Switch data, model and objective to the selected kinds, and add the optimizer they need."""
     changes: dict[str, Any] = {}
     for name in KIND_FIELDS:
-        changes[name] = _switched(getattr(experiment, name), selected[name], kinds(name))
+        chosen = selected[name]
+        current = getattr(experiment, name)
+        changes[name] = _switched(current, chosen, kinds(name))
+        if name in CUSTOM_KINDS and is_custom(chosen):
+            is_current = isinstance(current, CUSTOM) and current.factory == chosen
+            changes[name] = current if is_current else CUSTOM_KINDS[name](str(chosen))
     for name, objective in SECOND_NETWORK.items():
         if selected["objective"] == objective and getattr(experiment, name) is None:
             changes[name] = Optimizer()
-    return dataclasses.replace(experiment, **changes)
+    return check(dataclasses.replace(experiment, **changes))
 
 
 def _switch_nested_kinds(
@@ -115,10 +148,31 @@ def _switch_nested_kinds(
 
 
 def _add_kind_flags(
-    options: type[ExperimentFlags], experiment: Config, nested: Mapping[str, Choices]
+    options: type[ExperimentFlags],
+    experiment: Config,
+    shown: type[Config],
+    nested: Mapping[str, Choices],
 ) -> type[ExperimentFlags]:
-    """Extend the options by one flag for each nested kind, such as `--generator.penalty`."""
-    flags = []
+    """Extend the options by one flag for each nested kind, such as `--generator.penalty`.
+
+    Args:
+        options: the command's.
+        experiment: whose fields decide which kinds there are.
+        shown: its type with the options of a user's own model.
+        nested: path of each nested field → its kinds.
+    """
+    flags: list[tuple[str, Any, Any]] = []
+    if shown is not Config:
+        hidden = tyro.conf.arg(name="")
+        flags.append(("experiment", Annotated[shown, hidden], dataclasses.field()))
+    for name in CUSTOM_KINDS:
+        part = getattr(experiment, name)
+        if isinstance(part, CUSTOM):
+            own = Annotated[
+                Literal[(*kinds(name), part.factory)],  # type: ignore[valid-type]
+                tyro.conf.arg(help=f"Kind of {name}; here your own."),
+            ]
+            flags.append((name, own, dataclasses.field()))
     for path, choices in nested.items():
         parent_name, name = path.split(".")
         value = getattr(getattr(experiment, parent_name), name)
@@ -159,6 +213,8 @@ def _switched(current: object, selected: str | None, choices: Choices) -> object
 
 
 def _kind_name(value: object, choices: Choices) -> str:
+    if isinstance(value, CUSTOM):
+        return value.factory
     return next(name for name, kind in choices.items() if kind is type(value))
 
 

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from l1jax.config.custom import CUSTOM, explain_failure, load_factory, options_type
 from l1jax.config.experiment import FREE_FIELDS, Config
 from l1jax.config.fields import InputError
 
@@ -57,15 +58,24 @@ def to_json(config: Any, within: tuple[object, ...] = ()) -> Any:
     values = {
         f.name: to_json(getattr(config, f.name, None), inner) for f in dataclasses.fields(config)
     }
+    if isinstance(config, CUSTOM) and isinstance(values["options"], dict):
+        values["options"].pop("kind", None)  # the factory says which dataclass it is
     return {"kind": type(config).__name__, **values}
 
 
-def from_json(values: object) -> Config:
+def from_json(values: object, *, is_installed: bool = True) -> Config:
     """Rebuild and check a configuration from what `to_json` gave.
+
+    Args:
+        values: plain JSON values.
+        is_installed: whether a user's own model is imported, which its options need. Otherwise
+            they stay a dictionary, nothing is imported, and the model cannot be built.
 
     Raises:
         InputError: naming the field, its value and what was required.
     """
+    if not is_installed:
+        values = _set_options_aside(values)
     return _decode(Config, values, "", {})
 
 
@@ -81,12 +91,15 @@ def check(config: Config) -> Config:
 def kinds(name: str, parent: type = Config) -> dict[str, Any]:
     """Map command-line names to the dataclasses that a field can hold; `none` stands for None.
 
+    The kinds of a user's own, which `package.module:function` names, are not among them.
+
     Args:
         name: the field.
         parent: the dataclass that has it.
     """
     choices = typing.get_args(typing.get_type_hints(parent)[name])
-    return {"none" if kind is type(None) else _hyphenate(kind.__name__): kind for kind in choices}
+    named = [kind for kind in choices if kind not in CUSTOM]
+    return {"none" if kind is type(None) else _hyphenate(kind.__name__): kind for kind in named}
 
 
 def switch_kind(current: Any, kind: type) -> Any:
@@ -166,6 +179,8 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
         return tuple(
             _decode(arguments[0], item, f"{path}[{i}]", metadata) for i, item in enumerate(value)
         )
+    if hint is Any:
+        return value
     if hint is float and type(value) is int:
         value = float(value) if abs(value) < 2**1023 else math.inf
     _require(type(value) is hint, path, value, f"of type {hint.__name__}")
@@ -188,6 +203,14 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
         shown = _short(kind) if isinstance(kind, str) else _shown(value)
         raise InputError(f"`{path or 'config'}` (={shown}) must be of type {' or '.join(names)}.")
     cls = _KINDS[kind]
+    decoded = _decode_fields(cls, value, path)
+    if cls in CUSTOM and not isinstance(decoded.options, _Aside):
+        return _with_options(decoded, path)
+    return decoded
+
+
+def _decode_fields(cls: Any, value: dict[str, Any], path: str) -> Any:
+    kind = cls.__name__
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     unknown = [name for name in value if name not in fields and name != "kind"]
@@ -202,6 +225,39 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
             if name in value
         }
     )
+
+
+class _Aside(dict[str, Any]):
+    """Options of a user's own model that are not decoded."""
+
+
+def _set_options_aside(values: object) -> object:
+    """Mark the options of a user's own model or data, which only its package can decode."""
+    if not isinstance(values, dict):
+        return values
+    names = [kind.__name__ for kind in CUSTOM]
+    marked = dict(values)
+    for name, part in values.items():
+        if isinstance(part, dict) and part.get("kind") in names:
+            options = part.get("options")
+            kept = _Aside(options if isinstance(options, dict) else {})
+            marked[name] = {**part, "options": kept}
+    return marked
+
+
+def _with_options(custom: Any, path: str) -> Any:
+    """Decode the options of a user's own model by the dataclass of its factory."""
+    field = f"{path}.factory"
+    factory = load_factory(custom.factory, field)
+    kind = options_type(factory, custom.factory, field)
+    values = custom.options
+    if values is None:
+        values = {}
+    _require(isinstance(values, dict), f"{path}.options", values, f"the fields of {kind.__name__}")
+    # A user's own checks in `__post_init__` may raise anything.
+    with explain_failure(custom.factory, field, "its options"):
+        options = _decode_fields(kind, values, path)
+    return dataclasses.replace(custom, options=options)
 
 
 def _require(holds: bool, path: str, value: object, requirement: str) -> None:

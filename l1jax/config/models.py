@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from l1jax.config.custom import CustomModel
 from l1jax.config.fields import OWN_DEFAULT, bounds
 
 
@@ -172,4 +173,4 @@ class Transformer:
     """Feed-forward units of each block; empty for `hidden` in each."""
 
 
-Model = MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae | Transformer
+Model = MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae | Transformer | CustomModel

@@ -1,6 +1,8 @@
 """Generative models as pure functions; Flax Linen inside."""
 
 from l1jax.models.dcgan import dcgan
+from l1jax.models.from_linen import from_linen
+from l1jax.models.from_nnx import from_nnx
 from l1jax.models.gan import Gan, packed
 from l1jax.models.mlp import dense_generator, mlp_gan
 from l1jax.models.network import Generator, Network, from_uint8, to_uint8
@@ -20,6 +22,8 @@ __all__ = [
     "Vae",
     "dcgan",
     "dense_generator",
+    "from_linen",
+    "from_nnx",
     "from_uint8",
     "generate",
     "mlp_gan",

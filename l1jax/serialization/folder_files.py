@@ -3,6 +3,7 @@
 None of it is executed.
 """
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -102,20 +103,54 @@ def read_description(path: Path, kinds: Mapping[str, type]) -> JsonObject:
     return described
 
 
-def read_experiment(values: object, where: Path) -> Config:
+def read_experiment(values: object, where: Path, *, is_installed: bool = True) -> Config:
     """Return the experiment of a `config.json`.
+
+    Args:
+        values: what stands there.
+        where: its path, for messages.
+        is_installed: whether a user's own model is imported, as `l1jax.config.from_json` says.
 
     Raises:
         InputError: if it holds none of this l1jax.
     """
     try:
-        return from_json(values)
+        return from_json(values, is_installed=is_installed)
     except InputError as error:
         raise InputError(f"`{where}` holds no experiment of this l1jax: {error}") from error
     except RecursionError as error:
         raise InputError(
             f"`{where}` holds no experiment of this l1jax: it is nested too deeply."
         ) from error
+
+
+def check_package(experiment: JsonObject, folder: Path) -> None:
+    """Raise if a user's own model is a module that lies in the model's own folder.
+
+    What was downloaded is never executed, not even where a command runs in that folder.
+
+    Args:
+        experiment: of the folder's `config.json`.
+        folder: of the model.
+
+    Raises:
+        InputError: if the module would be imported from there.
+    """
+    model = experiment.get("model")
+    factory = model.get("factory") if isinstance(model, dict) else None
+    if not isinstance(factory, str):
+        return
+    package = factory.partition(":")[0].partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(package) if package else None
+    except (ImportError, ValueError):
+        return  # which is said where it is imported
+    found = [] if spec is None else [*(spec.submodule_search_locations or []), spec.origin or ""]
+    if any(name and Path(name).resolve().is_relative_to(folder.resolve()) for name in found):
+        raise InputError(
+            f"`model.factory` (={factory}) is a module in the folder of the model, {folder}, from "
+            "which nothing is executed: install the package that has it."
+        )
 
 
 def read_checked(file: Path, max_bytes: int, described: JsonObject) -> bytes:

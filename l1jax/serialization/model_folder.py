@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 import l1jax
-from l1jax.config import Config, InputError, to_json
+from l1jax.config import Config, CustomModel, InputError, to_json
 from l1jax.config.fields import JsonObject
 from l1jax.evaluation.zeros import count_zeros
-from l1jax.models import Generator
+from l1jax.models import Generator, Network
 from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.outputs import check_output_folder
 from l1jax.reading import read_json
@@ -35,6 +35,7 @@ from l1jax.serialization.folder_files import (
     PROGRAMS,
     WEIGHTS,
     check_hash,
+    check_package,
     named_leaves,
     named_tensors,
     nested,
@@ -50,6 +51,7 @@ from l1jax.serialization.rebuild_generator import rebuild
 from l1jax.serialization.stablehlo_program import STABLEHLO, open_stablehlo
 from l1jax.serialization.weight_encoding import Loss, Values, decode, encode, losses
 
+MAX_UNKNOWN_NUMBERS = 2**28  # weights of a program whose network is not known here
 OPENERS = {STABLEHLO: open_stablehlo, ONNX: open_onnx}
 KINDS = {
     "step": int,
@@ -203,9 +205,15 @@ def read_model(path: Path) -> ExportedModel:
     where = file.parent / CONFIG
     described = _read_config(where)
     _check_depth(described, where)
-    experiment = read_experiment(described["experiment"], where)
-    generator, shapes = _network(experiment, described, where)
+    # Neither a program nor a compact network needs the package of a user's own model.
+    needs_package = file.name not in PROGRAMS and not described["layout"]
+    if needs_package:
+        check_package(described["experiment"], file.parent)
+    experiment = read_experiment(described["experiment"], where, is_installed=needs_package)
+    generator, shapes = _network(experiment, described, where, needs_package=needs_package)
     numbers = sum(math.prod(shape) for shape in shapes.values())
+    if isinstance(experiment.model, CustomModel) and not numbers:
+        numbers = MAX_UNKNOWN_NUMBERS
     number_bytes = MAX_WEIGHT_BYTES
     if file.name in PROGRAMS:
         number_bytes = MAX_PROGRAM_BYTES
@@ -230,12 +238,17 @@ def read_model(path: Path) -> ExportedModel:
 
 
 def _network(
-    experiment: Config, described: JsonObject, where: Path
+    experiment: Config, described: JsonObject, where: Path, *, needs_package: bool
 ) -> tuple[Generator, dict[str, tuple[int, ...]]]:
-    """Build the network without weights, and the shapes that they must have."""
+    """Build the network without weights, and the shapes that they must have.
+
+    There are no shapes for a program of a user's own model, whose network only its package has.
+    """
     try:
-        height, width, channels = described["generator"]["image_shape"]
-        generator = rebuild(experiment.model, (height, width, channels), described["layout"])
+        like = _described_generator(described["generator"])
+        if isinstance(experiment.model, CustomModel) and not (needs_package or described["layout"]):
+            return like, {}
+        generator = rebuild(experiment.model, like.image_shape, described["layout"], like)
         params, statistics = jax.eval_shape(
             lambda key: generator.network.init(key), jax.random.key(0)
         )
@@ -243,6 +256,31 @@ def _network(
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"`{where}` does not describe a network: {why}") from error
     return generator, {name: leaf.shape for name, leaf in named_leaves(params, statistics)}
+
+
+def _described_generator(values: JsonObject) -> Generator:
+    """Return what `config.json` says of the latents and images, around no network."""
+    height, width, channels = values["image_shape"]
+    image_range = None
+    if values["image_range"] is not None:
+        low, high = map(float, values["image_range"])
+        image_range = (low, high)
+    latent_size = int(values["latent_size"])
+
+    def apply(
+        params: PyTree,
+        batch_stats: PyTree,
+        inputs: Array,
+        train: bool,
+        label: Array | None = None,
+        key: Array | None = None,
+    ) -> tuple[Array, PyTree]:
+        raise NotImplementedError("a layout or a program takes the place of this network")
+
+    empty = Network(lambda key: ({}, {}), apply)
+    return Generator(
+        empty, latent_size, (height, width, channels), image_range, int(values["classes"])
+    )
 
 
 def _check_depth(described: JsonObject, where: Path) -> None:

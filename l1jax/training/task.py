@@ -73,9 +73,10 @@ def _mismatch(experiment: config.Config) -> config.InputError:
     def state_of(optimizer: config.Optimizer | None) -> str:
         return "set" if optimizer else "None"
 
+    model = getattr(experiment.model, "factory", type(experiment.model).__name__)
     return config.InputError(
         f"`objective` (={type(experiment.objective).__name__}) does not go with `model` "
-        f"(={type(experiment.model).__name__}) and the optimisers (`discriminator` "
+        f"(={model}) and the optimisers (`discriminator` "
         f"{state_of(experiment.discriminator)}, `encoder` {state_of(experiment.encoder)}): "
         "Adversarial needs a GAN and a discriminator's optimiser, Variational a VAE and an "
         "encoder's, Reconstruction a generator alone such as DenseGenerator, NextToken a "
