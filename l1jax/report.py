@@ -122,7 +122,7 @@ def read_record(workdir: Path) -> RunRecord:
         path_samples=path_samples,
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         device=f"{len(devices)} × {devices[0].device_kind}",
-        commands=describe_commands(workdir, is_path=is_path),
+        commands=describe_commands(workdir, experiment, is_path=is_path),
     )
 
 
@@ -161,26 +161,30 @@ def describe_rollbacks(workdir: Path) -> list[str]:
     ]
 
 
-def describe_commands(workdir: Path, *, is_path: bool) -> str:
+def describe_commands(workdir: Path, experiment: Config, *, is_path: bool) -> str:
     """Write down the commands that reproduce the run.
 
     Args:
         workdir: the run's folder.
+        experiment: of the run.
         is_path: whether it is a path of strengths.
     """
+    begin = origin_flags(experiment)
     again = f"{workdir}-again"
     if is_path:
         file = workdir.absolute() / "selection.json"
         stored = 'json.load(file)["experiment"]'
         flags = selection_flags(workdir)
         commands = [
-            shell_command("l1jax.select", "--config", "again.py", "--workdir", again, *flags)
+            shell_command(
+                "l1jax.select", "--config", "again.py", "--workdir", again, *begin, *flags
+            )
         ]
     else:
         file = workdir.absolute() / "config.json"
         stored = "json.load(file)"
         commands = [
-            shell_command("l1jax.train", "--config", "again.py", "--workdir", again),
+            shell_command("l1jax.train", "--config", "again.py", "--workdir", again, *begin),
             shell_command("l1jax.evaluate", "--workdir", again),
         ]
     lines = [
@@ -197,6 +201,21 @@ def describe_commands(workdir: Path, *, is_path: bool) -> str:
         shell_command("l1jax.report", "--workdir", again),
     ]
     return "\n".join(lines)
+
+
+def origin_flags(experiment: Config) -> list[str]:
+    """Return the flags that name the networks which a run began from."""
+    origin = experiment.origin
+    if origin is None:
+        return []
+    flags = ["--from", origin.source]
+    if origin.revision:
+        flags += ["--from-revision", origin.revision]
+    elif os.path.isdir(Path(origin.source) / "checkpoints"):
+        flags += ["--from-step", str(origin.step)]
+    if origin.networks == ("generator",):
+        flags += ["--from-networks", "generator"]
+    return flags
 
 
 def selection_flags(workdir: Path) -> list[str]:

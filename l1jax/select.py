@@ -3,6 +3,7 @@
 Run: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`.
 """
 
+import dataclasses
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,9 +18,11 @@ from l1jax.build import build_model, example_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
 from l1jax.cli.process import run_command, shell_command, stop_status
+from l1jax.cli.starting import StartingOptions, find_start
 from l1jax.config import Config, InputError, Text
 from l1jax.data.opening import open_examples
 from l1jax.data.text_source import open_text
+from l1jax.evaluation.tensors import Tensors, load_tensors
 from l1jax.processes.agreement import is_leader, lead, require_same
 from l1jax.processes.start import ProcessOptions
 from l1jax.processes.storage import check_shared_storage
@@ -44,6 +47,7 @@ from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.input_checks import check_batch, check_labels, check_shapes, find_devices
 from l1jax.training.loop import remember_signals
+from l1jax.training.origin import ORIGIN_FILE, check_origin, read_origin, write_origin
 from l1jax.training.run import run_experiment
 from l1jax.training.state import Task, require_images
 from l1jax.training.task import make_task
@@ -51,7 +55,7 @@ from l1jax.training.workdir import hold, read_config
 
 
 @dataclass(frozen=True)
-class SelectOptions(ProcessOptions, ExperimentOptions):
+class SelectOptions(StartingOptions, ProcessOptions, ExperimentOptions):
     """Train an experiment at several strengths of its penalty, choose one, and refit it.
 
     At the end it names the command that makes an HTML page of the path.
@@ -113,19 +117,26 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
     """
     workdir = parse_path("--workdir", options.workdir)
     resume = shell_command("l1jax.select", *(a for a in arguments if a != "--overwrite"))
+    start = find_start(options, options.experiment, workdir, say, overwrite=options.overwrite)
+    options = dataclasses.replace(options, experiment=start.experiment)
     plan = make_plan(options)
     experiment = options.experiment
     shape = example_shape(experiment.data)
     task = make_task(with_strength(experiment, options.network, 1.0), shape)
     # What the refitted run would refuse is refused before the path is trained.
     make_task(refitted(options, 1.0), shape)
-    check_shapes(task, experiment.seed)
+    template = check_shapes(task, experiment.seed)
+    lead(partial(check_origin, experiment, template, start.weights))
     check_batch(experiment, len(find_devices()))
     load = open_data(plan, task)
     try:
         with ExitStack() as stack:
             lead(partial(open_selection, stack, workdir, plan, overwrite=options.overwrite))
+            lead(partial(write_origin, workdir, start.weights))
             check_shared_storage(workdir)
+            if experiment.origin is not None:
+                weights = read_origin(workdir, experiment.origin, template)
+                plan = plan._replace(weights=weights)
             with console.status("reading the data"):
                 data = load()
             result = run_path(plan, data, RunContext(workdir / "path", console, say))
@@ -260,6 +271,22 @@ def refit_folder(workdir: Path, network: str, strength: float) -> Path:
     return exact
 
 
+def read_kept_weights(workdir: Path) -> Tensors | None:
+    """Return the weights that every strength began from, in process 0.
+
+    Raises:
+        InputError: if they cannot be read.
+    """
+    weights = None
+
+    def read() -> None:
+        nonlocal weights
+        weights, _ = load_tensors(workdir / ORIGIN_FILE)
+
+    lead(read)
+    return weights
+
+
 def refit(
     options: SelectOptions,
     strength: float,
@@ -279,8 +306,13 @@ def refit(
         say: prints one sentence on a line of its own.
     """
     chosen = refitted(options, strength)
+    weights = None
+    if chosen.origin is not None:
+        weights = read_kept_weights(folder.parent)
     try:
-        _, end = run_experiment(chosen, folder, console, say, resume=True, overwrite=False)
+        _, end = run_experiment(
+            chosen, folder, console, say, resume=True, overwrite=False, origin_weights=weights
+        )
     except NonFiniteError as error:
         say(f"error: {error}. Try a smaller learning rate.")
         return 1

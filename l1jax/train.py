@@ -11,6 +11,7 @@ from l1jax.build import build_model, example_shape
 from l1jax.cli.experiment import ExperimentOptions, parse_experiment
 from l1jax.cli.flags import parse_path
 from l1jax.cli.process import run_command, shell_command, stop_status
+from l1jax.cli.starting import StartingOptions, find_start
 from l1jax.config import Config, Text
 from l1jax.processes.agreement import is_leader, lead
 from l1jax.processes.start import ProcessOptions
@@ -37,7 +38,7 @@ TEXT_SAMPLES = Samples("text", "txt", "samples.txt")
 
 
 @dataclass(frozen=True)
-class TrainOptions(ProcessOptions, ExperimentOptions):
+class TrainOptions(StartingOptions, ProcessOptions, ExperimentOptions):
     """Train an experiment."""
 
     resume: bool = True
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.summary:
         say(build_model(experiment.model, example_shape(experiment.data)).summary())
         return 0
+    start = find_start(options, experiment, workdir, say, overwrite=options.overwrite)
+    experiment = start.experiment
     open_tracker = None
     if options.wandb is not None:
         import_wandb()  # in all processes, so that all end if it is missing
@@ -75,6 +78,7 @@ def main(arguments: Sequence[str]) -> int:
                 resume=options.resume,
                 overwrite=options.overwrite,
                 open_tracker=open_tracker,
+                origin_weights=start.weights,
             )
     except NonFiniteError as error:
         say(

@@ -26,6 +26,7 @@ from l1jax.config import (
     MlpGan,
     NextToken,
     Optimizer,
+    Origin,
     R3gan,
     Reconstruction,
     SnResnet,
@@ -335,12 +336,18 @@ def test_what_changes_no_step_may_differ():
     told = ImageData(
         "here", labels="none", on_error="skip", most_pixels=10**6
     )  # the fingerprint tells if it matters
+    moved = [Config(origin=Origin(path, step=3, fingerprint="same")) for path in ("/a", "/b")]
+    assert differences(*moved) == []
+    assert differences(Config(origin=Origin(fingerprint="a")), Config(origin=Origin())) == [
+        "origin.fingerprint: a → "
+    ]
     assert differences(Config(data=ImageData("here")), Config(data=told)) == []
 
 
 def test_free_fields_exist():
     tops = {f.name for f in dataclasses.fields(Config)}
     nested = {f"data.{f.name}" for kind in kinds("data").values() for f in dataclasses.fields(kind)}
+    nested |= {f"origin.{f.name}" for f in dataclasses.fields(Origin)}
     assert tops | nested >= FREE_FIELDS
     required = (
         "seed steps batch_size checkpoint_every sample_every log_every data model objective "

@@ -41,6 +41,11 @@ FLAGS = {
         "--model.classes 8 --objective.r1 0 --objective.r2 0"
     ).split(),
 }
+FLAGS["from"] = (
+    f"{COMMON} --model.latent-size 8 --model.generator-hidden 32 --model.discriminator-hidden 32 "
+    "--objective.r1 0 --objective.r2 0 --generator.penalty l0 --from-networks generator "
+    "--discriminator-steps-first 130"
+).split()
 KILLS = 6
 
 
@@ -136,18 +141,23 @@ def rewind(workdir: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FLAGS)
 def test_kill_minus_nine_at_any_moment_changes_nothing(family, request, tmp_path):
+    more = ()
+    source = tmp_path / "source"
+    if family == "from":
+        shutil.copytree(request.getfixturevalue("uninterrupted"), source)
+        more = ("--from", str(source))
     if family == "gan":
         whole = request.getfixturevalue("uninterrupted")
     else:
         whole = tmp_path / "whole"
-        finish(whole, family=family)
+        finish(whole, *more, family=family)
     workdir, choose = tmp_path / "run", random.Random(0)
     lives = during_saves = resumptions = 0
     # Seconds from a start to its first save: half of the kills at any time come later than that.
     until_save = 0.0
     while lives < KILLS:
         before, left, began = committed(workdir), unfinished(workdir), time.monotonic()
-        process = start(workdir, family=family)
+        process = start(workdir, *more, family=family)
         if lives % 3 == 0:
             if until(process, lambda left=left: unfinished(workdir) - left):
                 during_saves, until_save = during_saves + 1, time.monotonic() - began
@@ -166,13 +176,15 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(family, request, tmp_path
                 "the newest whole checkpoint is the one resumed from"
             )
             resumptions += 1
+        if (workdir / "origin.safetensors").exists():
+            shutil.rmtree(source, ignore_errors=True)  # the run needs it no more
         lives += status != 0  # a run that ended before its killer came does not count
         if committed(workdir) and committed(workdir)[-1] >= 260:
             rewind(workdir)
     assert lives == KILLS
     assert during_saves >= KILLS // 4
     assert resumptions >= KILLS // 4
-    finish(workdir, family=family)
+    finish(workdir, *more, family=family)
     assert end_of(workdir) == end_of(whole)
 
 

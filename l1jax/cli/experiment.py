@@ -12,6 +12,7 @@ import tyro
 
 from l1jax.cli.experiment_file import load_experiment
 from l1jax.cli.flags import flag_names, parse
+from l1jax.cli.starting import experiment_of_source
 from l1jax.config import Config, CustomModel, Optimizer, check, kinds, switch_kind
 from l1jax.config.custom import CUSTOM, is_custom
 
@@ -28,7 +29,7 @@ class ExperimentOptions:
 
     experiment: Annotated[Config, tyro.conf.arg(name="")]
     config: str
-    """Experiment: a Python file with get_config(), or the name of one that comes with l1jax."""
+    """Experiment: a Python file with get_config(), or the name of one here; else that of --from."""
     workdir: str
     """Folder for all that the command writes; an existing run of this experiment is resumed."""
     data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
@@ -50,6 +51,8 @@ def parse_experiment(
 ) -> ExperimentFlags:
     """Parse flags whose defaults are those of the experiment that `--config` names.
 
+    Without it they are those of the experiment that `--from` begins from, or of digits.
+
     Some flags decide which other flags there are: `--data`, `--model` and `--objective` switch the
     kind of the experiment's field of that name, and flags such as `--generator.penalty` switch the
     kind of a field within it. They are therefore read before all others.
@@ -66,7 +69,16 @@ def parse_experiment(
     """
     selected = _read_flags(arguments, ["config", *KIND_FIELDS])
     config = "digits" if selected["config"] is None else selected["config"]
-    experiment = _switch_kinds(load_experiment(config), selected)
+    name = Path(config).stem
+    begun = None
+    if selected["config"] is None:
+        begun = experiment_of_source(arguments, workdir)
+    if begun is None:
+        experiment = load_experiment(config)
+    else:
+        experiment, name = begun
+    origin = experiment.origin
+    experiment = _switch_kinds(dataclasses.replace(experiment, origin=None), selected)
     nested = _nested_kinds(experiment)
     experiment = _switch_nested_kinds(experiment, nested, _read_flags(arguments, nested))
     kind_names = {name: _kind_name(getattr(experiment, name), kinds(name)) for name in KIND_FIELDS}
@@ -74,12 +86,12 @@ def parse_experiment(
     extended = _add_kind_flags(options, experiment, type(shown), nested)
     default = extended(
         config=config,
-        workdir=workdir.format(Path(config).stem),
+        workdir=workdir.format(name),
         experiment=shown,
         **kind_names,
     )
     parsed = parse(extended, arguments, prog, default, _remedies(nested))
-    chosen = _hide_options(parsed.experiment, experiment)
+    chosen = dataclasses.replace(_hide_options(parsed.experiment, experiment), origin=origin)
     return dataclasses.replace(parsed, experiment=check(chosen))
 
 

@@ -66,6 +66,7 @@ from l1jax.config.optimization import (
     Schedule,
     SparseGroupL1,
 )
+from l1jax.config.origin import Origin
 
 __all__ = [
     "FREE_FIELDS",
@@ -103,6 +104,7 @@ __all__ = [
     "NuclearNorm",
     "Objective",
     "Optimizer",
+    "Origin",
     "Penalty",
     "R3gan",
     "Reconstruction",

@@ -8,6 +8,7 @@ from l1jax.config.fields import bounds
 from l1jax.config.models import MlpGan, Model
 from l1jax.config.objectives import Adversarial, Objective
 from l1jax.config.optimization import Optimizer
+from l1jax.config.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Config:
     """The discriminator's optimiser and penalty; None where there is no discriminator."""
     encoder: Optimizer | None = None
     """A VAE's encoder's optimiser and penalty; None where there is no encoder."""
+    origin: Origin | None = None
+    """The trained networks that the run begins from; None to draw them. --from sets it."""
+    discriminator_steps_first: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """Steps at the start in which a GAN's discriminator alone learns; its generator waits."""
     seed: int = field(default=0, metadata=bounds(0, 2**32, open_maximum=True))
     """Seed of everything random; the same seed gives the same run."""
     steps: int = field(default=10_000, metadata=bounds(1, 2**31 - 1))
@@ -63,8 +68,8 @@ class Config:
 
 
 # Fields that may differ between a checkpoint and the run that resumes it: none of these changes a
-# step. (The images that a path leads to, or that are left out, and class folders among them are
-# compared by their fingerprint instead.)
+# step. (The images that a path leads to, or that are left out, class folders among them, and the
+# weights that a run begins from are compared by their fingerprint instead.)
 FREE_FIELDS = frozenset(
     [
         "steps",
@@ -84,5 +89,7 @@ FREE_FIELDS = frozenset(
         "data.on_error",
         "data.most_pixels",
         "data.most_seconds",
+        "origin.source",
+        "origin.revision",
     ]
 )

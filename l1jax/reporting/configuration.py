@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import NamedTuple
 
-from l1jax.config import Config, to_json
+from l1jax.config import Config, Origin, to_json
 
 
 class ConfigurationRow(NamedTuple):
@@ -18,6 +19,23 @@ class ConfigurationRow(NamedTuple):
     def is_default(self) -> bool:
         """Whether the field has its default."""
         return self.value == self.default
+
+
+def public_name(origin: Origin) -> str:
+    """Return a name of a source that may be published: of a path only the last part."""
+    if origin.revision:
+        return origin.source
+    return PurePath(origin.source).name
+
+
+def describe_origin(origin: Origin) -> str:
+    """Say in a few words which trained networks a run began from."""
+    networks = " and ".join(origin.networks)
+    revision = origin.revision and f", commit {origin.revision[:12]}"
+    return (
+        f"the {networks} of {' '.join(public_name(origin).split())}{revision}, step "
+        f"{origin.step:,}, sha256 of the weights {origin.fingerprint[:12]}"
+    )
 
 
 def configuration_rows(experiment: Config) -> list[ConfigurationRow]:

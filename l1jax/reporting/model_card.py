@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from l1jax.config import L1, Config, to_json
 from l1jax.models import Generator
+from l1jax.reporting.configuration import describe_origin, public_name
 from l1jax.reporting.evaluation_tables import (
     SCORE_LABELS,
     features_title,
@@ -180,12 +181,16 @@ def _training(experiment: Config, step: int, notes: JsonObject) -> list[str]:
         f"penalty of the generator: {penalty_text}; paths "
         f"`{_one_line(experiment.generator.penalised)}`",
     ]
+    again = "python -m l1jax.train --config again.py"
+    origin = experiment.origin
+    if origin is not None:
+        rows.append(f"begun from {describe_origin(origin)}")
+        again += f" --from {_one_line(public_name(origin))}"
     if notes.get("command"):
         rows.append(f"exported by `{_one_line(notes['command'])}`")
     return [
         _bullets(rows),
-        "The experiment is in `config.json`; this file trains it again as `python -m l1jax.train "
-        "--config again.py`:",
+        f"The experiment is in `config.json`; this file trains it again as `{again}`:",
         TRAIN_AGAIN,
     ]
 

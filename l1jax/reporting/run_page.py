@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from l1jax.config import Config, MixtureData, Sound
-from l1jax.reporting.configuration import ConfigurationRow, configuration_rows
+from l1jax.reporting.configuration import (
+    ConfigurationRow,
+    configuration_rows,
+    describe_origin,
+)
 from l1jax.reporting.curves import draw_main_charts, draw_other_charts
 from l1jax.reporting.evaluation_section import evaluation_section
 from l1jax.reporting.html import (
@@ -114,6 +118,8 @@ def _summary(record: RunRecord) -> str:
         f"{experiment.seed}.",
         _progress(record),
     ]
+    if experiment.origin is not None:
+        sentences.append(f"It began from {describe_origin(experiment.origin)}.")
     return paragraph(" ".join(sentences)) + "\n" + paragraph(record.workdir, "quiet") + "\n"
 
 

@@ -63,7 +63,7 @@ def open_path_run(
         fingerprint=fingerprint,
         scorer=folded.scorer,
         context=context,
-        replicas=cached_replicas(experiment, task, plan.network, folded.feed),
+        replicas=cached_replicas(experiment, task, plan.network, folded.feed, plan.weights),
     )
 
 

@@ -8,6 +8,7 @@ from l1jax.config import Config, InputError
 from l1jax.selection.choose import ChoiceRule, check_allowed_loss
 from l1jax.selection.replicas import PathMode, WarmOrder
 from l1jax.selection.strengths import parse_strengths
+from l1jax.training.state import NO_WEIGHTS, Weights
 
 
 class Plan(NamedTuple):
@@ -25,6 +26,7 @@ class Plan(NamedTuple):
     halvings: int
     dense: bool  # whether strength 0 is trained too
     features: str
+    weights: Weights = NO_WEIGHTS  # of the networks that every strength begins from
 
     @property
     def finds_strengths(self) -> bool:

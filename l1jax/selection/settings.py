@@ -8,10 +8,19 @@ from l1jax.files import write_json
 from l1jax.reading import UnreadableFileError, read_json
 from l1jax.selection.plan import Plan
 from l1jax.selection.score_table import INFORMATION_CRITERIA
+from l1jax.training.origin import ORIGIN_FILE
 from l1jax.training.workdir import refuse_other_experiment
 
 FILE = "selection.json"
-WRITTEN = (FILE, "path", "path.json", "path.png", "samples.png", "samples.txt")  # by a selection
+WRITTEN = (
+    FILE,
+    ORIGIN_FILE,
+    "path",
+    "path.json",
+    "path.png",
+    "samples.png",
+    "samples.txt",
+)  # by a selection
 
 
 def path_settings(plan: Plan) -> dict[str, object]:
@@ -66,6 +75,15 @@ def delete_path(workdir: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def read_selected_experiment(workdir: Path) -> Config:
+    """Return the experiment of a selection.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    return _read_settings(workdir / FILE)[0]
 
 
 def _read_settings(path: Path) -> tuple[Config, dict[str, object]]:

@@ -48,7 +48,7 @@ from l1jax.training.loop import (
     run_chunks,
 )
 from l1jax.training.progress import open_progress
-from l1jax.training.state import State, Task
+from l1jax.training.state import NO_WEIGHTS, State, Task, Weights
 
 UNSCORED = 0.0  # the score of all checkpoints, of which only the newest is kept
 
@@ -107,7 +107,11 @@ class PathRun(NamedTuple):
 
 
 def cached_replicas(
-    experiment: Config, task: Task, network: str, feed: FoldFeed
+    experiment: Config,
+    task: Task,
+    network: str,
+    feed: FoldFeed,
+    weights: Weights = NO_WEIGHTS,
 ) -> Callable[[int], TaskReplicas]:
     """Return a function from a number of strengths to their replicas, compiled once for each.
 
@@ -116,6 +120,7 @@ def cached_replicas(
         task: what to train.
         network: the network whose strength is chosen.
         feed: where the folds get their batches.
+        weights: of the networks that all strengths begin from.
     """
 
     @lru_cache
@@ -127,6 +132,7 @@ def cached_replicas(
             network=network,
             start=named_seed_key(experiment.seed, "parameters"),
             devices=jax.devices(),
+            weights=weights,
         )
 
     return replicas

@@ -23,7 +23,14 @@ from l1jax.selection.replicas import (
     vectorize,
 )
 from l1jax.training.parallel import mean_metrics, place
-from l1jax.training.state import Metrics, NetworkState, State, Task
+from l1jax.training.state import (
+    NO_WEIGHTS,
+    Metrics,
+    NetworkState,
+    State,
+    Task,
+    Weights,
+)
 from l1jax.transforms import set_scale, solution
 
 
@@ -117,6 +124,7 @@ def vectorize_task(
     network: str,
     start: Key[Array, ""],
     devices: Sequence[Any],
+    weights: Weights = NO_WEIGHTS,
 ) -> TaskReplicas:
     """Map a task's step over strengths and folds, and over devices.
 
@@ -131,17 +139,19 @@ def vectorize_task(
         network: the network of the state whose strength it is, such as "generator".
         start: the key that all replicas' parameters are drawn from.
         devices: one or more.
+        weights: of the networks that all replicas begin from, instead of drawing them.
     """
     strength_devices = math.gcd(count, len(devices))
     mesh = Mesh(np.asarray(devices).reshape(strength_devices, -1), (STRENGTH_AXIS, AXIS))
-    state_shape = jax.eval_shape(task.init, start)
+    given_weights = dict(weights)
+    state_shape = jax.eval_shape(task.init, start, given_weights)
     state_axes = like_state(state_shape, step=None, other=0)
     state_spec = like_state(state_shape, step=REPLICATED, other=DIVIDED)
     chunk_spec = P(None, None, None, AXIS)
     set_strength = partial(set_network_strength, network)
 
-    def init(strengths: Float[Array, " strengths"]) -> State:
-        fresh = task.init(start)
+    def init(strengths: Float[Array, " strengths"], weights: Weights) -> State:
+        fresh = task.init(start, weights)
         states = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (feed.num_folds, count, *leaf.shape)), fresh
         )
@@ -181,13 +191,15 @@ def vectorize_task(
     )
     template = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        jax.eval_shape(init, jnp.zeros(count, float)),
+        jax.eval_shape(init, jnp.zeros(count, float), given_weights),
         shardings,
     )
     init_program = jax.jit(init, out_shardings=shardings)
 
     return TaskReplicas(
-        init=lambda strengths: init_program(np.asarray(strengths, jnp.result_type(float))),
+        init=lambda strengths: init_program(
+            np.asarray(strengths, jnp.result_type(float)), given_weights
+        ),
         template=template,
         run=jax.jit(run, donate_argnums=0),
         put=partial(place, sharding=NamedSharding(mesh, chunk_spec)),

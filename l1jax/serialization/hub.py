@@ -1,14 +1,22 @@
-"""Upload a model's folder to the Hugging Face Hub as the user who is logged in.
+"""Upload a model's folder to the Hugging Face Hub as the user who is logged in, or download one.
 
 The package comes with the extra `hub`.
 """
 
 import importlib
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from l1jax.config import InputError
+from l1jax.training.origin_request import is_repository
+
+
+class Downloaded(NamedTuple):
+    """A model of the Hub in the cache of this machine."""
+
+    folder: Path
+    commit: str
 
 
 def check_repository(repository: str) -> None:
@@ -17,7 +25,7 @@ def check_repository(repository: str) -> None:
     Raises:
         InputError: if it is not `owner/name`.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", repository, re.ASCII):
+    if not is_repository(repository):
         raise InputError(f"`--upload` (={repository!r}) must be owner/name.")
 
 
@@ -68,3 +76,56 @@ def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
             f"`--upload` (={repository}) did not succeed: {why.rstrip('.')}."
         ) from error
     return str(where)
+
+
+def download(repository: str, revision: str | None, names: Sequence[str]) -> Downloaded:
+    """Download files of a model, or find them in the cache of `huggingface_hub`.
+
+    Nothing that is downloaded is executed. The address is that of the environment variable
+    HF_ENDPOINT, and HF_HUB_OFFLINE=1 leaves it at the cache.
+
+    Args:
+        repository: owner/name.
+        revision: branch, tag or commit; None for the main branch.
+        names: of the files.
+
+    Raises:
+        MissingExtraError: if the package is missing.
+        InputError: if there is no such model, revision or file, or the Hub cannot be reached.
+    """
+    hub = importlib.import_module("huggingface_hub")
+    errors = importlib.import_module("huggingface_hub.errors")
+    what = repository
+    if revision is not None:
+        what = f"{repository} at revision {revision}"
+    commit = revision
+    folder = Path()
+    try:
+        for name in names:  # all of the commit that the first one is of
+            folder = Path(hub.hf_hub_download(repository, name, revision=commit)).parent
+            commit = folder.name
+    except errors.RevisionNotFoundError as error:
+        raise InputError(
+            f"the Hub has no revision {revision!r} of the model {repository}."
+        ) from error
+    except errors.GatedRepoError as error:
+        raise InputError(
+            f"the model {repository} is not open to all: ask its owner for access on the Hub, and "
+            "run hf auth login."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise InputError(
+            f"the Hub has no model {repository}, or it is private: check the name, or run hf auth "
+            "login."
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise InputError(
+            f"the Hub cannot be reached for the model {what}, and it is not in the cache: try "
+            "again with a network, or give a path."
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise InputError(f"the model {what} on the Hub lacks one of {', '.join(names)}.") from error
+    except Exception as error:  # of its HTTP library, of the file system
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the model {what} could not be downloaded: {why.rstrip('.')}.") from error
+    return Downloaded(folder, folder.name)

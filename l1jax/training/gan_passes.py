@@ -21,7 +21,7 @@ from l1jax.training.discriminator_loss import (
     sample_noise,
 )
 from l1jax.training.keys import named_key
-from l1jax.training.state import Average, GanState, NetworkState
+from l1jax.training.state import NO_WEIGHTS, Average, GanState, NetworkState, Weights
 from l1jax.training.step import varying
 
 
@@ -45,6 +45,8 @@ class GanStepConfig(NamedTuple):
             state then holds `controllers.balance`.
         adapt: (probability, mean sign of the real logits, number of images) → probability of
             augmentation, if that is adaptive; the state then holds `controllers.probability`.
+        discriminator_first: steps at the start that leave the generator and its average as they
+            are, so that a new discriminator catches up with a trained generator.
     """
 
     gan: Gan
@@ -57,6 +59,7 @@ class GanStepConfig(NamedTuple):
     ema_decay: float = 0.999
     balancer: Balancer | None = None
     adapt: Callable[[Array, Array, int], Float[Array, ""]] | None = None
+    discriminator_first: int = 0
 
 
 class DiscriminatorState(NamedTuple):
@@ -86,6 +89,7 @@ def init_gan(
     discriminator_tx: optax.GradientTransformation,
     key: Key[Array, ""],
     controllers: Controllers | None = None,
+    weights: Weights = NO_WEIGHTS,
 ) -> GanState:
     """Draw the parameters of both networks.
 
@@ -95,13 +99,14 @@ def init_gan(
         discriminator_tx: the discriminator's optimiser.
         key: for the parameters.
         controllers: the initial state of those that the step uses; None for none.
+        weights: of the networks that are not drawn.
     """
     generator_key, discriminator_key = jax.random.split(key)
-    params, batch_stats = gan.generator.network.init(generator_key)
+    params, batch_stats = weights.get("generator") or gan.generator.network.init(generator_key)
     generator = NetworkState(params, batch_stats, generator_tx.init(params))
     # The average starts as a copy: the step donates the whole state, so no memory is shared.
     average = Average(*jax.tree.map(jnp.copy, (params, batch_stats)))
-    params, batch_stats = gan.discriminator.init(discriminator_key)
+    params, batch_stats = weights.get("discriminator") or gan.discriminator.init(discriminator_key)
     discriminator = NetworkState(params, batch_stats, discriminator_tx.init(params))
     step = jnp.zeros([], jnp.int32)
     return GanState(step, generator, discriminator, average, controllers or Controllers())

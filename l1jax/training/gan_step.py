@@ -27,6 +27,7 @@ from l1jax.training.step import (
     gradient_norms,
     pmean,
     pmean_gradients,
+    select,
     update_network,
     varying,
 )
@@ -43,7 +44,7 @@ def gan_step(
     augmentation that the discriminator saw. Generated images carry the labels of the real ones.
     Everything random is a function of (key, index in the whole batch), so any number of devices
     trains the same model. A step whose losses or gradients are not finite changes nothing but
-    the count.
+    the count. In the first `discriminator_first` steps the discriminator alone learns.
 
     Args:
         config: networks, losses and optimisers.
@@ -87,6 +88,9 @@ def gan_step(
         config, state, opponent, examples, key, generator_vjp
     )
     metrics |= generator_metrics
+    waits = state.step < config.discriminator_first
+    if config.discriminator_first:
+        generator = select(waits, state.generator, generator)
     discriminator, controllers = after
     if config.balancer is not None:
         fake_logit = generator_metrics["generator/logit"]
@@ -97,7 +101,11 @@ def gan_step(
         metrics["discriminator/balance_ratio"] = balance.ratio
 
     new = state._replace(generator=generator, discriminator=discriminator, controllers=controllers)
-    return commit_or_skip(new, state, metrics, config.ema_decay)
+    after_step, metrics = commit_or_skip(new, state, metrics, config.ema_decay)
+    if config.discriminator_first:  # an average with itself would round
+        average = select(waits, state.average, after_step.average)
+        after_step = after_step._replace(average=average)
+    return after_step, metrics
 
 
 def update_discriminator(
@@ -252,6 +260,8 @@ def update_balance(
         ratio = balance_ratio(fake_logit, new_fake_logit, real_logit)
         return update_balance_state(balancer, before, ratio, is_limited)
 
-    balance = jax.lax.cond(state.step % balancer.every == 0, measure, lambda: before)
+    # While the generator waits, its update closes no part of the gap.
+    is_due = (state.step % balancer.every == 0) & (state.step >= config.discriminator_first)
+    balance = jax.lax.cond(is_due, measure, lambda: before)
     opt_state = set_scale(network.opt_state, jnp.exp(balance.log_scale))
     return network._replace(opt_state=opt_state), balance

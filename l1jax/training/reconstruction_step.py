@@ -9,7 +9,15 @@ from l1jax.data.batches import Batch
 from l1jax.models import Generator, LanguageModel, from_uint8
 from l1jax.objectives.reconstruction import activity_l1, mean_squared_error
 from l1jax.training.keys import named_key
-from l1jax.training.state import Average, GeneratorState, Metrics, NetworkState, Step
+from l1jax.training.state import (
+    NO_WEIGHTS,
+    Average,
+    GeneratorState,
+    Metrics,
+    NetworkState,
+    Step,
+    Weights,
+)
 from l1jax.training.step import (
     Gradients,
     accumulate_gradients,
@@ -22,7 +30,10 @@ from l1jax.training.step import (
 
 
 def init_generator(
-    generator: Generator | LanguageModel, tx: optax.GradientTransformation, key: Key[Array, ""]
+    generator: Generator | LanguageModel,
+    tx: optax.GradientTransformation,
+    key: Key[Array, ""],
+    weights: Weights = NO_WEIGHTS,
 ) -> GeneratorState:
     """Draw the generator's parameters.
 
@@ -30,8 +41,9 @@ def init_generator(
         generator: the network.
         tx: its optimiser.
         key: for the parameters.
+        weights: the generator's, if they are not drawn.
     """
-    params, batch_stats = generator.network.init(key)
+    params, batch_stats = weights.get("generator") or generator.network.init(key)
     # The average starts as a copy: the step donates the whole state, so no memory is shared.
     average = Average(*jax.tree.map(jnp.copy, (params, batch_stats)))
     network = NetworkState(params, batch_stats, tx.init(params))

@@ -14,6 +14,7 @@ from rich.console import Console
 from l1jax.build import example_shape
 from l1jax.compilation import jit_once
 from l1jax.config import Config, InputError
+from l1jax.evaluation.tensors import Tensors
 from l1jax.processes.agreement import (
     is_leader,
     lead,
@@ -34,6 +35,7 @@ from l1jax.training.input_checks import check_batch, check_shapes, find_devices
 from l1jax.training.keys import named_seed_key
 from l1jax.training.log import make_silent_log, open_log
 from l1jax.training.loop import ChunkProgram, LoopEnd, run_chunks
+from l1jax.training.origin import check_origin, read_origin, write_origin
 from l1jax.training.parallel import Runner, make_runner
 from l1jax.training.rollback import (
     Rollback,
@@ -45,7 +47,7 @@ from l1jax.training.rollback import (
 )
 from l1jax.training.run_inputs import RunInputs, open_run_inputs
 from l1jax.training.shared_run import check_processes, describe_restart, lock_shared_workdir
-from l1jax.training.state import State, Task
+from l1jax.training.state import NO_WEIGHTS, State, Task
 from l1jax.training.task import make_task
 from l1jax.training.tracker import OpenTracker
 from l1jax.training.workdir import check_workdir, write_config
@@ -83,6 +85,7 @@ def run_experiment(
     resume: bool,
     overwrite: bool,
     open_tracker: OpenTracker | None = None,
+    origin_weights: Tensors | None = None,
 ) -> Outcome:
     """Train an experiment in its work directory, from the newest checkpoint there if there is one.
 
@@ -94,6 +97,8 @@ def run_experiment(
         resume: whether an existing run of this experiment is resumed.
         overwrite: whether an existing run is deleted first.
         open_tracker: for what shows the run besides TensorBoard.
+        origin_weights: in process 0, the weights that `experiment.origin` describes, by name; None
+            if the work directory has them.
 
     Raises:
         InputError: if the experiment, its data or its work directory cannot be used.
@@ -105,6 +110,7 @@ def run_experiment(
     check_processes(experiment)
     task = make_task(experiment, example_shape(experiment.data))
     template = check_shapes(task, experiment.seed)
+    lead(partial(check_origin, experiment, template, origin_weights))
     inputs = open_run_inputs(experiment, task, workdir, console, say, overwrite=overwrite)
     runner = make_runner(task, inputs.feed, devices, experiment.parallel)
 
@@ -112,6 +118,7 @@ def run_experiment(
         lock_shared_workdir(workdir, experiment, overwrite=overwrite) as previous_config,
         remedy_for_loss(partial(describe_restart, workdir)),
     ):
+        lead(partial(write_origin, workdir, origin_weights))
         has_metrics = lead((workdir / "metrics.jsonl").exists)
         try:
             with (
@@ -167,6 +174,10 @@ def report_start(
         run.say(f"resuming {run.workdir} from step {first_step:,}")
     elif has_metrics:
         run.say(f"{run.workdir} has no good checkpoint: starting from step 0")
+    origin = run.experiment.origin
+    if origin is not None and not first_step:
+        networks = " and ".join(origin.networks)
+        run.say(f"beginning from the {networks} of {origin.source} at step {origin.step:,}")
     if run.inputs.classes:
         run.say(run.inputs.classes)
     hardware = f"{len(devices)} × {devices[0].device_kind}"
@@ -207,7 +218,11 @@ def restore_or_init(run: TrainingRun) -> tuple[int, State]:
         first_step, state = restored
     else:
         first_step = 0
-        state = jit_once(run.task.init)(named_seed_key(run.experiment.seed, "parameters"))
+        weights = NO_WEIGHTS
+        if run.experiment.origin is not None:
+            weights = read_origin(run.workdir, run.experiment.origin, run.template)
+        key = named_seed_key(run.experiment.seed, "parameters")
+        state = jit_once(run.task.init)(key, dict(weights))
         if num_processes() > 1:
             require_same(
                 "the first parameters", digest(state), "use machines of one kind, with one JAX"

@@ -1,7 +1,8 @@
 """The state that training carries from step to step, and the task that the loop trains."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
@@ -12,6 +13,18 @@ from l1jax.models import Generator, LanguageModel
 from l1jax.training.controllers import Controllers
 
 Metrics = dict[str, Float[Array, ""]]
+
+
+class NetworkWeights(NamedTuple):
+    """What a trained network hands on to another run; its optimiser's state is none of it."""
+
+    params: PyTree
+    batch_stats: PyTree
+
+
+Weights: TypeAlias = Mapping[str, NetworkWeights]
+"""The weights of networks by their names in the state, such as "generator"."""
+NO_WEIGHTS: Weights = MappingProxyType({})
 
 
 class NetworkState(NamedTuple):
@@ -69,11 +82,22 @@ State = GanState | GeneratorState | VaeState
 Step = Callable[[Any, Batch, Key[Array, ""]], tuple[Any, Metrics]]
 
 
+class Init(Protocol):
+    """(key, weights) → the state that training starts from.
+
+    Networks that are not among the weights are drawn from the key. Optimisers are new.
+    """
+
+    def __call__(self, key: Key[Array, ""], weights: Weights = NO_WEIGHTS) -> Any:
+        """Return the state."""
+
+
 class Task(NamedTuple):
     """What the loop trains; built by `l1jax.training.task.make_task`.
 
     Attributes:
-        init: key → the state that training starts from.
+        init: (key, weights) → the state that training starts from. The key draws the networks
+            that are not among the weights.
         step: (state, batch, key) → (state, metrics), which is `gan_step` with its configuration
             bound, or made by `make_vae_step` or another function of that kind. It runs on each
             device with its part of the batch, with collectives over `AXIS`. The metrics are means
@@ -84,7 +108,7 @@ class Task(NamedTuple):
         penalised: network name → regular expression of the paths that are penalised.
     """
 
-    init: Callable[[Key[Array, ""]], Any]
+    init: Init
     step: Step
     generator: Generator | LanguageModel
     batches_per_step: int

@@ -27,7 +27,7 @@ from l1jax.training.keys import named_key, named_seed_key
 from l1jax.training.network_channels import channel_finders, penalised_pattern
 from l1jax.training.next_token_step import make_next_token_step
 from l1jax.training.reconstruction_step import init_generator, make_reconstruction_step
-from l1jax.training.state import Metrics, Step, Task
+from l1jax.training.state import NO_WEIGHTS, Metrics, Step, Task, Weights
 from l1jax.training.vae_step import init_vae, make_vae_step
 
 Channels = Mapping[str, ChannelGroups]
@@ -57,6 +57,11 @@ def make_task(experiment: config.Config, shape: tuple[int, ...]) -> Task:
             task = _language_task(experiment, model, channels)
         case _:
             raise _mismatch(experiment)
+    if experiment.discriminator_steps_first and not isinstance(model, Gan):
+        raise config.InputError(
+            f"`discriminator_steps_first` (={experiment.discriminator_steps_first}) must be 0 "
+            f"for `model` (={type(experiment.model).__name__}), which has no discriminator."
+        )
     if experiment.flip:
         image_range = getattr(task.generator, "image_range", None)
         if image_range is None or isinstance(objective, config.Reconstruction):
@@ -113,6 +118,11 @@ def _gan_task(
     discriminator: config.Optimizer,
     channels: Channels,
 ) -> Task:
+    if experiment.discriminator_steps_first >= experiment.steps:
+        raise config.InputError(
+            f"`discriminator_steps_first` (={experiment.discriminator_steps_first}) must be below "
+            f"`steps` (={experiment.steps}), or the generator never learns."
+        )
     balancer = None
     max_sparsity = 1.0
     if objective.balance:
@@ -143,13 +153,14 @@ def _gan_task(
         ema_decay=ema_decay(experiment),
         balancer=balancer,
         adapt=adapt,
+        discriminator_first=experiment.discriminator_steps_first,
     )
 
-    def init(key: Key[Array, ""]) -> Any:
+    def init(key: Key[Array, ""], weights: Weights = NO_WEIGHTS) -> Any:
         controllers = init_controllers(
             lecam=objective.lecam > 0, adaptive=adapt is not None, balancer=balancer
         )
-        return init_gan(gan, generator_tx, discriminator_tx, key, controllers)
+        return init_gan(gan, generator_tx, discriminator_tx, key, controllers, weights)
 
     return Task(
         init=init,
@@ -229,7 +240,7 @@ def _generator_task(
         ema_decay=ema_decay(experiment),
     )
     return Task(
-        init=lambda key: init_generator(generator, tx, key),
+        init=partial(init_generator, generator, tx),
         step=step,
         generator=generator,
         batches_per_step=1,
@@ -243,7 +254,7 @@ def _language_task(experiment: config.Config, model: LanguageModel, channels: Ch
         model, tx, accumulate=experiment.accumulate, ema_decay=ema_decay(experiment)
     )
     return Task(
-        init=lambda key: init_generator(model, tx, key),
+        init=partial(init_generator, model, tx),
         step=step,
         generator=model,
         batches_per_step=1,
@@ -277,7 +288,7 @@ def _vae_task(
         ema_decay=ema_decay(experiment),
     )
     return Task(
-        init=lambda key: init_vae(vae, encoder_tx, decoder_tx, key),
+        init=partial(init_vae, vae, encoder_tx, decoder_tx),
         step=step,
         generator=vae.generator,
         batches_per_step=1,

@@ -15,7 +15,15 @@ from l1jax.objectives.variational import (
     log_weights,
     negative_elbo,
 )
-from l1jax.training.state import Average, Metrics, NetworkState, Step, VaeState
+from l1jax.training.state import (
+    NO_WEIGHTS,
+    Average,
+    Metrics,
+    NetworkState,
+    Step,
+    VaeState,
+    Weights,
+)
 from l1jax.training.step import (
     Gradients,
     accumulate_gradients,
@@ -34,6 +42,7 @@ def init_vae(
     encoder_tx: optax.GradientTransformation,
     decoder_tx: optax.GradientTransformation,
     key: Key[Array, ""],
+    weights: Weights = NO_WEIGHTS,
 ) -> VaeState:
     """Draw the parameters of both networks.
 
@@ -42,11 +51,12 @@ def init_vae(
         encoder_tx: the encoder's optimiser.
         decoder_tx: the decoder's optimiser.
         key: for the parameters.
+        weights: of the networks that are not drawn; the decoder's are the generator's.
     """
     encoder_key, decoder_key = jax.random.split(key)
-    params, batch_stats = vae.encoder.init(encoder_key)
+    params, batch_stats = weights.get("encoder") or vae.encoder.init(encoder_key)
     encoder = NetworkState(params, batch_stats, encoder_tx.init(params))
-    params, batch_stats = vae.decoder.init(decoder_key)
+    params, batch_stats = weights.get("generator") or vae.decoder.init(decoder_key)
     decoder = NetworkState(params, batch_stats, decoder_tx.init(params))
     # The average starts as a copy: the step donates the whole state, so no memory is shared.
     average = Average(*jax.tree.map(jnp.copy, (params, batch_stats)))

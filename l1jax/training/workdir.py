@@ -8,11 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from l1jax.config import Config, InputError, differences, from_json, to_json
+from l1jax.config import Config, InputError, Origin, differences, from_json, to_json
 from l1jax.files import write_json
 from l1jax.reading import UnreadableFileError, read_json
 
-FILES = ("config.json", "metrics.jsonl", "classes.json", "rollback.json", "wandb.json")
+FILES = (
+    "config.json",
+    "metrics.jsonl",
+    "classes.json",
+    "rollback.json",
+    "wandb.json",
+    "origin.safetensors",
+)
 FOLDERS = ("checkpoints", "damaged", "samples", "tensorboard", "wandb")
 ENTRIES = (*FILES, *FOLDERS)  # everything training writes, except the lock
 EVALUATION = "evaluation.json"  # written by l1jax.evaluate about the run, and deleted with it
@@ -65,11 +72,28 @@ def refuse_other_experiment(stored: Config, wanted: Config, path: Path) -> None:
     Raises:
         InputError: naming every field that differs.
     """
+    _refuse_other_origin(stored.origin, wanted.origin, path)
     changed = differences(stored, wanted)
     if changed:
         raise InputError(
             f"{path} belongs to another experiment ({'; '.join(changed)}): give another "
             "--workdir, the same settings, or --overwrite to delete that run and start over."
+        )
+
+
+def _refuse_other_origin(stored: Origin | None, wanted: Origin | None, path: Path) -> None:
+    """Refuse to resume a run that began from other weights, with a sentence of its own."""
+
+    def describe(origin: Origin | None) -> str:
+        if origin is None:
+            return "weights that it drew"
+        return f"{origin.source} at step {origin.step:,} ({origin.fingerprint[:12]})"
+
+    if getattr(stored, "fingerprint", None) != getattr(wanted, "fingerprint", None):
+        raise InputError(
+            f"{path} belongs to a run that began from {describe(stored)}, and this one begins from "
+            f"{describe(wanted)}: give another --workdir, the same `--from`, or --overwrite to "
+            "delete that run and start over."
         )
 
 

@@ -265,3 +265,25 @@ def test_a_reconstruction_that_is_not_finite_changes_nothing_but_the_count():
     after, metrics = on_one_device(step)(state, batch(1), KEY)
     assert float(metrics["step_taken"]) == 0
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
+
+
+def test_the_generator_waits_while_the_discriminator_learns_first():
+    config = GanStepConfig(GAN, minimax, ADAM, ADAM, ema_decay=0.5, discriminator_first=2)
+    plain = on_one_device(partial(gan_step, config._replace(discriminator_first=0)))
+    step = on_one_device(partial(gan_step, config))
+    state = start(ADAM)
+    for count in range(3):
+        before = state
+        state, _ = step(before, batch(1), jax.random.fold_in(KEY, count))
+        wanted, _ = plain(before, batch(1), jax.random.fold_in(KEY, count))
+        learn = [(wanted.discriminator, state.discriminator)]
+        if count < 2:
+            waiting = (before.generator, before.average), (state.generator, state.average)
+            for a, b in zip(*map(jax.tree.leaves, waiting), strict=True):
+                np.testing.assert_array_equal(a, b)
+        else:
+            learn += [(wanted.generator, state.generator), (wanted.average, state.average)]
+        for pair in learn:  # as in a game in which both learn
+            for a, b in zip(*map(jax.tree.leaves, pair), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+        assert int(state.step) == count + 1
