@@ -1,10 +1,10 @@
 """Sparse generative models by L1 regularisation in JAX.
 
 This module is the public API for other JAX programs: penalties (what to penalise), optax
-transformations (how to reach exact zeros), and `minimize` (the optimum to a tolerance). It imports
-no more than JAX and optax; models, training and the command lines are in the subpackages. The
-classes `Penalty`, `L1`, `ByPath` and `Sparsity` are here for annotations; those of the other
-penalties are in `l1jax.penalties`.
+transformations (how to reach exact zeros), `minimize` (the optimum to a tolerance), and `load` (a
+trained model). It imports no more than JAX and optax before `load` is used; models, training and
+the command lines are in the subpackages. The classes `Penalty`, `L1`, `ByPath` and `Sparsity` are
+here for annotations; those of the other penalties are in `l1jax.penalties`.
 """
 
 import importlib
@@ -98,13 +98,18 @@ from l1jax.transforms import (
 )
 
 if TYPE_CHECKING:
+    from l1jax.loading import load
     from l1jax.solve import Minimum, minimize
 
 __version__ = "0.1.0"
 
 explain_missing_extras()
 
-_AT_FIRST_USE = {"Minimum": "l1jax.solve", "minimize": "l1jax.solve"}
+_AT_FIRST_USE = {
+    "Minimum": "l1jax.solve",
+    "load": "l1jax.loading",
+    "minimize": "l1jax.solve",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -168,6 +173,7 @@ __all__ = [
     "l_half",
     "largest_strength",
     "linf",
+    "load",
     "log_sum",
     "magnitude_pruning",
     "mcp",

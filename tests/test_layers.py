@@ -31,12 +31,13 @@ LAYERS = [
         "prepare",
         "convert",
         "report",
+        "loading",
     },
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # The command lines share a package; the public API gathers the light layers.
 SHARED = {"cli"}
-PUBLIC = {"extras", "penalties", "transforms", "solve"}
+PUBLIC = {"extras", "penalties", "transforms", "solve", "loading"}
 
 
 def imports(path: Path) -> set[str]:

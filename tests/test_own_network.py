@@ -12,8 +12,10 @@ import jax.export
 import numpy as np
 import pytest
 
+import l1jax
 from l1jax import compact, evaluate, export, report, sample, select, train
 from l1jax.config import InputError
+from l1jax.training.keys import named_seed_key
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -122,6 +124,17 @@ def test_a_module_in_the_folder_of_a_model_is_not_imported(trained, folder, monk
         InputError, match=r"a module in the folder of the model, .* nothing is exec"
     ):
         images_of("--model", output)
+
+
+def test_it_is_loaded_in_python_and_its_card_names_the_package(trained, folder):
+    images = l1jax.load(trained)(named_seed_key(0, "sample"), 3)
+    np.testing.assert_array_equal(images, images_of("--workdir", trained))
+    output = folder / "with_card"
+    assert export.main(["--workdir", str(trained), "--output", str(output)]) == 0
+    np.testing.assert_array_equal(l1jax.load(output)(named_seed_key(0, "sample"), 3), images)
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert "its package `own_of_the_guide` must be installed" in card
+    assert "# own_of_the_guide:build: 8×8×1 images" in card
 
 
 def test_the_report_names_the_options(trained):

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 
-from l1jax.config import L1, Config, to_json
+from l1jax.config import L1, Config, CustomModel, to_json
 from l1jax.models import Generator
 from l1jax.reporting.configuration import describe_origin, public_name
+from l1jax.reporting.card_use import generator_use, text_use
 from l1jax.reporting.evaluation_tables import (
     SCORE_LABELS,
     features_title,
@@ -47,7 +48,7 @@ class About(NamedTuple):
 
     title: str
     sentence: str
-    use: str  # a command
+    use: list[str]  # paragraphs
     pipeline: str  # the Hub's name of the task; empty for none
 
 
@@ -59,6 +60,8 @@ def model_card(
     sizes: Mapping[str, int],
     lost: Sequence[RoundingRow],
     notes: JsonObject,
+    *,
+    is_layout: bool = False,
 ) -> str:
     """Fill in a card of a generator of images or points: Markdown under a YAML header.
 
@@ -73,9 +76,10 @@ def model_card(
         notes: `licence`, `command` (that exported it), `evaluation` (the result of
             `l1jax.evaluate`) and `compaction` (`error`, and what the model cost `before` and
             `after`). Each may be missing.
+        is_layout: whether the folder holds the layers themselves, as of a compact model.
     """
     is_images = generator.image_range is not None
-    model = type(experiment.model).__name__
+    model = _model_name(experiment)
     shape = "×".join(map(str, generator.image_shape))
     subject = f"{shape} images" if is_images else "points in the plane"
     if generator.classes:
@@ -84,10 +88,17 @@ def model_card(
         title=f"{model}: {subject}",
         sentence=f"A generator of {subject} from {generator.latent_size} standard normal numbers "
         "each",
-        use="python -m l1jax.sample --model . --count 64 --seed 0 --output grid.png",
+        use=generator_use(experiment, generator, sizes, is_layout=is_layout),
         pipeline="unconditional-image-generation" * (is_images and not generator.classes),
     )
     return _fill(about, experiment, step, zeros, sizes, lost, notes)
+
+
+def _model_name(experiment: Config) -> str:
+    """Return the kind of a model, or the function that makes someone's own."""
+    if isinstance(experiment.model, CustomModel):
+        return experiment.model.factory
+    return type(experiment.model).__name__
 
 
 def text_card(
@@ -112,7 +123,7 @@ def text_card(
     about = About(
         title=f"{model}: bytes of text",
         sentence="A language model that predicts each byte of a text from those before it",
-        use='python -m l1jax.sample --model . --prompt "" --length 400 --output samples.txt',
+        use=text_use(experiment, sizes),
         pipeline="text-generation",
     )
     return _fill(about, experiment, step, zeros, sizes, lost, notes)
@@ -133,14 +144,15 @@ def _fill(
         header.append(f"license: {licence}")
     if about.pipeline:
         header.append(f"pipeline_tag: {about.pipeline}")
-    tags = ("jax", "sparse", "generative", type(experiment.model).__name__.lower())
+    kind = "custom" if isinstance(experiment.model, CustomModel) else _model_name(experiment)
+    tags = ("jax", "sparse", "generative", kind.lower())
     header += ["tags:", *(f"- {tag}" for tag in tags), "---"]
     body = [
         f"# {about.title}, {zeros['kernels']:.1%} zeros",
         f"{about.sentence}, trained by l1jax, which makes generative models sparse by L1 "
         "regularisation.",
         "## Use",
-        f"```bash\n{about.use}\n```",
+        *about.use,
         "## Data",
         f"{type(experiment.data).__name__}: {_describe(experiment.data)}.",
         "## Training",

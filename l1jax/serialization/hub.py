@@ -129,3 +129,24 @@ def download(repository: str, revision: str | None, names: Sequence[str]) -> Dow
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"the model {what} could not be downloaded: {why.rstrip('.')}.") from error
     return Downloaded(folder, folder.name)
+
+
+def cached_commit(repository: str, revision: str | None, name: str) -> str | None:
+    """Return the commit that a revision pointed to when it was last downloaded here.
+
+    Args:
+        repository: owner/name.
+        revision: branch, tag or commit; None for the main branch.
+        name: of a file of the model.
+
+    Returns:
+        The commit's hash; None if the file is not in the cache.
+
+    Raises:
+        MissingExtraError: if the package is missing.
+    """
+    hub = importlib.import_module("huggingface_hub")
+    found = hub.try_to_load_from_cache(repository, name, revision=revision)
+    if not isinstance(found, str):
+        return None
+    return Path(found).parent.name

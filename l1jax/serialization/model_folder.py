@@ -166,7 +166,16 @@ def _card(
         "dead_outputs": counted.dead_outputs,
     }
     try:
-        return model_card(experiment, compact.generator, step, zeros, sizes, lost, notes)
+        return model_card(
+            experiment,
+            compact.generator,
+            step,
+            zeros,
+            sizes,
+            lost,
+            notes,
+            is_layout=bool(compact.layout),
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # The notes of a downloaded model may be anything.
         raise InputError(

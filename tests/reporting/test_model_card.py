@@ -1,6 +1,7 @@
 """A card says what is known and nothing else, under a header that the Hub reads."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -120,3 +121,21 @@ def test_the_cards_own_code_gives_the_experiment_back(tmp_path, monkeypatch):
     code, names = card().split("```python\n")[1].split("```")[0], {}
     exec(code, names)
     assert names["get_config"]() == EXPERIMENT
+
+
+def test_the_card_shows_how_to_draw_in_python_and_by_each_program():
+    generator = mlp_gan((8, 8, 1), 64, classes=10).generator
+    sizes = {"model.safetensors": 1, "model.stablehlo": 2, "model.onnx": 3}
+    text = model_card(EXPERIMENT, generator, 1, ZEROS, sizes, (), {})
+    assert 'model = l1jax.load(".")' in text
+    assert "uint8 [64, 8, 8, 1]; label=3 for one class" in text
+    assert "float32 [batch, 64], independent standard normal numbers" in text
+    assert "**Labels** are int32 [batch], from 0 to 9" in text
+    assert "from -1 (black) to 1 (white)" in text
+    assert "jax.export.deserialize(content).call(latents, label)" in text
+    assert '(images,) = session.run(None, {"latents": latents, "label": label})' in text
+    plain = card()
+    assert "onnx" not in plain
+    assert "deserialize" not in plain
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        compile(block, "card", "exec")
