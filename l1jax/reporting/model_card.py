@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from l1jax.config import L1, Config, CustomModel, to_json
 from l1jax.models import Generator
-from l1jax.reporting.configuration import describe_origin, public_name
 from l1jax.reporting.card_use import generator_use, text_use
+from l1jax.reporting.configuration import describe_origin, public_name
 from l1jax.reporting.evaluation_tables import (
     SCORE_LABELS,
     features_title,
