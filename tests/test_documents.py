@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import tyro
 
+from l1jax.cli.experiment_file import load_experiment
+from l1jax.serialization import trained_source
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Other tests run the code of these pages, with the models that it needs, and check what it
@@ -107,6 +110,8 @@ def test_a_command_of_a_page_has_the_flags_that_it_is_given(
 ):
     (tmp_path / "my_gan.py").write_text(blocks(OWN_NETWORK, "python")[1], encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    experiment = load_experiment("digits")  # that of a run which is begun from
+    monkeypatch.setattr(trained_source, "read_source_experiment", lambda *_, **__: experiment)
 
     class Parsed(Exception):
         """The flags are read; nothing needs to run."""

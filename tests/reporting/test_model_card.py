@@ -118,7 +118,12 @@ def test_the_penalty_is_named(penalty):
 def test_the_cards_own_code_gives_the_experiment_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"experiment": to_json(EXPERIMENT)}))
-    code, names = card().split("```python\n")[1].split("```")[0], {}
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", card(), re.DOTALL)
+        if "get_config" in block
+    ]
+    names = {}
     exec(code, names)
     assert names["get_config"]() == EXPERIMENT
 
