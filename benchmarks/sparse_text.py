@@ -19,14 +19,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from unittest import mock
 
 import jax
-import optax
 from measure import RESULTS, write_result
 from sparse_text_report import write_page
 
-from l1jax import magnitude_pruning, sparsity
+from l1jax import sparsity
 from l1jax.config import (
     L0,
     L1,
@@ -35,6 +33,7 @@ from l1jax.config import (
     NextToken,
     Optimizer,
     Penalty,
+    Pruning,
     Schedule,
     TopicsData,
     Transformer,
@@ -45,10 +44,10 @@ from l1jax.data.text_batches import text_feed
 from l1jax.data.text_source import open_text
 from l1jax.evaluation.text_likelihood import bits_per_byte, make_window_bits
 from l1jax.models import LanguageModel
-from l1jax.training import task as tasks
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import Runner, make_runner
 from l1jax.training.state import Task
+from l1jax.training.task import make_task
 
 RESULT = RESULTS / "sparse_text-cpu.json"
 SHARES = (0.5, 0.8, 0.95)
@@ -89,7 +88,7 @@ def variants() -> dict[str, Variant]:
 
 
 def experiment_of(variant: Variant, steps: int) -> Config:
-    """Return the experiment; that of pruning is the dense one."""
+    """Return the experiment; pruning follows Zhu and Gupta's schedule."""
     optimizer = {
         "learning_rate": 4e-3,
         "b1": 0.9,
@@ -106,6 +105,14 @@ def experiment_of(variant: Variant, steps: int) -> Config:
             "sparsity_scope": variant.scope,
             "debias_after": round(FREEZE * steps),
         }
+    if variant.method == "magnitude pruning":
+        begin = round(BEGIN * steps)
+        optimizer |= {
+            "method": "magnitude",
+            "sparsity_target": variant.share,
+            "sparsity_scope": variant.scope,
+            "pruning": Pruning(every=PRUNE_EVERY, begin=begin, steps=round(RAMP * steps) - begin),
+        }
     return Config(
         data=DATA,
         model=Transformer(width=64, layers=2, heads=4, context=WINDOW),
@@ -117,29 +124,6 @@ def experiment_of(variant: Variant, steps: int) -> Config:
         ema_half_life=200,
         holdout=HOLDOUT,
     )
-
-
-def prune(
-    tx: optax.GradientTransformation, variant: Variant, steps: int
-) -> optax.GradientTransformation:
-    """Follow an optimiser by magnitude pruning, by Zhu and Gupta's schedule."""
-    begin = round(BEGIN * steps)
-    rise = optax.polynomial_schedule(0.0, variant.share, 3, round(RAMP * steps) - begin, begin)
-    return optax.chain(tx, magnitude_pruning(rise, PRUNE_EVERY, KERNELS, variant.scope))
-
-
-def task_of(variant: Variant, steps: int) -> Task:
-    """Build what is trained."""
-    build = tasks.build_optimizer
-
-    def building(optimizer: Optimizer, *rest: Any, **options: Any) -> optax.GradientTransformation:
-        tx = build(optimizer, *rest, **options)
-        if variant.method == "magnitude pruning":
-            return prune(tx, variant, steps)
-        return tx
-
-    with mock.patch.object(tasks, "build_optimizer", building):
-        return tasks.make_task(experiment_of(variant, steps), (WINDOW,))
 
 
 class Trial(NamedTuple):
@@ -155,10 +139,10 @@ class Trial(NamedTuple):
 def open_trial(variant: Variant, steps: int, corpora: tuple[Corpus, Corpus]) -> Trial:
     """Build the task of a variant, and what scores it."""
     training, held_out = corpora
-    task = task_of(variant, steps)
+    experiment = experiment_of(variant, steps)
+    task = make_task(experiment, (WINDOW,))
     model = task.generator
     assert isinstance(model, LanguageModel)
-    experiment = experiment_of(variant, steps)
 
     def feed(seed: int) -> Feed:
         return text_feed(training, WINDOW, seed, experiment.batch_size, 2**30)

@@ -33,6 +33,7 @@ from l1jax.transforms import (
     rmda,
     track_sparsity,
 )
+from l1jax.transforms.configured_pruning import USED_FIELDS, check_pruning, prune_updates
 from l1jax.transforms.learning_rate import with_learning_rate
 from l1jax.transforms.strength_control import MIN_HORIZON
 from l1jax.transforms.strengths import Scale
@@ -116,8 +117,9 @@ def build_optimizer(
     updates_per_step: int = 1,
     max_sparsity: float = 1.0,
     channels: ChannelGroups | None = None,
+    seed: int = 0,
 ) -> optax.GradientTransformation:
-    """Build an optimiser that uses its penalty the way `method` says.
+    """Build an optimiser that uses its penalty the way `method` says, or prunes.
 
     Args:
         optimizer: what to build.
@@ -125,6 +127,7 @@ def build_optimizer(
         max_sparsity: the share of zeros above which the strength falls, whatever else changes it;
             1 for no limit.
         channels: finds the groups of a penalty of channels; None where they cannot be found.
+        seed: of the zeros that a method draws.
 
     Raises:
         InputError: if algorithm, method, penalty and schedules do not go together.
@@ -139,9 +142,10 @@ def build_optimizer(
 
     def make(rate: Float[Array, ""]) -> optax.GradientTransformation:
         if _has_no_effect(optimizer, leaf_penalty):
-            tx = optax.chain(
-                _plain(optimizer, rate), _carry_state(proximal(penalty, rate, scale=scale))
-            )
+            plain = _plain(optimizer, rate)
+            if optimizer.method in USED_FIELDS:
+                plain = prune_updates(plain, optimizer, updates_per_step, seed)
+            tx = optax.chain(plain, _carry_state(proximal(penalty, rate, scale=scale)))
         elif optimizer.method == "metric":
             tx = _proximal(optimizer, rate, penalty, scale)
         elif optimizer.method == "plain":
@@ -182,6 +186,8 @@ def _check_optimizer(optimizer: config.Optimizer, penalty: Penalty) -> None:
     is_metric = optimizer.method == "metric"
     is_dual_averaging = algorithm in DUAL_AVERAGING
     has_strength = any(strengths(penalty))
+    has_penalty = has_strength or getattr(penalty, "is_constraint", False)
+    check_pruning(optimizer, has_penalty=has_penalty, is_dual_averaging=is_dual_averaging)
 
     def check(holds: bool, name: str, requirement: str) -> None:
         if not holds:
@@ -205,7 +211,9 @@ def _check_optimizer(optimizer: config.Optimizer, penalty: Penalty) -> None:
         "False but for a group penalty, with metric and one of adam, rmsprop, adagrad",
     )
     check(
-        not optimizer.sparsity_target or bool(getattr(optimizer.penalty, "strength", 0)),
+        not optimizer.sparsity_target
+        or optimizer.method in USED_FIELDS
+        or bool(getattr(optimizer.penalty, "strength", 0)),
         "sparsity_target",
         "0 without a penalty whose strength it can scale",
     )
@@ -243,7 +251,7 @@ def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsit
     def scheduled_target(count: ArrayLike) -> ArrayLike:
         return optimizer.sparsity_target * factor(count)
 
-    if optimizer.sparsity_target:
+    if optimizer.sparsity_target and optimizer.method not in USED_FIELDS:
         target = scheduled_target if is_scheduled else optimizer.sparsity_target
         scope = optimizer.sparsity_scope
         links.append(track_sparsity(target, horizon, scope=scope, until=end))

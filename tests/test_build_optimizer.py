@@ -13,7 +13,7 @@ import pytest
 import l1jax
 from l1jax import config
 from l1jax.build_optimizer import build_optimizer, build_penalty, build_schedule
-from l1jax.config import InputError, Optimizer, Schedule
+from l1jax.config import InputError, Optimizer, Pruning, Schedule
 from l1jax.data.byte_tokens import VOCABULARY
 from l1jax.models import transformer
 from l1jax.transforms import strength
@@ -284,3 +284,106 @@ def test_blocks_of_a_transformers_kernels_become_zero_as_a_whole():
     everywhere = build_optimizer(Optimizer(0.1, penalty=blocks))
     with pytest.raises(ValueError, match=r"logits/kernel of shape \(16, 257\)"):
         everywhere.init(params)  # 257 tokens are no whole number of blocks
+
+
+def plain_adam():
+    return optax.adam(RATE, 0.5, 0.999)
+
+
+PRUNED = {
+    "magnitude": (
+        Optimizer(
+            RATE, method="magnitude", sparsity_target=0.5, sparsity_scope="leaf",
+            pruning=Pruning(every=2, begin=1, steps=4),
+        ),
+        lambda: optax.chain(
+            plain_adam(),
+            l1jax.magnitude_pruning(optax.polynomial_schedule(0.0, 0.5, 3, 4, 1), 2, PATHS),
+        ),
+    ),
+    "rigl": (
+        Optimizer(
+            RATE, method="rigl", sparsity_target=0.75,
+            pruning=Pruning(every=2, steps=5, drop_fraction=0.5),
+        ),
+        lambda: l1jax.rigl(plain_adam(), 0.75, 2, 0.5, 5, pattern=PATHS, seed=3),
+    ),
+    "n_of_m": (
+        Optimizer(RATE, method="n_of_m", pruning=Pruning(every=3, begin=1, n=1, m=2)),
+        lambda: optax.chain(plain_adam(), l1jax.n_of_m(1, 2, begin=1, every=3, pattern=PATHS)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("optimizer", "by_hand"), PRUNED.values(), ids=PRUNED)
+def test_a_pruning_method_is_the_transformation_that_its_name_says(optimizer, by_hand):
+    actual = build_optimizer(optimizer, seed=3)
+    expected = by_hand()
+    state, wanted = actual.init(PARAMS), expected.init(PARAMS)
+    params, like = PARAMS, PARAMS
+    for step in range(7):
+        grads = jax.tree.map(lambda g, step=step: jnp.cos(step + 9 * g), GRADS)
+        updates, state = jax.jit(actual.update)(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        updates, wanted = jax.jit(expected.update)(grads, wanted, like)
+        like = optax.apply_updates(like, updates)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params, like)
+    share = np.mean(np.asarray(params["layer"]["kernel"]) == 0)
+    assert share == {"magnitude": 0.5, "rigl": 0.75, "n_of_m": 0.5}[optimizer.method]
+    assert np.all(np.asarray(params["layer"]["bias"]) != 0)
+
+
+def test_pruning_counts_training_steps_and_not_updates():
+    optimizer, _ = PRUNED["magnitude"]
+    tx = build_optimizer(optimizer, updates_per_step=3)
+    state, params, shares = tx.init(PARAMS), PARAMS, []
+    for _ in range(21):
+        updates, state = tx.update(GRADS, state, params)
+        params = optax.apply_updates(params, updates)
+        shares.append(np.mean(np.asarray(params["layer"]["kernel"]) == 0))
+    # Masks at updates 0, 6, 12 and 18, of a cubic from update 3 to update 15.
+    wanted = [round(24 * 0.5 * (1 - (1 - s) ** 3)) / 24 for s in (0, 1 / 4, 3 / 4, 1)]
+    np.testing.assert_allclose([shares[0], shares[6], shares[12], shares[18]], wanted)
+    np.testing.assert_allclose(shares[5], wanted[0])
+    np.testing.assert_allclose(shares[11], wanted[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"penalty": config.L1(0.1)}, r"`penalty` \(=L1.* must be one of strength 0 for `method`"),
+        ({"penalty": config.L1Ball(1.0)}, r"`penalty` \(=L1Ball.* must be one of strength 0"),
+        ({"algorithm": "rmda"}, r"`algorithm` \(=rmda\) must be adam, sgd"),
+        ({"debias_after": 5}, r"`debias_after` \(=5\) must be 0 for magnitude"),
+        ({"strength_schedule": Schedule(warmup=3)}, r"`strength_schedule` .* must be the default"),
+        ({"sparsity_target": 0.0}, r"`sparsity_target` \(=0.0\) must be the share of zeros"),
+        ({"method": "rigl"}, r"`pruning.steps` \(=0\) must be the step from which RigL"),
+        (
+            {"method": "rigl", "sparsity_scope": "group", "pruning": Pruning(steps=9)},
+            r"`sparsity_scope` \(=group\) must be global for rigl",
+        ),
+        ({"method": "n_of_m"}, r"`sparsity_target` \(=0.5\) must be 0 for n_of_m"),
+        (
+            {"method": "n_of_m", "sparsity_target": 0.0, "pruning": Pruning(n=4, m=4)},
+            r"`pruning.n` \(=4\) must be below `pruning.m` \(=4\)",
+        ),
+        (
+            {"pruning": Pruning(drop_fraction=0.5)},
+            r"`pruning.drop_fraction` \(=0.5\) must be 0.3 for `method` .* unlike rigl",
+        ),
+        (
+            {"method": "metric", "sparsity_target": 0.0, "pruning": Pruning(every=5)},
+            r"`pruning.every` \(=5\) must be 100 for `method` \(=metric\)",
+        ),
+    ],
+)
+def test_pruning_that_does_not_go_together_is_refused(changes, words):
+    pruned = Optimizer(method="magnitude", sparsity_target=0.5)
+    with pytest.raises(InputError, match=words):
+        build_optimizer(dataclasses.replace(pruned, **changes))
+
+
+def test_an_array_that_cannot_be_pruned_names_the_field_that_selects_it():
+    tx = build_optimizer(Optimizer(method="n_of_m", pruning=Pruning(n=1, m=3)))
+    with pytest.raises(InputError, match=r"`penalised` \(=.*kernel\$\) must .* n_of_m .* \(=3\)"):
+        tx.init(PARAMS)

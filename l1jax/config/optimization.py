@@ -203,6 +203,26 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Pruning:
+    """How the methods magnitude, rigl and n_of_m choose zeros; penalties do not use it."""
+
+    every: int = field(default=100, metadata=bounds(1))
+    """Steps between two choices."""
+    begin: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """Step of the first zeros of magnitude and n_of_m; rigl has all of its zeros at once."""
+    steps: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """magnitude: steps from `begin` to the target; rigl: the step from which zeros stay."""
+    drop_fraction: float = field(default=0.3, metadata=bounds(0, 1))
+    """Share of the entries that rigl's first exchange replaces; it falls to 0 by a cosine."""
+    densities: Literal["uniform", "erdos_renyi", "erdos_renyi_kernel"] = "uniform"
+    """How rigl's zeros are spread: the same share in every array, or fewer in small ones."""
+    n: int = field(default=2, metadata=bounds(1))
+    """Entries that n_of_m keeps of `m` consecutive ones along the input axis."""
+    m: int = field(default=4, metadata=bounds(2))
+    """Length of a block of n_of_m."""
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """An optimiser and the penalty that it minimises along with the loss."""
 
@@ -224,14 +244,16 @@ class Optimizer:
     """The penalty."""
     penalised: str = field(default=r"(^|/)kernel$", metadata={"regex": True})
     """Regular expression that selects parameters by their paths, such as hidden_0/kernel."""
-    method: Literal["metric", "plain", "subgradient"] = "metric"
-    """metric: the optimum of loss + penalty; plain: the usual prox; subgradient: no zeros."""
+    method: Literal["metric", "plain", "subgradient", "magnitude", "rigl", "n_of_m"] = "metric"
+    """metric: solve loss + penalty; plain: the usual prox; subgradient: no zeros; else prune."""
+    pruning: Pruning = Pruning()
+    """When and how the methods magnitude, rigl and n_of_m prune."""
     per_group: bool = False
     """Use one step size per group, with metric and a group penalty: cheaper, same solution."""
     strength_schedule: Schedule = Schedule()
     """Factor on the strength over the steps, or on `sparsity_target` if there is one."""
     sparsity_target: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
-    """Share of zeros to reach by scaling the strength; 0 leaves the strength as it is."""
+    """Share of zeros to reach by scaling the strength, or by pruning; 0 leaves the strength."""
     sparsity_horizon: int = field(default=1_000, metadata=bounds(20))
     """Updates to reach that target in; at most a quarter of those before `debias_after`."""
     sparsity_scope: Literal["global", "group", "leaf"] = "global"

@@ -138,9 +138,15 @@ def _gan_task(
     if isinstance(objective.augment, config.Ada):
         ada = objective.augment
         adapt = partial(adapt_probability, target=ada.target, full_after=ada.images)
-    generator_tx = build_optimizer(experiment.generator, channels=channels["generator"])
+    generator_tx = build_optimizer(
+        experiment.generator, channels=channels["generator"], seed=experiment.seed
+    )
     discriminator_tx = build_optimizer(
-        discriminator, objective.n_critic, max_sparsity, channels["discriminator"]
+        discriminator,
+        objective.n_critic,
+        max_sparsity,
+        channels["discriminator"],
+        experiment.seed,
     )
     step_config = GanStepConfig(
         gan,
@@ -229,7 +235,7 @@ def _generator_task(
     generator: Generator,
     channels: Channels,
 ) -> Task:
-    tx = build_optimizer(experiment.generator, channels=channels["generator"])
+    tx = build_optimizer(experiment.generator, channels=channels["generator"], seed=experiment.seed)
     step = make_reconstruction_step(
         generator,
         tx,
@@ -249,7 +255,7 @@ def _generator_task(
 
 
 def _language_task(experiment: config.Config, model: LanguageModel, channels: Channels) -> Task:
-    tx = build_optimizer(experiment.generator, channels=channels["generator"])
+    tx = build_optimizer(experiment.generator, channels=channels["generator"], seed=experiment.seed)
     step = make_next_token_step(
         model, tx, accumulate=experiment.accumulate, ema_decay=ema_decay(experiment)
     )
@@ -275,8 +281,10 @@ def _vae_task(
             f"which has neither `objective.beta` (={objective.beta}) other than 1 nor "
             f"`objective.free_nats` (={objective.free_nats}): leave them out, or take one sample."
         )
-    encoder_tx = build_optimizer(encoder, channels=channels["encoder"])
-    decoder_tx = build_optimizer(experiment.generator, channels=channels["generator"])
+    encoder_tx = build_optimizer(encoder, channels=channels["encoder"], seed=experiment.seed)
+    decoder_tx = build_optimizer(
+        experiment.generator, channels=channels["generator"], seed=experiment.seed
+    )
     step = make_vae_step(
         vae,
         encoder_tx,

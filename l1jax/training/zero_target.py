@@ -11,6 +11,7 @@ from l1jax.config import Config, Optimizer
 from l1jax.penalties import select_leaves, sparsity
 from l1jax.training.state import NetworkState, State
 from l1jax.transforms import TrackSparsityState, solution
+from l1jax.transforms.configured_pruning import USED_FIELDS
 from l1jax.transforms.scopes import leaf_scopes
 
 TOLERANCE = 0.01  # of a share of zeros, beyond which the run says that the target is missed
@@ -49,7 +50,11 @@ def make_target_report(
             if optimizer.strength_schedule.shape != "constant":
                 continue  # the target moves to the end
             frozen_at = optimizer.debias_after
-            if frozen_at and first_step <= frozen_at < step:
+            if optimizer.method in USED_FIELDS:
+                sentence = ""
+                if step == experiment.steps:
+                    sentence = _describe_pruned(name, optimizer, network, penalised[name])
+            elif frozen_at and first_step <= frozen_at < step:
                 sentence = _describe_freeze(name, optimizer, network, penalised[name])
             elif not frozen_at and step == experiment.steps:
                 sentence = _describe_end(name, optimizer, network, penalised[name])
@@ -111,6 +116,26 @@ def _describe_end(name: str, optimizer: Optimizer, network: NetworkState, penali
         f"the {name} ends with {tracked.zeros:.1%} zeros{place}, and the target is {target:.1%}: "
         f"train for longer, give a shorter --{name}.sparsity-horizon, or set "
         f"--{name}.debias-after, which meets the target exactly."
+    )
+
+
+def _describe_pruned(name: str, optimizer: Optimizer, network: NetworkState, penalised: str) -> str:
+    """Say that pruning ended away from the target; or nothing.
+
+    Args:
+        name: of the network.
+        optimizer: its target.
+        network: its state at the end.
+        penalised: regular expression of the paths that count.
+    """
+    target = optimizer.sparsity_target
+    share = float(sparsity(network.params, penalised).total)
+    if abs(share - target) <= TOLERANCE:
+        return ""
+    return (
+        f"the {name} ends with {share:.1%} zeros, and the target is {target:.1%}: end the pruning "
+        f"earlier by a smaller --{name}.pruning.begin, --{name}.pruning.steps or "
+        f"--{name}.pruning.every, or train for longer."
     )
 
 
