@@ -10,17 +10,15 @@ from jaxtyping import Bool, Float64
 
 from l1jax.selection.examples import LinearExamples
 from l1jax.selection.gram_path import follow_quadratic
-from l1jax.selection.losses import FamilyName, Loss, loss_of
-from l1jax.selection.objectives import (
+from l1jax.selection.least_squares import (
     Grams,
-    Objective,
-    Samples,
-    any_loss,
     gram_matrices,
     has_few_columns,
     least_squares,
     least_squares_of_grams,
 )
+from l1jax.selection.losses import FamilyName, Loss, loss_of
+from l1jax.selection.objectives import Objective, Samples, any_loss
 from l1jax.selection.terms import Terms
 from l1jax.selection.working_set import Solutions, follow_path, refit
 
@@ -109,7 +107,7 @@ def fit_in_numpy(
     objective = _objective(samples, grams, options)
     fold_terms = [_with_intercept(terms, fold, outputs, options.intercept) for fold in varies]
     start = np.zeros((len(weights), columns.shape[0] * outputs))
-    at_zero = objective.gradients(range(len(weights)), start)
+    at_zero = objective.gradients(range(len(weights)), start, None)
     sizes = np.sqrt(np.square(at_zero).sum(axis=1))
     sizes = np.where(sizes > 0, sizes, 1)
     strong_to_weak = strengths[::-1]

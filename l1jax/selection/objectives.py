@@ -14,10 +14,7 @@ from l1jax.selection.losses import Loss
 from l1jax.selection.quadratic import Quadratic, minimise_grouped, minimise_separable
 from l1jax.selection.terms import Entries, Terms
 
-MAX_GRAM = 1000  # columns of a Gram matrix that is computed as a whole
-SMALL_GRAM = 200  # which is worth while whatever the number of examples
 NEWTON_STEPS = 20
-MAX_LOSS = 1e3  # by which a sum of squares may exceed that of the examples which stay in it
 ROUNDING = 8 * np.finfo(np.float64).eps
 Parameters = Float64[np.ndarray, "folds parameters"]
 Some = Int[np.ndarray, " some"]
@@ -44,14 +41,15 @@ class Objective(NamedTuple):
     """What the solver needs to know of a loss.
 
     Attributes:
-        gradients: (folds, their parameters) → the gradients.
+        gradients: (folds, their parameters, ceilings) → the gradients. Where the size of one is
+            below its ceiling, it may be any number below it; None for exact ones everywhere.
         prepare: tells which parameters `minimise` will be asked for next.
         minimise: (fold, parameters, gradient, some, their terms, limit) → the values of some
             parameters that minimise the loss and the penalty while the others stay, to a distance
             to optimality of at most the limit.
     """
 
-    gradients: Callable[[Sequence[int], Parameters], Parameters]
+    gradients: Callable[[Sequence[int], Parameters, Parameters | None], Parameters]
     prepare: Callable[[Some], None]
     minimise: Callable[[int, Entries, Entries, Some, Terms, float], SomeValues]
 
@@ -82,137 +80,6 @@ def minimise_quadratic(
     return minimise_separable(problem, start, max(limit / np.sqrt(len(start)), rounding))
 
 
-class Grams(NamedTuple):
-    """½βᵀHβ − bᵀβ of each fold, which is Σ wᵢ(xᵢβ − yᵢ)²/2 up to a constant."""
-
-    hessians: Float64[np.ndarray, "folds columns columns"]  # H
-    linear: Float64[np.ndarray, "folds columns"]  # b
-
-
-def has_few_columns(samples: Samples) -> bool:
-    """Tell whether the whole Gram matrix is worth computing."""
-    count, examples = samples.columns.shape
-    return count <= SMALL_GRAM or count <= min(MAX_GRAM, examples)
-
-
-def gram_matrices(samples: Samples) -> Grams:
-    """Compute the whole Gram matrix of each fold."""
-    columns, target, weights, scales = samples
-    hessians = _grams(columns, columns, weights)
-    hessians *= scales[:, :, None] * scales[:, None, :]
-    return Grams(hessians, scales * ((weights * target[:, 0]) @ columns.T))
-
-
-def least_squares_of_grams(grams: Grams) -> Objective:
-    """Return Σ wᵢ(xᵢβ − yᵢ)²/2 up to a constant, of few columns."""
-    hessians, linear = grams
-
-    def gradients(folds: Sequence[int], params: Parameters) -> Parameters:
-        pairs = zip(folds, params, strict=True)
-        return np.stack([_product(hessians[fold], x) - linear[fold] for fold, x in pairs])
-
-    def minimise(
-        fold: int, params: Entries, gradient: Entries, some: Some, terms: Terms, limit: float
-    ) -> SomeValues:
-        hessian = hessians[fold][np.ix_(some, some)]
-        return minimise_quadratic(hessian, gradient[some], params[some], terms, limit)
-
-    return Objective(gradients, lambda some: None, minimise)
-
-
-def _product(matrix: Float64[np.ndarray, "n n"], x: Entries) -> Entries:
-    """Multiply a symmetric matrix by a vector that has many zeros."""
-    support = np.flatnonzero(x)
-    return x[support] @ matrix[support]
-
-
-def _grams(
-    left: Float64[np.ndarray, "left examples"],
-    right: Float64[np.ndarray, "right examples"],
-    weights: Float64[np.ndarray, "folds examples"],
-) -> Float64[np.ndarray, "folds left right"]:
-    """Return Σ wᵢ xᵢxᵢᵀ of each fold.
-
-    Where most weights are in proportion to the last fold's, as in the folds of a cross-validation
-    beside the fit of all, only the other examples are gone through. Not so if the others are so
-    much larger that the difference would lose digits.
-    """
-    left_sizes = weights @ np.square(left).T
-    right_sizes = weights @ np.square(right).T
-    last = (left * weights[-1]) @ right.T
-    result = np.empty((len(weights), len(left), len(right)))
-    result[-1] = last
-    for fold in range(len(weights) - 1):
-        used = weights[fold] > 0
-        factor = np.median(weights[fold][used]) / np.median(weights[-1][weights[-1] > 0])
-        rest = weights[fold] - factor * weights[-1]
-        other = np.flatnonzero(np.abs(rest) > ROUNDING * weights[fold].max())
-        lost = max(
-            _largest_ratio(factor * left_sizes[-1], left_sizes[fold]),
-            _largest_ratio(factor * right_sizes[-1], right_sizes[fold]),
-        )
-        if len(other) > len(rest) // 2 or lost > MAX_LOSS:
-            result[fold] = (left * weights[fold]) @ right.T
-        else:
-            result[fold] = factor * last + (left[:, other] * rest[other]) @ right[:, other].T
-    return result
-
-
-def _largest_ratio(
-    all_sizes: Float64[np.ndarray, " columns"], sizes: Float64[np.ndarray, " columns"]
-) -> float:
-    """Return the largest ratio of two sizes of a column that is not 0."""
-    present = sizes > 0
-    return float(np.max(all_sizes[present] / sizes[present], initial=1))
-
-
-def least_squares(samples: Samples) -> Objective:
-    """Return Σ wᵢ(xᵢβ − yᵢ)²/2 of many columns.
-
-    The Gram matrix is computed of those only that have been in a working set.
-    """
-    columns, target, weights, scales = samples
-    position = np.full(len(columns), -1)
-    known = np.empty((0, columns.shape[1]))
-    grams = np.empty((len(weights), 0, 0))
-
-    def gradients(folds: Sequence[int], params: Parameters) -> Parameters:
-        rows = list(folds)
-        residuals = np.empty((len(rows), columns.shape[1]))
-        for place, fold in enumerate(rows):
-            support = np.flatnonzero(params[place])
-            coefficients = params[place][support] * scales[fold][support]
-            residuals[place] = coefficients @ columns[support] - target[:, 0]
-        residuals *= weights[rows]
-        return scales[rows] * (columns @ residuals.T).T
-
-    def prepare(some: Some) -> None:
-        nonlocal known, grams
-        new = some[position[some] < 0]
-        if not new.size:
-            return
-        position[new] = len(known) + np.arange(len(new))
-        added = columns[new]
-        before = len(known)
-        known = np.concatenate([known, added])
-        beside = _grams(known, added, weights)
-        grown = np.empty((len(weights), len(known), len(known)))
-        grown[:, :before, :before] = grams
-        grown[:, :, before:] = beside
-        grown[:, before:, :before] = beside[:, :before].transpose(0, 2, 1)
-        grams = grown
-
-    def minimise(
-        fold: int, params: Entries, gradient: Entries, some: Some, terms: Terms, limit: float
-    ) -> SomeValues:
-        places = position[some]
-        scale = scales[fold][some]
-        hessian = grams[fold][np.ix_(places, places)] * np.outer(scale, scale)
-        return minimise_quadratic(hessian, gradient[some], params[some], terms, limit)
-
-    return Objective(gradients, prepare, minimise)
-
-
 def any_loss(samples: Samples, loss: Loss) -> Objective:
     """Return Σ wᵢ ℓ(xᵢβ, yᵢ), which `minimise` approaches by proximal Newton steps.
 
@@ -231,7 +98,9 @@ def any_loss(samples: Samples, loss: Loss) -> Objective:
         rows = np.unique(features)
         return columns[rows].T @ kernel[rows]
 
-    def gradients(folds: Sequence[int], params: Parameters) -> Parameters:
+    def gradients(
+        folds: Sequence[int], params: Parameters, ceilings: Parameters | None
+    ) -> Parameters:
         rows = list(folds)
         slopes = np.empty((columns.shape[1], len(rows), outputs))
         for place, fold in enumerate(rows):

@@ -99,16 +99,19 @@ class Terms(NamedTuple):
 
     def pressure(self, grad: Entries) -> Entries:
         """Return how strongly the gradient moves entries away from 0, where they may go."""
-        return np.where(self.nonnegative, -grad, np.abs(grad))
+        size = np.abs(grad)
+        return np.where(self.nonnegative, -grad, size) if self.nonnegative.any() else size
 
     def distance(self, x: Entries, grad: Entries) -> float:
         """Return the distance of −grad to the subdifferential."""
         slope = grad + self.ridge * x
+        if not self.has_groups:
+            apart = self.entry_excess(slope)
+            support = np.flatnonzero(x)
+            apart[support] = slope[support] + self.threshold[support] * np.sign(x[support])
+            return float(np.sqrt(apart @ apart))
         nonzero = x != 0
         signed = np.where(nonzero, self.threshold, 0) * np.sign(x)
-        if not self.has_groups:
-            apart = np.where(nonzero, slope + signed, self.entry_excess(slope))
-            return float(np.sqrt(apart @ apart))
         norms = np.append(np.sqrt(self.group_sums(np.square(x))), 0.0)
         thresholds = np.append(self.group_threshold, 0.0)
         size = norms[self.group]

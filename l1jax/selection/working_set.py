@@ -47,7 +47,7 @@ def follow_path(
     """
     folds = len(terms)
     params = start.copy()
-    gradients = objective.gradients(range(folds), params)
+    gradients = objective.gradients(range(folds), params, None)
     solutions = np.empty((folds, len(strengths), params.shape[1]))
     distances = np.empty((folds, len(strengths)))
     before = float(strengths[0])
@@ -99,7 +99,8 @@ def _solve(
             params[fold, some] = objective.minimise(
                 fold, params[fold], gradients[fold], some, terms[fold].of(some), limit
             )
-        gradients[unfinished] = objective.gradients(unfinished, params[unfinished])
+        ceilings = _ceilings([terms[fold] for fold in unfinished], params[unfinished])
+        gradients[unfinished] = objective.gradients(unfinished, params[unfinished], ceilings)
         left = []
         for fold in unfinished:
             distance = terms[fold].distance(params[fold], gradients[fold])
@@ -115,8 +116,18 @@ def _solve(
     moved = np.flatnonzero(np.any(best != params, axis=1))
     if moved.size:
         params[moved] = best[moved]
-        gradients[moved] = objective.gradients(moved.tolist(), params[moved])
+        rows = moved.tolist()
+        ceilings = _ceilings([terms[fold] for fold in rows], params[rows])
+        gradients[rows] = objective.gradients(rows, params[rows], ceilings)
     return distances
+
+
+def _ceilings(terms: list[Terms], params: Parameters) -> Parameters | None:
+    """Return below which size a gradient makes no difference; None where all do."""
+    if any(each.has_groups for each in terms):
+        return None
+    rows = zip(terms, params, strict=True)
+    return np.stack([np.where(x == 0, each.threshold, 0) for each, x in rows])
 
 
 def _excess(terms: Terms, x: Entries, gradient: Entries, fall: float) -> Entries:
@@ -126,6 +137,8 @@ def _excess(terms: Terms, x: Entries, gradient: Entries, fall: float) -> Entries
     each threshold is lowered by its fall.
     """
     size = terms.pressure(gradient)
+    if not terms.has_groups and fall < 1:
+        return size - terms.threshold * (1 - fall)  # −∞ where the threshold is ∞
     kept = np.isfinite(terms.threshold)
     thresholds = np.where(kept, terms.threshold, 0)
     if not terms.has_groups:
@@ -142,8 +155,9 @@ def _excess(terms: Terms, x: Entries, gradient: Entries, fall: float) -> Entries
 
 def _members(terms: Terms, x: Entries, excess: Entries, slack: float) -> Bool[np.ndarray, " n"]:
     """Return what is not zero, what is not penalised, and the largest excesses of the rest."""
-    unpenalised = (terms.threshold == 0) & (terms.group < 0)
-    members = (x != 0) | (unpenalised & ~np.isneginf(excess)) | np.isposinf(excess)
+    members = (x != 0) | ((terms.threshold == 0) & (terms.group < 0))
+    if terms.has_groups:
+        members |= np.isposinf(excess)
     joins = (excess > slack) & ~members
     count = max(NEWCOMERS, 2 * int(members.sum()))
     if joins.sum() > count:
@@ -180,7 +194,7 @@ def refit(
         distance = np.inf
         for _ in range(PATIENCE):
             x = params[fold, index]
-            gradient = objective.gradients([fold], x[None])[0]
+            gradient = objective.gradients([fold], x[None], None)[0]
             now = free.distance(x[some], gradient[some])
             if now <= limit or now >= distance:
                 distance = min(now, distance)
