@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from l1jax.selection.fold_grams import FoldGrams
 from l1jax.selection.objectives import (
@@ -20,7 +20,8 @@ from l1jax.selection.terms import Entries, Terms
 
 MAX_GRAM = 1000  # columns of a Gram matrix that is computed as a whole
 SMALL_GRAM = 200  # which is worth while whatever the number of examples
-SCREENED = 0.3  # share of the columns from which on the gradients of all are computed
+NEAR = 0.3  # share of the columns from which on the gradients of all are computed
+STEPS_AHEAD = 6  # for which the columns are chosen whose gradients are computed
 
 
 class Grams(NamedTuple):
@@ -95,7 +96,8 @@ class _Screen:
     """Computes gradients, but for columns whose gradient cannot have reached its ceiling.
 
     A gradient differs from one at other coefficients by at most the column's norm times the norm
-    of the residuals' difference.
+    of the residuals' difference. The columns that may reach their ceilings soon are kept together,
+    since reading them one by one from a large matrix takes as long as a product with all of it.
 
     Source: El Ghaoui, Viallon, Rabbani, Pacific J. Optim. 8 (2012), section 3, for such safe rules.
     """
@@ -105,6 +107,9 @@ class _Screen:
         self.norms = norms
         self.gradients_before = np.zeros_like(norms)
         self.residuals_before = np.full_like(samples.weights, np.inf)
+        self.is_near = np.zeros(len(samples.columns), bool)
+        self.near: Some = np.empty(0, int)
+        self.near_columns = samples.columns[:0]
 
     def gradients(
         self, folds: Sequence[int], params: Parameters, ceilings: Parameters | None
@@ -114,14 +119,15 @@ class _Screen:
         rows = list(folds)
         residuals = self._residuals(rows, params)
         weighted = residuals * weights[rows]
-        wanted = self._may_reach(rows, residuals, ceilings)
-        if len(wanted) > SCREENED * len(columns):
+        if not self._are_enough(rows, residuals, ceilings):
             gradients = scales[rows] * (columns @ weighted.T).T
             self.gradients_before[rows] = gradients
             self.residuals_before[rows] = residuals
+            self.is_near[:] = False
             return gradients
         gradients = self.gradients_before[rows]
-        gradients[:, wanted] = scales[rows][:, wanted] * (columns[wanted] @ weighted.T).T
+        near = scales[rows][:, self.near] * (self.near_columns @ weighted.T).T
+        gradients[:, self.near] = near
         return gradients
 
     def _residuals(
@@ -135,23 +141,35 @@ class _Screen:
             residuals[place] = coefficients @ columns[support] - target[:, 0]
         return residuals
 
-    def _may_reach(
+    def _are_enough(
         self,
         rows: list[int],
         residuals: Float64[np.ndarray, "rows examples"],
         ceilings: Parameters | None,
-    ) -> Some:
-        """Return the columns whose gradient may have reached its ceiling in any of the folds."""
-        everything = np.arange(self.norms.shape[1])
+    ) -> bool:
+        """Tell whether no gradient of a column that is not near may have reached its ceiling.
+
+        The first time after all gradients were computed, the near columns are chosen.
+        """
         before = self.residuals_before[rows]
         if ceilings is None or not np.all(np.isfinite(before)):
-            return everything
+            return False
         weights = self.samples.weights[rows]
         moved = np.sqrt(np.sum(weights * np.square(residuals - before), axis=1))
         moved += ROUNDING * np.sqrt(np.sum(weights * np.square(before), axis=1))
         sizes = np.abs(self.gradients_before[rows])
-        sizes += self.norms[rows] * moved[:, None]
-        return np.flatnonzero(np.any(sizes >= ceilings, axis=0))
+        changes = self.norms[rows] * moved[:, None]
+        may_reach = np.any(sizes + changes >= ceilings, axis=0)
+        if not self.is_near.any():
+            near = np.any(sizes + STEPS_AHEAD * changes >= ceilings, axis=0)
+            self._keep_together(near if near.sum() <= NEAR * near.size else may_reach)
+        return not np.any(may_reach & ~self.is_near)
+
+    def _keep_together(self, near: Bool[np.ndarray, " columns"]) -> None:
+        if near.sum() <= NEAR * near.size:
+            self.is_near = near
+            self.near = np.flatnonzero(near)
+            self.near_columns = self.samples.columns[self.near]
 
 
 class _KnownGrams:
@@ -164,6 +182,7 @@ class _KnownGrams:
         self.is_scaled = bool(np.any(samples.scales != 1))
         self.position = np.full(len(samples.columns), -1)
         self.known: Some = np.empty(0, int)
+        self.columns = samples.columns[:0]
         self.matrices = np.empty((len(samples.weights), 0, 0))
 
     def add(self, some: Some) -> None:
@@ -176,9 +195,10 @@ class _KnownGrams:
         count = len(self.known)
         self.position[new] = np.arange(before, count)
         self._make_room(before, count)
-        columns = self.samples.columns
+        added = self.samples.columns[new]
+        self.columns[before:count] = added
         beside = self.grams.of(
-            columns[self.known], columns[new], self.sizes[:, self.known], self.sizes[:, new]
+            self.columns[:count], added, self.sizes[:, self.known], self.sizes[:, new]
         )
         self.matrices[:, :count, before:count] = beside
         self.matrices[:, before:count, :before] = beside[:, :before].transpose(0, 2, 1)
@@ -186,7 +206,7 @@ class _KnownGrams:
     def of(self, fold: int, some: Some) -> Float64[np.ndarray, "some some"]:
         """Return the matrix of some columns that have been added, as the fold scales them."""
         places = self.position[some]
-        matrix = self.matrices[fold][np.ix_(places, places)]
+        matrix = self.matrices[fold][places[:, None], places]
         if not self.is_scaled:
             return matrix
         scale = self.samples.scales[fold][some]
@@ -200,3 +220,6 @@ class _KnownGrams:
         larger = np.empty((len(self.matrices), room, room))
         larger[:, :before, :before] = self.matrices[:, :before, :before]
         self.matrices = larger
+        columns = np.empty((room, self.samples.columns.shape[1]))
+        columns[:before] = self.columns[:before]
+        self.columns = columns

@@ -37,43 +37,46 @@ def minimise_separable(problem: Quadratic, start: Entries, slack: float) -> Entr
     Source: Lee, Battle, Raina, Ng, NIPS 19 (2006), section 3, with several entries at a time.
     """
     hessian, linear, terms = problem
-    if np.any(terms.ridge):
+    if terms.ridge.any():
         hessian = hessian + np.diag(terms.ridge)
     thresholds = terms.threshold
     signed = (thresholds > 0) | terms.nonnegative
-    bounded = bool(np.any(terms.nonnegative))
+    bounded = bool(terms.nonnegative.any())
     x = start.copy()
     signs = np.sign(x)
     guess = (x != 0) | ~signed
     for _ in range(20 * len(x) + 100):
-        entries = np.flatnonzero(guess)
-        within = hessian[np.ix_(entries, entries)]
+        entries = guess.nonzero()[0]
+        rows = hessian.take(entries, axis=0)
+        within = rows.take(entries, axis=1)
         here = x[entries]
         pull = linear[entries] - thresholds[entries] * signs[entries]
         direction = _direction(within, pull, here)
-        against = signed[entries] & (here == 0) & (direction * signs[entries] <= 0)
-        if np.any(against):
-            entering = entries[signed[entries] & (here == 0)]
+        enters = signed[entries] & (here == 0)
+        against = enters & (direction * signs[entries] <= 0)
+        if against.any():
+            entering = entries[enters]
             guess[entries[against]] = False
-            if np.all(against[signed[entries] & (here == 0)]) and len(entering) > 1:
+            if against[enters].all() and len(entering) > 1:
                 gradient = linear[entering] - hessian[entering] @ x
                 guess[entering[np.argmax(np.abs(gradient) - thresholds[entering])]] = True
             elif len(entering) == 1:  # which only rounding can turn
                 return x
             continue
         crosses = signed[entries] & ((here + direction) * here < 0)
-        if np.any(crosses):
+        if crosses.any():
             x[entries] = _along(
                 within, pull, here, direction, crosses, thresholds[entries], bounded
             )
             signs = np.sign(x)
             guess = (x != 0) | ~signed
             continue
-        x[entries] = here + direction
-        gradient = hessian[:, entries] @ x[entries] - linear
+        there = here + direction
+        x[entries] = there
+        gradient = there @ rows - linear
         excess = np.where(guess, 0, terms.entry_excess(gradient))
         joins = excess > slack
-        if not np.any(joins):
+        if not joins.any():
             return x
         guess |= joins
         signs[joins] = -np.sign(gradient[joins])
