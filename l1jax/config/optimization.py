@@ -258,5 +258,7 @@ class Optimizer:
     """Updates to reach that target in; at most a quarter of those before `debias_after`."""
     sparsity_scope: Literal["global", "group", "leaf"] = "global"
     """What has that share: the penalised parameters together, each block, or each array."""
+    frozen_layers: int = field(default=0, metadata=bounds(0))
+    """First layers that keep the weights that --from gives them; in a discriminator, FreezeD."""
     debias_after: int = field(default=0, metadata=bounds(0, 2**31 - 1))
     """Step from which zeros stay and the rest trains without penalty; 0 for never."""

@@ -21,6 +21,7 @@ from l1jax.models import Gan, Generator, LanguageModel, Vae
 from l1jax.models.network import AXIS, local_slice
 from l1jax.training.controllers import Balancer, init_controllers
 from l1jax.training.discriminator_loss import Regularizers
+from l1jax.training.frozen_layers import freeze_layers
 from l1jax.training.gan_passes import GanStepConfig, init_gan
 from l1jax.training.gan_step import gan_step
 from l1jax.training.keys import named_key, named_seed_key
@@ -148,6 +149,8 @@ def _gan_task(
         channels["discriminator"],
         experiment.seed,
     )
+    generator_tx = freeze_layers(experiment, "generator", generator_tx, gan)
+    discriminator_tx = freeze_layers(experiment, "discriminator", discriminator_tx, gan)
     step_config = GanStepConfig(
         gan,
         build_loss(objective),
@@ -236,6 +239,7 @@ def _generator_task(
     channels: Channels,
 ) -> Task:
     tx = build_optimizer(experiment.generator, channels=channels["generator"], seed=experiment.seed)
+    tx = freeze_layers(experiment, "generator", tx, generator)
     step = make_reconstruction_step(
         generator,
         tx,
@@ -256,6 +260,7 @@ def _generator_task(
 
 def _language_task(experiment: config.Config, model: LanguageModel, channels: Channels) -> Task:
     tx = build_optimizer(experiment.generator, channels=channels["generator"], seed=experiment.seed)
+    tx = freeze_layers(experiment, "generator", tx, model)
     step = make_next_token_step(
         model, tx, accumulate=experiment.accumulate, ema_decay=ema_decay(experiment)
     )
@@ -285,6 +290,8 @@ def _vae_task(
     decoder_tx = build_optimizer(
         experiment.generator, channels=channels["generator"], seed=experiment.seed
     )
+    encoder_tx = freeze_layers(experiment, "encoder", encoder_tx, vae)
+    decoder_tx = freeze_layers(experiment, "generator", decoder_tx, vae)
     step = make_vae_step(
         vae,
         encoder_tx,

@@ -52,7 +52,7 @@ def prune_updates(
             tx = optax.chain(tx, masks)
         case _:
             raise AssertionError(optimizer.method)
-    return optax.GradientTransformation(_naming_the_field(tx.init, optimizer), tx.update)
+    return _naming_the_field(tx, optimizer)
 
 
 def _cubic(share: float, begin: int, steps: int) -> Callable[[ArrayLike], Array]:
@@ -69,20 +69,20 @@ def _cubic(share: float, begin: int, steps: int) -> Callable[[ArrayLike], Array]
 
 
 def _naming_the_field(
-    init: Callable[[optax.Params], optax.OptState], optimizer: Optimizer
-) -> Callable[[optax.Params], optax.OptState]:
+    tx: optax.GradientTransformation, optimizer: Optimizer
+) -> optax.GradientTransformation:
     """Make errors about leaves that cannot be pruned name the field that selects them."""
 
-    def init_or_refuse(params: optax.Params) -> optax.OptState:
+    def init(params: optax.Params) -> optax.OptState:
         try:
-            return init(params)
+            return tx.init(params)
         except ValueError as error:
             raise InputError(
                 f"`penalised` (={optimizer.penalised}) must select arrays that {optimizer.method} "
                 f"can prune: {error}"
             ) from error
 
-    return init_or_refuse
+    return optax.GradientTransformation(init, tx.update)
 
 
 def check_pruning(optimizer: Optimizer, *, has_penalty: bool, is_dual_averaging: bool) -> None:
