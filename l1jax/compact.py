@@ -5,8 +5,14 @@
 Of a run of text it removes the dead attention heads and feed-forward units.
 """
 
+from l1jax.cli.early_answers import answer_early, check_model_flags
+from l1jax.cli.options import CompactOptions
+
+if __name__ == "__main__":
+    answer_early(check_model_flags(CompactOptions, "python -m l1jax.compact"))
+
+
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +43,6 @@ from l1jax.text_runs.loading import is_text_run, open_text_model
 from l1jax.training.keys import named_seed_key
 from l1jax.training.saved_run import SavedRun, image_generator, load_run
 from l1jax.training.state import Average
-
-
-@dataclass(frozen=True)
-class CompactOptions:
-    """Write a run's averaged generator without its dead channels.
-
-    The images of the smaller network are verified to be the same before it is written.
-    """
-
-    workdir: str
-    """Work directory of the run."""
-    output: str
-    """Folder for the smaller model, new or empty; it appears whole or not at all."""
-    step: int | None = None
-    """Which checkpoint; by default the newest good one."""
-    fold_norms: bool = True
-    """Fold batch norms into the layers before them; without, the smaller network can train on."""
-    batch: int = 64
-    """Images, or texts, of a call whose time is taken."""
 
 
 @translate_errors(CompactOptions)

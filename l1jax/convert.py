@@ -3,30 +3,20 @@
 Run: python -m l1jax.convert pt_inception-2015-12-05-6726825d.pth
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from l1jax.cli.early_answers import answer_early, check_model_flags
+from l1jax.cli.options import ConvertOptions
 
-import tyro
+if __name__ == "__main__":
+    answer_early(check_model_flags(ConvertOptions, "python -m l1jax.convert"))
+
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from l1jax.cli.flags import parse, parse_path
 from l1jax.cli.process import run_command
 from l1jax.evaluation.inception_weights import PUBLIC_SHA256, convert_weights
 from l1jax.terminal import make_console, make_say
-
-
-@dataclass(frozen=True)
-class ConvertOptions:
-    """Turn the public PyTorch weights of the Fréchet Inception distance into a safetensors file."""
-
-    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
-    """The .pth file, as pytorch-fid and torch-fidelity download it."""
-    output: str | None = None
-    """The safetensors file to write; by default beside the .pth file, with that suffix."""
-    any_weights: bool = False
-    """Accept a file other than the public one (sha256 6726825d…). Its distances compare with no
-    published ones."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,13 +3,19 @@
 It needs the extra `demo`.
 """
 
+from l1jax.cli.early_answers import answer_early, check_model_flags
+from l1jax.cli.options import DemoOptions
+
+if __name__ == "__main__":
+    answer_early(check_model_flags(DemoOptions, "python -m l1jax.demo"))
+
+
 import importlib
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,25 +44,6 @@ REPEATS = 5  # of which the median time is told
 WIDEST = 4.0  # standard deviations; nearly no latent has an entry beyond
 Latents = Float[Array, "count latent"]
 Images = Shaped[np.ndarray, "count height width channels"]
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """Show a generator in the browser.
-
-    Move between latents, truncate them, choose classes, and see the time that it takes.
-    """
-
-    model: str | None = None
-    """Folder of an exported model, or a program in it."""
-    workdir: str | None = None
-    """Work directory of a training run; instead of --model."""
-    dense: str | None = None
-    """Another model or work directory to show beside it, such as the dense original."""
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in."""
-    port: int = 7860
-    """Port to listen on; 0 for any that is free."""
 
 
 class Player(NamedTuple):

@@ -1,9 +1,15 @@
 """Measure a trained generator: `python -m l1jax.evaluate --workdir runs/digits`."""
 
+from l1jax.cli.early_answers import answer_early, check_model_flags
+from l1jax.cli.options import EvaluateOptions
+
+if __name__ == "__main__":
+    answer_early(check_model_flags(EvaluateOptions, "python -m l1jax.evaluate"))
+
+
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +43,6 @@ from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.outputs import check_output_file, write_error
 from l1jax.processes.agreement import divide_rows, is_leader, lead
-from l1jax.processes.start import ProcessOptions
 from l1jax.real_images import (
     MIN_IMAGES,
     RealImages,
@@ -61,33 +66,6 @@ from l1jax.training.sampling import BATCH, draw_latents, make_sampler
 
 PROG = "python -m l1jax.evaluate"
 Images = Shaped[np.ndarray, "count height width channels"]
-
-
-@dataclass(frozen=True)
-class EvaluateOptions(ProcessOptions):
-    """Compare a trained generator's images with real ones, and count its zeros.
-
-    At the end it names the command that makes an HTML page of the run, this evaluation included.
-    """
-
-    workdir: str | None = None
-    """Work directory of the run."""
-    model: str | None = None
-    """Folder of an exported model, or a program in it; instead of --workdir."""
-    step: int | None = None
-    """Which checkpoint; by default the newest good one."""
-    samples: int = 0
-    """Number of generated images per seed, compared with as many real ones, or with all of them if
-    there are fewer; 0 for as many as there are real ones, at most 5,000."""
-    seeds: int = 3
-    """Number of seeds that latents are drawn from; the deviation is taken over them."""
-    inception: str = ""
-    """Weights of Inception-v3, from python -m l1jax.convert, for the FID; empty for none."""
-    path: str = ""
-    """Where the real images are, if no longer where the run was trained on them."""
-    output: str = ""
-    """JSON file of all numbers; by default evaluation.json in the work directory, or in the model's
-    folder."""
 
 
 @translate_errors(EvaluateOptions)

@@ -5,12 +5,18 @@ The folder, in the Hugging Face layout, holds the weights, their configuration a
 language model computes logits. `--circuit` adds the weights of a language model that are not zero.
 """
 
+from l1jax.cli.early_answers import answer_early, check_model_flags
+from l1jax.cli.options import ExportOptions
+
+if __name__ == "__main__":
+    answer_early(check_model_flags(ExportOptions, "python -m l1jax.export"))
+
+
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -30,42 +36,12 @@ from l1jax.serialization.rebuild_generator import float32_model, in_float32, reb
 from l1jax.serialization.stablehlo_program import STABLEHLO, export_stablehlo, open_stablehlo
 from l1jax.serialization.stored_evaluation import read_evaluation
 from l1jax.serialization.text_folder import read_text_model
-from l1jax.serialization.weight_encoding import Loss, Values
+from l1jax.serialization.weight_encoding import Loss
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.text_runs.exporting import TextExport, export_text
 from l1jax.text_runs.loading import LoadedText, names_text, open_text_model
 
 TOLERANCE = 1e-4  # of a program's images, in the generator's range
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Write a generator to where people run models."""
-
-    workdir: str | None = None
-    """Work directory of a training run."""
-    model: str | None = None
-    """Folder of a model exported or compacted before; instead of --workdir."""
-    step: int | None = None
-    """Which checkpoint of the run; by default the newest good one."""
-    output: str = ""
-    """New or empty folder to write, whole or not at all; not needed to upload a --model."""
-    encoding: Literal["dense", "sparse"] = "dense"
-    """How weights are stored: dense, for every tool, or sparse, without zeros, for l1jax only."""
-    values: Values = "float32"
-    """What kernels are rounded to; float32 is exact."""
-    stablehlo: bool = False
-    """Add model.stablehlo: any batch size, CPU, CUDA or TPU, run with JAX alone."""
-    onnx: bool = False
-    """Add model.onnx: any batch size."""
-    circuit: bool = False
-    """Of text: add circuit.jsonl, the weights that are not zero, and a picture if they are few."""
-    licence: str = ""
-    """The model's licence, as the Hub names it: apache-2.0, cc-by-4.0, …"""
-    upload: str = ""
-    """Repository of the Hub, owner/name, to upload the folder to as whoever is logged in."""
-    public: bool = False
-    """Make a repository that is not there yet public; private otherwise."""
 
 
 @translate_errors(ExportOptions)

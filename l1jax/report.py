@@ -1,9 +1,15 @@
 """Make one HTML page of a run: `python -m l1jax.report --workdir runs/digits`."""
 
+from l1jax.cli.early_answers import answer_early, check_model_flags
+from l1jax.cli.options import ReportOptions
+
+if __name__ == "__main__":
+    answer_early(check_model_flags(ReportOptions, "python -m l1jax.report"))
+
+
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,20 +48,6 @@ SELECTION_FLAGS = {
     "features": "--features",
 }
 """What `selection.json` records → the flag of `python -m l1jax.select` that sets it."""
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """Make one HTML page of a training run, or of a path of strengths, that needs no other file.
-
-    It holds curves, samples, zeros, the evaluation if there is one, the configuration and how to
-    reproduce it. It can be made while the run is still going.
-    """
-
-    workdir: str
-    """Work directory of python -m l1jax.train or python -m l1jax.select."""
-    output: str = ""
-    """HTML file to write; by default report.html in the work directory."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,15 +15,20 @@ the other; its folder has a .wav beside each picture, and its archive the clips.
 into a page, .txt, or into a .jsonl with one object a line.
 """
 
+from l1jax.cli.early_answers import answer_early, check_model_flags
+from l1jax.cli.options import SampleOptions, check_sample_numbers
+
+if __name__ == "__main__":
+    answer_early(check_model_flags(SampleOptions, "python -m l1jax.sample", check_sample_numbers))
+
+
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Array, Int, Shaped
 
 from l1jax import config
@@ -57,45 +62,13 @@ TEXT_FLAGS = ("prompt", "length", "temperature", "top_k", "top_p")
 IMAGE_FLAGS = ("columns", "label")
 
 
-@dataclass(frozen=True)
-class SampleOptions:
-    """Draw from the averaged generator of a training run, or images from an exported model."""
-
-    workdir: str | None = None
-    """Work directory of the run."""
-    model: str | None = None
-    """Exported model: a folder, .safetensors, .stablehlo or .onnx; instead of --workdir."""
-    count: int = 64
-    """How many images, or samples of text."""
-    seed: int = 0
-    """Seed of the samples; the first of them are the same for every count."""
-    step: int | None = None
-    """Which checkpoint; by default the newest good one."""
-    output: str | None = None
-    """A .png grid, .npz or folder/ of .png (grid.png); of sound .wav, too; of text .txt, .jsonl."""
-    columns: int = 0
-    """Images per row of the grid; 0 for one per class, or for a grid nearly square."""
-    label: Annotated[int | None, tyro.conf.arg(name="class")] = None
-    """Class of all images of a class-conditional generator; by default its classes in turn."""
-    prompt: str = ""
-    """How each sample of text begins; by default as a document does."""
-    length: int = 400
-    """The most bytes of text after the prompt; a sample ends earlier where its document does."""
-    temperature: float = 1.0
-    """Of text: below 1 likelier bytes, above 1 rarer ones; 0 always takes the likeliest."""
-    top_k: int = 0
-    """Of text: draw from this many of the likeliest bytes; 0 for all."""
-    top_p: float = 1.0
-    """Of text: draw from the fewest bytes whose probabilities sum to this; 1 for all."""
-
-
 @translate_errors(SampleOptions)
 def main(arguments: Sequence[str]) -> int:
     """Sample as the flags say; returns the exit status."""
     options = parse(SampleOptions, arguments, "python -m l1jax.sample")
     workdir = parse_optional_path("--workdir", options.workdir)
     model = parse_optional_path("--model", options.model)
-    check_numbers(options)
+    check_sample_numbers(options)
     say = make_say(make_console())
     if names_text(workdir, model):
         sample_text(options, workdir, model, say)
@@ -187,20 +160,6 @@ def refuse_flags(options: SampleOptions, names: Sequence[str], what: str) -> Non
         if value != getattr(default, name):
             flag = {"label": "class"}.get(name, name.replace("_", "-"))
             raise InputError(f"`--{flag}` (={value}) is for {what}: leave it out.")
-
-
-def check_numbers(options: SampleOptions) -> None:
-    """Refuse numbers out of their ranges.
-
-    Raises:
-        InputError: naming the flag.
-    """
-    if options.count < 1:
-        raise InputError(f"`--count` (={options.count}) must be at least 1.")
-    if not 0 <= options.seed < 2**32:
-        raise InputError(f"`--seed` (={options.seed}) must be at least 0 and below 2**32.")
-    if options.columns < 0:
-        raise InputError(f"`--columns` (={options.columns}) must be at least 0.")
 
 
 def check_class(label: int | None, classes: int, count: int) -> Int[Array, " count"] | None:

@@ -3,31 +3,35 @@
 Run: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`.
 """
 
+from l1jax.cli.early_answers import answer_early, check_experiment_flags
+from l1jax.cli.experiment_options import SelectOptions
+
+if __name__ == "__main__":
+    answer_early(check_experiment_flags(SelectOptions, "python -m l1jax.select", "runs/{}-path"))
+
+
 import dataclasses
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
 from l1jax.build import build_model, example_shape
-from l1jax.cli.experiment import ExperimentOptions, parse_experiment
+from l1jax.cli.experiment import parse_experiment
 from l1jax.cli.flags import parse_path
+from l1jax.cli.origins import find_start
 from l1jax.cli.process import run_command, shell_command, stop_status
-from l1jax.cli.starting import StartingOptions, find_start
 from l1jax.config import Config, InputError, Text
 from l1jax.data.opening import open_examples
 from l1jax.data.text_source import open_text
 from l1jax.evaluation.tensors import Tensors, load_tensors
 from l1jax.processes.agreement import is_leader, lead, require_same
-from l1jax.processes.start import ProcessOptions
 from l1jax.processes.storage import check_shared_storage
 from l1jax.reporting.strength_path import show_path
-from l1jax.selection.choose import CRITERIA, ChoiceRule, check_criterion
+from l1jax.selection.choose import ChoiceRule, check_criterion
 from l1jax.selection.experiments import debiased, with_strength
 from l1jax.selection.fold_data import (
     SelectionData,
@@ -35,10 +39,8 @@ from l1jax.selection.fold_data import (
     divide_into_folds,
     load_image_data,
 )
-from l1jax.selection.fold_scores import FEATURES
 from l1jax.selection.path_run import run_path
 from l1jax.selection.plan import Plan, check_plan
-from l1jax.selection.replicas import PathMode, WarmOrder
 from l1jax.selection.report import path_report, write_report
 from l1jax.selection.settings import record_settings
 from l1jax.selection.stages import Interrupted, RunContext
@@ -52,49 +54,6 @@ from l1jax.training.run import run_experiment
 from l1jax.training.state import Task, require_images
 from l1jax.training.task import make_task
 from l1jax.training.workdir import hold, read_config
-
-
-@dataclass(frozen=True)
-class SelectOptions(StartingOptions, ProcessOptions, ExperimentOptions):
-    """Train an experiment at several strengths of its penalty, choose one, and refit it.
-
-    At the end it names the command that makes an HTML page of the path.
-    """
-
-    strengths: str = "auto:8"
-    """low:high:count, a list with commas, or auto:count, which spans 10 % to 99 % zeros."""
-    criterion: Literal[("default", *CRITERIA)] = "default"  # type: ignore[valid-type]
-    """What to choose by; by default a bound, a kernel distance, of text bits per byte."""
-    rule: Literal["one-standard-error", "minimum"] = "one-standard-error"
-    """The strongest within one standard error of the best (which needs folds), or the best."""
-    zeros: float = 0.0
-    """Instead of a rule: choose the weakest strength with this share of zeros, such as 0.9."""
-    worse: float = 0.0
-    """Instead of a rule: choose the strongest at most this share worse than without penalty."""
-    precision: float = 1.2
-    """With --zeros or --worse: refine around the target until neighbours have this ratio."""
-    folds: int = 3
-    """Parts of the data, each held out in turn; 1: score by what --holdout holds out."""
-    path_steps: int = 0
-    """Steps of each run on the path; 0 for the experiment's own."""
-    how: PathMode = "together"
-    """All in one program; one after another; or each from where the one before it ended."""
-    order: WarmOrder = "dense-to-sparse"
-    """Which way a warm path goes."""
-    halvings: int = 0
-    """How often the worse half of the strengths is stopped early, with --how together."""
-    dense: bool = True
-    """Train without the penalty too, to compare with."""
-    network: Literal["generator", "discriminator", "encoder"] = "generator"
-    """The network whose strength is chosen; a VAE's decoder is its generator."""
-    features: Literal[tuple(FEATURES)] = "pixels"  # type: ignore[valid-type]
-    """What distances between images are computed on; random: fixed random convolutions."""
-    refit: bool = True
-    """Train with the chosen strength on all data, into the folder refit-STRENGTH."""
-    debias_steps: int = 0
-    """Further steps of the refitted run in which the penalty is off and zeros stay zero."""
-    overwrite: bool = False
-    """Delete the path in the work directory and start over."""
 
 
 def main(arguments: Sequence[str]) -> int:

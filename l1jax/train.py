@@ -1,20 +1,25 @@
 """Train an experiment: `python -m l1jax.train --config FILE --workdir DIRECTORY`."""
 
+from l1jax.cli.early_answers import answer_early, check_experiment_flags
+from l1jax.cli.experiment_options import TrainOptions
+
+if __name__ == "__main__":
+    answer_early(check_experiment_flags(TrainOptions, "python -m l1jax.train"))
+
+
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from l1jax.build import build_model, example_shape
-from l1jax.cli.experiment import ExperimentOptions, parse_experiment
+from l1jax.cli.experiment import parse_experiment
 from l1jax.cli.flags import parse_path
+from l1jax.cli.origins import find_start
 from l1jax.cli.process import run_command, shell_command, stop_status
-from l1jax.cli.starting import StartingOptions, find_start
 from l1jax.config import Config, Text
 from l1jax.processes.agreement import is_leader, lead
-from l1jax.processes.start import ProcessOptions
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.loop import remember_signals
@@ -35,20 +40,6 @@ class Samples(NamedTuple):
 
 IMAGE_SAMPLES = Samples("images", "png", "grid.png")
 TEXT_SAMPLES = Samples("text", "txt", "samples.txt")
-
-
-@dataclass(frozen=True)
-class TrainOptions(StartingOptions, ProcessOptions, ExperimentOptions):
-    """Train an experiment."""
-
-    resume: bool = True
-    """Resume from the newest checkpoint; --no-resume needs an empty directory, or --overwrite."""
-    overwrite: bool = False
-    """Delete the run in the work directory and start over."""
-    summary: bool = False
-    """Print the networks' layers, shapes, parameters and FLOPs, and stop."""
-    wandb: str | None = None
-    """Project, or entity/project, of Weights & Biases to log to as well; needs the extra wandb."""
 
 
 def main(arguments: Sequence[str]) -> int:

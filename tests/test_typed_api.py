@@ -58,6 +58,7 @@ WRONG = {
     "largest_strength": "l1jax.largest_strength(params, loss, penalty)",
     "linf": "l1jax.linf([1e-4])",
     "log_sum": "l1jax.log_sum(1e-4, epsilon=0.1)",
+    "load": "l1jax.load(3)",
     "magnitude_pruning": "l1jax.magnitude_pruning(0.5, every='epoch')",
     "mcp": "l1jax.mcp(1e-4, '3')",
     "minimize": "l1jax.minimize(loss, params, penalty, tol=1e-6)",

@@ -4,16 +4,17 @@ import argparse
 import dataclasses
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tyro
 
 from l1jax.cli.experiment_file import load_experiment
-from l1jax.cli.flags import flag_names, parse
+from l1jax.cli.experiment_options import ExperimentOptions
+from l1jax.cli.flags import check_known, flag_names, parse
+from l1jax.cli.short_help import ALL, short_help, wants_short_help
 from l1jax.cli.starting import experiment_of_source
-from l1jax.config import Config, CustomModel, Optimizer, check, kinds, switch_kind
+from l1jax.config import Config, CustomModel, Optimizer, Origin, check, kinds, switch_kind
 from l1jax.config.custom import CUSTOM, is_custom
 
 Choices = Mapping[str, Any]  # command-line name → dataclass, or the type of None
@@ -21,23 +22,6 @@ KIND_FIELDS = ("data", "model", "objective")
 CUSTOM_KINDS = {"model": CustomModel}
 # Optimizer of a second network → the objective that trains such a network.
 SECOND_NETWORK = {"discriminator": "adversarial", "encoder": "variational"}
-
-
-@dataclass(frozen=True)
-class ExperimentOptions:
-    """The flags of a command that takes an experiment; see `parse_experiment`."""
-
-    experiment: Annotated[Config, tyro.conf.arg(name="")]
-    config: str
-    """Experiment: a Python file with get_config(), or the name of one here; else that of --from."""
-    workdir: str
-    """Folder for all that the command writes; an existing run of this experiment is resumed."""
-    data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
-    """Kind of data; it decides which --data.… flags there are."""
-    model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
-    """Kind of model, or your own as package.module:function; it decides the --model.… flags."""
-    objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
-    """Kind of objective; it decides which --objective.… flags there are."""
 
 
 ExperimentFlags = TypeVar("ExperimentFlags", bound=ExperimentOptions)
@@ -67,6 +51,48 @@ def parse_experiment(
         InputError: if the experiment file, a flag or a value is wrong.
         SystemExit: with status 0 after --help.
     """
+    found = available_flags(options, arguments, workdir)
+    remedies = _remedies(found.nested)
+    if wants_short_help(arguments):
+        check_known(found.default, arguments, prog, remedies)
+        print(short_help(found.default, prog))
+        raise SystemExit(0)
+    arguments = ["--help" if argument == ALL else argument for argument in arguments]
+    parsed = parse(type(found.default), arguments, prog, found.default, remedies)
+    chosen = _hide_options(parsed.experiment, found.experiment)
+    chosen = dataclasses.replace(chosen, origin=found.origin)
+    return dataclasses.replace(parsed, experiment=check(chosen))
+
+
+class AvailableFlags(NamedTuple):
+    """The flags that a command has, for what the user typed.
+
+    Attributes:
+        default: an instance of the command's options, whose fields are the flags.
+        experiment: that the flags change.
+        origin: of the experiment.
+        nested: path of each field within it that has kinds → its kinds.
+    """
+
+    default: Any
+    experiment: Config
+    origin: Origin | None
+    nested: Mapping[str, Choices]
+
+
+def available_flags(
+    options: type[ExperimentOptions], arguments: Sequence[str], workdir: str = "runs/{}"
+) -> AvailableFlags:
+    """Return the flags that there are for the kinds that the user chose.
+
+    Args:
+        options: a subclass of `ExperimentOptions`.
+        arguments: what the user typed after the command's name.
+        workdir: default of `--workdir`.
+
+    Raises:
+        InputError: if there is no such experiment.
+    """
     selected = _read_flags(arguments, ["config", *KIND_FIELDS])
     config = "digits" if selected["config"] is None else selected["config"]
     name = Path(config).stem
@@ -90,9 +116,7 @@ def parse_experiment(
         experiment=shown,
         **kind_names,
     )
-    parsed = parse(extended, arguments, prog, default, _remedies(nested))
-    chosen = dataclasses.replace(_hide_options(parsed.experiment, experiment), origin=origin)
-    return dataclasses.replace(parsed, experiment=check(chosen))
+    return AvailableFlags(default, experiment, origin, nested)
 
 
 def _show_options(experiment: Config) -> Config:

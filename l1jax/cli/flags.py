@@ -41,14 +41,7 @@ def parse(
             be read.
         SystemExit: with status 0 after --help.
     """
-    known = ["--help", *flag_names(options if default is None else default)]
-    for argument in arguments:
-        flag = argument.split("=")[0].replace("_", "-")
-        if flag.startswith("--") and flag not in known and not flag.startswith("--tyro-"):
-            remedy = suggest(flag, known)
-            if flag in remedies:
-                remedy = f"; give {remedies[flag]} to have it"
-            raise InputError(f"`{flag}` is not a flag here{remedy} (see {prog} --help).")
+    check_known(options if default is None else default, arguments, prog, remedies)
     keywords = {} if default is None else {"default": default}
     message = io.StringIO()
     try:
@@ -65,6 +58,33 @@ def parse(
             raise
         sentence = _first_message(message.getvalue())
         raise InputError(f"{sentence} (see {prog} --help).") from None
+
+
+def check_known(
+    options: object,
+    arguments: Sequence[str],
+    prog: str,
+    remedies: Mapping[str, str] = NO_REMEDIES,
+) -> None:
+    """Refuse flags that there are not.
+
+    Args:
+        options: the dataclass of the flags, or an instance that holds their defaults.
+        arguments: what the user typed after the command's name.
+        prog: name of the command, for its messages.
+        remedies: flags that exist under other settings → the flag that selects these settings.
+
+    Raises:
+        InputError: naming the first such flag and the nearest ones.
+    """
+    known = ["--help", *flag_names(options)]
+    for argument in arguments:
+        flag = argument.split("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known and not flag.startswith("--tyro-"):
+            remedy = suggest(flag, known)
+            if flag in remedies:
+                remedy = f"; give {remedies[flag]} to have it"
+            raise InputError(f"`{flag}` is not a flag here{remedy} (see {prog} --help).")
 
 
 def flag_names(options: object, prefix: str = "--") -> list[str]:

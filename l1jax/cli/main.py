@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import l1jax
+from l1jax.cli.completion_scripts import COMPLETE, SCRIPTS
 from l1jax.cli.suggestions import suggest
 from l1jax.streams import lasting_output
 
@@ -40,6 +41,11 @@ def main() -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         return
     with lasting_output():
+        if arguments[:1] == [COMPLETE]:
+            from l1jax.cli.completion import candidates  # the other options need none of it
+
+            print("\n".join(candidates(list(COMMANDS), arguments[1:])))
+            sys.exit(0)
         sys.exit(_print_help(arguments))
 
 
@@ -52,8 +58,15 @@ def _print_help(arguments: Sequence[str]) -> int:
     if first == "--version":
         print(f"l1jax {l1jax.__version__}")
         return 0
+    if first == "--completion":
+        shell = arguments[1] if len(arguments) > 1 else ""
+        if shell in SCRIPTS:
+            print(SCRIPTS[shell])
+            return 0
+        print(f"error: `--completion` (={shell}) must be {' or '.join(SCRIPTS)}.", file=sys.stderr)
+        return 2
     what = "option" if first.startswith("-") else "command"
-    known = ["--help", "--version"] if what == "option" else list(COMMANDS)
+    known = ["--help", "--version", "--completion"] if what == "option" else list(COMMANDS)
     hint = suggest(first, known)
     print(f"error: `{first}` is no {what} of l1jax{hint} (see l1jax --help).", file=sys.stderr)
     return 2
@@ -75,5 +88,6 @@ def usage() -> str:
             "options:",
             f"  {'--help':<{width}}  Show this help, or with a command its flags.",
             f"  {'--version':<{width}}  Show the version.",
+            "  --completion SHELL  Print what completes flags in bash, zsh or fish.",
         ]
     )

@@ -1,9 +1,24 @@
 """Programs that start several processes, and what they tell each of them."""
 
 import os
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from l1jax.config import InputError
+
+
+@dataclass(frozen=True)
+class ProcessOptions:
+    """The flags of a command that can be run by several processes together."""
+
+    distributed: bool = False
+    """Work with the other processes that SLURM, Open MPI, Kubernetes or Cloud TPU started."""
+    coordinator: str = ""
+    """HOST:PORT at which process 0 is reached, where nothing tells it; implies --distributed."""
+    processes: int = 0
+    """Number of processes, with --coordinator."""
+    process: int = -1
+    """Number of this process, from 0 on, with --coordinator."""
 
 
 class Launcher(NamedTuple):

@@ -9,7 +9,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -19,6 +18,7 @@ from l1jax.processes.agreement import gather, require_same
 from l1jax.processes.announced_errors import listen, stop_listening
 from l1jax.processes.launchers import (
     LAUNCHERS,
+    ProcessOptions,
     UnconnectedTasksError,
     refuse_job_without_srun,
     refuse_lone_tasks,
@@ -30,20 +30,6 @@ SILENT_SECONDS = 10.0  # after which it is said that some have not come yet
 SHUTDOWN_SECONDS = 60
 LAUNCHER_ADDRESS = "the address that the launcher tells"
 HELP = {"-h", "--help"}
-
-
-@dataclass(frozen=True)
-class ProcessOptions:
-    """The flags of a command that can be run by several processes together."""
-
-    distributed: bool = False
-    """Work with the other processes that SLURM, Open MPI, Kubernetes or Cloud TPU started."""
-    coordinator: str = ""
-    """HOST:PORT at which process 0 is reached, where nothing tells it; implies --distributed."""
-    processes: int = 0
-    """Number of processes, with --coordinator."""
-    process: int = -1
-    """Number of this process, from 0 on, with --coordinator."""
 
 
 def start_processes(arguments: Sequence[str]) -> None:

@@ -11,12 +11,11 @@ from jaxtyping import Array, Float64, Int, Key, PyTree
 from numpy.typing import ArrayLike
 
 from l1jax.config import InputError
+from l1jax.config.choices import PathMode, WarmOrder
 from l1jax.selection.closure import hoist_constants
 from l1jax.selection.replicas import (
     DIVIDED,
     STRENGTH_AXIS,
-    PathMode,
-    WarmOrder,
     repeat_for_strengths,
     set_strengths,
     strength_groups,

@@ -5,8 +5,8 @@ import re
 from typing import NamedTuple, NoReturn
 
 from l1jax.config import Config, InputError
+from l1jax.config.choices import PathMode, WarmOrder
 from l1jax.selection.choose import ChoiceRule, check_allowed_loss
-from l1jax.selection.replicas import PathMode, WarmOrder
 from l1jax.selection.strengths import parse_strengths
 from l1jax.training.state import NO_WEIGHTS, Weights
 

@@ -5,7 +5,7 @@ replicas' states lead with (folds, strengths), except those that all replicas sh
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PyTree
 
 from l1jax.config import InputError
+from l1jax.config.choices import PathMode
 
-PathMode: TypeAlias = Literal["together", "independent", "warm"]
-WarmOrder: TypeAlias = Literal["dense-to-sparse", "sparse-to-dense"]
 STRENGTH_AXIS = "path"  # the mesh axis over which the strengths are divided
 DIVIDED = P(None, STRENGTH_AXIS)  # leaves that lead with (folds, strengths)
 REPLICATED = P()

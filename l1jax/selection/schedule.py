@@ -8,8 +8,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
+from l1jax.config.choices import PathMode, WarmOrder
 from l1jax.processes.agreement import lead
-from l1jax.selection.replicas import PathMode, WarmOrder, strength_groups
+from l1jax.selection.replicas import strength_groups
 from l1jax.selection.rules import bisect_strength, halving_survivors
 from l1jax.selection.score_table import PathPoint
 from l1jax.selection.stages import PathRun, Stage, run_stage

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree, Shaped
 
 from l1jax.cli.flag_errors import rename_flags
+from l1jax.cli.places import check_one_place
 from l1jax.config import Config, InputError
 from l1jax.config.fields import JsonObject
 from l1jax.models import Generator
@@ -60,15 +61,7 @@ def open_generator(
     Raises:
         InputError: if none or both are given, or there is nothing good in it.
     """
-    if workdir is None and model is None:
-        raise InputError(
-            f"Missing from {command}: --workdir of a training run, or --model of an exported model."
-        )
-    if workdir is not None and model is not None:
-        raise InputError(
-            f"`--workdir` (={workdir}) and `--model` (={model}) name two generators: give one of "
-            "them."
-        )
+    check_one_place(workdir, model, command)
     path = next(path for path in (model, workdir) if path is not None)
     is_run = os.path.isdir(path / "checkpoints") or (workdir is not None and not is_model(path))
     if not is_run and step is not None:

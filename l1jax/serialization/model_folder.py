@@ -17,6 +17,7 @@ from jaxtyping import Array, PyTree
 
 import l1jax
 from l1jax.config import Config, CustomModel, InputError, to_json
+from l1jax.config.choices import Values
 from l1jax.config.fields import JsonObject
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models import Generator, Network
@@ -49,7 +50,7 @@ from l1jax.serialization.onnx_program import ONNX, open_onnx
 from l1jax.serialization.probe_images import probe
 from l1jax.serialization.rebuild_generator import rebuild
 from l1jax.serialization.stablehlo_program import STABLEHLO, open_stablehlo
-from l1jax.serialization.weight_encoding import Loss, Values, decode, encode, losses
+from l1jax.serialization.weight_encoding import Loss, decode, encode, losses
 
 MAX_UNKNOWN_NUMBERS = 2**28  # weights of a program whose network is not known here
 OPENERS = {STABLEHLO: open_stablehlo, ONNX: open_onnx}

@@ -16,6 +16,7 @@ import l1jax
 from l1jax import config
 from l1jax.build import build_language_model, example_shape
 from l1jax.config import Config, InputError, to_json
+from l1jax.config.choices import Values
 from l1jax.config.fields import JsonObject
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models import LanguageModel
@@ -40,7 +41,7 @@ from l1jax.serialization.folder_files import (
     write_folder,
 )
 from l1jax.serialization.text_program import probe_logits
-from l1jax.serialization.weight_encoding import Loss, Values, decode, encode, losses
+from l1jax.serialization.weight_encoding import Loss, decode, encode, losses
 
 KINDS = {"step": int, "language_model": dict, "files": dict, "notes": dict, "experiment": dict}
 

@@ -24,10 +24,10 @@ import numpy as np
 from jaxtyping import Shaped
 
 from l1jax.config import InputError
+from l1jax.config.choices import Values
 from l1jax.evaluation.tensors import Tensors
 
 KEY = "l1jax.encoding"
-Values = Literal["float32", "float16", "bfloat16", "int8"]
 DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),

@@ -9,6 +9,7 @@ import numpy as np
 
 from l1jax.build import build_language_model, example_shape
 from l1jax.config import InputError, Transformer
+from l1jax.config.choices import Values
 from l1jax.config.fields import JsonObject
 from l1jax.models import LanguageModel
 from l1jax.reporting.circuit import (
@@ -22,7 +23,7 @@ from l1jax.serialization.folder_files import PROGRAMS, WEIGHTS
 from l1jax.serialization.probe_images import differences
 from l1jax.serialization.text_folder import ExportedText, read_text_model, write_text_model
 from l1jax.serialization.text_program import EXPORTERS, OPENERS, probe_logits, probe_tokens
-from l1jax.serialization.weight_encoding import Loss, Values
+from l1jax.serialization.weight_encoding import Loss
 from l1jax.terminal import Say
 from l1jax.text_runs.loading import LoadedText
 

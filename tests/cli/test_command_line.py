@@ -180,7 +180,7 @@ def test_help_shows_every_flag_with_type_meaning_and_default_of_the_experiment(k
         + "def get_config(): return Config(steps=1234, generator=Optimizer(learning_rate=0.0125))"
     )
     with pytest.raises(SystemExit) as stopped:
-        parse("--config", file, *kind, "--help")
+        parse("--config", file, *kind, "--help-all")
     assert stopped.value.code == 0
     text = re.sub(r"[│|\s]+", " ", capsys.readouterr().out)
     assert (

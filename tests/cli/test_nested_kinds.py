@@ -64,7 +64,7 @@ def test_a_wrong_kind_or_flag_is_one_sentence(arguments, words):
 
 def test_help_tells_the_kinds(capsys):
     with pytest.raises(SystemExit):
-        parse("--help")
+        parse("--help-all")
     text = " ".join(capsys.readouterr().out.split())
     for flag in (
         "generator.penalty",

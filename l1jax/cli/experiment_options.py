@@ -1,0 +1,98 @@
+"""The flags of commands that take an experiment; light, so that --help answers at once."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from l1jax.config import Config, kinds
+from l1jax.config.choices import Criterion, PathMode, ScoredFeatures, WarmOrder
+from l1jax.processes.launchers import ProcessOptions
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """The flags of a command that takes an experiment; see `parse_experiment`."""
+
+    experiment: Annotated[Config, tyro.conf.arg(name="")]
+    config: str
+    """Experiment: a Python file with get_config(), or the name of one here; else that of --from."""
+    workdir: str
+    """Folder for all that the command writes; an existing run of this experiment is resumed."""
+    data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
+    """Kind of data; it decides which --data.… flags there are."""
+    model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
+    """Kind of model, or your own as package.module:function; it decides the --model.… flags."""
+    objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]
+    """Kind of objective; it decides which --objective.… flags there are."""
+
+
+@dataclass(frozen=True)
+class StartingOptions:
+    """The flags of a command that can begin from trained networks."""
+
+    from_source: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Begin from trained networks: a work directory, a model folder, or owner/name on the Hub."""
+    from_step: int | None = None
+    """Which checkpoint of a run to begin from; by default the newest good one."""
+    from_revision: str | None = None
+    """Branch, tag or commit of a model on the Hub; by default its main branch."""
+    from_networks: Literal["all", "generator"] = "all"
+    """All networks that the source has, or its generator alone beside a new discriminator."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(StartingOptions, ProcessOptions, ExperimentOptions):
+    """Train an experiment."""
+
+    resume: bool = True
+    """Resume from the newest checkpoint; --no-resume needs an empty directory, or --overwrite."""
+    overwrite: bool = False
+    """Delete the run in the work directory and start over."""
+    summary: bool = False
+    """Print the networks' layers, shapes, parameters and FLOPs, and stop."""
+    wandb: str | None = None
+    """Project, or entity/project, of Weights & Biases to log to as well; needs the extra wandb."""
+
+
+@dataclass(frozen=True)
+class SelectOptions(StartingOptions, ProcessOptions, ExperimentOptions):
+    """Train an experiment at several strengths of its penalty, choose one, and refit it.
+
+    At the end it names the command that makes an HTML page of the path.
+    """
+
+    strengths: str = "auto:8"
+    """low:high:count, a list with commas, or auto:count, which spans 10 % to 99 % zeros."""
+    criterion: Criterion = "default"
+    """What to choose by; by default a bound, a kernel distance, of text bits per byte."""
+    rule: Literal["one-standard-error", "minimum"] = "one-standard-error"
+    """The strongest within one standard error of the best (which needs folds), or the best."""
+    zeros: float = 0.0
+    """Instead of a rule: choose the weakest strength with this share of zeros, such as 0.9."""
+    worse: float = 0.0
+    """Instead of a rule: choose the strongest at most this share worse than without penalty."""
+    precision: float = 1.2
+    """With --zeros or --worse: refine around the target until neighbours have this ratio."""
+    folds: int = 3
+    """Parts of the data, each held out in turn; 1: score by what --holdout holds out."""
+    path_steps: int = 0
+    """Steps of each run on the path; 0 for the experiment's own."""
+    how: PathMode = "together"
+    """All in one program; one after another; or each from where the one before it ended."""
+    order: WarmOrder = "dense-to-sparse"
+    """Which way a warm path goes."""
+    halvings: int = 0
+    """How often the worse half of the strengths is stopped early, with --how together."""
+    dense: bool = True
+    """Train without the penalty too, to compare with."""
+    network: Literal["generator", "discriminator", "encoder"] = "generator"
+    """The network whose strength is chosen; a VAE's decoder is its generator."""
+    features: ScoredFeatures = "pixels"
+    """What distances between images are computed on; random: fixed random convolutions."""
+    refit: bool = True
+    """Train with the chosen strength on all data, into the folder refit-STRENGTH."""
+    debias_steps: int = 0
+    """Further steps of the refitted run in which the penalty is off and zeros stay zero."""
+    overwrite: bool = False
+    """Delete the path in the work directory and start over."""

@@ -1,0 +1,178 @@
+"""The flags of commands that work on a trained model; light, so that --help answers at once."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from l1jax.config import InputError
+from l1jax.config.choices import Values
+from l1jax.processes.launchers import ProcessOptions
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Draw from the averaged generator of a training run, or images from an exported model."""
+
+    workdir: str | None = None
+    """Work directory of the run."""
+    model: str | None = None
+    """Exported model: a folder, .safetensors, .stablehlo or .onnx; instead of --workdir."""
+    count: int = 64
+    """How many images, or samples of text."""
+    seed: int = 0
+    """Seed of the samples; the first of them are the same for every count."""
+    step: int | None = None
+    """Which checkpoint; by default the newest good one."""
+    output: str | None = None
+    """A .png grid, .npz or folder/ of .png (grid.png); of sound .wav, too; of text .txt, .jsonl."""
+    columns: int = 0
+    """Images per row of the grid; 0 for one per class, or for a grid nearly square."""
+    label: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    """Class of all images of a class-conditional generator; by default its classes in turn."""
+    prompt: str = ""
+    """How each sample of text begins; by default as a document does."""
+    length: int = 400
+    """The most bytes of text after the prompt; a sample ends earlier where its document does."""
+    temperature: float = 1.0
+    """Of text: below 1 likelier bytes, above 1 rarer ones; 0 always takes the likeliest."""
+    top_k: int = 0
+    """Of text: draw from this many of the likeliest bytes; 0 for all."""
+    top_p: float = 1.0
+    """Of text: draw from the fewest bytes whose probabilities sum to this; 1 for all."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(ProcessOptions):
+    """Compare a trained generator's images with real ones, and count its zeros.
+
+    At the end it names the command that makes an HTML page of the run, this evaluation included.
+    """
+
+    workdir: str | None = None
+    """Work directory of the run."""
+    model: str | None = None
+    """Folder of an exported model, or a program in it; instead of --workdir."""
+    step: int | None = None
+    """Which checkpoint; by default the newest good one."""
+    samples: int = 0
+    """Number of generated images per seed, compared with as many real ones, or with all of them if
+    there are fewer; 0 for as many as there are real ones, at most 5,000."""
+    seeds: int = 3
+    """Number of seeds that latents are drawn from; the deviation is taken over them."""
+    inception: str = ""
+    """Weights of Inception-v3, from python -m l1jax.convert, for the FID; empty for none."""
+    path: str = ""
+    """Where the real images are, if no longer where the run was trained on them."""
+    output: str = ""
+    """JSON file of all numbers; by default evaluation.json in the work directory, or in the model's
+    folder."""
+
+
+@dataclass(frozen=True)
+class CompactOptions:
+    """Write a run's averaged generator without its dead channels.
+
+    The images of the smaller network are verified to be the same before it is written.
+    """
+
+    workdir: str
+    """Work directory of the run."""
+    output: str
+    """Folder for the smaller model, new or empty; it appears whole or not at all."""
+    step: int | None = None
+    """Which checkpoint; by default the newest good one."""
+    fold_norms: bool = True
+    """Fold batch norms into the layers before them; without, the smaller network can train on."""
+    batch: int = 64
+    """Images, or texts, of a call whose time is taken."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a generator to where people run models."""
+
+    workdir: str | None = None
+    """Work directory of a training run."""
+    model: str | None = None
+    """Folder of a model exported or compacted before; instead of --workdir."""
+    step: int | None = None
+    """Which checkpoint of the run; by default the newest good one."""
+    output: str = ""
+    """New or empty folder to write, whole or not at all; not needed to upload a --model."""
+    encoding: Literal["dense", "sparse"] = "dense"
+    """How weights are stored: dense, for every tool, or sparse, without zeros, for l1jax only."""
+    values: Values = "float32"
+    """What kernels are rounded to; float32 is exact."""
+    stablehlo: bool = False
+    """Add model.stablehlo: any batch size, CPU, CUDA or TPU, run with JAX alone."""
+    onnx: bool = False
+    """Add model.onnx: any batch size."""
+    circuit: bool = False
+    """Of text: add circuit.jsonl, the weights that are not zero, and a picture if they are few."""
+    licence: str = ""
+    """The model's licence, as the Hub names it: apache-2.0, cc-by-4.0, …"""
+    upload: str = ""
+    """Repository of the Hub, owner/name, to upload the folder to as whoever is logged in."""
+    public: bool = False
+    """Make a repository that is not there yet public; private otherwise."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Show a generator in the browser.
+
+    Move between latents, truncate them, choose classes, and see the time that it takes.
+    """
+
+    model: str | None = None
+    """Folder of an exported model, or a program in it."""
+    workdir: str | None = None
+    """Work directory of a training run; instead of --model."""
+    dense: str | None = None
+    """Another model or work directory to show beside it, such as the dense original."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in."""
+    port: int = 7860
+    """Port to listen on; 0 for any that is free."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Make one HTML page of a training run, or of a path of strengths, that needs no other file.
+
+    It holds curves, samples, zeros, the evaluation if there is one, the configuration and how to
+    reproduce it. It can be made while the run is still going.
+    """
+
+    workdir: str
+    """Work directory of python -m l1jax.train or python -m l1jax.select."""
+    output: str = ""
+    """HTML file to write; by default report.html in the work directory."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Turn the public PyTorch weights of the Fréchet Inception distance into a safetensors file."""
+
+    file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
+    """The .pth file, as pytorch-fid and torch-fidelity download it."""
+    output: str | None = None
+    """The safetensors file to write; by default beside the .pth file, with that suffix."""
+    any_weights: bool = False
+    """Accept a file other than the public one (sha256 6726825d…). Its distances compare with no
+    published ones."""
+
+
+def check_sample_numbers(options: SampleOptions) -> None:
+    """Refuse numbers out of their ranges.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    if options.count < 1:
+        raise InputError(f"`--count` (={options.count}) must be at least 1.")
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"`--seed` (={options.seed}) must be at least 0 and below 2**32.")
+    if options.columns < 0:
+        raise InputError(f"`--columns` (={options.columns}) must be at least 0.")
