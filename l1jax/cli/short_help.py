@@ -133,8 +133,9 @@ def field_help(kind: type) -> dict[str, str]:
         (definition,) = tree.body
         body = getattr(definition, "body", [])
         for node, after in itertools.pairwise(body):
-            is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            if isinstance(node, ast.AnnAssign) and is_text:
+            if not isinstance(node, ast.AnnAssign) or not isinstance(after, ast.Expr):
+                continue
+            if isinstance(after.value, ast.Constant):
                 texts[ast.unparse(node.target)] = inspect.cleandoc(str(after.value.value))
     return texts
 

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PyTree
 
 from l1jax.config import InputError
-from l1jax.config.choices import PathMode
+from l1jax.config.choices import PathMode, WarmOrder
 
 STRENGTH_AXIS = "path"  # the mesh axis over which the strengths are divided
 DIVIDED = P(None, STRENGTH_AXIS)  # leaves that lead with (folds, strengths)
