@@ -50,6 +50,11 @@ FAMILIES = {
         "machines", ("scaling", "scaling_work"), ("models", "objectives", "training")
     ),
     "selection_linear-*": Family("selection", ("selection_linear",), ("selection", "penalties")),
+    "sparse_sound-*": Family(
+        "sparse_sound",
+        ("sparse_sound", "sparse_sound_methods"),
+        (*TRAINING, "audio", "data", "evaluation"),
+    ),
     "sparse_text-*": Family("sparse_text", ("sparse_text",), (*TRAINING, "data", "evaluation")),
     "strength_path-*": Family("selection", ("strength_path",), ("selection", *TRAINING)),
     "structured_sparsity-*": Family(
