@@ -16,7 +16,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-# Traces make millions of objects, hardly any of them garbage: looking for it is a fifth of the time.
+# Tracing makes millions of objects, and hardly any is garbage: to look for it takes long.
 gc.set_threshold(20_000, 20, 50)
 
 jax.config.update("jax_num_cpu_devices", 8)

@@ -37,7 +37,7 @@ def pretend(monkeypatch, name, change=lambda leaf: leaf, **model):
     experiment = load_experiment(name)
     experiment = replace(experiment, model=replace(experiment.model, **model))
     task = make_task(experiment, image_shape(experiment.data))
-    state = task.init(jax.random.key(0))
+    state = jax.jit(task.init)(jax.random.key(0))
     state = state._replace(average=jax.tree.map(change, state.average))
     monkeypatch.setattr(compact, "load_run", lambda *_: SavedRun(experiment, task, state, 10))
 

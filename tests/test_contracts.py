@@ -14,7 +14,25 @@ from transformations import CASES, run_updates, tree
 
 import l1jax
 
+VARIANTS = {  # of transformations that are there without them
+    "budget of groups",
+    "coupled",
+    "freeze_support at a target",
+    "groups in a metric",
+    "momentum",
+    "one step per coupled group",
+    "one step per group",
+    "schedules",
+    "track_sparsity of leaves",
+    "weight decay",
+}
 every_case = pytest.mark.parametrize("name", CASES)
+
+
+def once_each(names):
+    """Each transformation; its variants are further cases."""
+    marks = {name: pytest.mark.slow if name in VARIANTS else () for name in names}
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=m) for n, m in marks.items()])
 
 
 def leaf_types(state: Any) -> Any:
@@ -148,7 +166,7 @@ def test_works_inside_a_chain(name):
     assert_close((actual, state[1]), run_alone(name))
 
 
-@every_case
+@once_each(CASES)
 def test_masked_and_partition_act_on_their_leaves_alone(name):
     params = tree(0)
     grads = [tree(1), tree(2), tree(3)]
@@ -171,7 +189,7 @@ def test_masked_and_partition_act_on_their_leaves_alone(name):
         np.testing.assert_array_equal(answer["dense"]["bias"], actual["dense"]["bias"])
 
 
-@every_case
+@once_each(CASES)
 def test_multi_steps_around_it_steps_once_with_the_mean(name):
     params = tree(0)
     grads = [tree(1), tree(2), tree(3), tree(4)]
@@ -184,7 +202,7 @@ def test_multi_steps_around_it_steps_once_with_the_mean(name):
     assert_close(actual, expected, rtol=1e-4)
 
 
-@every_case
+@once_each(CASES)
 def test_apply_if_finite_around_it_skips_the_whole_step(name):
     params = tree(0)
     grads = [tree(1), tree(2)]
@@ -195,7 +213,7 @@ def test_apply_if_finite_around_it_skips_the_whole_step(name):
     assert_close((actual, state.inner_state), run_alone(name))
 
 
-@every_case
+@once_each(CASES)
 def test_inject_hyperparams_around_it_steps_with_the_injected_learning_rate(name):
     case = CASES[name]
     params = tree(0)
@@ -216,10 +234,10 @@ def test_inject_hyperparams_around_it_steps_with_the_injected_learning_rate(name
     )
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.penalised])
+@once_each([name for name, case in CASES.items() if case.penalised])
 def test_vmap_over_strengths_is_a_run_for_each(name):
     params = tree(0)
-    grads = [tree(1), tree(2), tree(3)]
+    grads = [tree(1), tree(2)]
     strengths = jnp.array([0.05, 0.5])
 
     def run(strength):
@@ -264,7 +282,7 @@ def data_parallel(tx: optax.GradientTransformation, devices: int, params: Any, b
     )
 
 
-@every_case
+@once_each(CASES)
 def test_eight_devices_agree_with_one(name):
     rng = np.random.default_rng(5)
     batch = (
@@ -327,17 +345,5 @@ def test_every_public_transformation_is_in_the_list():
         "rising_momentum",
     }
     reparametrisations = {"d_gating", "hadamard"}
-    variants = {
-        "budget of groups",
-        "coupled",
-        "freeze_support at a target",
-        "groups in a metric",
-        "momentum",
-        "one step per coupled group",
-        "one step per group",
-        "schedules",
-        "track_sparsity of leaves",
-        "weight decay",
-    }
     public = {name for name in l1jax.transforms.__all__ if name[0].islower()}
-    assert public - helpers - reparametrisations == set(CASES) - variants
+    assert public - helpers - reparametrisations == set(CASES) - VARIANTS

@@ -25,7 +25,18 @@ RUN_ELSEWHERE = {
     "which.md": "benchmarks/test_which.py",
 }
 OWN_NETWORK = ROOT / "docs" / "guides" / "own_network.md"  # its second block is a module
-TRAINING_PAGES = ("README.md", "extending.md", "frameworks.md", "index.md")
+TRAINING_PAGES = (
+    "README.md",
+    "channels.md",
+    "extending.md",
+    "finetuning.md",
+    "frameworks.md",
+    "index.md",
+    "lora.md",
+    "minimize.md",
+    "sparsify.md",
+    "transformations.md",
+)
 EXPORTING = [
     "",
     ".penalties",

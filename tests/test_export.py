@@ -40,6 +40,8 @@ def run(tmp_path_factory):
         "--log-every=20",
         "--model.classes=10",
         "--generator.penalty.strength=1e-2",
+        "--objective.r1=0",
+        "--objective.r2=0",
     ]
     flags += ["--model.generator-hidden", "16", "--model.discriminator-hidden", "8"]
     assert train.main([f"--workdir={workdir}", *flags]) == 0

@@ -20,8 +20,9 @@ import pytest
 from forked import live
 from PIL import Image
 
+STEPS = 160
 COMMON = (
-    "--steps 300 --log-every 10 --sample-every 50 --checkpoint-every 20 --batch-size 16 "
+    f"--steps {STEPS} --log-every 10 --sample-every 80 --checkpoint-every 20 --batch-size 16 "
     "--generator.penalty.strength 1e-3"
 )
 FLAGS = {
@@ -97,7 +98,7 @@ def committed(workdir: Path) -> list[int]:
 
 def end_of(workdir: Path) -> dict:
     """Everything about a finished run that must not depend on how it came about."""
-    meta = json.loads((workdir / "checkpoints" / "300" / "meta" / "metadata").read_text())
+    meta = json.loads((workdir / "checkpoints" / str(STEPS) / "meta" / "metadata").read_text())
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     timing = ("images_per_second", "tokens_per_second", "seconds_per_step")
     return {
@@ -179,7 +180,7 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(family, request, tmp_path
         if (workdir / "origin.safetensors").exists():
             shutil.rmtree(source, ignore_errors=True)  # the run needs it no more
         lives += status != 0  # a run that ended before its killer came does not count
-        if committed(workdir) and committed(workdir)[-1] >= 260:
+        if committed(workdir) and committed(workdir)[-1] >= STEPS - 40:
             rewind(workdir)
     assert lives == KILLS
     assert during_saves >= KILLS // 4
@@ -209,7 +210,7 @@ def test_a_run_that_is_killed_once_ends_like_one_that_was_not(uninterrupted, tmp
 )
 def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, number):
     workdir = tmp_path / "run"
-    process = start(workdir, "--checkpoint-every", "300")
+    process = start(workdir, "--checkpoint-every", str(STEPS))
     while not (workdir / "metrics.jsonl").exists() or not (workdir / "metrics.jsonl").read_text():
         assert process.is_alive(), end(process, workdir)
         time.sleep(0.01)
@@ -217,7 +218,7 @@ def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, nu
     status, output = end(process, workdir)
     assert status == 128 + number, output
     (step,) = committed(workdir)
-    assert 0 < step < 300
+    assert 0 < step < STEPS
     assert f"saved at step {step}" in output
     command = next(
         line for line in output.splitlines() if line.startswith("  ") and "-m l1jax.train" in line
@@ -235,11 +236,11 @@ def test_a_longer_run_goes_on_and_ends_like_one_that_was_long_from_the_start(
     uninterrupted, tmp_path
 ):
     workdir = tmp_path / "run"
-    finish(workdir, "--steps", "130")
-    output = finish(workdir, "--steps", "300", "--log-every", "30")
-    assert "from step 130" in output
+    finish(workdir, "--steps", "70")
+    output = finish(workdir, "--log-every", "30")
+    assert "from step 70" in output
     assert end_of(workdir)["digest"] == end_of(uninterrupted)["digest"]
-    assert "already trained to step 300" in finish(workdir)
+    assert f"already trained to step {STEPS}" in finish(workdir)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def check(stub: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _prepared_later(stub: Callable[..., Any]) -> Callable[..., Any]:
-    """The check, prepared at the first call: most functions of a package that is imported have none."""
+    """The check, prepared at the first call: most functions that are imported have none."""
     returned = stub.__annotations__.get("return", Any)
     if returned is not Any:
         stub.__annotations__ = {"return": returned}  # the arguments were checked by the other stub

@@ -1,5 +1,7 @@
 """Which parameters belong to one channel, in networks whose channels are known."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,8 @@ IMAGES = jax.ShapeDtypeStruct((1, 4, 4, 2), jnp.float32)
 
 
 def groups_of(module, x, **options):
-    variables = module.init(jax.random.key(0), jnp.ones(x.shape, x.dtype), **options)
+    init = jax.jit(partial(module.init, **options))
+    variables = init(jax.random.key(0), jnp.ones(x.shape, x.dtype))
     return variables, channel_groups(module, variables, x, **options)
 
 

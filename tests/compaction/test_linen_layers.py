@@ -207,7 +207,7 @@ REFUSED = {
 def test_a_layer_that_is_not_known_is_refused_by_its_name(name):
     function, said = REFUSED[name]
     module, x = Network(function), vectors(dtype=np.float32)
-    variables = module.init(jax.random.key(0), x)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
     with pytest.raises(ValueError, match=said) as caught:
         compact_linen(module, variables, x)
     assert "odd" in str(caught.value) or "mixes the examples" in str(caught.value)
@@ -253,7 +253,7 @@ IMAGES_REFUSED = {
 def test_a_convolution_that_is_not_known_is_refused_by_its_name(name):
     function, said = IMAGES_REFUSED[name]
     module, x = Network(function), pictures(dtype=np.float32)
-    variables = module.init(jax.random.key(0), x)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
     with pytest.raises(ValueError, match=said):
         compact_linen(module, variables, x)
 
@@ -263,7 +263,7 @@ def test_a_norm_in_training_is_refused():
         Network(lambda x: nn.BatchNorm(name="odd")(x, use_running_average=False)),
         vectors(dtype=np.float32),
     )
-    variables = module.init(jax.random.key(0), x)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
     with pytest.raises(ValueError, match="`odd` cannot be compacted: it is in training"):
         compact_linen(module, variables, x, mutable=["batch_stats"])
 
@@ -276,6 +276,6 @@ def test_modules_of_other_libraries_are_refused():
 @pytest.mark.usefixtures("x64")
 def test_an_unboxed_layer_is_that_of_its_numbers():
     module, x = Network(boxed), vectors()
-    variables = nn.meta.unbox(module.init(jax.random.key(0), x))
+    variables = nn.meta.unbox(jax.jit(module.init)(jax.random.key(0), x))
     smaller, left = compact_linen(module, variables, x)
     np.testing.assert_allclose(smaller.apply(left, x), module.apply(variables, x), rtol=1e-12)

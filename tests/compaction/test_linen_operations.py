@@ -70,7 +70,24 @@ BETWEEN = {
 }
 
 
-@pytest.mark.parametrize("name", BETWEEN)
+FURTHER = (  # cases of what other ones have too
+    "padded max pooling",
+    "mean pooling",
+    "min pooling",
+    "nearest resize",
+    "cubic resize",
+    "flip",
+    "rounding away from zero",
+    "repeated rows",
+    "repeated images",
+    "batch elsewhere",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in FURTHER else ()) for name in BETWEEN],
+)
 def test_dead_channels_go_through(name):
     wanted, found, left, _ = original_and_compact(
         lambda x: nn.Conv(2, (1, 1), name="last")(BETWEEN[name](convolved(x))),
@@ -300,7 +317,7 @@ def test_constants_may_have_a_row_for_each_example(name):
 
 def test_a_network_that_divides_by_the_number_of_examples_is_refused():
     module, x = Network(lambda x: nn.Dense(2, name="last")(x) / x.shape[0]), vectors()
-    variables = module.init(jax.random.key(0), x)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
     with pytest.raises(
         ValueError,
         match="a number in `Network` cannot be compacted: it depends on the number of ex",

@@ -129,6 +129,10 @@ def test_each_transformation_is_used_with_the_given_probability():
     assert abs(flipped - 0.3) < 4 * np.sqrt(0.21 / 4000)
 
 
+places = jax.jit(position_maps, static_argnums=(2, 3))
+colours = jax.jit(colour_maps)
+warped = jax.jit(warp)
+recoloured = jax.jit(recolour)
 NORMAL_1 = 0.8413447  # the uniform number that becomes 1 in the standard normal distribution
 
 
@@ -152,24 +156,24 @@ def one_gate_open(count, place, *values):
 )
 def test_positions_move_as_numpy_moves_them(place, values, expected):
     x = IMAGES[:1, :, :8]
-    maps = position_maps(one_gate_open(NUM_POSITION_MAPS, place, *values), 0.5, 8, 8)
-    np.testing.assert_allclose(warp(jnp.asarray(x), maps), expected(x), atol=1e-4)
+    maps = places(one_gate_open(NUM_POSITION_MAPS, place, *values), 0.5, 8, 8)
+    np.testing.assert_allclose(warped(jnp.asarray(x), maps), expected(x), atol=1e-4)
 
 
 def test_one_rotation_or_the_other_happens_with_the_probability():
     u = np.full((4000, NUM_POSITION_MAPS, 3), 0.99, np.float32)
     u[:, [4, 6], 0], u[:, [4, 6], 1] = RNG.uniform(size=(2, 4000, 2))
-    rotated = np.mean(np.abs(position_maps(jnp.asarray(u), 0.75, 8, 8)[:, 0, 0] - 1) > 1e-6)
+    rotated = np.mean(np.abs(places(jnp.asarray(u), 0.75, 8, 8)[:, 0, 0] - 1) > 1e-6)
     assert abs(rotated - 0.75) < 4 * np.sqrt(0.75 * 0.25 / 4000)
 
 
 def test_scaling_enlarges_about_the_centre_and_stretching_keeps_the_area():
     np.testing.assert_allclose(
-        position_maps(one_gate_open(NUM_POSITION_MAPS, 3, NORMAL_1), 0.5, 8, 8)[0],
+        places(one_gate_open(NUM_POSITION_MAPS, 3, NORMAL_1), 0.5, 8, 8)[0],
         np.diag([2**-0.2, 2**-0.2, 1]),
         atol=1e-4,
     )
-    stretched = position_maps(one_gate_open(NUM_POSITION_MAPS, 5, NORMAL_1), 0.5, 8, 8)[0]
+    stretched = places(one_gate_open(NUM_POSITION_MAPS, 5, NORMAL_1), 0.5, 8, 8)[0]
     np.testing.assert_allclose(stretched, np.diag([2**-0.2, 2**0.2, 1]), atol=1e-4)
 
 
@@ -178,8 +182,8 @@ def test_colours_change_as_they_should():
     grey = x.mean(3, keepdims=True)
 
     def changed(place, value):
-        maps = colour_maps(one_gate_open(NUM_COLOUR_MAPS, place, value), 0.5)
-        return np.asarray(recolour(jnp.asarray(x), maps))
+        maps = colours(one_gate_open(NUM_COLOUR_MAPS, place, value), 0.5)
+        return np.asarray(recoloured(jnp.asarray(x), maps))
 
     np.testing.assert_allclose(changed(0, NORMAL_1), x + 0.2, atol=1e-4)
     np.testing.assert_allclose(changed(1, NORMAL_1), x * np.sqrt(2), atol=1e-4)
@@ -193,12 +197,12 @@ def test_colours_change_as_they_should():
 def test_grey_images_stay_grey():
     x = IMAGES[:, :, :, :1]
     u = jnp.asarray(RNG.uniform(size=(len(x), NUM_COLOUR_MAPS, 3)), jnp.float32)
-    coloured = recolour(jnp.repeat(jnp.asarray(x), 3, 3), colour_maps(u, 1.0))
+    coloured = recoloured(jnp.repeat(jnp.asarray(x), 3, 3), colours(u, 1.0))
     np.testing.assert_allclose(
-        recolour(jnp.asarray(x), colour_maps(u, 1.0)), coloured[..., :1], atol=1e-5
+        recoloured(jnp.asarray(x), colours(u, 1.0)), coloured[..., :1], atol=1e-5
     )
     with pytest.raises(ValueError, match=r"`images` \(channels=2\) must have 1 or 3 channels"):
-        recolour(jnp.zeros((6, 2, 2, 2)), colour_maps(u, 1.0))
+        recolour(jnp.zeros((6, 2, 2, 2)), colours(u, 1.0))
 
 
 def test_the_probability_rises_with_overfitting_and_falls_without():

@@ -27,7 +27,7 @@ def dead(generator, params, statistics, latents):
 
 def test_dead_units_are_those_that_are_never_on_or_never_read():
     generator = mlp_gan((2, 2, 1), 3, (8, 10), activation="relu").generator
-    params, statistics = generator.network.init(jax.random.key(0))
+    params, statistics = jax.jit(generator.network.init)(jax.random.key(0))
     latents = generator.latents(jax.random.key(2), 64)
     assert max(map(float, dead(generator, params, statistics, latents).values())) == 0
     params["hidden_0"]["bias"] = jnp.zeros(8).at[:2].set(-100.0)  # two are never on
@@ -56,7 +56,7 @@ def test_dead_channels_of_convolutions_with_batch_norm_and_checkpointing():
 
 def test_the_whole_generator_is_dead_when_its_last_kernel_is_zero():
     generator = mlp_gan((2, 2, 1), 3, (8,)).generator
-    params, statistics = generator.network.init(jax.random.key(0))
+    params, statistics = jax.jit(generator.network.init)(jax.random.key(0))
     params["image"]["kernel"] = jnp.zeros_like(params["image"]["kernel"])
     found = dead(generator, params, statistics, generator.latents(jax.random.key(2), 16))
     assert (float(found["hidden_0"]), float(found["image"])) == (1.0, 0.0)

@@ -74,7 +74,7 @@ def check(ours, flax, size, stride, side, inputs, outputs):
         ours(outputs, size, stride, bias),
         flax(outputs, (size, size), (stride, stride), use_bias=bias),
     )
-    params = jax.tree.map(jnp.float64, theirs.init(jax.random.key(0), x))
+    params = jax.tree.map(jnp.float64, jax.jit(theirs.init)(jax.random.key(0), x))
     if bias:
         params["params"]["bias"] = jnp.arange(float(outputs))
     assert jax.tree.map(jnp.shape, jax.eval_shape(mine.init, jax.random.key(0), x)) == jax.tree.map(

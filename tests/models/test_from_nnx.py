@@ -22,7 +22,7 @@ class Plain(nnx.Module):
 
 
 def trained_on(network, devices):
-    params, stats = network.init(jax.random.key(0))
+    params, stats = jax.jit(network.init)(jax.random.key(0))
 
     def step(x):
         return network.apply(params, stats, x, True, None, jax.random.key(2))
@@ -42,20 +42,20 @@ def hidden_of(params):
 
 def test_parameters_are_named_by_attributes_and_computed_with():
     network = from_nnx(lambda rngs: Plain(rngs, 0.5))
-    params, stats = network.init(jax.random.key(0))
+    params, stats = jax.jit(network.init)(jax.random.key(0))
     assert set(params) == {"layers", "norm"}
     assert set(stats["norm"]) == {"mean", "var"}
     outputs, same = network.apply(params, stats, INPUTS, False)
     np.testing.assert_allclose(outputs, hidden_of(params) / np.sqrt(1 + 1e-5), atol=1e-5)
     assert same is stats
-    other, _ = network.init(jax.random.key(1))
+    other, _ = jax.jit(network.init)(jax.random.key(1))
     kernels = [np.asarray(tree["layers"]["0"]["kernel"]) for tree in (params, other)]
     assert not np.array_equal(*kernels)
 
 
 def test_batch_statistics_are_those_of_the_whole_batch():
     network = from_nnx(lambda rngs: Plain(rngs))
-    hidden = hidden_of(network.init(jax.random.key(0))[0])
+    hidden = hidden_of(jax.jit(network.init)(jax.random.key(0))[0])
     for devices in (1, 2):
         outputs, stats = trained_on(network, devices)
         expected = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)

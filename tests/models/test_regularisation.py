@@ -46,7 +46,7 @@ class Normed(nn.Module):
 
 def test_a_kernel_is_divided_by_its_largest_singular_value_in_the_end():
     layer = linen_network(Spectral(), (7,))
-    params, statistics = layer.init(jax.random.key(0))
+    params, statistics = jax.jit(layer.init)(jax.random.key(0))
     x, kernel = normal(4, 7), params["dense"]["kernel"]
     _, singular, right = np.linalg.svd(np.asarray(kernel, np.float64))
     u = jax.lax.fori_loop(
@@ -66,7 +66,7 @@ def test_a_kernel_is_divided_by_its_largest_singular_value_in_the_end():
 
 def test_a_convolutions_kernel_is_read_as_inputs_by_outputs():
     module, x = Conv(6, 3, use_bias=False, spectral_norm=True), normal(2, 8, 8, 2)
-    params = module.init(jax.random.key(0), x)["params"]
+    params = jax.jit(module.init)(jax.random.key(0), x)["params"]
     _, singular, right = np.linalg.svd(np.asarray(params["kernel"], np.float64).reshape(18, 6))
     statistics = {"spectral": {"u": jnp.asarray(right[0], jnp.float32)}}
     normalised = module.apply({"params": params, "batch_stats": statistics}, x)
@@ -87,7 +87,7 @@ def test_one_power_iteration_is_miyatos_algorithm():
 
 def test_scaling_a_kernel_changes_nothing_so_that_its_gradient_is_at_right_angles_to_it():
     layer = linen_network(Spectral(), (7,))
-    params, statistics = layer.init(jax.random.key(0))
+    params, statistics = jax.jit(layer.init)(jax.random.key(0))
     x = normal(4, 7)
     _, _, grads = gradient(layer, params, statistics, x)
     kernel, slope = np.asarray(params["dense"]["kernel"]), np.asarray(grads["dense"]["kernel"])
@@ -104,7 +104,7 @@ def test_scaling_a_kernel_changes_nothing_so_that_its_gradient_is_at_right_angle
 
 def test_a_kernel_of_zeros_gives_zeros_and_finite_gradients_and_recovers():
     layer = linen_network(Spectral(), (7,))
-    params, statistics = layer.init(jax.random.key(0))
+    params, statistics = jax.jit(layer.init)(jax.random.key(0))
     empty = {"dense": {"kernel": jnp.zeros((7, 5)), "bias": jnp.ones(5)}}
     x = normal(4, 7)
     outputs, moved = train(layer, empty, statistics, x)
@@ -163,7 +163,7 @@ TORCH = {
 def test_norms_are_pytorchs(kind, axes):
     x = 3 + 2 * normal(6, *[5] * (axes - 2), 32)
     layer = linen_network(Normed(kind), x.shape[1:])
-    params, statistics = layer.init(jax.random.key(0))
+    params, statistics = jax.jit(layer.init)(jax.random.key(0))
     params = {"norm": {"scale": jnp.linspace(0.5, 1.5, 32), "bias": jnp.linspace(-1, 1, 32)}}
     target = TORCH[kind, axes].train()
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_norms_are_pytorchs(kind, axes):
 def test_group_norm_of_a_width_that_has_no_groups_of_16_is_layer_norm():
     x = np.asarray(normal(3, 5))
     layer = linen_network(Normed("group"), (5,))
-    outputs, _ = layer.apply(layer.init(jax.random.key(0))[0], {}, jnp.asarray(x), False)
+    outputs, _ = layer.apply(jax.jit(layer.init)(jax.random.key(0))[0], {}, jnp.asarray(x), False)
     expected = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 

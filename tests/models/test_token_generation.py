@@ -12,7 +12,7 @@ from l1jax.models.token_sampling import draw_tokens, filtered_logits
 
 KEY = jax.random.key(3)
 MODEL = transformer(7, 8, 2, 2, context=4)
-PARAMS = jax.tree.map(lambda leaf: 2 * leaf, MODEL.network.init(jax.random.key(0))[0])
+PARAMS = jax.tree.map(lambda leaf: 2 * leaf, jax.jit(MODEL.network.init)(jax.random.key(0))[0])
 
 
 def kept_by_hand(logits, temperature, top_k, top_p):

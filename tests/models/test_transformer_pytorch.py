@@ -55,9 +55,10 @@ def torch_logits(params, tokens, heads, key_value_heads, context):
 @pytest.mark.parametrize(("key_value_heads", "activation"), VARIANTS)
 def test_logits_are_pytorchs_within_the_context_and_beyond(key_value_heads, activation):
     model, params = variant(key_value_heads, activation)
+    apply = jax.jit(lambda params, tokens: model.network.apply(params, {}, tokens, False))
     for length in (model.context, 9):
         tokens = TOKENS[:, :length]
-        found, batch_stats = model.network.apply(params, {}, tokens, False)
+        found, batch_stats = apply(params, tokens)
         expected = torch_logits(params, tokens, 4, key_value_heads, model.context)
         assert found.dtype == jnp.float32
         assert batch_stats == {}

@@ -30,10 +30,16 @@ def test_shapes_and_the_generator_is_the_decoders_mean(likelihood, channels, cla
     assert statistics == {}
     label = jnp.arange(2) if classes else None
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 8, 12, 3)), jnp.float32)
-    moments, _ = model.encoder.apply(encoder, {}, images, True, label)
+
+    @jax.jit
+    def passes(encoder, decoder):
+        moments, _ = model.encoder.apply(encoder, {}, images, True, label)
+        outputs, _ = model.decoder.apply(decoder, {}, moments[:, :4], True, label)
+        mean, _ = model.generator.network.apply(decoder, {}, moments[:, :4], False, label)
+        return moments, outputs, mean
+
+    moments, outputs, mean = passes(encoder, decoder)
     assert moments.shape == (2, 8)
-    outputs, _ = model.decoder.apply(decoder, {}, moments[:, :4], True, label)
-    mean, _ = model.generator.network.apply(decoder, {}, moments[:, :4], False, label)
     assert outputs.shape == (2, 8, 12, 3 if likelihood == "bernoulli" else 6)
     np.testing.assert_allclose(mean, nn.sigmoid(outputs[..., :3]), rtol=1e-6)
     assert (likelihood == "bernoulli") == ("log_scale" not in decoder)
@@ -66,17 +72,22 @@ def test_the_label_matters_to_both_networks():
     model = vae((4, 4, 1), 2, (), (6,), classes=3)
     images, latents = jnp.full((3, 4, 4, 1), 0.5), jnp.ones((3, 2))
     for network, inputs in ((model.encoder, images), (model.generator.network, latents)):
-        outputs, _ = network.apply(network.init(KEY)[0], {}, inputs, False, jnp.arange(3))
+        params, _ = jax.jit(network.init)(KEY)
+        apply = jax.jit(lambda p, x, network=network: network.apply(p, {}, x, False, jnp.arange(3)))
+        outputs, _ = apply(params, inputs)
         assert not np.allclose(outputs[0], outputs[1])
         assert not np.allclose(outputs[1], outputs[2])
 
 
 def test_bfloat16_computes_with_float32_parameters():
     model, exact = (vae((4, 4, 1), 2, (), (6,), dtype=dtype) for dtype in ("bfloat16", "float32"))
-    params, _ = model.encoder.init(KEY)
+    params, _ = jax.jit(model.encoder.init)(KEY)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 4, 4, 1)), jnp.float32)
-    coarse, fine = (m.encoder.apply(params, {}, images, False)[0] for m in (model, exact))
+    coarse, fine = (
+        jax.jit(lambda p, m=m: m.encoder.apply(p, {}, images, False)[0])(params)
+        for m in (model, exact)
+    )
     assert coarse.dtype == jnp.float32
     assert 0 < np.abs(coarse - fine).max() < 0.05
 

@@ -44,8 +44,9 @@ def optimality_gap(x, z, step, strength):
 def test_prox_is_optimal_in_a_metric_and_with_one_step(strength):
     penalty = l1jax.coupled(strength, UNITS)
     zeros = 0
+    prox = jax.jit(penalty.prox)
     for steps in (STEPS, jax.tree.map(lambda leaf: np.full(leaf.shape, 0.7), TREE)):
-        y = penalty.prox(TREE, steps)
+        y = prox(TREE, steps)
         for j in range(4):
             x = unit(y, j)
             gap = optimality_gap(x, unit(TREE, j), unit(steps, j), strength * np.sqrt(SIZE))
@@ -255,18 +256,21 @@ def test_strengths_vmap_and_derivatives_are_finite():
 
     strengths = jnp.array([0.0, 0.2, 0.7])
     together = jax.jit(jax.vmap(prox, in_axes=(0, None)))(strengths, tree)
+    compiled = jax.jit(prox)
     for i, strength in enumerate(strengths):
-        alone = jax.tree.leaves(prox(strength, tree))
+        alone = jax.tree.leaves(compiled(strength, tree))
         for one, leaf in zip(alone, jax.tree.leaves(together), strict=True):
             np.testing.assert_allclose(leaf[i], one, rtol=1e-5, atol=1e-6)
 
+    @jax.jit
     def size(tree):
         return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(prox(0.4, tree)))
 
-    for point in (tree, jax.tree.map(jnp.zeros_like, tree)):
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(size)(point)))
-    direction = jax.tree.map(lambda leaf: jnp.asarray(RNG.normal(size=leaf.shape)), tree)
-    _, slope = jax.jvp(size, (tree,), (direction,))
+    gradient = jax.jit(jax.grad(size))
+    for point in (tree, jax.tree.map(np.zeros_like, tree)):
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient(point)))
+    direction = jax.tree.map(lambda leaf: np.float32(RNG.normal(size=leaf.shape)), tree)
+    slope = jax.jit(lambda tree: jax.jvp(size, (tree,), (direction,))[1])(tree)
     ahead, behind = (
         size(jax.tree.map(lambda leaf, d, e=e: leaf + e * d, tree, direction))
         for e in (1e-2, -1e-2)

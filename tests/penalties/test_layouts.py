@@ -43,7 +43,7 @@ def haiku(make, shape):
         ((name, params),) = module.init(KEY, x).items()
         return module.apply({name: {**params, "w": kernel}}, x)
 
-    ((_, params),) = module.init(KEY, jnp.zeros(shape)).items()
+    ((_, params),) = jax.jit(module.init)(KEY, jnp.zeros(shape)).items()
     return params["w"], apply
 
 

@@ -49,7 +49,7 @@ def alone(experiment, fold):
         images, experiment.seed, task.batches_per_step, experiment.batch_size, labels
     )
     runner = make_runner(task, feed, jax.devices()[:1])
-    state = runner.replicate(task.init(named_seed_key(experiment.seed, "parameters")))
+    state = runner.replicate(jax.jit(task.init)(named_seed_key(experiment.seed, "parameters")))
     chunk = runner.put(feed.chunk(0, STEPS))
     return jax.device_get(
         runner.run(

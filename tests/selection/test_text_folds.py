@@ -127,6 +127,7 @@ def test_a_fold_sees_the_batches_of_a_run_on_its_documents():
             np.testing.assert_array_equal(found.label, wanted.label)
 
 
+@pytest.mark.slow
 def test_a_replica_ends_as_training_alone_does():
     halves = [corpus(*DOCUMENTS[:5]), corpus(*DOCUMENTS[5:])]
     task = make_task(with_strength(EXPERIMENT, "generator", 1.0), example_shape(EXPERIMENT.data))
@@ -162,7 +163,7 @@ def test_a_replica_ends_as_training_alone_does():
 
 def test_a_model_that_knows_nothing_needs_the_bits_of_a_uniform_draw():
     task = make_task(EXPERIMENT, example_shape(EXPERIMENT.data))
-    state = task.init(jax.random.key(0))
+    state = jax.jit(task.init)(jax.random.key(0))
     zeros = jax.tree.map(jnp.zeros_like, state.average)
     scorer = make_text_scorer(task, [TEXT], WINDOW, 0)
     result = scorer.score(state._replace(average=zeros), 0)

@@ -23,12 +23,12 @@ def test_a_program_computes_the_logits_within_the_context_and_beyond(
     model = transformer(
         *(11, 16, 2, 4), key_value_heads=key_value_heads, activation=activation, context=6
     )
-    params, _ = model.network.init(jax.random.key(0))
+    params, _ = jax.jit(model.network.init)(jax.random.key(0))
+    apply = jax.jit(lambda params, tokens: model.network.apply(params, {}, tokens, False)[0])
     logits = OPENERS[name](EXPORTERS[name](model, params), Path(name))
     for shape in ((1, 1), (3, 5), (2, 9)):
         tokens = TOKENS[: shape[0], : shape[1]]
-        wanted, _ = model.network.apply(params, {}, tokens, False)
-        np.testing.assert_allclose(logits(tokens), wanted, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(logits(tokens), apply(params, tokens), rtol=1e-4, atol=1e-4)
     tokens = probe_tokens(model)
     assert tokens.shape[1] > model.context
     wanted = probe_logits(model, params, {})

@@ -13,7 +13,7 @@ def sentences_into(said):
 
 def start(generator):
     """An untrained generator's state."""
-    params, statistics = generator.network.init(jax.random.key(0))
+    params, statistics = jax.jit(generator.network.init)(jax.random.key(0))
     network = NetworkState(params, statistics, ())
     return GeneratorState(jnp.zeros([], jnp.int32), network, Average(params, statistics))
 

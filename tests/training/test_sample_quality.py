@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 
 def average_of(gan):
-    return Average(*gan.generator.network.init(jax.random.key(0)))
+    return Average(*jax.jit(gan.generator.network.init)(jax.random.key(0)))
 
 
 def test_points_are_judged_as_they_are():

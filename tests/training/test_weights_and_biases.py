@@ -44,6 +44,12 @@ def environment(tmp_path, monkeypatch):
     import wandb
 
     wandb.teardown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """Collect what wandb left while its warnings are ignored: once, for that takes long."""
+    yield
     gc.collect()
 
 
