@@ -33,6 +33,7 @@ from l1jax.reporting.run_page import RunRecord, run_page
 from l1jax.terminal import make_console, make_say
 from l1jax.training.monitoring import make_alarm_monitor
 from l1jax.training.rollback import read_rollback
+from l1jax.training.stopping import read_end
 from l1jax.training.workdir import read_config
 
 PROG = "python -m l1jax.report"
@@ -105,6 +106,7 @@ def read_record(workdir: Path) -> RunRecord:
         metrics=metrics,
         alarms=alarms,
         rollbacks=describe_rollbacks(workdir),
+        ending="" if is_path else describe_ending(workdir),
         samples=read_samples(workdir / "samples"),
         pages=read_pages(workdir / "samples"),
         evaluation=read_object(workdir / "evaluation.json"),
@@ -151,6 +153,17 @@ def describe_rollbacks(workdir: Path) -> list[str]:
         f"step {rollback.step:,}; learning rates have been multiplied by "
         f"{rollback.learning_rate_scale:g} in all."
     ]
+
+
+def describe_ending(workdir: Path) -> str:
+    """Say why a run with patience ended, and which checkpoint is its best; empty if it has not."""
+    try:
+        end = read_end(workdir)
+    except InputError as error:
+        return str(error)
+    if end is None:
+        return ""
+    return f"{end.reason[0].upper()}{end.reason[1:]}."
 
 
 def describe_commands(workdir: Path, experiment: Config, *, is_path: bool) -> str:

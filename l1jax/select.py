@@ -52,6 +52,7 @@ from l1jax.training.loop import remember_signals
 from l1jax.training.origin import ORIGIN_FILE, check_origin, read_origin, write_origin
 from l1jax.training.run import run_experiment
 from l1jax.training.state import Task, require_images
+from l1jax.training.stopping import read_end
 from l1jax.training.task import make_task
 from l1jax.training.workdir import hold, read_config
 
@@ -280,6 +281,9 @@ def refit(
         say(f"stopped by {name}, saved at step {end.step:,}. To resume:")
         say(f"  {resume}")
         return stop_status(end.signal)
+    stopped = read_end(folder)
+    if stopped is not None:
+        say(f"{stopped.reason}.")
     say(f"refitted    {folder}")
     say(f"evaluate it: {shell_command('l1jax.evaluate', '--workdir', str(folder))}")
     return 0

@@ -23,7 +23,9 @@ from l1jax.processes.agreement import is_leader, lead
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
 from l1jax.training.loop import remember_signals
+from l1jax.training.patience import GO_ON
 from l1jax.training.run import Outcome, run_experiment
+from l1jax.training.stopping import read_end
 from l1jax.training.wandb_run import check_wandb, import_wandb
 from l1jax.training.weights_and_biases import open_wandb
 
@@ -92,12 +94,17 @@ def report(outcome: Outcome, experiment: Config, workdir: Path, say: Say) -> Non
     """Say where the results are and what to do next.
 
     Args:
-        outcome: of a run that came to its last step.
+        outcome: of a run that came to its last step, or was stopped by its patience.
         experiment: what was trained.
         workdir: of the run.
         say: prints one sentence on a line of its own.
     """
     step = outcome.end.step
+    end = read_end(workdir)
+    if end is not None and outcome.first_step == step < experiment.steps:
+        say(f"already {end.reason}; {GO_ON}.")
+    elif end is not None:
+        say(f"{end.reason}.")
     if outcome.first_step >= experiment.steps:
         say(f"already trained to step {outcome.first_step:,}; a larger --steps goes on.")
     shown = TEXT_SAMPLES if isinstance(experiment.data, Text) else IMAGE_SAMPLES
@@ -108,7 +115,8 @@ def report(outcome: Outcome, experiment: Config, workdir: Path, say: Say) -> Non
         "l1jax.sample", "--workdir", str(workdir), "--count", "64", "--output", shown.output
     )
     say(f"samples     {samples}")
-    say(f"checkpoint  {workdir / 'checkpoints' / str(step)}")
+    used = step if end is None else end.step
+    say(f"checkpoint  {workdir / 'checkpoints' / str(used)}")
     say(f"metrics     {workdir / 'metrics.jsonl'}")
     say(f"more {shown.noun}: {sample}")
 

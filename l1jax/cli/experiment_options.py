@@ -34,7 +34,7 @@ class StartingOptions:
     from_source: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Begin from trained networks: a work directory, a model folder, or owner/name on the Hub."""
     from_step: int | None = None
-    """Which checkpoint of a run to begin from; by default the newest good one."""
+    """Which checkpoint of a run to begin from; by default as for sampling."""
     from_revision: str | None = None
     """Branch, tag or commit of a model on the Hub; by default its main branch."""
     from_networks: Literal["all", "generator"] = "all"

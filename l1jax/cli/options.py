@@ -23,7 +23,7 @@ class SampleOptions:
     seed: int = 0
     """Seed of the samples; the first of them are the same for every count."""
     step: int | None = None
-    """Which checkpoint; by default the newest good one."""
+    """Which checkpoint; by default the best of a run with patience, else the newest good one."""
     output: str | None = None
     """A .png grid, .npz or folder/ of .png (grid.png); of sound .wav, too; of text .txt, .jsonl."""
     columns: int = 0
@@ -54,7 +54,7 @@ class EvaluateOptions(ProcessOptions):
     model: str | None = None
     """Folder of an exported model, or a program in it; instead of --workdir."""
     step: int | None = None
-    """Which checkpoint; by default the newest good one."""
+    """Which checkpoint; by default the best of a run with patience, else the newest good one."""
     samples: int = 0
     """Number of generated images per seed, compared with as many real ones, or with all of them if
     there are fewer; 0 for as many as there are real ones, at most 5,000."""
@@ -81,7 +81,7 @@ class CompactOptions:
     output: str
     """Folder for the smaller model, new or empty; it appears whole or not at all."""
     step: int | None = None
-    """Which checkpoint; by default the newest good one."""
+    """Which checkpoint; by default the best of a run with patience, else the newest good one."""
     fold_norms: bool = True
     """Fold batch norms into the layers before them; without, the smaller network can train on."""
     batch: int = 64
@@ -97,7 +97,7 @@ class ExportOptions:
     model: str | None = None
     """Folder of a model exported or compacted before; instead of --workdir."""
     step: int | None = None
-    """Which checkpoint of the run; by default the newest good one."""
+    """Which checkpoint; by default the best of a run with patience, else the newest good one."""
     output: str = ""
     """New or empty folder to write, whole or not at all; not needed to upload a --model."""
     encoding: Literal["dense", "sparse"] = "dense"

@@ -53,6 +53,19 @@ class Config:
     """Steps between checkpoints."""
     evaluate_every: int = field(default=0, metadata=bounds(0))
     """Steps between evaluations, which choose the best checkpoint; 0 for none."""
+    patience: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """Scores in a row without a better one at which training stops; 0 trains all `steps`."""
+    best_by: Literal[
+        "default",
+        "kernel_distance",
+        "frechet_distance",
+        "precision",
+        "recall",
+        "coverage",
+        "bits_per_byte",
+        "bound",
+    ] = "default"
+    """Score that chooses the best checkpoint, and that `patience` watches; bound: a VAE's."""
     keep_checkpoints: int = field(default=3, metadata=bounds(1))
     """How many of the last checkpoints are kept, besides the best."""
     parallel: Literal["shard_map", "pmap"] = "shard_map"
@@ -77,6 +90,8 @@ FREE_FIELDS = frozenset(
         "sample_every",
         "checkpoint_every",
         "evaluate_every",
+        "patience",
+        "best_by",
         "keep_checkpoints",
         "rollbacks",
         "parallel",

@@ -41,6 +41,8 @@ class RunRecord(NamedTuple):
     """Sentences about what looked wrong during the training."""
     rollbacks: Sequence[str]
     """Sentences about returns to an earlier checkpoint."""
+    ending: str
+    """Why a run with patience ended, in a sentence; empty for others."""
     samples: Sequence[Picture]
     pages: Sequence[Page]
     """Samples of text."""
@@ -129,6 +131,8 @@ def _progress(record: RunRecord) -> str:
         if record.path is None:
             return "The path is not complete yet."
         return f"Each run of the path takes {record.path.get('steps', steps):,} steps."
+    if record.ending:
+        return record.ending
     if not record.metrics.lines:
         return f"No metrics have been written yet, of {steps:,} steps."
     step = record.metrics.lines[-1].step

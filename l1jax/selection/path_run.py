@@ -17,8 +17,10 @@ from l1jax.selection.plan import Plan
 from l1jax.selection.rules import summarize_scores
 from l1jax.selection.schedule import refine_around_target, train_strengths, train_with_halvings
 from l1jax.selection.score_table import ModelSize, PathPoint, score_table
+from l1jax.selection.stage_results import Patience, StageResults
 from l1jax.selection.stages import PathRun, RunContext, Stage, cached_replicas, run_stage
 from l1jax.selection.strengths import parse_strengths, strength_grid
+from l1jax.training.patience import first_counted_step
 from l1jax.training.state import Task
 from l1jax.training.task import make_task
 
@@ -121,6 +123,22 @@ def strength_at_sparsity(
     return run_stage(run, stage)[0][0].strength
 
 
+def _make_patience(plan: Plan, size: ModelSize) -> Patience:
+    """Return when the strengths of a path stop: by the criterion that also chooses among them.
+
+    Args:
+        plan: for its patience and its criterion.
+        size: which information criteria need.
+    """
+
+    def mean_scores(results: StageResults) -> Float[np.ndarray, " strengths"]:
+        points = [PathPoint(0.0, 0, folds) for folds in results]
+        return summarize_scores(score_table(points, plan.rule.criterion, size)).mean
+
+    experiment = plan.experiment
+    return Patience(experiment.patience, first_counted_step(experiment), mean_scores)
+
+
 def run_path(plan: Plan, data: SelectionData, context: RunContext) -> PathResult:
     """Train the path, and more strengths around a target; then choose.
 
@@ -139,6 +157,8 @@ def run_path(plan: Plan, data: SelectionData, context: RunContext) -> PathResult
     shapes, _ = jax.eval_shape(run.task.generator.network.init, jax.random.key(0))
     size = ModelSize(data.count, sum(leaf.size for leaf in jax.tree.leaves(shapes)))
     rule = plan.rule
+    if plan.experiment.patience:
+        run = run._replace(patience=_make_patience(plan, size))
 
     def mean_scores(points: Sequence[PathPoint]) -> Float[np.ndarray, " strengths"]:
         return summarize_scores(score_table(points, rule.criterion, size)).mean

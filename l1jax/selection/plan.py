@@ -1,5 +1,6 @@
 """Say what path of an experiment is trained, and how its strength is chosen."""
 
+import dataclasses
 import math
 import re
 from typing import NamedTuple, NoReturn
@@ -8,6 +9,7 @@ from l1jax.config import Config, InputError
 from l1jax.config.choices import PathMode, WarmOrder
 from l1jax.selection.choose import ChoiceRule, check_allowed_loss
 from l1jax.selection.strengths import parse_strengths
+from l1jax.training.patience import check_patience
 from l1jax.training.state import NO_WEIGHTS, Weights
 
 
@@ -45,6 +47,7 @@ def check_plan(plan: Plan, default_criterion: bool) -> None:
         InputError: naming the flag.
     """
     _check_numbers(plan)
+    check_patience(dataclasses.replace(plan.experiment, steps=plan.steps or plan.experiment.steps))
     optimizer = getattr(plan.experiment, plan.network)
     if optimizer is not None and optimizer.sparsity_target:
         _refuse(
@@ -97,6 +100,13 @@ def _check_numbers(plan: Plan) -> None:
         _refuse("path-steps", plan.steps, "at least 0; 0 stands for the experiment's own steps")
     if plan.halvings and plan.how != "together":
         _refuse("halvings", plan.halvings, "0 unless the strengths train with --how together")
+    patience = plan.experiment.patience
+    if patience and plan.how == "warm":
+        _refuse(
+            "patience", patience, "0 with --how warm, whose strengths share one course of steps"
+        )
+    if patience and plan.halvings:
+        _refuse("patience", patience, "0 with --halvings, which stop strengths another way")
     if plan.halvings < 0:
         _refuse("halvings", plan.halvings, "at least 0")
 

@@ -54,6 +54,8 @@ def protocol(plan: Plan, result: PathResult) -> str:
     else:
         words = f"scored by the held-out {noun}"
     words += f"; {result.run.scorer.protocol}"
+    if plan.experiment.patience:
+        words += "; each strength at its best checkpoint by the mean of the criterion"
     if information:
         words += "; degrees of freedom: non-zeros of the generator, an upper bound"
     return words

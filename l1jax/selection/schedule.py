@@ -13,6 +13,7 @@ from l1jax.processes.agreement import lead
 from l1jax.selection.replicas import strength_groups
 from l1jax.selection.rules import bisect_strength, halving_survivors
 from l1jax.selection.score_table import PathPoint
+from l1jax.selection.stage_results import read_best_steps
 from l1jax.selection.stages import PathRun, Stage, run_stage
 
 MeanScores = Callable[[Sequence[PathPoint]], Float[np.ndarray, " strengths"]]
@@ -110,15 +111,19 @@ def train_points(run: PathRun, stage: Stage, trained: int) -> dict[float, PathPo
     Args:
         run: what the stages share.
         stage: what to train.
-        trained: the steps of each strength, earlier stages included.
+        trained: the steps of each strength, earlier stages included; with patience, those to the
+            best score are counted instead.
 
     Returns:
         A point for each strength of the stage, in its order.
     """
     results = run_stage(run, stage)
+    steps = [trained] * len(stage.strengths)
+    if run.patience is not None:
+        steps = lead(partial(read_best_steps, run.context.folder / stage.name))
     return {
-        strength: PathPoint(strength, trained, folds)
-        for strength, folds in zip(stage.strengths, results, strict=True)
+        strength: PathPoint(strength, steps_of_strength, folds)
+        for strength, steps_of_strength, folds in zip(stage.strengths, steps, results, strict=True)
     }
 
 

@@ -39,6 +39,12 @@ def path_settings(plan: Plan) -> dict[str, object]:
         "log_every": None,
         "information": plan.rule.criterion in INFORMATION_CRITERIA,
     }
+    settings["patience"] = None
+    settings["checkpoint_every"] = None
+    if plan.experiment.patience:  # which looks at the criterion at every checkpoint
+        settings["patience"] = plan.experiment.patience
+        settings["checkpoint_every"] = plan.experiment.checkpoint_every
+        settings["criterion"] = plan.rule.criterion
     if plan.halvings:  # which depend on the criterion, and are rounded to `log_every`
         settings["criterion"] = plan.rule.criterion
         settings["log_every"] = plan.experiment.log_every

@@ -17,7 +17,7 @@ from jaxtyping import Float, PyTree
 from rich.console import Console
 
 from l1jax.config import Config
-from l1jax.files import atomic_write, write_json
+from l1jax.files import write_json
 from l1jax.processes.agreement import (
     divide_items,
     fetch,
@@ -27,8 +27,19 @@ from l1jax.processes.agreement import (
     num_processes,
     shared_errors,
 )
-from l1jax.reading import read_json
 from l1jax.selection.fold_scores import FoldResult, FoldScorer, from_json, to_json
+from l1jax.selection.stage_results import (
+    STEPS_FILE,
+    Patience,
+    StageHistory,
+    StageResults,
+    add_results,
+    best_results,
+    is_over,
+    read_history,
+    read_results,
+    write_results,
+)
 from l1jax.selection.task_replicas import (
     FoldFeed,
     ReplicaMetrics,
@@ -82,9 +93,6 @@ class Stage(NamedTuple):
         return f"strength {low:.3g} to {high:.3g}" if high > low else f"strength {low:.3g}"
 
 
-StageResults = list[list[FoldResult]]  # of a finished stage, [strength][fold]
-
-
 class RunContext(NamedTuple):
     """Where a path is kept, and where its progress is shown."""
 
@@ -104,6 +112,7 @@ class PathRun(NamedTuple):
     scorer: FoldScorer
     context: RunContext
     replicas: Callable[[int], TaskReplicas]  # number of strengths → its compiled program
+    patience: Patience | None = None  # None trains all strengths to the end
 
 
 def cached_replicas(
@@ -152,8 +161,13 @@ def run_stage(run: PathRun, stage: Stage) -> StageResults:
     if all(gather(finished is not None)) and finished is not None:
         return finished
     states = train_stage(run, stage)
-    with run.context.console.status("scoring"):
-        results = score_stage(run, stage, fetch(states))
+    if run.patience is None:
+        with run.context.console.status("scoring"):
+            results = score_stage(run, stage, fetch(states))
+    else:
+        history = read_history(folder, run.patience, len(stage.strengths), int(states.step))
+        results = best_results(history, folder)
+        lead(lambda: write_json(folder / STEPS_FILE, history.best_steps))
     lead(lambda: write_results(folder, results))
     return results
 
@@ -205,16 +219,34 @@ def train_stage(run: PathRun, stage: Stage) -> State:
         first_step = int(states.step) - stage.first
         if int(states.step) == stage.last:
             return states
+        patience = run.patience
+        history = StageHistory(0, [])
+        if patience is not None:
+            history = read_history(folder, patience, len(stage.strengths), int(states.step))
+            if is_over(history, patience):
+                return states
         with open_progress(
             context.console, first_step, stage.last - stage.first, progress_line
         ) as (update, say):
             say(stage.title)
 
             def on_chunk(chunk: ChunkResult) -> CheckpointRequest | None:
+                nonlocal history
                 progress = StageProgress(run.network, chunk.metrics, chunk.seconds_per_step)
                 update(chunk.step - stage.first, progress)
-                due = chunk.step == stage.last or chunk.step % every == 0
-                return CheckpointRequest(UNSCORED) if due else None
+                if chunk.step != stage.last and chunk.step % every:
+                    return None
+                if patience is None:
+                    return CheckpointRequest(UNSCORED)
+                results = score_stage(run, stage, fetch(chunk.state))
+                history = add_results(history, folder, patience, chunk.step, results)
+                stops = is_over(history, patience)
+                if stops and chunk.step < stage.last:
+                    say(
+                        f"stopped at step {chunk.step:,}: no strength had a better score in the "
+                        f"last {patience.scores} checkpoints"
+                    )
+                return CheckpointRequest(UNSCORED, stops)
 
             every = run.experiment.checkpoint_every
             callbacks = ChunkCallbacks(on_chunk, score_when_stopped=lambda states: UNSCORED)
@@ -285,27 +317,3 @@ def progress_line(progress: StageProgress) -> tuple[str, float | None]:
     if skipped:
         words += f"  {skipped:.0f} steps skipped"
     return words, progress.seconds_per_step
-
-
-def write_results(folder: Path, results: StageResults) -> None:
-    """Write a stage's results; `judged.json` comes last, because it says that the stage is done."""
-    samples = np.stack([[result.samples for result in folds] for folds in results])
-    with atomic_write(folder / "samples.npy") as partial, partial.open("wb") as file:
-        np.save(file, samples)
-    write_json(folder / "judged.json", [[to_json(result) for result in folds] for folds in results])
-
-
-def read_results(folder: Path) -> StageResults | None:
-    """Return a stage's results, or None where it is not done."""
-    try:
-        written = read_json(folder / "judged.json")
-        samples = np.load(folder / "samples.npy", allow_pickle=False)
-        return [
-            [
-                from_json(values, images)
-                for values, images in zip(folds, samples_of_strength, strict=True)
-            ]
-            for folds, samples_of_strength in zip(written, samples, strict=True)
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -12,7 +12,14 @@ from l1jax.training.log import Log
 from l1jax.training.loop import CheckpointRequest, ChunkCallbacks, ChunkResult
 from l1jax.training.monitoring import make_alarm_monitor
 from l1jax.training.observer import Observer
-from l1jax.training.state import State, Task
+from l1jax.training.patience import (
+    BOUND_NAME,
+    BestSoFar,
+    find_watched,
+    has_run_out,
+    with_score,
+)
+from l1jax.training.state import State, Task, VaeState
 from l1jax.training.weight_histograms import weight_histograms
 from l1jax.training.zero_target import make_target_report
 
@@ -38,6 +45,7 @@ def make_callbacks(
     task: Task,
     observer: Observer,
     log: Log,
+    best: BestSoFar | None = None,
 ) -> ChunkCallbacks:
     """Build the callbacks of a training run, which process 0 runs.
 
@@ -46,13 +54,18 @@ def make_callbacks(
         task: whose averaged generator is evaluated.
         observer: what is looked at, and when samples are written.
         log: where metrics and alarms go.
+        best: the best score so far; None if there is none yet.
     """
     evaluates = experiment.evaluate_every > 0
-    score_name = observer.evaluation_name if evaluates else observer.score_name
+    watched = find_watched(experiment, observer)
+    patience = experiment.patience
+    if best is None:
+        best = BestSoFar(watched.name)
     report_alarms = make_alarm_monitor(log.alarm)
     report_target = make_target_report(experiment, task.penalised, log.alarm)
 
     def on_chunk(result: ChunkResult) -> CheckpointRequest | None:
+        nonlocal best
         step = result.step
         state: State = result.state
         values = as_floats(result.metrics)
@@ -68,23 +81,27 @@ def make_callbacks(
             values |= as_floats(jax.device_get(observer.health(state)))
         report_alarms(step, values)
         report_target(step - result.num_steps, step, state)
-        if evaluates and (is_last or step % experiment.evaluate_every == 0):
+        is_evaluation_due = evaluates and (is_last or step % experiment.evaluate_every == 0)
+        if is_evaluation_due:
             values |= observer.evaluate(state.average)
         request = None
-        is_evaluated = observer.evaluation_name in values
+        is_evaluated = observer.evaluation_name in values or (patience and is_evaluation_due)
         if is_last or is_evaluated or step % experiment.checkpoint_every == 0:
             values[observer.score_name] = observer.score(state.average)
-            request = CheckpointRequest(values.get(score_name, math.inf))
+            if observer.bound is not None and isinstance(state, VaeState):
+                values[BOUND_NAME] = observer.bound(state)
+            score = values.get(watched.name, math.nan)
+            if is_evaluation_due or not watched.is_evaluated:
+                best = with_score(best, watched, step, score)
+            stops = has_run_out(patience, best)
+            request = CheckpointRequest(watched.sign * score, stops)
         # The loop saves after this: on resuming, metrics beyond the checkpoint are cut.
         log.metrics(step, values)
         return request
 
-    def score_when_stopped(state: State) -> float:
-        if evaluates:
-            return math.inf
-        return observer.score(state.average)
-
-    return ChunkCallbacks(on_chunk, score_when_stopped)
+    # A run that a signal stops chooses the same checkpoint as one that was never stopped: the
+    # checkpoint that is written at the signal has no score.
+    return ChunkCallbacks(on_chunk, lambda state: math.inf, lambda: best)
 
 
 def lead_callbacks(callbacks: ChunkCallbacks, checkpoints: Checkpoints) -> ChunkCallbacks:
@@ -100,21 +117,21 @@ def lead_callbacks(callbacks: ChunkCallbacks, checkpoints: Checkpoints) -> Chunk
             checkpoints.wait()
             raise NonFiniteError(result.step - result.num_steps, result.step)
 
-        def find_score() -> float | None:
+        def find_request() -> list[float | bool] | None:
             request = callbacks.on_chunk(result._replace(state=on_one_device(result.state)))
-            if request is None:
-                return None
-            return request.score
+            return None if request is None else list(request)
 
-        score = lead(find_score)
-        if score is None:
-            return None
-        return CheckpointRequest(score)
+        request = lead(find_request)
+        return None if request is None else CheckpointRequest(*request)
 
     def score_when_stopped(state: State) -> float:
         return lead(lambda: callbacks.score_when_stopped(on_one_device(state)))
 
-    return ChunkCallbacks(on_chunk, score_when_stopped)
+    def best_so_far() -> BestSoFar | None:
+        best = lead(callbacks.best_so_far)
+        return None if best is None else BestSoFar(*best)
+
+    return ChunkCallbacks(on_chunk, score_when_stopped, best_so_far)
 
 
 def on_one_device(state: State) -> State:

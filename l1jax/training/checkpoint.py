@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +17,11 @@ from l1jax.config import Config, InputError, from_json, to_json
 from l1jax.processes.agreement import fetch, gather, lead, num_processes
 from l1jax.processes.loss import end_as_lost, is_communication_error
 from l1jax.processes.storage import is_readable, wait_until
+from l1jax.reading import read_json
 from l1jax.terminal import Say
 from l1jax.training.checkpoint_files import (
     META,
+    METRICS,
     brief,
     describe_other_step,
     find_damage,
@@ -27,13 +29,16 @@ from l1jax.training.checkpoint_files import (
     looks_like_step,
     set_aside,
 )
-from l1jax.training.checkpoint_options import manager_options
+from l1jax.training.checkpoint_options import KeepBest, manager_options
+from l1jax.training.patience import BestSoFar, parse_best
 from l1jax.training.stored_state import from_stored, to_stored
 from l1jax.training.workdir import refuse_other_experiment
 
 # Orbax logs every save and every error through absl. What matters is reported by this module. The
 # level is one for the process: whoever imports this module and logs through absl sets it again.
 absl_logging.set_verbosity(absl_logging.FATAL)
+
+NO_SCORE = float(np.finfo("f4").max)  # stands for infinity, which JSON does not have
 
 
 class Restored(NamedTuple):
@@ -62,8 +67,9 @@ class Checkpoints:
     say: Say
     read_only: bool
     damaged_steps: frozenset[int]  # known to be damaged, but left where they are
+    keep_best: KeepBest = field(default_factory=KeepBest)  # of the manager
 
-    def save(self, step: int, state: PyTree, score: float) -> None:
+    def save(self, step: int, state: PyTree, score: float, best: BestSoFar | None = None) -> None:
         """Start writing a checkpoint in the background; it gets its name only when complete.
 
         All processes of a run call this together.
@@ -71,8 +77,9 @@ class Checkpoints:
         Args:
             step: the checkpoint's name.
             state: what it holds.
-            score: by which the best checkpoint is kept, lower being better; infinite or NaN if
-                there is none.
+            score: of the state, lower being better; infinite or NaN if there is none.
+            best: the best score so far, this one included, whose checkpoint is kept; by default
+                that of the smallest stored score is.
 
         Raises:
             InputError: if an earlier save could not be written, or this one cannot.
@@ -85,12 +92,13 @@ class Checkpoints:
             "layout": structure_hash(stored),
             "digest": digest(stored),
         }
+        if best is not None:
+            meta["best"] = list(best)
+            self.keep_best.step = best.step
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta)
         )
-        if not np.isfinite(score):
-            score = float(np.finfo("f4").max)  # JSON has no infinity
-        metrics = {"score": score}
+        metrics = {"score": score if np.isfinite(score) else NO_SCORE}
         self._write(lambda: self.manager.save(step, args=items, metrics=metrics, force=True))
 
     def wait(self) -> None:
@@ -105,6 +113,29 @@ class Checkpoints:
         """Return the steps of all checkpoints, complete or not, in rising order."""
         # Process 0 looks: another one may see a shared folder as it was some seconds ago.
         return lead(lambda: sorted(self.manager.all_steps()))
+
+    def read_best(self, step: int) -> BestSoFar | None:
+        """Return the best score so far that the checkpoint of a step holds; process 0 calls it.
+
+        Raises:
+            InputError: if it holds one that no run has written.
+        """
+        path = self._path(step)
+        if not path.exists():
+            return None
+        return parse_best(read_json(path / META).get("best"), f"checkpoint {path}")
+
+    def smallest_score(self) -> tuple[int, float] | None:
+        """Return the step with the smallest stored score, and the score; process 0 calls it."""
+        scores = {}
+        for step in self.manager.all_steps():
+            score = read_json(self._path(step) / METRICS).get("score", NO_SCORE)
+            if score < NO_SCORE:
+                scores[step] = score
+        if not scores:
+            return None
+        step = min(scores, key=lambda step: scores[step])
+        return step, scores[step]
 
     def set_aside(self, step: int, reason: str) -> None:
         """Move a checkpoint that must not be restored to `damaged/` in the work directory."""
@@ -271,9 +302,10 @@ def open_checkpoints(
     """
     folder = workdir / "checkpoints"
     damaged_steps = lead(lambda: sorted(_handle_damaged(folder, say, read_only)))
+    keep_best = KeepBest()
     try:
         manager = ocp.CheckpointManager(
-            folder.absolute(), options=manager_options(folder, experiment, read_only)
+            folder.absolute(), options=manager_options(folder, experiment, keep_best, read_only)
         )
     except Exception as error:  # raised by Orbax for damaged files that may not be set aside
         names = ", ".join(map(str, damaged_steps)) or brief(error)
@@ -281,8 +313,9 @@ def open_checkpoints(
             f"{folder} cannot be read because of damaged checkpoints ({names}): the training "
             "command sets them aside, or move them away by hand."
         ) from error
+    damaged = frozenset(damaged_steps)
     return Checkpoints(
-        workdir, experiment, fingerprint, manager, say, read_only, frozenset(damaged_steps)
+        workdir, experiment, fingerprint, manager, say, read_only, damaged, keep_best
     )
 
 

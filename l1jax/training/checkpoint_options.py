@@ -3,8 +3,10 @@
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
@@ -14,19 +16,43 @@ from l1jax.processes.agreement import is_leader
 from l1jax.training.checkpoint_files import write_manifest
 
 
+@dataclass
+class KeepBest(policies.PreservationPolicy):
+    """Preserves the best checkpoint; that of the smallest stored score until it is known.
+
+    Attributes:
+        step: of the best checkpoint; None until it is known.
+    """
+
+    step: int | None = None
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[Any],  # a protocol of Orbax
+        *,
+        context: policies.PreservationContext,
+    ) -> Sequence[bool]:
+        """Return, for each checkpoint, whether it is to be preserved."""
+        if self.step is not None:
+            return [checkpoint.step == self.step for checkpoint in checkpoints]
+        smallest = policies.BestN(get_metric_fn=_score, reverse=True, n=1)
+        return smallest.should_preserve(checkpoints, context=context)
+
+
 def manager_options(
-    folder: Path, experiment: Config, read_only: bool
+    folder: Path, experiment: Config, keep_best: KeepBest, read_only: bool
 ) -> ocp.CheckpointManagerOptions:
     """Return how Orbax keeps the checkpoints of a run.
 
     Args:
         folder: of the checkpoints.
         experiment: says how many are kept.
+        keep_best: which one is kept besides the last.
         read_only: change nothing on disk.
     """
     policy: Sequence[policies.PreservationPolicy] = [
         policies.LatestN(experiment.keep_checkpoints),
-        policies.BestN(get_metric_fn=_score, reverse=True, n=1),
+        keep_best,
     ]
     return ocp.CheckpointManagerOptions(
         best_fn=None if read_only else _score,  # also makes Orbax keep the metric on disk

@@ -1,5 +1,7 @@
 """Grids, health and scores of a generator of images, or of points, in training."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
@@ -18,7 +20,7 @@ from l1jax.training.sample_quality import (
     make_evaluation_metrics,
 )
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
-from l1jax.training.state import Metrics, State
+from l1jax.training.state import Metrics, State, VaeState
 
 NUM_GRID_IMAGES = 64
 NUM_PLOT_POINTS = 2_000
@@ -33,6 +35,7 @@ def make_image_observer(
     *,
     evaluates: bool,
     sound: Sound | None = None,
+    bound: Callable[[VaeState], float] | None = None,
 ) -> Observer:
     """Build the observer of a generator of images or points.
 
@@ -42,6 +45,7 @@ def make_image_observer(
         seed: of the latents.
         evaluates: whether evaluations are due every few checkpoints.
         sound: how the images became spectrograms; None if they are none.
+        bound: state → the bound of held-out images; None if it is not wanted.
     """
     evaluate = no_evaluation
     if evaluates:
@@ -65,6 +69,7 @@ def make_image_observer(
         evaluate=evaluate,
         rate_name="images_per_second",
         rate_per_example=1,
+        bound=bound,
     )
 
 

@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 
 from l1jax.processes.agreement import fetch, gather, num_processes
 from l1jax.training.checkpoint import Checkpoints
+from l1jax.training.patience import BestSoFar
 from l1jax.training.state import Metrics, State
 
 AnyState = TypeVar("AnyState", bound=State)
@@ -60,9 +61,11 @@ class CheckpointRequest(NamedTuple):
 
     Attributes:
         score: of the state; lower is better, infinite when unknown.
+        stops: whether training ends with this checkpoint.
     """
 
     score: float
+    stops: bool = False
 
 
 class ChunkCallbacks(NamedTuple):
@@ -73,14 +76,17 @@ class ChunkCallbacks(NamedTuple):
             checkpoint then, or None.
         score_when_stopped: state → score of the checkpoint that the loop writes when a signal
             stops it and `on_chunk` asked for none.
+        best_so_far: () → the best score so far, which each checkpoint holds; None where scores
+            choose nothing.
     """
 
     on_chunk: Callable[[ChunkResult], CheckpointRequest | None]
     score_when_stopped: Callable[[Any], float]
+    best_so_far: Callable[[], BestSoFar | None] = lambda: None
 
 
 class LoopEnd(NamedTuple):
-    """How far the loop came: to its last step, or to where a signal stopped it."""
+    """How far the loop came: to its last step, or to where a callback or a signal stopped it."""
 
     step: int
     signal: int | None
@@ -94,7 +100,7 @@ def run_chunks(
     checkpoints: Checkpoints,
     say: Callable[[str], None],
 ) -> tuple[AnyState, LoopEnd]:
-    """Run chunks from `state.step` to `last_step`, or until a signal asks to stop.
+    """Run chunks from `state.step` to `last_step`, or until a callback or a signal stops them.
 
     Several processes call it together; a signal to one of them stops all after the same step.
 
@@ -138,12 +144,15 @@ def run_chunks(
             result = ChunkResult(step, num_steps, state, metrics, seconds_per_step)
             request = callbacks.on_chunk(result)
             if request is not None:
-                checkpoints.save(step, state, request.score)
+                checkpoints.save(step, state, request.score, callbacks.best_so_far())
                 saved_step = step
+                if request.stops:
+                    break
             num_steps = next_num_steps
             stop_signal = agree_on_signal(signals)
         if step != saved_step:
-            checkpoints.save(step, state, callbacks.score_when_stopped(state))
+            score = callbacks.score_when_stopped(state)
+            checkpoints.save(step, state, score, callbacks.best_so_far())
         checkpoints.wait()
     return state, LoopEnd(step, stop_signal)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from l1jax.training.log import Log
-from l1jax.training.state import Average, Metrics, State
+from l1jax.training.state import Average, Metrics, State, VaeState
 
 ShowSamples = Callable[[int, State, Log], None]
 Evaluate = Callable[[Average], dict[str, float]]
@@ -22,6 +22,7 @@ class Observer(NamedTuple):
         evaluate: average → metrics, every `evaluate_every` steps; none if nothing can be evaluated.
         rate_name: name of the metric of speed.
         rate_per_example: how much of it an example is, such as the tokens of a window.
+        bound: state → the bound of held-out images at each checkpoint; None if it is not wanted.
     """
 
     show_samples: ShowSamples
@@ -32,6 +33,7 @@ class Observer(NamedTuple):
     evaluate: Evaluate
     rate_name: str
     rate_per_example: int
+    bound: Callable[[VaeState], float] | None = None
 
 
 def no_evaluation(average: Average) -> dict[str, float]:

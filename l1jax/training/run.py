@@ -35,8 +35,10 @@ from l1jax.training.input_checks import check_batch, check_shapes, find_devices
 from l1jax.training.keys import named_seed_key
 from l1jax.training.log import make_silent_log, open_log
 from l1jax.training.loop import ChunkProgram, LoopEnd, run_chunks
+from l1jax.training.observer import Observer
 from l1jax.training.origin import check_origin, read_origin, write_origin
 from l1jax.training.parallel import Runner, make_runner
+from l1jax.training.patience import BestSoFar, check_patience, find_watched, has_run_out
 from l1jax.training.rollback import (
     Rollback,
     count_rollbacks,
@@ -48,6 +50,7 @@ from l1jax.training.rollback import (
 from l1jax.training.run_inputs import RunInputs, open_run_inputs
 from l1jax.training.shared_run import check_processes, describe_restart, lock_shared_workdir
 from l1jax.training.state import NO_WEIGHTS, State, Task
+from l1jax.training.stopping import forget_end, resume_best, write_end
 from l1jax.training.task import make_task
 from l1jax.training.tracker import OpenTracker
 from l1jax.training.workdir import check_workdir, write_config
@@ -105,6 +108,7 @@ def run_experiment(
         NonFiniteError: if no step is finite any more, however small the learning rate.
     """
     lead(lambda: check_workdir(workdir, experiment, resume=resume, overwrite=overwrite))
+    check_patience(experiment)
     devices = find_devices()
     check_batch(experiment, len(devices))
     check_processes(experiment)
@@ -291,7 +295,7 @@ def make_program(run: TrainingRun) -> ChunkProgram:
 
 
 def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State) -> LoopEnd:
-    """Run the loop with a log, to the last step or until a signal asks to stop.
+    """Run the loop with a log, to the last step or until a signal or patience stops it.
 
     Args:
         run: what to train.
@@ -310,9 +314,31 @@ def train(run: TrainingRun, program: ChunkProgram, first_step: int, state: State
                 open_log(run.workdir, first_step, experiment.steps, run.console, run.open_tracker)
             )
         observer = run.inputs.make_observer()
-        callbacks = make_callbacks(experiment, run.task, observer, log)
+        best = agree_on_best(run, observer, first_step)
+        callbacks = make_callbacks(experiment, run.task, observer, log, best)
         if first_step == 0:
             lead(lambda: observer.show_samples(0, on_one_device(state), log))
         shared = lead_callbacks(callbacks, run.checkpoints)
-        _, end = run_chunks(state, experiment.steps, program, shared, run.checkpoints, log.say)
+        end = LoopEnd(first_step, None)
+        if not has_run_out(experiment.patience, best):
+            lead(partial(forget_end, run.workdir))
+            _, end = run_chunks(state, experiment.steps, program, shared, run.checkpoints, log.say)
+        best = shared.best_so_far()
+        has_ended = end.step == experiment.steps or has_run_out(experiment.patience, best)
+        if experiment.patience and best is not None and has_ended:
+            arguments = (run.workdir, run.checkpoints, best, end.step, experiment.steps)
+            lead(lambda: write_end(*arguments))
     return end
+
+
+def agree_on_best(run: TrainingRun, observer: Observer, first_step: int) -> BestSoFar | None:
+    """Return the best score so far, as process 0 knows it; None if there is none.
+
+    Args:
+        run: that begins or is resumed.
+        observer: names the scores.
+        first_step: number of steps so far.
+    """
+    watched = find_watched(run.experiment, observer)
+    best = lead(partial(resume_best, run.checkpoints, first_step, watched, run.say))
+    return None if best is None else BestSoFar(*best)

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from rich.console import Console
 
+from l1jax.build import build_image_model
 from l1jax.config import Config, Sound, Text
-from l1jax.data.batches import Feed, Host
+from l1jax.data.batches import Feed, Host, shuffled_indices
 from l1jax.data.class_labels import describe_classes
+from l1jax.data.source import Source, take
 from l1jax.data.text_batches import text_feed
 from l1jax.data.text_source import open_text
 from l1jax.models import Generator, LanguageModel
-from l1jax.processes.agreement import require_same
+from l1jax.processes.agreement import is_leader, require_same
+from l1jax.training.held_out_bound import make_likelihood
 from l1jax.training.image_observer import make_image_observer
 from l1jax.training.input_checks import check_labels
 from l1jax.training.observer import Observer
@@ -24,8 +28,10 @@ from l1jax.training.run_data import (
     open_training_data,
     write_classes,
 )
-from l1jax.training.state import Task
+from l1jax.training.state import Task, VaeState
 from l1jax.training.text_observer import make_text_observer
+
+MAX_BOUND_IMAGES = 512  # held-out ones, at each checkpoint
 
 
 class RunInputs(NamedTuple):
@@ -96,9 +102,31 @@ def open_run_inputs(
             experiment.seed,
             evaluates=experiment.evaluate_every > 0,
             sound=sound,
+            bound=_held_out_bound(experiment, held_out, source.image_shape),
         ),
         write_notes=partial(write_classes, source=source),
     )
+
+
+def _held_out_bound(
+    experiment: Config, held_out: Source | None, shape: tuple[int, int, int]
+) -> Callable[[VaeState], float] | None:
+    """Return what bounds the likelihood of held-out images; None if it chooses no checkpoint.
+
+    Args:
+        experiment: says whether it does.
+        held_out: the data kept back, if any.
+        shape: of an image.
+    """
+    if experiment.best_by != "bound" or held_out is None or not is_leader():
+        return None
+    count = min(MAX_BOUND_IMAGES, held_out.length)
+    chosen = shuffled_indices(experiment.seed, 0, count, held_out.length)
+    labels = np.zeros(count, np.int32) if held_out.labels is None else held_out.labels[chosen]
+    model = build_image_model(experiment.model, shape)
+    likelihood = make_likelihood(model, take(held_out, chosen), labels, experiment.seed)
+    assert likelihood is not None  # `check_patience` has refused other models
+    return partial(likelihood, indices=np.arange(count))
 
 
 def _require_same_data(fingerprint: str) -> None:

@@ -10,9 +10,11 @@ import jax
 from l1jax.build import example_shape
 from l1jax.config import Config, InputError
 from l1jax.models import Generator
-from l1jax.training.checkpoint import open_checkpoints
+from l1jax.terminal import Say
+from l1jax.training.checkpoint import Checkpoints, open_checkpoints
 from l1jax.training.keys import named_seed_key
 from l1jax.training.state import State, Task, require_images
+from l1jax.training.stopping import read_end
 from l1jax.training.task import make_task
 from l1jax.training.workdir import read_config
 
@@ -31,7 +33,8 @@ def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Sav
 
     Args:
         workdir: of the run.
-        step: which checkpoint; None for the newest good one.
+        step: which checkpoint; None for the best one of a run that ended with patience, and else
+            for the newest good one.
         say: called with a sentence about each checkpoint that is passed over.
 
     Raises:
@@ -52,11 +55,25 @@ def load_run(workdir: Path, step: int | None, say: Callable[[str], None]) -> Sav
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(task.init, named_seed_key(experiment.seed, "parameters")),
     )
+    if step is None:
+        step = _best_step(workdir, checkpoints, say)
     restored = checkpoints.restore(template, step)
     checkpoints.close()
     if restored is None:
         raise InputError(f"`--workdir` (={workdir}) must hold a good checkpoint; it has none yet.")
     return SavedRun(experiment, task, restored.state, restored.step)
+
+
+def _best_step(workdir: Path, checkpoints: Checkpoints, say: Say) -> int | None:
+    """Return the step of the best checkpoint of a run that ended with patience, or None."""
+    end = read_end(workdir)
+    if end is None:
+        return None
+    good = set(checkpoints.steps()) - checkpoints.damaged_steps
+    if end.step in good:
+        return end.step
+    say(f"the best checkpoint, of step {end.step:,}, is gone or damaged; using the newest.")
+    return None
 
 
 def image_generator(trained: SavedRun, workdir: Path) -> Generator:

@@ -17,6 +17,7 @@ FILES = (
     "metrics.jsonl",
     "classes.json",
     "rollback.json",
+    "best.json",
     "wandb.json",
     "origin.safetensors",
 )

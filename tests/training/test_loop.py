@@ -92,7 +92,7 @@ class Saved:
         self.saves = []
         self.waited = False
 
-    def save(self, step, state, score):
+    def save(self, step, state, score, best=None):
         self.saves.append((step, state.total, score))
 
     def wait(self):
@@ -134,6 +134,12 @@ def test_the_loop_runs_chunks_to_the_last_step_and_saves_when_asked():
     ]  # fmt: skip
     # Only the second chunk of three steps is timed: the first of each length is compiled.
     assert [r.seconds_per_step is None for r in results] == [True, False, True]
+
+
+def test_a_request_that_stops_is_saved_and_ends_the_loop():
+    _, end, saves = count(9, lambda result: CheckpointRequest(2.0, stops=result.step == 7))
+    assert end == (7, None)
+    assert saves == [(4, 1, 2.0), (7, 5, 2.0)]
 
 
 def test_a_signal_ends_the_loop_after_the_chunk_and_the_state_is_saved():
