@@ -63,13 +63,22 @@ jax.config.update(
     "jax_compilation_cache_dir", os.path.join(os.environ["L1JAX_TESTS_KEEP"], "compiled")
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-install_import_hook("l1jax", "typechecker.check")
+
+# Types that the fast tests have checked need no check in further cases, nor on another Python.
+if os.environ.get("L1JAX_UNCHECKED_TYPES"):
+    collect_ignore.append("test_typechecker.py")
+else:
+    install_import_hook("l1jax", "typechecker.check")
 
 
 LONG = (
     "test_resume", "test_digits", "test_train", "test_parallel", "test_devices_with_regularizers",
     "test_lowering", "test_contracts", "test_linen_operations", "test_stages", "test_evaluate",
     "test_slurm", "test_mpirun", "test_optimum", "test_contract", "test_compacting",
+    "test_text_run", "test_select", "test_prox", "test_minimize", "test_convolutions",
+    "test_precision_and_memory", "test_programs", "test_linear_families", "test_distance",
+    "test_compact_transformer", "test_coupled", "test_documents", "test_checkpoint",
+    "test_rollback",
 )  # fmt: skip
 
 

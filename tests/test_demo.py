@@ -203,6 +203,7 @@ def page(folders):
         server.communicate()
 
 
+@pytest.mark.slow
 def test_the_page_answers(page):
     script = (
         "import sys; from gradio_client import Client; client = Client(sys.argv[1], "
@@ -218,6 +219,7 @@ def test_the_page_answers(page):
 
 if CHROMIUM and importlib.util.find_spec("playwright"):  # which no Python package brings
 
+    @pytest.mark.slow
     def test_the_page_in_a_browser(page):
         from playwright.sync_api import sync_playwright
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from l1jax.extras import EXTRAS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DISTRIBUTIONS = packages_distributions()
+distributions = cache(packages_distributions)  # which takes a second
 # JAX and optax bring these along, and they have none of their own.
 BROUGHT_ALONG = {"jaxlib", "scipy", "ml_dtypes", "absl"}
 
@@ -162,7 +163,7 @@ def test_every_package_that_is_imported_is_of_the_core_or_of_its_extra():
 
 @pytest.mark.parametrize(("package", "extra"), EXTRAS.items())
 def test_an_extra_brings_the_package_that_it_is_said_to_bring(package, extra):
-    names = DISTRIBUTIONS.get(package, [package])
+    names = distributions().get(package, [package])
     candidates = {name.lower().replace("_", "-") for name in names}
     assert candidates & {name.replace("_", "-") for name in requirements(extra)}
 

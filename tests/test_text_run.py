@@ -188,6 +188,7 @@ def test_the_strength_is_chosen_by_held_out_bits(tmp_path, capsys):
     assert report.main([f"--workdir={workdir}", f"--output={page}"]) == 0
 
 
+@pytest.mark.slow
 def test_information_criteria_are_of_the_exact_likelihood(tmp_path):
     workdir = tmp_path / "path"
     flags = (f"--workdir={workdir}", "--no-refit")

@@ -354,7 +354,7 @@ OTHER_TASKS = {
 }
 
 
-@pytest.mark.parametrize("task", OTHER_TASKS)
+@pytest.mark.parametrize("task", [pytest.param("vae", marks=pytest.mark.slow), "dense"])
 def test_so_are_those_of_other_tasks(task, tmp_path, capsys):
     arguments = [
         *OTHER_TASKS[task],

@@ -70,7 +70,11 @@ def layer_shapes(params):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    "family", ["mlp", "dcgan with classes", "sn_resnet", "r3gan", "vae with classes"]
+    "family",
+    [
+        pytest.param(family, marks=pytest.mark.slow if family in LARGE else ())
+        for family in ("mlp", "dcgan with classes", "sn_resnet", "r3gan", "vae with classes")
+    ],
 )
 def test_every_kept_channel_is_live(family):
     generator = FAMILIES[family]()

@@ -5,7 +5,7 @@ Nothing is compiled here: JAX lowers a training step for platforms that this mac
 
 import dataclasses
 import re
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,10 @@ from l1jax.models.layers import convolve, convolve_transposed, library_convoluti
 from l1jax.training.parallel import mapped_steps
 from l1jax.training.task import make_task
 
+loaded = cache(load_experiment)
 NAMES = sorted(path.stem for path in experiments_folder().glob("*.py"))
 # Of images, points and sound; text has another task, without convolutions.
-EXPERIMENTS = [name for name in NAMES if not isinstance(load_experiment(name).data, Text)]
+EXPERIMENTS = [name for name in NAMES if not isinstance(loaded(name).data, Text)]
 DENSE = ("dense_generator", "digits", "gaussians", "vae_digits", "vae_mnist", "wgan_gp")
 ON_CPU = ("cifar10", "digits", "faces")  # lowered for it too, where products replace convolutions
 STEPS, BATCH = 2, 4
@@ -45,7 +46,7 @@ HOST = "callback|infeed|outfeed"
 
 
 def dtypes(name):
-    model = load_experiment(name).model
+    model = loaded(name).model
     return ("float32", "bfloat16") if hasattr(model, "dtype") else ("float32",)
 
 
@@ -62,7 +63,7 @@ def traced(name, dtype):
 
     It takes a few steps of small batches in one call.
     """
-    experiment = load_experiment(name)
+    experiment = loaded(name)
     model = experiment.model
     if dtype != "float32":
         model = dataclasses.replace(model, dtype=dtype)
@@ -130,7 +131,7 @@ def test_a_training_step_is_lowered_for_accelerators_as_they_need_it(name, dtype
         if dtype == "bfloat16":
             assert {types for types, _ in operands(text, "convolution")} <= {("bf16", "bf16")}
             single = [shapes for types, shapes in operands(text, "dot_general") if "f32" in types]
-            classes = getattr(load_experiment(name).model, "classes", 0)
+            classes = getattr(loaded(name).model, "classes", 0)
             assert all(of_logits(shapes, classes) for shapes in single), single
     if name in ON_CPU and dtype == "float32":
         on_cpu = lowered(program, "cpu")

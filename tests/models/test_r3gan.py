@@ -55,7 +55,10 @@ def load(target, params, per_size):
         peers.load(target.basis, basis)
 
 
-@pytest.mark.parametrize(("pixels", "channels", "classes"), [(16, 4, CLASSES), (64, 8, 0)])
+@pytest.mark.parametrize(
+    ("pixels", "channels", "classes"),
+    [(16, 4, CLASSES), pytest.param(64, 8, 0, marks=pytest.mark.slow)],
+)
 def test_images_and_logits_are_pytorchs(pixels, channels, classes):
     gan = r3gan((pixels, pixels, 3), LATENT, channels, 2 if classes else 1, 4, classes=classes)
     widths, blocks = ([4] * 3, 2) if classes else ([8] * 4 + [4], 1)

@@ -65,7 +65,7 @@ def test_weighted_l1_beats_a_grid():
             assert_no_better(value, y[:, i : i + 1], z[:, None], step, best)
 
 
-@pytest.mark.parametrize("metric", ["scalar", "diagonal"])
+@pytest.mark.parametrize("metric", [pytest.param("scalar", marks=pytest.mark.slow), "diagonal"])
 @pytest.mark.parametrize("case", GROUPED, ids=ids)
 def test_group_prox_beats_an_optimiser_on_every_support(case, metric):
     rng = np.random.default_rng(0)

@@ -121,6 +121,7 @@ def classifiers(steps, **options):
     )
 
 
+@pytest.mark.slow
 def test_all_at_once_trains_the_classifiers_of_the_separate_runs(x64):
     once, separate = classifiers(20), classifiers(20, how="independent")
     jax.tree.map(

@@ -82,7 +82,8 @@ def textbook(params, beta, free_nats, samples):
 
 
 @pytest.mark.parametrize(
-    ("beta", "free_nats", "samples"), [(1.0, 0.0, 1), (4.0, 0.3, 1), (1.0, 0.0, 3)]
+    ("beta", "free_nats", "samples"),
+    [pytest.param(1.0, 0.0, 1, marks=pytest.mark.slow), (4.0, 0.3, 1), (1.0, 0.0, 3)],
 )
 def test_a_step_descends_the_textbooks_objective(beta, free_nats, samples):
     state = start()
