@@ -17,7 +17,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Tracing makes millions of objects, and hardly any is garbage: to look for it takes long.
-gc.set_threshold(20_000, 20, 50)
+gc.set_threshold(20_000, 10, 20)
 
 jax.config.update("jax_num_cpu_devices", 8)
 OPTIMISED = bool(os.environ.get("L1JAX_OPTIMISED"))
