@@ -2,6 +2,7 @@
 
 from l1jax import config
 from l1jax.data.byte_tokens import VOCABULARY
+from l1jax.data.custom_source import open_custom
 from l1jax.models import (
     Gan,
     Generator,
@@ -36,7 +37,7 @@ def example_shape(data: config.Data) -> tuple[int, ...]:
 
 
 def image_shape(data: config.Data) -> tuple[int, int, int]:
-    """Return height, width and channels of the images without opening them.
+    """Return height, width and channels of the images without opening them, but for one's own.
 
     Raises:
         InputError: if `data` is text.
@@ -53,6 +54,8 @@ def image_shape(data: config.Data) -> tuple[int, int, int]:
             return data.image_size, data.image_size, data.channels
         case config.AudioData() | config.TonesData():
             return data.mels, data.frames, 1
+        case config.CustomData():
+            return open_custom(data).image_shape
         case config.TopicsData() | config.TextData():
             raise config.InputError(
                 f"`data` (={type(data).__name__}) is text, and this works with images and points "

@@ -14,12 +14,21 @@ from l1jax.cli.experiment_options import ExperimentOptions
 from l1jax.cli.flags import check_known, flag_names, parse
 from l1jax.cli.short_help import ALL, short_help, wants_short_help
 from l1jax.cli.starting import experiment_of_source
-from l1jax.config import Config, CustomModel, Optimizer, Origin, check, kinds, switch_kind
+from l1jax.config import (
+    Config,
+    CustomData,
+    CustomModel,
+    Optimizer,
+    Origin,
+    check,
+    kinds,
+    switch_kind,
+)
 from l1jax.config.custom import CUSTOM, is_custom
 
 Choices = Mapping[str, Any]  # command-line name → dataclass, or the type of None
 KIND_FIELDS = ("data", "model", "objective")
-CUSTOM_KINDS = {"model": CustomModel}
+CUSTOM_KINDS = {"data": CustomData, "model": CustomModel}
 # Optimizer of a second network → the objective that trains such a network.
 SECOND_NETWORK = {"discriminator": "adversarial", "encoder": "variational"}
 

@@ -20,7 +20,7 @@ class ExperimentOptions:
     workdir: str
     """Folder for all that the command writes; an existing run of this experiment is resumed."""
     data: Literal[tuple(kinds("data"))]  # type: ignore[valid-type]
-    """Kind of data; it decides which --data.… flags there are."""
+    """Kind of data, or your own as package.module:function; it decides the --data.… flags."""
     model: Literal[tuple(kinds("model"))]  # type: ignore[valid-type]
     """Kind of model, or your own as package.module:function; it decides the --model.… flags."""
     objective: Literal[tuple(kinds("objective"))]  # type: ignore[valid-type]

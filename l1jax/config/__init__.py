@@ -6,7 +6,7 @@ executing anything on the way back.
 """
 
 from l1jax.config.codec import check, differences, from_json, kinds, switch_kind, to_json
-from l1jax.config.custom import CustomModel
+from l1jax.config.custom import CustomData, CustomModel
 from l1jax.config.data import (
     ArrayData,
     AudioData,
@@ -80,6 +80,7 @@ __all__ = [
     "AudioData",
     "Balance",
     "Config",
+    "CustomData",
     "CustomModel",
     "Data",
     "Dcgan",

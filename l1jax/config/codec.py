@@ -7,7 +7,7 @@ import reprlib
 import struct
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from l1jax.config.custom import CUSTOM, explain_failure, load_factory, options_type
@@ -63,19 +63,18 @@ def to_json(config: Any, within: tuple[object, ...] = ()) -> Any:
     return {"kind": type(config).__name__, **values}
 
 
-def from_json(values: object, *, is_installed: bool = True) -> Config:
+def from_json(values: object, *, aside: Collection[str] = ()) -> Config:
     """Rebuild and check a configuration from what `to_json` gave.
 
     Args:
         values: plain JSON values.
-        is_installed: whether a user's own model is imported, which its options need. Otherwise
-            they stay a dictionary, nothing is imported, and the model cannot be built.
+        aside: fields, "model" or "data", whose own options stay a dictionary. A user's own model
+            or data that stands there is not imported, as its options need.
 
     Raises:
         InputError: naming the field, its value and what was required.
     """
-    if not is_installed:
-        values = _set_options_aside(values)
+    values = _set_options_aside(values, aside)
     return _decode(Config, values, "", {})
 
 
@@ -205,7 +204,7 @@ def _decode_dataclass(choices: tuple[Any, ...], value: Any, path: str) -> Any:
     cls = _KINDS[kind]
     decoded = _decode_fields(cls, value, path)
     if cls in CUSTOM and not isinstance(decoded.options, _Aside):
-        return _with_options(decoded, path)
+        return decode_options(decoded, path)
     return decoded
 
 
@@ -231,22 +230,30 @@ class _Aside(dict[str, Any]):
     """Options of a user's own model that are not decoded."""
 
 
-def _set_options_aside(values: object) -> object:
+def _set_options_aside(values: object, aside: Collection[str]) -> object:
     """Mark the options of a user's own model or data, which only its package can decode."""
     if not isinstance(values, dict):
         return values
     names = [kind.__name__ for kind in CUSTOM]
     marked = dict(values)
     for name, part in values.items():
-        if isinstance(part, dict) and part.get("kind") in names:
+        if name in aside and isinstance(part, dict) and part.get("kind") in names:
             options = part.get("options")
             kept = _Aside(options if isinstance(options, dict) else {})
             marked[name] = {**part, "options": kept}
     return marked
 
 
-def _with_options(custom: Any, path: str) -> Any:
-    """Decode the options of a user's own model by the dataclass of its factory."""
+def decode_options(custom: Any, path: str) -> Any:
+    """Decode the options of a user's own model or data by the dataclass of its factory.
+
+    Args:
+        custom: the model or data, with a dictionary of options or None for the defaults.
+        path: of its field, for messages.
+
+    Raises:
+        InputError: if the factory cannot be had, or an option is wrong.
+    """
     field = f"{path}.factory"
     factory = load_factory(custom.factory, field)
     kind = options_type(factory, custom.factory, field)

@@ -25,7 +25,22 @@ class CustomModel:
     """The function's own frozen dataclass; None for its defaults."""
 
 
-CUSTOM = (CustomModel,)
+@dataclass(frozen=True)
+class CustomData:
+    """Your own images or points: an object that a function of an installed module makes."""
+
+    factory: str = ""
+    """`package.module:function`: options → an object with length, example and fingerprint."""
+    options: Any = None
+    """The function's own frozen dataclass; None for its defaults."""
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a function that takes none."""
+
+
+CUSTOM = (CustomModel, CustomData)
 """Kinds that the command line names by `package.module:function`."""
 
 
@@ -47,7 +62,7 @@ def load_factory(name: str, field: str) -> Callable[..., Any]:
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name):
         raise InputError(
             f"`{field}` (={name[:MAX_REASON]!r}) must be package.module:function, such as "
-            "my_gan.networks:build."
+            "my_package.networks:build."
         )
     module_name, function_name = name.split(":")
     try:
@@ -78,6 +93,8 @@ def options_type(factory: Callable[..., Any], name: str, field: str) -> type:
     """
     with explain_failure(name, field, "its annotations"):
         first = next(iter(inspect.signature(factory).parameters), None)
+        if first is None:
+            return NoOptions
         kind = typing.get_type_hints(factory).get(first or "")
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         raise InputError(

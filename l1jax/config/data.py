@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from l1jax.config.custom import CustomData
 from l1jax.config.fields import bounds
 
 
@@ -216,6 +217,7 @@ Data = (
     | StackedData
     | MixtureData
     | TfdsData
+    | CustomData
     | Sound
     | Text
 )

@@ -11,6 +11,7 @@ from l1jax import config
 from l1jax.data.array_source import open_arrays
 from l1jax.data.audio_source import open_audio
 from l1jax.data.cache import cache_folder, with_cache
+from l1jax.data.custom_source import open_custom
 from l1jax.data.digits_source import open_digits
 from l1jax.data.idx_source import open_idx, open_stacked
 from l1jax.data.image_source import open_images
@@ -54,6 +55,8 @@ def _open(data: config.Data) -> Source:
             return open_audio(data)
         case config.TonesData():
             return open_tones(data)
+        case config.CustomData():
+            return open_custom(data)
         case config.TopicsData() | config.TextData():
             raise config.InputError(
                 f"`data` (={type(data).__name__}) is text, which "

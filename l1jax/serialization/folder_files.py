@@ -5,7 +5,7 @@ None of it is executed.
 
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +103,19 @@ def read_description(path: Path, kinds: Mapping[str, type]) -> JsonObject:
     return described
 
 
-def read_experiment(values: object, where: Path, *, is_installed: bool = True) -> Config:
+def read_experiment(values: object, where: Path, *, aside: Collection[str] = ()) -> Config:
     """Return the experiment of a `config.json`.
 
     Args:
         values: what stands there.
         where: its path, for messages.
-        is_installed: whether a user's own model is imported, as `l1jax.config.from_json` says.
+        aside: fields whose own packages are not imported, as `l1jax.config.from_json` says.
 
     Raises:
         InputError: if it holds none of this l1jax.
     """
     try:
-        return from_json(values, is_installed=is_installed)
+        return from_json(values, aside=aside)
     except InputError as error:
         raise InputError(f"`{where}` holds no experiment of this l1jax: {error}") from error
     except RecursionError as error:

@@ -219,7 +219,8 @@ def read_model(path: Path) -> ExportedModel:
     needs_package = file.name not in PROGRAMS and not described["layout"]
     if needs_package:
         check_package(described["experiment"], file.parent)
-    experiment = read_experiment(described["experiment"], where, is_installed=needs_package)
+    aside = ("data",) if needs_package else ("data", "model")
+    experiment = read_experiment(described["experiment"], where, aside=aside)
     generator, shapes = _network(experiment, described, where, needs_package=needs_package)
     numbers = sum(math.prod(shape) for shape in shapes.values())
     if isinstance(experiment.model, CustomModel) and not numbers:

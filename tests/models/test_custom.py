@@ -85,7 +85,7 @@ def test_a_good_model_is_built_and_stands_in_json(package):
 def test_json_is_read_without_the_package(package):
     values = to_json(check(config.Config(model=CustomModel("own:good", Options(width=2)))))
     del package.good
-    kept = from_json(values, is_installed=False)
+    kept = from_json(values, aside=("model",))
     assert kept.model.options == {"width": 2, "latent_size": 4}
     assert to_json(kept) == values
     with pytest.raises(InputError, match=r"\(=own:good\) must name a function of own, which has"):
