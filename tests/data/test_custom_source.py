@@ -106,7 +106,7 @@ WRONG = {
     "empty": (lambda: changed(fingerprint=""), "the `fingerprint` '', which must be a string"),
     "drifting": (Drifting, "has a `fingerprint` that changes, so that no run could be resumed"),
     "noisy": (Noisy, r"gives another `example\(0\)` each time: draw from the index"),
-    "shape": (lambda: changed(image_shape=(2, 2)), r"`image_shape` \(2, 2\), which must be \(height"),
+    "shape": (lambda: changed(image_shape=(2, 2)), r"`image_shape` \(2, 2\), which must be \(he"),
     "other": (
         lambda: changed(image_shape=(3, 2, 1)),
         r"gives uint8\[2, 2, 1\] as `example\(0\)`",
