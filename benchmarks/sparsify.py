@@ -3,7 +3,7 @@
 A dense GAN of the digits is trained; from it `--from` goes on with L0, with L1 and with magnitude
 pruning. L0 and RigL from drawn weights have the steps of both trainings together.
 
-    python benchmarks/sparsify.py [--steps N] [--more N] [--seeds N] [--only NAME …] [--shares S …]
+    python benchmarks/sparsify.py [--steps N] [--more N] [--seeds N] [--only NAME …]
     python benchmarks/sparsify.py --smoke     # a few steps of each method; keeps nothing
 
 Every run is an ordinary one of `l1jax.train`, in a folder of `--runs`: one that was stopped
@@ -26,7 +26,8 @@ from l1jax.compilation import use_compilation_cache
 from l1jax.config import DigitsData
 from l1jax.data.digits_source import open_digits
 from l1jax.data.source import take
-from l1jax.evaluation.classifier import class_coverage, classifier_features, predict
+from l1jax.evaluation import class_coverage
+from l1jax.evaluation.classifier import classifier_features, predict
 from l1jax.evaluation.classifier_training import train_classifier
 from l1jax.evaluation.features import extract_all
 from l1jax.evaluation.frechet import frechet_distance
@@ -78,12 +79,12 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "L0 from the dense run": Method(True, lambda steps: penalised(steps, "l0", "1e-8")),
+    "L0 from the dense run": Method(True, lambda steps: penalised(steps, "l0", "1e-5")),
     "L1 from the dense run": Method(True, lambda steps: penalised(steps, "l1", "1e-5")),
     "magnitude pruning from the dense run": Method(
         True, lambda steps: pruned(steps, "magnitude", RAMP)
     ),
-    "L0 from the start": Method(False, lambda steps: penalised(steps, "l0", "1e-8")),
+    "L0 from the start": Method(False, lambda steps: penalised(steps, "l0", "1e-5")),
     "RigL from the start": Method(False, lambda steps: pruned(steps, "rigl", RIGL_STOP)),
 }
 
@@ -121,7 +122,7 @@ def train_sparse(folder: Path, setting: Setting, name: str, share: float, seed: 
     flags = [*common(workdir, steps, seed), *method.flags(steps)]
     if method.continues:
         flags += ["--from", str(folder / f"dense-{seed}")]
-    run(["--config", "sparsify_digits", "--generator.sparsity-target", str(share), *flags])
+    run(["--config", "digits", "--generator.sparsity-target", str(share), *flags])
     return workdir
 
 
@@ -137,7 +138,7 @@ def run(flags: list[str]) -> None:
 
 def make_score() -> Callable[[Path, int], dict[str, float]]:
     """Build (work directory, seed) → scores of as many images as there are real ones."""
-    source = open_digits(DigitsData().image_size)
+    source = open_digits(DigitsData())
     examples = take(source, np.arange(source.length))
     labels = np.asarray(source.labels)
     classifier = train_classifier(examples, labels)

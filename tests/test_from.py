@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from contextlib import closing
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -378,3 +379,15 @@ def test_an_experiment_with_an_origin_asks_for_its_networks(tmp_path):
     )
     with pytest.raises(InputError, match=r"`origin` \(=/gone\) of this experiment .* give --from"):
         train.main(["--config", str(file), "--workdir", str(tmp_path / "run")])
+
+
+def test_a_compact_model_is_refused_with_what_to_do(tmp_path, monkeypatch):
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / name).write_text("{}")
+    compact = SimpleNamespace(layout={"nodes": [["input"]]})
+    monkeypatch.setattr("l1jax.serialization.trained_source.read_model", lambda path: compact)
+    with pytest.raises(InputError, match=r"is a compact model, .* begin from the run that it was"):
+        open_source(Request(str(tmp_path)), print)
+    (tmp_path / "model.onnx").write_text("")
+    with pytest.raises(InputError, match="a program alone cannot be trained"):
+        open_source(Request(str(tmp_path / "model.onnx")), print)

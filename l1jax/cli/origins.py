@@ -15,7 +15,7 @@ from l1jax.processes.agreement import lead
 from l1jax.terminal import Say
 from l1jax.training.origin import has_origin
 from l1jax.training.origin_checks import Trained, check_kind
-from l1jax.training.origin_request import is_asked_for
+from l1jax.training.origin_request import Request, is_asked_for
 
 
 class Start(NamedTuple):
@@ -55,45 +55,70 @@ def find_start(
 
     def find() -> dict[str, object] | None:
         nonlocal weights
-        stored = None
+        kept = None
         if not overwrite:
-            stored = stored_experiment(workdir)
-        origin = None
-        if stored is not None:
-            origin = stored.origin
+            kept = _kept_origin(workdir)
         if request is None:
-            if origin is None and experiment.origin is not None:
-                raise InputError(
-                    f"`origin` (={experiment.origin.source}) of this experiment names networks "
-                    "that it begins from: give --from with them."
-                )
-            return _as_json(origin)
-        if origin is not None and is_asked_for(origin, request) and has_origin(workdir):
-            return _as_json(origin)
-        if os.path.realpath(workdir) == os.path.realpath(os.path.expanduser(request.source)):
-            raise InputError(
-                f"`--from` (={request.source}) must be another folder than --workdir, where the "
-                "new run is kept."
-            )
-        from l1jax.serialization.trained_source import open_source  # takes long to import
-
-        source = open_source(request, say)
-        trained = Trained(source.experiment, source.generator)
-        for sentence in check_source(trained, experiment, request.source):
-            say(sentence)
-        if (
-            experiment.origin is not None
-            and experiment.origin.fingerprint != source.origin.fingerprint
-        ):
-            say(f"{request.source} has other weights than those that the experiment began from")
-        weights = source.tensors
-        return _as_json(source.origin)
+            _check_needs_no_source(experiment, kept)
+            return _as_json(kept)
+        if kept is not None and is_asked_for(kept, request) and has_origin(workdir):
+            return _as_json(kept)
+        origin, weights = _read_source(request, experiment, workdir, say)
+        return _as_json(origin)
 
     found = lead(find)
     if found is None:
         return Start(dataclasses.replace(experiment, origin=None), None)
     origin = Origin(**{**found, "networks": tuple(found["networks"])})
     return Start(dataclasses.replace(experiment, origin=origin), weights)
+
+
+def _kept_origin(workdir: Path) -> Origin | None:
+    """Return what the run in a work directory began from; None if there is none, or it drew."""
+    stored = stored_experiment(workdir)
+    if stored is None:
+        return None
+    return stored.origin
+
+
+def _check_needs_no_source(experiment: Config, kept: Origin | None) -> None:
+    """Refuse an experiment that was begun from a source, where there is neither source nor run."""
+    if kept is None and experiment.origin is not None:
+        raise InputError(
+            f"`origin` (={experiment.origin.source}) of this experiment names networks that it "
+            "begins from: give --from with them."
+        )
+
+
+def _read_source(
+    request: Request, experiment: Config, workdir: Path, say: Say
+) -> tuple[Origin, Tensors]:
+    """Read the weights that a run is to begin from, and say what the user should know.
+
+    Args:
+        request: what the user asked for.
+        experiment: that is to begin from it.
+        workdir: of the new run.
+        say: called with one sentence at a time.
+
+    Raises:
+        InputError: if it cannot be read, or is of another kind than the experiment.
+    """
+    from l1jax.serialization.trained_source import open_source  # takes long to import
+
+    if os.path.realpath(workdir) == os.path.realpath(os.path.expanduser(request.source)):
+        raise InputError(
+            f"`--from` (={request.source}) must be another folder than --workdir, where the new "
+            "run is kept."
+        )
+    source = open_source(request, say)
+    trained = Trained(source.experiment, source.generator)
+    for sentence in check_source(trained, experiment, request.source):
+        say(sentence)
+    began = experiment.origin
+    if began is not None and began.fingerprint != source.origin.fingerprint:
+        say(f"{request.source} has other weights than those that the experiment began from")
+    return source.origin, source.tensors
 
 
 def check_source(source: Trained, experiment: Config, name: str) -> list[str]:
