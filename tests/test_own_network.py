@@ -69,6 +69,7 @@ def test_the_options_stand_in_the_configuration(trained):
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_half_way_ends_with_the_same_bits(trained, folder):
     half = folder / "half"
     assert train.main([*TINY, "--steps", "4", "--workdir", str(half)]) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from l1jax.cli.experiment_options import StartingOptions
 from l1jax.config import Config, InputError
-from l1jax.training.origin_request import Request, is_of_source
+from l1jax.training.origin_request import Request, is_of_source, is_repository
 from l1jax.training.workdir import read_config
 
 SELECTION = "selection.json"  # of a work directory of `l1jax.select`
@@ -71,6 +71,11 @@ def experiment_of_source(arguments: Sequence[str], folder: str) -> tuple[Config,
     if experiment is not None:
         origin = experiment.origin
     if experiment is None or origin is None or not is_of_source(origin, source):
+        if not is_repository(source) and not os.path.exists(os.path.expanduser(source)):
+            raise InputError(
+                f"`--from` (={source}) must be a work directory, a model folder, or owner/name on "
+                "the Hub, and there is none of that name."
+            )
         from l1jax.serialization.trained_source import read_source_experiment
 
         experiment = read_source_experiment(Request(source, revision=flags["from_revision"]))

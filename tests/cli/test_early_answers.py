@@ -21,7 +21,11 @@ HEAVY = {
 }  # fmt: skip
 MODEL = ["--workdir", "not there"]
 CASES = {
-    "train": [["--data", "image", "--data.path", "not there"], ["--config", "not there"]],
+    "train": [
+        ["--data", "image", "--data.path", "not there"],
+        ["--config", "not there"],
+        ["--from", "x"],
+    ],
     "select": [["--data", "image", "--data.path", "not there"]],
     "sample": [MODEL, ["--count", "0"], [], ["--model", "not there"]],
     "evaluate": [MODEL, [*MODEL, "--model", "x"]],
