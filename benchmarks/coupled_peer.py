@@ -97,31 +97,20 @@ def by_group_norm(
     data: Data, dense: PyTree, seed: int, steps: Steps, share: float, strength: float
 ) -> Outcome:
     """Prune after the sparse learning of DepGraph; `strength` is its `reg`."""
-    return _pruned(data, dense, seed, steps, share, strength)
-
-
-def by_magnitude(data: Data, dense: PyTree, seed: int, steps: Steps, share: float) -> Outcome:
-    """Prune after ordinary training."""
-    return _pruned(data, dense, seed, steps, share, None)
-
-
-def _pruned(
-    data: Data, dense: PyTree, seed: int, steps: Steps, share: float, strength: float | None
-) -> Outcome:
     torch.manual_seed(seed)
     network = from_flax(dense)
     pruner = torch_pruning.pruner.GroupNormPruner(
         network,
-        torch.zeros(1, 1, 14, 14),
+        torch.zeros(1, 1, 13, 13),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        reg=strength or 0.0,
+        reg=strength,
         global_pruning=True,
         pruning_ratio=0.99,
         iterative_steps=PRUNING_STEPS,
         ignored_layers=[network.logits],
     )
     rows = batches(seed, 1, steps.sparse, len(data.train[0]))
-    train(network, data.train, rows, pruner if strength is not None else None)
+    train(network, data.train, rows, pruner)
     for _ in range(PRUNING_STEPS):
         if multiplications(network.widths) <= share * multiplications(WIDTHS):
             break

@@ -3,13 +3,18 @@
 Other tests run the examples.
 """
 
+import ast
 import inspect
+from pathlib import Path
 
 import pytest
 
 import l1jax
 from l1jax import preconditioners
 
+PACKAGE = Path(l1jax.__file__).parent
+# The protocol `CoupledPenalty` describes the parameters of these methods for all its penalties.
+OF_A_PROTOCOL = {"prox_of", "distance_of"}
 READERS = {"strength", "set_scale", "solution", "sparsity", "sparse_average", "zero_groups"}
 GROUPS = {"output_channels", "input_channels", "kernel_blocks", "scales"}
 FUNCTIONS = {
@@ -57,3 +62,39 @@ def test_state_says_whose_it_is_and_what_its_fields_are(name):
         line.strip() for line in source.splitlines() if ": " in line and line.startswith("    ")
     ]
     assert all(" # " in field or field in plain for field in fields if '"""' not in field)
+
+
+def public_functions(node, prefix=""):
+    """The public functions and methods that are written in a module, with their names."""
+    for child in node.body:
+        if isinstance(child, ast.ClassDef) and child.name[0] != "_":
+            yield from public_functions(child, f"{prefix}{child.name}.")
+        elif isinstance(child, ast.FunctionDef) and child.name[0] != "_":
+            yield prefix + child.name, child
+
+
+def parameters(function):
+    listed = function.args
+    names = [*listed.posonlyargs, *listed.args, *listed.kwonlyargs, listed.vararg, listed.kwarg]
+    return [name.arg for name in names if name and name.arg not in ("self", "cls")]
+
+
+def test_every_public_function_of_three_parameters_describes_them():
+    undescribed = []
+    found = 0
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name, function in public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+            is_overload = any("overload" in ast.unparse(d) for d in function.decorator_list)
+            is_described = name.split(".")[-1] in OF_A_PROTOCOL
+            if is_overload or is_described or len(parameters(function)) < 3:
+                continue
+            found += 1
+            doc = ast.get_docstring(function) or ""
+            described = doc.partition("Args:\n")[2]
+            missing = [
+                p for p in parameters(function) if f"    {p}: " not in described.replace("*", "")
+            ]
+            if missing:
+                undescribed.append(f"{path.relative_to(PACKAGE)}: {name} {missing}")
+    assert found > 400
+    assert not undescribed, "\n".join(undescribed)

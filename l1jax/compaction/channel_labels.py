@@ -110,7 +110,15 @@ class Labeller:
         return self.roots(channels)
 
     def add_slot(self, node: Node, param: str, axis: int, labels: Labels, is_written: bool) -> None:
-        """Note the labels of a parameter's axis, if the layer has that parameter."""
+        """Note the labels of a parameter's axis, if the layer has that parameter.
+
+        Args:
+            node: the layer.
+            param: the name of the parameter.
+            axis: the axis that the labels number.
+            labels: of each index of the axis.
+            is_written: whether the layer writes these channels; it reads them otherwise.
+        """
         name = self.graph.copies.get(node.name, node.name)
         if param in self.graph.params.get(node.name, {}):
             self.slots.append(Slot(name, param, axis, labels, is_written))

@@ -97,7 +97,13 @@ class GraphBuilder:
         return self.add("transpose", (index,), shape, node.dtype, options=options)
 
     def take(self, index: int, axis: int, indices: Sequence[int]) -> int:
-        """Add a selection of indices of a node's axis, unless they are all of them in order."""
+        """Add a selection of indices of a node's axis, unless they are all of them in order.
+
+        Args:
+            index: the node.
+            axis: of one example, which has no batch axis.
+            indices: to keep, in this order.
+        """
         node = self.nodes[index]
         shape = list(node.shape)
         if list(indices) == list(range(shape[axis])):

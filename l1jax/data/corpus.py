@@ -70,7 +70,13 @@ def tokens_at(corpus: Corpus, positions: Int[np.ndarray, "..."]) -> Tokens:
 def token_windows(
     corpus: Corpus, starts: Int[np.ndarray, "*n"], window: int
 ) -> UInt16[np.ndarray, "*n tokens"]:
-    """Return the `window` + 1 tokens from each position on: inputs, and targets one later."""
+    """Return the `window` + 1 tokens from each position on: inputs, and targets one later.
+
+    Args:
+        corpus: the stream of tokens.
+        starts: positions in the stream, as many as windows.
+        window: the number of inputs.
+    """
     return tokens_at(corpus, starts[..., None] + np.arange(window + 1))
 
 

@@ -80,6 +80,11 @@ def draw_tokens(
 
     The first of the largest is found by a maximum and a minimum, of which each takes a fifth of
     the time of `argmax` on CPUs.
+
+    Args:
+        keys: one for each row.
+        logits: of the next token, in nats.
+        sampling: the temperature, and which tokens are left out.
     """
     vocabulary = logits.shape[-1]
     noise = jax.vmap(lambda key: jax.random.gumbel(key, (vocabulary,), logits.dtype))(keys)

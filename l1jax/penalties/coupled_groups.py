@@ -189,7 +189,13 @@ class GroupSums:
 
     @classmethod
     def of(cls, plan: Plan, leaves: Sequence[int], arrays: Sequence[Leaf]) -> "GroupSums":
-        """Take the leaves at these positions of the plan's tree, of which only shapes count."""
+        """Take the leaves at these positions of the plan's tree, of which only shapes count.
+
+        Args:
+            plan: where the groups are.
+            leaves: the positions.
+            arrays: the leaves there, or anything of their shapes.
+        """
         return cls(
             tuple(jnp.shape(array) for array in arrays),
             tuple(plan.axes[leaf] for leaf in leaves),

@@ -41,7 +41,14 @@ class CoupledPenalty(Protocol):
     def prox_of(
         self, sums: GroupSums, xs: list[Array], steps: list[Array], one_step: bool, /
     ) -> list[Array]:
-        """Return the prox; with `one_step` the steps of a group are all the same."""
+        """Return the prox; with `one_step` the steps of a group are all the same.
+
+        Args:
+            sums: adds up the entries of each group.
+            xs: the arrays.
+            steps: the step of each entry; an array broadcasts to its x.
+            one_step: whether the steps of a group are all the same.
+        """
         ...
 
     def subgradient_of(self, sums: GroupSums, xs: list[Array], /) -> list[Array]:
@@ -49,7 +56,13 @@ class CoupledPenalty(Protocol):
         ...
 
     def distance_of(self, sums: GroupSums, xs: list[Array], grads: list[Array], /) -> Array:
-        """Return for each group the distance of −grad to the subdifferential."""
+        """Return for each group the distance of −grad to the subdifferential.
+
+        Args:
+            sums: adds up the entries of each group.
+            xs: the arrays.
+            grads: the gradient of the loss in each.
+        """
         ...
 
 

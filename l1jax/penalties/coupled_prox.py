@@ -137,13 +137,26 @@ def strength_of_groups(strength: ArrayLike, factors: Float[np.ndarray, " groups"
 
 
 def scale_groups(sums: GroupSums, xs: list[Array], factors: Array) -> list[Array]:
-    """Multiply each group by its factor, and entries in no group by 0."""
+    """Multiply each group by its factor, and entries in no group by 0.
+
+    Args:
+        sums: adds up the entries of each group.
+        xs: the arrays.
+        factors: one for each group.
+    """
     pairs = zip(xs, sums.spread(factors), strict=True)
     return [x * factor.astype(x.dtype) for x, factor in pairs]
 
 
 def distance_of_groups(sums: GroupSums, xs: list[Array], grads: list[Array], slope: Array) -> Array:
-    """Return ‖g + slope·x/‖x‖‖ where the group is not 0, (‖g‖ − slope)₊ where it is."""
+    """Return ‖g + slope·x/‖x‖‖ where the group is not 0, (‖g‖ − slope)₊ where it is.
+
+    Args:
+        sums: adds up the entries of each group.
+        xs: the arrays.
+        grads: g, the gradient of the loss in each.
+        slope: of the penalty in ‖x‖, one for each group.
+    """
     size = sums.norm(xs)
     pulls = scale_groups(sums, xs, slope / jnp.where(size == 0, 1, size))
     left = sums.norm([grad + pull for grad, pull in zip(grads, pulls, strict=True)])

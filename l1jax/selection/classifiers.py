@@ -1,6 +1,5 @@
 """Linear classifiers with scikit-learn's interface."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from l1jax.arrays import TableLike
 from l1jax.penalties import Penalty
 from l1jax.selection.estimator_parts import (
+    Rule,
     choose,
     class_rows,
     decide,
@@ -18,12 +18,30 @@ from l1jax.selection.estimator_parts import (
     probabilities,
     read_classes,
 )
-from l1jax.selection.rules import Choice, minimum
-
-Rule = Callable[[np.ndarray, np.ndarray], Choice]
+from l1jax.selection.rules import minimum
 
 
-class L1Classifier(ClassifierMixin, BaseEstimator):
+class Classifier(ClassifierMixin, BaseEstimator):
+    """What a fitted classifier predicts, from its attributes `classes_`, `coef_`, `intercept_`."""
+
+    def decision_function(self, X: TableLike) -> Float64[np.ndarray, "examples *classes"]:
+        """Return the log-odds of the second of two classes, or a score for each of more."""
+        return decide(self, X)
+
+    def predict_proba(self, X: TableLike) -> Float64[np.ndarray, "examples classes"]:
+        """Return the probability of each class."""
+        return probabilities(decide(self, X))
+
+    def predict_log_proba(self, X: TableLike) -> Float64[np.ndarray, "examples classes"]:
+        """Return the logarithm of the probability of each class."""
+        return np.log(self.predict_proba(X))
+
+    def predict(self, X: TableLike) -> np.ndarray:
+        """Return the most probable class of each example."""
+        return predict_class(self, X)
+
+
+class L1Classifier(Classifier):
     """Logistic regression with a penalty: of two classes, or multinomial of more.
 
     It minimises the mean of −log p(y) in nats, plus strength·R(β).
@@ -76,24 +94,8 @@ class L1Classifier(ClassifierMixin, BaseEstimator):
         self.coef_, self.intercept_ = class_rows(coefficients, intercepts)
         return self
 
-    def decision_function(self, X: TableLike) -> Float64[np.ndarray, "examples *classes"]:
-        """Return the log-odds of the second of two classes, or a score for each of more."""
-        return decide(self, X)
 
-    def predict_proba(self, X: TableLike) -> Float64[np.ndarray, "examples classes"]:
-        """Return the probability of each class."""
-        return probabilities(decide(self, X))
-
-    def predict_log_proba(self, X: TableLike) -> Float64[np.ndarray, "examples classes"]:
-        """Return the logarithm of the probability of each class."""
-        return np.log(self.predict_proba(X))
-
-    def predict(self, X: TableLike) -> np.ndarray:
-        """Return the most probable class of each example."""
-        return predict_class(self, X)
-
-
-class L1ClassifierCV(ClassifierMixin, BaseEstimator):
+class L1ClassifierCV(Classifier):
     """Logistic regression whose strength is chosen by cross-validation.
 
     Args:
@@ -160,19 +162,3 @@ class L1ClassifierCV(ClassifierMixin, BaseEstimator):
             self.selection_.coefficients, np.asarray(self.selection_.intercept)
         )
         return self
-
-    def decision_function(self, X: TableLike) -> Float64[np.ndarray, "examples *classes"]:
-        """Return the log-odds of the second of two classes, or a score for each of more."""
-        return decide(self, X)
-
-    def predict_proba(self, X: TableLike) -> Float64[np.ndarray, "examples classes"]:
-        """Return the probability of each class."""
-        return probabilities(decide(self, X))
-
-    def predict_log_proba(self, X: TableLike) -> Float64[np.ndarray, "examples classes"]:
-        """Return the logarithm of the probability of each class."""
-        return np.log(self.predict_proba(X))
-
-    def predict(self, X: TableLike) -> np.ndarray:
-        """Return the most probable class of each example."""
-        return predict_class(self, X)

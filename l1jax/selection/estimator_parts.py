@@ -1,5 +1,6 @@
 """What the estimators with scikit-learn's interface share: reading, fitting and predicting."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from l1jax.selection.linear import LinearSelection, check_rule, cross_validate
 from l1jax.selection.linear_fit import FitOptions
 from l1jax.selection.linear_path import fit_grid
 from l1jax.selection.losses import CLASSIFIERS, FamilyName
+from l1jax.selection.rules import Choice
 from l1jax.selection.strengths import linear_strengths
 
+Rule = Callable[[np.ndarray, np.ndarray], Choice]
+"""The table of scores and the strengths → the choice."""
 REGRESSIONS = ("squared", "poisson", "huber")
 
 

@@ -1,6 +1,5 @@
 """Linear regressions with scikit-learn's interface."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils import Tags
 from l1jax.arrays import TableLike
 from l1jax.penalties import Penalty
 from l1jax.selection.estimator_parts import (
+    Rule,
     choose,
     fit_one,
     predict_mean,
@@ -18,12 +18,24 @@ from l1jax.selection.estimator_parts import (
     with_target,
 )
 from l1jax.selection.losses import FamilyName
-from l1jax.selection.rules import Choice, minimum
-
-Rule = Callable[[np.ndarray, np.ndarray], Choice]
+from l1jax.selection.rules import minimum
 
 
-class L1Regressor(RegressorMixin, BaseEstimator):
+class Regressor(RegressorMixin, BaseEstimator):
+    """What a fitted regression predicts, from its `family` and its attributes."""
+
+    family: FamilyName
+
+    def predict(self, X: TableLike) -> Float64[np.ndarray, " examples"]:
+        """Return the predicted mean of each example."""
+        return predict_mean(self, X)
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say that the poisson family needs targets of at least 0."""
+        return with_target(super().__sklearn_tags__(), self.family)
+
+
+class L1Regressor(Regressor):
     """Linear regression with a penalty: least squares, Poisson or Huber's loss.
 
     It minimises mean ℓ(xβ + b, y) + strength·R(β), as `l1jax.selection.fit_path` does.
@@ -64,7 +76,7 @@ class L1Regressor(RegressorMixin, BaseEstimator):
         tolerance: float = 1e-10,
     ) -> None:
         self.strength = strength
-        self.family: FamilyName = family
+        self.family = family
         self.penalty = penalty
         self.delta = delta
         self.fit_intercept = fit_intercept
@@ -87,16 +99,8 @@ class L1Regressor(RegressorMixin, BaseEstimator):
         self.coef_, self.intercept_ = fit_one(self, x, y, weights, self.family, self.delta)
         return self
 
-    def predict(self, X: TableLike) -> Float64[np.ndarray, " examples"]:
-        """Return the predicted mean of each example."""
-        return predict_mean(self, X)
 
-    def __sklearn_tags__(self) -> Tags:
-        """Say that the poisson family needs targets of at least 0."""
-        return with_target(super().__sklearn_tags__(), self.family)
-
-
-class L1RegressorCV(RegressorMixin, BaseEstimator):
+class L1RegressorCV(Regressor):
     """Linear regression whose strength is chosen by cross-validation.
 
     Args:
@@ -142,7 +146,7 @@ class L1RegressorCV(RegressorMixin, BaseEstimator):
         self.eps = eps
         self.cv = cv
         self.rule = rule
-        self.family: FamilyName = family
+        self.family = family
         self.penalty = penalty
         self.delta = delta
         self.fit_intercept = fit_intercept
@@ -167,11 +171,3 @@ class L1RegressorCV(RegressorMixin, BaseEstimator):
         self.coef_ = self.selection_.coefficients
         self.intercept_ = self.selection_.intercept
         return self
-
-    def predict(self, X: TableLike) -> Float64[np.ndarray, " examples"]:
-        """Return the predicted mean of each example."""
-        return predict_mean(self, X)
-
-    def __sklearn_tags__(self) -> Tags:
-        """Say that the poisson family needs targets of at least 0."""
-        return with_target(super().__sklearn_tags__(), self.family)

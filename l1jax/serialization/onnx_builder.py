@@ -24,7 +24,13 @@ class OnnxBuilder:
         self.unknown = tuple(unknown)
 
     def add(self, kind: str, *inputs: Operand, **attributes: Any) -> str:
-        """Append a node and give the name of its output."""
+        """Append a node and give the name of its output.
+
+        Args:
+            kind: the operator's name in ONNX.
+            *inputs: names of outputs, or arrays that become constants.
+            **attributes: of the operator.
+        """
         from onnx import helper
 
         names = [
@@ -71,7 +77,13 @@ class OnnxBuilder:
         return self.add("Reshape", x, np.array(sizes, np.int64))
 
     def expand(self, x: Operand, old: Shape, new: Shape) -> Operand:
-        """Repeat along the axes of size one that are larger in the new shape."""
+        """Repeat along the axes of size one that are larger in the new shape.
+
+        Args:
+            x: what is repeated.
+            old: its shape.
+            new: the shape afterwards, of as many axes.
+        """
         if tuple(old) == tuple(new):
             return x
         larger = [1 if a == b else b for a, b in zip(old, new, strict=True)]

@@ -127,7 +127,13 @@ def dot(a: Leaves, b: Leaves) -> Float[Array, ""]:
 
 
 def add_scaled(a: Leaves, factor: Array, b: Leaves) -> Leaves:
-    """Return a + factor·b."""
+    """Return a + factor·b.
+
+    Args:
+        a: the leaves.
+        factor: one number.
+        b: as many leaves.
+    """
     return [x + factor.astype(x.dtype) * y for x, y in zip(a, b, strict=True)]
 
 
@@ -142,7 +148,13 @@ def subtract(a: Leaves, b: Leaves) -> Leaves:
 
 
 def select(condition: Array, a: Leaves, b: Leaves) -> Leaves:
-    """Return a where the condition holds, b elsewhere."""
+    """Return a where the condition holds, b elsewhere.
+
+    Args:
+        condition: one boolean.
+        a: the leaves.
+        b: as many leaves.
+    """
     return [jnp.where(condition, x, y) for x, y in zip(a, b, strict=True)]
 
 

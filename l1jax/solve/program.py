@@ -90,7 +90,13 @@ def take_apart(params: PyTree) -> Parameters:
 
 
 def join(leaves: Leaves, others: tuple[Leaf, ...], treedef: Any) -> PyTree:
-    """Put the optimised leaves back into the tree of the parameters."""
+    """Put the optimised leaves back into the tree of the parameters.
+
+    Args:
+        leaves: the optimised ones, in their order.
+        others: a leaf of the tree each; None where an optimised one belongs.
+        treedef: the structure of the tree.
+    """
     optimised = iter(leaves)
     return treedef.unflatten([next(optimised) if leaf is None else leaf for leaf in others])
 

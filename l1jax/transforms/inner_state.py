@@ -100,6 +100,11 @@ class _FoundState(NamedTuple):
 def find_state(state: optax.OptState, kind: str, *fields: str) -> PyTree:
     """Return the one part of a state that has all these fields.
 
+    Args:
+        state: of an optimiser.
+        kind: the name of its class, if it is one of optax's.
+        *fields: the names of its fields.
+
     Raises:
         ValueError: if there is not exactly one, or it is a state of optax's of another type.
     """

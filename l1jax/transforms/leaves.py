@@ -162,7 +162,13 @@ def prox_updates(
 
 
 def difference(new: Array, p: Array, u: Array) -> Array:
-    """Return new − p in the dtype of the update `u`, at least float32 before it is rounded."""
+    """Return new − p in the dtype of the update `u`, at least float32 before it is rounded.
+
+    Args:
+        new: the parameter after the update, at least float32.
+        p: the parameter before it.
+        u: the update that the result replaces.
+    """
     return (new - upcast(p)).astype(u.dtype)  # p + (−0.0 − p) is 0.0
 
 

@@ -56,7 +56,16 @@ def _evaluated(params: PyTree, state: optax.OptState) -> PyTree:
 
 
 def pace_of(tx: optax.GradientTransformationExtraArgs, params: PyTree, size: float) -> float:
-    """Return how far a parameter moves per step under a constant gradient of this size."""
+    """Return how far a parameter moves per step under a constant gradient of this size.
+
+    Args:
+        tx: the optimiser.
+        params: where it starts.
+        size: the gradient of every entry.
+
+    Raises:
+        ValueError: if the parameters do not move.
+    """
 
     def loss(p: PyTree) -> Array:
         return size * jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(p)))
@@ -118,7 +127,14 @@ def run_steps(
     params: PyTree,
     count: int,
 ) -> tuple[PyTree, optax.OptState]:
-    """Return the parameters to evaluate after each step, and the final state."""
+    """Return the parameters to evaluate after each step, and the final state.
+
+    Args:
+        tx: the optimiser.
+        loss: of the parameters.
+        params: where it starts.
+        count: the number of steps.
+    """
     params, state = _init(tx, params)
 
     def step(carry: PyTree, _: None) -> tuple[PyTree, PyTree]:
