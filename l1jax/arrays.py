@@ -31,11 +31,9 @@ def as_array(values: TableLike, name: str) -> Shaped[np.ndarray, "..."]:
             "function outside of `jit`, `vmap` and `grad`."
         )
     if hasattr(values, "toarray") and hasattr(values, "nnz"):  # as SciPy's sparse arrays have
-        mebibytes = 8 * np.prod(values.shape, dtype=float) / 2**20
-        raise InputError(
-            f"`{name}` (a sparse {type(values).__name__} of shape {tuple(values.shape)}) must be "
-            f"dense: give `{name}.toarray()`, which takes {mebibytes:,.1f} MiB in float64."
-        )
+        raise _sparse_error(values, name, "toarray")
+    if is_jax_sparse(values):
+        raise _sparse_error(values, name, "todense")
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         masked = int(np.ma.count_masked(values))
         raise InputError(
@@ -49,6 +47,19 @@ def as_array(values: TableLike, name: str) -> Shaped[np.ndarray, "..."]:
             f"`{name}` (of type {type(values).__name__}) must be an array, a data frame or lists "
             f"of one length, and NumPy makes no array of it ({error})."
         ) from None
+
+
+def is_jax_sparse(values: object) -> bool:
+    """Tell whether an array is a sparse one of JAX, such as BCOO, without importing these."""
+    return hasattr(values, "todense") and hasattr(values, "nse")
+
+
+def _sparse_error(values: TableLike, name: str, method: str) -> InputError:
+    mebibytes = 8 * np.prod(values.shape, dtype=float) / 2**20
+    return InputError(
+        f"`{name}` (a sparse {type(values).__name__} of shape {tuple(values.shape)}) must be "
+        f"dense: give `{name}.{method}()`, which takes {mebibytes:,.1f} MiB in float64."
+    )
 
 
 def as_numbers(values: TableLike, name: str) -> Num[np.ndarray, "..."] | Bool[np.ndarray, "..."]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from frames import DataFrame, Series
+from jax.experimental.sparse import BCOO
 
 from l1jax.arrays import as_float64, as_matrix, as_numbers, as_vector, check_squares
 from l1jax.config import InputError
@@ -63,6 +64,10 @@ def test_numbers_keep_their_type_until_they_are_computed_with(dtype):
         (
             scipy.sparse.csr_array(np.eye(1000)),
             r"a sparse csr_array of shape \(1000, 1000\).*toarray\(\)`.* 7\.6 MiB",
+        ),
+        (
+            BCOO.fromdense(jnp.eye(8)),
+            r"a sparse BCOO of shape \(8, 8\)\) must be dense: give `x.todense\(\)`",
         ),
         ([[1.0], [1.0, 2.0]], "of type list.*lists of one length"),
         ([["1.5", "2"]], r"of dtype <U3\) must hold real numbers.*astype\(float\)"),

@@ -75,11 +75,14 @@ def noise_variance(
     examples = read_examples(features, target, "squared")
     x, target, _ = examples
     counts = read_one_row(weights, examples)
-    freedom = float(counts.sum()) - x.shape[1] - intercept
+    total = float(counts.sum())
+    freedom = total - x.shape[1] - intercept
     if freedom < 1:
+        rows = "" if total == len(x) else f", with weights of the sum {total:g},"
         raise InputError(
-            f"`features` (of shape {x.shape}) must have more rows than parameters to estimate the "
-            "noise from: give its variance, let each model have its own, or take cross-validation."
+            f"`features` (of shape {x.shape}){rows} must have more rows than parameters to "
+            "estimate the noise from: give its variance, let each model have its own, or take "
+            "cross-validation."
         )
     columns = np.column_stack([x, np.ones(len(x))]) if intercept else x
     roots = np.sqrt(counts)

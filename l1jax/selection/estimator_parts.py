@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from l1jax.arrays import TableLike
+from l1jax.arrays import TableLike, as_array, is_jax_sparse
 from l1jax.config import InputError
 from l1jax.penalties.checks import is_concrete_number
 from l1jax.selection.examples import read_examples, read_one_row
@@ -39,13 +39,14 @@ def read_numbers(
         sample_weight: of the examples, or None.
 
     Raises:
-        InputError: if the family is none of a regression.
+        InputError: if the family is none of a regression, or the features are sparse.
     """
     if estimator.family not in REGRESSIONS:
         remedy = "take `L1Classifier`" if estimator.family in CLASSIFIERS else "choose one"
         raise InputError(
             f"`family` (={estimator.family!r}) must be one of {', '.join(REGRESSIONS)}; {remedy}."
         )
+    _refuse_jax_sparse(x)
     x, y = validate_data(estimator, x, y, dtype=np.float64, y_numeric=True)
     return x, y, _check_sample_weight(sample_weight, x, dtype=np.float64)
 
@@ -62,8 +63,9 @@ def read_classes(
         sample_weight: of the examples, or None.
 
     Raises:
-        InputError: if there is only one class.
+        InputError: if there is only one class, or the features are sparse.
     """
+    _refuse_jax_sparse(x)
     x, y = validate_data(estimator, x, y, dtype=np.float64)
     check_classification_targets(y)
     weights = _check_sample_weight(sample_weight, x, dtype=np.float64)
@@ -71,8 +73,8 @@ def read_classes(
     estimator.classes_ = np.unique(y[used]) if np.any(used) else np.unique(y)
     if len(estimator.classes_) < 2:
         raise InputError(
-            f"`y` (of 1 class: {estimator.classes_[0]!r}) must have at least two classes; with one "
-            "class there is nothing to tell apart."
+            f"`y` (of 1 class: {estimator.classes_.tolist()[0]!r}) must have at least two classes; "
+            "with one class there is nothing to tell apart."
         )
     kept = np.isin(y, estimator.classes_)
     codes = np.searchsorted(estimator.classes_, y[kept])
@@ -173,8 +175,15 @@ def class_rows(coefficients: np.ndarray, intercepts: Any) -> tuple[np.ndarray, n
     return np.atleast_2d(coefficients.T), np.atleast_1d(intercepts)
 
 
+def _refuse_jax_sparse(x: TableLike) -> None:
+    """Raise `InputError` for a sparse array of JAX, which scikit-learn does not know."""
+    if is_jax_sparse(x):
+        as_array(x, "X")
+
+
 def _features(estimator: Any, x: TableLike) -> np.ndarray:
     check_is_fitted(estimator)
+    _refuse_jax_sparse(x)
     features: Any = validate_data(estimator, x, reset=False, dtype=np.float64)
     return features
 

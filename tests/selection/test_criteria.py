@@ -57,6 +57,8 @@ def test_noise_variance_is_unbiased():
         assert abs(found.mean() - 0.25) < 4 * error
     with pytest.raises(InputError, match="more rows than parameters"):
         noise_variance(x[:7], y[0, :7])
+    with pytest.raises(InputError, match=r"with weights of the sum 1\.5, must have more rows than"):
+        noise_variance(x, y[0], weights=np.full(15, 0.1))
 
 
 def test_degrees_of_freedom_count_what_is_not_negligible():

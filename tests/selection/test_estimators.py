@@ -4,9 +4,11 @@ import doctest
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from frames import DataFrame
+from jax.experimental.sparse import BCOO
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
@@ -134,7 +136,11 @@ def test_a_robust_regressor_minds_outliers_less():
         (L1Regressor(penalty=l1jax.mcp(1.0, 3.0)), Y, "must be convex"),
         (L1RegressorCV([2.0, 1.0]), Y, "`strengths` .*must increase"),
         (L1RegressorCV().set_params(rule="best"), Y, r"`rule` \(='best'\) must be a function"),
-        (L1Classifier(), np.zeros(len(X)), "must have at least two classes"),
+        (
+            L1Classifier(),
+            np.zeros(len(X)),
+            r"^`y` \(of 1 class: 0.0\) must have at least two classes",
+        ),
     ],
 )
 def test_a_parameter_or_target_that_cannot_be_used_is_refused(estimator, target, says):
@@ -145,6 +151,14 @@ def test_a_parameter_or_target_that_cannot_be_used_is_refused(estimator, target,
 def test_sparse_features_are_refused():
     with pytest.raises(TypeError, match="dense data is required"):
         L1Regressor().fit(csr_array(X), Y)
+    sparse = BCOO.fromdense(jnp.asarray(X))
+    for call in (
+        lambda: L1Regressor().fit(sparse, Y),
+        lambda: L1ClassifierCV().fit(sparse, Y > 0),
+        lambda: L1Regressor().fit(X, Y).predict(sparse),
+    ):
+        with pytest.raises(InputError, match=r"`X` \(a sparse BCOO .*give `X.todense\(\)`"):
+            call()
 
 
 def test_names_of_columns_are_kept():
