@@ -101,7 +101,7 @@ def by_group_norm(
     network = from_flax(dense)
     pruner = torch_pruning.pruner.GroupNormPruner(
         network,
-        torch.zeros(1, 1, 13, 13),
+        torch.zeros(1, 1, 9, 9),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         reg=strength,
         global_pruning=True,
