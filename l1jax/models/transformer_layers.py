@@ -156,7 +156,14 @@ class Attention(nn.Module):
 
 
 def remember(cache: LayerCache, key: Heads, value: Heads, slot: Int[Array, ""]) -> LayerCache:
-    """Write the key and the value of one token into a slot of the cache."""
+    """Write the key and the value of one token into a slot of the cache.
+
+    Args:
+        cache: of one layer.
+        key: of the token.
+        value: of the token.
+        slot: from 0 on.
+    """
 
     def written(kept: Array, token: Heads) -> Array:
         column = token.transpose(0, 2, 3, 1)
