@@ -36,6 +36,9 @@ FAMILIES = {
     "compaction-*": Family(
         "compaction", ("compact", "prune_run", "peers"), ("compaction", "models")
     ),
+    "coupled-*": Family(
+        "guides/channels", ("coupled", "coupled_peer"), ("compaction", "penalties", "transforms")
+    ),
     "convolutions-*": Family("speed", ("convolutions", "peers"), ("models",)),
     "gaussians-*": Family("l1_and_diversity", ("gaussians", "seeds"), (*TRAINING, "evaluation")),
     "inception-*": Family("speed", ("inception",), ("evaluation", "models")),
