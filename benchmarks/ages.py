@@ -63,7 +63,7 @@ FAMILIES = {
     "structured_sparsity-*": Family(
         "structured_sparsity", ("structured_sparsity",), ("models", "penalties", "transforms")
     ),
-    "text-*": Family("speed", ("text", "text_peer"), (*TRAINING, "data", "evaluation")),
+    "text-*": Family("text", ("text", "text_peer"), (*TRAINING, "data", "evaluation")),
     "training-*": Family("speed", ("training", "peers"), TRAINING),
     "transforms-*": Family("which", ("transforms",), ("penalties", "transforms")),
     "which-*": Family("which", ("which",), ("penalties", "transforms")),
