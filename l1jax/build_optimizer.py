@@ -112,6 +112,31 @@ def build_schedule(schedule: config.Schedule, updates_per_step: int = 1) -> opta
     return factor
 
 
+def build_ramp(
+    start: float, ramp: config.Ramp, updates_per_step: int = 1
+) -> float | optax.Schedule:
+    """Build a number that is a function of the number of updates so far, or the number itself.
+
+    With s = t/steps in [0, 1] at step t it is start + (end − start)·s, or by a cosine
+    start + (end − start)·½(1 − cos πs).
+
+    Args:
+        start: the number at step 0.
+        ramp: where it goes.
+        updates_per_step: how many updates a step has.
+    """
+    if not ramp.steps:
+        return start
+
+    def value(count: ArrayLike) -> Array:
+        s = jnp.clip(jnp.asarray(count) // updates_per_step / ramp.steps, 0, 1)
+        if ramp.shape == "cosine":
+            s = (1 - jnp.cos(jnp.pi * s)) / 2
+        return start + (ramp.end - start) * s
+
+    return value
+
+
 def build_optimizer(
     optimizer: config.Optimizer,
     updates_per_step: int = 1,
@@ -140,26 +165,27 @@ def build_optimizer(
     _check_optimizer(optimizer, leaf_penalty)
     scale = _build_scale(optimizer, updates_per_step, max_sparsity)
 
-    def make(rate: Float[Array, ""]) -> optax.GradientTransformation:
+    def make(rate: Float[Array, ""], b2: ArrayLike) -> optax.GradientTransformation:
         if _has_no_effect(optimizer, leaf_penalty):
-            plain = _plain(optimizer, rate)
+            plain = _plain(optimizer, rate, b2)
             if optimizer.method in USED_FIELDS:
                 plain = prune_updates(plain, optimizer, updates_per_step, seed)
             tx = optax.chain(plain, _carry_state(proximal(penalty, rate, scale=scale)))
         elif optimizer.method == "metric":
-            tx = _proximal(optimizer, rate, penalty, scale)
+            tx = _proximal(optimizer, rate, b2, penalty, scale)
         elif optimizer.method == "plain":
-            tx = optax.chain(_plain(optimizer, rate), proximal(penalty, rate, scale=scale))
+            tx = optax.chain(_plain(optimizer, rate, b2), proximal(penalty, rate, scale=scale))
         else:
-            tx = optax.chain(add_subgradient(penalty, scale=scale), _plain(optimizer, rate))
+            tx = optax.chain(add_subgradient(penalty, scale=scale), _plain(optimizer, rate, b2))
         if not optimizer.debias_after:
             return tx
         return optax.chain(tx, _build_freeze(optimizer, updates_per_step, leaf_penalty))
 
+    b2 = build_ramp(optimizer.b2, optimizer.b2_ramp, updates_per_step)
     if optimizer.learning_rate_schedule == config.Schedule():
-        return with_learning_rate(make, optimizer.learning_rate)
+        return with_learning_rate(make, optimizer.learning_rate, b2)
     factor = build_schedule(optimizer.learning_rate_schedule, updates_per_step)
-    return with_learning_rate(make, lambda count: optimizer.learning_rate * factor(count))
+    return with_learning_rate(make, lambda count: optimizer.learning_rate * factor(count), b2)
 
 
 def _has_no_effect(optimizer: config.Optimizer, penalty: Penalty) -> bool:
@@ -204,6 +230,16 @@ def _check_optimizer(optimizer: config.Optimizer, penalty: Penalty) -> None:
         "momentum",
         f"None for {algorithm}; Adam has b1",
     )
+    ramp_of_b2 = optimizer.b2_ramp
+    check(
+        not ramp_of_b2.steps or algorithm in ("adam", "rmsprop"),
+        "algorithm",
+        "adam or rmsprop with a `b2_ramp`, which moves their b2",
+    )
+    if ramp_of_b2.steps and ramp_of_b2.end >= 1:
+        raise config.InputError(
+            f"`b2_ramp.end` (={ramp_of_b2.end}) must be below 1, as every `b2` must: 0.99."
+        )
     has_groups = hasattr(optimizer.penalty, "groups")
     check(
         not optimizer.per_group or (has_groups and is_metric and algorithm in ADAPTIVE),
@@ -297,11 +333,22 @@ def _build_freeze(
 
 
 def _proximal(
-    optimizer: config.Optimizer, rate: Float[Array, ""], penalty: Penalty, scale: Scale
+    optimizer: config.Optimizer,
+    rate: Float[Array, ""],
+    b2: ArrayLike,
+    penalty: Penalty,
+    scale: Scale,
 ) -> optax.GradientTransformation:
-    """Build the form of an optimiser that solves the stated problem."""
+    """Build the form of an optimiser that solves the stated problem.
+
+    Args:
+        optimizer: what to build.
+        rate: the learning rate of this update.
+        b2: the decay of the second moment of this update.
+        penalty: what is minimised along with the loss.
+        scale: multiplies its strength.
+    """
     b1 = optimizer.b1
-    b2 = optimizer.b2
     eps = _eps(optimizer)
     momentum = optimizer.momentum
     per_group = optimizer.per_group
@@ -322,16 +369,18 @@ def _proximal(
             return ramda(rate, penalty, 0.01 if momentum is None else momentum, eps, scale=scale)
 
 
-def _plain(optimizer: config.Optimizer, rate: Float[Array, ""]) -> optax.GradientTransformation:
+def _plain(
+    optimizer: config.Optimizer, rate: Float[Array, ""], b2: ArrayLike
+) -> optax.GradientTransformation:
     """Build the optimiser without a penalty."""
     eps = _eps(optimizer)
     match optimizer.algorithm:
         case "adam":
-            return optax.adam(rate, optimizer.b1, optimizer.b2, eps)
+            return optax.adam(rate, optimizer.b1, b2, eps)
         case "sgd":
             return optax.sgd(rate, optimizer.momentum)
         case "rmsprop":
-            return optax.rmsprop(rate, optimizer.b2, eps, momentum=optimizer.momentum)
+            return optax.rmsprop(rate, b2, eps, momentum=optimizer.momentum)
         case "adagrad":
             return optax.adagrad(rate, eps=eps)
     raise AssertionError(optimizer.algorithm)  # refused before

@@ -18,7 +18,8 @@ from l1jax.cli.experiment import parse_experiment
 from l1jax.cli.flags import parse_path
 from l1jax.cli.origins import find_start
 from l1jax.cli.process import run_command, shell_command, stop_status
-from l1jax.config import Config, Text
+from l1jax.cli.trying import scale_down
+from l1jax.config import Config, InputError, Text
 from l1jax.processes.agreement import is_leader, lead
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.training.callbacks import NonFiniteError
@@ -51,6 +52,18 @@ def main(arguments: Sequence[str]) -> int:
     workdir = parse_path("--workdir", options.workdir)
     console = make_console(quiet=not is_leader())
     say = make_say(console)
+    if options.try_small:
+        source = options.from_source
+        if source is None and experiment.origin is not None:
+            source = experiment.origin.source
+        if source is not None:
+            raise InputError(
+                f"`--from` (={source}) does not go with --try, whose networks are "
+                "smaller than those that it names: leave one of them out."
+            )
+        experiment, changes = scale_down(experiment)
+        workdir = workdir.with_name(f"{workdir.name}-try")
+        say(f"a small version in {workdir}, to see that all works: {'; '.join(changes)}")
     if options.summary:
         say(build_model(experiment.model, example_shape(experiment.data)).summary())
         return 0

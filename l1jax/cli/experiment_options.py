@@ -51,6 +51,8 @@ class TrainOptions(StartingOptions, ProcessOptions, ExperimentOptions):
     """Delete the run in the work directory and start over."""
     summary: bool = False
     """Print the networks' layers, shapes, parameters and FLOPs, and stop."""
+    try_small: Annotated[bool, tyro.conf.arg(name="try")] = False
+    """Train a small version for a few minutes, in WORKDIR-try, to see that all works."""
     wandb: str | None = None
     """Project, or entity/project, of Weights & Biases to log to as well; needs the extra wandb."""
 

@@ -19,7 +19,7 @@ COMMON = {
     "TrainOptions": (
         "config", "workdir", "from", "data", "model", "objective", "generator.penalty",
         "generator.penalty.strength", "generator.learning-rate", "steps", "batch-size",
-        "overwrite",
+        "patience", "try", "overwrite",
     ),
     "SelectOptions": (
         "config", "workdir", "from", "strengths", "criterion", "rule", "zeros", "worse", "folds",

@@ -7,7 +7,7 @@ from l1jax.config.data import Data, DigitsData
 from l1jax.config.fields import bounds
 from l1jax.config.models import MlpGan, Model
 from l1jax.config.objectives import Adversarial, Objective
-from l1jax.config.optimization import Optimizer
+from l1jax.config.optimization import Optimizer, Ramp
 from l1jax.config.origin import Origin
 
 
@@ -43,6 +43,8 @@ class Config:
     """Mirror real images left and right, each with probability ½, anew in every step."""
     ema_half_life: float = field(default=44_340.0, metadata=bounds(0))
     """Half-life, in images or windows, of the average that draws samples; 0 for no average."""
+    ema_ramp: Ramp = Ramp()
+    """How that half-life changes over the steps; R3GAN's begins at 0."""
     rollbacks: int = field(default=10, metadata=bounds(0, 100))
     """How often training that is not finite may restart from a checkpoint at half the rate."""
     log_every: int = field(default=100, metadata=bounds(1))

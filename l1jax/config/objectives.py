@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from l1jax.config.fields import bounds
+from l1jax.config.optimization import Ramp
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ class Ada:
     """Mean sign of the discriminator's logits on real images that the probability is to hold."""
     images: int = field(default=500_000, metadata=bounds(1))
     """Images over which the probability could rise from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class RampedAda:
+    """ADA's changes of images, each with a probability that is given and not adapted (R3GAN)."""
+
+    probability: float = field(default=0.0, metadata=bounds(0, 1))
+    """Probability of each change at the start."""
+    ramp: Ramp = Ramp()
+    """How the probability changes over the steps."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,8 @@ class Adversarial:
     """γ of the gradient penalty γ/2·E‖∇D(x)‖² on real images."""
     r2: float = field(default=0.0, metadata=bounds(0))
     """γ of the gradient penalty γ/2·E‖∇D(G(z))‖² on generated images."""
+    gamma_ramp: Ramp = Ramp()
+    """How `r1` changes over the steps, and `r2` in proportion (or `r2`, if `r1` is 0)."""
     wgan_gp: float = field(default=0.0, metadata=bounds(0))
     """Factor of E(‖∇D‖ − 1)² between real and generated images; 10 is usual."""
     dragan: float = field(default=0.0, metadata=bounds(0))
@@ -78,7 +91,7 @@ class Adversarial:
     """Factor of E(D(x) − D(T(x)))², T a flip, a shift and a cutout; 10 is usual."""
     lecam: float = field(default=0.0, metadata=bounds(0))
     """Factor of LeCam's pull of each kind's logits to the other kind's average."""
-    augment: DiffAugment | Ada | None = None
+    augment: DiffAugment | Ada | RampedAda | None = None
     """What changes the images that the discriminator sees."""
     n_critic: int = field(default=1, metadata=bounds(1))
     """Discriminator steps per generator step, each on a batch of its own."""

@@ -203,6 +203,18 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Ramp:
+    """A number over training: from the field's own value at the start to `end`, then level."""
+
+    steps: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """Step from which the number is `end`; 0 keeps the field's own value."""
+    end: float = field(default=0.0, metadata=bounds(0))
+    """The number at the end."""
+    shape: Literal["cosine", "linear"] = "cosine"
+    """The way there."""
+
+
+@dataclass(frozen=True)
 class Pruning:
     """How the methods magnitude, rigl and n_of_m choose zeros; penalties do not use it."""
 
@@ -234,6 +246,8 @@ class Optimizer:
     """Decay of Adam's first moment."""
     b2: float = field(default=0.999, metadata=bounds(0, 1, open_maximum=True))
     """Decay of Adam's and RMSProp's second moment."""
+    b2_ramp: Ramp = Ramp()
+    """How `b2` changes over the steps, for adam and rmsprop; R3GAN's goes from 0.9 to 0.99."""
     eps: float | None = field(default=None, metadata=bounds(0))
     """Added to the second moment or its root; None is 1e-8, 1e-7 (Adagrad), 1e-2 (RAMDA)."""
     momentum: float | None = field(default=None, metadata=bounds(0, 1))

@@ -59,13 +59,12 @@ def make_callbacks(
     evaluates = experiment.evaluate_every > 0
     watched = find_watched(experiment, observer)
     patience = experiment.patience
-    if best is None:
-        best = BestSoFar(watched.name)
+    best_so_far = BestSoFar(watched.name) if best is None else best
     report_alarms = make_alarm_monitor(log.alarm)
     report_target = make_target_report(experiment, task.penalised, log.alarm)
 
     def on_chunk(result: ChunkResult) -> CheckpointRequest | None:
-        nonlocal best
+        nonlocal best_so_far
         step = result.step
         state: State = result.state
         values = as_floats(result.metrics)
@@ -92,8 +91,8 @@ def make_callbacks(
                 values[BOUND_NAME] = observer.bound(state)
             score = values.get(watched.name, math.nan)
             if is_evaluation_due or not watched.is_evaluated:
-                best = with_score(best, watched, step, score)
-            stops = has_run_out(patience, best)
+                best_so_far = with_score(best_so_far, watched, step, score)
+            stops = has_run_out(patience, best_so_far)
             request = CheckpointRequest(watched.sign * score, stops)
         # The loop saves after this: on resuming, metrics beyond the checkpoint are cut.
         log.metrics(step, values)
@@ -101,7 +100,7 @@ def make_callbacks(
 
     # A run that a signal stops chooses the same checkpoint as one that was never stopped: the
     # checkpoint that is written at the signal has no score.
-    return ChunkCallbacks(on_chunk, lambda state: math.inf, lambda: best)
+    return ChunkCallbacks(on_chunk, lambda state: math.inf, lambda: best_so_far)
 
 
 def lead_callbacks(callbacks: ChunkCallbacks, checkpoints: Checkpoints) -> ChunkCallbacks:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from l1jax.data.augmentation import Augmentation
 from l1jax.models.network import AXIS, Network, local_slice
@@ -44,6 +44,8 @@ class Regularizers(NamedTuple):
         lecam: factor of the squared distance to the other kind's average logit.
         augmentation: applied to all images before the discriminator.
         consistency_transform: T of the consistency term.
+        gamma_scale: multiplies `r1` and `r2`; None for 1.
+        probability: of augmentation, where no controller adapts it.
     """
 
     r1: float = 0.0
@@ -55,6 +57,8 @@ class Regularizers(NamedTuple):
     lecam: float = 0.0
     augmentation: Augmentation | None = None
     consistency_transform: Augmentation | None = None
+    gamma_scale: Float[Array, ""] | None = None
+    probability: ArrayLike = 1.0
 
     def has_gradient_penalty(self) -> bool:
         """Return whether any term needs the gradient with respect to images."""
@@ -143,13 +147,13 @@ def augment(
         kind: "real" or "fake", which noise is used.
         images: before augmentation.
         examples: for the noise.
-        controllers: for the probability; without one, every image is augmented.
+        controllers: for the probability; without one, it is that of the regularizers.
     """
     if regularizers.augmentation is None:
         return images
     probability = controllers.probability
     if probability is None:
-        probability = 1.0
+        probability = regularizers.probability
     noise = examples.noise[f"augment_{kind}"]
     return regularizers.augmentation.apply(images, noise, probability)
 
@@ -234,6 +238,8 @@ def make_discriminator_loss(
             discriminate, fake, batch_stats, "fake", regularizers.r2
         )
         penalty = real_penalty + fake_penalty
+        if regularizers.gamma_scale is not None:
+            penalty *= regularizers.gamma_scale
         if regularizers.wgan_gp:
             points = between(real, fake, examples.noise["between"])
             _, _, squared = squared_gradient(discriminate, points, batch_stats, "between")

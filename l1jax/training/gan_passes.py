@@ -1,7 +1,7 @@
 """What a GAN step is configured with, and the forward passes that its updates are made of."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,13 +40,16 @@ class GanStepConfig(NamedTuple):
             other to save memory. Gradients and batch statistics are the means over the parts, so
             batch norm normalises within a part. One part needs one pass of the generator for the
             updates of both networks, several parts need two.
-        ema_decay: decay of the generator's average per step, in [0, 1).
+        ema_decay: decay of the generator's average per step, in [0, 1); or that as a function of
+            the number of steps so far.
         balancer: how the discriminator's strength follows the balance ratio, if it does; the
             state then holds `controllers.balance`.
         adapt: (probability, mean sign of the real logits, number of images) → probability of
             augmentation, if that is adaptive; the state then holds `controllers.probability`.
         discriminator_first: steps at the start that leave the generator and its average as they
             are, so that a new discriminator catches up with a trained generator.
+        at_step: (this, number of steps so far) → this with the numbers of that step; None where
+            no number changes over the steps.
     """
 
     gan: Gan
@@ -56,10 +59,11 @@ class GanStepConfig(NamedTuple):
     regularizers: Regularizers = NO_REGULARIZERS
     n_critic: int = 1
     accumulate: int = 1
-    ema_decay: float = 0.999
+    ema_decay: optax.ScalarOrSchedule = 0.999
     balancer: Balancer | None = None
     adapt: Callable[[Array, Array, int], Float[Array, ""]] | None = None
     discriminator_first: int = 0
+    at_step: Callable[[Any, Int[Array, ""]], Any] | None = None
 
 
 class DiscriminatorState(NamedTuple):

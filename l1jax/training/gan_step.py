@@ -57,6 +57,8 @@ def gan_step(
 
     Source: Goodfellow et al., NeurIPS 2014, algorithm 1.
     """
+    if config.at_step is not None:
+        config = config.at_step(config, state.step)
     keys = jax.random.split(key, config.n_critic)
     num_extra_updates = config.n_critic - 1
     image = jnp.asarray(batch.example)

@@ -26,7 +26,7 @@ def make_next_token_step(
     tx: optax.GradientTransformation,
     *,
     accumulate: int = 1,
-    ema_decay: float = 0.999,
+    ema_decay: optax.ScalarOrSchedule = 0.999,
 ) -> Step:
     """Build the step (state, batch, key) → (state, metrics), on one device of several.
 

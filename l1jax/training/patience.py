@@ -58,7 +58,7 @@ def find_watched(experiment: Config, observer: Observer) -> Watched:
         name = BOUND_NAME
     elif best_by in EVALUATED or (best_by == "kernel_distance" and evaluates):
         name = f"evaluation/{best_by}"
-    elif evaluates and best_by != "kernel_distance":
+    elif evaluates:
         name = observer.evaluation_name
     else:
         name = observer.score_name

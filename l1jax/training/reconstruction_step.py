@@ -58,7 +58,7 @@ def make_reconstruction_step(
     activity_strength: float = 0.0,
     hidden_activity_strength: float = 0.0,
     accumulate: int = 1,
-    ema_decay: float = 0.999,
+    ema_decay: optax.ScalarOrSchedule = 0.999,
 ) -> Step:
     """Build the step (state, batch, key) → (state, metrics), on one device of several.
 

@@ -126,7 +126,8 @@ def _held_out_bound(
     model = build_image_model(experiment.model, shape)
     likelihood = make_likelihood(model, take(held_out, chosen), labels, experiment.seed)
     assert likelihood is not None  # `check_patience` has refused other models
-    return partial(likelihood, indices=np.arange(count))
+    indices = np.arange(count)
+    return lambda state: likelihood(state, indices)
 
 
 def _require_same_data(fingerprint: str) -> None:

@@ -146,7 +146,7 @@ def all_finite(*scalars: Float[Array, ""]) -> Bool[Array, ""]:
 
 
 def commit_or_skip(
-    new: AnyState, old: AnyState, metrics: Metrics, decay: ArrayLike
+    new: AnyState, old: AnyState, metrics: Metrics, decay: optax.ScalarOrSchedule
 ) -> tuple[AnyState, Metrics]:
     """Return the new state if all metrics are finite, otherwise the old one; count the step.
 
@@ -154,7 +154,7 @@ def commit_or_skip(
         new: the state after the updates; its average and count are ignored.
         old: the state before them.
         metrics: losses and gradient norms of the step.
-        decay: of the generator's average.
+        decay: of the generator's average; or a function of the number of steps so far.
 
     Returns:
         The state with its average and count updated, and the metrics with `step_taken`: 1 for
@@ -166,7 +166,8 @@ def commit_or_skip(
     # of the parameters for it.
     params = jax.lax.optimization_barrier(state.generator.params)
     generator = state.generator._replace(params=params)
-    average = update_average(old.average, generator, old.step, decay)
+    decay_of_step = decay(old.step) if callable(decay) else decay
+    average = update_average(old.average, generator, old.step, decay_of_step)
     average = select(finite, average, old.average)
     state = state._replace(step=old.step + 1, generator=generator, average=average)
     return state, {**metrics, "step_taken": finite.astype(jnp.float32)}

@@ -1,16 +1,17 @@
 """From an experiment to the task that the loop trains."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+import optax
+from jaxtyping import Array, Int, Key
 
 from l1jax import config
 from l1jax.build import build_loss, build_model
-from l1jax.build_optimizer import ChannelGroups, build_optimizer
+from l1jax.build_optimizer import ChannelGroups, build_optimizer, build_ramp
 from l1jax.data.augmentation import (
     adapt_probability,
     adaptive_augmentation,
@@ -33,6 +34,7 @@ from l1jax.training.vae_step import init_vae, make_vae_step
 
 Channels = Mapping[str, ChannelGroups]
 """By the name of a network, what finds its channels."""
+SHORTEST_HALF_LIFE = 1e-8  # images; at which nothing is averaged
 
 
 def make_task(experiment: config.Config, shape: tuple[int, ...]) -> Task:
@@ -105,8 +107,16 @@ def with_flips(step: Step) -> Step:
     return step_with_flips
 
 
-def ema_decay(experiment: config.Config) -> float:
-    """Return the decay per step of an average with the configured half-life; 0 for no average."""
+def ema_decay(experiment: config.Config) -> optax.ScalarOrSchedule:
+    """Return the decay per step of an average with the configured half-life; 0 for no average.
+
+    It is a function of the number of steps so far where the half-life changes.
+    """
+    half_life = build_ramp(experiment.ema_half_life, experiment.ema_ramp)
+    if callable(half_life):
+        return lambda step: (
+            0.5 ** (experiment.batch_size / jnp.maximum(half_life(step), SHORTEST_HALF_LIFE))
+        )
     if not experiment.ema_half_life:
         return 0.0
     return 0.5 ** (experiment.batch_size / experiment.ema_half_life)
@@ -163,6 +173,7 @@ def _gan_task(
         balancer=balancer,
         adapt=adapt,
         discriminator_first=experiment.discriminator_steps_first,
+        at_step=_numbers_at_step(objective),
     )
 
     def init(key: Key[Array, ""], weights: Weights = NO_WEIGHTS) -> Any:
@@ -180,6 +191,46 @@ def _gan_task(
     )
 
 
+def _numbers_at_step(
+    objective: config.Adversarial,
+) -> Callable[[GanStepConfig, Int[Array, ""]], GanStepConfig] | None:
+    """Build what sets γ and the probability of augmentation of a step; None if both stay.
+
+    Raises:
+        InputError: if γ is to change and is 0, or a probability is to go above 1.
+    """
+    gamma = objective.r1 or objective.r2
+    ramp = objective.gamma_ramp
+    augment = objective.augment
+    if ramp.steps and not gamma:
+        raise config.InputError(
+            f"`objective.gamma_ramp.steps` (={ramp.steps}) changes γ, which is 0: give a positive "
+            "`objective.r1` or `objective.r2` to begin with."
+        )
+    probability: optax.ScalarOrSchedule = 1.0
+    if isinstance(augment, config.RampedAda):
+        if augment.ramp.end > 1:
+            raise config.InputError(
+                f"`objective.augment.ramp.end` (={augment.ramp.end}) must be a probability, at "
+                "most 1."
+            )
+        probability = build_ramp(augment.probability, augment.ramp)
+    gamma_of_step = build_ramp(gamma, ramp)
+    if not callable(gamma_of_step) and not callable(probability):
+        return None
+
+    def at_step(step_config: GanStepConfig, step: Int[Array, ""]) -> GanStepConfig:
+        regularizers = step_config.regularizers
+        if callable(gamma_of_step):
+            scale = gamma_of_step(step) / gamma
+            regularizers = regularizers._replace(gamma_scale=scale)
+        if callable(probability):
+            regularizers = regularizers._replace(probability=probability(step))
+        return step_config._replace(regularizers=regularizers)
+
+    return at_step
+
+
 def build_regularizers(
     objective: config.Adversarial, image_range: tuple[float, float] | None
 ) -> Regularizers:
@@ -194,6 +245,7 @@ def build_regularizers(
     """
     augmentation = None
     consistency_transform = None
+    probability = 1.0
     match objective.augment:
         case config.DiffAugment() as chosen:
             used = {
@@ -207,6 +259,9 @@ def build_regularizers(
             )
         case config.Ada():
             augmentation = adaptive_augmentation(_require_range(image_range))
+        case config.RampedAda() as ramped:
+            augmentation = adaptive_augmentation(_require_range(image_range))
+            probability = ramped.probability
     if objective.consistency:
         consistency_transform = differentiable_augmentation(
             "flip", "translation", "cutout", image_range=_require_range(image_range)
@@ -221,6 +276,7 @@ def build_regularizers(
         lecam=objective.lecam,
         augmentation=augmentation,
         consistency_transform=consistency_transform,
+        probability=probability,
     )
 
 

@@ -72,7 +72,7 @@ def make_vae_step(
     free_nats: float = 0.0,
     samples: int = 1,
     accumulate: int = 1,
-    ema_decay: float = 0.999,
+    ema_decay: optax.ScalarOrSchedule = 0.999,
 ) -> Step:
     """Build the step (state, batch, key) → (state, metrics), on one device of several.
 

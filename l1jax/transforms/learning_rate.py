@@ -21,8 +21,9 @@ class LearningRateState(NamedTuple):
 
 
 def with_learning_rate(
-    make: Callable[[Float[Array, ""]], optax.GradientTransformation],
+    make: Callable[..., optax.GradientTransformation],
     learning_rate: optax.ScalarOrSchedule,
+    b2: optax.ScalarOrSchedule | None = None,
 ) -> optax.GradientTransformation:
     """Build an optimiser anew at every update, with the learning rate of that update.
 
@@ -31,9 +32,10 @@ def with_learning_rate(
     the same problem.
 
     Args:
-        make: a function of the learning rate that builds the optimiser, whose state must have the
-            same structure for every learning rate.
+        make: a function of the learning rate, and of `b2` where it is given, that builds the
+            optimiser, whose state must have the same structure for all their values.
         learning_rate: a scalar or a schedule of the number of updates so far.
+        b2: the decay of the second moment, likewise.
 
     >>> import jax.numpy as jnp, l1jax, optax
     >>> tx = with_learning_rate(lambda rate: l1jax.proximal_sgd(rate, l1jax.l1(1.0)), 0.5)
@@ -44,17 +46,25 @@ def with_learning_rate(
     [-0.5]
     """
 
+    def others(count: Int[Array, ""]) -> tuple[ArrayLike, ...]:
+        if b2 is None:
+            return ()
+        return (b2(count),) if callable(b2) else (b2,)
+
     def init(params: optax.Params) -> LearningRateState:
         count = jnp.zeros([], jnp.int32)
         rate = jnp.asarray(schedule_value(learning_rate, count), float)
-        return LearningRateState(count, jnp.ones([], float), rate, make(rate).init(params))
+        return LearningRateState(
+            count, jnp.ones([], float), rate, make(rate, *others(count)).init(params)
+        )
 
     def update(
         updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, LearningRateState]:
         rate = schedule_value(learning_rate, state.count) * state.scale
         rate = rate.astype(state.value.dtype)
-        updates, inner = make(rate).update(updates, state.inner, params)
+        built = make(rate, *others(state.count))
+        updates, inner = built.update(updates, state.inner, params)
         count = optax.safe_increment(state.count)
         return updates, state._replace(count=count, value=rate, inner=inner)
 

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 import torch_networks as peers
 from on_devices import drawn
 
+from l1jax.build import build_model, example_shape
+from l1jax.cli.experiment_file import load_experiment
 from l1jax.models import r3gan
 from l1jax.models.r3gan import doubled, halved
 
@@ -34,6 +36,24 @@ def test_sizes_are_those_of_the_papers_networks(pixels, classes):
     assert size(gan.generator.network) == peers.count(peers.R3Generator, 64, widths, 2, 16, classes)
     assert size(gan.discriminator) == peers.count(
         peers.R3Discriminator, widths[::-1], 2, 16, classes
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "widths", "group_size", "classes"),
+    [
+        ("ffhq64_r3", [768, 768, 768, 768, 384], 16, 0),
+        ("imagenet32_r3", [1536] * 4, 32, 1000),
+    ],
+)
+def test_the_experiments_have_the_published_networks(name, widths, group_size, classes):
+    experiment = load_experiment(name)
+    model = build_model(experiment.model, example_shape(experiment.data))
+    assert size(model.generator.network) == peers.count(
+        peers.R3Generator, 64, widths, 2, group_size, classes
+    )
+    assert size(model.discriminator) == peers.count(
+        peers.R3Discriminator, widths[::-1], 2, group_size, classes
     )
 
 

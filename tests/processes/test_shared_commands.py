@@ -77,3 +77,21 @@ def test_a_path_is_the_same_to_rounding(tmp_path):
         np.testing.assert_allclose(point["zeros"], expected["zeros"], atol=5e-3)
         for name, scores in expected["scores"].items():
             np.testing.assert_allclose(point["scores"][name]["each"], scores["each"], rtol=1e-3)
+
+
+def test_a_run_of_two_processes_stops_where_its_scores_say(tmp_path):
+    flags = (
+        "--steps 400 --log-every 2 --sample-every 400 --checkpoint-every 2 --batch-size 16 "
+        "--model.latent-size 4 --model.generator-hidden 8 --model.discriminator-hidden 8 "
+        "--objective.r1 0 --objective.r2 0 --generator.learning-rate 0.02 --ema-half-life 0 "
+        "--keep-checkpoints 1 --patience 3"
+    ).split()
+    run = tmp_path / "run"
+    run_together(tmp_path / "said", "train", "--workdir", str(run), *flags)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = int(np.argmin([line["kernel_distance"] for line in lines]))
+    assert len(lines) - 1 - best == 3
+    end = json.loads((run / "best.json").read_text())
+    assert (end["step"], end["ended_at"]) == (lines[best]["step"], lines[-1]["step"])
+    kept = {path.name for path in (run / "checkpoints").iterdir()}
+    assert kept == {str(end["step"]), str(end["ended_at"])}

@@ -69,7 +69,9 @@ def test_the_stage_stops_when_no_strength_waits_any_more(waited):
     assert len(steps) > PATIENCE
 
 
-@pytest.mark.parametrize("moment", ["in training", "before the results"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("in training", marks=pytest.mark.slow), "before the results"]
+)
 def test_a_kill_changes_nothing(waited, tmp_path, monkeypatch, moment):
     folder, points = waited
     run = waiting_path(tmp_path)

@@ -194,7 +194,12 @@ def test_a_run_that_has_stopped_says_so_and_goes_on_when_told(stopped, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "moment", ["before the stop", "before its checkpoint", "after its checkpoint"]
+    "moment",
+    [
+        pytest.param("before the stop", marks=pytest.mark.slow),
+        pytest.param("before its checkpoint", marks=pytest.mark.slow),
+        "after its checkpoint",
+    ],
 )
 def test_a_kill_around_the_stop_changes_nothing(stopped, tmp_path, monkeypatch, moment):
     workdir = tmp_path / "run"
