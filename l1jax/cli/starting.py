@@ -71,7 +71,8 @@ def experiment_of_source(arguments: Sequence[str], folder: str) -> tuple[Config,
     if experiment is not None:
         origin = experiment.origin
     if experiment is None or origin is None or not is_of_source(origin, source):
-        if not is_repository(source) and not os.path.exists(os.path.expanduser(source)):
+        found = os.path.exists(os.path.expanduser(source))
+        if source and not found and not is_repository(source):
             raise InputError(
                 f"`--from` (={source}) must be a work directory, a model folder, or owner/name on "
                 "the Hub, and there is none of that name."
