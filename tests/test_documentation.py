@@ -17,8 +17,11 @@ PACKAGE = Path(l1jax.__file__).parent
 OF_A_PROTOCOL = {"prox_of", "distance_of"}
 READERS = {"strength", "set_scale", "solution", "sparsity", "sparse_average", "zero_groups"}
 GROUPS = {"output_channels", "input_channels", "kernel_blocks", "scales"}
+# `load` is not mathematics, and its example needs a trained model.
 FUNCTIONS = {
-    name: getattr(l1jax, name) for name in l1jax.__all__ if inspect.isfunction(getattr(l1jax, name))
+    name: getattr(l1jax, name)
+    for name in l1jax.__all__
+    if name != "load" and inspect.isfunction(getattr(l1jax, name))
 }
 CLASSES = {
     name: getattr(l1jax, name) for name in l1jax.__all__ if inspect.isclass(getattr(l1jax, name))
