@@ -263,6 +263,7 @@ def test_debiasing_keeps_the_zeros_and_no_longer_shrinks_the_rest():
     assert strength(state) == 0
 
 
+@pytest.mark.slow
 def test_blocks_of_a_transformers_kernels_become_zero_as_a_whole():
     model = transformer(VOCABULARY, width=16, layers=1, heads=2, context=8)
     shapes, _ = jax.eval_shape(model.network.init, jax.random.key(0))

@@ -70,6 +70,7 @@ def test_where_nothing_is_zero_there_is_nothing_to_remove(dense, tmp_path, capsy
     assert "- Noise." in card
 
 
+@pytest.mark.slow
 def test_a_generator_of_zeros_is_constant_in_bfloat16_too(monkeypatch, tmp_path, capsys):
     pretend(monkeypatch, "digits", jnp.zeros_like, dtype="bfloat16")
     compacted(tmp_path, tmp_path / "out")
@@ -131,6 +132,7 @@ def test_weights_that_are_not_finite_are_refused(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_points_are_compacted_too(monkeypatch, tmp_path, capsys):
     pretend(monkeypatch, "gaussians")
     compacted(tmp_path, tmp_path / "out")

@@ -135,6 +135,7 @@ def test_a_folder_is_exported_again_in_fewer_bytes(model, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_bfloat16_model_becomes_a_graph_in_float32(tmp_path):
     own = experiment("mlp")
     own = dataclasses.replace(own, model=dataclasses.replace(own.model, dtype="bfloat16"))

@@ -23,6 +23,7 @@ def test_importing_l1jax_adds_only_itself_to_jax_and_optax():
     assert added == {"l1jax"}, "take array types from `l1jax.annotations` instead of jaxtyping"
 
 
+@pytest.mark.slow
 def test_importing_l1jax_leaves_the_configuration_and_the_heavy_libraries_alone():
     unwanted = "{'l1jax.config', 'l1jax.models', 'l1jax.cli', 'l1jax.selection'}"
     loaded = modules_after(f"import l1jax; assert not {unwanted} & set(sys.modules)")

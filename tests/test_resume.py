@@ -189,6 +189,7 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(family, request, tmp_path
     assert end_of(workdir) == end_of(whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_once_ends_like_one_that_was_not(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     process = start(workdir)
@@ -200,6 +201,7 @@ def test_a_run_that_is_killed_once_ends_like_one_that_was_not(uninterrupted, tmp
     assert end_of(workdir) == end_of(uninterrupted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [

@@ -25,6 +25,7 @@ def selected(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_every_strength_has_its_row(selected):
     path = json.loads((selected / "path.json").read_text())
     assert [point["strength"] for point in path["points"]] == pytest.approx([0, 1e-2, 10**-0.5, 10])
@@ -41,6 +42,7 @@ def test_every_strength_has_its_row(selected):
     assert "2 folds" in path["protocol"]
 
 
+@pytest.mark.slow
 def test_the_plots_are_there(selected):
     for name in ("path.png", "samples.png"):
         with Image.open(selected / name) as image:
@@ -48,6 +50,7 @@ def test_the_plots_are_there(selected):
             assert np.ptp(np.asarray(image.convert("L"))) > 200
 
 
+@pytest.mark.slow
 def test_the_refitted_run_is_an_ordinary_one(selected, tmp_path):
     chosen = json.loads((selected / "path.json").read_text())["chosen"]["strength"]
     refit = selected / f"refit-{chosen:.4g}"
@@ -61,6 +64,7 @@ def test_the_refitted_run_is_an_ordinary_one(selected, tmp_path):
     assert np.load(output)["images"].shape == (3, 8, 8, 1)
 
 
+@pytest.mark.slow
 def test_strengths_that_agree_to_four_digits_are_refitted_in_two_folders(selected):
     chosen = json.loads((selected / "path.json").read_text())["chosen"]["strength"]
     folder = selected / f"refit-{chosen:.4g}"
@@ -70,6 +74,7 @@ def test_strengths_that_agree_to_four_digits_are_refitted_in_two_folders(selecte
     assert select.refit_folder(selected, "generator", 2e-3).name == "refit-0.002"
 
 
+@pytest.mark.slow
 def test_another_rule_needs_no_new_training(selected, monkeypatch):
     monkeypatch.setattr("l1jax.selection.stages.train_stage", None)
     assert (
@@ -92,6 +97,7 @@ def test_another_rule_needs_no_new_training(selected, monkeypatch):
     assert found >= 0.9
 
 
+@pytest.mark.slow
 def test_another_path_in_its_place_is_refused(selected, tmp_path):
     with pytest.raises(InputError, match=r"another path \(folds was 2\)"):
         select.main([*PATH, "--folds", "3", "--workdir", str(selected)])

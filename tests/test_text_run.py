@@ -52,6 +52,7 @@ def test_metrics_are_in_bits_and_tokens_and_samples_are_text(trained):
     assert pages == ["step_000000.txt", "step_000004.txt"]
 
 
+@pytest.mark.slow
 def test_samples_begin_with_the_prompt_and_end_with_a_whole_character(trained, tmp_path):
     flags = ("--prompt", "é 😀", "--length", "9", "--temperature", "3")
     lines = draw(trained, tmp_path / "a.jsonl", *flags, "--count", "5").splitlines()
@@ -73,6 +74,7 @@ def exported(trained):
     return folder
 
 
+@pytest.mark.slow
 def test_an_exported_model_draws_the_same_samples(trained, exported, tmp_path):
     flags = ("--prompt", "The", "--length", "9", "--count", "3")
     wanted = draw(trained, tmp_path / "a.txt", *flags)
@@ -83,6 +85,7 @@ def test_an_exported_model_draws_the_same_samples(trained, exported, tmp_path):
         assert output.read_text(encoding="utf-8") == wanted
 
 
+@pytest.mark.slow
 def test_an_exported_model_is_evaluated_and_exported_again_in_fewer_bytes(exported, tmp_path):
     output = tmp_path / "evaluation.json"
     flags = (f"--model={exported}", f"--output={output}", "--samples=16", "--seeds=1")
@@ -146,6 +149,7 @@ def test_what_does_not_go_together_is_refused(tmp_path):
     assert "`data.window` (=1000000)" in error(train.main, workdir, *TINY, "--data.window=1000000")
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_the_likelihood_the_samples_and_the_zeros(trained, tmp_path, capsys):
     output = tmp_path / "evaluation.json"
     flags = (f"--workdir={trained}", f"--output={output}", "--samples=16", "--seeds=2")
@@ -169,6 +173,7 @@ def test_an_evaluation_has_the_likelihood_the_samples_and_the_zeros(trained, tmp
 PATH = [*TINY, "--steps=4", "--strengths=1e-3,3e-1", "--no-dense"]
 
 
+@pytest.mark.slow
 def test_the_strength_is_chosen_by_held_out_bits(tmp_path, capsys):
     workdir = tmp_path / "path"
     assert select.main([*PATH, f"--workdir={workdir}", "--folds=2", "--rule=minimum"]) == 0

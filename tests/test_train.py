@@ -179,6 +179,7 @@ def test_held_out_examples_are_not_trained_on(trained, tmp_path, capsys):
         run(trained, "--holdout", "0.25", "--steps", "13")
 
 
+@pytest.mark.slow
 def test_pmap_trains_the_same_model_up_to_rounding(trained, tmp_path):
     run(tmp_path / "run", "--parallel", "pmap")
     metrics = [
@@ -194,6 +195,7 @@ def test_pmap_trains_the_same_model_up_to_rounding(trained, tmp_path):
         assert a[name] == pytest.approx(b[name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_overwrite_starts_over_and_touches_nothing_else(trained, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir)
@@ -215,6 +217,7 @@ def test_overwrite_starts_over_and_touches_nothing_else(trained, tmp_path):
     assert digest(workdir) == digest(trained)
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_for_every_count_and_form(trained, tmp_path, capsys):
     def draw(output, *more):
         assert (
@@ -407,6 +410,7 @@ def test_a_run_of_a_relative_path_can_be_gone_on_with_and_looked_at_from_elsewhe
     assert kept() == str(tmp_path / "images")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_no_training(trained, tmp_path, monkeypatch, capsys):
     reader, writer = os.pipe()
     os.close(reader)

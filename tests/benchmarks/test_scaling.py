@@ -89,6 +89,7 @@ def test_the_dense_generator_by_hand():
     assert 0 < num_metrics < 10
 
 
+@pytest.mark.slow
 def test_what_is_sent_does_not_depend_on_the_batch_and_what_is_computed_does():
     experiment = load_experiment("digits")
     small = scaling_work.count_step(experiment, jax.devices()[:2], 8)

@@ -20,6 +20,7 @@ def transforms(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 def test_each_row_is_compared_with_its_own_optimiser(transforms):
     result = transforms.measure_updates("tiny", 1, "^proximal_(adam, l1$|rmsprop)")
     rows = result["rows"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 
 import l1jax
 
@@ -49,6 +50,7 @@ def test_claims_of_the_page_hold_in_the_kept_result():
     assert narrow["zeros"] < wide["zeros"]
 
 
+@pytest.mark.slow
 def test_snippets_of_the_page_run():
     page = (ROOT / "docs" / "which.md").read_text()
     params = {"layer": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}}

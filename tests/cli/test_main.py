@@ -75,6 +75,7 @@ def test_a_command_gets_its_arguments_and_its_status_is_returned(monkeypatch, ca
     assert capsys.readouterr().err == "error: `--count` (=0) must be at least 1.\n"
 
 
+@pytest.mark.slow
 def test_python_m_l1jax_imports_the_chosen_command_alone():
     code = (
         "import sys; sys.argv = ['l1jax', 'sample', '--count', '0']\n"

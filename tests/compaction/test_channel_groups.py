@@ -57,6 +57,7 @@ class Residual(nn.Module):
         return nn.Dense(2, name="out")(nn.relu(x).mean((1, 2)))
 
 
+@pytest.mark.slow
 def test_a_residual_sum_ties_what_writes_into_it_and_compaction_removes_zero_groups():
     variables, groups = groups_of(Residual(), IMAGES)
     stream = numbers(groups, "in/kernel", -1)
@@ -269,6 +270,7 @@ def test_channels_of_discriminators_and_encoders(name):
     assert rows[[0, 2, 3]].all()
 
 
+@pytest.mark.slow
 def test_training_with_the_groups_leaves_channels_that_compaction_removes():
     variables, groups = groups_of(Residual(), IMAGES)
     tx = l1jax.proximal_adam(0.05, l1jax.coupled(2e-3, groups))

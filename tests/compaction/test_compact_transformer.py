@@ -45,6 +45,7 @@ def zero(params, block, part, layer, index):
     params[f"block_{block}"][part][layer]["kernel"][index] = 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "heads", "units"),
     [
@@ -124,6 +125,7 @@ class Attending(nn.Module):
         return nn.Dense(3, name="out")(y)
 
 
+@pytest.mark.slow
 def test_attention_in_any_linen_module_loses_heads_and_keeps_constant_ones():
     x = jax.random.normal(jax.random.key(0), (2, 5, 6))
     variables = jax.jit(Attending().init)(jax.random.key(1), x)

@@ -101,6 +101,7 @@ def test_every_kept_channel_is_live(family):
     assert removed
 
 
+@pytest.mark.slow
 def test_float32_stays_within_rounding():
     for family in ("mlp with classes", "dcgan"):
         generator = FAMILIES[family]()
@@ -175,6 +176,7 @@ def test_a_class_conditional_constant_goes_if_it_is_the_same_for_all_classes(sam
     assert relative_error(found, images(generator, params, statistics)) < 1e-5
 
 
+@pytest.mark.slow
 def test_norms_stay_for_training_and_take_constants_into_their_means():
     generator, params, statistics = small_dcgan(-0.7)
     smaller = compact(generator, params, statistics, fold_norms=False)

@@ -174,6 +174,7 @@ def test_constants_become_a_bias_where_no_zeros_come_between(name):
         assert inputs == (3 if folded else 4)  # or one channel of ones
 
 
+@pytest.mark.slow
 def test_a_table_comes_back_from_json():
     def function(x):
         y = nn.max_pool(convolved(x), (2, 2), padding="SAME")

@@ -160,6 +160,7 @@ def test_positions_move_as_numpy_moves_them(place, values, expected):
     np.testing.assert_allclose(warped(jnp.asarray(x), maps), expected(x), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_rotation_or_the_other_happens_with_the_probability():
     u = np.full((4000, NUM_POSITION_MAPS, 3), 0.99, np.float32)
     u[:, [4, 6], 0], u[:, [4, 6], 1] = RNG.uniform(size=(2, 4000, 2))

@@ -178,6 +178,7 @@ assert (take(source, order)[:, 0, 0, 0] == order % 256).all()
 """
 
 
+@pytest.mark.slow
 def test_processes_fill_one_cache_at_the_same_time(tmp_path):
     write_folder(
         tmp_path / "images",

@@ -81,6 +81,7 @@ def test_a_run_inside_its_data_folder_resumes_and_reports_its_classes(monkeypatc
     )
 
 
+@pytest.mark.slow
 def test_evaluate_names_its_flags_for_data():
     names = sorted(write_folder(Path("d"), images("a", "b", each=12)).rglob("*.png"))
     assert run_training(2, "d", "run") == 0

@@ -29,6 +29,7 @@ def test_folds_are_of_about_the_same_size(seed):
     assert ((counts - 2000) ** 2 / 2000).sum() < 18.5  # χ² with 4 degrees of freedom, p = 0.001
 
 
+@pytest.mark.slow
 def test_folds_of_other_seeds_and_the_held_out_share_are_independent():
     table = np.zeros((2, 2, 2))
     np.add.at(

@@ -85,6 +85,7 @@ def test_hosts_share_the_batches_of_a_single_host(faces, make, hosts):
         feed(Host(0, 3)).chunk(0, 1)
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_names_the_image(faces, tmp_path):
     write_folder(tmp_path, {"good.jpg": (faces / "a/00.jpg").read_bytes(), "bad.jpg": b"no image"})
     feed = streaming_feed(open_images(tmp_path, image_size=16), 0, 1, 2, workers=1)
@@ -93,6 +94,7 @@ def test_an_error_in_a_worker_names_the_image(faces, tmp_path):
     feed.close()
 
 
+@pytest.mark.slow
 def test_images_that_changed_are_an_error_in_a_worker(faces, tmp_path):
     write_folder(tmp_path, {"a.jpg": (faces / "a/00.jpg").read_bytes()})
     feed = streaming_feed(open_images(tmp_path, image_size=16), 0, 1, 2, workers=1)

@@ -107,6 +107,7 @@ def test_held_out_images_are_not_trained_on(monkeypatch):
     np.testing.assert_array_equal(seen[0][1], labels[~held_out])
 
 
+@pytest.mark.slow
 def test_a_stored_classifier_is_not_trained_again(tmp_path, monkeypatch):
     x, labels = bars(100)
     settings = ClassifierSettings(steps=2, hidden=4)

@@ -25,6 +25,7 @@ def dead(generator, params, statistics, latents):
     return jax.jit(lambda: dead_units(forward, rows, len(latents), jax.random.key(1)))()
 
 
+@pytest.mark.slow
 def test_dead_units_are_those_that_are_never_on_or_never_read():
     generator = mlp_gan((2, 2, 1), 3, (8, 10), activation="relu").generator
     params, statistics = jax.jit(generator.network.init)(jax.random.key(0))

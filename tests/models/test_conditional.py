@@ -123,6 +123,7 @@ def test_labels_must_be_given_and_have_their_parameters(name):
             with_classes.apply({}, {}, None, False)
 
 
+@pytest.mark.slow
 def test_projection_spectral_norm_dropout_and_packing_are_the_same_on_any_number_of_devices():
     """It holds in training, gradients too, with shard_map's types checked.
 

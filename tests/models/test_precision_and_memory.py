@@ -71,6 +71,7 @@ def test_bfloat16_is_close_to_float32(part):
     )  # bfloat16 has 8 bits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "part"), [("dcgan", "discriminator"), ("r3gan", "generator")])
 def test_checkpointing_changes_neither_outputs_nor_statistics_nor_gradients(name, part):
     options = (

@@ -110,6 +110,7 @@ def test_the_generator_gives_pytorchs_images_in_training_and_inference():
     np.testing.assert_allclose(images, expected.permute(0, 2, 3, 1), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_discriminator_gives_pytorchs_logits_singular_vectors_and_gradients():
     network = sn_resnet((32, 32, 3), discriminator_width=5, classes=CLASSES).discriminator
     params, statistics = drawn(network)

@@ -40,6 +40,7 @@ def test_no_token_depends_on_a_later_one_nor_directly_on_one_out_of_the_context(
     np.testing.assert_array_equal(differs, [True] * 6 + [False] * 3)
 
 
+@pytest.mark.slow
 def test_checkpointing_and_devices_change_nothing_dropout_included():
     plain = SMALL(layers=1, context=9, dropout=0.4).network
     thrifty = SMALL(layers=1, context=9, dropout=0.4, checkpointing=True).network

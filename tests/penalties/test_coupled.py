@@ -184,6 +184,7 @@ def test_one_step_size_per_group_is_of_the_mean_over_all_its_leaves():
     np.testing.assert_allclose(new["free"], alone, rtol=1e-6)
 
 
+@pytest.mark.slow
 @x64
 def test_slices_say_which_group_an_index_is_in_and_leave_out_others():
     tree = {"query": RNG.normal(size=(3, 5)), "output": RNG.normal(size=(5, 3))}
@@ -247,6 +248,7 @@ def test_dtypes_are_kept_and_zeros_are_positive():
             assert not np.signbit(np.asarray(leaf, np.float32)).any()
 
 
+@pytest.mark.slow
 def test_strengths_vmap_and_derivatives_are_finite():
     tree = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), TREE)
     steps = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), STEPS)

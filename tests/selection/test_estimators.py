@@ -172,6 +172,7 @@ def test_the_examples_run():
     assert found.failed == 0
 
 
+@pytest.mark.slow
 def test_selection_does_not_import_scikit_learn():
     code = "import sys, l1jax.selection; sys.exit('l1jax.selection.estimators' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

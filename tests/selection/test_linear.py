@@ -81,6 +81,7 @@ def test_information_criteria_are_scikit_learns(criterion):
     np.testing.assert_allclose(own.choice.strength, lars.alpha_)
 
 
+@pytest.mark.slow
 def test_logistic_cross_validation_is_scikit_learns():
     x, y = load_digits(return_X_y=True)
     x, y = x[-100:] / 16, (y[-100:] >= 5).astype(int)
@@ -114,6 +115,7 @@ def draw(rng, rows=100, features=20):
     return x, x @ beta + rng.normal(size=rows), beta
 
 
+@pytest.mark.slow
 def test_bic_finds_the_true_support():
     rng, right = np.random.default_rng(0), 0
     for _ in range(100):
@@ -123,6 +125,7 @@ def test_bic_finds_the_true_support():
     assert right >= 90
 
 
+@pytest.mark.slow
 def test_cross_validated_risk_is_near_the_best_of_the_grid():
     rng, chosen, best = np.random.default_rng(0), [], []
     for _ in range(30):

@@ -230,6 +230,7 @@ def test_constant_columns_have_no_coefficient_and_leave_the_others_alone():
     np.testing.assert_array_equal(weighted.coefficients[:, 3], 0)
 
 
+@pytest.mark.slow
 def test_the_strongest_strength_leaves_no_coefficient():
     for seed in range(12):
         rng = np.random.default_rng(seed)

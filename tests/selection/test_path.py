@@ -137,6 +137,7 @@ def test_all_at_once_trains_the_classifiers_of_the_separate_runs(x64):
     np.testing.assert_allclose(once.scores, separate.scores, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_classifier_is_chosen_by_cross_validation():
     path = classifiers(150)
     zeros = np.asarray(

@@ -94,6 +94,7 @@ def test_newtons_last_step_leads_far_below_the_tolerance(x64, penalty):
     assert distance.max() <= 1e-13
 
 
+@pytest.mark.slow
 def test_steps_do_not_shrink_where_all_that_changes_is_rounding(x64):
     rng = np.random.default_rng(0)
     x, weights = rng.normal(size=(100, 20)), (rng.random((300, 100)) < 0.8).astype(float)

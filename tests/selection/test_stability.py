@@ -29,6 +29,7 @@ def fit(weights):
     }
 
 
+@pytest.mark.slow
 def test_shares_are_those_of_scikit_learns_lasso_on_random_halves():
     shares = stability_selection(fit, 80, jax.random.key(0), resamples=200)["slopes"]
     expected = np.zeros((2, 12))

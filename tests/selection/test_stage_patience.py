@@ -48,6 +48,7 @@ def waited(tmp_path_factory):
     return folder, train(waiting_path(folder))
 
 
+@pytest.mark.slow
 def test_each_strength_counts_at_the_best_step_of_its_own(waited):
     folder, points = waited
     steps, scores = scores_of(folder)
@@ -57,6 +58,7 @@ def test_each_strength_counts_at_the_best_step_of_its_own(waited):
         assert means([point.folds])[0] == scores[best, index]
 
 
+@pytest.mark.slow
 def test_the_stage_stops_when_no_strength_waits_any_more(waited):
     steps, scores = scores_of(waited[0])
     waits = [
@@ -69,6 +71,7 @@ def test_the_stage_stops_when_no_strength_waits_any_more(waited):
     assert len(steps) > PATIENCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment", [pytest.param("in training", marks=pytest.mark.slow), "before the results"]
 )

@@ -52,6 +52,7 @@ def halved(tmp_path_factory):
     return train_halved(path_run(tmp_path_factory.mktemp("halved")))
 
 
+@pytest.mark.slow
 def test_the_better_half_trains_on(halved):
     assert [point.trained for point in halved] == [8, 8, 4, 4]
     zeros = [point.zeros for point in halved]
@@ -59,6 +60,7 @@ def test_the_better_half_trains_on(halved):
     assert halved[0].folds[0].samples.shape == (NUM_SAMPLES, 8, 8, 1)
 
 
+@pytest.mark.slow
 def test_survivors_end_as_without_halving(halved, tmp_path):
     whole = together(path_run(tmp_path), STRENGTHS[:2], 8)
     for point, other in zip(whole, halved, strict=False):
@@ -87,7 +89,8 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("fatal_call", [pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("fatal_call", [2, 4])
 def test_a_kill_changes_nothing(halved, tmp_path, fatal_call):
     """In the middle of the first stage, and of the second, which begins with the scored first."""
     run = path_run(tmp_path)
@@ -109,6 +112,7 @@ def test_a_kill_changes_nothing(halved, tmp_path, fatal_call):
     assert_same(train_halved(path_run(tmp_path)), halved)
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_same_call_resumes(halved, tmp_path):
     run = path_run(tmp_path)
     stage = Stage("together-0", STRENGTHS, 0, 4)
@@ -128,6 +132,7 @@ def test_a_signal_saves_and_the_same_call_resumes(halved, tmp_path):
     assert_same(train_halved(run), halved)
 
 
+@pytest.mark.slow
 def test_a_warm_stage_starts_from_the_one_before(tmp_path):
     run = path_run(tmp_path)
     points = train_strengths(run, (1e-2, 1.0), 4, "warm", "dense-to-sparse")
@@ -154,6 +159,7 @@ def test_the_target_is_enclosed_by_two_strengths(tmp_path):
     assert strengths[first_beyond] / strengths[first_beyond - 1] <= 10.0
 
 
+@pytest.mark.slow
 def test_information_criteria_count_the_nonzeros(tmp_path):
     points = together(path_run(tmp_path, VAE), (1e-2, 1.0), 4)
 

@@ -161,6 +161,7 @@ def test_a_replica_ends_as_training_alone_does():
         np.testing.assert_allclose(a, b, atol=5e-4)  # a step of Adam is 1e-2
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_nothing_needs_the_bits_of_a_uniform_draw():
     task = make_task(EXPERIMENT, example_shape(EXPERIMENT.data))
     state = jax.jit(task.init)(jax.random.key(0))

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_sample_does_not_import_compaction():
     program = (
         "import sys, l1jax.sample; assert not any('l1jax.compaction' in m for m in sys.modules)"

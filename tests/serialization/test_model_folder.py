@@ -391,6 +391,7 @@ def test_flipped_and_lost_bytes_never_give_a_traceback(copied, name):
     assert len(messages) == 40 if name.startswith("model") else len(messages) >= 20
 
 
+@pytest.mark.slow
 def test_weights_with_another_authors_digest_are_checked_all_the_same(copied):
     random, whole = np.random.default_rng(1), (copied / "model.safetensors").read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")

@@ -74,6 +74,7 @@ def test_factors_of_a_matrix_have_no_gradient_at_zero_to_compare_with():
         np.testing.assert_allclose(factor, np.roots([1, 0, -4, 0.5]).max(), rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_columns_of_any_scale_strengths_of_any_size_and_vmap():
     """Two designs, one badly scaled, and strengths from 0 to beyond the largest in one program."""
@@ -207,6 +208,7 @@ def test_derivatives_are_those_of_finite_differences(loss, make):
     np.testing.assert_allclose(backward, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_float32_and_what_it_cannot_reach():
     x = jnp.asarray(X, jnp.float32)
     y = jnp.asarray(Y, jnp.float32)

@@ -93,11 +93,10 @@ EXPERIMENTS = {
 
 TOLERANCE = {"transformer": 1e-6}  # JAX computes the softmax of attention in float32 always
 LAYOUTS = [(2, "shard_map"), (8, "shard_map"), (1, "pmap"), (2, "pmap"), (8, "pmap")]
-QUICK = [(2, "shard_map")]  # other layouts are slow cases; `CASES` has both mappings
 CASES = [
     ("mlp", 8, "shard_map"),
     ("dense_generator", 2, "pmap"),
-    ("transformer", 2, "shard_map"),
+    pytest.param("transformer", 2, "shard_map", marks=pytest.mark.slow),
     pytest.param("sound", 8, "shard_map", marks=pytest.mark.slow),
 ]  # what is theirs alone, not every layout again
 
@@ -166,10 +165,7 @@ def relative_error(a, b):
 @pytest.mark.parametrize(
     ("name", "devices", "parallel"),
     [
-        *(
-            pytest.param("dcgan", *layout, marks=() if layout in QUICK else pytest.mark.slow)
-            for layout in LAYOUTS
-        ),
+        *(pytest.param("dcgan", *layout, marks=pytest.mark.slow) for layout in LAYOUTS),
         *CASES,
     ],
 )
@@ -213,6 +209,7 @@ def test_in_float32_one_step_gradients_and_twenty_steps_agree(name, devices, par
     assert relative_error(spread.generator.params, alone.generator.params) <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_chunk_of_steps_equals_its_steps_one_by_one():
     experiment = EXPERIMENTS["mlp"]
     task = make_task(experiment, (16, 16, 1))

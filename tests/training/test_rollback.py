@@ -168,6 +168,7 @@ def recovered(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_path, capsys):
     assert run(tmp_path / "run") == 0
     output = capsys.readouterr().out

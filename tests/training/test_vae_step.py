@@ -132,6 +132,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count():
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=0), state._replace(step=0))
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_images_is_the_integral_over_the_latent():
     model = vae((2, 2, 1), 1, (), (3,), "bernoulli")
     encoder, decoder = (net.init(jax.random.key(3))[0] for net in (model.encoder, model.decoder))

@@ -146,6 +146,7 @@ def test_rigl_follows_the_paper():
     assert changes >= 3
 
 
+@pytest.mark.slow
 def test_rigl_spreads_the_entries_as_erdos_and_renyi_do():
     shapes = {"a": (3, 3, 8, 32), "b": (300, 100), "c": (20, 10), "d": (50,)}
     params = {name: jnp.ones(shape) for name, shape in shapes.items()}

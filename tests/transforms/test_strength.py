@@ -70,6 +70,7 @@ def test_a_scale_equals_a_scaled_strength(make):
     assert not np.allclose(moved[0], other.update(grads, other.init(params), params)[0])
 
 
+@pytest.mark.slow
 def test_strength_of_a_path_of_strengths_is_a_vector():
     tx = l1jax.proximal_adam(0.1, l1jax.l1(0.5))
     params = jnp.array([1.0, 0.2])

@@ -144,6 +144,7 @@ def noisy_lasso():
     return jnp.zeros(300), grad
 
 
+@pytest.mark.slow
 def test_track_sparsity_adds_nothing_to_what_noise_does_at_a_constant_strength():
     start, grad = noisy_lasso()
     tx = l1jax.proximal_sgd(0.02, l1jax.l1(0.1), scale=l1jax.track_sparsity(0.8, horizon=500))

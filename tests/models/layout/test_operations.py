@@ -106,6 +106,7 @@ def test_booleans_are_computed_with_as_jax_does():
     check("not", lax.bitwise_not, x)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_floats_are_computed_with_as_jax_does():
     for name, primitive in OF_FLOATS.items():
