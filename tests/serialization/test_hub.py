@@ -155,6 +155,7 @@ def server(tmp_path, monkeypatch):
     server.server_close()
 
 
+@pytest.mark.slow  # the client asks again for 20 seconds
 def test_a_model_is_downloaded_at_its_commit_and_found_again_without_a_network(server):
     names = list(FILES)
     folder, commit = download("me/digits", None, names)
