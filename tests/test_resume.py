@@ -20,9 +20,9 @@ import pytest
 from forked import live
 from PIL import Image
 
-STEPS = 160
+STEPS = 300  # a signal arrives before the last
 COMMON = (
-    f"--steps {STEPS} --log-every 10 --sample-every 80 --checkpoint-every 20 --batch-size 16 "
+    f"--steps {STEPS} --log-every 10 --sample-every 50 --checkpoint-every 20 --batch-size 16 "
     "--generator.penalty.strength 1e-3"
 )
 FLAGS = {

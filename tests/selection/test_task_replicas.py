@@ -22,7 +22,7 @@ from l1jax.selection.task_replicas import (
 )
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
-from l1jax.training.state import Average, GeneratorState, NetworkState
+from l1jax.training.state import NO_WEIGHTS, Average, GeneratorState, NetworkState
 from l1jax.training.task import make_task
 
 STRENGTHS = (0.0, 1e-3, 1e-2, 1e-1)
@@ -32,9 +32,10 @@ ELASTIC = replace(GAN, generator=replace(GAN.generator, penalty=ElasticNet(1e-2,
 
 
 def in_double_precision(task):
-    def init(key):
+    def init(key, weights=NO_WEIGHTS):
         return jax.tree.map(
-            lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, task.init(key)
+            lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x,
+            task.init(key, weights),
         )
 
     return task._replace(init=init)
