@@ -21,6 +21,8 @@ NUM_POSITION_MAPS = 8
 NUM_COLOUR_MAPS = 5
 NUMBERS_PER_MAP = 3
 LUMINANCE = np.ones(3) / np.sqrt(3)
+# A GPU by default would round positions and colours to ten bits.
+EXACT = jax.lax.Precision.HIGHEST
 
 
 def position_maps(
@@ -108,7 +110,8 @@ def warp(images: Images, maps: Float[Array, "batch 3 3"]) -> Images:
     def sample(
         image: Float[Array, "height width channels"], matrix: Float[Array, "3 3"]
     ) -> Float[Array, "height width channels"]:
-        x, y = jnp.einsum("ij,jhw->ihw", matrix[:2], grid) + centre[:, None, None]
+        positions = jnp.einsum("ij,jhw->ihw", matrix[:2], grid, precision=EXACT)
+        x, y = positions + centre[:, None, None]
 
         def sample_channel(channel: Float[Array, "height width"]) -> Float[Array, "height width"]:
             return map_coordinates(channel, [y, x], order=1, mode="reflect")
@@ -130,7 +133,8 @@ def recolour(images: Images, maps: Float[Array, "batch 4 4"]) -> Images:
             f"`images` (channels={channels}) must have 1 or 3 channels; others have no hue."
         )
     colour = jnp.broadcast_to(images, (*images.shape[:3], 3))
-    mapped = jnp.einsum("nij,nhwj->nhwi", maps[:, :3, :3], colour) + maps[:, None, None, :3, 3]
+    mapped = jnp.einsum("nij,nhwj->nhwi", maps[:, :3, :3], colour, precision=EXACT)
+    mapped += maps[:, None, None, :3, 3]
     if channels == 1:
         return mapped.mean(3, keepdims=True)
     return mapped
@@ -148,7 +152,8 @@ def _product(
     identity = jnp.eye(maps[0].shape[-1])
     result = identity
     for i, matrix in enumerate(maps):
-        result = result @ jnp.where(is_used[:, i, None, None], matrix, identity)
+        used = jnp.where(is_used[:, i, None, None], matrix, identity)
+        result = jnp.matmul(result, used, precision=EXACT)
     return result
 
 
