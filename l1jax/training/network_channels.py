@@ -16,7 +16,9 @@ def channel_finders(model: Model) -> dict[str, ChannelGroups]:
     A network is traced at the first call, and only then.
     """
     generator = model.generator if isinstance(model, Gan | Vae) else model
-    finders = {"generator": functools.cache(lambda: _generator_channels(generator))}
+    finders: dict[str, ChannelGroups] = {
+        "generator": functools.cache(lambda: _generator_channels(generator))
+    }
     match model:
         case Gan():
             finders["discriminator"] = functools.cache(lambda: _discriminator_channels(model))
