@@ -23,10 +23,18 @@ def check_names() -> int:
     count = 0
     for package in PACKAGES:
         module = importlib.import_module(package)
-        names = getattr(module, "__all__", [])
+        names = set(getattr(module, "__all__", ())) - {"load"}
         assert all(hasattr(module, name) for name in names), package
         count += len(names)
     return count
+
+
+def check_load() -> None:
+    """Check that `l1jax.load`, which needs the extra, says so."""
+    try:
+        assert not l1jax.load
+    except ImportError as error:
+        assert str(error).endswith("pip install 'l1jax[train]'."), error
 
 
 def check_docstrings() -> int:
@@ -61,6 +69,7 @@ assert importlib.util.find_spec("flax") is None, "this environment must not have
 assert "site-packages" in l1jax.__file__, "the installed package must be tested, not a checkout"
 assert importlib.metadata.version("l1jax") == l1jax.__version__
 names = check_names()
+check_load()
 examples = check_docstrings()
 with ThreadPoolExecutor(2) as pool:
     said = list(pool.map(first_words, COMMANDS))
