@@ -1,10 +1,11 @@
 """The transformer of text_topics with 80 % zeros in each block, by an L0 penalty that rises slowly.
 
 Run:      python -m l1jax.train --config text_sparse --workdir runs/text_sparse
-          and with --generator.sparsity-target 0.95 for 95 % zeros, which was not measured
+          and with --generator.sparsity-target 0.95 for 95 % zeros
 Measured: held-out bits per byte 2.122 with 80.0 % zeros in each block and in the logits; with none,
           by text_topics, which is otherwise the same, 1.993; 5 min of processor time, 42 min on 2
-          CPU cores that other programs kept nine tenths busy (Python 3.11, JAX 0.10.2); one seed
+          CPU cores that other programs kept nine tenths busy (Python 3.11, JAX 0.10.2); one seed.
+          With 95.0 % zeros 2.913 bits per byte at the last checkpoint, in 2 min on 2 CPU cores
 """
 
 from l1jax.config import L0, Config, NextToken, Optimizer, Schedule, TopicsData, Transformer
