@@ -135,7 +135,8 @@ def _sum_of_kernel(inner: Float[np.ndarray, "..."], features: int) -> float:
 
 def _traced(a: Float[Array, "n features"], b: Float[Array, "m features"]) -> Float[Array, ""]:
     def kernel(x: Float[Array, "n features"], y: Float[Array, "m features"]) -> Float[Array, "n m"]:
-        return (x @ y.T / x.shape[1] + 1) ** 3
+        products = jnp.matmul(x, y.T, precision="highest")
+        return (products / x.shape[1] + 1) ** 3
 
     def mean_of_pairs(gram: Float[Array, "n n"]) -> Float[Array, ""]:
         size = len(gram)

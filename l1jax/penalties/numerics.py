@@ -1,6 +1,8 @@
 """Arithmetic on arrays and on trees of arrays that penalties and transformations share."""
 
-from typing import Any, TypeAlias
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,24 @@ from l1jax.annotations import Array, ArrayLike, Float, PyTree
 
 Leaf: TypeAlias = Any
 """A leaf of a tree: an array, a number, an array's shape, or whatever else a user's tree holds."""
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def with_exact_products(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let a function multiply matrices in the precision of their entries on every device.
+
+    GPUs and TPUs by default round the factors of float32 products to 10 and 7 bits, which is fit
+    for a network's layers, but not for what is written back into its parameters.
+    """
+
+    @functools.wraps(function)
+    def exact(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **kwargs)
+
+    return exact
 
 
 def absolute(x: Array) -> Array:

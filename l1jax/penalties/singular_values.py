@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 
 from l1jax.annotations import Array
+from l1jax.penalties.numerics import with_exact_products
 
 MOST_STEPS = 5000
 
 
 @jax.custom_jvp
+@with_exact_products
 def threshold_singular_values(x: Array, threshold: Array) -> Array:
     """Return U (σ − τ)₊ Vᵀ, exactly 0 where no singular value is above τ.
 
@@ -21,6 +23,7 @@ def threshold_singular_values(x: Array, threshold: Array) -> Array:
 
 
 @threshold_singular_values.defjvp
+@with_exact_products
 def _threshold_jvp(
     primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
@@ -124,12 +127,14 @@ def _nuclear_value_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
     return nuclear_value(x), jnp.sum(polar_factor(x) * x_dot)
 
 
+@with_exact_products
 def polar_factor(x: Array) -> Array:
     """Return UVᵀ of the singular vectors whose values are not 0, up to rounding."""
     u, vt = _space(x)
     return u @ vt
 
 
+@with_exact_products
 def split_by_space(x: Array, y: Array) -> tuple[Array, Array]:
     """Split `y` into what shares rows or columns with `x`, and what is orthogonal to both.
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from l1jax.config import InputError
 from l1jax.penalties import Penalty, scaled
+from l1jax.penalties.numerics import with_exact_products
 
 CompiledFamily: TypeAlias = Literal["squared", "logistic"]
 STEPS_PER_ROUND = 50  # accelerated steps in a round, before its Newton step
@@ -72,6 +73,7 @@ class Problem(NamedTuple):
     scale: Float[Array, ""]  # of distances to optimality: the gradient's norm at 0
 
 
+@with_exact_products
 def solve_path(
     features: ArrayLike,
     target: ArrayLike,
