@@ -39,6 +39,8 @@ COMMUNICATION = re.compile(
     r"connection|aborted|cancelled",
     re.IGNORECASE,
 )
+# Gloo aborts when a message is cut off, which may be before the service knows who is gone.
+TRANSPORT = re.compile(r"gloo|enforce fail", re.IGNORECASE)
 CHandler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
@@ -191,6 +193,9 @@ def _answer_abort(number: int) -> None:
         _end("another process is gone", prints_it=True)
     text = _read_native_output()
     gone = _find_gone(text)
+    if gone is None and TRANSPORT.search(text):
+        time.sleep(PATIENCE_SECONDS)
+        gone = _find_gone(_read_native_output())
     if gone is None:
         print_native_output()
         os._exit(128 + number)

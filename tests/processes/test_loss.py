@@ -1,5 +1,8 @@
 """Who is gone, read from what JAX's coordination service says in JAX 0.10.2."""
 
+import tempfile
+import threading
+
 import pytest
 
 from l1jax.processes import loss
@@ -60,6 +63,32 @@ def test_why_the_processes_did_not_connect(monkeypatch, capfd, text, words):
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line
+
+
+@pytest.mark.parametrize(("later", "status"), [("a worker", loss.STATUS), ("something else", 134)])
+def test_an_abort_of_the_transport_waits_for_the_service(monkeypatch, capfd, later, status):
+    said = [
+        "terminate called after throwing an instance of 'gloo::EnforceNotMet'\n  what(): [enforce "
+        "fail at external/gloo/gloo/transport/tcp/pair.cc:446] op.preamble.length <= op.nbytes. 8 "
+        "vs 4. Received data size doesn't match expected size. Is there a distributed collective "
+        "mismatch in your code?"
+    ]
+
+    def end(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(loss.os, "_exit", end)
+    monkeypatch.setattr(loss.time, "sleep", lambda _: said.append(CASES[later][0]))
+    monkeypatch.setattr(loss, "_read_native_output", lambda: "\n".join(said))
+    monkeypatch.setattr(loss, "_is_ending", threading.Lock())
+    with tempfile.TemporaryFile() as native_output:
+        watch = loss._Watch(native_output, None, "nobody came", 0, 2)
+        monkeypatch.setattr(loss, "_watch", watch)
+        with pytest.raises(SystemExit, match=str(status)):
+            loss._answer_abort(6)
+    error = capfd.readouterr().err
+    assert ("error: process 1 of 2 is gone: " in error) == (later == "a worker")
+    assert ("Received data size" in error) == (later == "something else")
 
 
 def test_a_process_that_ends_with_an_error_says_no_more(monkeypatch, capfd):
