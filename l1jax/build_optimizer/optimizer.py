@@ -1,25 +1,14 @@
-"""From the configuration of an optimiser to the transformation: algorithm, penalty, schedules."""
-
-from collections.abc import Callable, Mapping
+"""From the configuration of an optimiser to the transformation."""
 
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float
 
 from l1jax import config
-from l1jax.penalties import (
-    Coupled,
-    CoupledMcp,
-    Penalty,
-    Slices,
-    by_path,
-    coupled,
-    coupled_mcp,
-    from_configuration,
-    l1,
-    penalty_groups,
-    strengths,
-)
+from l1jax.build_optimizer.checks import DUAL_AVERAGING, check_optimizer
+from l1jax.build_optimizer.penalty import ChannelGroups, build_penalty
+from l1jax.build_optimizer.schedules import build_ramp, build_schedule
+from l1jax.penalties import Coupled, CoupledMcp, Penalty, by_path, penalty_groups, strengths
 from l1jax.transforms import (
     add_subgradient,
     freeze_support,
@@ -33,108 +22,13 @@ from l1jax.transforms import (
     rmda,
     track_sparsity,
 )
-from l1jax.transforms.configured_pruning import USED_FIELDS, check_pruning, prune_updates
+from l1jax.transforms.configured_pruning import USED_FIELDS, prune_updates
 from l1jax.transforms.learning_rate import with_learning_rate
 from l1jax.transforms.strength_control import MIN_HORIZON
 from l1jax.transforms.strengths import Scale
 
-ADAPTIVE = ("adam", "rmsprop", "adagrad")
-"""The algorithms whose steps differ from entry to entry."""
-DUAL_AVERAGING = ("rmda", "ramda")
-"""The algorithms that average gradients, and that have one way to use a penalty."""
 APPROACHES = 4
 """How often a target of zeros could be approached before the zeros are frozen, at least."""
-
-
-ChannelGroups = Callable[[], Mapping[str, Slices]]
-"""Finds the channels of the network that an optimiser trains."""
-
-
-def build_penalty(penalty: config.Penalty, channels: ChannelGroups | None = None) -> Penalty:
-    """Build the penalty that a configuration names.
-
-    Args:
-        penalty: its configuration.
-        channels: finds the groups of a penalty of channels; None where they cannot be found.
-
-    Raises:
-        ValueError: if a number is out of its range, or there are no channels to find.
-    """
-    match penalty:
-        case config.GroupL1(strength, "channels"):
-            return coupled(strength, _find(channels))
-        case config.GroupMcp(strength, gamma, "channels"):
-            return coupled_mcp(strength, gamma, _find(channels))
-    if isinstance(penalty, config.ReweightedL1):
-        return l1(penalty.strength)  # the weights are a scale, which `build_optimizer` adds
-    return from_configuration(penalty)
-
-
-def _find(channels: ChannelGroups | None) -> Mapping[str, Slices]:
-    if channels is None:
-        raise ValueError(
-            "`groups` (=channels) must be output_channels, input_channels, scales or blocks where "
-            "no network is given: channels over several layers are those of a network."
-        )
-    return channels()
-
-
-def build_schedule(schedule: config.Schedule, updates_per_step: int = 1) -> optax.Schedule:
-    """Build a factor that is a function of the number of updates so far.
-
-    Step t, counted from 0, has the factor (t + 1)/warmup up to the warm-up's end; then, with
-    s = (t − warmup)/(steps − warmup) in [0, 1], 1 + (end − 1)·s or end + (1 − end)·½(1 + cos πs).
-
-    Raises:
-        InputError: if a schedule that comes down has no steps after its warm-up.
-    """
-    warmup = schedule.warmup
-    steps = schedule.steps
-    end = schedule.end
-    if schedule.shape != "constant" and steps <= warmup:
-        raise config.InputError(
-            f"`steps` (={steps}) of a {schedule.shape} schedule must be greater than its `warmup` "
-            f"(={warmup}): give the step at which it is to reach its end."
-        )
-
-    def factor(count: ArrayLike) -> Array:
-        step = jnp.asarray(count) // updates_per_step
-        rise = jnp.minimum((step + 1) / max(warmup, 1), 1)
-        s = jnp.clip((step - warmup) / max(steps - warmup, 1), 0, 1)
-        match schedule.shape:
-            case "constant":
-                return rise
-            case "linear":
-                return rise * (1 + (end - 1) * s)
-            case "cosine":
-                return rise * (end + (1 - end) * (1 + jnp.cos(jnp.pi * s)) / 2)
-
-    return factor
-
-
-def build_ramp(
-    start: float, ramp: config.Ramp, updates_per_step: int = 1
-) -> float | optax.Schedule:
-    """Build a number that is a function of the number of updates so far, or the number itself.
-
-    With s = t/steps in [0, 1] at step t it is start + (end − start)·s, or by a cosine
-    start + (end − start)·½(1 − cos πs).
-
-    Args:
-        start: the number at step 0.
-        ramp: where it goes.
-        updates_per_step: how many updates a step has.
-    """
-    if not ramp.steps:
-        return start
-
-    def value(count: ArrayLike) -> Array:
-        s = jnp.clip(jnp.asarray(count) // updates_per_step / ramp.steps, 0, 1)
-        if ramp.shape == "cosine":
-            s = (1 - jnp.cos(jnp.pi * s)) / 2
-        return start + (ramp.end - start) * s
-
-    return value
 
 
 def build_optimizer(
@@ -162,7 +56,7 @@ def build_optimizer(
         penalty = by_path({optimizer.penalised: leaf_penalty})
     except ValueError as error:
         raise config.InputError(str(error)) from error
-    _check_optimizer(optimizer, leaf_penalty)
+    check_optimizer(optimizer, leaf_penalty)
     scale = _build_scale(optimizer, updates_per_step, max_sparsity)
 
     def make(rate: Float[Array, ""], b2: ArrayLike) -> optax.GradientTransformation:
@@ -206,73 +100,6 @@ def _carry_state(tx: optax.GradientTransformation) -> optax.GradientTransformati
     return optax.GradientTransformation(tx.init, update)
 
 
-def _check_optimizer(optimizer: config.Optimizer, penalty: Penalty) -> None:
-    """Raise `InputError` if the fields of an optimiser do not go together."""
-    algorithm = optimizer.algorithm
-    is_metric = optimizer.method == "metric"
-    is_dual_averaging = algorithm in DUAL_AVERAGING
-    has_strength = any(strengths(penalty))
-    has_penalty = has_strength or getattr(penalty, "is_constraint", False)
-    check_pruning(optimizer, has_penalty=has_penalty, is_dual_averaging=is_dual_averaging)
-
-    def check(holds: bool, name: str, requirement: str) -> None:
-        if not holds:
-            value = getattr(optimizer, name)
-            raise config.InputError(f"`{name}` (={value}) must be {requirement}.")
-
-    check(
-        not is_dual_averaging or is_metric,
-        "method",
-        f"metric for {algorithm}, which has one way to use a penalty",
-    )
-    check(
-        optimizer.momentum is None or algorithm not in ("adam", "adagrad"),
-        "momentum",
-        f"None for {algorithm}; Adam has b1",
-    )
-    ramp_of_b2 = optimizer.b2_ramp
-    check(
-        not ramp_of_b2.steps or algorithm in ("adam", "rmsprop"),
-        "algorithm",
-        "adam or rmsprop with a `b2_ramp`, which moves their b2",
-    )
-    if ramp_of_b2.steps and ramp_of_b2.end >= 1:
-        raise config.InputError(
-            f"`b2_ramp.end` (={ramp_of_b2.end}) must be below 1, as every `b2` must: 0.99."
-        )
-    has_groups = hasattr(optimizer.penalty, "groups")
-    check(
-        not optimizer.per_group or (has_groups and is_metric and algorithm in ADAPTIVE),
-        "per_group",
-        "False but for a group penalty, with metric and one of adam, rmsprop, adagrad",
-    )
-    check(
-        not optimizer.sparsity_target
-        or optimizer.method in USED_FIELDS
-        or bool(getattr(optimizer.penalty, "strength", 0)),
-        "sparsity_target",
-        "0 without a penalty whose strength it can scale",
-    )
-    check(
-        optimizer.sparsity_scope == "global" or not has_channel_groups(optimizer.penalty),
-        "sparsity_scope",
-        "global for groups of channels, which extend over several arrays",
-    )
-    ramp = optimizer.strength_schedule
-    if optimizer.sparsity_target and 0 < optimizer.debias_after < ramp.warmup:
-        raise config.InputError(
-            f"`debias_after` (={optimizer.debias_after}) must be at least the "
-            f"`strength_schedule.warmup` (={ramp.warmup}) of `sparsity_target`, which is not "
-            "reached before: debias later, or shorten the warm-up."
-        )
-    can_debias = has_strength and not is_dual_averaging and optimizer.method != "subgradient"
-    check(
-        not optimizer.debias_after or can_debias,
-        "debias_after",
-        "0 but for metric or plain with a strength, and not rmda or ramda",
-    )
-
-
 def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsity: float) -> Scale:
     """Chain what multiplies the strength: schedule, sparsity tracker, weights of reweighted L1."""
     links: list[optax.GradientTransformation] = []
@@ -303,11 +130,6 @@ def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsit
             optax.scale_by_schedule(lambda count: jnp.asarray(jnp.asarray(count) < end, float))
         )
     return optax.chain(*links) if links else None
-
-
-def has_channel_groups(penalty: config.Penalty) -> bool:
-    """Tell whether a penalty has groups that extend over several arrays."""
-    return getattr(penalty, "groups", None) == "channels"
 
 
 def _build_freeze(

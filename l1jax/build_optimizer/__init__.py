@@ -1,0 +1,14 @@
+"""From the configuration of an optimiser to the transformation: algorithm, penalty, schedules."""
+
+from l1jax.build_optimizer.optimizer import build_optimizer
+from l1jax.build_optimizer.penalty import ChannelGroups, build_penalty, has_channel_groups
+from l1jax.build_optimizer.schedules import build_ramp, build_schedule
+
+__all__ = [
+    "ChannelGroups",
+    "build_optimizer",
+    "build_penalty",
+    "build_ramp",
+    "build_schedule",
+    "has_channel_groups",
+]
