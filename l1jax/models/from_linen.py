@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Key, PyTree
 
-from l1jax.models.network import AXIS, Labels, Network, local_slice
+from l1jax.models.network import AXIS, Labels, Network, local_slice, require_label
 
 TRAIN = ("train", "training", "is_training")
 INFERENCE = ("deterministic", "use_running_average")
@@ -73,11 +73,7 @@ def from_linen(
         label: Labels | None = None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Any, PyTree]:
-        if classes and label is None:
-            raise ValueError(
-                f"`label` (=None) must name one of {classes} classes for each example of this "
-                "network: pass an integer array."
-            )
+        require_label(label, classes)
         variables = {"params": params, "batch_stats": batch_stats}
         rngs = {} if key is None else {"dropout": key}
         arguments = (inputs, train, label if classes else None)
@@ -101,22 +97,39 @@ def _caller(module: nn.Module, classes: int) -> Callable[..., Any]:
     names = list(inspect.signature(type(module).__call__).parameters)[2:]
     train_name = next((name for name in TRAIN if name in names), None)
     inference_names = [name for name in INFERENCE if name in names]
-    label_name = next((name for name in LABEL if name in names), None)
-    if classes and label_name is None:
-        raise ValueError(
-            f"`classes` (={classes}) must be 0 for a {type(module).__name__}, whose __call__ has "
-            f"no parameter {', '.join(LABEL[:-1])} or {LABEL[-1]}."
-        )
+    label_name = label_parameter(module, classes)
 
     def call(module: Any, inputs: Any, train: bool, label: Any) -> Any:
         options: dict[str, Any] = dict.fromkeys(inference_names, not train)
         if train_name is not None:
             options[train_name] = train
-        if classes and label_name is not None:
+        if label_name is not None:
             options[label_name] = label
         return module(inputs, **options)
 
     return call
+
+
+def label_parameter(module: Any, classes: int) -> str | None:
+    """Return the name of the parameter by which a module gets the labels; None without classes.
+
+    Args:
+        module: of any kind with a `__call__`, whose first parameter is the inputs.
+        classes: of the network; 0 if it has none.
+
+    Raises:
+        ValueError: if it has classes and there is no such parameter.
+    """
+    if not classes:
+        return None
+    names = list(inspect.signature(type(module).__call__).parameters)[2:]
+    found = next((name for name in LABEL if name in names), None)
+    if found is None:
+        raise ValueError(
+            f"`classes` (={classes}) must be 0 for a {type(module).__name__}, whose __call__ has "
+            f"no parameter {', '.join(LABEL[:-1])} or {LABEL[-1]}."
+        )
+    return found
 
 
 def _check_collections(module: nn.Module, variables: PyTree) -> None:

@@ -1,6 +1,5 @@
 """Your own Flax NNX module as a network of pure functions."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from l1jax.models.from_linen import LABEL
-from l1jax.models.network import AXIS, Labels, Network
+from l1jax.models.from_linen import label_parameter
+from l1jax.models.network import AXIS, Labels, Network, require_label
 
 
 def from_nnx(make: Callable[[Any], Any], *, classes: int = 0) -> Network:
@@ -45,7 +44,7 @@ def from_nnx(make: Callable[[Any], Any], *, classes: int = 0) -> Network:
         raise TypeError(
             f"`make` must return a module of flax.nnx, and returns a {type(abstract).__name__}."
         )
-    label_name = _label_name(abstract, classes)
+    label_name = label_parameter(abstract, classes)
     graph, *states = nnx.split(abstract, nnx.Param, nnx.BatchStat, nnx.RngState, ...)
     if nnx.to_flat_state(states[3]):
         path, variable = next(iter(nnx.to_flat_state(states[3])))
@@ -67,11 +66,7 @@ def from_nnx(make: Callable[[Any], Any], *, classes: int = 0) -> Network:
         label: Labels | None = None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Any, PyTree]:
-        if classes and label is None:
-            raise ValueError(
-                f"`label` (=None) must name one of {classes} classes for each example of this "
-                "network: pass an integer array."
-            )
+        require_label(label, classes)
         module = nnx.merge(
             graph,
             _to_state(nnx, params_state, params),
@@ -86,7 +81,7 @@ def from_nnx(make: Callable[[Any], Any], *, classes: int = 0) -> Network:
             if isinstance(part, nnx.BatchNorm) and part.axis_name is None:
                 part.axis_name = AXIS
         options = {}
-        if classes and label_name is not None:
+        if label_name is not None:
             options[label_name] = label
         outputs = module(inputs, **options)
         if not train or not batch_stats:
@@ -95,17 +90,6 @@ def from_nnx(make: Callable[[Any], Any], *, classes: int = 0) -> Network:
         return outputs, jax.tree.map(lambda old, x: x.astype(old.dtype), batch_stats, new)
 
     return Network(init, apply)
-
-
-def _label_name(module: Any, classes: int) -> str | None:
-    names = inspect.signature(type(module).__call__).parameters
-    label_name = next((name for name in LABEL if name in names), None)
-    if classes and label_name is None:
-        raise ValueError(
-            f"`classes` (={classes}) must be 0 for a {type(module).__name__}, whose __call__ has "
-            f"no parameter {', '.join(LABEL[:-1])} or {LABEL[-1]}."
-        )
-    return label_name
 
 
 def _to_tree(nnx: Any, state: Any) -> dict[str, Any]:

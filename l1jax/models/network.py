@@ -118,12 +118,8 @@ def linen_network(
         key: Key[Array, ""] | None = None,
     ) -> tuple[Any, PyTree]:
         arguments: list[Array | bool] = [inputs, train]
-        if classes:
-            if label is None:
-                raise ValueError(
-                    f"`label` (=None) must name one of {classes} classes for each example of this "
-                    "network: pass an integer array."
-                )
+        require_label(label, classes)
+        if classes and label is not None:
             arguments.append(label)
         variables = {"params": params, "batch_stats": batch_stats}
         rngs = {} if key is None else {"dropout": key}
@@ -136,6 +132,23 @@ def linen_network(
         return outputs, new_batch_stats
 
     return Network(init, apply)
+
+
+def require_label(label: Labels | None, classes: int) -> None:
+    """Check that a class-conditional network gets labels.
+
+    Args:
+        label: of each example.
+        classes: of the network; 0 if it has none.
+
+    Raises:
+        ValueError: if it has classes and gets no labels.
+    """
+    if classes and label is None:
+        raise ValueError(
+            f"`label` (=None) must name one of {classes} classes for each example of this network: "
+            "pass an integer array."
+        )
 
 
 def local_slice(batch: Shaped[Array, "global ..."]) -> Shaped[Array, "local ..."]:
