@@ -91,7 +91,7 @@ def fill(page: str, name: str, text: str) -> str:
 
 def draw(runs: Runs, path: Path) -> None:
     """Plot bits per byte against the share of zeros, a line for each method."""
-    figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     dense = scores(runs, "dense")
     if len(dense):
         axis.axhline(dense.mean(), color="black", linewidth=1, label="dense")
@@ -110,7 +110,7 @@ def draw(runs: Runs, path: Path) -> None:
     axis.set_xlim(40, 100)
     axis.set_xlabel("zeros, %")
     axis.set_ylabel("held-out bits per byte")
-    axis.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
