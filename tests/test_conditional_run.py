@@ -35,6 +35,7 @@ def draw(trained, output, *more):
     return output
 
 
+@pytest.mark.slow
 def test_the_evaluated_checkpoint_that_is_best_is_kept(trained):
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     distances = {line["step"]: line["evaluation/frechet_distance"] for line in lines}
@@ -45,6 +46,7 @@ def test_the_evaluated_checkpoint_that_is_best_is_kept(trained):
     assert scores == {"score": distances[4]}
 
 
+@pytest.mark.slow
 def test_one_class_is_what_the_classes_in_turn_show_of_it(trained, tmp_path):
     mixed = np.load(draw(trained, tmp_path / "mixed.npz", "--count", "20"))["images"]
     three = np.load(draw(trained, tmp_path / "three.npz", "--count", "20", "--class", "3"))[
@@ -54,6 +56,7 @@ def test_one_class_is_what_the_classes_in_turn_show_of_it(trained, tmp_path):
     assert not np.array_equal(three, mixed)
 
 
+@pytest.mark.slow
 def test_a_grid_has_a_column_per_class(trained, tmp_path):
     def shape(path):
         with Image.open(path) as image:
@@ -67,6 +70,7 @@ def test_a_grid_has_a_column_per_class(trained, tmp_path):
     assert round(width / height, 1) == pytest.approx(10 / 6, abs=0.1)  # 60 of the 64: whole rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "words"),
     [

@@ -57,6 +57,7 @@ def test_equal_and_opposite_latents_are_joined_by_a_line(factor):
     np.testing.assert_allclose(slerp(a, factor * a, 0.25), (0.75 + 0.25 * factor) * a, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest", [0.1, 0.5, 1.0, 3.0])
 def test_truncation_is_that_of_the_truncated_normal(largest):
     z = np.linspace(-6, 6, 241)

@@ -86,6 +86,7 @@ def test_sounds_are_clips_of_their_rate(tmp_path):
         model(KEY, 2, label=0)
 
 
+@pytest.mark.slow
 def test_texts_begin_with_the_prompt(tmp_path):
     experiment = Config(data=TopicsData(window=16), model=Transformer(16, 1, 2, context=8))
     language_model = build_model(experiment.model, (16,))

@@ -206,8 +206,8 @@ def test_a_run_that_is_killed_once_ends_like_one_that_was_not(uninterrupted, tmp
     "number",
     [
         signal.SIGTERM,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        signal.SIGINT,
+        signal.SIGHUP,
     ],
 )
 def test_a_stop_request_saves_and_tells_how_to_go_on(uninterrupted, tmp_path, number):

@@ -130,6 +130,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_was_killed(faces, tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     with subprocess.Popen(

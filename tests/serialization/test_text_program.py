@@ -15,6 +15,7 @@ from l1jax.serialization.text_program import EXPORTERS, OPENERS, probe_logits, p
 TOKENS = np.random.default_rng(0).integers(0, 11, (3, 9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [ONNX, STABLEHLO])
 @pytest.mark.parametrize(("key_value_heads", "activation"), [(4, "swiglu"), (2, "gelu")])
 def test_a_program_computes_the_logits_within_the_context_and_beyond(

@@ -71,6 +71,7 @@ def test_the_scale_does_not_rise_where_it_is_limited_but_falls():
         np.testing.assert_allclose(state.log_scale, moved, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("max_sparsity", "least", "most"),
     [(0.5, 0.4, 0.6), pytest.param(1.0, 0.99, 1.0, marks=pytest.mark.slow)],

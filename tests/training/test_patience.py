@@ -177,6 +177,7 @@ def test_a_run_stops_where_its_own_scores_say_and_the_best_is_used(stopped):
     ).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_that_has_stopped_says_so_and_goes_on_when_told(stopped, tmp_path, capsys):
     workdir = shutil.copytree(stopped, tmp_path / "run")
     before = end_of(workdir)
@@ -193,6 +194,7 @@ def test_a_run_that_has_stopped_says_so_and_goes_on_when_told(stopped, tmp_path,
     assert (workdir / "checkpoints" / str(end.step)).exists()  # still the best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [
@@ -241,6 +243,7 @@ def test_a_best_checkpoint_that_is_gone_is_told(stopped, tmp_path):
         load_run(workdir, None, said.append)
 
 
+@pytest.mark.slow
 def test_the_bound_of_held_out_images_stops_a_vae(tmp_path):
     flags = (
         "--steps 8 --log-every 2 --sample-every 8 --checkpoint-every 2 --batch-size 8 "

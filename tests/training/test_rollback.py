@@ -191,14 +191,15 @@ def test_a_run_that_is_too_fast_goes_back_slows_down_and_says_so(recovered, tmp_
     assert end_of(tmp_path / "run") == end_of(recovered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "moment"),
     [
-        pytest.param("images", "before the note", marks=pytest.mark.slow),
+        ("images", "before the note"),
         ("images", "after the note"),
-        pytest.param("images", "after some steps", marks=pytest.mark.slow),
-        pytest.param("sound", "after the note", marks=pytest.mark.slow),
-        pytest.param("text", "after the note", marks=pytest.mark.slow),
+        ("images", "after some steps"),
+        ("sound", "after the note"),
+        ("text", "after the note"),
     ],
 )
 def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(
