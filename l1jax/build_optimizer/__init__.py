@@ -2,6 +2,7 @@
 
 from l1jax.build_optimizer.optimizer import build_optimizer
 from l1jax.build_optimizer.penalty import ChannelGroups, build_penalty, has_channel_groups
+from l1jax.build_optimizer.pruning import prunes
 from l1jax.build_optimizer.schedules import build_ramp, build_schedule
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "build_ramp",
     "build_schedule",
     "has_channel_groups",
+    "prunes",
 ]

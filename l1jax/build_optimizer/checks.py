@@ -2,8 +2,8 @@
 
 from l1jax import config
 from l1jax.build_optimizer.penalty import has_channel_groups
+from l1jax.build_optimizer.pruning import check_pruning, prunes
 from l1jax.penalties import Penalty, strengths
-from l1jax.transforms.configured_pruning import USED_FIELDS, check_pruning
 
 ADAPTIVE = ("adam", "rmsprop", "adagrad")
 """The algorithms whose steps differ from entry to entry."""
@@ -61,7 +61,7 @@ def check_optimizer(optimizer: config.Optimizer, penalty: Penalty) -> None:
     )
     check(
         not optimizer.sparsity_target
-        or optimizer.method in USED_FIELDS
+        or prunes(optimizer)
         or bool(getattr(optimizer.penalty, "strength", 0)),
         "sparsity_target",
         "0 without a penalty whose strength it can scale",

@@ -7,6 +7,7 @@ from jaxtyping import Array, ArrayLike, Float
 from l1jax import config
 from l1jax.build_optimizer.checks import DUAL_AVERAGING, check_optimizer
 from l1jax.build_optimizer.penalty import ChannelGroups, build_penalty
+from l1jax.build_optimizer.pruning import prune_updates, prunes
 from l1jax.build_optimizer.schedules import build_ramp, build_schedule
 from l1jax.penalties import Coupled, CoupledMcp, Penalty, by_path, penalty_groups, strengths
 from l1jax.transforms import (
@@ -22,7 +23,6 @@ from l1jax.transforms import (
     rmda,
     track_sparsity,
 )
-from l1jax.transforms.configured_pruning import USED_FIELDS, prune_updates
 from l1jax.transforms.learning_rate import with_learning_rate
 from l1jax.transforms.strength_control import MIN_HORIZON
 from l1jax.transforms.strengths import Scale
@@ -62,7 +62,7 @@ def build_optimizer(
     def make(rate: Float[Array, ""], b2: ArrayLike) -> optax.GradientTransformation:
         if _has_no_effect(optimizer, leaf_penalty):
             plain = _plain(optimizer, rate, b2)
-            if optimizer.method in USED_FIELDS:
+            if prunes(optimizer):
                 plain = prune_updates(plain, optimizer, updates_per_step, seed)
             tx = optax.chain(plain, _carry_state(proximal(penalty, rate, scale=scale)))
         elif optimizer.method == "metric":
@@ -114,7 +114,7 @@ def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsit
     def scheduled_target(count: ArrayLike) -> ArrayLike:
         return optimizer.sparsity_target * factor(count)
 
-    if optimizer.sparsity_target and optimizer.method not in USED_FIELDS:
+    if optimizer.sparsity_target and not prunes(optimizer):
         target = scheduled_target if is_scheduled else optimizer.sparsity_target
         scope = optimizer.sparsity_scope
         links.append(track_sparsity(target, horizon, scope=scope, until=end))

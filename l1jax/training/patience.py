@@ -3,9 +3,9 @@
 import math
 from typing import Any, NamedTuple
 
+from l1jax.build_optimizer import prunes
 from l1jax.config import Config, InputError, Optimizer, Text, Vae
 from l1jax.training.observer import Observer
-from l1jax.transforms.configured_pruning import USED_FIELDS
 
 EVALUATED = ("frechet_distance", "precision", "recall", "coverage")  # by evaluations only
 HIGHER_IS_BETTER = ("precision", "recall", "coverage", "bound")
@@ -84,7 +84,7 @@ def first_counted_step(experiment: Config) -> int:
 
 def _end_of_plan(optimizer: Optimizer) -> int:
     pruning = optimizer.pruning
-    if optimizer.method in USED_FIELDS:
+    if prunes(optimizer):
         end_of_method = {"magnitude": pruning.begin + pruning.steps, "n_of_m": pruning.begin}
         return end_of_method.get(optimizer.method, 0)
     schedule = optimizer.strength_schedule

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from l1jax.build_optimizer import prunes
 from l1jax.config import Config, Optimizer
 from l1jax.penalties import select_leaves, sparsity
 from l1jax.training.state import NetworkState, State
 from l1jax.transforms import TrackSparsityState, solution
-from l1jax.transforms.configured_pruning import USED_FIELDS
 from l1jax.transforms.scopes import leaf_scopes
 
 TOLERANCE = 0.01  # of a share of zeros, beyond which the run says that the target is missed
@@ -50,7 +50,7 @@ def make_target_report(
             if optimizer.strength_schedule.shape != "constant":
                 continue  # the target moves to the end
             frozen_at = optimizer.debias_after
-            if optimizer.method in USED_FIELDS:
+            if prunes(optimizer):
                 sentence = ""
                 if step == experiment.steps:
                     sentence = _describe_pruned(name, optimizer, network, penalised[name])

@@ -4,19 +4,23 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, ArrayLike
 
-from l1jax.annotations import Array, ArrayLike
 from l1jax.config import InputError, Optimizer, Schedule
 from l1jax.config.optimization import Pruning
-from l1jax.transforms.pruning import magnitude_pruning, n_of_m
-from l1jax.transforms.rigl import rigl
+from l1jax.transforms import magnitude_pruning, n_of_m, rigl
 
 USED_FIELDS = {
     "magnitude": ("every", "begin", "steps"),
     "rigl": ("every", "steps", "drop_fraction", "densities"),
     "n_of_m": ("every", "begin", "n", "m"),
 }
-"""Fields of `Pruning` that each method uses."""
+"""Fields of `Pruning` that each pruning method uses."""
+
+
+def prunes(optimizer: Optimizer) -> bool:
+    """Tell whether an optimiser prunes by a method of its own instead of a penalty."""
+    return optimizer.method in USED_FIELDS
 
 
 def prune_updates(
