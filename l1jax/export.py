@@ -24,6 +24,7 @@ from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path, parse_path
 from l1jax.cli.process import run_command, shell_command
 from l1jax.config import InputError
+from l1jax.extras import require_extra
 from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.outputs import check_output_folder
 from l1jax.serialization.folder_files import WEIGHTS
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(
             "`--circuit` (=True) is for models of text, and this one is not: leave it out."
         )
+    if options.onnx:
+        require_extra("onnx")
     client = None
     if options.upload:
         check_repository(options.upload)

@@ -5,6 +5,7 @@ more packages, which extras bring. `explain_missing_extras` makes their absence 
 the extra, for every import statement of the package at once.
 """
 
+import importlib
 import sys
 from types import FrameType, ModuleType, TracebackType
 from typing import NoReturn
@@ -62,6 +63,20 @@ def explain_missing_extras() -> None:
     """
     if _ExtrasFinder not in sys.meta_path:
         sys.meta_path.append(_ExtrasFinder)
+
+
+def require_extra(extra: str) -> None:
+    """Import what an extra brings, so that its absence is said before long work begins.
+
+    Args:
+        extra: one of the values of `EXTRAS`.
+
+    Raises:
+        MissingExtraError: if a package of it is missing.
+    """
+    for package, brought_by in EXTRAS.items():
+        if brought_by == extra:
+            importlib.import_module(package)
 
 
 def _importer(frame: FrameType | None) -> str:

@@ -7,10 +7,12 @@ import re
 import jax
 import numpy as np
 import pytest
+from absent import hide
 from generators import experiment, generator, images_of, inputs
 
 from l1jax import evaluate, export, sample, train
 from l1jax.config import InputError
+from l1jax.extras import MissingExtraError
 from l1jax.serialization.loaded_generator import LoadedGenerator
 from l1jax.serialization.model_folder import read_model, write_model
 from l1jax.serialization.onnx_program import export_onnx
@@ -231,3 +233,11 @@ def test_an_upload_that_fails_says_where_the_model_is_and_how_to_try_again(model
     assert f"-m l1jax.export --model {model} --upload me/digits --public` tries again." in str(
         caught.value
     )
+
+
+def test_a_missing_extra_is_said_before_the_work(run, tmp_path, monkeypatch, capsys):
+    hide(monkeypatch, "onnxruntime")
+    with pytest.raises(MissingExtraError, match=r"onnxruntime.*'l1jax\[onnx\]'"):
+        export.main([f"--workdir={run}", f"--output={tmp_path / 'new'}", "--stablehlo", "--onnx"])
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
