@@ -26,7 +26,6 @@ VARIANTS = {  # of transformations that are there without them
     "track_sparsity of leaves",
     "weight decay",
 }
-every_case = pytest.mark.parametrize("name", CASES)
 
 
 def once_each(names):
@@ -58,7 +57,7 @@ def assert_close(actual: Any, expected: Any, rtol: float = 1e-5) -> None:
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@every_case
+@once_each(CASES)
 def test_keeps_tree_shapes_and_dtypes_and_compiles_once_with_donated_arguments(name, dtype):
     tx = CASES[name].make()
     params = tree(0, dtype)
@@ -85,7 +84,7 @@ OPTAX_FIRST = {
 }
 
 
-@every_case
+@once_each(CASES)
 def test_other_leaves_stay_and_numpy_and_python_numbers_are_arrays(name):
     tx = CASES[name].make()
     others = {"step": jnp.int32(3), "flag": jnp.array(True), "seed": jnp.uint32(7)}
@@ -117,7 +116,7 @@ def test_other_leaves_stay_and_numpy_and_python_numbers_are_arrays(name):
 
 
 # The `optax.adam` of this chain divides by zero.
-@pytest.mark.parametrize("name", [name for name in CASES if name != "proximal"])
+@once_each([name for name in CASES if name != "proximal"])
 def test_float16_is_computed_in_float32(name):
     half = tree(0, jnp.float16)
     grads = jax.tree.map(lambda g: (1e-4 * g).astype(jnp.float16), tree(1))
@@ -129,7 +128,7 @@ def test_float16_is_computed_in_float32(name):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
 
-@every_case
+@once_each(CASES)
 def test_leaves_without_entries_or_axes_and_trees_without_leaves(name):
     empty = {"dense": {"kernel": jnp.zeros((0, 4)), "bias": jnp.ones(())}, "none": None}
     for params in (empty, {}, {"none": None}):
@@ -140,7 +139,7 @@ def test_leaves_without_entries_or_axes_and_trees_without_leaves(name):
             assert jnp.all(jnp.isfinite(a))
 
 
-@every_case
+@once_each(CASES)
 def test_init_works_on_shapes_alone(name):
     tx = CASES[name].make()
     params = tree(0)
@@ -149,7 +148,7 @@ def test_init_works_on_shapes_alone(name):
     assert abstract == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tx.init(params))
 
 
-@every_case
+@once_each(CASES)
 def test_state_has_memory_of_its_own_and_can_be_donated_with_the_parameters(name):
     tx = CASES[name].make()
     params = tree(0)
@@ -157,7 +156,7 @@ def test_state_has_memory_of_its_own_and_can_be_donated_with_the_parameters(name
     assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
 
 
-@every_case
+@once_each(CASES)
 def test_works_inside_a_chain(name):
     params = tree(0)
     grads = [tree(1), tree(2)]
@@ -297,7 +296,7 @@ def test_eight_devices_agree_with_one(name):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a == 0, b == 0), eight[0][0], one[0][0])
 
 
-@every_case
+@once_each(CASES)
 def test_keeps_the_sharding_of_the_parameters(name):
     mesh = jax.make_mesh((8,), ("model",), axis_types=(AxisType.Explicit,))
 

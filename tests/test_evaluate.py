@@ -88,6 +88,7 @@ def test_the_classifier_is_not_trained_on_held_out_images(tmp_path, monkeypatch)
 NEAR_CHANCE = Classifier({}, 10, (8, 8, 1), 20 / 180, "", 180, 0.125)
 
 
+@pytest.mark.slow  # tests/evaluation/test_chance.py has when it is so
 def test_a_classifier_near_chance_is_not_used_and_that_is_said(trained, monkeypatch, capsys):
     monkeypatch.setattr(source_classifier, "train_classifier", lambda *_, folder: NEAR_CHANCE)
     result = evaluated(trained, "--seeds=1", samples=40)

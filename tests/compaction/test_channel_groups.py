@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fast_cases import slow_except
 
 import l1jax
 from l1jax.compaction import channel_groups, compact_linen
@@ -239,7 +240,9 @@ WITHOUT_SPECTRAL_NORM = {
 }
 
 
-@pytest.mark.parametrize("name", [*JUDGES, *WITHOUT_SPECTRAL_NORM])
+@pytest.mark.parametrize(
+    "name", slow_except([*JUDGES, *WITHOUT_SPECTRAL_NORM], *WITHOUT_SPECTRAL_NORM, "dense", "DCGAN")
+)
 def test_channels_of_discriminators_and_encoders(name):
     build, count, (written, read) = (JUDGES | WITHOUT_SPECTRAL_NORM)[name]
     model = build(spectral_norm=False) if name in JUDGES else build()

@@ -31,8 +31,15 @@ DEEP = {
     "r3gan": ["many"],
 }
 LARGE = ("sn_resnet", "sn_resnet with classes", "r3gan")  # theirs are the longest to compile
+FURTHER = ("none", "some", "nearly all")  # which the first family has among the fast tests
 CASES = [
-    pytest.param(family, shares, marks=pytest.mark.slow if family in LARGE else ())
+    pytest.param(
+        family,
+        shares,
+        marks=pytest.mark.slow
+        if family in LARGE or (family != "mlp" and shares in FURTHER)
+        else (),
+    )
     for family in FAMILIES
     for shares in DEEP.get(family, SHARES)
 ]

@@ -61,8 +61,8 @@ def random_upsampler(dead):
     [
         ([], False),
         (["project", "valid"], True),
-        (["shuffle", "up"], False),
-        (["project", "shuffle", "valid"], True),
+        pytest.param(["shuffle", "up"], False, marks=pytest.mark.slow),
+        pytest.param(["project", "shuffle", "valid"], True, marks=pytest.mark.slow),
         (["project", "shuffle", "valid"], False),
     ],
 )

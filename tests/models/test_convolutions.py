@@ -27,6 +27,7 @@ CASES = [
     (3, 4, 8),
     (5, 3, 7),
 ]
+FURTHER = [(1, 1, 4), (1, 2, 7), (4, 1, 8), (5, 2, 8), (3, 4, 8)]
 TILED = [(4, 2, 8), (4, 2, 6), (3, 1, 5), (5, 2, 7)]  # with enough channels for tiles of 2×2
 PAIRS = [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)]
 
@@ -50,17 +51,19 @@ def equal(ours, theirs, **tolerance):
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "side", "inputs", "outputs"), [(*case, 3, 5) for case in CASES]
+    ("size", "stride", "side"),
+    [pytest.param(*case, marks=pytest.mark.slow if case in FURTHER else ()) for case in CASES],
 )
 @pytest.mark.parametrize(("ours", "flax"), PAIRS)
 @pytest.mark.usefixtures("x64")
-def test_parameters_outputs_and_gradients_equal_flax(
-    ours, flax, size, stride, side, inputs, outputs
-):
-    check(ours, flax, size, stride, side, inputs, outputs)
+def test_parameters_outputs_and_gradients_equal_flax(ours, flax, size, stride, side):
+    check(ours, flax, size, stride, side, 3, 5)
 
 
-@pytest.mark.parametrize(("size", "stride", "side"), TILED)
+@pytest.mark.parametrize(
+    ("size", "stride", "side"),
+    [pytest.param(*case, marks=pytest.mark.slow if case == (4, 2, 6) else ()) for case in TILED],
+)
 @pytest.mark.parametrize(("ours", "flax"), PAIRS)
 @pytest.mark.usefixtures("x64")
 def test_tiles_have_the_same_outputs_and_gradients(ours, flax, size, stride, side):

@@ -21,8 +21,8 @@ FACTORIES = {
     "r3gan": partial(r3gan, (16, 16, 3), 5, 8, blocks=2, classes=3),
 }
 NETWORKS = [(name, part) for name in FACTORIES for part in ("generator", "discriminator")]
-# Those of SN-ResNet, and R3GAN's generator, take the longest to trace.
-LONGEST = NETWORKS[4:-1]
+# Those of SN-ResNet and R3GAN take the longest to trace.
+LONGEST = NETWORKS[4:]
 LARGE_ARE_SLOW = [
     pytest.param(*network, marks=pytest.mark.slow if network in LONGEST else ())
     for network in NETWORKS
@@ -140,7 +140,7 @@ def test_the_penalised_pattern_catches_every_kernel_and_nothing_else(name, part)
         pytest.param("sn_resnet", "generator", "none", marks=pytest.mark.slow),
         pytest.param("dcgan", "discriminator", "batch", marks=pytest.mark.slow),
         pytest.param("sn_resnet", "discriminator", "batch", marks=pytest.mark.slow),
-        ("mlp", "discriminator", "batch"),
+        pytest.param("mlp", "discriminator", "batch", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.usefixtures("x64")

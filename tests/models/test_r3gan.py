@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torch_networks as peers
+from fast_cases import slow_except
 from on_devices import drawn
 
 from l1jax.build import build_model, example_shape
@@ -29,7 +30,7 @@ def size(network):
 
 
 @pytest.mark.parametrize("pixels", PUBLISHED)
-@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize("classes", slow_except([0, 10], 10))
 def test_sizes_are_those_of_the_papers_networks(pixels, classes):
     gan = r3gan((pixels, pixels, 3), 64, 768, 2, classes=classes)
     widths = PUBLISHED[pixels]

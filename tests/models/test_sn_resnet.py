@@ -36,7 +36,15 @@ def size(network):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize(("pixels", "classes"), [(32, 0), (32, 10), (48, 0), (64, 10)])
+@pytest.mark.parametrize(
+    ("pixels", "classes"),
+    [
+        pytest.param(32, 0, marks=pytest.mark.slow),
+        (32, 10),
+        pytest.param(48, 0, marks=pytest.mark.slow),
+        (64, 10),
+    ],
+)
 def test_sizes_are_the_published_ones_but_for_biases_that_batch_norm_takes_away(pixels, classes):
     start, generator, discriminator, halved = PUBLISHED[pixels]
     gan = sn_resnet((pixels, pixels, 3), classes=classes)

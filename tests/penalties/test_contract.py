@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from catalogue import ALL, BALL, CONVEX, DISTANCE, EACH_KIND, GROUPED, PROX, VALUE, WEIGHTED, ids
+from fast_cases import slow_except
 from flax import nnx
 
 import l1jax
@@ -17,11 +18,15 @@ from l1jax.penalties import scaled
 SHIFTED = {"group_mcp": l1jax.group_mcp(0.7, 3.0, 0)}
 
 
+# Those of one kind take the same way.
+every_kind = pytest.mark.parametrize("case", slow_except(ALL, *EACH_KIND), ids=ids)
+
+
 def make(case):
     return SHIFTED.get(case.name, case.penalty())
 
 
-@pytest.mark.parametrize("case", ALL, ids=ids)
+@every_kind
 def test_dtype_is_kept_and_half_precision_is_computed_in_float32(case):
     penalty = make(case)
     for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
@@ -53,7 +58,7 @@ def test_dtype_is_kept_with_float64_switched_on(case):
         assert jax.eval_shape(make(case).subgradient, x).dtype == dtype
 
 
-@pytest.mark.parametrize("case", ALL, ids=ids)
+@every_kind
 def test_zeros_are_positive_zeros(case):
     small = np.array([-0.0, -1e-3, -1e-30], np.float32)
     for x in (small, np.zeros(3, np.float32), -small, np.array([-0.0, 3.0, -2.0], np.float32)):
@@ -68,7 +73,7 @@ def test_zeros_that_come_from_rounding_to_half_precision_are_positive():
     assert not np.signbit(y).any()
 
 
-@pytest.mark.parametrize("case", ALL, ids=ids)
+@every_kind
 def test_prox_of_zero_is_zero(case):
     x = np.zeros(3, np.float32)
     assert not np.any(PROX(make(case), x, np.array([1.0, 2.0, 0.5], np.float32)))
@@ -76,7 +81,7 @@ def test_prox_of_zero_is_zero(case):
     assert VALUE(make(case), x) == 0
 
 
-@pytest.mark.parametrize("case", ALL, ids=ids)
+@every_kind
 def test_step_zero_changes_nothing(case):
     # a learning rate that warms up from zero gives such steps
     x = np.array([0.3, 0.1, 0.2], np.float32)

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from brute_force import steepest_descent
-from catalogue import ALL, BALL, DISTANCE, PROX, SLOPE, SUBGRADIENT, VALUE, ids
+from catalogue import ALL, BALL, DISTANCE, EACH_KIND, PROX, SLOPE, SUBGRADIENT, VALUE, ids
+from fast_cases import slow_except
 
 import l1jax
 
@@ -28,7 +29,14 @@ def points(case):
     return POINTS[np.isfinite(case.value(POINTS))]
 
 
-@pytest.mark.parametrize("case", [case for case in ALL if case is not BALL], ids=ids)
+@pytest.mark.parametrize(
+    "case",
+    slow_except(
+        [case for case in ALL if case is not BALL],
+        *(case for case in EACH_KIND if case is not BALL),
+    ),
+    ids=ids,
+)
 def test_distance_is_the_steepest_rate_of_descent(case):
     rng = np.random.default_rng(0)
     penalty = case.penalty()

@@ -87,7 +87,12 @@ def test_axes_are_named(groups, shape, axes):
 
 
 @pytest.mark.parametrize(
-    ("block", "shape"), [((2, 3), (4, 6)), ((2, 3), (2, 4, 6)), ((2, -1, 2), (2, 4, 6))]
+    ("block", "shape"),
+    [
+        pytest.param((2, 3), (4, 6), marks=pytest.mark.slow),
+        ((2, 3), (2, 4, 6)),
+        ((2, -1, 2), (2, 4, 6)),
+    ],
 )
 def test_blocks_are_groups(block, shape):
     # oracle: each block cut out by hand and given to the prox of one group

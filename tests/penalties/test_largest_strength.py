@@ -156,8 +156,8 @@ def test_penalties_without_a_largest_strength(penalty, message):
     ("activation", "pattern"),
     [
         (jnp.tanh, "kernel"),
-        (jnp.tanh, "0/kernel"),
-        (jax.nn.softplus, "1/kernel"),
+        pytest.param(jnp.tanh, "0/kernel", marks=pytest.mark.slow),
+        pytest.param(jax.nn.softplus, "1/kernel", marks=pytest.mark.slow),
         (jax.nn.relu, "kernel"),
         (jax.nn.relu, "."),
     ],

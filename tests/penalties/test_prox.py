@@ -13,7 +13,19 @@ from brute_force import (
     best_with_common_size,
     objective,
 )
-from catalogue import BALL, CONVEX, ENTRYWISE, GROUPED, LINF, PROX, SUM_LINF, WEIGHTS, ids
+from catalogue import (
+    BALL,
+    CONVEX,
+    EACH_KIND,
+    ENTRYWISE,
+    GROUPED,
+    LINF,
+    PROX,
+    SUM_LINF,
+    WEIGHTS,
+    ids,
+)
+from fast_cases import slow_except
 from jax.test_util import check_grads
 
 import l1jax
@@ -65,8 +77,11 @@ def test_weighted_l1_beats_a_grid():
             assert_no_better(value, y[:, i : i + 1], z[:, None], step, best)
 
 
+EACH_KIND_OF_GROUPS = [case for case in GROUPED if case in EACH_KIND]
+
+
 @pytest.mark.parametrize("metric", [pytest.param("scalar", marks=pytest.mark.slow), "diagonal"])
-@pytest.mark.parametrize("case", GROUPED, ids=ids)
+@pytest.mark.parametrize("case", slow_except(GROUPED, *EACH_KIND_OF_GROUPS), ids=ids)
 def test_group_prox_beats_an_optimiser_on_every_support(case, metric):
     rng = np.random.default_rng(0)
     zeros = 0

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fast_cases import slow_except
 from scipy import stats
 from scipy.special import comb
 
@@ -77,7 +78,7 @@ PENALTIES = {
 }
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("name", slow_except(PENALTIES, "lasso", "group lasso"))
 def test_degrees_of_freedom_are_the_covariance_of_fit_and_target(name, x64):
     """Σ cov(ŷᵢ, yᵢ)/σ² = E⟨ŷ, ε⟩/σ over many draws of y = μ + σε.
 

@@ -21,13 +21,16 @@ DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 FORMATS = {"stablehlo": (export_stablehlo, open_stablehlo), "onnx": (export_onnx, open_onnx)}
 
 
-CASES = [("onnx", name, 3) for name in CONDITIONAL]
+CASES = [
+    pytest.param("onnx", name, 3, marks=pytest.mark.slow if name == "sn_resnet" else ())
+    for name in CONDITIONAL
+]
 CASES += [
     pytest.param("onnx", name, 0, marks=pytest.mark.slow if name in CONDITIONAL else ())
     for name in FAMILIES
 ]
 CASES += [
-    ("stablehlo", *case)
+    pytest.param("stablehlo", *case, marks=pytest.mark.slow if case[0] == "r3gan" else ())
     for case in [("points", 0), ("dcgan", 3), ("sn_resnet", 3), ("r3gan", 0), ("vae", 3)]
 ]
 

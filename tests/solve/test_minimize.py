@@ -171,7 +171,11 @@ def logistic(w: Any, x: Any, y: Any) -> Any:
     [
         pytest.param(squares, lambda s: l1jax.elastic_net(s, 0.3 * s), marks=pytest.mark.slow),
         pytest.param(logistic, l1jax.l1, marks=pytest.mark.slow),
-        (squares, lambda s: l1jax.group_l1(s, l1jax.kernel_blocks((3,)))),
+        pytest.param(
+            squares,
+            lambda s: l1jax.group_l1(s, l1jax.kernel_blocks((3,))),
+            marks=pytest.mark.slow,
+        ),
         (squares, lambda s: l1jax.l1_ball(5 * s)),
     ],
     ids=["elastic net", "logistic", "group lasso", "l1 ball"],

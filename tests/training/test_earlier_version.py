@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 RUNS = sorted((Path(__file__).parent / "runs_of_version_0_1_0").glob("*.tar.xz"))
 
 
-LONGEST = ("gan", "vae")  # to compile
+LONGEST = ("gan", "vae", "dual_averaging")  # to compile
 
 
 def unpacked(archive, folder):

@@ -94,7 +94,7 @@ def start(tx):
     [
         ("minimax", 1, 0.0, 0.0),
         ("non_saturating", 3, 0.4, 0.0),
-        ("relativistic_pairing", 1, 0.4, 0.2),
+        pytest.param("relativistic_pairing", 1, 0.4, 0.2, marks=pytest.mark.slow),
         ("relativistic_pairing", 3, 0.0, 0.2),
     ],
 )

@@ -119,7 +119,7 @@ def test_every_penalty_arrives_in_200_steps(penalty):
     ("steps", "penalty", "target", "scope"),
     [
         (1_000, config.L0(1e-5), 0.8, "global"),
-        (5_000, config.L1(1e-3), 0.95, "leaf"),
+        pytest.param(5_000, config.L1(1e-3), 0.95, "leaf", marks=pytest.mark.slow),
     ],
 )
 def test_longer_runs_arrive_without_a_word(steps, penalty, target, scope):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from fast_cases import slow_except
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import l1jax
@@ -66,7 +67,18 @@ def test_matrices_of_low_rank_are_those_of_one_device(per_group):
         assert leaf.sharding.spec[0] == "model"
 
 
-@pytest.mark.parametrize("name", CASES)
+FURTHER = {
+    "rigl",
+    "magnitude_pruning",
+    "maximum norm",
+    "frozen at a target",
+    "budget of blocks",
+    "group MCP",
+    "entries and blocks",
+}
+
+
+@pytest.mark.parametrize("name", slow_except(CASES, *(CASES.keys() - FURTHER)))
 def test_same_zeros_as_on_one_device_and_no_kernel_is_gathered(name):
     tx = CASES[name]
     rng = np.random.default_rng(1)  # for each case, whichever ran before

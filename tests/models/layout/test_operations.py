@@ -79,7 +79,7 @@ def check(name, primitive, *operands):
 @pytest.mark.parametrize(
     "dtype",
     [
-        pytest.param(dtype, marks=pytest.mark.slow if position > 1 else ())
+        pytest.param(dtype, marks=pytest.mark.slow if position > 0 else ())
         for position, dtype in enumerate(INTEGERS)
     ],
 )
