@@ -47,6 +47,13 @@ FLAGS["from"] = (
     "--objective.r1 0 --objective.r2 0 --generator.penalty l0 --from-networks generator "
     "--discriminator-steps-first 130"
 ).split()
+FLAGS["own"] = (
+    f"{COMMON} --model own_killed:build --model.width 16 --model.latent-size 8 "
+    "--objective.r1 0 --objective.r2 0.1 --objective.gamma-ramp.steps 200 "
+    "--objective.gamma-ramp.end 0.01 --objective.augment ramped-ada "
+    "--objective.augment.ramp.steps 200 --objective.augment.ramp.end 0.5 "
+    "--generator.b2-ramp.steps 200 --generator.b2-ramp.end 0.99 --ema-ramp.steps 200"
+).split()
 KILLS = 6
 
 
@@ -108,6 +115,15 @@ def end_of(workdir: Path) -> dict:
     }
 
 
+@pytest.fixture
+def own_network(tmp_path, monkeypatch):
+    """The network of the guide "Your own network", where processes find it."""
+    guide = Path(__file__).parent.parent / "docs/guides/own_network.md"
+    blocks = re.findall(r"^```python\n(.*?)^```", guide.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (tmp_path / "own_killed.py").write_text(blocks[1], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
@@ -147,6 +163,8 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(family, request, tmp_path
     if family == "from":
         shutil.copytree(request.getfixturevalue("uninterrupted"), source)
         more = ("--from", str(source))
+    if family == "own":
+        request.getfixturevalue("own_network")
     if family == "gan":
         whole = request.getfixturevalue("uninterrupted")
     else:
