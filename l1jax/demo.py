@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float, Shaped
 from PIL import Image
 
@@ -31,6 +30,7 @@ from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path
 from l1jax.cli.process import run_command
 from l1jax.config import InputError
+from l1jax.models.latents import slerp, truncate
 from l1jax.reporting import sample_picture
 from l1jax.reporting.sound import join_clips, make_sounds
 from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
@@ -105,53 +105,6 @@ def open_players(
     return players
 
 
-def slerp(a: Latents, b: Latents, position: float) -> Latents:
-    """Move from `a` (position 0) to `b` (1) along the arc between their directions.
-
-    Their lengths change evenly.
-
-    A straight line would pass through latents much shorter than any that training saw; where the
-    directions are the same or opposite, it is taken all the same.
-
-    Args:
-        a: the latents at the start.
-        b: as many latents of the same size, at the end.
-        position: the share of the way, 0 to 1.
-
-    Source: Shoemake, SIGGRAPH 1985; White, 2016, section 2.1, for latents.
-    """
-    lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
-    first, second = (
-        x / jnp.maximum(length, 1e-30) for x, length in zip((a, b), lengths, strict=True)
-    )
-    apart, together = (
-        jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (first - second, first + second)
-    )
-    angle = 2 * jnp.arctan2(apart, together)
-    sine = jnp.sin(angle)
-    curved = (sine > 1e-4) & (lengths[0] > 0) & (lengths[1] > 0)
-    arc = jnp.sin((1 - position) * angle) * first + jnp.sin(position * angle) * second
-    length = (1 - position) * lengths[0] + position * lengths[1]
-    return jnp.where(
-        curved, length * arc / jnp.where(curved, sine, 1), (1 - position) * a + position * b
-    )
-
-
-def truncated(latents: Latents, largest: float) -> Latents:
-    """Map standard normal entries to those of the normal truncated to ±largest.
-
-    Images get nearer the mean, and less diverse.
-
-    Each entry keeps its quantile, z → Φ⁻¹(½ + (Φ(z) − ½)·(2Φ(largest) − 1)), so that latents move
-    evenly with `largest`; computed from the nearer tail.
-
-    Source: Brock, Donahue, Simonyan, ICLR 2019, section 3.1, where entries beyond are drawn anew.
-    """
-    bound = jnp.asarray(largest, latents.dtype)  # ndtr takes no integers
-    below = 0.5 + (ndtr(-jnp.abs(latents)) - 0.5) * (1 - 2 * ndtr(-bound))
-    return jnp.clip(-jnp.sign(latents) * ndtri(below), -bound, bound)
-
-
 def player(opened: LoadedGenerator) -> Player:
     """Make a generator ready to play with."""
     sampler = make_sampler(opened.generator)
@@ -203,7 +156,7 @@ def images_of(
     if position:
         latents = slerp(start, stop, position)
     if largest < WIDEST:
-        latents = truncated(latents, largest)
+        latents = truncate(latents, largest)
     labels = None
     if label is not None:
         labels = jnp.full(COUNT, label)

@@ -1,5 +1,6 @@
 """Load a trained model in one line, to draw from it in Python: `l1jax.load`."""
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from l1jax.cli.flag_errors import rename_flags
 from l1jax.config import Config, InputError
 from l1jax.data.byte_tokens import decode, encode, to_text
 from l1jax.models import Generator, LanguageModel, Network, Sampling, generate
+from l1jax.models.latents import truncate
 from l1jax.models.token_generation import OWN_DISTRIBUTION
 from l1jax.models.token_sampling import check_sampling
 from l1jax.reporting.sound import make_sounds
@@ -59,7 +61,11 @@ class ImageModel:
         return self.generator.network
 
     def __call__(
-        self, key: Key[Array, ""], count: int, label: Labels | None = None
+        self,
+        key: Key[Array, ""],
+        count: int,
+        label: Labels | None = None,
+        truncation: float | None = None,
     ) -> Shaped[np.ndarray, "count height width channels"]:
         """Draw images, of which the first n are the same for every `count` ≥ n.
 
@@ -68,16 +74,20 @@ class ImageModel:
             count: how many, at least 1.
             label: class of all images, or of each; by default a class-conditional generator's
                 classes take turns.
+            truncation: largest entry of a latent, greater than 0; latents are then drawn from the
+                normal distribution truncated there. Below 1 images are truer and more alike.
 
         Returns:
             uint8 images with channels last, or float32 points, with an image of 1 × 1 each.
 
         Raises:
-            InputError: if `count` or `label` is out of range.
+            InputError: if `count`, `label` or `truncation` is out of range.
         """
         check_count(count)
         labels = check_labels(label, count, self.generator.classes)
         latents = draw_latents(self.generator, key, count)
+        if truncation is not None:
+            latents = truncate(latents, check_truncation(truncation))
         return self._sample(Average(self.params, self.batch_stats), latents, labels)
 
     @cached_property
@@ -100,7 +110,11 @@ class SoundModel(ImageModel):
         return data.sample_rate
 
     def __call__(
-        self, key: Key[Array, ""], count: int, label: Labels | None = None
+        self,
+        key: Key[Array, ""],
+        count: int,
+        label: Labels | None = None,
+        truncation: float | None = None,
     ) -> Float32[np.ndarray, "count samples"]:
         """Draw clips, of which the first n are the same for every `count` ≥ n.
 
@@ -108,19 +122,24 @@ class SoundModel(ImageModel):
             key: random key of the latents, which are standard normal.
             count: how many, at least 1.
             label: class of all clips, or of each; by default the classes take turns.
+            truncation: largest entry of a latent, as for an `ImageModel`.
 
         Returns:
             Values from −1 to 1, `sample_rate` of them a second.
 
         Raises:
-            InputError: if `count` or `label` is out of range.
+            InputError: if `count`, `label` or `truncation` is out of range.
         """
         data = self.experiment.data
         assert isinstance(data, config.Sound)
-        return make_sounds(self.spectrograms(key, count, label), data).clips
+        return make_sounds(self.spectrograms(key, count, label, truncation), data).clips
 
     def spectrograms(
-        self, key: Key[Array, ""], count: int, label: Labels | None = None
+        self,
+        key: Key[Array, ""],
+        count: int,
+        label: Labels | None = None,
+        truncation: float | None = None,
     ) -> Shaped[np.ndarray, "count mels frames 1"]:
         """Draw the log-mel spectrograms of the clips, uint8.
 
@@ -128,11 +147,12 @@ class SoundModel(ImageModel):
             key: random key of the latents.
             count: how many, at least 1.
             label: class of all, or of each.
+            truncation: largest entry of a latent, as for an `ImageModel`.
 
         Raises:
-            InputError: if `count` or `label` is out of range.
+            InputError: if `count`, `label` or `truncation` is out of range.
         """
-        return ImageModel.__call__(self, key, count, label)
+        return ImageModel.__call__(self, key, count, label, truncation)
 
 
 @dataclass(frozen=True)
@@ -304,6 +324,21 @@ def check_count(count: int) -> None:
     """
     if type(count) is not int or count < 1:
         raise InputError(f"`count` (={count!r}) must be a whole number of at least 1.")
+
+
+def check_truncation(truncation: float) -> float:
+    """Return the largest entry of a latent.
+
+    Raises:
+        InputError: if it is no number greater than 0.
+    """
+    is_number = isinstance(truncation, int | float) and not isinstance(truncation, bool)
+    if not is_number or not 0 < truncation < math.inf:
+        raise InputError(
+            f"`truncation` (={truncation!r}) must be a number greater than 0, or None for latents "
+            "as they are drawn."
+        )
+    return truncation
 
 
 def check_labels(label: Labels | None, count: int, classes: int) -> Int[Array, " count"] | None:

@@ -7,12 +7,16 @@
 `--model` draws from an exported model: a folder of l1jax.export or l1jax.compact, or a program in
 it.
 
+`--interpolate 8` draws eight rows from one latent to another, `--directions 4` rows along four
+directions of latents, and `--truncation 0.7` keeps latents near the mean.
+
 `--output` is a grid if it ends in .png, an archive if it ends in .npz, and else a folder, new or
 empty; what ends in / always is. A name such as `samples-0.003` or `v1.0` is a folder's, and one
-with the suffix of another format is refused. Files and folders appear whole or not at all, so a
-command that was killed can be given again. A generator of sound also writes a .wav, one clip after
-the other; its folder has a .wav beside each picture, and its archive the clips. Samples of text go
-into a page, .txt, or into a .jsonl with one object a line.
+with the suffix of another format is refused. Rows that end in .gif or .webp are images that move.
+Files and folders appear whole or not at all, so a command that was killed can be given again. A
+generator of sound also writes a .wav, one clip after the other; its folder has a .wav beside each
+picture, and its archive the clips. Samples of text go into a page, .txt, or into a .jsonl with one
+object a line.
 """
 
 from l1jax.cli.early_answers import answer_early, check_model_flags
@@ -25,24 +29,22 @@ if __name__ == "__main__":
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
-from jaxtyping import Array, Int, Shaped
 
 from l1jax import config
 from l1jax.cli.flag_errors import translate_errors
-from l1jax.cli.flags import parse, parse_optional_path, parse_path
+from l1jax.cli.flags import parse, parse_optional_path
+from l1jax.cli.image_outputs import Form, PictureLayout, check_output, write_images
 from l1jax.cli.process import run_command
 from l1jax.config import InputError
-from l1jax.files import atomic_folder, atomic_write
-from l1jax.models import Sampling
-from l1jax.outputs import check_output_file, check_output_folder, names_a_folder, write_error
-from l1jax.reporting import sample_picture, save_image
-from l1jax.reporting.grid import to_pillow
-from l1jax.reporting.sound import Sounds, join_clips, make_sounds, write_wav
-from l1jax.serialization.loaded_generator import check_drawn, open_generator
+from l1jax.models import Generator, Sampling
+from l1jax.models.directions import Directions, sefa_directions
+from l1jax.outputs import write_error
+from l1jax.reporting.sound import make_sounds
+from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.text_runs.loading import names_text, open_text_model
 from l1jax.text_runs.samples import (
@@ -52,14 +54,35 @@ from l1jax.text_runs.samples import (
     make_text_sampler,
     write_texts,
 )
-from l1jax.training.keys import named_seed_key
-from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
+from l1jax.training.latent_rows import (
+    Choice,
+    Chosen,
+    direction_rows,
+    independent_latents,
+    interpolation_rows,
+)
+from l1jax.training.sampling import grid_columns, make_sampler
 
-Form = Literal["grid", "archive", "folder", "sound"]
-
-FORMS: dict[str, Form] = {".png": "grid", ".npz": "archive", ".wav": "sound"}
 TEXT_FLAGS = ("prompt", "length", "temperature", "top_k", "top_p")
-IMAGE_FLAGS = ("columns", "label")
+IMAGE_FLAGS = (
+    "columns", "label", "truncation", "interpolate", "directions", "frames", "reach",
+)  # fmt: skip
+DEFAULT_COUNT = 64
+STILL_FRAMES = 9  # images in a row of a picture; odd, so that one of them is not moved
+MOVING_FRAMES = 33
+
+
+class Drawing(NamedTuple):
+    """What is drawn.
+
+    chosen: the latents and classes.
+    layout: of the picture.
+    said: what the last line says of the rows.
+    """
+
+    chosen: Chosen
+    layout: PictureLayout
+    said: str = ""
 
 
 @translate_errors(SampleOptions)
@@ -79,40 +102,123 @@ def main(arguments: Sequence[str]) -> int:
 
     opened = open_generator(workdir, model, options.step, say, "python -m l1jax.sample")
     generator = opened.generator
-    points = generator.image_range is None
-    if points and form == "folder":
+    data = opened.experiment.data
+    check_form(value, form, generator, data)
+    check_class(options.label, generator.classes)
+    drawing = plan_drawing(options, opened, moving=form == "animation")
+    images = make_sampler(generator)(opened.average, drawing.chosen.latents, drawing.chosen.labels)
+    check_drawn(opened, images)
+    sounds = None
+    if isinstance(data, config.Sound) and form != "grid":
+        sounds = make_sounds(images, data)
+    try:
+        write_images(images, output, form, drawing.layout, drawing.chosen.labels, sounds)
+    except OSError as error:
+        raise write_error(value, error) from error
+    noun = "image"
+    if generator.image_range is None:
+        noun = "point"
+    if form == "sound":
+        noun = "clip"
+    what = f"{len(images)} {noun}{'s' * (len(images) > 1)}{drawing.said}"
+    where = f"{output}{os.sep}" if form == "folder" else output
+    say(f"{what} of step {opened.step:,}: {where}")
+    return 0
+
+
+def plan_drawing(options: SampleOptions, opened: LoadedGenerator, *, moving: bool) -> Drawing:
+    """Draw the latents that the flags ask for, and choose the layout of their picture.
+
+    Args:
+        options: the flags.
+        opened: the generator.
+        moving: whether the picture is an animation.
+
+    Raises:
+        InputError: if there are no such directions of latents.
+    """
+    generator = opened.generator
+    frames = options.frames or (MOVING_FRAMES if moving else STILL_FRAMES)
+    choice = Choice(options.seed, options.count or 1, options.truncation, options.label)
+    if options.interpolate is not None:
+        count = options.interpolate
+        chosen = interpolation_rows(generator, choice._replace(count=count), frames)
+        said = f" in {count} row{'s' * (count > 1)} from one latent to another,"
+        return Drawing(chosen, PictureLayout(frames=frames), said)
+    if options.directions is not None:
+        found = find_directions(opened, options.directions)
+        steps = np.linspace(-options.reach, options.reach, frames)
+        chosen = direction_rows(generator, choice, found.vectors, steps)
+        titles = [
+            f"direction {i}, from -{options.reach:g} to {options.reach:g}"
+            for i in range(1, options.directions + 1)
+        ]
+        said = f" along {describe_directions(found, generator.latent_size)},"
+        return Drawing(chosen, PictureLayout(choice.count, frames, titles), said)
+    choice = choice._replace(count=options.count or DEFAULT_COUNT)
+    columns = options.columns
+    if not columns and options.label is None:
+        columns = grid_columns(generator.classes)
+    return Drawing(independent_latents(generator, choice), PictureLayout(columns))
+
+
+def describe_directions(found: Directions, size: int) -> str:
+    """Return which directions of latents of some size are taken, with their scales."""
+    scales = ", ".join(f"{scale:.3g}" for scale in found.scales)
+    if len(found.scales) == 1:
+        return f"the strongest of {size} directions (scale {scales})"
+    return f"the {len(found.scales)} strongest of {size} directions (scales {scales})"
+
+
+def find_directions(opened: LoadedGenerator, number: int) -> Directions:
+    """Find the directions of latents that change images most.
+
+    Args:
+        opened: the generator.
+        number: how many.
+
+    Raises:
+        InputError: if there are not as many, or the generator tells none.
+    """
+    size = opened.generator.latent_size
+    if number > size:
+        raise InputError(
+            f"`--directions` (={number}) must be at most {size}, the size of the latents."
+        )
+    params, batch_stats = opened.average
+    if not jax.tree.leaves(params):
+        raise InputError(
+            f"`--directions` (={number}) needs the weights, and a program keeps its own to itself: "
+            "give the run, or the model's folder."
+        )
+    try:
+        found = sefa_directions(opened.generator, params, batch_stats)
+    except ValueError as error:
+        raise InputError(f"`--directions` (={number}) cannot be had: {error}") from error
+    return Directions(found.vectors[:number], found.scales[:number])
+
+
+def check_form(value: str, form: Form, generator: Generator, data: config.Data) -> None:
+    """Raise if a generator cannot give what the output is to be.
+
+    Args:
+        value: the output.
+        form: what it is to be.
+        generator: what draws.
+        data: what it was trained on.
+
+    Raises:
+        InputError: if points are to have pictures, or images sound.
+    """
+    if generator.image_range is None and form in ("folder", "animation"):
         raise InputError(
             f"`--output` (={value}) must end in .png or .npz: points have no picture each."
         )
-    data = opened.experiment.data
     if form == "sound" and not isinstance(data, config.Sound):
         raise InputError(
             f"`--output` (={value}) must end in .png or .npz, or in / for a folder: this "
             "generator draws no sound."
         )
-    labels = check_class(options.label, generator.classes, options.count)
-    latents = draw_latents(generator, named_seed_key(options.seed, "sample"), options.count)
-    images = make_sampler(generator)(opened.average, latents, labels)
-    check_drawn(opened, images)
-    columns = options.columns or (grid_columns(generator.classes) if labels is None else 0)
-    sounds = None
-    if isinstance(data, config.Sound) and form != "grid":
-        sounds = make_sounds(images, data)
-    if labels is None and generator.classes:
-        labels = jnp.arange(options.count) % generator.classes
-    try:
-        write_images(images, output, form, columns, labels, sounds)
-    except OSError as error:
-        raise write_error(value, error) from error
-    noun = "image"
-    if points:
-        noun = "point"
-    if form == "sound":
-        noun = "clip"
-    what = noun + "s" * (options.count > 1)
-    where = f"{output}{os.sep}" if form == "folder" else output
-    say(f"{options.count} {what} of step {opened.step:,}: {where}")
-    return 0
 
 
 def sample_text(options: SampleOptions, workdir: Path | None, model: Path | None, say: Say) -> None:
@@ -127,20 +233,23 @@ def sample_text(options: SampleOptions, workdir: Path | None, model: Path | None
     Raises:
         InputError: if a flag is out of its range or of images, or there is no good model.
     """
-    refuse_flags(options, IMAGE_FLAGS, "images, and this is a model of text")
+    refuse_flags(
+        options, IMAGE_FLAGS, "images; of text there are --temperature, --top-k and --top-p"
+    )
     sampling = Sampling(options.temperature, options.top_k, options.top_p)
     check_text_flags(options.length, sampling)
     value = "samples.txt" if options.output is None else options.output
     output = check_text_output(value)
     loaded = open_text_model(workdir, model, options.step, say)
+    count = options.count or DEFAULT_COUNT
     prompt = check_prompt(options.prompt, loaded.experiment)
-    sampler = make_text_sampler(loaded.model, prompt, options.count, options.length, sampling)
+    sampler = make_text_sampler(loaded.model, prompt, count, options.length, sampling)
     samples = sampler(loaded.average, options.seed)
     try:
         write_texts(samples, output)
     except OSError as error:
         raise write_error(value, error) from error
-    say(f"{options.count} sample{'s' * (options.count > 1)} of step {loaded.step:,}: {output}")
+    say(f"{count} sample{'s' * (count > 1)} of step {loaded.step:,}: {output}")
 
 
 def refuse_flags(options: SampleOptions, names: Sequence[str], what: str) -> None:
@@ -162,92 +271,22 @@ def refuse_flags(options: SampleOptions, names: Sequence[str], what: str) -> Non
             raise InputError(f"`--{flag}` (={value}) is for {what}: leave it out.")
 
 
-def check_class(label: int | None, classes: int, count: int) -> Int[Array, " count"] | None:
-    """Return the label of each image if a class was asked for, None for all classes in turn.
+def check_class(label: int | None, classes: int) -> None:
+    """Raise unless a generator has the class that was asked for, if one was.
 
     Args:
         label: the class that was asked for.
         classes: how many the generator has; 0 if it is not class-conditional.
-        count: how many images are drawn.
 
     Raises:
-        InputError: if the generator has no such class.
+        InputError: if it has no such class.
     """
-    if label is None:
-        return None
-    if not 0 <= label < classes:
-        known = (
-            f"one of the generator's classes, 0 to {classes - 1}"
-            if classes
-            else "left out: the generator has none"
-        )
-        raise InputError(f"`--class` (={label}) must be {known}.")
-    return jnp.full(count, label)
-
-
-def check_output(value: str) -> tuple[Path, Form]:
-    """Tell what an output is to be, and refuse what cannot be written, before any work is done.
-
-    A dot within a name makes no suffix unless a letter follows: `samples-0.003` is a folder.
-
-    Raises:
-        InputError: if its folder is not there or not writable, its suffix is that of another
-            format, or it is a folder
-            with something in it.
-    """
-    output = parse_path("--output", value)
-    suffix = output.suffix.lower()
-    if not names_a_folder(value) and suffix in FORMS:
-        if os.path.isdir(output):
-            raise InputError(
-                f"`--output` (={value}) must not be a folder that ends in {suffix}: end it in / "
-                "to write into it."
-            )
-        return check_output_file(value), FORMS[suffix]
-    if not names_a_folder(value) and suffix[1:2].isalpha() and not os.path.isdir(output):
-        raise InputError(f"`--output` (={value}) must end in .png or .npz, or in / for a folder.")
-    check_output_folder(output)
-    return output, "folder"
-
-
-def write_images(
-    images: Shaped[np.ndarray, "count height width channels"],
-    output: Path,
-    form: Form,
-    columns: int = 0,
-    labels: Int[Array, " count"] | None = None,
-    sounds: Sounds | None = None,
-) -> None:
-    """Write a grid, an archive or a folder, whole or not at all.
-
-    Args:
-        images: uint8 images, or points.
-        output: where.
-        form: what it is to be.
-        columns: of the grid; 0 for as square as it can be.
-        labels: of each image, for an archive; None if there are no classes.
-        sounds: of the images, if they are spectrograms.
-    """
-    if form == "grid":
-        save_image(sample_picture(images, columns=columns), output)
-    elif form == "archive":
-        with atomic_write(output) as partial, partial.open("wb") as file:
-            arrays: dict[str, Any] = {"images": images}
-            if labels is not None:
-                arrays["labels"] = np.asarray(labels, np.int32)
-            if sounds is not None:
-                arrays["clips"] = sounds.clips
-                arrays["sample_rate"] = np.array(sounds.sample_rate)
-            np.savez_compressed(file, **arrays)
-    elif form == "sound":
-        assert sounds is not None
-        write_wav(join_clips(sounds), sounds.sample_rate, output)
-    else:
-        with atomic_folder(output) as partial:
-            for i, image in enumerate(images):
-                save_image(to_pillow(image), partial / f"{i:05d}.png")
-                if sounds is not None:
-                    write_wav(sounds.clips[i], sounds.sample_rate, partial / f"{i:05d}.wav")
+    if label is None or 0 <= label < classes:
+        return
+    known = "left out: the generator has none"
+    if classes:
+        known = f"one of the generator's classes, 0 to {classes - 1}"
+    raise InputError(f"`--class` (={label}) must be {known}.")
 
 
 if __name__ == "__main__":

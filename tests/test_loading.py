@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from absent import hide
 from local_hub import LocalHub, serve
 
@@ -62,6 +63,22 @@ def test_the_first_images_are_the_same_for_every_count_and_classes_take_turns(fo
     assert not np.array_equal(model(jax.random.key(4), 6), images)
 
 
+@pytest.mark.slow
+def test_truncated_latents_are_those_of_the_truncated_normal(folder):
+    model = l1jax.load(folder)
+    images = model(KEY, 5, label=1, truncation=0.5)
+    keys = [jax.random.fold_in(KEY, i) for i in range(5)]
+    normal = np.concatenate([jax.random.normal(key, (1, 8)) for key in keys])
+    latents = scipy.stats.truncnorm(-0.5, 0.5).ppf(scipy.stats.norm.cdf(normal))
+    outputs, _ = model.network.apply(
+        model.params, model.batch_stats, jnp.asarray(latents, jnp.float32), False, jnp.ones(5, int)
+    )
+    np.testing.assert_allclose(images, 255 * (np.asarray(outputs) + 1) / 2, atol=0.52)
+    np.testing.assert_array_equal(model(KEY, 2, label=1, truncation=0.5), images[:2])
+    with pytest.raises(InputError, match=r"`truncation` \(=0\) must be a number greater than 0"):
+        model(KEY, 1, truncation=0)
+
+
 @pytest.mark.parametrize(
     ("count", "label", "message"),
     [
@@ -82,6 +99,7 @@ def test_sounds_are_clips_of_their_rate(tmp_path):
     assert (clips.shape, clips.dtype, model.sample_rate) == ((2, 8 * 32), np.float32, 4000)
     assert 0 < np.abs(clips).max() <= 1
     assert model.spectrograms(KEY, 2).shape == (2, 16, 8, 1)
+    assert not np.array_equal(model(KEY, 2, truncation=0.3), clips)
     with pytest.raises(InputError, match=r"`label` \(=0\) must be left out: the generator has no"):
         model(KEY, 2, label=0)
 

@@ -128,6 +128,8 @@ def test_what_an_exported_model_cannot_do_is_refused(exported, tmp_path):
 def test_flags_without_a_meaning_here_are_refused(trained, tmp_path):
     workdir = f"--workdir={trained}"
     assert "`--class` (=3) is for images" in error(sample.main, workdir, "--class=3")
+    refused = error(sample.main, workdir, "--truncation=0.5")
+    assert "`--truncation` (=0.5) is for images; of text there are --temperature" in refused
     assert "`--top-p` (=0.0) must be above 0" in error(sample.main, workdir, "--top-p=0")
     assert "`--length` (=0)" in error(sample.main, workdir, "--length=0")
     assert "must be UTF-8" in error(sample.main, workdir, "--prompt=\udcff")

@@ -1,5 +1,6 @@
 """The flags of commands that work on a trained model; light, so that --help answers at once."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -18,18 +19,29 @@ class SampleOptions:
     """Work directory of the run."""
     model: str | None = None
     """Exported model: a folder, .safetensors, .stablehlo or .onnx; instead of --workdir."""
-    count: int = 64
-    """How many images, or samples of text."""
+    count: int | None = None
+    """How many images, or samples of text: 64; with --directions how many latents to move: 1."""
     seed: int = 0
     """Seed of the samples; the first of them are the same for every count."""
     step: int | None = None
     """Which checkpoint; by default the best of a run with patience, else the newest good one."""
     output: str | None = None
-    """A .png grid, .npz or folder/ of .png (grid.png); of sound .wav, too; of text .txt, .jsonl."""
+    """A .png grid, .npz or folder/ of .png (grid.png); .gif or .webp of rows; of sound .wav, too;
+    of text .txt, .jsonl."""
     columns: int = 0
     """Images per row of the grid; 0 for one per class, or for a grid nearly square."""
     label: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """Class of all images of a class-conditional generator; by default its classes in turn."""
+    truncation: float | None = None
+    """Largest entry of the latents, which are standard normal: below 1 truer images, more alike."""
+    interpolate: int | None = None
+    """Draw this many rows instead, each the way from one latent to another of the same class."""
+    directions: int | None = None
+    """Draw rows along this many directions of latents, those that change images most (SeFa)."""
+    frames: int | None = None
+    """Images of such a row, also as the frames of a .gif or .webp: 9, or 33 if they move."""
+    reach: float = 3.0
+    """How far to go along --directions each way, in standard deviations of the latents."""
     prompt: str = ""
     """How each sample of text begins; by default as a document does."""
     length: int = 400
@@ -165,14 +177,58 @@ class ConvertOptions:
 
 
 def check_sample_numbers(options: SampleOptions) -> None:
-    """Refuse numbers out of their ranges.
+    """Refuse numbers out of their ranges, and flags that do not go together.
 
     Raises:
         InputError: naming the flag.
     """
-    if options.count < 1:
-        raise InputError(f"`--count` (={options.count}) must be at least 1.")
     if not 0 <= options.seed < 2**32:
         raise InputError(f"`--seed` (={options.seed}) must be at least 0 and below 2**32.")
     if options.columns < 0:
         raise InputError(f"`--columns` (={options.columns}) must be at least 0.")
+    for flag, value, least in (
+        ("count", options.count, 1),
+        ("interpolate", options.interpolate, 1),
+        ("directions", options.directions, 1),
+        ("frames", options.frames, 2),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"`--{flag}` (={value}) must be at least {least}.")
+    for flag, size in (("truncation", options.truncation), ("reach", options.reach)):
+        if size is not None and not 0 < size < math.inf:
+            raise InputError(f"`--{flag}` (={size}) must be greater than 0 and finite.")
+    _check_rows(options)
+
+
+def _check_rows(options: SampleOptions) -> None:
+    """Refuse flags that do not go with rows of images, or not without them."""
+    interpolate = options.interpolate
+    directions = options.directions
+    if interpolate is not None and directions is not None:
+        raise InputError(
+            f"`--interpolate` (={interpolate}) and `--directions` (={directions}) are two "
+            "pictures: give one of them."
+        )
+    if interpolate is not None and options.count is not None:
+        raise InputError(
+            f"`--count` (={options.count}) must be left out: `--interpolate` (={interpolate}) is "
+            "how many rows there are, and `--frames` how many images each has."
+        )
+    if directions is None and options.reach != SampleOptions.reach:
+        raise InputError(f"`--reach` (={options.reach}) is for --directions: leave it out.")
+    if interpolate is not None or directions is not None:
+        if options.columns:
+            raise InputError(
+                f"`--columns` (={options.columns}) must be left out: `--frames` says how many "
+                "images a row has."
+            )
+        return
+    if options.frames is not None:
+        raise InputError(
+            f"`--frames` (={options.frames}) is for --interpolate and --directions: leave it out."
+        )
+    if options.output is not None and options.output.lower().endswith((".gif", ".webp")):
+        raise InputError(
+            f"`--output` (={options.output}) is for images that move: give --interpolate 8 or "
+            "--directions 4, or a .png."
+        )

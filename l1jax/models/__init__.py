@@ -1,9 +1,11 @@
 """Generative models as pure functions; Flax Linen inside."""
 
 from l1jax.models.dcgan import dcgan
+from l1jax.models.directions import Directions, sefa_directions
 from l1jax.models.from_linen import from_linen
 from l1jax.models.from_nnx import from_nnx
 from l1jax.models.gan import Gan, packed
+from l1jax.models.latents import interpolations, slerp, truncate
 from l1jax.models.mlp import dense_generator, mlp_gan
 from l1jax.models.network import Generator, Network, from_uint8, to_uint8
 from l1jax.models.r3gan import r3gan
@@ -14,6 +16,7 @@ from l1jax.models.transformer import LanguageModel, transformer
 from l1jax.models.vae import Vae, vae
 
 __all__ = [
+    "Directions",
     "Gan",
     "Generator",
     "LanguageModel",
@@ -26,11 +29,15 @@ __all__ = [
     "from_nnx",
     "from_uint8",
     "generate",
+    "interpolations",
     "mlp_gan",
     "packed",
     "r3gan",
+    "sefa_directions",
+    "slerp",
     "sn_resnet",
     "to_uint8",
     "transformer",
+    "truncate",
     "vae",
 ]
