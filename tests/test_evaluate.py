@@ -51,6 +51,10 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
         assert view["coverage"]["mean"] < 0.2 < 0.8 < view["between_real_halves"]["coverage"]
     assert result["modes"]["of"] == 10
     assert result["modes"]["modes"]["mean"] < 10
+    classes = result["modes"]["classes"]
+    np.testing.assert_allclose(np.sum([own["generated"] for own in classes], 0), [1, 1])
+    unseen = [own["name"] for own in classes if not any(own["generated"])]
+    assert result["modes"]["missing"] == unseen
     assert (
         sum(layer["entries"] for layer in result["zeros"]["layers"])
         == 64 * 256 + 256 * 256 + 256 * 64

@@ -119,7 +119,9 @@ def end_of(workdir: Path) -> dict:
 def own_network(tmp_path, monkeypatch):
     """The network of the guide "Your own network", where processes find it."""
     guide = Path(__file__).parent.parent / "docs/guides/own_network.md"
-    blocks = re.findall(r"^```python\n(.*?)^```", guide.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", guide.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
     (tmp_path / "own_killed.py").write_text(blocks[1], encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from l1jax.data.mixture_source import Mixture
 from l1jax.data.source import Source
+from l1jax.evaluation.class_balance import class_balance
 from l1jax.evaluation.classifier import Classifier, predict
 from l1jax.evaluation.comparison import (
     MAX_RANDOM_SIDE,
@@ -24,7 +25,7 @@ from l1jax.evaluation.comparison import (
 from l1jax.evaluation.coverage import mode_coverage
 from l1jax.evaluation.features import FeatureExtractor
 from l1jax.evaluation.likelihood import log_likelihood
-from l1jax.evaluation.source_classifier import class_scores
+from l1jax.evaluation.source_classifier import class_scores, read_classes
 from l1jax.models import Vae
 from l1jax.objectives.variational import bits_per_dimension
 from l1jax.terminal import Say
@@ -86,7 +87,7 @@ def evaluate_images(
         say: takes a sentence about what the numbers cannot show.
 
     Returns:
-        The result of `compare`, and `modes` if there is a classifier.
+        The result of `compare`, and `modes` if there is a classifier, with the `class_balance`.
     """
     source = reference.source
     classifier = reference.classifier
@@ -97,12 +98,17 @@ def evaluate_images(
             f"{MAX_RANDOM_SIDE:,} pixels a side."
         )
     scores_of_classes = []
+    read_of_seeds = []
+    asked_of_seeds = []
 
     def with_class_scores() -> Iterator[SeedImages]:
         for of_seed in generated:
             if classifier is not None and source.labels is not None:
-                scores = class_scores(classifier, of_seed.images, source)
-                scores |= conditional_accuracies(classifier, of_seed, reference.through_sound)
+                read = read_classes(classifier, of_seed.images)
+                scores = class_scores(classifier, read, source)
+                scores |= conditional_accuracies(classifier, of_seed, read, reference.through_sound)
+                read_of_seeds.append(read)
+                asked_of_seeds.append(of_seed.labels)
                 scores_of_classes.append(scores)
             yield of_seed
 
@@ -118,6 +124,7 @@ def evaluate_images(
             "of": len(np.unique(np.asarray(source.labels))),
             "accuracy": classifier.accuracy,
             **seed_statistics(scores_of_classes),
+            **class_balance(read_of_seeds, asked_of_seeds, source),
         }
         labels = reference.held_out_labels
         if labels is not None and classifier.shape == reference.real.shape[1:]:
@@ -129,6 +136,7 @@ def evaluate_images(
 def conditional_accuracies(
     classifier: Classifier,
     generated: SeedImages,
+    read: Int[np.ndarray, " count"],
     through_sound: Callable[[Images], Images] | None,
 ) -> dict[str, float]:
     """Measure how often a classifier reads the class that was asked for.
@@ -136,6 +144,7 @@ def conditional_accuracies(
     Args:
         classifier: of the labels.
         generated: the images, with the classes that were asked for.
+        read: the classes that it reads in them.
         through_sound: as in `ImageReference`.
 
     Returns:
@@ -146,7 +155,7 @@ def conditional_accuracies(
     labels = generated.labels
     if labels is None or classifier.shape != images.shape[1:]:
         return {}
-    accuracies = {"conditional_accuracy": float(np.mean(predict(classifier, images) == labels))}
+    accuracies = {"conditional_accuracy": float(np.mean(read == labels))}
     if through_sound is not None:
         heard = predict(classifier, through_sound(images))
         accuracies["conditional_accuracy_of_sound"] = float(np.mean(heard == labels))

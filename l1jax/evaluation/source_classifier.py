@@ -1,7 +1,7 @@
 """Count the classes of generated images with a classifier of the run's own training images."""
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from l1jax import config
 from l1jax.config import InputError
@@ -81,25 +81,35 @@ def load_or_train_classifier(images: Images, labels: np.ndarray, cache: bool) ->
         return train_classifier(images, labels, folder=None)
 
 
-def class_scores(classifier: Classifier, generated: Images, source: Source) -> dict[str, float]:
+def read_classes(classifier: Classifier, generated: Images) -> Int[np.ndarray, " count"]:
+    """Return the class that a classifier reads in each image.
+
+    Args:
+        classifier: of the training images, or of the digits in each of their channels.
+        generated: the generated images.
+    """
+    if classifier.shape != generated.shape[1:]:
+        return np.asarray(stacked_classes(classifier, generated))
+    return np.asarray(predict(classifier, generated))
+
+
+def class_scores(
+    classifier: Classifier, read: Int[np.ndarray, " count"], source: Source
+) -> dict[str, float]:
     """Measure which classes the generated images reach, and how far their shares are off.
 
     Args:
-        classifier: the classifier of the training images, or of the digits in each channel.
-        generated: the generated images.
+        classifier: of the training images, or of the digits in each of their channels.
+        read: the class of each generated image, as `read_classes` returns them.
         source: the real images, with labels.
 
     Returns:
         The fields of `ClassCoverage` by name, without the one that needs a confidence.
     """
-    is_stacked = classifier.shape != generated.shape[1:]
-    if is_stacked:
-        classes = stacked_classes(classifier, generated)
-        num_classes = classifier.classes ** generated.shape[-1]
-    else:
-        classes = predict(classifier, generated)
-        num_classes = classifier.classes
+    num_classes = classifier.classes
+    if classifier.shape != source.image_shape:
+        num_classes = classifier.classes ** source.image_shape[-1]
     counts = np.bincount(np.asarray(source.labels), minlength=num_classes)
-    scores = class_coverage(classes, counts)._asdict()
+    scores = class_coverage(read, counts)._asdict()
     del scores["high_quality"]
     return {name: float(value) for name, value in scores.items()}

@@ -1,7 +1,8 @@
 """An evaluation as a section of an HTML page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from l1jax.reporting.class_tables import CAPTION, class_header, class_rows
 from l1jax.reporting.evaluation_tables import (
     SCORE_LABELS,
     features_title,
@@ -29,6 +30,7 @@ def evaluation_section(result: JsonObject) -> str:
             _protocol(result),
             _scores(result.get("features", {})),
             bullets(summary_lines(result)),
+            _classes(result.get("modes", {}).get("classes", [])),
             _zeros(result["zeros"]),
         ]
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
@@ -66,6 +68,10 @@ def _scores(features: Mapping[str, JsonObject]) -> str:
     )
     protocols = [f"{name}: {scores['protocol']}" for name, scores in features.items()]
     return table(caption, header, rows) + folded("What the features are", bullets(protocols))
+
+
+def _classes(classes: Sequence[JsonObject]) -> str:
+    return table(CAPTION, class_header(classes), class_rows(classes))
 
 
 def _zeros(zeros: JsonObject) -> str:

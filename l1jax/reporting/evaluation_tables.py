@@ -1,13 +1,17 @@
 """An evaluation as tables in the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from l1jax.reporting.class_tables import CAPTION, class_header, class_rows, describe_missing
 
 JsonObject: TypeAlias = Mapping[str, Any]  # values that JSON can hold
 
+MAX_CLASS_ROWS = 20  # of the table in the terminal
 SCORE_LABELS = {
     "frechet_distance": "Fréchet ↓",
     "kernel_distance": "kernel ↓",
@@ -30,6 +34,7 @@ def show_evaluation(result: JsonObject, console: Console) -> None:
             _print_plain(console, f"{name}: {scores['protocol']}")
     for line in summary_lines(result):
         _print_plain(console, line)
+    _print_classes(result.get("modes", {}).get("classes", []), console)
     _print_zeros(result["zeros"], console)
     protocol = result["protocol"]
     _print_plain(console, f"real: {protocol['real']}; generated: {protocol['generated']}")
@@ -100,6 +105,7 @@ def summary_lines(result: JsonObject) -> list[str]:
                 of_sound = format_statistics(modes["conditional_accuracy_of_sound"])
                 line += f"; from their sound: {of_sound}"
             lines.append(line)
+        lines += describe_missing(modes.get("missing", []))
     if images := result.get("images"):
         similarity = format_statistics(images["ms_ssim"])
         lines.append(
@@ -135,6 +141,22 @@ def _sound_lines(sound: JsonObject) -> list[str]:
             "logarithms' difference)"
         )
     return lines
+
+
+def _print_classes(classes: Sequence[JsonObject], console: Console) -> None:
+    if not classes:
+        return
+    table = Table(title=CAPTION, title_justify="left")
+    first, *others = class_header(classes)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    for row in class_rows(classes)[:MAX_CLASS_ROWS]:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    if len(classes) > MAX_CLASS_ROWS:
+        left = len(classes) - MAX_CLASS_ROWS
+        _print_plain(console, f"{left:,} more classes are in evaluation.json and the report")
 
 
 def _print_zeros(zeros: JsonObject, console: Console) -> None:
