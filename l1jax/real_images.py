@@ -11,7 +11,7 @@ from jaxtyping import Int, Shaped
 
 from l1jax import config
 from l1jax.cli.flag_errors import rename_flags, translate_flags
-from l1jax.cli.flags import flag_names
+from l1jax.cli.flag_names import flag_names
 from l1jax.config import InputError
 from l1jax.data.batches import shuffled_indices
 from l1jax.data.opening import open_examples

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from l1jax.cli import experiment_options, options
 from l1jax.cli.experiment import available_flags
-from l1jax.cli.flags import flag_names
+from l1jax.cli.flag_names import flag_names
 from l1jax.config import InputError
 
 

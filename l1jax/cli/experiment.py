@@ -11,8 +11,8 @@ import tyro
 
 from l1jax.cli.experiment_file import load_experiment
 from l1jax.cli.experiment_options import ExperimentOptions
-from l1jax.cli.flags import check_known, flag_names, parse
-from l1jax.cli.short_help import ALL, short_help, wants_short_help
+from l1jax.cli.flag_names import flag_names
+from l1jax.cli.flags import parse
 from l1jax.cli.starting import experiment_of_source
 from l1jax.config import (
     Config,
@@ -62,11 +62,6 @@ def parse_experiment(
     """
     found = available_flags(options, arguments, workdir)
     remedies = _remedies(found.nested)
-    if wants_short_help(arguments):
-        check_known(found.default, arguments, prog, remedies)
-        print(short_help(found.default, prog))
-        raise SystemExit(0)
-    arguments = ["--help" if argument == ALL else argument for argument in arguments]
     parsed = parse(type(found.default), arguments, prog, found.default, remedies)
     chosen = _hide_options(parsed.experiment, found.experiment)
     chosen = dataclasses.replace(chosen, origin=found.origin)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from l1jax.cli.flags import flag_names
+from l1jax.cli.flag_names import flag_names
 from l1jax.config import InputError
 
 NO_RENAMES: Mapping[str, str] = MappingProxyType({})

@@ -1,18 +1,18 @@
 """Command-line flags as dataclasses, and one clear sentence when a flag is wrong."""
 
 import contextlib
-import dataclasses
 import io
 import os
 import re
 import types
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import tyro
 
+from l1jax.cli.flag_names import flag_names
+from l1jax.cli.short_help import ALL, required, short_help, wants_short_help
 from l1jax.cli.suggestions import suggest
 from l1jax.config import InputError
 
@@ -27,7 +27,7 @@ def parse(
     default: Options | None = None,
     remedies: Mapping[str, str] = NO_REMEDIES,
 ) -> Options:
-    """Parse flags into a dataclass.
+    """Parse flags into a dataclass, or print their help.
 
     Args:
         options: the dataclass; its docstring describes the command.
@@ -41,14 +41,19 @@ def parse(
             be read.
         SystemExit: with status 0 after --help.
     """
-    check_known(options if default is None else default, arguments, prog, remedies)
+    shown = options if default is None else default
+    _check_known(shown, arguments, prog, remedies)
+    if wants_short_help(arguments):
+        print(short_help(shown, prog))
+        raise SystemExit(0)
+    arguments = ["--help" if argument == ALL else argument for argument in arguments]
     keywords = {} if default is None else {"default": default}
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
             return cast(Any, tyro.cli)(
                 options,
-                args=list(arguments),
+                args=arguments,
                 prog=prog,
                 config=(tyro.conf.AvoidSubcommands,),
                 **keywords,
@@ -57,14 +62,14 @@ def parse(
         if not stop.code:
             raise
         sentence = _first_message(message.getvalue())
+        if sentence.startswith("Missing from"):
+            missing = [name for name in required(options) if f" {name} " in f"{sentence} "]
+            sentence = f"Missing from {prog}: {' and '.join(missing)}"
         raise InputError(f"{sentence} (see {prog} --help).") from None
 
 
-def check_known(
-    options: object,
-    arguments: Sequence[str],
-    prog: str,
-    remedies: Mapping[str, str] = NO_REMEDIES,
+def _check_known(
+    options: object, arguments: Sequence[str], prog: str, remedies: Mapping[str, str]
 ) -> None:
     """Refuse flags that there are not.
 
@@ -77,7 +82,7 @@ def check_known(
     Raises:
         InputError: naming the first such flag and the nearest ones.
     """
-    known = ["--help", *flag_names(options)]
+    known = ["--help", ALL, *flag_names(options)]
     for argument in arguments:
         flag = argument.split("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known and not flag.startswith("--tyro-"):
@@ -85,34 +90,6 @@ def check_known(
             if flag in remedies:
                 remedy = f"; give {remedies[flag]} to have it"
             raise InputError(f"`{flag}` is not a flag here{remedy} (see {prog} --help).")
-
-
-def flag_names(options: object, prefix: str = "--") -> list[str]:
-    """List the flags of a dataclass.
-
-    Args:
-        options: the dataclass, or an instance of it. Only an instance tells which dataclasses its
-            fields hold, and so has the flags of these.
-        prefix: what every flag starts with.
-    """
-    if options is type(None):
-        return []
-    kind = options if isinstance(options, type) else type(options)
-    hints = typing.get_type_hints(kind, include_extras=True)
-    names: list[str] = []
-    for field in dataclasses.fields(cast(Any, options)):
-        value = getattr(options, field.name, None)
-        hint = hints[field.name]
-        if value is None and _may_hold_dataclass(hint):
-            continue  # an experiment without a discriminator has no flags for it
-        name = _flag_name(field.name, hint)
-        if dataclasses.is_dataclass(value):
-            names += flag_names(value, f"{prefix}{name}." if name else prefix)
-            continue
-        names.append(f"{prefix}{name}")
-        if isinstance(value, bool):
-            names.append(f"{prefix}no-{name}")
-    return names
 
 
 def parse_path(flag: str, value: str) -> Path:
@@ -135,20 +112,6 @@ def parse_optional_path(flag: str, value: str | None) -> Path | None:
     if value is None:
         return None
     return parse_path(flag, value)
-
-
-def _may_hold_dataclass(hint: object) -> bool:
-    arguments = [part for part in typing.get_args(hint) if isinstance(part, type)]
-    return any(map(dataclasses.is_dataclass, arguments))
-
-
-def _flag_name(field_name: str, hint: object) -> str:
-    """Return the name that `tyro.conf.arg` gives a field, or the field's own with hyphens."""
-    for annotation in getattr(hint, "__metadata__", ()):
-        name = getattr(annotation, "name", None)
-        if name is not None:
-            return name
-    return field_name.replace("_", "-")
 
 
 def _first_message(box: str) -> str:

@@ -19,15 +19,15 @@ class SampleOptions:
     """Work directory of the run."""
     model: str | None = None
     """Exported model: a folder, .safetensors, .stablehlo or .onnx; instead of --workdir."""
+    output: str | None = None
+    """A .png grid, .npz or folder/ of .png (grid.png); .gif or .webp of rows; of sound .wav, too;
+    of text .txt, .jsonl."""
     count: int | None = None
     """How many images, or samples of text: 64; with --directions how many latents to move: 1."""
     seed: int = 0
     """Seed of the samples; the first of them are the same for every count."""
     step: int | None = None
     """Which checkpoint; by default the best of a run with patience, else the newest good one."""
-    output: str | None = None
-    """A .png grid, .npz or folder/ of .png (grid.png); .gif or .webp of rows; of sound .wav, too;
-    of text .txt, .jsonl."""
     columns: int = 0
     """Images per row of the grid; 0 for one per class, or for a grid nearly square."""
     label: Annotated[int | None, tyro.conf.arg(name="class")] = None
@@ -108,10 +108,10 @@ class ExportOptions:
     """Work directory of a training run."""
     model: str | None = None
     """Folder of a model exported or compacted before; instead of --workdir."""
-    step: int | None = None
-    """Which checkpoint; by default the best of a run with patience, else the newest good one."""
     output: str = ""
     """New or empty folder to write, whole or not at all; not needed to upload a --model."""
+    step: int | None = None
+    """Which checkpoint; by default the best of a run with patience, else the newest good one."""
     encoding: Literal["dense", "sparse"] = "dense"
     """How weights are stored: dense, for every tool, or sparse, without zeros, for l1jax only."""
     values: Values = "float32"
@@ -174,6 +174,27 @@ class ConvertOptions:
     any_weights: bool = False
     """Accept a file other than the public one (sha256 6726825d…). Its distances compare with no
     published ones."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Prepare a set that TFDS knows, or images of your own, as ArrayRecord.
+
+    At the end it names the flags that train on it.
+    """
+
+    what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME_OR_FOLDER")]
+    """Name of a set that TFDS knows, or path of a folder or an archive of images."""
+    name: str = ""
+    """Name of a set made from images; by default that of the path."""
+    data_dir: str = ""
+    """Where TFDS keeps its data; empty for its own default."""
+    labels: Literal["auto", "folders", "innermost", "none"] = "auto"
+    """Which folders of images are classes, as in --data.labels of l1jax.train."""
+    subfolder: str = ""
+    """Use only the images in this folder of the path."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """Stop at the first image that cannot be used, or leave all of them out."""
 
 
 def check_sample_numbers(options: SampleOptions) -> None:

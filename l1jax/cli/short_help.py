@@ -1,4 +1,4 @@
-"""The help of commands with hundreds of flags: common ones on a screen, headings of the rest."""
+"""The help of a command on one screen: its common flags, and headings of the others."""
 
 import ast
 import dataclasses
@@ -9,11 +9,13 @@ import textwrap
 import typing
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from l1jax.cli.flags import flag_names
+from l1jax.cli.flag_names import flag_names, positional_name
+from l1jax.processes.launchers import ProcessOptions
 
 MAX_WIDTH = 100  # characters of a line
+MAX_NAME = 26  # characters of a flag that the column of names is made for
 MAX_CHOICES = 12  # of a flag that are listed
 COMMON = {
     "TrainOptions": (
@@ -25,8 +27,13 @@ COMMON = {
         "config", "workdir", "from", "strengths", "criterion", "rule", "zeros", "worse", "folds",
         "path-steps", "network", "refit", "debias-steps", "overwrite",
     ),
+    "EvaluateOptions": (
+        "workdir", "model", "step", "samples", "seeds", "inception", "path", "output",
+    ),
 }  # fmt: skip
+"""Command → the flags that its help explains; it explains all those of other commands."""
 ALL = "--help-all"
+PROCESS_FLAGS = frozenset(field.name for field in dataclasses.fields(ProcessOptions))
 
 
 def wants_short_help(arguments: Sequence[str]) -> bool:
@@ -34,80 +41,123 @@ def wants_short_help(arguments: Sequence[str]) -> bool:
     return bool({"-h", "--help"}.intersection(arguments)) and ALL not in arguments
 
 
-def short_help(default: Any, prog: str) -> str:
+def short_help(options: object, prog: str) -> str:
     """Return the help of the common flags, and the number of the others under each heading.
 
     Args:
-        default: an instance of the command's flags, which holds their defaults.
+        options: the dataclass of the command's flags, or an instance that holds their defaults.
         prog: the command's name.
     """
     width = min(MAX_WIDTH, shutil.get_terminal_size().columns)
-    fields = dict(_fields(default, ""))
-    rows = []
-    common = COMMON[type(default).__name__]
-    for name in common:
-        if name in fields:
-            text, value = fields[name]
-            rows.append((f"--{name}", f"{text} ({_shown(value)})"))
-    others = [name[2:] for name in flag_names(default) if name[2:] not in common]
+    kind = options if isinstance(options, type) else type(options)
+    fields = {field.name: field for field in _fields(options, "")}
+    arguments = [field for field in fields.values() if field.is_positional]
+    common = COMMON.get(kind.__name__, tuple(fields))
+    shown = [fields[name] for name in common if name in fields]
+    rows = [(field.flag, f"{field.text} ({_shown(field)})") for field in shown]
+    description = inspect.getdoc(kind) or ""
+    title = "flags, with their defaults:"
+    others = [name[2:] for name in flag_names(options) if name[2:] not in common]
     others = [name for name in others if not name.rpartition(".")[2].startswith("no-")]
-    headings = _count_headings(others)
-    description = inspect.getdoc(type(default)) or ""
-    return "\n".join(
-        [
-            f"usage: {prog} [FLAGS]",
-            "",
-            *textwrap.wrap(description.partition("\n\n")[0], width),
-            "",
-            "common flags, with their defaults:",
-            *_table(rows, width),
+    lines = [
+        " ".join(["usage:", prog, *(field.flag for field in arguments), "[FLAGS]"]),
+        "",
+        *textwrap.wrap(description.partition("\n\n")[0], width),
+        "",
+        f"common {title}" if others else title,
+        *_table(rows, width),
+    ]
+    if others:
+        lines += [
             "",
             f"further flags, which {ALL} shows with what they mean:",
-            *_table(headings, width),
+            *_table(_count_headings(others), width),
         ]
-    )
+    return "\n".join(lines)
+
+
+def required(options: type) -> list[str]:
+    """List the flags and arguments of a dataclass that have no default, as the user types them."""
+    found = _fields(options, "")
+    return [field.flag for field in found if field.default is dataclasses.MISSING]
 
 
 def _count_headings(names: Iterable[str]) -> list[tuple[str, str]]:
     """Count flags by what stands before their first dot."""
-    counts = Counter(name.partition(".")[0] if "." in name else "" for name in names)
-    rows = []
-    for heading, count in counts.items():
-        shown = f"--{heading}.…" if heading else "of the run"
-        rows.append((shown, f"{count} flag{'s' * (count > 1)}"))
-    return rows
+    counts = Counter(map(_heading, names))
+    return [(heading, f"{count} flag{'s' * (count > 1)}") for heading, count in counts.items()]
+
+
+def _heading(name: str) -> str:
+    group, dot, _ = name.partition(".")
+    if dot:
+        return f"--{group}.…"
+    if name in PROCESS_FLAGS:
+        return "of several processes"
+    return "of the run"
 
 
 def _table(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
-    column = max(len(name) for name, _ in rows) + 4
+    """Write names beside their texts; a name that is too long has a line of its own."""
+    column = 4 + max(len(name) for name, _ in rows if len(name) <= MAX_NAME)
     lines = []
     for name, text in rows:
-        wrapped = textwrap.wrap(text, width - column)
-        lines.append(f"  {name:<{column - 2}}{wrapped[0]}")
-        lines += [" " * column + line for line in wrapped[1:]]
+        first, *others = textwrap.wrap(text, width - column, break_on_hyphens=False)
+        if len(name) > column - 4:
+            lines.append(f"  {name}")
+            lines.append(" " * column + first)
+        else:
+            lines.append(f"  {name:<{column - 2}}{first}")
+        lines += [" " * column + line for line in others]
     return lines
 
 
-def _fields(options: Any, prefix: str) -> Iterable[tuple[str, tuple[str, object]]]:
-    """Give each flag's name with its help and its default."""
-    hints = typing.get_type_hints(type(options), include_extras=True)
-    texts = field_help(type(options))
+class Field(NamedTuple):
+    """A flag, or an argument without one.
+
+    Attributes:
+        name: of the flag, without its hyphens.
+        text: what it means.
+        default: its value if it is not given; `dataclasses.MISSING` if it must be.
+        is_positional: whether it is given without a flag.
+    """
+
+    name: str
+    text: str
+    default: object
+    is_positional: bool
+
+    @property
+    def flag(self) -> str:
+        """What the user types."""
+        return self.name if self.is_positional else f"--{self.name}"
+
+
+def _fields(options: Any, prefix: str) -> Iterable[Field]:
+    """Give each flag of a dataclass, or of an instance, with those of the dataclasses in it."""
+    kind = options if isinstance(options, type) else type(options)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    texts = field_help(kind)
     for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
+        value = getattr(options, field.name, dataclasses.MISSING)
         name = field.name.replace("_", "-")
         text = texts.get(field.name, "")
         for annotation in getattr(hints[field.name], "__metadata__", ()):
             named = getattr(annotation, "name", None)
             name = name if named is None else named
             text = getattr(annotation, "help", None) or text
+        argument = positional_name(hints[field.name])
+        if argument:
+            yield Field(argument, text, value, True)
+            continue
         if dataclasses.is_dataclass(value):
             yield from _fields(value, f"{prefix}{name}." if name else prefix)
             if not name or text == "":
                 continue
         choices = _choices(hints[field.name])
         if 1 < len(choices) <= MAX_CHOICES:
-            text = f"{text.rstrip('.')}: {', '.join(choices)}."
-        yield f"{prefix}{name}", (text, value)
+            text = f"{text} One of {', '.join(choices)}."
+        yield Field(f"{prefix}{name}", text, value, False)
 
 
 def _choices(hint: object) -> list[str]:
@@ -140,9 +190,14 @@ def field_help(kind: type) -> dict[str, str]:
     return texts
 
 
-def _shown(value: object) -> str:
+def _shown(field: Field) -> str:
+    value = field.default
+    if value is dataclasses.MISSING:
+        return "required"
     if value is None or value == "":
         return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is True:
+        return f"yes, or --no-{field.name}"
+    if value is False:
+        return "no"
     return str(value)

@@ -4,8 +4,6 @@ from collections.abc import Callable, Collection
 from functools import cache
 from typing import Literal
 
-from PIL import Image, features
-
 # Formats that Pillow recognizes by the content. On the web a file often has another's suffix.
 BY_CONTENT = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "AVIF", "JPEG2000")
 
@@ -45,6 +43,8 @@ READ = ("image", "recording", "document")  # the kinds of files that are read
 @cache
 def image_suffixes() -> dict[str, str]:
     """Return suffix → format of the images that the installed Pillow reads, in lower case."""
+    from PIL import Image, features  # the commands check paths before they load it
+
     Image.init()
     suffixes = {}
     for suffix, name in Image.EXTENSION.items():

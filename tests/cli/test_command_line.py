@@ -6,7 +6,8 @@ import pytest
 
 from l1jax.cli.experiment import parse_experiment
 from l1jax.cli.experiment_file import experiments_folder, load_experiment
-from l1jax.cli.flags import flag_names, parse_path
+from l1jax.cli.flag_names import flag_names
+from l1jax.cli.flags import parse_path
 from l1jax.cli.process import run_command
 from l1jax.config import (
     L1,

@@ -1,14 +1,18 @@
 """Help and refusals come before what takes seconds to import."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import get_args
 
 import pytest
 
+from l1jax.cli.flags import parse
 from l1jax.cli.main import COMMANDS
+from l1jax.cli.options import CompactOptions, ConvertOptions
 from l1jax.cli.short_help import COMMON, field_help, short_help
+from l1jax.config import InputError
 from l1jax.config.choices import Criterion, ScoredFeatures
 from l1jax.selection.choose import CRITERIA
 from l1jax.selection.fold_scores import FEATURES
@@ -40,7 +44,8 @@ CASES = {
     "export": [MODEL],
     "demo": [MODEL],
     "report": [MODEL],
-    "convert": [["not there"]],
+    "convert": [["not there"], []],
+    "prepare": [["./not there"], ["https://x.org/images.zip"], [], ["mnist", "--labels", "x"]],
 }
 PROGRAM = """
 import contextlib, io, json, runpy, sys
@@ -69,13 +74,18 @@ def answers(lines):
 
 
 @pytest.mark.parametrize("command", CASES)
-def test_help_a_wrong_flag_and_a_wrong_path_import_nothing_heavy(command):
+def test_help_a_wrong_flag_and_a_wrong_path_import_nothing_heavy(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     lines = [[command, "--help"], [command, "--workdri", "x"]]
     lines += [[command, *arguments] for arguments in CASES[command]]
     found, modules = answers(lines)
     (helped, shown, _), (wrong, _, error), *refused = found
     assert helped == 0
-    assert f"usage: python -m l1jax.{command}" in shown
+    lines = shown.splitlines()
+    assert lines[0].startswith(f"usage: python -m l1jax.{command} ")
+    assert len(lines) <= 50  # a screen
+    assert max(map(len, lines)) <= 80
+    assert not re.search(r"\b(STR|INT|FLOAT|None)\b", shown)  # plain words, no types of Python
     assert wrong == 2
     assert "error: `--workdri` is not a flag here" in error
     for status, _, sentence in refused:
@@ -86,7 +96,7 @@ def test_help_a_wrong_flag_and_a_wrong_path_import_nothing_heavy(command):
 
 
 def test_every_command_is_tried():
-    assert set(CASES) == set(COMMANDS) - {"prepare"}  # which has no JAX in it
+    assert set(CASES) == set(COMMANDS)
 
 
 def test_several_processes_agree_before_one_of_them_refuses():
@@ -109,6 +119,26 @@ def test_choices_are_those_of_the_code_behind():
     assert get_args(ScoredFeatures) == tuple(FEATURES)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        ([], "--workdir and --output"),
+        (["--output", "x"], "--workdir"),
+    ],
+)
+def test_what_is_missing_is_named(arguments, missing):
+    with pytest.raises(InputError, match=rf"Missing from prog: {missing} \(see prog --help\)\.$"):
+        parse(CompactOptions, arguments, "prog")
+
+
+def test_the_help_says_what_must_be_given_and_how_to_say_no():
+    shown = short_help(CompactOptions, "prog")
+    assert re.search(r"--workdir +Work directory of the run. \(required\)", shown)
+    assert "(yes, or --no-fold-norms)" in shown
+    assert "further flags" not in shown
+    assert short_help(ConvertOptions, "prog").startswith("usage: prog FILE [FLAGS]\n")
+
+
 @pytest.mark.parametrize("command", ["train", "select"])
 def test_the_short_help_is_a_screen_and_the_long_one_has_every_flag(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
@@ -117,7 +147,7 @@ def test_the_short_help_is_a_screen_and_the_long_one_has_every_flag(command, mon
     assert len(short.splitlines()) <= 42
     assert max(map(len, short.splitlines())) <= 100
     for name in COMMON[f"{command.capitalize()}Options"]:
-        assert f"--{name} " in short
+        assert f"--{name}" in short.split()
         assert f"--{name}" in full
     assert "--generator.…" in short
     assert "--ema-half-life" in full

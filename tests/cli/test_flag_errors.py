@@ -3,7 +3,7 @@
 import pytest
 
 from l1jax.cli.flag_errors import rename_flags, translate_errors, translate_flags
-from l1jax.cli.flags import flag_names
+from l1jax.cli.flag_names import flag_names
 from l1jax.config import InputError
 from l1jax.evaluate import EvaluateOptions
 from l1jax.sample import SampleOptions

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from image_files import FILES, PIXELS, encode, pack, write_folder
 
-from l1jax.config import TfdsData
+from l1jax.config import InputError, TfdsData
 from l1jax.data.opening import open_source
 from l1jax.prepare import main
 
@@ -25,6 +25,14 @@ CLASSES = {
     for i in range(3)
     for j, kind in enumerate("ab")
 }
+
+
+def refusal(arguments):
+    """The one sentence that refuses the arguments."""
+    with pytest.raises(InputError) as caught:
+        main(arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar.gz", "zip"])
@@ -68,38 +76,32 @@ def test_class_folders_become_labels_under_a_chosen_name(tmp_path, capsys):
         (["bad"], "'x.png', which cannot be used (it has 0 bytes)"),
     ],
 )
-def test_errors_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, words):
+def test_errors_are_one_sentence(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "images")
     (tmp_path / "empty").mkdir()
     write_folder(tmp_path / "bad", {"x.png": b""})
-    assert main([*arguments, "--data-dir", "tfds"]) == 2
-    output = capsys.readouterr().err
-    assert words in output
-    assert "Traceback" not in output
+    assert words in refusal([*arguments, "--data-dir", "tfds"])
 
 
-def test_messages_say_which_flags_are_those_of_training(tmp_path, capsys):
+def test_messages_say_which_flags_are_those_of_training(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 8, 8), np.uint8))
-    assert main([str(tmp_path / "x.npy"), "--data-dir", str(tmp_path)]) == 2
-    output = capsys.readouterr().err
-    assert "`NAME_OR_FOLDER` (=" in output
-    assert output.endswith("--data is a flag of python -m l1jax.train.\n")
+    sentence = refusal([str(tmp_path / "x.npy"), "--data-dir", str(tmp_path)])
+    assert "`NAME_OR_FOLDER` (=" in sentence
+    assert sentence.endswith("--data is a flag of python -m l1jax.train.")
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_of_one_sentence(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_sentence(tmp_path):
     path = write_folder(tmp_path / "images", CLASSES)
     (tmp_path / "file").write_text("precious")
-    assert main([str(path), "--data-dir", str(tmp_path / "file")]) == 2
-    output = capsys.readouterr().err
-    assert output.startswith(f"error: `--data-dir` (={tmp_path / 'file'}) must be writable: ")
-    assert output.count("\n") == 1
+    sentence = refusal([str(path), "--data-dir", str(tmp_path / "file")])
+    assert sentence.startswith(f"`--data-dir` (={tmp_path / 'file'}) must be writable: ")
 
 
 @pytest.mark.parametrize(
     ("missing", "package"), [("tensorflow", "l1jax[tfds]"), ("apache_beam", "apache_beam")]
 )
-def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys, missing, package):
+def test_a_missing_package_is_named(tmp_path, monkeypatch, missing, package):
     import tensorflow_datasets as tfds
 
     class Builder:
@@ -107,11 +109,10 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys, missing, pack
             raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
     monkeypatch.setattr(tfds, "builder", lambda *_, **__: Builder())
-    assert main(["mnist", "--data-dir", str(tmp_path)]) == 2
-    output = capsys.readouterr().err
-    assert f"without {missing}" in output
-    assert f"pip install '{package}'" in output
-    assert "FOLDER" in output
+    sentence = refusal(["mnist", "--data-dir", str(tmp_path)])
+    assert f"without {missing}" in sentence
+    assert f"pip install '{package}'" in sentence
+    assert "FOLDER" in sentence
 
 
 def test_the_command_runs_as_a_process_under_its_earlier_name(tmp_path):
@@ -126,10 +127,12 @@ def test_the_command_runs_as_a_process_under_its_earlier_name(tmp_path):
 
 
 def run_prepare(tmp_path, capsys, *arguments):
-    """The command's exit status, and all of its output."""
-    status = main([*map(str, arguments), "--data-dir", str(tmp_path / "tfds")])
-    captured = capsys.readouterr()
-    return status, captured.out + captured.err
+    """The command's exit status, and what it prints or refuses."""
+    try:
+        status = main([*map(str, arguments), "--data-dir", str(tmp_path / "tfds")])
+    except InputError as error:
+        return 2, str(error)
+    return status, capsys.readouterr().out
 
 
 def test_other_images_under_the_same_name_are_an_error(tmp_path, capsys):
