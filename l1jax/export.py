@@ -31,6 +31,7 @@ from l1jax.serialization.folder_files import WEIGHTS
 from l1jax.serialization.hub import check_repository, open_hub, upload
 from l1jax.serialization.loaded_generator import LoadedGenerator, open_generator
 from l1jax.serialization.model_folder import is_model, read_model, write_model
+from l1jax.serialization.onnx_metadata import describe_generator
 from l1jax.serialization.onnx_program import ONNX, export_onnx, open_onnx
 from l1jax.serialization.probe_images import differences, probe
 from l1jax.serialization.rebuild_generator import float32_model, in_float32, rebuild
@@ -194,7 +195,8 @@ def write(
     if options.onnx:
         float32 = float32_model(opened.experiment.model)
         exact = rebuild(float32, generator.image_shape, in_float32(opened.layout), generator)
-        programs[ONNX] = export_onnx(exact, params, statistics)
+        about = describe_generator(opened.experiment, generator, opened.step, noted.get("licence"))
+        programs[ONNX] = export_onnx(exact, params, statistics, about)
         again = open_onnx(generator, programs[ONNX], Path(ONNX))
         compare(ONNX, probe(exact, params, statistics), probe(again, {}, {}), say)
     sparse = options.encoding == "sparse"

@@ -1,6 +1,7 @@
 """From a training run to every format and back to the same images."""
 
 import dataclasses
+import importlib
 import json
 import re
 
@@ -10,11 +11,13 @@ import pytest
 from absent import hide
 from generators import experiment, generator, images_of, inputs
 
+import l1jax
 from l1jax import evaluate, export, sample, train
-from l1jax.config import InputError
+from l1jax.config import ImageData, InputError, Origin
 from l1jax.extras import MissingExtraError
 from l1jax.serialization.loaded_generator import LoadedGenerator
 from l1jax.serialization.model_folder import read_model, write_model
+from l1jax.serialization.onnx_metadata import describe_generator
 from l1jax.serialization.onnx_program import export_onnx
 from l1jax.training.state import Average
 
@@ -88,6 +91,37 @@ def test_the_card_has_the_runs_evaluation(run, model):
     assert "Real: 64 training images." in card
     assert "license: apache-2.0" in card
     assert str(run) not in card
+
+
+def test_the_graph_says_what_it_is(model):
+    onnx = importlib.import_module("onnx")
+    graph = onnx.load(model / "model.onnx")
+    found = {entry.key: entry.value for entry in graph.metadata_props}
+    assert json.loads(found.pop("experiment"))["model"]["generator_hidden"] == [16]
+    latents = "float32 [batch, 64], independent standard normal numbers"
+    assert found == {
+        "description": graph.doc_string,
+        "latents": latents,
+        "label": "int32 [batch], from 0 to 9",
+        "images": "float32 [batch, 8, 8, 1], channels last, from -1 (black) to 1 (white)",
+        "image_range": "-1 1",
+        "producer": "l1jax",
+        "version": l1jax.__version__,
+        "step": "20",
+        "licence": "apache-2.0",
+    }
+    assert graph.doc_string.startswith("A generator of 10 classes of 8×8×1 images from 64 ")
+    assert (graph.producer_name, graph.producer_version) == ("l1jax", l1jax.__version__)
+
+
+def test_the_graph_of_private_data_names_no_folder():
+    own = dataclasses.replace(experiment("dcgan"), data=ImageData("/home/me/photos", image_size=8))
+    own = dataclasses.replace(own, origin=Origin("/home/me/runs/dense"))
+    about = describe_generator(own, generator("dcgan").generator, 1, None)
+    assert "licence" not in about
+    assert "/home" not in about["experiment"]
+    data = json.loads(about["experiment"])["data"]
+    assert data["path"] == "photos"
 
 
 def test_an_evaluation_of_another_step_is_left_out(run):
@@ -193,8 +227,8 @@ def test_wrong_flags_are_refused(run, model, tmp_path, monkeypatch, arguments, w
 
 
 def test_a_program_with_other_images_is_not_written(run, tmp_path, monkeypatch):
-    def other(generator, params, statistics):
-        return export_onnx(generator, jax.tree.map(lambda leaf: leaf * 1.01, params), statistics)
+    def other(generator, params, *others):
+        return export_onnx(generator, jax.tree.map(lambda leaf: leaf * 1.01, params), *others)
 
     monkeypatch.setattr(export, "export_onnx", other)
     with pytest.raises(

@@ -5,13 +5,9 @@ None of it is executed.
 
 import importlib.util
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from l1jax.config import Config, InputError, from_json
@@ -19,8 +15,8 @@ from l1jax.config.fields import JsonObject
 from l1jax.evaluation.tensors import Tensors, load_tensors, save_tensors
 from l1jax.files import atomic_folder
 from l1jax.outputs import write_error
-from l1jax.penalties.sparsity import path_name
 from l1jax.reading import check_input_file, read_bytes, read_json, sha256
+from l1jax.serialization.named_weights import nested
 from l1jax.serialization.onnx_program import ONNX
 from l1jax.serialization.stablehlo_program import STABLEHLO
 from l1jax.serialization.weight_encoding import decode
@@ -201,28 +197,3 @@ def read_weights(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[PyT
     except InputError as error:
         raise InputError(f"`{file}` does not hold the model of {CONFIG}: {error}") from error
     return nested(tensors, "params"), nested(tensors, "statistics")
-
-
-def named_tensors(params: PyTree, statistics: PyTree) -> Tensors:
-    """Return the arrays of a network by their path, such as `params/image/kernel`."""
-    return {name: np.asarray(leaf) for name, leaf in named_leaves(params, statistics)}
-
-
-def named_leaves(params: PyTree, statistics: PyTree) -> Iterator[tuple[str, Any]]:
-    """Give each leaf of a network's two trees with its path."""
-    for part, tree in {"params": params, "statistics": statistics}.items():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            yield f"{part}/{path_name(path)}", leaf
-
-
-def nested(tensors: Tensors, part: str) -> dict[str, Any]:
-    """Return the tree that arrays of one part, "params" or "statistics", have in their names."""
-    tree: dict[str, Any] = {}
-    for name, value in tensors.items():
-        first, *parents, last = name.split("/")
-        if first == part:
-            branch = tree
-            for parent in parents:
-                branch = branch.setdefault(parent, {})
-            branch[last] = jnp.asarray(value)
-    return tree

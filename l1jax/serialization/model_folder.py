@@ -37,15 +37,13 @@ from l1jax.serialization.folder_files import (
     WEIGHTS,
     check_hash,
     check_package,
-    named_leaves,
-    named_tensors,
-    nested,
     read_checked,
     read_description,
     read_experiment,
     read_weights,
     write_folder,
 )
+from l1jax.serialization.named_weights import named_leaves, named_tensors, nested
 from l1jax.serialization.onnx_program import ONNX, open_onnx
 from l1jax.serialization.probe_images import probe
 from l1jax.serialization.rebuild_generator import rebuild

@@ -185,6 +185,7 @@ def _convolution(graph: OnnxBuilder, e: Equation) -> Operand:
             )
         outputs, inputs, *spatial = numbers.rhs_spec
         mirrored = np.flip(kernel, tuple(spatial)).transpose(inputs, outputs, *spatial)
+        graph.made_of(mirrored, graph.sources(kernel))
         y = graph.add(
             "ConvTranspose", x, mirrored, strides=list(p["lhs_dilation"]), pads=pads, **shared
         )
@@ -194,7 +195,7 @@ def _convolution(graph: OnnxBuilder, e: Equation) -> Operand:
 def _transposed(graph: OnnxBuilder, x: Operand, axes: Sequence[int]) -> Operand:
     if isinstance(x, str):
         return graph.add("Transpose", x, perm=list(axes))
-    return x.transpose(axes)
+    return graph.made_of(x.transpose(axes), graph.sources(x))
 
 
 def _gather(graph: OnnxBuilder, e: Equation) -> Operand:
@@ -272,6 +273,10 @@ OPERATORS: dict[str, Callable[[OnnxBuilder, Equation], Operand]] = {
     "reduce_max": _reduce("ReduceMax"),
     "reduce_sum": _reduce("ReduceSum"),
     "reshape": lambda graph, e: graph.reshape(e.inputs[0], e.out_shape),
+    "log1p": lambda graph, e: graph.add(
+        "Log", graph.add("Add", np.array(1, e.out_dtype), *e.inputs)
+    ),
+    "ne": lambda graph, e: graph.add("Not", graph.add("Equal", *e.inputs)),
     "rsqrt": lambda graph, e: graph.add("Reciprocal", graph.add("Sqrt", *e.inputs)),
     "select_n": lambda graph, e: graph.add("Where", e.inputs[0], e.inputs[2], e.inputs[1]),
     "slice": _slice,

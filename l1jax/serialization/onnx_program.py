@@ -8,7 +8,8 @@ output is `images` in the generator's range, channels last. The packages that it
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,26 +17,45 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 from jaxtyping import Array, ArrayLike, PyTree
 
+import l1jax
 from l1jax.config import InputError
 from l1jax.models import Generator
 from l1jax.models.layers import library_convolutions
+from l1jax.serialization.named_weights import named_leaves
 from l1jax.serialization.onnx_builder import OnnxBuilder, Operand
 from l1jax.serialization.onnx_operators import Equation, lower_all, refusal
+from l1jax.serialization.onnx_patterns import fuse
 from l1jax.serialization.stablehlo_program import as_program, program, program_inputs
 
 ONNX = "model.onnx"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 # Versions of 2022, which all current runtimes read.
 OPSET = 18
 IR_VERSION = 9
 
 
-def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> bytes:
+class Weights(NamedTuple):
+    """What a network was trained to.
+
+    Attributes:
+        params: its parameters.
+        statistics: its running batch statistics.
+    """
+
+    params: PyTree
+    statistics: PyTree
+
+
+def export_onnx(
+    generator: Generator, params: PyTree, statistics: PyTree, about: Mapping[str, str] = NOTHING
+) -> bytes:
     """Serialise the network with its weights for any batch size.
 
     Args:
         generator: the network, which must compute in float32.
         params: its parameters.
         statistics: its running batch statistics.
+        about: what the file says of the model, as `onnx_metadata.describe_generator` writes it.
 
     Raises:
         InputError: if the network has an operation that is not known here.
@@ -43,35 +63,50 @@ def export_onnx(generator: Generator, params: PyTree, statistics: PyTree) -> byt
     """
     inputs = program_inputs(generator)
     names = ["latents", "label"][: len(inputs)]
+
+    def generate(weights: Weights, *arguments: Array) -> Array:
+        return program(generator, *weights)(*arguments)
+
     with library_convolutions():
         return export_graph(
-            program(generator, params, statistics), dict(zip(names, inputs, strict=True)), "images"
+            generate,
+            Weights(params, statistics),
+            dict(zip(names, inputs, strict=True)),
+            "images",
+            about,
         )
 
 
 def export_graph(
-    function: Callable[..., Array], inputs: Mapping[str, jax.ShapeDtypeStruct], output: str
+    function: Callable[..., Array],
+    weights: Weights,
+    inputs: Mapping[str, jax.ShapeDtypeStruct],
+    output: str,
+    about: Mapping[str, str] = NOTHING,
 ) -> bytes:
     """Serialise a function of one result as an ONNX graph.
 
     Args:
-        function: what the graph computes.
-        inputs: the types of its arguments by name. Sizes that are not known are symbolic, and are
-            those of the first axes of the first one.
+        function: (weights, inputs) → what the graph computes.
+        weights: its constants, which keep their paths as names.
+        inputs: the types of its other arguments by name. Sizes that are not known are symbolic, and
+            are those of the first axes of the first one.
         output: the result's name.
+        about: what the file says of the model: `description`, and whatever else.
 
     Raises:
         InputError: if the function has an operation that is not known here.
         MissingExtraError: if the package onnx is missing.
     """
     onnx: Any = importlib.import_module("onnx")
-    traced = jax.make_jaxpr(function)(*inputs.values())
-    first, shape = next((name, value.shape) for name, value in inputs.items())
+    traced = jax.make_jaxpr(function)(weights, *inputs.values())
+    shape = next(iter(inputs.values())).shape
     unknown = [str(size) for size in shape if not isinstance(size, int)]
-    graph = OnnxBuilder(first, unknown)
-    (result,) = _lowered(graph, traced, list(inputs))
-    graph.add("Identity", result)
-    graph.nodes[-1].output[0] = output
+    graph = OnnxBuilder([*inputs, output], unknown)
+    constants = [graph.made_of(np.array(leaf), [name]) for name, leaf in named_leaves(*weights)]
+    (result,) = _lowered(graph, traced, [*constants, *inputs])
+    graph.finish(result, output)
+    fuse(graph, output)
     avals = [*inputs.values(), *traced.out_avals]
     described = [
         onnx.helper.make_tensor_value_info(
@@ -82,12 +117,22 @@ def export_graph(
         for name, aval in zip([*inputs, output], avals, strict=True)
     ]
     made = onnx.helper.make_graph(
-        graph.nodes, "generator", described[:-1], described[-1:], graph.constants
+        graph.nodes,
+        "generator",
+        described[:-1],
+        described[-1:],
+        [onnx.numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
     )
     opsets = [onnx.helper.make_opsetid("", OPSET)]
     model = onnx.helper.make_model(
-        made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="l1jax"
+        made,
+        opset_imports=opsets,
+        ir_version=IR_VERSION,
+        producer_name="l1jax",
+        producer_version=l1jax.__version__,
+        doc_string=about.get("description", ""),
     )
+    onnx.helper.set_model_props(model, dict(about))
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
@@ -191,10 +236,11 @@ def _lowered(
         if inner is not None:
             results = _lowered(graph, inner, operands, place)
         elif known and all(isinstance(size, int) for a in avals for size in a.shape):
+            sources = graph.sources(*operands)
             bound = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
             if not eqn.primitive.multiple_results:
                 bound = [bound]
-            results = [np.asarray(result) for result in bound]
+            results = [graph.made_of(np.array(result), sources) for result in bound]
         else:
             shapes = [atom.aval.shape for atom in eqn.invars]
             equation = Equation(
@@ -204,6 +250,9 @@ def _lowered(
                 results = lower_all(graph, equation, [a.shape for a in avals])
             except NotImplementedError as error:
                 raise refusal(equation, error, place) from error
+            for name, a in zip(results, avals, strict=True):
+                if isinstance(name, str):
+                    graph.shapes[name] = a.shape
         values |= dict(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 

@@ -32,14 +32,12 @@ from l1jax.serialization.folder_files import (
     PROGRAMS,
     WEIGHTS,
     check_hash,
-    named_leaves,
-    named_tensors,
-    nested,
     read_description,
     read_experiment,
     read_weights,
     write_folder,
 )
+from l1jax.serialization.named_weights import named_leaves, named_tensors, nested
 from l1jax.serialization.text_program import probe_logits
 from l1jax.serialization.weight_encoding import Loss, decode, encode, losses
 

@@ -4,7 +4,7 @@ Both have the weights in them. The input `tokens` is int32 [batch, length], of a
 length, also beyond the context; the output `logits` is float32 [batch, length, vocabulary].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from l1jax.config import InputError
 from l1jax.models import LanguageModel
-from l1jax.serialization.onnx_program import ONNX, export_graph, open_session
+from l1jax.serialization.onnx_program import NOTHING, ONNX, Weights, export_graph, open_session
 from l1jax.serialization.stablehlo_program import PLATFORMS, STABLEHLO
 
 Logits = Callable[
@@ -31,13 +31,25 @@ def export_text_stablehlo(model: LanguageModel, params: PyTree) -> bytes:
     return bytes(exported(_tokens_type()).serialize())
 
 
-def export_text_onnx(model: LanguageModel, params: PyTree) -> bytes:
+def export_text_onnx(
+    model: LanguageModel, params: PyTree, about: Mapping[str, str] = NOTHING
+) -> bytes:
     """Serialise the logits of a model that computes in float32.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        about: what the file says of the model, as `onnx_metadata.describe_text` writes it.
 
     Raises:
         MissingExtraError: if the package onnx is missing.
     """
-    return export_graph(_logits(model, params), {"tokens": _tokens_type()}, "logits")
+
+    def logits(weights: Weights, tokens: Array) -> Array:
+        return _logits(model, weights.params)(tokens)
+
+    weights = Weights(params, {})
+    return export_graph(logits, weights, {"tokens": _tokens_type()}, "logits", about)
 
 
 def open_text_stablehlo(content: bytes, file: Path) -> Logits:
@@ -80,7 +92,6 @@ def open_text_onnx(content: bytes, file: Path) -> Logits:
     return lambda given: session.run(None, {"tokens": np.asarray(given, np.int32)})[0]
 
 
-EXPORTERS = {STABLEHLO: export_text_stablehlo, ONNX: export_text_onnx}
 OPENERS = {STABLEHLO: open_text_stablehlo, ONNX: open_text_onnx}
 
 

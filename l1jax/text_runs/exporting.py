@@ -20,9 +20,17 @@ from l1jax.reporting.circuit import (
     num_edges,
 )
 from l1jax.serialization.folder_files import PROGRAMS, WEIGHTS
+from l1jax.serialization.onnx_metadata import describe_text
+from l1jax.serialization.onnx_program import ONNX
 from l1jax.serialization.probe_images import differences
 from l1jax.serialization.text_folder import ExportedText, read_text_model, write_text_model
-from l1jax.serialization.text_program import EXPORTERS, OPENERS, probe_logits, probe_tokens
+from l1jax.serialization.text_program import (
+    OPENERS,
+    export_text_onnx,
+    export_text_stablehlo,
+    probe_logits,
+    probe_tokens,
+)
 from l1jax.serialization.weight_encoding import Loss
 from l1jax.terminal import Say
 from l1jax.text_runs.loading import LoadedText
@@ -93,8 +101,12 @@ def make_program(name: str, exported: ExportedText, say: Say) -> bytes:
     Raises:
         InputError: if the logits differ by more than `TOLERANCE` of the largest one.
     """
-    model = in_float32(exported) if name == "model.onnx" else exported.model
-    content = EXPORTERS[name](model, exported.params)
+    if name == ONNX:
+        licence = exported.notes.get("licence")
+        about = describe_text(exported.experiment, exported.model, exported.step, licence)
+        content = export_text_onnx(in_float32(exported), exported.params, about)
+    else:
+        content = export_text_stablehlo(exported.model, exported.params)
     wanted = probe_logits(model, exported.params, exported.batch_stats)
     found = OPENERS[name](content, Path(name))(probe_tokens(model))
     difference, relative = differences(wanted, found)

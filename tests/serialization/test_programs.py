@@ -141,6 +141,44 @@ def test_the_graph_is_one_that_others_read():
         assert not {node.domain for node in model.graph.node} - {""}
 
 
+def test_initialisers_have_the_names_of_the_parameters():
+    onnx = importlib.import_module("onnx")
+    compact = generator("mlp")
+    graph = onnx.load_from_string(export_onnx(*compact[:3])).graph
+    assert [node.op_type for node in graph.node] == [
+        *("Gemm", "LeakyRelu", "Gemm", "LeakyRelu", "Gemm"),
+        *("Tanh", "Reshape"),
+    ]
+    found = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for layer, params in compact.params.items():
+        for name, wanted in params.items():
+            np.testing.assert_array_equal(found.pop(f"params/{layer}/{name}"), wanted)
+    assert [value.dtype.kind for value in found.values()] == ["i"]  # the image's shape
+
+
+def test_a_constant_of_several_parameters_has_the_names_of_all():
+    onnx = importlib.import_module("onnx")
+    graph = onnx.load_from_string(export_onnx(*generator("dcgan")[:3])).graph
+    names = {tensor.name for tensor in graph.initializer}
+    assert {
+        "params/project/kernel",
+        "statistics/norm_0/mean",
+        "norm_0/scale_var",
+        "params/norm_0/bias",
+        "params/image/kernel",
+    } <= names
+
+
+def test_every_shape_in_the_graph_is_inferred():
+    onnx = importlib.import_module("onnx")
+    model = onnx.load_from_string(export_onnx(*generator("dcgan", 3)[:3]))
+    inferred = onnx.shape_inference.infer_shapes(
+        model, check_type=True, strict_mode=True, data_prop=True
+    )
+    known = {value.name for value in (*inferred.graph.value_info, *inferred.graph.output)}
+    assert known == {name for node in model.graph.node for name in node.output}
+
+
 def test_what_onnx_has_no_form_of_is_refused_with_its_layer():
     def apply(params, statistics, latents, train, label=None):
         with jax.named_scope("sorter"):

@@ -10,8 +10,15 @@ from l1jax.config import InputError
 from l1jax.models import transformer
 from l1jax.serialization.onnx_program import ONNX
 from l1jax.serialization.stablehlo_program import STABLEHLO
-from l1jax.serialization.text_program import EXPORTERS, OPENERS, probe_logits, probe_tokens
+from l1jax.serialization.text_program import (
+    OPENERS,
+    export_text_onnx,
+    export_text_stablehlo,
+    probe_logits,
+    probe_tokens,
+)
 
+EXPORTERS = {STABLEHLO: export_text_stablehlo, ONNX: export_text_onnx}
 TOKENS = np.random.default_rng(0).integers(0, 11, (3, 9))
 
 
