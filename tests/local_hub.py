@@ -1,6 +1,7 @@
 """A Hugging Face Hub on this machine, for one model of several commits."""
 
 import hashlib
+import importlib
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,9 @@ class LocalHub:
     commits: commit → file name → content.
     revisions: branch or tag → commit.
     requested: names of the files that were asked for.
+    closed: status and headers of every answer instead; None for those of the model.
+    on_request: called with the name of a file after it was answered.
+    delay: seconds before each answer.
     """
 
     def __init__(self, name, commits, revisions):
@@ -19,12 +23,20 @@ class LocalHub:
         self.commits = commits
         self.revisions = revisions
         self.requested = set()
+        self.closed = None
+        self.on_request = lambda file: None
+        self.delay = 0
+        self.stopped = threading.Event()
 
     def find(self, path):
         """The answer to a path: a status, headers and a body."""
+        if path.startswith("/api/"):  # which the client asks about itself
+            return 404, {}, b""
         owner, name, _, revision, *file = path.strip("/").split("/")
         file = "/".join(file)
         self.requested.add(file)
+        if self.closed is not None:
+            return *self.closed, b""
         commit = self.revisions.get(revision, revision)
         if f"{owner}/{name}" != self.name:
             return 404, {"X-Error-Code": "RepoNotFound"}, b""
@@ -49,6 +61,7 @@ def serve(hub):
             self.answer(with_body=True)
 
         def answer(self, with_body):
+            hub.stopped.wait(hub.delay)
             status, headers, body = hub.find(self.path)
             self.send_response(status)
             for key, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -56,6 +69,7 @@ def serve(hub):
             self.end_headers()
             if with_body:
                 self.wfile.write(body)
+            hub.on_request(self.path.rpartition("/")[2])
 
         def log_message(self, *arguments):
             pass
@@ -64,6 +78,7 @@ def serve(hub):
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def stop():
+        hub.stopped.set()
         server.shutdown()
         server.server_close()
 
@@ -71,3 +86,12 @@ def serve(hub):
         yield f"http://127.0.0.1:{server.server_port}", stop
     finally:
         stop()
+
+
+def use(monkeypatch, address, cache):
+    """Make the Hub's client ask a server, as HF_ENDPOINT does when the package is imported."""
+    constants = importlib.import_module("huggingface_hub.constants")
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))

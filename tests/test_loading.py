@@ -1,9 +1,7 @@
 """`l1jax.load`: folders and models of the Hub, and what they draw."""
 
-import importlib
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from absent import hide
-from local_hub import LocalHub, serve
+from local_hub import LocalHub, serve, use
 
 import l1jax
 from l1jax.build import build_model, example_shape
@@ -150,15 +148,9 @@ def hub(folder, tmp_path, monkeypatch):
     pickled = {"pytorch_model.bin": b"a pickle"}
     commits = {FIRST: files_of(folder) | pickled, SECOND: files_of(other)}
     hub = LocalHub("me/digits", commits, {"main": FIRST, "v1": FIRST})
-    constants = importlib.import_module("huggingface_hub.constants")
     with serve(hub) as (address, stop):
         hub.stop = stop
-        # What HF_ENDPOINT sets when the package is imported.
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between tries to connect
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        use(monkeypatch, address, tmp_path / "cache")
         yield hub
 
 
@@ -186,8 +178,24 @@ def test_a_revision_that_moved_is_told_and_a_commit_stays(hub):
         np.testing.assert_array_equal(l1jax.load("me/digits", revision=FIRST)(KEY, 4), before)
 
 
-def test_a_file_whose_hash_changed_is_refused(hub):
-    hub.commits[FIRST]["model.safetensors"] = hub.commits[SECOND]["model.safetensors"]
+def test_a_revision_that_moves_meanwhile_is_that_of_its_first_file(hub):
+    def move(file):
+        hub.revisions["main"] = SECOND
+
+    hub.on_request = move
+    assert l1jax.load("me/digits").revision == FIRST
+    assert hub.revisions["main"] == SECOND
+
+
+@pytest.mark.parametrize("change", ["all", "header", "size"])
+def test_a_file_whose_hash_changed_is_refused(hub, change):
+    content = hub.commits[FIRST]["model.safetensors"]
+    changed = {
+        "all": hub.commits[SECOND]["model.safetensors"],
+        "header": content.replace(b"F32", b"I32", 1),
+        "size": content[:-4],
+    }
+    hub.commits[FIRST]["model.safetensors"] = changed[change]
     message = f"is damaged or another model's: its sha256.*from me/digits at {FIRST} on the Hub"
     with pytest.raises(InputError, match=message):
         l1jax.load("me/digits")
@@ -198,8 +206,11 @@ def test_what_the_hub_lacks_is_told(hub):
         l1jax.load("me/other")
     with pytest.raises(InputError, match=r"has no revision 'v9' of the model me/digits"):
         l1jax.load("me/digits", revision="v9")
+    for name in ("me/-digits", "me/a--b", "me/digits.git"):
+        with pytest.raises(InputError, match=r"must be a folder that is there, or the name of a"):
+            l1jax.load(name)
     hub.stop()
-    with pytest.raises(InputError, match=r"the Hub cannot be reached for the model me/digits, and"):
+    with pytest.raises(InputError, match=r"did not answer .* model me/digits is not in the cache"):
         l1jax.load("me/digits")
 
 

@@ -91,10 +91,14 @@ def check_experiment_flags(
         workdir: default of `--workdir`.
     """
     from l1jax.cli.experiment import parse_experiment
+    from l1jax.cli.starting import check_source_name
 
     def check(arguments: Sequence[str]) -> None:
         parsed = parse_experiment(options, arguments, prog, workdir)
-        parse_optional_path("--workdir", parsed.workdir)
+        folder = parse_optional_path("--workdir", parsed.workdir)
+        source = getattr(parsed, "from_source", None)
+        if source is not None and not (folder and folder.exists()):  # else a run has the source
+            check_source_name(source)
         path = getattr(parsed.experiment.data, "path", None)
         if path and "://" not in path and not os.path.exists(os.path.expanduser(path)):
             raise InputError(

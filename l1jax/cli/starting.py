@@ -71,16 +71,25 @@ def experiment_of_source(arguments: Sequence[str], folder: str) -> tuple[Config,
     if experiment is not None:
         origin = experiment.origin
     if experiment is None or origin is None or not is_of_source(origin, source):
-        found = os.path.exists(os.path.expanduser(source))
-        if source and not found and not is_repository(source):
-            raise InputError(
-                f"`--from` (={source}) must be a work directory, a model folder, or owner/name on "
-                "the Hub, and there is none of that name."
-            )
+        check_source_name(source)
         from l1jax.serialization.trained_source import read_source_experiment
 
         experiment = read_source_experiment(Request(source, revision=flags["from_revision"]))
     return dataclasses.replace(experiment, origin=None), name
+
+
+def check_source_name(source: str) -> None:
+    """Raise unless a source is a path that exists, or its name can be one on the Hub.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    found = os.path.exists(os.path.expanduser(source))
+    if source and not found and not is_repository(source):
+        raise InputError(
+            f"`--from` (={source}) must be a work directory, a model folder, or owner/name on "
+            "the Hub, and there is none of that name."
+        )
 
 
 def stored_experiment(workdir: Path) -> Config | None:

@@ -11,6 +11,11 @@ from typing import Any, NamedTuple
 from l1jax.config import InputError
 from l1jax.training.origin_request import is_repository
 
+SECONDS_TO_ANSWER = 4.0
+FORBIDDEN = (401, 403)
+TOO_MANY = 429  # requests
+SERVER_ERROR = 500  # the first status of those
+
 
 class Downloaded(NamedTuple):
     """A model of the Hub in the cache of this machine."""
@@ -71,9 +76,8 @@ def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
             commit_message="Upload by l1jax",
         )
     except Exception as error:  # of its HTTP library, of the Hub, of the file system
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"`--upload` (={repository}) did not succeed: {why.rstrip('.')}."
+            f"`--upload` (={repository}) did not succeed: {_first_line(error)}."
         ) from error
     return str(where)
 
@@ -81,8 +85,10 @@ def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
 def download(repository: str, revision: str | None, names: Sequence[str]) -> Downloaded:
     """Download files of a model, or find them in the cache of `huggingface_hub`.
 
-    Nothing that is downloaded is executed. The address is that of the environment variable
-    HF_ENDPOINT, and HF_HUB_OFFLINE=1 leaves it at the cache.
+    All are of one commit, also if the revision moves meanwhile. Nothing that is downloaded is
+    executed. The address is that of the environment variable HF_ENDPOINT, and HF_HUB_OFFLINE=1
+    leaves it at the cache. The cache also serves when the Hub has not answered for
+    `SECONDS_TO_ANSWER`.
 
     Args:
         repository: owner/name.
@@ -100,9 +106,16 @@ def download(repository: str, revision: str | None, names: Sequence[str]) -> Dow
         what = f"{repository} at revision {revision}"
     commit = revision
     folder = Path()
+    tried = ""
     try:
+        cached = {cached_commit(repository, revision, name) for name in names}
+        if revision is None or cached != {revision}:  # unless a commit is there, which never moves
+            tried = _ask(repository, revision, names[0])
         for name in names:  # all of the commit that the first one is of
-            folder = Path(hub.hf_hub_download(repository, name, revision=commit)).parent
+            file = hub.hf_hub_download(
+                repository, name, revision=commit, local_files_only=bool(tried)
+            )
+            folder = Path(file).parent
             commit = folder.name
     except errors.RevisionNotFoundError as error:
         raise InputError(
@@ -119,16 +132,63 @@ def download(repository: str, revision: str | None, names: Sequence[str]) -> Dow
             "login."
         ) from error
     except errors.LocalEntryNotFoundError as error:
+        reason = tried or "the Hub cannot be reached"
+        cache = importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE
         raise InputError(
-            f"the Hub cannot be reached for the model {what}, and it is not in the cache: try "
-            "again with a network, or give a path."
+            f"{reason}, and the model {what} is not in the cache {cache}: load it once with a "
+            "network, after which HF_HUB_OFFLINE=1 finds it there, or give a path."
         ) from error
     except errors.EntryNotFoundError as error:
         raise InputError(f"the model {what} on the Hub lacks one of {', '.join(names)}.") from error
     except Exception as error:  # of its HTTP library, of the file system
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the model {what} could not be downloaded: {why.rstrip('.')}.") from error
+        if _status(error) in FORBIDDEN:
+            raise InputError(
+                f"the Hub does not let you read the model {repository} (status {_status(error)}): "
+                "run hf auth login, or ask its owner for access."
+            ) from error
+        raise InputError(
+            f"the model {what} could not be downloaded: {_first_line(error)}."
+        ) from error
     return Downloaded(folder, folder.name)
+
+
+def _ask(repository: str, revision: str | None, name: str) -> str:
+    """Ask the Hub once for a file; its client would try again for 23 seconds.
+
+    Args:
+        repository: owner/name.
+        revision: branch, tag or commit; None for the main branch.
+        name: of the file.
+
+    Returns:
+        What was tried in vain, for messages; empty if the Hub has the file.
+
+    Raises:
+        Exception: the client's, if the Hub refuses.
+    """
+    hub = importlib.import_module("huggingface_hub")
+    constants = importlib.import_module("huggingface_hub.constants")
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    url = hub.hf_hub_url(repository, name, revision=revision)
+    try:
+        hub.get_hf_file_metadata(url, timeout=SECONDS_TO_ANSWER)
+    except Exception as error:  # of its HTTP library
+        status = _status(error)
+        if status is not None and status < SERVER_ERROR and status != TOO_MANY:
+            raise
+        return f"the Hub at {constants.ENDPOINT} did not answer ({_first_line(error)})"
+    return ""
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status that an error tells of; None if there was no answer."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
 
 
 def cached_commit(repository: str, revision: str | None, name: str) -> str | None:

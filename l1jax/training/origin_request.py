@@ -8,7 +8,8 @@ from l1jax.config import Origin
 
 Networks = Literal["all", "generator"]
 COMMIT = re.compile("[0-9a-f]{40}")
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REPOSITORY = re.compile(r"\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
+MAX_REPOSITORY = 96  # characters
 
 
 class Request(NamedTuple):
@@ -28,8 +29,9 @@ class Request(NamedTuple):
 
 
 def is_repository(name: str) -> bool:
-    """Return whether a name can be that of a repository, `owner/name`."""
-    return REPOSITORY.fullmatch(name) is not None
+    """Return whether a name can be that of a repository, `owner/name`, by the Hub's rules."""
+    is_well_formed = REPOSITORY.fullmatch(name) is not None and len(name) <= MAX_REPOSITORY
+    return is_well_formed and not any(part in name for part in ("--", "..")) and name[-4:] != ".git"
 
 
 def absolute(source: str) -> str:

@@ -29,6 +29,7 @@ CASES = {
         ["--data", "image", "--data.path", "not there"],
         ["--config", "not there"],
         ["--from", "x"],
+        ["--config", "digits", "--from", "me/dig its"],
     ],
     "select": [["--data", "image", "--data.path", "not there"]],
     "sample": [

@@ -1,12 +1,12 @@
 """Uploads with a client that keeps what it is told, downloads from a server in this process."""
 
 import importlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 from types import SimpleNamespace
 
 import pytest
 from absent import hide
+from local_hub import LocalHub, serve, use
 
 from l1jax.config import InputError
 from l1jax.extras import MissingExtraError
@@ -68,9 +68,11 @@ def test_what_the_hub_refuses_is_told(tmp_path):
         upload(Client(TimeoutError()), tmp_path, "me/digits", public=False)
 
 
-@pytest.mark.parametrize(
-    "name", ["digits", "me/", "/digits", "me/digits/x", "../x", "me/dig its", "", "me/ä"]
-)
+WRONG_NAMES = ["digits", "me/", "/digits", "me/digits/x", "../x", "me/dig its", "", "me/ä"]
+WRONG_NAMES += ["me/-x", "me/x.", "me/a--b", "me/a..b", "me/x.git", "me/" + "x" * 94]
+
+
+@pytest.mark.parametrize("name", WRONG_NAMES)
 def test_a_repository_is_owner_and_name(name):
     with pytest.raises(InputError, match="must be owner/name"):
         check_repository(name)
@@ -94,81 +96,44 @@ def test_a_missing_package_is_told(monkeypatch):
 
 
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
-FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
-
-
-class Hub(BaseHTTPRequestHandler):
-    """Answers as the Hub does for one model, `me/digits`, with two revisions."""
-
-    def do_HEAD(self):
-        self.answer(with_body=False)
-
-    def do_GET(self):
-        self.answer(with_body=True)
-
-    def answer(self, with_body):
-        owner, name, _, revision, file = self.path.strip("/").split("/")
-        commit = COMMITS.get(revision, revision)
-        if f"{owner}/{name}" != "me/digits":
-            return self.refuse("RepoNotFound")
-        if commit not in COMMITS.values():
-            return self.refuse("RevisionNotFound")
-        if file not in FILES:
-            return self.refuse("EntryNotFound")
-        body = FILES[file] + commit.encode()
-        headers = {"ETag": f'"{file}-{commit}"', "X-Repo-Commit": commit}
-        self.send_response(200)
-        for key, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-        return None
-
-    def refuse(self, code):
-        self.send_response(404)
-        self.send_header("X-Error-Code", code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        pass
+FILES = ("config.json", "model.safetensors")
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A Hub on this machine, and an empty cache."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    client = importlib.import_module("huggingface_hub")
-    address = f"http://127.0.0.1:{server.server_port}"
-
-    def from_here(repository, name, **arguments):
-        where = {"endpoint": address, "cache_dir": tmp_path / "cache"}
-        return original(repository, name, **where, **arguments)
-
-    original = client.hf_hub_download
-    monkeypatch.setattr(client, "hf_hub_download", from_here)
-    yield server
-    server.shutdown()
-    server.server_close()
+    commits = {
+        commit: {name: f"{name} of {commit}".encode() for name in FILES}
+        for commit in COMMITS.values()
+    }
+    hub = LocalHub("me/digits", commits, dict(COMMITS))
+    with serve(hub) as (address, stop):
+        hub.stop = stop
+        hub.address = address
+        use(monkeypatch, address, tmp_path / "cache")
+        yield hub
 
 
-@pytest.mark.slow  # the client asks again for 20 seconds
 def test_a_model_is_downloaded_at_its_commit_and_found_again_without_a_network(server):
-    names = list(FILES)
-    folder, commit = download("me/digits", None, names)
-    assert commit == COMMITS["main"]
-    assert (folder / "model.safetensors").read_bytes() == b"weights" + b"a" * 40
-    folder, commit = download("me/digits", "v1", names)
-    assert commit == COMMITS["v1"]
-    assert (folder / "model.safetensors").read_bytes() == b"weights" + b"b" * 40
-    server.shutdown()
-    server.server_close()
-    assert download("me/digits", None, names).commit == COMMITS["main"]
-    with pytest.raises(InputError, match=r"cannot be reached for the model me/other"):
-        download("me/other", None, names)
+    for revision, wanted in ((None, COMMITS["main"]), ("v1", COMMITS["v1"])):
+        folder, commit = download("me/digits", revision, FILES)
+        assert commit == wanted
+        for name in FILES:
+            assert (folder / name).read_text() == f"{name} of {wanted}"
+    server.requested.clear()
+    assert download("me/digits", COMMITS["v1"], FILES).commit == COMMITS["v1"]
+    assert not server.requested  # a commit never changes
+    server.stop()
+    assert download("me/digits", None, FILES).commit == COMMITS["main"]
+    assert download("me/digits", "v1", FILES).commit == COMMITS["v1"]
+
+
+def refusal(*arguments):
+    """The one sentence that refuses a download."""
+    with pytest.raises(InputError) as error:
+        download(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +150,50 @@ def test_a_model_is_downloaded_at_its_commit_and_found_again_without_a_network(s
     ],
 )
 def test_what_the_hub_does_not_have_is_told(server, repository, revision, names, words):
-    with pytest.raises(InputError, match=words) as error:
-        download(repository, revision, names)
-    assert "\n" not in str(error.value)
+    assert words in refusal(repository, revision, names)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "words"),
+    [
+        (401, {"X-Error-Code": "GatedRepo"}, "is not open to all: ask its owner for access"),
+        (403, {"X-Error-Code": "GatedRepo"}, "is not open to all: ask its owner for access"),
+        (401, {}, "hf auth login"),
+        (403, {}, "does not let you read the model me/digits (status 403): run hf auth login"),
+    ],
+)
+def test_a_model_that_is_not_for_all_is_told(server, status, headers, words):
+    server.closed = (status, headers)
+    assert words in refusal("me/digits", None, FILES)
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "slow", "overloaded"])
+def test_without_an_answer_it_says_at_once_what_was_tried(server, trouble, monkeypatch, tmp_path):
+    if trouble == "stopped":
+        server.stop()
+    if trouble == "slow":
+        monkeypatch.setattr(hub, "SECONDS_TO_ANSWER", 0.2)
+        server.delay = 60
+    if trouble == "overloaded":
+        server.closed = (503, {})
+    begun = time.monotonic()
+    sentence = refusal("me/digits", None, FILES)
+    assert time.monotonic() - begun < 5
+    assert sentence.startswith(f"the Hub at {server.address} did not answer (")
+    assert f"the model me/digits is not in the cache {tmp_path / 'cache'}: load it" in sentence
+    assert "HF_HUB_OFFLINE=1" in sentence
+
+
+def test_offline_nothing_is_asked(server, monkeypatch):
+    constants = importlib.import_module("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set, and the model me/digits" in refusal("me/digits", None, FILES)
+    assert not server.requested
+
+
+@pytest.mark.parametrize("missing", ["second", "none"])
+def test_a_commit_that_is_cached_in_part_is_completed(server, missing):
+    names = FILES[:1] if missing == "second" else FILES
+    download("me/digits", COMMITS["v1"], names)
+    folder, _ = download("me/digits", COMMITS["v1"], FILES)
+    assert (folder / "model.safetensors").exists()
