@@ -4,11 +4,14 @@ import dataclasses
 import importlib
 import json
 import re
+import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absent import hide
+from card_code import run_card
 from generators import experiment, generator, images_of, inputs
 
 import l1jax
@@ -83,6 +86,27 @@ def test_the_same_seed_gives_the_same_images(run, model, tmp_path):
             assert (
                 np.abs(found.astype(int) - wanted).max() <= 1
             )  # where rounding to 256 values decides
+
+
+def test_the_card_runs_as_it_is_written(model, tmp_path, monkeypatch):
+    folder = shutil.copytree(model, tmp_path / "model")
+    python, line, stablehlo, graph, again = run_card(folder, monkeypatch)
+    assert python["images"].shape == (64, 8, 8, 1)
+    assert (folder / "grid.png").exists()
+    assert not line
+    np.testing.assert_array_equal(stablehlo["latents"], graph["latents"])
+    np.testing.assert_allclose(stablehlo["images"], graph["images"], atol=1e-5)
+    generator = python["model"].generator
+    wanted, _ = generator.network.apply(
+        python["model"].params,
+        python["model"].batch_stats,
+        jnp.asarray(graph["latents"]),
+        False,
+        jnp.asarray(graph["label"]),
+    )
+    np.testing.assert_allclose(graph["images"], wanted, atol=1e-5)
+    assert again["get_config"]() == python["model"].experiment
+    assert "independent standard normal numbers" in (folder / "README.md").read_text()
 
 
 def test_the_card_has_the_runs_evaluation(run, model):

@@ -4,7 +4,9 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
+from card_code import run_card
 from safetensors.numpy import load_file
 
 from l1jax import evaluate, export, report, sample, select, train
@@ -83,6 +85,17 @@ def test_an_exported_model_draws_the_same_samples(trained, exported, tmp_path):
         output = tmp_path / "b.txt"
         assert sample.main([where, f"--output={output}", *flags]) == 0
         assert output.read_text(encoding="utf-8") == wanted
+
+
+@pytest.mark.slow
+def test_the_card_of_a_language_model_runs_as_it_is_written(exported, tmp_path, monkeypatch):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    python, _, stablehlo, graph, again = run_card(folder, monkeypatch)
+    assert len(python["texts"]) == 8
+    assert (folder / "samples.txt").exists()
+    assert graph["logits"].shape == (1, 10, 257)
+    np.testing.assert_allclose(stablehlo["logits"], graph["logits"], atol=1e-4)
+    assert again["get_config"]() == python["model"].experiment
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """How a model is used, for its card: in Python, on the command line, and its programs alone."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from l1jax.config import Config, CustomModel, Sound
 from l1jax.models import Generator
@@ -42,9 +42,11 @@ def generator_use(
         f"numbers.{_labels(generator)} The network gives float32 [batch, {shape}], channels last"
         f"{_range(generator)}.",
     ]
-    label = ", label" * bool(generator.classes)
-    feed = '{"latents": latents, "label": label}' if label else '{"latents": latents}'
-    return paragraphs + _programs(files, f"latents{label}", "images", feed)
+    size = generator.latent_size
+    inputs = {"latents": f"rng.standard_normal((64, {size}), numpy.float32)"}
+    if generator.classes:
+        inputs["label"] = f"numpy.arange(64, dtype=numpy.int32) % {generator.classes}"
+    return paragraphs + _programs(files, inputs, "images")
 
 
 def text_use(experiment: Config, files: Collection[str]) -> list[str]:
@@ -68,7 +70,8 @@ def text_use(experiment: Config, files: Collection[str]) -> list[str]:
         "after documents. The network gives logits, float32 [batch, length, 257], of the token "
         "that follows each.",
     ]
-    return paragraphs + _programs(files, "tokens", "logits", '{"tokens": tokens}')
+    inputs = {"tokens": 'numpy.array([[256, *b"Once upon"]], numpy.int32)'}
+    return paragraphs + _programs(files, inputs, "logits")
 
 
 def _python(drawn: str) -> str:
@@ -110,24 +113,33 @@ def _package(experiment: Config, is_layout: bool) -> list[str]:
     ]
 
 
-def _programs(files: Collection[str], inputs: str, outputs: str, feed: str) -> list[str]:
-    """Show how the programs in the folder run without l1jax."""
+def _programs(files: Collection[str], inputs: Mapping[str, str], output: str) -> list[str]:
+    """Show how the programs in the folder run without l1jax.
+
+    Args:
+        files: names of the folder's files.
+        inputs: name of each input of a program → code that makes one, with `numpy` and `rng`.
+        output: name of the programs' result.
+    """
+    random = ["rng = numpy.random.default_rng(0)"] * any("rng" in code for code in inputs.values())
+    made = "\n".join([*random, *(f"{name} = {code}" for name, code in inputs.items())])
     paragraphs = []
     if "model.stablehlo" in files:
         code = (
-            "import jax\n\n"
-            'content = bytearray(open("model.stablehlo", "rb").read())\n'
-            f"{outputs} = jax.export.deserialize(content).call({inputs})"
+            f"from pathlib import Path\n\nimport jax\nimport jax.export\nimport numpy\n\n{made}\n"
+            'content = bytearray(Path("model.stablehlo").read_bytes())\n'
+            f"{output} = jax.export.deserialize(content).call({', '.join(inputs)})"
         )
         paragraphs += [
             "`model.stablehlo` runs with JAX and flatbuffers alone, on CPU, CUDA or TPU:",
-            _fenced("python", code.replace("import jax\n", "import jax\nimport jax.export\n")),
+            _fenced("python", code),
         ]
     if "model.onnx" in files:
+        feed = ", ".join(f'"{name}": {name}' for name in inputs)
         code = (
-            "import onnxruntime\n\n"
+            f"import numpy\nimport onnxruntime\n\n{made}\n"
             'session = onnxruntime.InferenceSession("model.onnx")\n'
-            f"({outputs},) = session.run(None, {feed})"
+            f"({output},) = session.run(None, {{{feed}}})"
         )
         paragraphs += ["`model.onnx` runs with onnxruntime alone:", _fenced("python", code)]
     return paragraphs
