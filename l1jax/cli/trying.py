@@ -17,6 +17,8 @@ from l1jax.config import (
 )
 
 STEPS = 200
+LEAST_STEPS = 50
+SIDE = 32  # pixels of an image up to which a run has all `STEPS`
 BATCH_SIZE = 8
 WIDTHS = {
     "channels": 16,
@@ -60,13 +62,14 @@ class Trial(NamedTuple):
 def scale_down(experiment: Config) -> Trial:
     """Return a small version of an experiment, and say what is changed.
 
-    Networks are narrower, batches smaller and the run shorter. Schedules, ramps, pruning and
-    half-lives become shorter in proportion. A user's own network keeps its size.
+    Networks are narrower, batches smaller and the run shorter, the more so the larger the images.
+    Schedules, ramps, pruning and half-lives become shorter in proportion. A user's own network
+    keeps its size.
 
     Args:
         experiment: at its full size.
     """
-    steps = min(experiment.steps, STEPS)
+    steps = min(experiment.steps, _steps(getattr(experiment.data, "image_size", SIDE)))
     packing = getattr(experiment.model, "packing", 1)
     smallest = -(-BATCH_SIZE // packing) * packing
     batch_size = min(experiment.batch_size, smallest)
@@ -93,6 +96,11 @@ def scale_down(experiment: Config) -> Trial:
         if getattr(experiment, name) != getattr(small, name)
     ]
     return Trial(check(small), changed + differences(experiment, small))
+
+
+def _steps(image_size: int) -> int:
+    """Return how many steps a run has; compiling takes longer for larger images, too."""
+    return max(STEPS * SIDE // max(image_size, SIDE), LEAST_STEPS)
 
 
 def _interval(interval: int, steps: int, times: int) -> int:
