@@ -18,16 +18,18 @@ class OnnxBuilder:
     constants: name → value.
     shapes: name of what the graph computes → its shape, where a whole operation of JAX computes it.
     inputs: names of the inputs; the first axes of the first one have the sizes that are not known.
+    output: name of the output.
     unknown: the names of these sizes, in order, such as ("batch",) or ("batch", "length").
     """
 
-    def __init__(self, inputs: Sequence[str], unknown: Sequence[str] = ("batch",)):
+    def __init__(self, inputs: Sequence[str], output: str, unknown: Sequence[str] = ("batch",)):
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.shapes: dict[str, Shape] = {}
         self.inputs = tuple(inputs)
+        self.output = output
         self.unknown = tuple(unknown)
-        self._taken = set(inputs)
+        self._taken = {*inputs, output}
         # By id, with the array, so that no other one gets its id.
         self._sources: dict[int, tuple[np.ndarray, frozenset[str]]] = {}
         self._added: dict[Any, tuple[np.ndarray, str]] = {}  # by id or, if of no parameter, content
@@ -74,14 +76,14 @@ class OnnxBuilder:
         self._sources[id(value)] = (value, frozenset(sources))
         return value
 
-    def finish(self, result: Operand, output: str) -> None:
-        """Give what the graph computes the name of its output."""
+    def finish(self, result: Operand) -> None:
+        """Give the graph's result the name of its output."""
         if not isinstance(result, str) or result in self.inputs:
             result = self.add("Identity", result)
         (maker,) = [node for node in self.nodes if result in node.output]
-        maker.output[0] = output
+        maker.output[0] = self.output
         for node in self.nodes:
-            node.input[:] = [output if name == result else name for name in node.input]
+            node.input[:] = [self.output if name == result else name for name in node.input]
 
     def _unused(self, name: str) -> str:
         """Return the name, with a number behind it if it is taken."""

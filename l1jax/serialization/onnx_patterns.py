@@ -72,12 +72,11 @@ class Single(NamedTuple):
     attributes: Mapping[str, Any]
 
 
-def fuse(graph: OnnxBuilder, output: str) -> None:
+def fuse(graph: OnnxBuilder) -> None:
     """Replace the groups of nodes that a rule describes, and remove what is not used any more.
 
     Args:
         graph: the whole graph, which is changed.
-        output: name of its output.
     """
     from onnx import helper
 
@@ -96,7 +95,7 @@ def fuse(graph: OnnxBuilder, output: str) -> None:
             )
             makers[node.output[0]] = graph.nodes[i]
             break
-    _remove_unused(graph, output)
+    _remove_unused(graph)
 
 
 def _match(
@@ -140,8 +139,8 @@ def _match(
     return None
 
 
-def _remove_unused(graph: OnnxBuilder, output: str) -> None:
-    used = {output}
+def _remove_unused(graph: OnnxBuilder) -> None:
+    used = {graph.output}
     kept = []
     for node in reversed(graph.nodes):
         if used.intersection(node.output):

@@ -102,11 +102,11 @@ def export_graph(
     traced = jax.make_jaxpr(function)(weights, *inputs.values())
     shape = next(iter(inputs.values())).shape
     unknown = [str(size) for size in shape if not isinstance(size, int)]
-    graph = OnnxBuilder([*inputs, output], unknown)
+    graph = OnnxBuilder(list(inputs), output, unknown)
     constants = [graph.made_of(np.array(leaf), [name]) for name, leaf in named_leaves(*weights)]
     (result,) = _lowered(graph, traced, [*constants, *inputs])
-    graph.finish(result, output)
-    fuse(graph, output)
+    graph.finish(result)
+    fuse(graph)
     avals = [*inputs.values(), *traced.out_avals]
     described = [
         onnx.helper.make_tensor_value_info(
