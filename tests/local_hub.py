@@ -14,7 +14,7 @@ class LocalHub:
     revisions: branch or tag → commit.
     requested: names of the files that were asked for.
     closed: status and headers of every answer instead; None for those of the model.
-    on_request: called with the name of a file after it was answered.
+    on_sent: called with the name of a file after it was sent.
     delay: seconds before each answer.
     """
 
@@ -24,7 +24,7 @@ class LocalHub:
         self.revisions = revisions
         self.requested = set()
         self.closed = None
-        self.on_request = lambda file: None
+        self.on_sent = lambda file: None
         self.delay = 0
         self.stopped = threading.Event()
 
@@ -69,7 +69,7 @@ def serve(hub):
             self.end_headers()
             if with_body:
                 self.wfile.write(body)
-            hub.on_request(self.path.rpartition("/")[2])
+                hub.on_sent(self.path.rpartition("/")[2])
 
         def log_message(self, *arguments):
             pass

@@ -182,7 +182,7 @@ def test_a_revision_that_moves_meanwhile_is_that_of_its_first_file(hub):
     def move(file):
         hub.revisions["main"] = SECOND
 
-    hub.on_request = move
+    hub.on_sent = move
     assert l1jax.load("me/digits").revision == FIRST
     assert hub.revisions["main"] == SECOND
 

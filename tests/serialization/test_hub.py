@@ -12,6 +12,8 @@ from l1jax.config import InputError
 from l1jax.extras import MissingExtraError
 from l1jax.serialization import hub
 from l1jax.serialization.hub import check_repository, download, open_hub, upload
+from l1jax.serialization.trained_source import find_source
+from l1jax.training.origin_request import Request
 
 
 class Client:
@@ -197,3 +199,14 @@ def test_a_commit_that_is_cached_in_part_is_completed(server, missing):
     download("me/digits", COMMITS["v1"], names)
     folder, _ = download("me/digits", COMMITS["v1"], FILES)
     assert (folder / "model.safetensors").exists()
+
+
+def test_a_run_begins_from_one_commit(server, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    server.on_sent = lambda file: server.revisions.update(main=COMMITS["v1"])  # after the first
+    place = find_source(Request("me/digits"))
+    assert place[1:] == ("me/digits", COMMITS["main"])
+    assert (place.path / "model.safetensors").read_text().endswith(COMMITS["main"])
+    server.closed = (403, {})
+    with pytest.raises(InputError, match=r"does not let you read the model me/digits"):
+        find_source(Request("me/digits", revision="v2"))
