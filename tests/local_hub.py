@@ -69,6 +69,7 @@ def serve(hub):
             self.end_headers()
             if with_body:
                 self.wfile.write(body)
+            if with_body and status == 200:
                 hub.on_sent(self.path.rpartition("/")[2])
 
         def log_message(self, *arguments):
