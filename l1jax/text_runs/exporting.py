@@ -101,12 +101,14 @@ def make_program(name: str, exported: ExportedText, say: Say) -> bytes:
     Raises:
         InputError: if the logits differ by more than `TOLERANCE` of the largest one.
     """
+    model = exported.model
     if name == ONNX:
+        model = in_float32(exported)
         licence = exported.notes.get("licence")
-        about = describe_text(exported.experiment, exported.model, exported.step, licence)
-        content = export_text_onnx(in_float32(exported), exported.params, about)
+        about = describe_text(exported.experiment, model, exported.step, licence)
+        content = export_text_onnx(model, exported.params, about)
     else:
-        content = export_text_stablehlo(exported.model, exported.params)
+        content = export_text_stablehlo(model, exported.params)
     wanted = probe_logits(model, exported.params, exported.batch_stats)
     found = OPENERS[name](content, Path(name))(probe_tokens(model))
     difference, relative = differences(wanted, found)
