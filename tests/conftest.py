@@ -68,6 +68,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 if os.environ.get("L1JAX_UNCHECKED_TYPES"):
     collect_ignore.append("test_typechecker.py")
 else:
+    from typechecker import prepare_nested_functions_once
+
+    prepare_nested_functions_once()
     install_import_hook("l1jax", "typechecker.check")
 
 

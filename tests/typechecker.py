@@ -6,10 +6,14 @@ each call of the one around it, and to prepare its checks anew each time would b
 that tracing takes.
 """
 
+import functools
 import inspect
+import weakref
 from collections.abc import Callable
+from types import CellType, FunctionType
 from typing import Any
 
+import jaxtyping
 from beartype import BeartypeConf, beartype
 
 _guard = beartype(conf=BeartypeConf(is_pep484_tower=True))
@@ -42,3 +46,55 @@ def _prepared_later(stub: Callable[..., Any]) -> Callable[..., Any]:
         return guard(*args, **kwargs)
 
     return checked
+
+
+def prepare_nested_functions_once() -> None:
+    """Let `jaxtyping.jaxtyped` prepare a nested function's stubs at its first definition only."""
+    jaxtyping.jaxtyped = functools.partial(_jaxtyped_once, jaxtyping.jaxtyped, {})
+
+
+def _jaxtyped_once(
+    jaxtyped: Callable[..., Any], prepared: dict[Any, Any], fn: Any = None, **options: Any
+) -> Any:
+    if fn is None:
+        return functools.partial(_jaxtyped_once, jaxtyped, prepared, **options)
+    if not isinstance(fn, FunctionType) or "<locals>" not in fn.__qualname__:
+        return jaxtyped(fn, **options)
+    defaults = fn.__defaults__, *(fn.__kwdefaults__ or {}).items()
+    key = fn.__code__, *fn.__annotations__.items(), defaults, *options.values()
+    try:
+        known = key in prepared
+    except TypeError:  # a default that has no hash, such as an array
+        return jaxtyped(fn, **options)
+    if not known:
+        cells = {name: CellType() for name in fn.__code__.co_freevars}  # to keep nothing alive
+        prepared[key] = jaxtyped(_with_cells(fn, **cells), **options)
+    return _bound(prepared[key], fn) or jaxtyped(fn, **options)
+
+
+def _bound(wrapper: FunctionType, fn: FunctionType) -> Callable[..., Any] | None:
+    """The wrapper around another function of the same code, if it is built as it was."""
+    cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=True))
+    if set(cells) != {"fn", "param_signature", "wrapped_fn_holder", "wrapped_fn_impl"}:
+        return None
+    inner = CellType(fn)
+    holder: list[Any] = []
+    checked = _with_cells(cells["wrapped_fn_impl"].cell_contents, fn=inner)
+    bound = _with_cells(
+        wrapper,
+        fn=inner,
+        wrapped_fn_holder=CellType(holder),
+        wrapped_fn_impl=CellType(checked),
+    )
+    holder.append(weakref.ref(bound))
+    return functools.update_wrapper(bound, fn)
+
+
+def _with_cells(fn: FunctionType, /, **cells: CellType) -> FunctionType:
+    """The function with other cells of this name in its closure."""
+    names = zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)
+    closure = tuple(cells.get(name, cell) for name, cell in names)
+    copy = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, closure)
+    for name in ("__annotations__", "__kwdefaults__", "__module__", "__qualname__"):
+        setattr(copy, name, getattr(fn, name))
+    return copy
