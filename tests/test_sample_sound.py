@@ -54,6 +54,17 @@ def test_a_wav_holds_one_clip_after_the_other(models, capsys):
     np.testing.assert_array_equal(joined[480:1480], 0)
 
 
+def test_rows_are_heard_one_clip_after_the_other(models):
+    flags = [f"--model={models / 'sound'}", "--directions=2", "--frames=3"]
+    assert sample.main([*flags, "--output=rows.wav"]) == 0
+    assert sample.main([*flags, "--output=rows.npz"]) == 0
+    archive = np.load("rows.npz")
+    assert archive["images"].shape == (6, 8, 12, 1)
+    joined, _ = soundfile.read("rows.wav")
+    clips = np.stack([joined[i * 1480 : i * 1480 + 480] for i in range(6)])
+    np.testing.assert_allclose(clips, archive["clips"], atol=1e-4)
+
+
 def test_an_archive_holds_images_labels_and_clips(models):
     assert draw(models, "a.npz") == 0
     assert draw(models, "one.npz", "--class=2") == 0
