@@ -29,12 +29,13 @@ FLAGS = {
     "gan": (
         f"{COMMON} --model.latent-size 8 "
         "--model.generator-hidden 32 --model.discriminator-hidden 32 "
+        "--model.generator-dropout 0.1 "
         "--objective.r1 0 --objective.r2 0"  # stateless, and a fifth of every start
     ).split(),
     "text": (
         f"{COMMON} --data topics --model transformer --objective next-token "
         "--data.window 16 --model.context 12 --model.width 16 --model.heads 2 --model.layers 1 "
-        "--model.dropout 0.1 --holdout 0.1"
+        "--model.dropout 0.1 --model.drop-path 0.1 --holdout 0.1"
     ).split(),
     "sound": (
         f"{COMMON} --data tones --data.count 64 --data.mels 8 --data.frames 12 "

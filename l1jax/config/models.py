@@ -6,6 +6,9 @@ from typing import Literal
 from l1jax.config.custom import CustomModel
 from l1jax.config.fields import OWN_DEFAULT, bounds
 
+SHARE = bounds(0, 1, open_maximum=True) | {"only_training": True}
+"""Field metadata of what is dropped in training; parameters and inference do not depend on it."""
+
 
 @dataclass(frozen=True)
 class MlpGan:
@@ -27,8 +30,10 @@ class MlpGan:
     """Norm in the discriminator's later layers; no batch norm with gradient penalties."""
     spectral_norm: bool = field(default=False, metadata=OWN_DEFAULT)
     """Divide the discriminator's kernels by their largest singular value."""
-    dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    dropout: float = field(default=0.0, metadata=SHARE)
     """Share of the discriminator's activations that training sets to zero."""
+    generator_dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of the generator's activations that training sets to zero."""
     classes: int = field(default=0, metadata=bounds(0))
     """Number of classes of a class-conditional model; 0 for an unconditional one."""
     packing: int = field(default=1, metadata=bounds(1))
@@ -51,8 +56,10 @@ class Dcgan:
     """Norm in the discriminator's later layers; no batch norm with gradient penalties."""
     spectral_norm: bool = field(default=False, metadata=OWN_DEFAULT)
     """Divide the discriminator's kernels by their largest singular value."""
-    dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    dropout: float = field(default=0.0, metadata=SHARE)
     """Share of the discriminator's activations that training sets to zero."""
+    generator_dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of the generator's activations that training sets to zero."""
     classes: int = field(default=0, metadata=bounds(0))
     """Number of classes of a class-conditional model; 0 for an unconditional one."""
     packing: int = field(default=1, metadata=bounds(1))
@@ -77,8 +84,14 @@ class SnResnet:
     """Norm in front of the discriminator's activations; no batch norm with gradient penalties."""
     spectral_norm: bool = field(default=True, metadata=OWN_DEFAULT)
     """Divide the discriminator's kernels by their largest singular value."""
-    dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    dropout: float = field(default=0.0, metadata=SHARE)
     """Share of the activations in each of the discriminator's blocks that training sets to zero."""
+    generator_dropout: float = field(default=0.0, metadata=SHARE)
+    """The same of the generator's blocks."""
+    discriminator_drop_path: float = field(default=0.0, metadata=SHARE)
+    """Share of the images that skip the discriminator's last block; earlier blocks: less."""
+    generator_drop_path: float = field(default=0.0, metadata=SHARE)
+    """Share of the images that skip the generator's last block; earlier blocks: less."""
     classes: int = field(default=0, metadata=bounds(0))
     """Number of classes of a class-conditional model; 0 for an unconditional one."""
     packing: int = field(default=1, metadata=bounds(1))
@@ -101,6 +114,14 @@ class R3gan:
     """Residual blocks per image size, in each network; the paper's: 2."""
     group_size: int = field(default=16, metadata=bounds(1))
     """Channels of a convolution's group; must divide twice the channels of each size."""
+    dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of the activations in each of the discriminator's blocks that training sets to zero."""
+    generator_dropout: float = field(default=0.0, metadata=SHARE)
+    """The same of the generator's blocks."""
+    discriminator_drop_path: float = field(default=0.0, metadata=SHARE)
+    """Share of the images that skip the discriminator's last block; earlier blocks: less."""
+    generator_drop_path: float = field(default=0.0, metadata=SHARE)
+    """Share of the images that skip the generator's last block; earlier blocks: less."""
     classes: int = field(default=0, metadata=bounds(0))
     """Number of classes of a class-conditional model; 0 for an unconditional one."""
     packing: int = field(default=1, metadata=bounds(1))
@@ -119,6 +140,8 @@ class DenseGenerator:
     """Dimensions of the Gaussian latent."""
     hidden: tuple[int, ...] = field(default=(128, 128), metadata=bounds(1))
     """Width of each hidden layer."""
+    generator_dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of the activations that training sets to zero."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; parameters are float32 either way."""
 
@@ -135,6 +158,10 @@ class Vae:
     """Width of each hidden dense layer of the encoder, mirrored in the decoder."""
     likelihood: Literal["bernoulli", "gaussian", "discretized_logistic"] = "bernoulli"
     """bernoulli for black and white pixels, the other two for pixels of 256 values."""
+    encoder_dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of the encoder's activations that training sets to zero."""
+    decoder_dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of the decoder's activations that training sets to zero."""
     classes: int = field(default=0, metadata=bounds(0))
     """Number of classes of a class-conditional model; 0 for none."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -161,8 +188,10 @@ class Transformer:
     """Tokens that attention sees; at most the data's `window`."""
     rotary_base: float = field(default=10_000.0, metadata=bounds(1))
     """Base of the rotary positions' frequencies."""
-    dropout: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
+    dropout: float = field(default=0.0, metadata=SHARE)
     """Share of the embedding's and of each layer's outputs that training sets to zero."""
+    drop_path: float = field(default=0.0, metadata=SHARE)
+    """Share of the windows that skip each unit of the last block; of earlier blocks: less."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; parameters are float32 either way."""
     checkpointing: bool = False

@@ -21,7 +21,7 @@ from l1jax.models.linear import (
     compute_dtype,
 )
 from l1jax.models.network import Labels
-from l1jax.models.regularisation import Norm, batch_norm
+from l1jax.models.regularisation import Dropout, Norm, batch_norm
 
 KERNEL_INIT = nn.initializers.normal(0.02)
 
@@ -44,6 +44,7 @@ class DcganGenerator(nn.Module):
     widths: Sequence[int]  # channels of the small image and of each doubling but the last
     image_channels: int
     classes: int = 0
+    dropout: float = 0.0
     dtype: Any = None
     checkpointing: bool = False
 
@@ -57,9 +58,8 @@ class DcganGenerator(nn.Module):
         first, *rest = self.widths
 
         def normed(i: int, x: Array) -> Array:
-            return nn.relu(
-                batch_norm(train, f"norm_{i}", scale_init=scale_init, dtype=self.dtype)(x)
-            )
+            norm = batch_norm(train, f"norm_{i}", scale_init=scale_init, dtype=self.dtype)
+            return Dropout(self.dropout, name=f"dropout_{i}")(nn.relu(norm(x)), train)
 
         def doubled(i: int, features: int, x: Array) -> Array:
             return normed(i, deconv(features, name=f"deconv_{i}")(x))
@@ -82,6 +82,7 @@ def dcgan(
     norm: Norm = "batch",
     spectral_norm: bool = False,
     dropout: float = 0.0,
+    generator_dropout: float = 0.0,
     classes: int = 0,
     packing: int = 1,
     dtype: Precision = "float32",
@@ -104,6 +105,7 @@ def dcgan(
         spectral_norm: whether the discriminator's kernels are divided by their largest singular
             value.
         dropout: share of the discriminator's activations that training sets to zero, in [0, 1).
+        generator_dropout: the same of the generator's, after each norm and ReLU.
         classes: number of classes, for labels 0 … classes − 1; 0 for an unconditional model.
         packing: images per logit, see `packed`; 1 for no packing.
         dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
@@ -119,7 +121,13 @@ def dcgan(
     widths = [channels * 2**i for i in range(doublings)]
     compute = compute_dtype(dtype)
     generator = DcganGenerator(
-        start, tuple(reversed(widths)), image_shape[-1], classes, compute, checkpointing
+        start,
+        tuple(reversed(widths)),
+        image_shape[-1],
+        classes,
+        generator_dropout,
+        compute,
+        checkpointing,
     )
     discriminator = Discriminator(
         tuple(widths),

@@ -12,7 +12,7 @@ from l1jax.models.discriminator import Discriminator, leaky_relu
 from l1jax.models.gan import Gan, packed_discriminator
 from l1jax.models.linear import Dense, Precision, at_least_float32, compute_dtype
 from l1jax.models.network import Generator, Labels, linen_network
-from l1jax.models.regularisation import Norm
+from l1jax.models.regularisation import Dropout, Norm
 
 RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": None}
 OUTPUTS = {"tanh": jax.nn.tanh, "sigmoid": jax.nn.sigmoid, "linear": lambda x: x}
@@ -27,18 +27,20 @@ class DenseImages(nn.Module):
     activation: Callable[[Array], Array]
     output: Callable[[Array], Array]
     classes: int = 0
+    dropout: float = 0.0
     dtype: Any = None
 
     @nn.compact
     def __call__(
         self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
     ) -> Float[Array, "batch height width channels"]:
-        """Generate images; training and inference are the same."""
+        """Generate images; only dropout makes a difference in training."""
         height, width, channels = self.image_shape
         x = with_label(latents, label, self.classes)
         for i, features in enumerate(self.hidden):
             x = self.activation(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
             self.sow("activations", "hidden", x)
+            x = Dropout(self.dropout, name=f"dropout_{i}")(x, train)
         x = Dense(height * width * channels, dtype=self.dtype, name="image")(x)
         x = self.output(at_least_float32(x))
         return x.reshape(-1, *self.image_shape)
@@ -56,6 +58,7 @@ def mlp_gan(
     norm: Norm = "none",
     spectral_norm: bool = False,
     dropout: float = 0.0,
+    generator_dropout: float = 0.0,
     classes: int = 0,
     packing: int = 1,
     dtype: Precision = "float32",
@@ -82,6 +85,7 @@ def mlp_gan(
         spectral_norm: whether the discriminator's kernels are divided by their largest singular
             value.
         dropout: share of the discriminator's activations that training sets to zero, in [0, 1).
+        generator_dropout: the same of the generator's hidden layers.
         classes: number of classes, for labels 0 … classes − 1; 0 for an unconditional model.
         packing: images per logit, see `packed`; 1 for no packing.
         dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
@@ -95,6 +99,7 @@ def mlp_gan(
         ACTIVATIONS[activation],
         OUTPUTS[output],
         classes,
+        generator_dropout,
         compute,
     )
     discriminator = Discriminator(
@@ -126,6 +131,7 @@ def dense_generator(
     latent_size: int = 100,
     hidden: Sequence[int] = (128, 128),
     *,
+    generator_dropout: float = 0.0,
     dtype: Precision = "float32",
 ) -> Generator:
     """Build a dense generator alone: ReLU in hidden layers, sigmoid images in [0, 1].
@@ -134,14 +140,21 @@ def dense_generator(
         image_shape: height, width, channels.
         latent_size: dimensions of the Gaussian latent.
         hidden: width of each hidden layer.
+        generator_dropout: share of the activations of hidden layers that training sets to zero, in
+            [0, 1). `activations` are those without dropout.
         dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
     """
     module = DenseImages(
-        tuple(hidden), image_shape, jax.nn.relu, OUTPUTS["sigmoid"], 0, compute_dtype(dtype)
+        tuple(hidden),
+        image_shape,
+        jax.nn.relu,
+        OUTPUTS["sigmoid"],
+        dropout=generator_dropout,
+        dtype=compute_dtype(dtype),
     )
 
     def activations(params: PyTree, latents: Float[Array, "batch latent"]) -> tuple[Array, ...]:
-        _, collected = module.apply({"params": params}, latents, True, mutable=["activations"])
+        _, collected = module.apply({"params": params}, latents, False, mutable=["activations"])
         return tuple(jax.tree.leaves(collected))
 
     pure = linen_network(module, (latent_size,))

@@ -21,6 +21,7 @@ from l1jax.models.linear import (
     compute_dtype,
 )
 from l1jax.models.network import Images, Labels
+from l1jax.models.regularisation import Dropout, DropPath, drop_path_rates
 
 SLOPE = 0.2  # of the leaky ReLU
 EXPANSION = 2  # channels inside a block, as a multiple of those outside
@@ -38,17 +39,20 @@ class Block(nn.Module):
     """A residual block: x + 1×1(φ(grouped 3×3(φ(1×1(x))))), where φ is the leaky ReLU.
 
     The last convolution starts at zero, so the block starts as the identity. The others start
-    smaller by blocks^(−1/4), so that the variance does not grow with the number of blocks.
+    smaller by blocks^(−1/4), so that the variance does not grow with the number of blocks. Dropout
+    comes before the last convolution.
 
     Source: Zhang, Dauphin, Ma, ICLR 2019, section 3 (Fixup).
     """
 
     group_size: int
     blocks: int  # of the whole network
+    dropout: float
+    drop_path: float
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images, train: bool) -> Images:
         """Apply the block."""
         gain = math.sqrt(2 / (1 + SLOPE**2)) * self.blocks**-0.25
         inner = EXPANSION * x.shape[-1]
@@ -58,10 +62,9 @@ class Block(nn.Module):
         y = conv(inner, 3, groups=groups, kernel_init=scaled_normal(gain), name="conv_2")(
             jax.nn.leaky_relu(y, SLOPE)
         )
-        y = conv(x.shape[-1], 1, use_bias=False, kernel_init=scaled_normal(0), name="conv_3")(
-            jax.nn.leaky_relu(y, SLOPE)
-        )
-        return x + y
+        y = Dropout(self.dropout, name="dropout")(jax.nn.leaky_relu(y, SLOPE), train)
+        y = conv(x.shape[-1], 1, use_bias=False, kernel_init=scaled_normal(0), name="conv_3")(y)
+        return x + DropPath(self.drop_path, name="drop_path")(y, train)
 
 
 class Basis(nn.Module):
@@ -93,6 +96,8 @@ class R3ganGenerator(nn.Module):
     group_size: int
     image_channels: int
     classes: int = 0
+    dropout: float = 0.0
+    drop_path: float = 0.0
     dtype: Any = None
     checkpointing: bool = False
 
@@ -100,7 +105,7 @@ class R3ganGenerator(nn.Module):
     def __call__(
         self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
     ) -> Images:
-        """Generate images, the same in training and inference; nothing keeps them in [-1, 1]."""
+        """Generate images, which nothing keeps in [-1, 1]; training may drop something."""
         conv = partial(
             Conv, kernel_size=1, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype
         )
@@ -119,7 +124,7 @@ class R3ganGenerator(nn.Module):
                 x = conv(features, name=f"width_{i}")(x)
             if i > 0:
                 x = doubled(x)
-            x = residual(self, i, x)
+            x = residual(self, i, x, train)
         x = conv(self.image_channels, name="image")(x)
         return at_least_float32(x)
 
@@ -132,6 +137,8 @@ class R3ganDiscriminator(nn.Module):
     blocks: int
     group_size: int
     classes: int = 0
+    dropout: float = 0.0
+    drop_path: float = 0.0
     dtype: Any = None
     checkpointing: bool = False
 
@@ -139,7 +146,7 @@ class R3ganDiscriminator(nn.Module):
     def __call__(
         self, images: Images, train: bool, label: Labels | None = None
     ) -> Float[Array, " batch"]:
-        """Score images; training and inference are the same."""
+        """Score images; training may drop something."""
         conv = partial(
             Conv, kernel_size=1, use_bias=False, kernel_init=scaled_normal(1), dtype=self.dtype
         )
@@ -149,7 +156,7 @@ class R3ganDiscriminator(nn.Module):
                 x = halved(x)
             if features != x.shape[-1]:
                 x = conv(features, name=f"width_{i}")(x)
-            x = residual(self, i, x)
+            x = residual(self, i, x, train)
         x = at_least_float32(Basis(self.start, False, self.dtype, name="basis")(x))
         dense = partial(Dense, use_bias=False)
         if not self.classes:
@@ -161,20 +168,27 @@ class R3ganDiscriminator(nn.Module):
         return jnp.sum(x * embedding(one_hot(label, self.classes, x.dtype)), axis=-1)
 
 
-def residual(owner: R3ganGenerator | R3ganDiscriminator, size: int, x: Images) -> Images:
+def residual(
+    owner: R3ganGenerator | R3ganDiscriminator, size: int, x: Images, train: bool
+) -> Images:
     """Apply the residual blocks of one image size.
 
     Args:
         owner: the network in whose compact method this is called, and which owns the blocks.
         size: number of the image size, for the names of the blocks.
         x: the images.
+        train: whether something is dropped.
     """
+    num_blocks = owner.blocks * len(owner.widths)
+    drop_paths = drop_path_rates(owner.drop_path, num_blocks)
 
-    def block(name: str, x: Images) -> Images:
-        return Block(owner.group_size, owner.blocks * len(owner.widths), owner.dtype, name=name)(x)
+    def block(i: int, x: Images) -> Images:
+        drop_path = drop_paths[size * owner.blocks + i]
+        options = (num_blocks, owner.dropout, drop_path, owner.dtype)
+        return Block(owner.group_size, *options, name=f"block_{size}_{i}")(x, train)
 
     for i in range(owner.blocks):
-        x = checkpointed(owner, partial(block, f"block_{size}_{i}"), x, owner.checkpointing)
+        x = checkpointed(owner, partial(block, i), x, owner.checkpointing)
     return x
 
 
@@ -205,6 +219,10 @@ def r3gan(
     blocks: int = 1,
     group_size: int = 16,
     *,
+    dropout: float = 0.0,
+    generator_dropout: float = 0.0,
+    discriminator_drop_path: float = 0.0,
+    generator_drop_path: float = 0.0,
     classes: int = 0,
     packing: int = 1,
     dtype: Precision = "float32",
@@ -226,6 +244,13 @@ def r3gan(
         blocks: residual blocks per image size, in each network.
         group_size: channels of a group in the grouped convolutions; it must divide twice the
             channels of each size.
+        dropout: share of the activations in each of the discriminator's blocks that training sets
+            to zero, in [0, 1).
+        generator_dropout: the same of the generator's blocks.
+        discriminator_drop_path: share of the examples that pass the discriminator's last block by
+            its shortcut alone in training, in [0, 1); see `DropPath`. That of the other blocks is
+            smaller in proportion to their depth.
+        generator_drop_path: the same of the generator's blocks.
         classes: number of classes, for labels 0 … classes − 1; 0 for an unconditional model.
         packing: images per logit, see `packed`; 1 for no packing.
         dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
@@ -247,10 +272,25 @@ def r3gan(
     compute = compute_dtype(dtype)
     sizes = (blocks, group_size)
     generator = R3ganGenerator(
-        start, tuple(widths), *sizes, image_shape[-1], classes, compute, checkpointing
+        start,
+        tuple(widths),
+        *sizes,
+        image_shape[-1],
+        classes,
+        generator_dropout,
+        generator_drop_path,
+        compute,
+        checkpointing,
     )
     discriminator = R3ganDiscriminator(
-        start, tuple(reversed(widths)), *sizes, classes, compute, checkpointing
+        start,
+        tuple(reversed(widths)),
+        *sizes,
+        classes,
+        dropout,
+        discriminator_drop_path,
+        compute,
+        checkpointing,
     )
     return gan_of_modules(generator, discriminator, latent_size, image_shape, classes, packing)
 

@@ -1,4 +1,4 @@
-"""Regularisation of networks: spectral normalisation, norms over activations, dropout."""
+"""Regularisation of networks: spectral normalisation, norms over activations, dropout, DropPath."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -77,17 +77,44 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch ..."], train: bool) -> Float[Array, "batch ..."]:
         """Drop entries in training; do nothing in inference or at rate 0."""
-        if not train or self.rate == 0:
-            return x
-        if not self.has_rng("dropout"):
-            raise ValueError(
-                "`key` (=None) must be a key where a network with `dropout` "
-                f"(={self.rate}) is applied in training: pass apply(…, key=key), the same on every "
-                "device."
-            )
-        global_shape = (x.shape[0] * jax.lax.axis_size(AXIS), *x.shape[1:])
-        mask = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, global_shape)
-        return jnp.where(local_slice(mask), x / (1 - self.rate), 0)
+        return _drop(self, "dropout", self.rate, x, x.shape[1:], train)
+
+
+class DropPath(nn.Module):
+    """Set a residual block's branch to zero for a share `rate` of the examples in training.
+
+    Such an example passes the block by its shortcut alone; the branch of the others is scaled up,
+    so that its mean does not change. The mask is drawn as that of `Dropout` is.
+
+    Raises:
+        ValueError: in training, if the network was applied without a key.
+
+    Source: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016, section 3, with the scale in training
+        instead of inference.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, branch: Float[Array, "batch ..."], train: bool) -> Float[Array, "batch ..."]:
+        """Drop the branch of some examples in training; do nothing in inference or at rate 0."""
+        one_per_example = (1,) * (branch.ndim - 1)
+        return _drop(self, "drop_path", self.rate, branch, one_per_example, train)
+
+
+def drop_path_rates(last: float, blocks: int) -> tuple[float, ...]:
+    """Return the rate of each block's `DropPath`: in proportion to the depth, up to `last`.
+
+    Args:
+        last: rate of the last block.
+        blocks: how many there are.
+
+    Source: Huang et al., ECCV 2016, equation 4.
+
+    >>> drop_path_rates(0.5, 4)
+    (0.125, 0.25, 0.375, 0.5)
+    """
+    return tuple(last * depth / blocks for depth in range(1, blocks + 1))
 
 
 def batch_norm(train: bool, name: str, **options: Any) -> nn.BatchNorm:
@@ -136,6 +163,39 @@ def norm(kind: str, train: bool, name: str, **options: Any) -> Callable[[Array],
         case "layer" | "group":
             return per_example
     raise ValueError(f'`norm` (={kind!r}) must be one of "none", "batch", "layer", "group".')
+
+
+def _drop(
+    module: Dropout | DropPath,
+    field: str,
+    rate: float,
+    x: Float[Array, "batch ..."],
+    mask_shape: tuple[int, ...],
+    train: bool,
+) -> Float[Array, "batch ..."]:
+    """Set what a random mask says to zero, and scale up the rest.
+
+    Args:
+        module: in whose compact method this is called, and whose stream the mask is drawn from.
+        field: of the model's configuration that has the rate, for the error.
+        rate: share that is set to zero.
+        x: examples of this device.
+        mask_shape: of one example's mask, which is broadcast to the example.
+        train: whether anything is dropped at all.
+
+    Raises:
+        ValueError: if the network was applied without a key.
+    """
+    if not train or rate == 0:
+        return x
+    if not module.has_rng("dropout"):
+        raise ValueError(
+            f"`key` (=None) must be a key where a network with `{field}` (={rate}) is applied in "
+            "training: pass apply(…, key=key), the same on every device."
+        )
+    global_shape = (x.shape[0] * jax.lax.axis_size(AXIS), *mask_shape)
+    mask = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, global_shape)
+    return jnp.where(local_slice(mask), x / (1 - rate), 0)
 
 
 def _dot(a: Array, b: Array) -> Array:

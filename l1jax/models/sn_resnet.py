@@ -19,7 +19,14 @@ from l1jax.models.linear import (
     compute_dtype,
 )
 from l1jax.models.network import Images, Labels
-from l1jax.models.regularisation import Dropout, Norm, batch_norm, norm
+from l1jax.models.regularisation import (
+    Dropout,
+    DropPath,
+    Norm,
+    batch_norm,
+    drop_path_rates,
+    norm,
+)
 
 XAVIER = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 XAVIER_RELU = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
@@ -49,11 +56,14 @@ class GeneratorBlock(nn.Module):
     The shortcut is a 1×1 convolution of the doubled input.
 
     Without biases: each would be a constant per channel, which the next norm takes away. The 1×1
-    convolution comes in front of its doubling, with which it commutes.
+    convolution comes in front of its doubling, with which it commutes. Dropout comes after the
+    second ReLU.
     """
 
     features: int
     classes: int
+    dropout: float
+    drop_path: float
     dtype: Any
 
     @nn.compact
@@ -76,7 +86,9 @@ class GeneratorBlock(nn.Module):
         x = conv(3, kernel_init=XAVIER_RELU, resampling="double", name="conv_1")(
             activated("norm_1", x)
         )
-        return conv(3, kernel_init=XAVIER_RELU, name="conv_2")(activated("norm_2", x)) + shortcut
+        x = Dropout(self.dropout, name="dropout")(activated("norm_2", x), train)
+        x = conv(3, kernel_init=XAVIER_RELU, name="conv_2")(x)
+        return DropPath(self.drop_path, name="drop_path")(x, train) + shortcut
 
 
 class SnResnetGenerator(nn.Module):
@@ -86,6 +98,8 @@ class SnResnetGenerator(nn.Module):
     widths: Sequence[int]
     image_channels: int
     classes: int = 0
+    dropout: float = 0.0
+    drop_path: float = 0.0
     dtype: Any = None
     checkpointing: bool = False
 
@@ -101,10 +115,11 @@ class SnResnetGenerator(nn.Module):
         )
         x = x.reshape(-1, self.start, self.start, first)
 
+        drop_paths = drop_path_rates(self.drop_path, len(rest))
+
         def block(i: int, features: int, x: Array) -> Array:
-            return GeneratorBlock(features, self.classes, self.dtype, name=f"block_{i}")(
-                x, train, label
-            )
+            options = (self.classes, self.dropout, drop_paths[i], self.dtype)
+            return GeneratorBlock(features, *options, name=f"block_{i}")(x, train, label)
 
         for i, features in enumerate(rest):
             x = checkpointed(self, partial(block, i, features), x, self.checkpointing)
@@ -127,6 +142,7 @@ class DiscriminatorBlock(nn.Module):
     norm: Norm
     spectral_norm: bool
     dropout: float
+    drop_path: float
     dtype: Any
 
     @nn.compact
@@ -153,7 +169,7 @@ class DiscriminatorBlock(nn.Module):
         x = Dropout(self.dropout, name="dropout")(activated("norm_2", x), train)
         resampling = "halve" if self.halved else "none"
         last = conv(self.features, 3, resampling=resampling, kernel_init=XAVIER_RELU, name="conv_2")
-        return last(x) + shortcut
+        return DropPath(self.drop_path, name="drop_path")(last(x), train) + shortcut
 
 
 class SnResnetDiscriminator(nn.Module):
@@ -164,6 +180,7 @@ class SnResnetDiscriminator(nn.Module):
     norm: Norm = "none"
     spectral_norm: bool = True
     dropout: float = 0.0
+    drop_path: float = 0.0
     classes: int = 0
     dtype: Any = None
     checkpointing: bool = False
@@ -173,9 +190,10 @@ class SnResnetDiscriminator(nn.Module):
         self, images: Images, train: bool, label: Labels | None = None
     ) -> Float[Array, " batch"]:
         """Score images."""
+        drop_paths = drop_path_rates(self.drop_path, len(self.widths))
 
         def block(i: int, x: Array) -> Array:
-            options = (self.norm, self.spectral_norm, self.dropout, self.dtype)
+            options = (self.norm, self.spectral_norm, self.dropout, drop_paths[i], self.dtype)
             return DiscriminatorBlock(
                 self.widths[i], i < self.halved, i == 0, *options, name=f"block_{i}"
             )(x, train)
@@ -198,6 +216,9 @@ def sn_resnet(
     norm: Norm = "none",
     spectral_norm: bool = True,
     dropout: float = 0.0,
+    generator_dropout: float = 0.0,
+    discriminator_drop_path: float = 0.0,
+    generator_drop_path: float = 0.0,
     classes: int = 0,
     packing: int = 1,
     dtype: Precision = "float32",
@@ -220,6 +241,11 @@ def sn_resnet(
             value.
         dropout: share of the activations in each of the discriminator's blocks that training sets
             to zero, in [0, 1).
+        generator_dropout: the same of the generator's blocks.
+        discriminator_drop_path: share of the examples that pass the discriminator's last block by
+            its shortcut alone in training, in [0, 1); see `DropPath`. That of the other blocks is
+            smaller in proportion to their depth.
+        generator_drop_path: the same of the generator's blocks.
         classes: number of classes, for labels 0 … classes − 1; 0 for an unconditional model.
         packing: images per logit, see `packed`; 1 for no packing.
         dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
@@ -242,9 +268,24 @@ def sn_resnet(
     widths = [(discriminator_width or layout.discriminator_width) * w for w in layout.discriminator]
     compute = compute_dtype(dtype)
     generator = SnResnetGenerator(
-        layout.start, tuple(generator_widths), image_channels, classes, compute, checkpointing
+        layout.start,
+        tuple(generator_widths),
+        image_channels,
+        classes,
+        generator_dropout,
+        generator_drop_path,
+        compute,
+        checkpointing,
     )
     discriminator = SnResnetDiscriminator(
-        tuple(widths), layout.halved, norm, spectral_norm, dropout, classes, compute, checkpointing
+        tuple(widths),
+        layout.halved,
+        norm,
+        spectral_norm,
+        dropout,
+        discriminator_drop_path,
+        classes,
+        compute,
+        checkpointing,
     )
     return gan_of_modules(generator, discriminator, latent_size, image_shape, classes, packing)

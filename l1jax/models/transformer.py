@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from l1jax.models.linear import Dense, Precision, at_least_float32, checkpointed, compute_dtype
 from l1jax.models.network import Labels, Network
-from l1jax.models.regularisation import Dropout
+from l1jax.models.regularisation import Dropout, drop_path_rates
 from l1jax.models.summary import summarise
 from l1jax.models.transformer_layers import Activation, Block, LayerCache, Shape, rms_norm
 
@@ -111,6 +111,7 @@ def transformer(
     checkpointing: bool = False,
     block_heads: tuple[int, ...] = (),
     block_hidden: tuple[int, ...] = (),
+    drop_path: float = 0.0,
 ) -> LanguageModel:
     """Build a decoder-only transformer: RMSNorm before each layer, rotary positions, no biases.
 
@@ -141,6 +142,9 @@ def transformer(
         block_heads: attention heads of each block, as compaction leaves them; empty for `heads` in
             each. A head's size stays width/heads, and so does the number of heads that share keys.
         block_hidden: feed-forward units of each block; empty for `hidden` in each.
+        drop_path: share of the windows that pass each unit of the last block by its shortcut alone
+            in training, in [0, 1); see `DropPath`. That of the other blocks is smaller in
+            proportion to their depth.
 
     Raises:
         ValueError: if the numbers of heads and the width do not fit, or there is not one number per
@@ -163,6 +167,7 @@ def transformer(
         context=context,
         rotary_base=rotary_base,
         dropout=dropout,
+        drop_path=drop_path,
         dtype=compute,
         head_size=head_size,
     )
@@ -173,7 +178,7 @@ def transformer(
 def _block_shapes(
     shape: Shape, block_heads: tuple[int, ...], block_hidden: tuple[int, ...]
 ) -> tuple[Shape, ...]:
-    """Return the sizes of each block."""
+    """Return the sizes of each block, and what it drops."""
     shared = shape.heads // shape.key_value_heads
     for name, sizes in (("block_heads", block_heads), ("block_hidden", block_hidden)):
         if sizes and (len(sizes) != shape.layers or min(sizes) < 0):
@@ -186,13 +191,17 @@ def _block_shapes(
             f"`block_heads` (={block_heads}) must be multiples of {shared}, the heads that share "
             "one head of keys and values."
         )
+    sizes = zip(
+        block_heads or (shape.heads,) * shape.layers,
+        block_hidden or (shape.hidden,) * shape.layers,
+        drop_path_rates(shape.drop_path, shape.layers),
+        strict=True,
+    )
     return tuple(
-        shape._replace(heads=heads, key_value_heads=heads // shared, hidden=hidden)
-        for heads, hidden in zip(
-            block_heads or (shape.heads,) * shape.layers,
-            block_hidden or (shape.hidden,) * shape.layers,
-            strict=True,
+        shape._replace(
+            heads=heads, key_value_heads=heads // shared, hidden=hidden, drop_path=drop_path
         )
+        for heads, hidden, drop_path in sizes
     )
 
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from l1jax.models.linear import Dense, at_least_float32
-from l1jax.models.regularisation import Dropout
+from l1jax.models.regularisation import Dropout, DropPath
 
 Activation = Literal["swiglu", "gelu"]
 Heads = Float[Array, "batch length _heads head_size"]
@@ -38,6 +38,7 @@ class Shape(NamedTuple):
     context: int
     rotary_base: float
     dropout: float
+    drop_path: float  # of the block; of a whole transformer, of its last block
     dtype: Any
     head_size: int
     """Entries of one head's queries, keys and values."""
@@ -240,17 +241,25 @@ class Block(nn.Module):
         if shape.heads:
             y = rms_norm(shape, "attention_norm")(x)
             y, cache = Attention(shape, name="attention")(y, positions, cache)
-            x += Dropout(shape.dropout, name="attention_dropout")(y, train).astype(x.dtype)
+            x += _dropped(shape, "attention", y, train).astype(x.dtype)
         if shape.hidden:
             y = rms_norm(shape, "feed_forward_norm")(x)
             y = FeedForward(shape, name="feed_forward")(y)
-            x += Dropout(shape.dropout, name="feed_forward_dropout")(y, train).astype(x.dtype)
+            x += _dropped(shape, "feed_forward", y, train).astype(x.dtype)
         return x, cache
 
 
 def rms_norm(shape: Shape, name: str) -> nn.RMSNorm:
     """Make a norm x/√(mean x² + 10⁻⁶)·scale whose mean is computed in float32."""
     return nn.RMSNorm(epsilon=1e-6, dtype=shape.dtype, name=name)
+
+
+def _dropped(
+    shape: Shape, name: str, branch: Float[Array, "batch length width"], train: bool
+) -> Float[Array, "batch length width"]:
+    """Return what training leaves of a branch, entry by entry and then example by example."""
+    kept = Dropout(shape.dropout, name=f"{name}_dropout")(branch, train)
+    return DropPath(shape.drop_path, name=f"{name}_drop_path")(kept, train)
 
 
 def _residual_dense(shape: Shape, name: str) -> Dense:

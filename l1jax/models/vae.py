@@ -18,6 +18,7 @@ from l1jax.models.linear import (
     compute_dtype,
 )
 from l1jax.models.network import Generator, Network, linen_network
+from l1jax.models.regularisation import Dropout
 from l1jax.models.summary import summarise
 
 # Likelihood → numbers that the decoder gives per entry of an image.
@@ -47,12 +48,13 @@ class Vae(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """4×4 stride-2 convolutions, if any, then dense layers, ReLU inside."""
+    """4×4 stride-2 convolutions, if any, then dense layers; ReLU and dropout inside."""
 
     channels: Sequence[int]
     hidden: Sequence[int]
     latent_size: int
     classes: int
+    dropout: float
     dtype: Any
 
     @nn.compact
@@ -62,24 +64,31 @@ class Encoder(nn.Module):
         train: bool,
         label: Int[Array, " batch"] | None = None,
     ) -> Float[Array, "batch moments"]:
-        """Mean and log-variance of the latents; training and inference are the same."""
+        """Mean and log-variance of the latents; only dropout makes a difference in training."""
+
+        def activated(name: str, x: Array) -> Array:
+            return Dropout(self.dropout, name=f"dropout_{name}")(nn.relu(x), train)
+
         x = 2 * images - 1
         for i, features in enumerate(self.channels):
-            x = nn.relu(Conv(features, 4, stride=2, dtype=self.dtype, name=f"conv_{i}")(x))
+            name = f"conv_{i}"
+            x = activated(name, Conv(features, 4, stride=2, dtype=self.dtype, name=name)(x))
         x = with_label(x.reshape(x.shape[0], -1), label, self.classes)
         for i, features in enumerate(self.hidden):
-            x = nn.relu(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
+            name = f"hidden_{i}"
+            x = activated(name, Dense(features, dtype=self.dtype, name=name)(x))
         return at_least_float32(Dense(2 * self.latent_size, dtype=self.dtype, name="moments")(x))
 
 
 class Decoder(nn.Module):
-    """Dense layers, then 4×4 stride-2 transposed convolutions, if any; ReLU inside."""
+    """Dense layers, then 4×4 stride-2 transposed convolutions, if any; ReLU and dropout inside."""
 
     channels: Sequence[int]
     hidden: Sequence[int]
     image_shape: tuple[int, int, int]
     scaled: bool
     classes: int
+    dropout: float
     dtype: Any
 
     @nn.compact
@@ -89,22 +98,28 @@ class Decoder(nn.Module):
         train: bool,
         label: Int[Array, " batch"] | None = None,
     ) -> Float[Array, "batch height width outputs"]:
-        """Logits of the mean image, and the log-scales; training and inference are the same."""
+        """Logits of the mean image, and the log-scales; in training, with dropout."""
+
+        def activated(name: str, x: Array) -> Array:
+            return Dropout(self.dropout, name=f"dropout_{name}")(nn.relu(x), train)
+
         height, width, image_channels = self.image_shape
         x = with_label(latents, label, self.classes)
         for i, features in enumerate(self.hidden):
-            x = nn.relu(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
+            name = f"hidden_{i}"
+            x = activated(name, Dense(features, dtype=self.dtype, name=name)(x))
         if self.channels:
             factor = 2 ** len(self.channels)
             height //= factor
             width //= factor
             first, *rest = self.channels
-            x = nn.relu(Dense(height * width * first, dtype=self.dtype, name="project")(x))
+            project = Dense(height * width * first, dtype=self.dtype, name="project")
+            x = activated("project", project(x))
             x = x.reshape(-1, height, width, first)
             for i, features in enumerate(rest, 1):
-                x = nn.relu(
-                    ConvTranspose(features, 4, stride=2, dtype=self.dtype, name=f"deconv_{i}")(x)
-                )
+                name = f"deconv_{i}"
+                deconv = ConvTranspose(features, 4, stride=2, dtype=self.dtype, name=name)
+                x = activated(name, deconv(x))
             x = ConvTranspose(image_channels, 4, stride=2, dtype=self.dtype, name="image")(x)
         else:
             x = Dense(height * width * image_channels, dtype=self.dtype, name="image")(x)
@@ -123,6 +138,9 @@ def vae(
     likelihood: str = "bernoulli",
     classes: int = 0,
     dtype: Precision = "float32",
+    *,
+    encoder_dropout: float = 0.0,
+    decoder_dropout: float = 0.0,
 ) -> Vae:
     """Build a variational autoencoder with a Gaussian posterior and a standard normal prior.
 
@@ -138,6 +156,8 @@ def vae(
         classes: number of classes of a conditional model, whose networks both take the label; 0
             for an unconditional model.
         dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
+        encoder_dropout: share of the encoder's activations that training sets to zero, in [0, 1).
+        decoder_dropout: the same of the decoder's.
 
     Raises:
         ValueError: if the images cannot be halved as often as there are convolutions.
@@ -155,8 +175,18 @@ def vae(
     compute = compute_dtype(dtype)
     scaled = OUTPUTS[likelihood] == 2
     mirrored = tuple(reversed(tuple(hidden)))
-    encoder = Encoder(tuple(channels), tuple(hidden), latent_size, classes, compute)
-    decoder = Decoder(tuple(reversed(channels)), mirrored, image_shape, scaled, classes, compute)
+    encoder = Encoder(
+        tuple(channels), tuple(hidden), latent_size, classes, encoder_dropout, compute
+    )
+    decoder = Decoder(
+        tuple(reversed(channels)),
+        mirrored,
+        image_shape,
+        scaled,
+        classes,
+        decoder_dropout,
+        compute,
+    )
     decode = linen_network(decoder, (latent_size,), classes)
 
     def generate(

@@ -15,6 +15,7 @@ from l1jax.objectives.variational import (
     log_weights,
     negative_elbo,
 )
+from l1jax.training.keys import named_key
 from l1jax.training.state import (
     NO_WEIGHTS,
     Average,
@@ -77,9 +78,9 @@ def make_vae_step(
     """Build the step (state, batch, key) → (state, metrics), on one device of several.
 
     It minimises −E log p(x|z) + β·Σ_j max(free_nats, E KL_j) with z = μ + σε, or, with several
-    samples, the negative importance-weighted bound. The noise ε, and what a likelihood draws, is
-    a function of (key, index in the whole batch), so any number of devices trains the same
-    model. A step whose loss or gradients are not finite changes nothing but the count.
+    samples, the negative importance-weighted bound. The noise ε, and what a likelihood or dropout
+    draws, is a function of (key, index in the whole batch), so any number of devices trains the
+    same model. A step whose loss or gradients are not finite changes nothing but the count.
 
     Args:
         vae: the networks.
@@ -109,27 +110,36 @@ def make_vae_step(
         noise = local_slice(normal)
 
         def loss(
-            params: Pair, x: Array, noise: Array, label: Array
+            params: Pair, x: Array, noise: Array, label: Array, key: Key[Array, ""]
         ) -> tuple[Float[Array, ""], tuple[Pair, Metrics]]:
             encoder_params, decoder_params = params
             moments, encoder_stats = vae.encoder.apply(
-                encoder_params, state.encoder.batch_stats, x, True, label
+                encoder_params,
+                state.encoder.batch_stats,
+                x,
+                True,
+                label,
+                named_key(key, "encoder"),
             )
             mean, log_variance = jnp.split(moments, 2, axis=-1)
-            z = mean + jnp.exp(0.5 * log_variance) * noise.swapaxes(0, 1)
+            # The samples of an image follow each other, so that the decoder's batch over all
+            # devices, and with it the mask of each, does not depend on how many devices there are.
+            z = mean[:, None] + jnp.exp(0.5 * log_variance)[:, None] * noise
             outputs, decoder_stats = vae.decoder.apply(
                 decoder_params,
                 state.generator.batch_stats,
                 z.reshape(-1, latent_size),
                 True,
-                jnp.tile(label, samples),
+                jnp.repeat(label, samples),
+                named_key(key, "generator"),
             )
-            log_likelihood = likelihood.log_likelihood(outputs, jnp.tile(x, (samples, 1, 1, 1)))
+            log_likelihood = likelihood.log_likelihood(outputs, jnp.repeat(x, samples, axis=0))
             kl = gaussian_kl(mean, log_variance)
             if samples == 1:
                 value = negative_elbo(log_likelihood, kl, beta, free_nats, AXIS)
             else:
-                weights = log_weights(log_likelihood.reshape(samples, -1), z, mean, log_variance)
+                of_samples = log_likelihood.reshape(-1, samples).T
+                weights = log_weights(of_samples, z.swapaxes(0, 1), mean, log_variance)
                 value = -jnp.mean(importance_weighted_bound(weights))
             metrics = {
                 "loss": value,
@@ -140,8 +150,8 @@ def make_vae_step(
 
         params = varying((state.encoder.params, state.generator.params))
 
-        def of_part(part: tuple[Array, Array, Array], _: Key[Array, ""]) -> Gradients:
-            grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(params, *part)
+        def of_part(part: tuple[Array, Array, Array], key: Key[Array, ""]) -> Gradients:
+            grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(params, *part, key)
             return Gradients(grads, batch_stats, metrics)
 
         gradients = accumulate_gradients(of_part, (x, noise, label), key, accumulate)

@@ -11,19 +11,25 @@ from l1jax.models import dcgan, dense_generator, mlp_gan, r3gan, sn_resnet, vae
 FAMILIES = {
     "mlp": lambda: mlp_gan((4, 3, 1), 8, (9, 11)).generator,
     "mlp with classes": lambda: (
-        mlp_gan((4, 3, 2), 7, (10, 8, 9), classes=3, activation="relu").generator
+        mlp_gan(
+            (4, 3, 2), 7, (10, 8, 9), classes=3, activation="relu", generator_dropout=0.2
+        ).generator
     ),
     "dense generator": lambda: dense_generator((3, 4, 1), 9, (12, 10)),
     "dcgan": lambda: dcgan((16, 16, 1), 7, 4).generator,
-    "dcgan with classes": lambda: dcgan((10, 10, 2), 7, 6, classes=2).generator,
+    "dcgan with classes": lambda: (
+        dcgan((10, 10, 2), 7, 6, classes=2, generator_dropout=0.2).generator
+    ),
     "sn_resnet": lambda: sn_resnet((32, 32, 1), 6, 5).generator,
     "sn_resnet with classes": lambda: sn_resnet((32, 32, 2), 6, 4, classes=3).generator,
-    "r3gan": lambda: r3gan((8, 8, 1), 6, 8, group_size=4).generator,
+    "r3gan": lambda: r3gan((8, 8, 1), 6, 8, group_size=4, generator_drop_path=0.2).generator,
     "r3gan with classes": lambda: (
         r3gan((10, 10, 2), 5, 6, blocks=2, group_size=3, classes=2).generator
     ),
     "dense vae": lambda: vae((4, 3, 2), 7, (), (9, 8), likelihood="gaussian").generator,
-    "vae with classes": lambda: vae((8, 8, 1), 6, (6, 5), (9,), classes=3).generator,
+    "vae with classes": lambda: (
+        vae((8, 8, 1), 6, (6, 5), (9,), classes=3, decoder_dropout=0.2).generator
+    ),
 }
 FAMILIES = {name: cache(make) for name, make in FAMILIES.items()}
 

@@ -1,4 +1,4 @@
-"""Spectral normalisation, dropout and norms against NumPy and PyTorch.
+"""Spectral normalisation, dropout, DropPath and norms against NumPy and PyTorch.
 
 They agree on any number of devices.
 """
@@ -13,7 +13,13 @@ from on_devices import DEVICES, gradient, train
 
 from l1jax.models.linear import Conv, Dense
 from l1jax.models.network import linen_network
-from l1jax.models.regularisation import Dropout, largest_singular_value, norm
+from l1jax.models.regularisation import (
+    Dropout,
+    DropPath,
+    drop_path_rates,
+    largest_singular_value,
+    norm,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -34,6 +40,14 @@ class Dropped(nn.Module):
     @nn.compact
     def __call__(self, x, train):
         return Dropout(self.rate, name="dropout")(x, train)
+
+
+class Skipped(nn.Module):
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, train):
+        return DropPath(self.rate, name="drop_path")(x, train)
 
 
 class Normed(nn.Module):
@@ -140,13 +154,35 @@ def test_any_number_of_devices_drops_the_same_entries(devices):
     assert len(np.unique(kept, axis=0)) == 16, "each example has a mask of its own"
 
 
-def test_dropout_is_for_training_and_needs_a_key_there():
-    layer = linen_network(Dropped(0.25), (4,))
+@pytest.mark.parametrize("devices", DEVICES)
+def test_any_number_of_devices_drops_the_branch_of_the_same_examples(devices):
+    rate, count = 0.3, 2_000
+    layer = linen_network(Skipped(rate), (2, 3))
+    x = jnp.asarray(np.arange(1, count * 6 + 1).reshape(count, 2, 3), jnp.float32)
+    found, _ = train(layer, {}, {}, x, key=jax.random.key(3), devices=devices)
+    again, _ = train(layer, {}, {}, x, key=jax.random.key(3))
+    other, _ = train(layer, {}, {}, x, key=jax.random.key(4))
+    np.testing.assert_array_equal(found, again)
+    kept = np.asarray(found)[:, 0, 0] != 0
+    np.testing.assert_allclose(found, x * kept[:, None, None] / (1 - rate), rtol=1e-6)
+    assert abs(kept.mean() - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / count)
+    assert 0 < np.sum(kept != (np.asarray(other)[:, 0, 0] != 0)) < count
+
+
+@pytest.mark.parametrize(("module", "field"), [(Dropped, "dropout"), (Skipped, "drop_path")])
+def test_dropping_is_for_training_and_needs_a_key_there(module, field):
+    layer = linen_network(module(0.25), (4,))
     x = jnp.ones((2, 4))
     np.testing.assert_array_equal(layer.apply({}, {}, x, False)[0], x)
-    with pytest.raises(ValueError, match=r"`key` \(=None\) must be a key .* `dropout` \(=0.25\)"):
+    with pytest.raises(ValueError, match=rf"`key` \(=None\) must be a key .* `{field}` \(=0.25\)"):
         train(layer, {}, {}, x)
-    np.testing.assert_array_equal(train(linen_network(Dropped(0.0), (4,)), {}, {}, x)[0], x)
+    np.testing.assert_array_equal(train(linen_network(module(0.0), (4,)), {}, {}, x)[0], x)
+
+
+def test_the_survival_of_blocks_is_the_papers():
+    depths = np.arange(1, 55)
+    survival = 1 - depths / 54 * (1 - 0.5)  # of ResNet-110, whose last block survives with 0.5
+    np.testing.assert_allclose(1 - np.array(drop_path_rates(0.5, 54)), survival, rtol=1e-12)
 
 
 TORCH = {

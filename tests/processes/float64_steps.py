@@ -52,7 +52,7 @@ EXPERIMENTS = {
     # Batch norm in both networks, under a gradient penalty.
     "dcgan": Config(
         **COMMON,
-        model=Dcgan(latent_size=8, channels=4),
+        model=Dcgan(latent_size=8, channels=4, generator_dropout=0.2),
         objective=Adversarial("non_saturating", r1=0.1),
         discriminator=SPARSE,
     ),
@@ -64,7 +64,7 @@ EXPERIMENTS = {
     ),
     "vae": Config(
         **COMMON,
-        model=Vae(latent_size=2, hidden=(16,)),
+        model=Vae(latent_size=2, hidden=(16,), encoder_dropout=0.1, decoder_dropout=0.2),
         objective=Variational(),
         discriminator=None,
         encoder=dataclasses.replace(SPARSE, penalty=L1(1.0)),
@@ -80,7 +80,7 @@ EXPERIMENTS = {
         data=TopicsData(window=6),
         batch_size=16,
         generator=SPARSE,
-        model=Transformer(width=8, layers=1, heads=2, context=5, dropout=0.2),
+        model=Transformer(width=8, layers=1, heads=2, context=5, dropout=0.2, drop_path=0.2),
         objective=NextToken(),
         discriminator=None,
     ),

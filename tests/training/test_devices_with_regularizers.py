@@ -54,7 +54,11 @@ EXPERIMENTS = {
         FULL,
         accumulate=2,
         model=dataclasses.replace(
-            FULL.model, norm="batch", dropout=0.1, discriminator_hidden=(8, 8)
+            FULL.model,
+            norm="batch",
+            dropout=0.1,
+            generator_dropout=0.1,
+            discriminator_hidden=(8, 8),
         ),
         objective=Adversarial("hinge", r1=0.3, r2=0.2, augment=DiffAugment()),
     ),

@@ -66,7 +66,7 @@ EXPERIMENTS = {
     ),
     "dense_generator": Config(
         data=DigitsData(image_size=16),
-        model=DenseGenerator(latent_size=8, hidden=(16,)),
+        model=DenseGenerator(latent_size=8, hidden=(16,), generator_dropout=0.2),
         objective=Reconstruction(activity_strength=0.01),
         generator=SPARSE,
         discriminator=None,
@@ -82,7 +82,7 @@ EXPERIMENTS = {
     ),
     "transformer": Config(
         data=TopicsData(window=6),
-        model=Transformer(width=8, layers=1, heads=2, context=5, dropout=0.2),
+        model=Transformer(width=8, layers=1, heads=2, context=5, dropout=0.2, drop_path=0.2),
         objective=NextToken(),
         generator=SPARSE,
         discriminator=None,

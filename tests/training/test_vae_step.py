@@ -23,6 +23,9 @@ SHAPE, BATCH, LATENT, RATE = (4, 4, 1), 16, 2, 1e-3
 KEY = jax.random.key(7)
 TX = optax.sgd(RATE)
 MODEL = vae(SHAPE, LATENT, (), (5,), "gaussian", classes=3)
+DROPPING = vae(
+    SHAPE, LATENT, (), (5,), "gaussian", classes=3, encoder_dropout=0.2, decoder_dropout=0.4
+)
 pytestmark = pytest.mark.usefixtures("x64")
 
 
@@ -44,9 +47,9 @@ def start():
     )
 
 
-def stepped(devices=1, state=None, **options):
+def stepped(devices=1, state=None, model=MODEL, **options):
     mesh = Mesh(np.asarray(jax.devices()[:devices]), (AXIS,))
-    step = make_vae_step(MODEL, TX, TX, ema_decay=0.9, **options)
+    step = make_vae_step(model, TX, TX, ema_decay=0.9, **options)
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P(None, AXIS), P()), out_specs=(P(), P())
     )
@@ -119,14 +122,27 @@ def test_a_step_descends_the_textbooks_objective(beta, free_nats, samples):
     )
 
 
-@pytest.mark.parametrize(
-    "options", slow_except([{"free_nats": 0.3}, {"samples": 2}], {"samples": 2})
-)
+OPTIONS = [{"free_nats": 0.3}, {"samples": 2, "model": DROPPING}]
+
+
+@pytest.mark.parametrize("options", slow_except(OPTIONS, OPTIONS[1]))
 def test_eight_devices_take_the_same_step(options):
     alone, spread = stepped(1, **options), stepped(8, **options)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), spread, alone
     )
+
+
+def test_dropout_in_one_network_is_in_that_network_alone():
+    """The divergence is the encoder's alone, and the likelihood hears of both networks."""
+    _, plain = stepped()
+    decoder = vae(SHAPE, LATENT, (), (5,), "gaussian", classes=3, decoder_dropout=0.5)
+    encoder = vae(SHAPE, LATENT, (), (5,), "gaussian", classes=3, encoder_dropout=0.5)
+    _, of_decoder = stepped(model=decoder)
+    _, of_encoder = stepped(model=encoder)
+    np.testing.assert_allclose(of_decoder["divergence"], plain["divergence"], rtol=1e-12)
+    assert abs(of_decoder["log_likelihood"] - plain["log_likelihood"]) > 1e-3
+    assert abs(of_encoder["divergence"] - plain["divergence"]) > 1e-3
 
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_count():
