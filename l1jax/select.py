@@ -4,7 +4,7 @@ Run: `python -m l1jax.select --config digits --strengths 1e-5:1e-2:8`.
 """
 
 from l1jax.cli.early_answers import answer_early, check_experiment_flags
-from l1jax.cli.experiment_options import SelectOptions
+from l1jax.cli.experiment_options import SelectOptions, refuse_flags_of_strengths
 
 if __name__ == "__main__":
     answer_early(check_experiment_flags(SelectOptions, "python -m l1jax.select", "runs/{}-path"))
@@ -39,7 +39,9 @@ from l1jax.selection.fold_data import (
     divide_into_folds,
     load_image_data,
 )
-from l1jax.selection.path_run import run_path
+from l1jax.selection.grid import parse_grid, with_value
+from l1jax.selection.grid_run import run_grid
+from l1jax.selection.path_run import PathResult, run_path
 from l1jax.selection.plan import Plan, check_plan
 from l1jax.selection.report import path_report, write_report
 from l1jax.selection.settings import record_settings
@@ -82,9 +84,12 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
     plan = make_plan(options)
     experiment = options.experiment
     shape = example_shape(experiment.data)
-    task = make_task(with_strength(experiment, options.network, 1.0), shape)
-    # What the refitted run would refuse is refused before the path is trained.
-    make_task(refitted(options, 1.0), shape)
+    # What a value or the refitted run would refuse is refused before anything is trained.
+    values = (1.0,) if plan.grid is None else plan.grid.values
+    tasks = [make_task(refitted(options, value), shape) for value in values]
+    task = tasks[0]
+    if plan.grid is None:
+        task = make_task(with_strength(experiment, options.network, 1.0), shape)
     template = check_shapes(task, experiment.seed)
     lead(partial(check_origin, experiment, template, start.weights))
     check_batch(experiment, len(find_devices()))
@@ -99,7 +104,7 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
                 plan = plan._replace(weights=weights)
             with console.status("reading the data"):
                 data = load()
-            result = run_path(plan, data, RunContext(workdir / "path", console, say))
+            result = train(plan, data, RunContext(workdir / "path", console, say))
             report = path_report(plan, result)
             lead(partial(write_report, workdir, report, result))
     except Interrupted as stop:
@@ -119,8 +124,17 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
     if not options.refit:
         return 0
     strength = float(result.choices.chosen.strength)
-    folder = Path(lead(lambda: str(refit_folder(workdir, options.network, strength))))
+    folder = workdir / f"refit-{strength!r}"
+    if plan.grid is None:
+        folder = Path(lead(lambda: str(refit_folder(workdir, options.network, strength))))
     return refit(options, strength, folder, resume, console, say)
+
+
+def train(plan: Plan, data: SelectionData, context: RunContext) -> PathResult:
+    """Train the grid of a plan, or its path of strengths, and choose."""
+    if plan.grid is not None:
+        return run_grid(plan, plan.grid, data, context)
+    return run_path(plan, data, context)
 
 
 def open_data(plan: Plan, task: Task) -> Callable[[], SelectionData]:
@@ -184,7 +198,10 @@ def make_plan(options: SelectOptions) -> Plan:
         halvings=options.halvings,
         dense=options.dense,
         features=options.features,
+        grid=parse_grid(options.grid),
     )
+    if plan.grid is not None:
+        refuse_flags_of_strengths(options)
     check_plan(plan, default_criterion=options.criterion == "default")
     if options.debias_steps < 0:
         raise InputError(f"`--debias-steps` (={options.debias_steps}) must be at least 0.")
@@ -197,7 +214,13 @@ def make_plan(options: SelectOptions) -> Plan:
 
 
 def refitted(options: SelectOptions, strength: float) -> Config:
-    """Return the experiment at this strength, with the steps that debias it."""
+    """Return the experiment at this strength, with the steps that debias it.
+
+    With --grid it is the experiment at this value of the grid's field.
+    """
+    grid = parse_grid(options.grid)
+    if grid is not None:
+        return with_value(options.experiment, grid.field, strength)
     chosen = with_strength(options.experiment, options.network, strength)
     if not strength:  # without the penalty there is nothing to debias
         return chosen

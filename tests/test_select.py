@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from l1jax import sample, select
 from l1jax.config import InputError
+from l1jax.reporting.strength_path import show_path
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -16,6 +18,11 @@ TINY = (
     "--log-every 3 --sample-every 6 --checkpoint-every 6 --generator.learning-rate 5e-3"
 ).split()
 PATH = [*TINY, "--strengths", "1e-2:10:3", "--folds", "2"]
+GRID = (
+    "--model.latent-size 3 --model.generator-hidden 12 --model.discriminator-hidden 12 "
+    "--batch-size 16 --steps 4 --log-every 2 --sample-every 4 --checkpoint-every 4 "
+    "--grid objective.gamma 0.01 0.1 --folds 1 --holdout 0.3"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +158,42 @@ def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypat
         select.main([*TINY, *flags, "--criterion", "recall"])
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A grid of γ of a small GAN, of which the best value is refitted."""
+    workdir = tmp_path_factory.mktemp("searched") / "grid"
+    assert select.main([*GRID, "--workdir", str(workdir)]) == 0
+    return workdir
+
+
+@pytest.mark.slow
+def test_a_grid_is_trained_scored_and_refitted_with_its_best_value(searched, capsys):
+    path = json.loads((searched / "path.json").read_text())
+    assert path["field"] == "objective.gamma"
+    scores = [point["scores"]["kernel_distance"]["mean"] for point in path["points"]]
+    assert [point["strength"] for point in path["points"]] == [0.01, 0.1]
+    chosen = path["chosen"]
+    assert chosen["index"] == int(np.argmin(scores))
+    assert "value of the grid" in chosen["reason"]
+    config = json.loads((searched / f"refit-{chosen['strength']}" / "config.json").read_text())
+    assert config["objective"]["r1"] == config["objective"]["r2"] == chosen["strength"]
+    shown = Console(width=120)
+    show_path(path, shown)
+    printed = capsys.readouterr().out
+    assert "Values of objective.gamma" in printed
+    assert f"objective.gamma {chosen['strength']}: the least mean score" in printed
+
+
+@pytest.mark.slow
+def test_a_grid_that_is_there_is_not_trained_again_and_another_is_refused(searched, monkeypatch):
+    monkeypatch.setattr("l1jax.selection.stages.train_stage", None)
+    flags = [*GRID, "--workdir", str(searched), "--no-refit"]
+    assert select.main([*flags, "--criterion", "recall"]) == 0
+    flags[flags.index("0.1")] = "0.2"
+    with pytest.raises(InputError, match=r"another path \(grid was"):
+        select.main(flags)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -199,6 +242,10 @@ def test_another_information_criterion_needs_no_new_training(tmp_path, monkeypat
         ),
         ("--resident-mib 0", "`resident_mib` (=0) must hold all images"),
         ("--config digits --criterion bic", "a GAN has none"),
+        ("--grid generator.learning-rate 1e-3", "at least two finite values"),
+        ("--grid objective.gamma 1 2", "needs a GAN with a gradient penalty"),
+        ("--grid objective.beta 1 2 --zeros 0.5", "`--zeros` (=0.5) must be left out with --grid"),
+        ("--grid encoder.b2 0.9 1", "`encoder.b2` (=1.0) must be finite, at least 0 and below 1"),
     ],
 )
 def test_it_refuses(arguments, words, tmp_path):

@@ -1,13 +1,27 @@
 """The flags of commands that take an experiment; light, so that --help answers at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import tyro
 
-from l1jax.config import Config, kinds
+from l1jax.config import Config, InputError, kinds
 from l1jax.config.choices import Criterion, PathMode, ScoredFeatures, WarmOrder
 from l1jax.processes.launchers import ProcessOptions
+
+OF_STRENGTHS = (  # flags of `SelectOptions` that only strengths have
+    "strengths",
+    "rule",
+    "zeros",
+    "worse",
+    "precision",
+    "how",
+    "order",
+    "halvings",
+    "dense",
+    "network",
+    "debias_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,8 @@ class SelectOptions(StartingOptions, ProcessOptions, ExperimentOptions):
     At the end it names the command that makes an HTML page of the path.
     """
 
+    grid: tuple[str, ...] = ()
+    """FIELD VALUE …: choose that number instead, as objective.gamma 0.05 0.2."""
     strengths: str = "auto:8"
     """low:high:count, a list with commas, or auto:count, which spans 10 % to 99 % zeros."""
     criterion: Criterion = "default"
@@ -98,3 +114,19 @@ class SelectOptions(StartingOptions, ProcessOptions, ExperimentOptions):
     """Further steps of the refitted run in which the penalty is off and zeros stay zero."""
     overwrite: bool = False
     """Delete the path in the work directory and start over."""
+
+
+def refuse_flags_of_strengths(options: SelectOptions) -> None:
+    """Refuse flags beside --grid that only the choice of a strength has.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    for field in fields(SelectOptions):
+        value = getattr(options, field.name)
+        if field.name in OF_STRENGTHS and value != field.default:
+            flag = field.name.replace("_", "-")
+            raise InputError(
+                f"`--{flag}` (={value}) must be left out with --grid, because it is about the "
+                "strengths of a penalty; the experiment's own strength stays."
+            )

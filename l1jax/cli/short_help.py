@@ -24,8 +24,8 @@ COMMON = {
         "patience", "try", "overwrite",
     ),
     "SelectOptions": (
-        "config", "workdir", "from", "strengths", "criterion", "rule", "zeros", "worse", "folds",
-        "path-steps", "network", "refit", "debias-steps", "overwrite",
+        "config", "workdir", "from", "strengths", "grid", "criterion", "rule", "zeros", "worse",
+        "folds", "path-steps", "network", "refit", "debias-steps", "overwrite",
     ),
     "EvaluateOptions": (
         "workdir", "model", "step", "samples", "seeds", "inception", "path", "output",
@@ -194,7 +194,7 @@ def _shown(field: Field) -> str:
     value = field.default
     if value is dataclasses.MISSING:
         return "required"
-    if value is None or value == "":
+    if value in (None, "", ()):
         return "none"
     if value is True:
         return f"yes, or --no-{field.name}"

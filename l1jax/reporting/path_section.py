@@ -23,13 +23,18 @@ def path_section(path: JsonObject, plot: bytes | None, samples: bytes | None) ->
         parts = [
             paragraph("path.json holds no path of strengths that this l1jax can read.", "warn")
         ]
-    return section("path", "Strengths", *parts)
+    heading = "Strengths"
+    if path.get("field"):
+        heading = f"Values of {path['field']}"
+    return section("path", heading, *parts)
 
 
 def _choice(path: JsonObject) -> str:
     chosen = path["chosen"]
+    field = path.get("field")
+    owner = field or f"the {path['network']}"
     sentence = (
-        f"Chosen for the {path['network']}: {_strength(chosen['strength'])}, by "
+        f"Chosen for {owner}: {_strength(chosen['strength'], field)}, by "
         f"{_words(path['criterion'])}: {chosen['reason']}."
     )
     return paragraph(sentence) + paragraph(f"Protocol: {path['protocol']}.", "quiet")
@@ -39,7 +44,8 @@ def _points(path: JsonObject) -> str:
     points = path["points"]
     names = list(points[0]["scores"])
     names.sort(key=lambda name: name != path["criterion"])
-    header = ["strength", "zeros", "channels alive", *map(_words, names), "choice"]
+    field = path.get("field")
+    header = [field or "strength", "zeros", "channels alive", *map(_words, names), "choice"]
     rows = []
     for i, point in enumerate(points):
         marks = [
@@ -53,14 +59,14 @@ def _points(path: JsonObject) -> str:
         scores = [_score(point["scores"][name]) for name in names]
         rows.append(
             [
-                _strength(point["strength"]),
+                _strength(point["strength"], field),
                 f"{point['zeros']:.1%}",
                 f"{alive:,.0f}",
                 *scores,
                 ", ".join(marks),
             ]
         )
-    caption = "Every strength of the path, with the standard errors of its scores over the folds"
+    caption = "Each of them, with the standard errors of its scores over the folds"
     return table(caption, header, rows, frozenset([path["chosen"]["index"]]))
 
 
@@ -75,7 +81,10 @@ def _pictures(plot: bytes | None, samples: bytes | None) -> str:
     return "".join(f'<div class="wide" tabindex="0">{part}</div>' for part in parts)
 
 
-def _strength(strength: float) -> str:
+def _strength(strength: float, field: str | None) -> str:
+    """Return a strength, or a value of another number, in words."""
+    if field:
+        return f"{strength:.6g}"
     if strength == 0:
         return "no penalty"
     return f"{strength:.3g}"

@@ -1,4 +1,7 @@
-"""Show a path of strengths: as a table, as plots, and as the images along it."""
+"""Show a path of strengths: as a table, as plots, and as the images along it.
+
+A path may be one of the values of another number instead, its `field`, such as γ.
+"""
 
 import io
 import math
@@ -55,12 +58,12 @@ def show_path(path: Report, console: Console) -> None:
     others = [name for name in SHOWN if name in points[0]["scores"]]
     names += [name for name in others if name != criterion]
     table = Table(
-        title=f"Strengths of the {path['network']}'s penalty",
+        title=_title(path),
         title_justify="left",
         box=SIMPLE,
         padding=0,
     )
-    for name in ("strength", " zeros", " alive"):
+    for name in (_noun(path), " zeros", " alive"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in names:
         table.add_column(f" {SHORT.get(name, LABELS[name])}", justify="right", no_wrap=True)
@@ -73,7 +76,7 @@ def show_path(path: Report, console: Console) -> None:
         if point["trained"] < path["steps"]:
             marks.append(f"stopped at {point['trained']:,}")
         table.add_row(
-            _strength(point["strength"]),
+            _strength(point["strength"], path.get("field")),
             *cells,
             " " + ", ".join(marks),
             style="green" if "chosen" in marks else "",
@@ -92,14 +95,17 @@ def _why(path: Report) -> str:
     """Return which strength is chosen and why, and what to try if it is no penalty."""
     chosen = path["chosen"]
     criterion = path["criterion"]
+    field = path.get("field")
     about_zeros = chosen["rule"] == "enough zeros"
     sentence = "no penalty"
-    if chosen["strength"]:
-        sentence = f"strength {_strength(chosen['strength'])}"
+    if field:
+        sentence = f"{field} {_strength(chosen['strength'], field)}"
+    elif chosen["strength"]:
+        sentence = f"strength {_strength(chosen['strength'], None)}"
     sentence += f": {chosen['reason']}"
     if LABELS[criterion][-1] == "↑" and not about_zeros:
         sentence += f" (the score is the {criterion} with its sign changed)"
-    if chosen["strength"] or about_zeros:
+    if field or chosen["strength"] or about_zeros:
         return sentence
     finished = [
         point for point in path["points"] if point["strength"] and point["trained"] >= path["steps"]
@@ -130,14 +136,14 @@ def plot_path(path: Report) -> Image.Image:
     zeros = [100 * point["zeros"] for point in points]
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     score_axes, zero_axes, both_axes = FigureCanvasAgg(figure).figure.subplots(1, 3)
-    _plot_scores(score_axes, path, positions, "strength")
+    _plot_scores(score_axes, path, positions, _noun(path))
     _plot_scores(both_axes, path, zeros, "zeros, % of the penalised entries")
     score_axes.legend()
     _plot_zeros(zero_axes, path, positions)
     for axes in (score_axes, zero_axes):
         axes.set_xscale("log")
         if strengths[0] == 0:
-            _name_dense(axes, positions)
+            _name_dense(axes, positions, _strength(0, path.get("field")))
     return _draw(figure)
 
 
@@ -168,7 +174,7 @@ def _plot_zeros(axes: Axes, path: Report, positions: Sequence[float]) -> None:
         axes.plot(positions, dead, "--", linewidth=1, label=label)
     chosen = positions[path["chosen"]["index"]]
     axes.axvline(chosen, color="k", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="strength", ylabel="%", ylim=(-3, 103))
+    axes.set(xlabel=_noun(path), ylabel="%", ylim=(-3, 103))
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
 
@@ -243,12 +249,25 @@ def _draw(figure: Any) -> Image.Image:
     return Image.open(written)
 
 
-def point_title(point: Report) -> str:
-    """Return what a strength is called beside its images."""
-    return f"{_strength(point['strength'])}\n{point['zeros']:.1%} zeros"
+def point_title(point: Report, field: str | None = None) -> str:
+    """Return what a strength, or a value of the path's `field`, is called beside its images."""
+    return f"{_strength(point['strength'], field)}\n{point['zeros']:.1%} zeros"
 
 
-def _strength(strength: float) -> str:
+def _title(path: Report) -> str:
+    if path.get("field"):
+        return f"Values of {path['field']}"
+    return f"Strengths of the {path['network']}'s penalty"
+
+
+def _noun(path: Report) -> str:
+    """Return what the points of a path differ by."""
+    return (path.get("field") or "strength").rpartition(".")[2]
+
+
+def _strength(strength: float, field: str | None) -> str:
+    if field:
+        return f"{strength:.6g}"
     return f"{strength:.3g}" if strength else "dense"
 
 
@@ -259,14 +278,14 @@ def _positions(strengths: Sequence[float]) -> list[float]:
     return [strength if strength > 0 else positive[0] / step for strength in strengths]
 
 
-def _name_dense(axes: Axes, positions: Sequence[float]) -> None:
+def _name_dense(axes: Axes, positions: Sequence[float], name: str) -> None:
     placement = {
         "rotation": 90,
         "ha": "right",
         "va": "top",
         "transform": axes.get_xaxis_transform(),
     }
-    axes.text(positions[0] / 1.15, 0.98, "dense", **placement)
+    axes.text(positions[0] / 1.15, 0.98, name, **placement)
     axes.axvspan(positions[0] / 1.15, positions[0] * 1.15, color="0.92", zorder=0)
 
 

@@ -25,6 +25,7 @@ from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import State, Task, VaeState, require_images
 from l1jax.transforms import strength
+from l1jax.transforms.strengths import has_strength
 
 Images = Shaped[np.ndarray, "n height width channels"]
 Samples = Shaped[np.ndarray, "n ..."]
@@ -48,7 +49,7 @@ SIGNS = {
 class FoldResult(NamedTuple):
     """One strength on one fold."""
 
-    strength: float  # in force at the last update, after schedules and controllers
+    strength: float  # in force at the last update, schedules included; 0 without a penalty
     zeros: float  # share of the penalised entries that are zero
     channels: dict[str, tuple[int, int]]  # layer → its live output channels, and all of them
     nonzeros: int  # parameters of the generator that are not zero
@@ -143,7 +144,9 @@ def fold_result(
         penalised = jax.device_get(getattr(state, network).params)
     zeros = count_zeros(params)
     opt_state = jax.tree.map(jnp.asarray, getattr(state, network).opt_state)
-    strengths = jax.tree.leaves(strength(opt_state))
+    strengths = [0.0]
+    if has_strength(opt_state):
+        strengths = jax.tree.leaves(strength(opt_state))
     return FoldResult(
         strength=float(np.mean(strengths[0])),
         zeros=float(sparsity(penalised, task.penalised[network]).total),

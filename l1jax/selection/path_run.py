@@ -45,15 +45,18 @@ def open_path_run(
     fingerprint: str,
     divide: Callable[[Task], FoldedData],
     context: RunContext,
+    *,
+    moves_strength: bool = True,
 ) -> PathRun:
     """Prepare the stages of a path.
 
     Args:
         plan: for the network whose strength is chosen.
-        experiment: what is trained at every strength; its own strength is 1.
+        experiment: what is trained at every strength; its own strength is 1 if that is moved.
         fingerprint: of the data.
         divide: task → the data in folds.
         context: where the stages are kept.
+        moves_strength: whether the strengths of the stages scale the experiment's own.
     """
     task = make_task(experiment, example_shape(experiment.data))
     folded = divide(task)
@@ -65,7 +68,13 @@ def open_path_run(
         fingerprint=fingerprint,
         scorer=folded.scorer,
         context=context,
-        replicas=cached_replicas(experiment, task, plan.network, folded.feed, plan.weights),
+        replicas=cached_replicas(
+            experiment,
+            task,
+            plan.network if moves_strength else None,
+            folded.feed,
+            plan.weights,
+        ),
     )
 
 
@@ -123,7 +132,13 @@ def strength_at_sparsity(
     return run_stage(run, stage)[0][0].strength
 
 
-def _make_patience(plan: Plan, size: ModelSize) -> Patience:
+def model_size(task: Task, data: SelectionData) -> ModelSize:
+    """Return the counts that information criteria need."""
+    shapes, _ = jax.eval_shape(task.generator.network.init, jax.random.key(0))
+    return ModelSize(data.count, sum(leaf.size for leaf in jax.tree.leaves(shapes)))
+
+
+def make_patience(plan: Plan, size: ModelSize) -> Patience:
     """Return when the strengths of a path stop: by the criterion that also chooses among them.
 
     Args:
@@ -154,11 +169,10 @@ def run_path(plan: Plan, data: SelectionData, context: RunContext) -> PathResult
     strengths = find_strengths(plan, data, context).tolist()
     experiment = with_strength(plan.experiment, plan.network, 1.0)
     run = open_path_run(plan, experiment, data.fingerprint, data.in_folds, context)
-    shapes, _ = jax.eval_shape(run.task.generator.network.init, jax.random.key(0))
-    size = ModelSize(data.count, sum(leaf.size for leaf in jax.tree.leaves(shapes)))
+    size = model_size(run.task, data)
     rule = plan.rule
     if plan.experiment.patience:
-        run = run._replace(patience=_make_patience(plan, size))
+        run = run._replace(patience=make_patience(plan, size))
 
     def mean_scores(points: Sequence[PathPoint]) -> Float[np.ndarray, " strengths"]:
         return summarize_scores(score_table(points, rule.criterion, size)).mean

@@ -8,6 +8,7 @@ from typing import NamedTuple, NoReturn
 from l1jax.config import Config, InputError
 from l1jax.config.choices import PathMode, WarmOrder
 from l1jax.selection.choose import ChoiceRule, check_allowed_loss
+from l1jax.selection.grid import Grid
 from l1jax.selection.strengths import parse_strengths
 from l1jax.training.patience import check_patience
 from l1jax.training.state import NO_WEIGHTS, Weights
@@ -28,6 +29,7 @@ class Plan(NamedTuple):
     halvings: int
     dense: bool  # whether strength 0 is trained too
     features: str
+    grid: Grid | None = None  # of another number, which is then chosen instead of the strength
     weights: Weights = NO_WEIGHTS  # of the networks that every strength begins from
 
     @property
@@ -48,6 +50,8 @@ def check_plan(plan: Plan, default_criterion: bool) -> None:
     """
     _check_numbers(plan)
     check_patience(dataclasses.replace(plan.experiment, steps=plan.steps or plan.experiment.steps))
+    if plan.grid is not None:
+        return
     optimizer = getattr(plan.experiment, plan.network)
     if optimizer is not None and optimizer.sparsity_target:
         _refuse(

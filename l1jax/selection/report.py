@@ -28,10 +28,11 @@ def path_report(plan: Plan, result: PathResult) -> Json:
     device = jax.devices()[0]
     return {
         "network": plan.network,
+        "field": None if plan.grid is None else plan.grid.field,
         "criterion": plan.rule.criterion,
         "steps": plan.steps,
         "chosen": choices.chosen._asdict(),
-        "minimum": choices.minimum._asdict(),
+        "minimum": choices.minimum._asdict() if plan.grid is None else None,
         "one_standard_error": None if sparser is None else sparser._asdict(),
         "protocol": protocol(plan, result),
         "examples": result.size.examples,
@@ -127,7 +128,7 @@ def write_report(workdir: Path, report: Json, result: PathResult) -> None:
     write_json(workdir / "path.json", report)
     save_image(plot_path(report), workdir / "path.png")
     samples = np.stack([point.folds[0].samples for point in result.points])
-    titles = [point_title(row) for row in report["points"]]
+    titles = [point_title(row, report["field"]) for row in report["points"]]
     chosen = result.choices.chosen.index
     if result.data.noun == "text":
         write_page(workdir / "samples.txt", samples, titles)

@@ -39,6 +39,9 @@ def path_settings(plan: Plan) -> dict[str, object]:
         "log_every": None,
         "information": plan.rule.criterion in INFORMATION_CRITERIA,
     }
+    settings["grid"] = None
+    if plan.grid is not None:
+        settings["grid"] = [plan.grid.field, *plan.grid.values]
     settings["patience"] = None
     settings["checkpoint_every"] = None
     if plan.experiment.patience:  # which looks at the criterion at every checkpoint

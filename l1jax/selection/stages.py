@@ -118,7 +118,7 @@ class PathRun(NamedTuple):
 def cached_replicas(
     experiment: Config,
     task: Task,
-    network: str,
+    network: str | None,
     feed: FoldFeed,
     weights: Weights = NO_WEIGHTS,
 ) -> Callable[[int], TaskReplicas]:
@@ -127,7 +127,7 @@ def cached_replicas(
     Args:
         experiment: for its seed.
         task: what to train.
-        network: the network whose strength is chosen.
+        network: the network whose strength is chosen; None if none is set.
         feed: where the folds get their batches.
         weights: of the networks that all strengths begin from.
     """

@@ -121,7 +121,7 @@ def vectorize_task(
     count: int,
     feed: FoldFeed,
     *,
-    network: str,
+    network: str | None,
     start: Key[Array, ""],
     devices: Sequence[Any],
     weights: Weights = NO_WEIGHTS,
@@ -136,7 +136,8 @@ def vectorize_task(
         task: what to train. Its own strength must be 1, because `set_scale` multiplies it.
         count: how many strengths.
         feed: where the folds get their batches.
-        network: the network of the state whose strength it is, such as "generator".
+        network: the network of the state whose strength it is, such as "generator"; None leaves
+            the task's own strengths.
         start: the key that all replicas' parameters are drawn from.
         devices: one or more.
         weights: of the networks that all replicas begin from, instead of drawing them.
@@ -148,7 +149,6 @@ def vectorize_task(
     state_axes = like_state(state_shape, step=None, other=0)
     state_spec = like_state(state_shape, step=REPLICATED, other=DIVIDED)
     chunk_spec = P(None, None, None, AXIS)
-    set_strength = partial(set_network_strength, network)
 
     def init(strengths: Float[Array, " strengths"], weights: Weights) -> State:
         fresh = task.init(start, weights)
@@ -156,6 +156,9 @@ def vectorize_task(
             lambda leaf: jnp.broadcast_to(leaf, (feed.num_folds, count, *leaf.shape)), fresh
         )
         states = states._replace(step=fresh.step)
+        if network is None:
+            return states
+        set_strength = partial(set_network_strength, network)
         return set_strengths(states, strengths, set_strength, state_axes)
 
     def train_one(state: State, chunk: PyTree, shared: PyTree) -> tuple[State, Metrics]:

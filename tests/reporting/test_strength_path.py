@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from l1jax.reporting.path_section import path_section
 from l1jax.reporting.strength_path import path_samples, plot_path, show_path
 
 
@@ -65,6 +66,23 @@ def test_every_row_says_what_it_is():
     assert "stopped at 5" in row["0.01"]
     assert any(line.startswith("strength 0.001: the least score") for line in lines)
     assert "--zeros" not in said(path(1))
+
+
+def test_a_grid_of_another_number_is_called_by_its_name():
+    """Also a value of 0, which is no dense model there."""
+    grid = {**path(0), "field": "objective.lecam", "minimum": None}
+    lines = said(grid).splitlines()
+    assert "Values of objective.lecam" in lines[0]
+    assert lines[2].split()[0] == "lecam"
+    row = next(line.split() for line in lines if "chosen" in line)
+    assert (row[0], row[-1]) == ("0", "chosen")
+    assert any(line.startswith("objective.lecam 0: the least score") for line in lines)
+    assert "penalty" not in said(grid)
+    page = path_section(grid, None, None)
+    assert "Values of objective.lecam" in page
+    assert "Chosen for objective.lecam: 0, by kernel distance" in page
+    assert "strength" not in page.lower()
+    assert min(plot_path(grid).size) > 200
 
 
 def test_where_nothing_beats_the_dense_model_there_is_a_way_on():

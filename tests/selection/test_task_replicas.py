@@ -128,3 +128,24 @@ def test_further_strengths_keep_their_ratio():
     changed = with_strength(ELASTIC, "generator", 0.2).generator.penalty
     assert changed == ElasticNet(0.2, 0.1)
     assert with_strength(GAN, "generator", 0.2).generator.penalty == L1(0.2)
+
+
+@pytest.mark.parametrize("method", ["metric", "magnitude"])
+def test_without_a_network_the_tasks_own_strength_stays(method):
+    """As a grid of another number needs it; magnitude pruning has no strength at all."""
+    generator = replace(GAN.generator, method=method, penalty=L1(0.25))
+    if method == "magnitude":
+        generator = replace(generator, penalty=L1(), sparsity_target=0.5)
+    task = make_task(replace(GAN, generator=generator), image_shape(GAN.data))
+    images, labels, _ = digits()
+    feed = image_fold_feed(
+        ImageExamples(images, labels),
+        [np.arange(9)],
+        seed=0,
+        batches_per_step=task.batches_per_step,
+        batch_size=8,
+    )
+    start = jax.random.key(3)
+    replicas = vectorize_task(task, 1, feed, network=None, start=start, devices=jax.devices()[:1])
+    state = select_replica(replicas.init(np.ones(1)), 0, 0)
+    jax.tree.map(np.testing.assert_array_equal, state, jax.jit(task.init)(start))
