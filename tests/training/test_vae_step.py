@@ -133,6 +133,7 @@ def test_eight_devices_take_the_same_step(options):
     )
 
 
+@pytest.mark.slow
 def test_dropout_in_one_network_is_in_that_network_alone():
     """The divergence is the encoder's alone, and the likelihood hears of both networks."""
     _, plain = stepped()
