@@ -169,7 +169,8 @@ def choose_value(scores: Float[np.ndarray, "values folds"], grid: Grid) -> Choic
     ]
     if near:
         reason += f"; within one standard error of it: {', '.join(near)}"
-    if index in (0, len(mean) - 1):
-        end, beyond = ("largest", "larger") if index else ("smallest", "smaller")
-        reason += f"; it is the {end} value of the grid, and a {beyond} one may be better"
+    if index == len(mean) - 1:
+        reason += "; it is the largest value of the grid, and a larger one may be better"
+    elif index == 0 and grid.values[0] > 0:  # most numbers cannot be below 0
+        reason += "; it is the smallest value of the grid, and a smaller one may be better"
     return Choice(index, grid.values[index], "minimum", reason)

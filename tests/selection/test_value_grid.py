@@ -95,6 +95,11 @@ def test_the_reason_says_what_speaks_against_the_choice(scores, words):
     assert ("grid" in choice.reason) == (choice.index != 1)
 
 
+def test_nothing_is_said_to_be_smaller_than_0():
+    choice = choose_value(np.array([[1.0], [2.0]]), Grid("objective.lecam", (0.0, 0.1)))
+    assert (choice.strength, choice.reason) == (0, "the least mean score, 1")
+
+
 def test_a_grid_that_diverged_is_refused():
     with pytest.raises(InputError, match="no value whose score is finite"):
         choose_value(np.full((3, 2), np.nan), GRID)
