@@ -81,7 +81,7 @@ class SelectOptions(StartingOptions, ProcessOptions, ExperimentOptions):
     grid: tuple[str, ...] = ()
     """FIELD VALUE …: choose that number instead, as objective.gamma 0.05 0.2."""
     strengths: str = "auto:8"
-    """low:high:count, a list with commas, or auto:count, which spans 10 % to 99 % zeros."""
+    """low:high:count, or a,b,c, or auto:count, which spans 10 % to 99 % zeros."""
     criterion: Criterion = "default"
     """What to choose by; by default a bound, a kernel distance, of text bits per byte."""
     rule: Literal["one-standard-error", "minimum"] = "one-standard-error"
