@@ -15,6 +15,7 @@ import tracemalloc  # noqa: F401 (pytest imports it where TFDS would make it a l
 import jax
 import pytest
 from jaxtyping import install_import_hook
+from typechecker import check_when_on, checking
 
 # Tracing makes millions of objects, and hardly any is garbage: to look for it takes long.
 gc.set_threshold(20_000, 10, 20)
@@ -68,9 +69,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 if os.environ.get("L1JAX_UNCHECKED_TYPES"):
     collect_ignore.append("test_typechecker.py")
 else:
-    from typechecker import prepare_nested_functions_once
-
-    prepare_nested_functions_once()
+    check_when_on()
     install_import_hook("l1jax", "typechecker.check")
 
 
@@ -105,6 +104,16 @@ def pytest_collection_modifyitems(config, items):
             seen.add(name)
         config.hook.pytest_deselected(items=left)
         items[:] = kept
+
+
+_begun = set()  # the tests of which a case has begun
+
+
+def pytest_runtest_setup(item):
+    """Check types in the first case of each test: further cases call the same functions."""
+    name = item.nodeid.partition("[")[0]
+    checking.on = name not in _begun
+    _begun.add(name)
 
 
 def pytest_collection_finish():

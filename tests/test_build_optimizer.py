@@ -179,6 +179,7 @@ def test_schedules_move_the_learning_rate_and_the_strength():
         )
 
 
+@pytest.mark.slow
 def test_a_target_scales_the_strength_and_weights_follow_the_entries():
     _, dense = after(
         build_optimizer(Optimizer(1e-3, penalty=config.L1(1e-3), sparsity_target=0.5)), 20
@@ -334,6 +335,7 @@ def test_a_pruning_method_is_the_transformation_that_its_name_says(optimizer, by
     assert np.all(np.asarray(params["layer"]["bias"]) != 0)
 
 
+@pytest.mark.slow
 def test_pruning_counts_training_steps_and_not_updates():
     optimizer, _ = PRUNED["magnitude"]
     tx = build_optimizer(optimizer, updates_per_step=3)

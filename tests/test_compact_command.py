@@ -46,6 +46,7 @@ def compacted(workdir, output, *flags):
     assert compact.main([f"--workdir={workdir}", f"--output={output}", "--batch=4", *flags]) == 0
 
 
+@pytest.mark.slow
 def test_where_nothing_is_zero_there_is_nothing_to_remove(dense, tmp_path, capsys):
     (tmp_path / "out").mkdir()  # a new folder or an empty one, as of the other commands
     evaluation = {
@@ -77,6 +78,7 @@ def test_a_generator_of_zeros_is_constant_in_bfloat16_too(monkeypatch, tmp_path,
     assert "the output is constant: zeros cut all latents off" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_went_is_tabulated(monkeypatch, tmp_path, capsys):
     def without_half(leaf):
         return leaf.at[..., : leaf.shape[-1] // 2].set(0) if leaf.shape == (64, 256) else leaf

@@ -38,6 +38,7 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_public_file_is_recognised_by_its_hash(tensors, source, tmp_path, monkeypatch, capsys):
     for module in (command, conversion):
         monkeypatch.setattr(module, "PUBLIC_SHA256", sha256(source))

@@ -45,6 +45,7 @@ def folders(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_first_picture_is_what_sample_draws(folders):
     own = player(from_exported(read_model(folders / "mlp")))
     latents = draw_latents(own.opened.generator, named_seed_key(5, "sample"), 16)
@@ -62,6 +63,7 @@ def test_the_first_picture_is_what_sample_draws(folders):
     assert difference.max() <= 2
 
 
+@pytest.mark.slow
 def test_truncated_images_are_more_alike(folders):
     own = player(from_exported(read_model(folders / "mlp")))
     spread = [
@@ -73,6 +75,7 @@ def test_truncated_images_are_more_alike(folders):
     assert cells[0] < 0.5 * cells[1]
 
 
+@pytest.mark.slow
 def test_spectrograms_are_heard(folders):
     players = {"generator": player(from_exported(read_model(folders / "sound")))}
     picture, caption, (rate, samples) = demo.make_update(players, ValueError)(0, 1, 0, 4, "1")
@@ -84,6 +87,7 @@ def test_spectrograms_are_heard(folders):
     np.testing.assert_allclose(np.abs(samples[:480]).max(), 0.9 * 32767, atol=1)
 
 
+@pytest.mark.slow
 def test_points_are_plotted(folders):
     assert images_of(
         player(from_exported(read_model(folders / "points"))), 0, 1, 0.5, 1.0, None

@@ -138,6 +138,7 @@ def huge(_, leaf):
     return jnp.where(leaf < 0, -3e38, 3e38).astype(leaf.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

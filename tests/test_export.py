@@ -72,6 +72,7 @@ def drawn(tmp_path, *arguments):
     return np.load(output)["images"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_images(run, model, tmp_path):
     for flags in ([], ["--class", "4"]):
         wanted = drawn(tmp_path, "--workdir", run, *flags)

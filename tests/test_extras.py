@@ -95,6 +95,7 @@ def test_the_core_is_jax_optax_jaxtyping_and_numpy():
     assert requirements("core") == {"jax", "optax", "jaxtyping", "numpy"}
 
 
+@pytest.mark.slow
 def test_the_documented_packages_need_no_extra(core_alone):
     assert {"l1jax.penalties", "l1jax.transforms", "l1jax.selection"} <= documented_core()
     for package in documented_core():

@@ -37,6 +37,7 @@ def test_importing_l1jax_loads_no_further_module_of_jax():
     )
 
 
+@pytest.mark.slow
 def test_what_is_loaded_at_its_first_use_is_public():
     statement = (
         "import l1jax; assert 'l1jax.solve' not in sys.modules and 'minimize' in dir(l1jax); "

@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
     return written(tmp_path_factory.mktemp("models") / "digits", DigitsData(), classes=3)
 
 
+@pytest.mark.slow
 def test_images_are_the_generators(folder):
     model = l1jax.load(folder)
     images = model(KEY, 5, label=[0, 1, 2, 2, 1])
@@ -90,6 +91,7 @@ def test_numbers_out_of_range_are_refused(folder, count, label, message):
         l1jax.load(folder)(KEY, count, label)
 
 
+@pytest.mark.slow
 def test_sounds_are_clips_of_their_rate(tmp_path):
     data = TonesData(mels=16, frames=8, n_fft=64, hop=32, sample_rate=4000)
     model = l1jax.load(written(tmp_path / "tones", data))

@@ -17,7 +17,7 @@ from l1jax import compact, evaluate, export, report, sample, select, train
 from l1jax.config import InputError
 from l1jax.training.keys import named_seed_key
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 
 GUIDE = Path(__file__).parent.parent / "docs/guides/own_network.md"
 MODULE = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)[1]

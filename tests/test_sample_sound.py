@@ -33,6 +33,7 @@ def draw(models, output, *more, kind="sound"):
     return sample.main([f"--model={models / kind}", "--count=4", f"--output={output}", *more])
 
 
+@pytest.mark.slow
 def test_a_folder_holds_a_picture_and_a_sound_of_each(models):
     assert draw(models, "clips/") == 0
     names = sorted(path.name for path in Path("clips").iterdir())

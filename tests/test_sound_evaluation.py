@@ -55,6 +55,7 @@ def distances(images, others):
     return np.sqrt(np.mean(difference**2, axis=(2, 3, 4)))
 
 
+@pytest.mark.slow
 def test_the_nearest_training_clip_is_that_of_all_pairs(loaded, source):
     known = take(source, np.arange(24))
     latents = draw_latents(loaded.generator, named_seed_key(0, "evaluation"), 10)

@@ -19,7 +19,7 @@ TINY = (
     "--batch-size 8 --holdout 0.1 --log-every 2 --sample-every 4 --checkpoint-every 4"
 ).split()
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 
 
 @pytest.fixture(scope="module")

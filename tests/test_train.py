@@ -17,6 +17,8 @@ from l1jax import sample, train
 from l1jax.cli import process
 from l1jax.config import InputError
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "--steps 12 --log-every 4 --sample-every 8 --checkpoint-every 12 --batch-size 16 "
     "--model.latent-size 4 "

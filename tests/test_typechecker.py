@@ -2,7 +2,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from jaxtyping import Float, TypeCheckError
-from typechecker import check
+from typechecker import check, check_when_on, checking
 
 from l1jax.data.batches import shuffled_indices
 
@@ -35,24 +35,43 @@ def test_the_library_is_checked():
         shuffled_indices(0, 0, "five", 10)
 
 
-def counter(start):
-    @jaxtyping.jaxtyped(typechecker=check)
-    def count(by: int, *, times: int = 1) -> int:
-        return start + times * by if by else "nothing"
+def doubler():
+    def doubled(number: int) -> int:
+        return 2 * number
 
-    return count
+    return doubled
 
 
-def test_a_nested_functions_checks_are_prepared_once_and_its_variables_are_its_own(monkeypatch):
-    first = counter(1)
-    made = []
-    monkeypatch.setattr(jaxtyping._decorator, "_apply_typechecker", lambda *_: made.append(_))
-    second = counter(10)
-    assert not made
-    assert (first(2), second(2), second(2, times=3)) == (3, 12, 16)
-    assert (second.__name__, second.__wrapped__.__closure__[0].cell_contents) == ("count", 10)
-    for function in (first, second):
-        with pytest.raises(TypeCheckError, match="parameters"):
-            function("two")
-        with pytest.raises(TypeCheckError, match="return value"):
-            function(0)
+@pytest.fixture
+def decorate(monkeypatch):
+    monkeypatch.setattr(jaxtyping, "jaxtyped", jaxtyping.jaxtyped)
+    monkeypatch.setattr(checking, "on", True)
+    check_when_on()
+    return jaxtyping.jaxtyped(typechecker=check)
+
+
+def test_a_function_is_checked_while_checks_are_on(decorate):
+    doubled = decorate(doubler())
+    assert (doubled(2), doubled.__name__) == (4, "doubled")
+    with pytest.raises(TypeCheckError):
+        doubled("two")
+    checking.on = False
+    assert doubled("two") == "twotwo"
+    checking.on = True
+    with pytest.raises(TypeCheckError):
+        doubled("two")
+
+
+def test_a_nested_function_is_left_alone_while_checks_are_off(decorate):
+    checking.on = False
+    plain = doubler()
+    assert decorate(plain) is plain
+
+
+cases = []
+
+
+@pytest.mark.parametrize("case", range(2))
+def test_the_first_case_of_a_test_is_checked(case):
+    cases.append(case)
+    assert checking.on == (len(cases) == 1)

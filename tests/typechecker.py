@@ -8,9 +8,8 @@ that tracing takes.
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable
-from types import CellType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import jaxtyping
@@ -48,53 +47,33 @@ def _prepared_later(stub: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def prepare_nested_functions_once() -> None:
-    """Let `jaxtyping.jaxtyped` prepare a nested function's stubs at its first definition only."""
-    jaxtyping.jaxtyped = functools.partial(_jaxtyped_once, jaxtyping.jaxtyped, {})
+class Checking:
+    """Whether calls are checked now."""
+
+    on: bool = True
 
 
-def _jaxtyped_once(
-    jaxtyped: Callable[..., Any], prepared: dict[Any, Any], fn: Any = None, **options: Any
-) -> Any:
+checking = Checking()
+
+
+def check_when_on() -> None:
+    """Let functions that jaxtyping decorates from now on be checked only while `checking.on`."""
+    jaxtyping.jaxtyped = functools.partial(_switched, jaxtyping.jaxtyped)
+
+
+def _switched(jaxtyped: Callable[..., Any], fn: Any = None, **options: Any) -> Any:
     if fn is None:
-        return functools.partial(_jaxtyped_once, jaxtyped, prepared, **options)
-    if not isinstance(fn, FunctionType) or "<locals>" not in fn.__qualname__:
+        return functools.partial(_switched, jaxtyped, **options)
+    if not isinstance(fn, FunctionType):  # a dataclass
         return jaxtyped(fn, **options)
-    defaults = fn.__defaults__, *(fn.__kwdefaults__ or {}).items()
-    key = fn.__code__, *fn.__annotations__.items(), defaults, *options.values()
-    try:
-        known = key in prepared
-    except TypeError:  # a default that has no hash, such as an array
-        return jaxtyped(fn, **options)
-    if not known:
-        cells = {name: CellType() for name in fn.__code__.co_freevars}  # to keep nothing alive
-        prepared[key] = jaxtyped(_with_cells(fn, **cells), **options)
-    return _bound(prepared[key], fn) or jaxtyped(fn, **options)
+    if not checking.on and "<locals>" in fn.__qualname__:  # it lives no longer than this test
+        return fn
+    checked = jaxtyped(fn, **options)
 
+    @functools.wraps(fn)
+    def switched(*args: Any, **kwargs: Any) -> Any:
+        if checking.on:
+            return checked(*args, **kwargs)
+        return fn(*args, **kwargs)
 
-def _bound(wrapper: FunctionType, fn: FunctionType) -> Callable[..., Any] | None:
-    """The wrapper around another function of the same code, if it is built as it was."""
-    cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=True))
-    if set(cells) != {"fn", "param_signature", "wrapped_fn_holder", "wrapped_fn_impl"}:
-        return None
-    inner = CellType(fn)
-    holder: list[Any] = []
-    checked = _with_cells(cells["wrapped_fn_impl"].cell_contents, fn=inner)
-    bound = _with_cells(
-        wrapper,
-        fn=inner,
-        wrapped_fn_holder=CellType(holder),
-        wrapped_fn_impl=CellType(checked),
-    )
-    holder.append(weakref.ref(bound))
-    return functools.update_wrapper(bound, fn)
-
-
-def _with_cells(fn: FunctionType, /, **cells: CellType) -> FunctionType:
-    """The function with other cells of this name in its closure."""
-    names = zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True)
-    closure = tuple(cells.get(name, cell) for name, cell in names)
-    copy = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, closure)
-    for name in ("__annotations__", "__kwdefaults__", "__module__", "__qualname__"):
-        setattr(copy, name, getattr(fn, name))
-    return copy
+    return switched

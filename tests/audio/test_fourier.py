@@ -42,6 +42,7 @@ def test_the_inverse_gives_back_what_frames_cover(n_fft, hop, samples, centered)
     )
 
 
+@pytest.mark.slow
 def test_of_any_spectrum_the_inverse_is_the_nearest_signal():
     """The residual is orthogonal to the transform of every signal (weights of a real transform)."""
     frames = framing(16, 6)

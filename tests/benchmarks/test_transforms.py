@@ -33,6 +33,7 @@ def test_each_row_is_compared_with_its_own_optimiser(transforms):
     assert rows["proximal_adam, l1"]["ratio"]["median"] > 0
 
 
+@pytest.mark.slow
 def test_a_missing_peer_is_named_and_anything_else_fails(transforms, monkeypatch):
     monkeypatch.setitem(sys.modules, "jaxopt", None)  # import fails
     rows = transforms.measure_updates("tiny", 1, "jaxopt prox_lasso")["rows"]

@@ -88,6 +88,7 @@ def test_dead_heads_and_units_are_removed_and_the_logits_and_the_text_stay(optio
     assert proof.after.parameters == sum(leaf.size for leaf in jax.tree.leaves(smaller.params))
 
 
+@pytest.mark.slow
 def test_nothing_is_removed_that_has_an_effect_and_a_wrong_network_is_noticed():
     model, params = drawn()
     zero(params, 0, "attention", "query", np.s_[:, :4])  # the head takes a mean then
@@ -102,6 +103,7 @@ def test_nothing_is_removed_that_has_an_effect_and_a_wrong_network_is_noticed():
         )
 
 
+@pytest.mark.slow
 def test_a_whole_block_and_all_attention_can_go():
     model, params = drawn()
     for block in (0, 1):

@@ -167,6 +167,7 @@ def test_a_constant_that_the_activation_makes_zero_leaves_nothing():
     assert smaller.params["image"]["kernel"].shape == (4, 4, 3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", [True, False])
 def test_a_class_conditional_constant_goes_if_it_is_the_same_for_all_classes(same):
     generator = FAMILIES["sn_resnet with classes"]()

@@ -55,6 +55,7 @@ def random_upsampler(dead):
     return module, jax.tree_util.tree_map_with_path(fill, made), [jnp.asarray(x) for x in inputs]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("dead", "fold_norms"),
@@ -100,6 +101,7 @@ class Normed(nn.Module):
         return nn.Dense(3, name="last")(x * self.param("gate", nn.initializers.ones, (4,)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("fold_norms", [True, False])
 def test_norms_take_in_biases_and_constants_and_a_gate_cuts_off(fold_norms):
@@ -128,6 +130,7 @@ class Sliced(nn.Module):
         return nn.Dense(2, name="last")(jnp.concatenate([y[:, 1:][:, 1:4], jnp.tanh(y)], axis=-1))
 
 
+@pytest.mark.slow
 def test_slices_of_slices_are_those_of_the_original():
     x = jax.random.normal(jax.random.key(0), (5, 3))
     variables = Sliced().init(jax.random.key(1), x)

@@ -112,6 +112,7 @@ NORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", slow_except(NORMS, "group"))
 def test_the_variance_is_computed_as_the_network_does(kind):
     module = Network(lambda x: NORMS[kind](False)(x))

@@ -54,6 +54,7 @@ def test_it_learns_the_digits(digits):
     assert found.chance == np.bincount(digits[1][held_out]).max() / held_out.sum()
 
 
+@pytest.mark.slow
 def test_features_and_logits_are_those_of_the_last_layers(trained):
     x, labels = bars(50)
     found = extract_all(classifier_features(trained), x)

@@ -37,6 +37,7 @@ def extractors(digits):
     )
 
 
+@pytest.mark.slow
 def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_reported(
     extractors, digits
 ):
@@ -71,6 +72,7 @@ def test_noise_is_visibly_bad_beside_real_images(extractors, digits):
     assert warn_of_misleading_precision(found) == []
 
 
+@pytest.mark.slow
 def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_reported(
     extractors, digits
 ):

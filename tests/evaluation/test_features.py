@@ -154,6 +154,7 @@ def test_random_weights_are_uniform_and_the_same_forever():
     )
 
 
+@pytest.mark.slow
 def test_random_features_keep_one_scale_whatever_the_depth():
     for side in (8, 64):
         found = extract_all(random_features(), images(8, side, side, 3)).features
@@ -161,6 +162,7 @@ def test_random_features_keep_one_scale_whatever_the_depth():
         assert 0.05 < found.std() < 2
 
 
+@pytest.mark.slow
 def test_grey_images_have_the_features_of_colour_images_with_equal_channels():
     x, features = images(3, 28, 28), random_features(features=8)
     np.testing.assert_allclose(

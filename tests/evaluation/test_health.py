@@ -42,6 +42,7 @@ def test_dead_units_are_those_that_are_never_on_or_never_read():
     }
 
 
+@pytest.mark.slow
 def test_dead_channels_of_convolutions_with_batch_norm_and_checkpointing():
     generator = dcgan((8, 8, 1), latent_size=4, channels=4, checkpointing=True).generator
     params, statistics = generator.network.init(jax.random.key(0))

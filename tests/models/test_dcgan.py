@@ -157,6 +157,7 @@ def load_discriminator(target, params, statistics):
         peers.load_norm(layer, params[f"norm_{i}"], statistics[f"norm_{i}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["generator", "discriminator"])
 def test_outputs_are_those_of_pytorchs_example_in_training_and_inference(which):
     gan = dcgan((64, 64, 3), 10, 4)

@@ -45,6 +45,7 @@ def test_inference_is_the_module_itself():
     assert same is stats
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_those_of_the_whole_batch():
     network = from_linen(Plain(), (4,))
     params, _ = network.init(jax.random.key(0))
@@ -56,6 +57,7 @@ def test_batch_statistics_are_those_of_the_whole_batch():
         np.testing.assert_allclose(stats["BatchNorm_0"]["mean"], 0.1 * hidden.mean(0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_drops_the_same_entries_on_any_number_of_devices():
     outputs = [trained_on(from_linen(Plain(0.5), (4,)), devices)[0] for devices in (1, 2)]
     np.testing.assert_array_equal(outputs[0] == 0, outputs[1] == 0)

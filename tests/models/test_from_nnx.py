@@ -53,6 +53,7 @@ def test_parameters_are_named_by_attributes_and_computed_with():
     assert not np.array_equal(*kernels)
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_those_of_the_whole_batch():
     network = from_nnx(lambda rngs: Plain(rngs))
     hidden = hidden_of(jax.jit(network.init)(jax.random.key(0))[0])

@@ -126,6 +126,7 @@ def may_be_float32(shapes, model):
     return any(small & set(shape.split("x")) or "x" not in shape for shape in shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), list(cases()))
 def test_a_training_step_is_lowered_for_accelerators_as_they_need_it(name, dtype):
     program, state = traced(name, dtype)
@@ -195,6 +196,7 @@ def test_an_accelerator_runs_as_many_convolutions_as_with_the_librarys_own_deriv
         assert own == counted() == 6
 
 
+@pytest.mark.slow
 def test_inception_has_each_platforms_form():
     variables = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, 299, 299, 3)))
     images = jax.ShapeDtypeStruct((2, 299, 299, 3), jnp.float32)

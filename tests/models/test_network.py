@@ -65,6 +65,7 @@ def test_a_network_without_batch_statistics_has_none():
         )
 
 
+@pytest.mark.slow
 def test_batch_statistics_move_in_training_alone():
     init, apply = linen_network(Normed(), (2,))
     params, statistics = init(jax.random.key(0))

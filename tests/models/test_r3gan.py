@@ -76,6 +76,7 @@ def load(target, params, per_size):
         peers.load(target.basis, basis)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pixels", "channels", "classes"),
     [(16, 4, CLASSES), pytest.param(64, 8, 0, marks=pytest.mark.slow)],
@@ -105,6 +106,7 @@ def test_images_and_logits_are_pytorchs(pixels, channels, classes):
         )
 
 
+@pytest.mark.slow
 def test_resampling_is_pytorchs_filtering_and_keeps_constants_inside():
     x = jnp.asarray(RNG.normal(size=(2, 6, 4, 3)), jnp.float32)
     up = F.conv_transpose2d(peers.images(x), 4 * peers.tent(3), stride=2, padding=1, groups=3)
@@ -114,6 +116,7 @@ def test_resampling_is_pytorchs_filtering_and_keeps_constants_inside():
     np.testing.assert_allclose(doubled(jnp.ones((1, 4, 4, 1)))[:, 1:-1, 1:-1], 1)
 
 
+@pytest.mark.slow
 def test_training_starts_from_identities_with_weights_as_large_as_the_paper_says():
     network = r3gan((16, 16, 3), 64, 64, 2).generator.network
     params, _ = jax.jit(network.init)(jax.random.key(0))

@@ -58,6 +58,7 @@ class Normed(nn.Module):
         return norm(self.kind, train, "norm")(x)
 
 
+@pytest.mark.slow
 def test_a_kernel_is_divided_by_its_largest_singular_value_in_the_end():
     layer = linen_network(Spectral(), (7,))
     params, statistics = jax.jit(layer.init)(jax.random.key(0))
@@ -78,6 +79,7 @@ def test_a_kernel_is_divided_by_its_largest_singular_value_in_the_end():
         np.testing.assert_allclose(outputs, x @ kernel / singular[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_convolutions_kernel_is_read_as_inputs_by_outputs():
     module, x = Conv(6, 3, use_bias=False, spectral_norm=True), normal(2, 8, 8, 2)
     params = jax.jit(module.init)(jax.random.key(0), x)["params"]

@@ -98,6 +98,7 @@ def load_discriminator(target, params, statistics):
             peers.load_layer(getattr(target, name), params[name], statistics[name])
 
 
+@pytest.mark.slow
 def test_the_generator_gives_pytorchs_images_in_training_and_inference():
     network = sn_resnet((32, 32, 3), LATENT, 4, classes=CLASSES).generator.network
     params, statistics = drawn(network)

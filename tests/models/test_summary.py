@@ -40,6 +40,7 @@ def test_every_parameter_is_in_one_line_and_in_the_total(name):
     assert GANS[name].generator.summary() == text.split("\n\n")[0]
 
 
+@pytest.mark.slow
 def test_flops_are_those_that_pytorch_counts():
     gan = dcgan((64, 64, 3), 100, 8)
     for net, target, x in [

@@ -44,6 +44,7 @@ def test_filtered_logits(sampling):
         np.testing.assert_allclose(scaled[chosen], row[chosen] / sampling[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_temperature_zero_takes_the_likeliest_token():
     logits = jax.random.normal(KEY, (5, 9))
     keys = jax.random.split(KEY, 5)
@@ -91,6 +92,7 @@ def greedy_by_whole_passes(prompt, length):
     return tokens[0, len(prompt) : len(prompt) + length]
 
 
+@pytest.mark.slow
 def test_generation_equals_whole_passes_for_prompts_of_different_lengths():
     prompts = [[1], [4, 2, 6], [3, 1, 4, 1, 5, 2]]  # the last is longer than the context
     padded = np.zeros((3, 6), np.int32)
@@ -101,6 +103,7 @@ def test_generation_equals_whole_passes_for_prompts_of_different_lengths():
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_a_sequence_depends_on_the_key_but_not_on_its_length_or_those_beside_it():
     prompts = jnp.array([[1, 2], [3, 4], [1, 2]])
     found = continued(prompts, KEY, 20)

@@ -52,6 +52,7 @@ def torch_logits(params, tokens, heads, key_value_heads, context):
     return linear(norm(x, weights["norm"]), weights["logits"]).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key_value_heads", "activation"), VARIANTS)
 def test_logits_are_pytorchs_within_the_context_and_beyond(key_value_heads, activation):
     model, params = variant(key_value_heads, activation)

@@ -241,6 +241,7 @@ def test_mcp_reaches_a_stationary_point_through_its_convex_part():
     assert any(not unit(params, j).any() for j in range(4))
 
 
+@pytest.mark.slow
 def test_dtypes_are_kept_and_zeros_are_positive():
     tree = {"up": jnp.full((2, 2), -1e-3, jnp.bfloat16), "down": jnp.full((2, 1), -0.0)}
     for steps in (1.0, jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), tree)):

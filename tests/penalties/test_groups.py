@@ -86,6 +86,7 @@ def test_axes_are_named(groups, shape, axes):
     assert group_axes(groups, shape) == axes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "shape"),
     [
@@ -132,6 +133,7 @@ def test_blocks_are_groups(block, shape):
     assert (y == 0).any()
 
 
+@pytest.mark.slow
 def test_step_that_varies_along_one_axis_only():
     # length 1 along the groups is one step per group; length 1 along the others is a metric
     x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)

@@ -113,6 +113,7 @@ def test_logistic_regression_is_all_zero_from_there_on_only():
     assert np.count_nonzero(solve(0.999 * largest)["kernel"]) == 1
 
 
+@pytest.mark.slow
 def test_softmax_regression_with_a_singular_curvature():
     labels = np.digitize(Y, [3, 6, 9])
 

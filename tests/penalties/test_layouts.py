@@ -142,6 +142,7 @@ def test_a_zero_input_group_is_ignored(name):
     assert np.any(np.asarray(apply(pruned, x)) != np.asarray(apply(pruned, x + changed[2])))
 
 
+@pytest.mark.slow
 def test_heads_and_their_units_are_groups_of_an_attention_kernel():
     layer = nnx.MultiHeadAttention(2, 8, rngs=nnx.Rngs(0), decode=False)
     query = layer.query.kernel[...]  # (in, heads, size of a head)

@@ -166,6 +166,7 @@ def test_the_optimum_is_that_of_loss_and_penalty(make):
     assert np.linalg.matrix_rank(x, rtol=1e-8) == np.linalg.matrix_rank(OPTIMUM) == 2
 
 
+@pytest.mark.slow
 def test_minimize_reaches_the_optimum():
     result = l1jax.minimize(
         lambda x: 0.5 * jnp.sum(jnp.square(x - CENTER)), jnp.zeros((4, 3)), PENALTY, tolerance=1e-10

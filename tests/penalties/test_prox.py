@@ -163,6 +163,7 @@ def test_group_is_zero_exactly_from_the_edge_on(share):
         assert not np.any(prox(strength[i], z[:, i], step[:, i]))
 
 
+@pytest.mark.slow
 def test_one_step_per_group_is_the_same_as_the_metric_of_equal_entries():
     rng = np.random.default_rng(4)
     z = rng.normal(size=(5, 6))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import l1jax
 from l1jax.selection import make_folds, path, stability, stability_selection, train_path
@@ -73,6 +74,7 @@ def compiled_programs(monkeypatch, module):
     return texts
 
 
+@pytest.mark.slow
 def test_the_programs_of_a_path_have_the_examples_as_arguments(monkeypatch):
     texts = compiled_programs(monkeypatch, path)
     tx = l1jax.proximal_sgd(0.1, l1jax.l1(1.0))

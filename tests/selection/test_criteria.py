@@ -48,6 +48,7 @@ def test_criteria_of_a_path_are_their_formulas():
         ebic(-24.0, 3, n, p, 2.0)
 
 
+@pytest.mark.slow
 def test_noise_variance_is_unbiased():
     x = RNG.normal(size=(15, 6)) + 3
     y = 2 + x @ np.arange(6) + 0.5 * RNG.normal(size=(1000, 15))
@@ -78,6 +79,7 @@ PENALTIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(PENALTIES, "lasso", "group lasso"))
 def test_degrees_of_freedom_are_the_covariance_of_fit_and_target(name, x64):
     """Σ cov(ŷᵢ, yᵢ)/σ² = E⟨ŷ, ε⟩/σ over many draws of y = μ + σε.

@@ -72,6 +72,7 @@ def test_a_regressor_is_scikit_learns_lasso_in_a_pipeline_and_a_search():
     assert clone(inside).get_params()["standardize"]
 
 
+@pytest.mark.slow
 def test_the_chosen_strength_is_scikit_learns():
     own = L1RegressorCV(cv=KFold(4), count=30).fit(X, Y)
     peer = LassoCV(alphas=30, cv=KFold(4), tol=1e-10, max_iter=100_000).fit(X, Y)

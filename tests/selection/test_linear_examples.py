@@ -295,6 +295,7 @@ def test_predictions_are_of_the_features_that_the_models_know():
     assert predict(path, X[:0]).shape == (2, 0)
 
 
+@pytest.mark.slow
 def test_the_solver_computes_whole_numbers_as_floats():
     x, y = np.array([[1, 0], [0, 1], [1, 1], [2, 0]]), np.array([3, 1, 4, 5])
     fit = solve_path(x, y, np.ones(4, int), np.array([1, 0]), l1jax.l1(1.0), tolerance=1e-5)

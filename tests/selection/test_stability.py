@@ -45,6 +45,7 @@ def test_shares_are_those_of_scikit_learns_lasso_on_random_halves():
     assert np.all(shares[0, 3:] < 0.5)
 
 
+@pytest.mark.slow
 def test_halves_are_drawn_without_replacement_from_the_key():
     def weights(key):
         return np.asarray(stability_selection(lambda w: w, 7, jax.random.key(key), resamples=1))

@@ -32,6 +32,7 @@ def lasso_distance(w: np.ndarray, strength: Any, x: np.ndarray = X, y: np.ndarra
     return float(np.linalg.norm(parts) / np.linalg.norm(x.T @ y / len(y)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", CONVEX)
 @pytest.mark.parametrize("index", [0, 1])
@@ -47,6 +48,7 @@ def test_solutions_are_those_of_other_solvers(name, index):
     np.testing.assert_allclose(result.objective, problem.objective(problem.solution), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_nonconvex_results_are_stationary_and_no_worse_than_the_start():
     problem = PROBLEMS["mcp"][1]
@@ -120,6 +122,7 @@ def test_more_features_than_examples_some_of_them_twice():
     assert lasso_distance(np.asarray(result.params), strength, x, y) <= 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_constraints_in_a_tree_of_matrices_and_other_leaves():
     """An L1 ball, a nonnegative matrix, a free bias, an integer, None and a Python float."""
@@ -165,6 +168,7 @@ def logistic(w: Any, x: Any, y: Any) -> Any:
     return jnp.mean(jnp.logaddexp(0, -(x @ w) * jnp.sign(y)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("loss", "make"),
@@ -239,6 +243,7 @@ def test_float32_and_what_it_cannot_reach():
         l1jax.minimize(undefined, jnp.zeros(2), l1jax.l1(0.1))
 
 
+@pytest.mark.slow
 def test_a_loss_is_traced_anew_and_compiled_once():
     """New values of what the loss closes over count, and need no new program."""
     data = {"y": jnp.ones(2)}

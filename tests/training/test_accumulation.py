@@ -51,6 +51,7 @@ def assert_same(a, b, rtol=1e-9, atol=1e-12):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parts", "devices"), [pytest.param(3, 1, marks=pytest.mark.slow), (2, 2)])
 def test_a_gan_step_in_parts_is_the_step(parts, devices):
     gan = mlp_gan(SHAPE, latent_size=3, generator_hidden=(5,), discriminator_hidden=(5,))
@@ -74,6 +75,7 @@ def test_a_gan_step_in_parts_is_the_step(parts, devices):
     assert_same(after(cut, state, 2, devices), after(whole, state, 2, 1))
 
 
+@pytest.mark.slow
 def test_a_reconstruction_in_parts_is_the_step():
     generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))._replace(image_range=None)
     state = in_float64(jax.jit(partial(init_generator, generator, TX))(jax.random.key(1)))
@@ -86,6 +88,7 @@ def test_a_reconstruction_in_parts_is_the_step():
     assert_same(after(cut, state, 1, 1), after(whole, state, 1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("samples", "devices"), [pytest.param(1, 1, marks=pytest.mark.slow), (3, 2)]
 )

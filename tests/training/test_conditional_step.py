@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -98,6 +99,7 @@ def test_every_pass_has_its_own_dropout_key_the_same_on_all_devices():
     )  # real, fake, between; real and fake judged again
 
 
+@pytest.mark.slow
 def test_any_number_of_devices_drops_the_same():
     gan, tx = conditional(dropout=True), optax.sgd(RATE)
     step = partial(gan_step, GanStepConfig(gan, wasserstein, tx, tx))

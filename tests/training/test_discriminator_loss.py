@@ -117,6 +117,7 @@ def test_gradient_penalties(regularizers, gradient):
     )
 
 
+@pytest.mark.slow
 def test_a_lazy_penalty_acts_on_every_third_update_three_times_as_strong():
     gamma, steps = 0.5, 3
     taken = take(steps, regularizers=Regularizers(r1=gamma, penalty_every=3), n_critic=2)

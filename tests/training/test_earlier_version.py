@@ -45,6 +45,7 @@ def test_a_checkpoint_is_restored_bit_for_bit(archive, tmp_path):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.state.average))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "archive",
     [

@@ -66,6 +66,7 @@ def experiment(**fields):
     return Config(model=CONV, discriminator=optimizer, origin=origin)
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay_and_the_others_move_as_without():
     gan = build_model(CONV, (8, 8, 1))
     wanted = experiment(frozen_layers=2)

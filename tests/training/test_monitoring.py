@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from l1jax.models import mlp_gan, to_uint8
 from l1jax.training.monitoring import make_alarm_monitor, make_health_metrics
@@ -18,6 +19,7 @@ def start(generator):
     return GeneratorState(jnp.zeros([], jnp.int32), network, Average(params, statistics))
 
 
+@pytest.mark.slow
 def test_a_probe_looks_at_the_generator_in_training():
     generator = mlp_gan((2, 3, 1), 4, (6,), classes=2).generator
     state, latents = start(generator), generator.latents(jax.random.key(1), 32)

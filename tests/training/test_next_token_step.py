@@ -33,6 +33,7 @@ def state():
     return init_generator(MODEL, TX, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_a_step_descends_the_mean_over_all_positions(state):
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, (1, 3, 9))
     batch = Batch(jnp.asarray(tokens, jnp.int32), *jnp.zeros((2, 1, 3), jnp.int32))
@@ -65,6 +66,7 @@ def test_a_step_descends_the_mean_over_all_positions(state):
     )
 
 
+@pytest.mark.slow
 def test_a_run_writes_samples_and_scores_held_out_documents(state, tmp_path):
     corpus = open_corpus(TopicsData())
     training, held_out = (corpus_subset(corpus, np.arange(i, i + 2)) for i in (0, 2))

@@ -162,6 +162,7 @@ def relative_error(a, b):
     return norm(jax.tree.map(lambda x, y: np.asarray(x, float) - y, a, b)) / max(norm(b), 1e-300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "devices", "parallel"),
     [
@@ -230,6 +231,7 @@ def test_a_chunk_of_steps_equals_its_steps_one_by_one():
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
+@pytest.mark.slow
 def test_the_second_call_does_not_compile_again():
     experiment = EXPERIMENTS["mlp"]
     task = make_task(experiment, (16, 16, 1))

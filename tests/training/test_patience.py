@@ -152,6 +152,7 @@ def test_a_record_that_no_run_has_written_is_refused():
             parse_best(wrong, "checkpoint 4")
 
 
+@pytest.mark.slow
 def test_a_run_stops_where_its_own_scores_say_and_the_best_is_used(stopped):
     lines = lines_of(stopped)
     scores = np.array([line["kernel_distance"] for line in lines])

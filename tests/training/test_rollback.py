@@ -239,6 +239,7 @@ def test_a_kill_in_the_middle_of_a_rollback_changes_nothing(
     assert end_of(workdir) == end_of(whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_saved_stops_after_as_many_rollbacks_as_it_may_have(tmp_path, capsys):
     assert run(tmp_path / "run", "--rollbacks", "0") == 1
     output = capsys.readouterr().out
@@ -246,6 +247,7 @@ def test_a_run_that_cannot_be_saved_stops_after_as_many_rollbacks_as_it_may_have
     assert "going back" not in output
 
 
+@pytest.mark.slow
 def test_a_note_that_was_changed_stops_a_run_before_it_trains(recovered, tmp_path):
     workdir = shutil.copytree(recovered, tmp_path / "run")
     before = end_of(workdir)
@@ -268,6 +270,7 @@ def test_a_checkpoint_that_was_made_again_after_a_rollback_is_not_set_aside(
     assert "led to no finite step" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_whose_note_was_deleted_goes_on_counting(recovered, tmp_path, capsys):
     workdir = shutil.copytree(recovered, tmp_path / "run")
     count = read_rollback(workdir).count

@@ -222,6 +222,7 @@ def test_the_key_decides_the_latents(gan):
     assert not np.array_equal(once["hidden_0"]["kernel"], other["hidden_0"]["kernel"])
 
 
+@pytest.mark.slow
 def test_reconstruction_pairs_each_example_with_its_own_fixed_latent():
     generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))
     tx, latent_key, images = optax.sgd(RATE), jax.random.key(3), batch(1)
@@ -267,6 +268,7 @@ def test_a_reconstruction_that_is_not_finite_changes_nothing_but_the_count():
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
 
 
+@pytest.mark.slow
 def test_the_generator_waits_while_the_discriminator_learns_first():
     config = GanStepConfig(GAN, minimax, ADAM, ADAM, ema_decay=0.5, discriminator_first=2)
     plain = on_one_device(partial(gan_step, config._replace(discriminator_first=0)))

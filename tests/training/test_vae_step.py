@@ -85,6 +85,7 @@ def textbook(params, beta, free_nats, samples):
     return -joint[0][0].mean() + beta * jnp.maximum(kl, free_nats).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("beta", "free_nats", "samples"),
     [

@@ -126,6 +126,7 @@ def offline_parts(workdir):
     return sorted((workdir / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime)
 
 
+@pytest.mark.slow
 def test_offline_every_part_holds_the_whole_run_under_one_id(workdir, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     check_wandb("project", workdir, overwrite=False)

@@ -152,6 +152,7 @@ def test_groups_too_coarse_for_the_target_are_told():
     assert sentence.startswith("the generator's zeros are frozen at 50.0%, and the target is 60.0%")
 
 
+@pytest.mark.slow
 def test_a_run_that_freezes_nothing_says_at_its_end_where_it_is():
     steady = {"strength_schedule": Schedule(), "debias_after": 0, "sparsity_scope": "leaf"}
     short = train(slowly(60, config.L1(1e-7), **steady), 60)

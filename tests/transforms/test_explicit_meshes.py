@@ -78,6 +78,7 @@ FURTHER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(CASES, *(CASES.keys() - FURTHER)))
 def test_same_zeros_as_on_one_device_and_no_kernel_is_gathered(name):
     tx = CASES[name]

@@ -53,6 +53,7 @@ def test_freeze_support_of_a_pattern_lets_other_zeros_go():
     np.testing.assert_allclose(actual[-1]["bias"], 0.1 * TARGET, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_magnitude_pruning_follows_the_cubic_schedule_and_never_revives():
     schedule = optax.polynomial_schedule(0.0, 0.75, power=3, transition_steps=10)
     tx = optax.chain(optax.sgd(0.3), l1jax.magnitude_pruning(schedule, every=2))

@@ -202,6 +202,7 @@ def test_numbers_that_are_injected_or_traced_pass(jit):
     np.testing.assert_allclose(updates, -1.1 * RATE, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_works_while_another_function_is_traced_and_sees_mistakes_there():
     def step(params, b2):
         tx = make(optax.adam(RATE, b2=b2), preconditioners.adam(b2))
@@ -231,6 +232,7 @@ def test_before_jax_has_started_its_devices_init_makes_the_check(monkeypatch):
         tx.init(jnp.ones(2))
 
 
+@pytest.mark.slow
 def test_construction_does_not_start_the_devices():
     program = (
         "import l1jax, optax; from l1jax.transforms.metric_probe import can_probe; "

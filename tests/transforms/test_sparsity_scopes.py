@@ -100,6 +100,7 @@ def test_equal_entries_of_several_leaves_are_pruned_from_the_last_on():
     assert pruned["b"].tolist() == [[1, 0], [0, 0]]
 
 
+@pytest.mark.slow
 @every_scope
 @pytest.mark.parametrize("before", [0.4, 0.9])
 def test_the_zeros_are_frozen_at_the_target(scope, before):

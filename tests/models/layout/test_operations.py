@@ -75,6 +75,7 @@ def check(name, primitive, *operands):
         assert found.dtype == wanted.dtype
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     "dtype",
