@@ -39,13 +39,13 @@ def run_grid(plan: Plan, grid: Grid, data: SelectionData, context: RunContext) -
         run = open_path_run(
             plan, experiment, data.fingerprint, data.in_folds, context, moves_strength=False
         )
-        size = model_size(run.task, data)
         if experiment.patience:
-            run = run._replace(patience=make_patience(plan, size))
+            run = run._replace(patience=make_patience(plan, model_size(run.task, data)))
         stage = Stage(f"grid-{value!r}", (1.0,), 0, plan.steps, label=f"{grid.field} {value:g}")
         (point,) = train_points(run, stage, plan.steps).values()
         points.append(point._replace(strength=value))
         runs.append(run)
+    size = model_size(runs[0].task, data)  # the same for all
     table = np.asarray(score_table(points, plan.rule.criterion, size))
 
     def choose() -> Choices:
