@@ -1,7 +1,9 @@
 """How should a trained GAN become sparse: by L0 or by pruning from it, or sparse from the start?
 
-A dense GAN of the digits is trained; from it `--from` goes on with L0, with L1 and with magnitude
-pruning. L0 and RigL from drawn weights have the steps of both trainings together.
+A dense GAN of the digits is trained; from it `--from` goes on with L0, with L1, with magnitude
+pruning, and with a penalty of whole channels. L0 and RigL from drawn weights have the steps of both
+trainings together. A share of zeros is one of the generator's kernel entries; for channels, those
+that `l1jax.compact` removes count.
 
     python benchmarks/sparsify.py [--steps N] [--more N] [--seeds N] [--only NAME …]
     python benchmarks/sparsify.py --smoke     # a few steps of each method; keeps nothing
@@ -22,6 +24,7 @@ import numpy as np
 from measure import RESULTS, write_result
 
 from l1jax import train
+from l1jax.compaction import compact
 from l1jax.compilation import use_compilation_cache
 from l1jax.config import DigitsData
 from l1jax.data.digits_source import open_digits
@@ -39,6 +42,7 @@ from l1jax.training.state import require_images
 
 RESULT = RESULTS / "sparsify-cpu.json"
 SHARES = (0.9, 0.8, 0.95)
+LATENTS, UNITS, PIXELS = 64, 256, 64  # of the generator in experiments/digits.py
 RAMP = 0.5  # of the steps, after which the share of zeros is reached
 FREEZE = 0.6  # of the steps, after which zeros stay
 RIGL_STOP = 0.75  # of the steps, after which RigL's mask stays
@@ -52,21 +56,42 @@ class Setting(NamedTuple):
     more: int  # from it
 
 
-def penalised(steps: int, penalty: str, strength: str) -> list[str]:
-    """Return the flags of a penalty that reaches the target slowly, and is then removed."""
+def penalised(steps: int, penalty: str, share: float) -> list[str]:
+    """Return the flags of a penalty that reaches a share slowly, and is then removed."""
     return (
-        f"--generator.penalty {penalty} --generator.penalty.strength {strength} "
+        f"--generator.penalty {penalty} --generator.penalty.strength 1e-5 "
+        f"--generator.sparsity-target {share} "
         f"--generator.strength-schedule.warmup {round(RAMP * steps)} "
         f"--generator.debias-after {round(FREEZE * steps)}"
     ).split()
 
 
-def pruned(steps: int, method: str, ramp: float) -> list[str]:
+def channels(steps: int, penalty: str, share: float) -> list[str]:
+    """Return the flags of a penalty of what the next layer reads from each hidden unit."""
+    flags = (
+        "--generator.penalty.groups input_channels --generator.penalised (hidden_1|image)/kernel$ "
+        "--generator.sparsity-scope leaf --generator.per-group"
+    )
+    return [*penalised(steps, penalty, share_of_units(share)), *flags.split()]
+
+
+def share_of_units(share: float) -> float:
+    """Return the share of hidden units without which that share of the kernels' entries is gone.
+
+    With u units left in both layers, (latents + pixels)·u + u² entries are left.
+    """
+    ends = LATENTS + PIXELS
+    entries = (1 - share) * UNITS * (ends + UNITS)
+    units = np.sqrt(ends**2 / 4 + entries) - ends / 2
+    return round(1 - units / UNITS, 4)
+
+
+def pruned(steps: int, method: str, ramp: float, share: float) -> list[str]:
     """Return the flags of a method that prunes."""
     end = round(ramp * steps)
     return (
-        f"--generator.method {method} --generator.penalty.strength 0 --generator.debias-after 0 "
-        f"--generator.strength-schedule.warmup 0 --generator.pruning.steps {end} "
+        f"--generator.method {method} --generator.penalty.strength 0 "
+        f"--generator.sparsity-target {share} --generator.pruning.steps {end} "
         f"--generator.pruning.every {max(1, end // PRUNINGS)}"
     ).split()
 
@@ -75,17 +100,22 @@ class Method(NamedTuple):
     """One way to zeros."""
 
     continues: bool  # from the dense run
-    flags: Callable[[int], list[str]]  # steps → flags
+    flags: Callable[[int, float], list[str]]  # (steps, share of zeros) → flags
 
 
 METHODS = {
-    "L0 from the dense run": Method(True, lambda steps: penalised(steps, "l0", "1e-5")),
-    "L1 from the dense run": Method(True, lambda steps: penalised(steps, "l1", "1e-5")),
+    "L0 from the dense run": Method(True, lambda steps, share: penalised(steps, "l0", share)),
     "magnitude pruning from the dense run": Method(
-        True, lambda steps: pruned(steps, "magnitude", RAMP)
+        True, lambda steps, share: pruned(steps, "magnitude", RAMP, share)
     ),
-    "L0 from the start": Method(False, lambda steps: penalised(steps, "l0", "1e-5")),
-    "RigL from the start": Method(False, lambda steps: pruned(steps, "rigl", RIGL_STOP)),
+    "L0 from the start": Method(False, lambda steps, share: penalised(steps, "l0", share)),
+    "RigL from the start": Method(
+        False, lambda steps, share: pruned(steps, "rigl", RIGL_STOP, share)
+    ),
+    "L1 from the dense run": Method(True, lambda steps, share: penalised(steps, "l1", share)),
+    "channels from the dense run": Method(
+        True, lambda steps, share: channels(steps, "group-mcp", share)
+    ),
 }
 
 
@@ -119,10 +149,19 @@ def train_sparse(folder: Path, setting: Setting, name: str, share: float, seed: 
     method = METHODS[name]
     workdir = folder / f"{name.replace(' ', '-')}-{share:g}-{seed}"
     steps = setting.more if method.continues else setting.steps + setting.more
-    flags = [*common(workdir, steps, seed), *method.flags(steps)]
+    flags = [*common(workdir, steps, seed), *method.flags(steps, share)]
     if method.continues:
         flags += ["--from", str(folder / f"dense-{seed}")]
-    run(["--config", "digits", "--generator.sparsity-target", str(share), *flags])
+    run(["--config", "digits", *flags])
+    return workdir
+
+
+def train_on(folder: Path, setting: Setting, seed: int) -> Path:
+    """Train the dense run of a seed on without zeros, or find that run."""
+    workdir = folder / f"dense-on-{seed}"
+    source = ["--from", str(folder / f"dense-{seed}")]
+    flags = common(workdir, setting.more, seed)
+    run(["--config", "digits", "--generator.penalty.strength", "0", *source, *flags])
     return workdir
 
 
@@ -150,7 +189,11 @@ def make_score() -> Callable[[Path, int], dict[str, float]]:
         generator = require_images(trained.task)
         key = named_seed_key(seed, "evaluation")
         latents = draw_latents(generator, key, len(examples))
-        images = make_sampler(generator)(trained.state.average, latents)
+        average = trained.state.average
+        images = make_sampler(generator)(average, latents)
+        smaller = compact(generator, average.params, average.batch_stats)
+        zeros = count_zeros(average.params)
+        left = count_zeros(smaller.params)
         classes = class_coverage(predict(classifier, images), np.bincount(labels))
         return {
             "frechet_distance": float(
@@ -158,7 +201,8 @@ def make_score() -> Callable[[Path, int], dict[str, float]]:
             ),
             "reverse_kl": float(classes.reverse_kl),
             "modes": float(classes.modes),
-            "zeros": count_zeros(trained.state.average.params).sparsity,
+            "zeros": zeros.sparsity,
+            "parameters_left": left.parameters / zeros.parameters,
         }
 
     return score
@@ -197,6 +241,7 @@ def measure(
 
     for seed in range(seeds):
         keep("dense", seed, lambda seed=seed: train_dense(folder, setting, seed))
+        keep("dense, trained on", seed, lambda seed=seed: train_on(folder, setting, seed))
         for share in shares:
             for name in names:
                 keep(
