@@ -59,6 +59,9 @@ FAMILIES = {
         (*TRAINING, "audio", "data", "evaluation"),
     ),
     "sparse_text-*": Family("sparse_text", ("sparse_text",), (*TRAINING, "data", "evaluation")),
+    "sparsify-*": Family(
+        "guides/sparsify", ("sparsify",), (*TRAINING, "build_optimizer", "compaction", "evaluation")
+    ),
     "strength_path-*": Family("selection", ("strength_path",), ("selection", *TRAINING)),
     "structured_sparsity-*": Family(
         "structured_sparsity", ("structured_sparsity",), ("models", "penalties", "transforms")

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from measure import RESULTS, write_result
+from sparsify_report import write_page
 
 from l1jax import train
 from l1jax.compaction import compact
@@ -290,6 +291,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     setting = Setting(options.steps, options.more)
     measure(options.runs, setting, options.only, options.shares, options.seeds, options.output)
+    if options.output == RESULT:
+        write_page(RESULT)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""Table and plot of `docs/guides/sparsify.md`, made from the runs that `sparsify.py` keeps."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from sparse_text_report import Runs, fill, scores
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "guides" / "sparsify.md"
+PLOT = DOCS / "pictures" / "sparsify_ways.png"
+METHODS = {  # as runs name them: their colour
+    "L0 from the dense run": "tab:pink",
+    "L0 from the start": "tab:purple",
+    "magnitude pruning from the dense run": "tab:orange",
+    "RigL from the start": "tab:red",
+    "L1 from the dense run": "tab:blue",
+    "channels from the dense run": "tab:green",
+}
+SHARES = ("80%", "90%", "95%")
+CONTROL = "dense, trained on"
+
+
+def distances(runs: Runs, name: str) -> np.ndarray:
+    """Return the Fréchet distance of each seed of some runs."""
+    return scores(runs, name, "frechet_distance")
+
+
+def cell(values: np.ndarray) -> str:
+    """Format mean ± standard deviation over seeds."""
+    if not len(values):
+        return "–"
+    if len(values) == 1:
+        return f"{values[0]:.1f} (1 seed)"
+    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
+
+
+def table(runs: Runs, setting: dict[str, Any]) -> str:
+    """Return Fréchet distances, a row for each way and a column for each share of zeros.
+
+    Args:
+        runs: name → seed → scores.
+        setting: the steps of the dense run, and those from it.
+    """
+    seeds = len(runs["dense"])
+    heads = [share.replace("%", " % zeros") for share in SHARES]
+    lines = [
+        f"| way | {' | '.join(heads)} | processor time |",
+        "|---" * (2 + len(SHARES)) + "|",
+    ]
+    for method in METHODS:
+        names = [f"{method}, {share}" for share in SHARES]
+        found = [distances(runs, name) for name in names]
+        if not any(len(values) for values in found):
+            continue
+        seconds = np.concatenate([scores(runs, name, "processor_seconds") for name in names])
+        cells = [*map(cell, found), f"{seconds.mean():.0f} s"]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    sentence = (
+        f"Fréchet distances on a classifier's features, mean and standard deviation of {seeds} "
+        f"seeds. The dense runs of {setting['steps']:,} steps have "
+        f"{cell(distances(runs, 'dense'))}, and {cell(distances(runs, CONTROL))} after "
+        f"{setting['more']:,} more steps without zeros. The ways from a dense run have those "
+        f"{setting['more']:,} steps, and the ways from the start have "
+        f"{setting['steps'] + setting['more']:,}."
+    )
+    return "\n".join([sentence, "", *lines])
+
+
+def draw(runs: Runs, path: Path) -> None:
+    """Plot the Fréchet distance against the share of zeros, a line for each way."""
+    figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    for name, style in (("dense", "--"), (CONTROL, "-")):
+        axis.axhline(
+            distances(runs, name).mean(), color="black", linestyle=style, linewidth=1, label=name
+        )
+    for method, color in METHODS.items():
+        points = {share: distances(runs, f"{method}, {share}") for share in SHARES}
+        points = {share: values for share, values in points.items() if len(values)}
+        if not points:
+            continue
+        axis.plot(list(points), [v.mean() for v in points.values()], color=color, label=method)
+        for share, values in points.items():
+            axis.plot([share] * len(values), values, "o", color=color, markersize=3)
+    axis.set_yscale("log")
+    axis.set_xlabel("zeros")
+    axis.set_ylabel("Fréchet distance")
+    figure.legend(loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def write_page(result: Path) -> None:
+    """Fill the table of the page, and draw its plot."""
+    record = json.loads(result.read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(fill(page, "ways", table(record["runs"], record["setting"])), encoding="utf-8")
+    draw(record["runs"], PLOT)
