@@ -222,6 +222,7 @@ def measure(
         seeds: how many.
         output: file of the result.
     """
+    command = f"python benchmarks/sparsify.py --steps {setting.steps} --more {setting.more}"
     record: dict[str, Any] = {"setting": setting._asdict(), "runs": {}}
     if output.exists():
         kept = json.loads(output.read_text())
@@ -238,7 +239,7 @@ def measure(
         seconds = time.process_time() - begin
         runs[str(seed)] = {**score(workdir, seed), "processor_seconds": seconds}
         print(name, seed, runs[str(seed)], flush=True)
-        write_result(output, "python benchmarks/sparsify.py", record)
+        write_result(output, command, record)
 
     for seed in range(seeds):
         keep("dense", seed, lambda seed=seed: train_dense(folder, setting, seed))

@@ -63,7 +63,7 @@ def table(runs: Runs, setting: dict[str, Any]) -> str:
         lines.append(f"| {method} | {' | '.join(cells)} |")
     sentence = (
         f"Fréchet distances on a classifier's features, mean and standard deviation of {seeds} "
-        f"seeds. The dense runs of {setting['steps']:,} steps have "
+        f"seeds where there is no other number. The dense runs of {setting['steps']:,} steps have "
         f"{cell(distances(runs, 'dense'))}, and {cell(distances(runs, CONTROL))} after "
         f"{setting['more']:,} more steps without zeros. The ways from a dense run have those "
         f"{setting['more']:,} steps, and the ways from the start have "
