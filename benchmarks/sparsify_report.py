@@ -88,6 +88,8 @@ def draw(runs: Runs, path: Path) -> None:
         for share, values in points.items():
             axis.plot([share] * len(values), values, "o", color=color, markersize=3)
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:.0f}")
+    axis.yaxis.set_minor_formatter("{x:.0f}")
     axis.set_xlabel("zeros")
     axis.set_ylabel("Fréchet distance")
     figure.legend(loc="outside right upper", frameon=False)

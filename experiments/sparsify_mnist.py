@@ -8,7 +8,9 @@ Run:      python -m l1jax.train --config mnist --data.path FOLDER_OF_IDX_FILES \
               --generator.penalty.strength 0 --steps 4000 --workdir runs/dense
           python -m l1jax.train --config sparsify_mnist --data.path FOLDER_OF_IDX_FILES \
               --from runs/dense --workdir runs/sparsify_mnist
-Measured: not yet
+Measured: one seed, 5.4 minutes of processor time from the dense run, which took 5.3 (JAX 0.10.2):
+          90.0 % zeros; kernel distance on pixels .026, that of the dense run .013; most samples are
+          digits
 """
 
 from l1jax.config import L0, Adversarial, Config, Dcgan, IdxData, Optimizer, Schedule
