@@ -9,8 +9,8 @@ Run:      python -m l1jax.train --config mnist --data.path FOLDER_OF_IDX_FILES \
           python -m l1jax.train --config sparsify_mnist --data.path FOLDER_OF_IDX_FILES \
               --from runs/dense --workdir runs/sparsify_mnist
 Measured: one seed, 5.4 minutes of processor time from the dense run, which took 5.3 (JAX 0.10.2):
-          90.0 % zeros; kernel distance on pixels .026, that of the dense run .013; most samples are
-          digits
+          90.0 % zeros; Fréchet distance on a classifier's features 125, that of the dense run 117;
+          kernel distance on pixels .026 and .013; most samples are digits
 """
 
 from l1jax.config import L0, Adversarial, Config, Dcgan, IdxData, Optimizer, Schedule
