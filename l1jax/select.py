@@ -131,7 +131,13 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
 
 
 def train(plan: Plan, data: SelectionData, context: RunContext) -> PathResult:
-    """Train the grid of a plan, or its path of strengths, and choose."""
+    """Train the grid of a plan, or its path of strengths, and choose.
+
+    Args:
+        plan: what is trained, and how it is compared.
+        data: the examples.
+        context: where results are kept, and what tells the user about them.
+    """
     if plan.grid is not None:
         return run_grid(plan, plan.grid, data, context)
     return run_path(plan, data, context)
