@@ -49,8 +49,7 @@ def check_output(value: str) -> tuple[Path, Form]:
 
     Raises:
         InputError: if its folder is not there or not writable, its suffix is that of another
-            format, or it is a folder
-            with something in it.
+            format, or it is a folder with something in it.
     """
     output = parse_path("--output", value)
     suffix = output.suffix.lower()
