@@ -4,9 +4,11 @@ from l1jax.evaluation.coverage import ModeCoverage, class_coverage, mode_coverag
 from l1jax.evaluation.diversity import PairSimilarity, multiscale_ssim, pair_similarity
 from l1jax.evaluation.frechet import (
     FrechetInfinity,
+    Gaussian,
     Moments,
     frechet_distance,
     frechet_infinity,
+    gaussian,
     merge,
     merge_processes,
     moments,
@@ -19,9 +21,11 @@ from l1jax.evaluation.manifold import (
     nearest_neighbours,
     precision_recall_density_coverage,
 )
+from l1jax.evaluation.statistics_files import Statistics, load_statistics, save_statistics
 
 __all__ = [
     "FrechetInfinity",
+    "Gaussian",
     "InceptionScore",
     "KernelDistance",
     "ManifoldScores",
@@ -29,11 +33,14 @@ __all__ = [
     "Moments",
     "Neighbours",
     "PairSimilarity",
+    "Statistics",
     "class_coverage",
     "frechet_distance",
     "frechet_infinity",
+    "gaussian",
     "inception_score",
     "kernel_distance",
+    "load_statistics",
     "merge",
     "merge_processes",
     "mode_coverage",
@@ -42,4 +49,5 @@ __all__ = [
     "nearest_neighbours",
     "pair_similarity",
     "precision_recall_density_coverage",
+    "save_statistics",
 ]

@@ -31,6 +31,13 @@ class Moments(NamedTuple):
     scatter: Float64[np.ndarray, "features features"]  # Σ (x − mean)(x − mean)ᵀ
 
 
+class Gaussian(NamedTuple):
+    """Mean and unbiased covariance of features, in float64, of a sample of any number of rows."""
+
+    mean: Float64[np.ndarray, " features"]
+    covariance: Float64[np.ndarray, "features features"]
+
+
 class FrechetInfinity(NamedTuple):
     """The distance extrapolated to infinitely many generated samples."""
 
@@ -100,7 +107,17 @@ def merge_processes(local: Moments) -> Moments:
     return functools.reduce(merge, moments_of_processes)
 
 
-def frechet_distance(a: Features | Moments, b: Features | Moments) -> float:
+def gaussian(x: Moments) -> Gaussian:
+    """Return the mean and the unbiased covariance of a sample.
+
+    Raises:
+        InputError: if it has fewer than two rows.
+    """
+    _check_count(x, "x")
+    return Gaussian(x.mean, x.scatter / (x.count - 1))
+
+
+def frechet_distance(a: Features | Moments | Gaussian, b: Features | Moments | Gaussian) -> float:
     """Measure the squared Fréchet distance between the Gaussians that fit two samples.
 
     |μ₁ − μ₂|² + tr S₁ + tr S₂ − 2 tr √(√S₁ S₂ √S₁), with unbiased covariances, in float64 on the
@@ -110,8 +127,9 @@ def frechet_distance(a: Features | Moments, b: Features | Moments) -> float:
     compare equal numbers.
 
     Args:
-        a: features of one sample, a row each, or their moments; at least two rows.
-        b: features of the other sample, or their moments; at least two rows.
+        a: features of one sample, a row each, or their moments, of at least two rows; or the mean
+            and the covariance alone, whatever sample they were taken of.
+        b: the same of the other sample.
 
     Raises:
         InputError: if a sample is no matrix of finite numbers, has fewer than two rows, or the two
@@ -120,11 +138,14 @@ def frechet_distance(a: Features | Moments, b: Features | Moments) -> float:
     Source: Heusel et al., NeurIPS 2017, equation 6; Dowson and Landau, "The Fréchet distance
     between multivariate normal distributions", 1982.
     """
-    return _distance(_gaussian(a, "a"), _gaussian(b, "b"))
+    return _distance(_factored(a, "a"), _factored(b, "b"))
 
 
 def frechet_infinity(
-    real: Features | Moments, generated: Features, sizes: Sequence[int] | None = None, seed: int = 0
+    real: Features | Moments | Gaussian,
+    generated: Features,
+    sizes: Sequence[int] | None = None,
+    seed: int = 0,
 ) -> FrechetInfinity:
     """Extrapolate the Fréchet distance to infinitely many generated samples.
 
@@ -186,31 +207,39 @@ def frechet_infinity(
             "for each feature: smaller subsets put the end of the line too low.",
             stacklevel=2,
         )
-    reference = _gaussian(real, "real")
+    reference = _factored(real, "real")
     rng = np.random.default_rng(seed)
     distances = []
     for size in sizes:
         subset = rows[rng.choice(count, size, replace=False)]
-        distances.append(_distance(reference, _gaussian(subset, "generated")))
+        distances.append(_distance(reference, _factored(subset, "generated")))
     return FrechetInfinity(*_intercept(1 / np.asarray(sizes), np.asarray(distances)))
 
 
-class _Gaussian(NamedTuple):
+class _Factored(NamedTuple):
+    """A Gaussian by a root of its covariance."""
+
     mean: Float64[np.ndarray, " features"]
     root: Float64[np.ndarray, "rows features"]  # rootᵀ root is the covariance
 
 
-def _gaussian(x: Features | Moments, name: str) -> _Gaussian:
+def _factored(x: Features | Moments | Gaussian, name: str) -> _Factored:
+    if isinstance(x, Gaussian):
+        return _Factored(x.mean, _root(x.covariance, len(x.mean)))
     if not isinstance(x, Moments):
         rows = feature_matrix(x, name, least=2)
         if len(rows) <= rows.shape[1]:
             mean = _mean(rows)
-            return _Gaussian(mean, (rows - mean) / np.sqrt(len(rows) - 1))
+            return _Factored(mean, (rows - mean) / np.sqrt(len(rows) - 1))
         x = moments(rows)
+    _check_count(x, name)
+    rank = min(x.count - 1, len(x.mean))
+    return _Factored(x.mean, _root(x.scatter / (x.count - 1), rank))
+
+
+def _check_count(x: Moments, name: str) -> None:
     if x.count < 2:
         raise InputError(f"`{name}` (the moments of {x.count} rows) must be of at least two rows.")
-    rank = min(x.count - 1, len(x.mean))
-    return _Gaussian(x.mean, _root(x.scatter / (x.count - 1), rank))
 
 
 def _mean(rows: Rows) -> Float64[np.ndarray, " features"]:
@@ -233,7 +262,7 @@ def _root(covariance: Rows, rank: int) -> Rows:
     return (vectors[:, largest] * np.sqrt(np.maximum(values[largest], 0))).T
 
 
-def _distance(a: _Gaussian, b: _Gaussian) -> float:
+def _distance(a: _Factored, b: _Factored) -> float:
     require_same_features(len(a.mean), len(b.mean))
     if len(a.root) > len(b.root):
         return _distance(b, a)
