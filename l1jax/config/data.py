@@ -42,7 +42,7 @@ class ArrayData:
     """Images in NumPy's files: an array of a .npz, with labels if it has them, or a .npy."""
 
     path: str = ""
-    """The .npz or .npy file; uint8 [number, height, width], or with 1 or 3 channels last."""
+    """The .npz or .npy file; [number, height, width], or with 1 or 3 channels last."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
     """Height and width in pixels; images are cropped to a square and resized to it."""
     channels: Literal[1, 3] = 3
@@ -51,6 +51,8 @@ class ArrayData:
     """Name of the images' array in a .npz."""
     labels: str = "labels"
     """Name of the array of classes in a .npz, if it is there; empty for none."""
+    floats: Literal["auto", "unit", "symmetric", "bytes"] = "auto"
+    """Pixels that are floats are from 0 to 1 (unit), -1 to 1 (symmetric), or 0 to 255 (bytes)."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.class_labels import as_labels
 from l1jax.data.file_listing import max_decompressed_size
+from l1jax.data.float_pixels import floats_to_uint8
 from l1jax.data.path_hints import require_local_path, suggest_data_flag
 from l1jax.data.skipped_files import first_line
 from l1jax.data.source import Source, fingerprint, hash_arrays, source_from_arrays
@@ -29,7 +30,7 @@ class _Arrays(NamedTuple):
 def open_arrays(data: config.ArrayData) -> Source:
     """Open images from an array in a `.npz`, with labels if it has them, or in a `.npy`.
 
-    A `.npy` is mapped into memory and stays on disk.
+    A `.npy` of uint8 is mapped into memory and stays on disk. Floats become uint8 in memory.
 
     Raises:
         InputError: if the file cannot be read or is damaged, its arrays are not images and labels,
@@ -48,10 +49,12 @@ def open_arrays(data: config.ArrayData) -> Source:
         ) from error
     if not _holds_images(images):
         raise InputError(
-            f"{origin} must hold images as uint8 [number, height, width] or with 1 or 3 channels "
-            f"last, and `data.images` (={data.images!r}) is {images.dtype} of shape "
+            f"{origin} must hold images as uint8 or floats [number, height, width] or with 1 or 3 "
+            f"channels last, and `data.images` (={data.images!r}) is {images.dtype} of shape "
             f"{images.shape}: {_suggest_conversion(images)}."
         )
+    if images.dtype.kind == "f":
+        images = floats_to_uint8(images, data.floats, f"`data.images` (={data.images!r})")
     if not images.size:
         raise InputError(
             f"{origin} must hold at least one image, and its images are of shape {images.shape}."
@@ -90,7 +93,7 @@ def _holds_images(images: np.ndarray) -> bool:
 
     [16, 16, 3] is taken for one image in colour, not for 16 narrow ones.
     """
-    if images.dtype != np.uint8:
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
         return False
     if images.ndim == 3:
         return images.shape[2] > _MAX_CHANNELS
@@ -99,13 +102,9 @@ def _holds_images(images: np.ndarray) -> bool:
 
 def _suggest_conversion(array: np.ndarray) -> str:
     """Say how to make images of an array that does not hold any as it is."""
-    if array.dtype.kind == "f":
-        return (
-            "convert it, as by `(255 * images).round().astype(numpy.uint8)` if it goes from 0 to 1"
-        )
     if array.dtype.kind == "b":
         return "convert it, as by `255 * images.astype(numpy.uint8)`"
-    if array.dtype != np.uint8:
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
         return "convert it, as by `images.astype(numpy.uint8)` if it goes from 0 to 255"
     shape = array.shape
     if len(shape) == 2:

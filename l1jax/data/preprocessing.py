@@ -56,8 +56,7 @@ def _preprocess(
     image: Image.Image, image_size: int, channels: int, crop: int, name: str
 ) -> UInt8[np.ndarray, "height width channels"]:
     grey_range = _grey_range(image)
-    if image.format and image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     width, height = image.size
     side = crop or min(width, height)
     if side > min(width, height):
@@ -68,10 +67,36 @@ def _preprocess(
     left = (width - side) // 2
     top = (height - side) // 2
     mode = "L" if channels == 1 else "RGB"
-    image = _convert_square(image, (left, top, left + side, top + side), mode, grey_range)
+    image = _convert_box(image, (left, top, left + side, top + side), mode, grey_range)
     if side != image_size:
         image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image_size, image_size, channels)
+
+
+def to_pixels(image: Image.Image, channels: int) -> UInt8[np.ndarray, "height width channels"]:
+    """Turn an image into its own pixels: upright and converted as by `preprocess`, not resized.
+
+    Args:
+        image: any Pillow image whose values are integers.
+        channels: 1 for grey, 3 for RGB.
+
+    Raises:
+        ValueError: if its values are floats or do not fit in 16 bits.
+    """
+    is_large = image.width * image.height > LARGE_IMAGE_PIXELS
+    with large_image_lock if is_large else nullcontext():
+        grey_range = _grey_range(image)
+        image = _upright(image)
+        width, height = image.size
+        mode = "L" if channels == 1 else "RGB"
+        image = _convert_box(image, (0, 0, width, height), mode, grey_range)
+        return np.frombuffer(image.tobytes(), np.uint8).reshape(height, width, channels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    if image.format and image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        return ImageOps.exif_transpose(image)
+    return image
 
 
 def _grey_range(image: Image.Image) -> _GreyRange:
@@ -85,21 +110,21 @@ def _grey_range(image: Image.Image) -> _GreyRange:
     return _GreyRange(black=0, white=largest)
 
 
-def _convert_square(
+def _convert_box(
     image: Image.Image, box: tuple[int, int, int, int], mode: str, grey_range: _GreyRange
 ) -> Image.Image:
-    """Convert a square of an image to a mode.
+    """Convert a part of an image to a mode.
 
     It is done in bands of rows, for the wider forms on the way would fill the memory.
     """
     left, top, right, bottom = box
-    side = right - left
+    size = (right - left, bottom - top)
     if image.mode == mode and not image.has_transparency_data:
-        if image.size == (side, side):
+        if image.size == size:
             return image
         return image.crop(box)
-    result = Image.new(mode, (side, side))
-    rows = max(1, BAND_PIXELS // side)
+    result = Image.new(mode, size)
+    rows = max(1, BAND_PIXELS // size[0])
     for start in range(top, bottom, rows):
         band = image.crop((left, start, right, min(start + rows, bottom)))
         result.paste(_convert_band(band, mode, grey_range), (0, start - top))

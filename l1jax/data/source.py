@@ -59,6 +59,10 @@ class Source(NamedTuple):
     """What each example belongs to, such as its speaker: a split keeps a group on one side.
 
     Empty if every example stands for itself."""
+    picture: Callable[[int], Image.Image] | None = None
+    """(index) → the image before its preprocessing, in its own size and mode.
+
+    None if that is `example` itself, or the examples are no images."""
     label_ambiguity: str = ""
     """What the user must settle before training, if it is not clear what the labels are."""
 
@@ -84,6 +88,7 @@ def subset(source: Source, index: Int[np.ndarray, " n"]) -> Source:
         return source
     gather = source.gather
     content = source.content
+    picture = source.picture
     reopen = source.reopen
     index_hash = hash_arrays(np.asarray(index, np.int64))
     return source._replace(
@@ -93,6 +98,7 @@ def subset(source: Source, index: Int[np.ndarray, " n"]) -> Source:
         labels=None if source.labels is None else source.labels[index],
         groups=tuple(source.groups[i] for i in index.tolist() if source.groups),
         content=content and (lambda i: content(int(index[i]))),
+        picture=picture and (lambda i: picture(int(index[i]))),
         gather=gather and (lambda chosen: gather(index[chosen])),
         reopen=reopen and partial(_reopen_subset, reopen, index),
     )
@@ -153,6 +159,7 @@ def source_from_arrays(
         fingerprint=identity,
         labels=labels,
         content=lambda i: np.asarray(images[i]).tobytes(),
+        picture=lambda i: to_pillow(np.asarray(images[i])),
         gather=gather if unchanged else None,
     )
 
@@ -202,6 +209,9 @@ def source_from_encoded(
     def content(i: int) -> bytes:
         return checked(i, _as_bytes)
 
+    def picture(i: int) -> Image.Image:
+        return checked(i, lambda encoded: decode(encoded, name_of(i)))
+
     if data.most_pixels > MAX_PIXELS and Image.MAX_IMAGE_PIXELS is not None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, data.most_pixels)
     arguments = (data.image_size, data.channels, data.crop)
@@ -211,6 +221,7 @@ def source_from_encoded(
         example=example,
         fingerprint=fingerprint(identity, *arguments),
         content=content,
+        picture=picture,
     )
 
 

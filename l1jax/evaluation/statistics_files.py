@@ -128,14 +128,13 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _statistics(arrays: Arrays, prefix: str, path: Path) -> Statistics:
-    mean = arrays.get(f"{prefix}mu")
+    mean = arrays.get(f"{prefix}mu", np.zeros(0))
     covariance = arrays[f"{prefix}sigma"]
-    shape = None if mean is None else mean.shape
-    is_pair = mean is not None and mean.ndim == 1 and covariance.shape == (len(mean), len(mean))
+    is_pair = mean.ndim == 1 and covariance.shape == (len(mean), len(mean))
     if not is_pair or not len(mean):
         raise InputError(
             f"`{path}` must hold `{prefix}mu` of shape (n,) and `{prefix}sigma` of shape (n, n), "
-            f"and holds shapes {shape} and {covariance.shape}: make it again."
+            f"and holds shapes {mean.shape} and {covariance.shape}: make it again."
         )
     if mean.dtype.kind not in "fiu" or covariance.dtype.kind not in "fiu":
         raise InputError(

@@ -107,7 +107,9 @@ def test_nothing_is_unpickled(tmp_path, malicious):
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"images": GREY.astype(np.float32)}, ["`data.images`", "float32", "uint8", "convert"]),
+        ({"images": GREY.astype(np.int64)}, ["`data.images`", "int64", "uint8", "convert"]),
+        ({"images": GREY / 1000}, ["0.255", "not certain", "--data.floats unit"]),
+        ({"images": np.where(GREY, np.nan, 0.0)}, ["finite pixels"]),
         ({"images": np.moveaxis(COLOUR, -1, 1)}, ["channels last", "(7, 3, 6, 6)"]),
         ({"images": GREY[0]}, ["(6, 6)"]),
         ({"images": GREY[:0]}, ["at least one image"]),

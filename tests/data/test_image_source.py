@@ -27,8 +27,10 @@ from image_files import (
 )
 from PIL import Image
 
-from l1jax.config import ImageData, InputError
+from l1jax.config import ArrayData, ImageData, InputError
 from l1jax.data.opening import open_source
+from l1jax.data.preprocessing import to_pixels
+from l1jax.data.source import subset
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "tar.gz", "tar.xz", "tar.bz2", "zip"])
@@ -296,3 +298,15 @@ def test_class_folders_are_labels_and_a_subfolder_can_be_chosen(tmp_path):
         InputError, match=r"`data.subfolder` \(='val'\) must be a folder .* which has test, train"
     ):
         open_source(ImageData(str(tmp_path), image_size=4, channels=1, subfolder="val"))
+
+
+def test_a_picture_is_the_image_before_its_preprocessing(tmp_path):
+    pixels = RNG.integers(0, 256, (5, 9, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.save(tmp_path / "b.npy", pixels[None])
+    for data in (ImageData(str(tmp_path), 4), ArrayData(str(tmp_path / "b.npy"), 4)):
+        source = subset(open_source(data), np.array([0, 0]))
+        assert source.image_shape == (4, 4, 3)
+        np.testing.assert_array_equal(to_pixels(source.picture(1), 3), pixels)
+        grey = np.asarray(Image.fromarray(pixels).convert("L"))
+        np.testing.assert_array_equal(to_pixels(source.picture(1), 1)[..., 0], grey)

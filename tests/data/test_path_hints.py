@@ -180,7 +180,7 @@ def test_an_encrypted_zip_is_an_error(tmp_path):
         (np.zeros((16, 16), np.uint8), ["one grey image", "`images[None]`"]),
         (np.zeros((2, 3, 16, 16), np.uint8), ["channels first", "`numpy.moveaxis(images, 1, -1)`"]),
         (np.zeros((2, 16, 16, 4), np.uint8), ["transparency", "`images[..., :3]`"]),
-        (np.zeros((2, 16, 16, 3), np.float32), ["float32", "255 * images"]),
+        (np.zeros((2, 16, 16, 3), np.float32), ["from 0 to 0", "--data.floats unit"]),
         (np.zeros((2, 16, 16), bool), ["bool", "`255 * images.astype(numpy.uint8)`"]),
         (np.zeros((2, 16, 16), np.int64), ["int64", "`images.astype(numpy.uint8)`"]),
     ],

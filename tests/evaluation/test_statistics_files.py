@@ -67,7 +67,7 @@ NOT_A_NUMBER = np.where(IDENTITY, np.nan, 0)
     ("arrays", "words"),
     [
         ({"mu": np.zeros(3)}, "mu and sigma"),
-        ({"sigma": IDENTITY}, "shapes None and (3, 3)"),
+        ({"sigma": IDENTITY}, "shapes (0,) and (3, 3)"),
         ({"mu": np.zeros(2), "sigma": IDENTITY}, "shapes (2,) and (3, 3)"),
         ({"mu": np.zeros(3), "sigma": np.ones(3)}, "shapes (3,) and (3,)"),
         ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, "(0,)"),
