@@ -27,7 +27,8 @@ import torch
 
 from l1jax.evaluation.features import extract_all
 from l1jax.evaluation.inception import inception_features
-from l1jax.evaluation.inception_weights import convert_weights, tensor_shapes
+from l1jax.evaluation.inception_weights import tensor_shapes
+from l1jax.evaluation.weight_files import convert_weights
 
 
 def write_weights(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Convert Inception-v3's public weights to safetensors.
+"""Convert the public weights of Inception-v3, DINOv2 and CLIP to safetensors.
 
 Run: python -m l1jax.convert pt_inception-2015-12-05-6726825d.pth
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from l1jax.cli.flags import parse, parse_path
 from l1jax.cli.process import run_command
-from l1jax.evaluation.inception_weights import PUBLIC_SHA256, convert_weights
+from l1jax.evaluation.weight_files import PUBLIC_FILES, convert_weights
 from l1jax.terminal import make_console, make_say
 
 
@@ -27,9 +27,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.output is not None:
         output = parse_path("--output", options.output)
     sha256 = convert_weights(source, output, any_weights=options.any_weights)
-    description = "the public weights"
-    if sha256 != PUBLIC_SHA256:
-        description = f"weights {sha256[:8]}…, whose distances compare with no others"
+    description = f"weights {sha256[:8]}…, whose distances compare with no others"
+    if sha256 in PUBLIC_FILES:
+        description = f"the public weights of {PUBLIC_FILES[sha256]}"
     say = make_say(make_console())
     say(f"{output}: {description}")
     return 0

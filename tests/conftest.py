@@ -49,9 +49,12 @@ if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
         "test_convert_command.py",
         "audio/test_fourier_of_torch.py",
         "evaluation/test_torch_files.py",
+        "evaluation/test_vision_weights.py",
     ]
 if sys.version_info >= (3, 12) and importlib.util.find_spec("torch_fidelity") is None:
-    collect_ignore.append("evaluation/test_inception.py")
+    collect_ignore += [
+        f"evaluation/test_{name}.py" for name in ("inception", "resizing", "vision_features")
+    ]
 
 # Tests start the same run again and again: each program is compiled once, for all of pytest's
 # workers, which inherit the folder. Decoded images, too, are kept for the length of the tests and

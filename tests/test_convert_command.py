@@ -1,4 +1,4 @@
-"""The command that converts Inception-v3's public weights."""
+"""The command that converts public weights."""
 
 import hashlib
 
@@ -9,10 +9,9 @@ from random_inception_weights import random_tensors
 
 from l1jax import convert as command
 from l1jax.config import InputError
-from l1jax.evaluation import inception_weights as conversion
 from l1jax.evaluation.inception import inception_features
-from l1jax.evaluation.inception_weights import SOURCE
 from l1jax.evaluation.tensors import load_tensors
+from l1jax.evaluation.weight_files import PUBLIC_FILES, SOURCE
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +39,9 @@ def sha256(path):
 
 @pytest.mark.slow
 def test_the_public_file_is_recognised_by_its_hash(tensors, source, tmp_path, monkeypatch, capsys):
-    for module in (command, conversion):
-        monkeypatch.setattr(module, "PUBLIC_SHA256", sha256(source))
+    monkeypatch.setitem(PUBLIC_FILES, sha256(source), "Inception-v3 of tests")
     assert command.main([str(source), "--output", str(tmp_path / "w.safetensors")]) == 0
-    assert "the public weights" in capsys.readouterr().out
+    assert "the public weights of Inception-v3 of tests" in capsys.readouterr().out
     found, metadata = load_tensors(tmp_path / "w.safetensors")
     assert metadata[SOURCE] == sha256(source)
     assert found.keys() == tensors.keys()
@@ -56,7 +54,7 @@ def test_the_public_file_is_recognised_by_its_hash(tensors, source, tmp_path, mo
 
 def test_another_file_is_refused_unless_allowed(source, capsys):
     with pytest.raises(
-        InputError, match=f"6726825d0af5f729.*its own is {sha256(source)}.*--any-weights"
+        InputError, match=f"public file.*CLIP ViT-B/32.*sha256 {sha256(source)}.*--any-weights"
     ):
         command.main([str(source)])
     converted = source.with_suffix(".safetensors")
@@ -101,6 +99,6 @@ def test_what_cannot_be_done_is_refused(source, arguments, words):
 
 def test_another_networks_weights_are_refused(tmp_path):
     torch.save({"fc.weight": torch.ones(3)}, tmp_path / "w.pth")
-    with pytest.raises(InputError, match="lacks 471 of the tensors of Inception-v3"):
+    with pytest.raises(InputError, match=r"must hold the tensors of Inception-v3, .* and holds 1"):
         command.main([str(tmp_path / "w.pth"), "--any-weights"])
     assert list(tmp_path.iterdir()) == [tmp_path / "w.pth"]

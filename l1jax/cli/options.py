@@ -165,15 +165,15 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Turn the public PyTorch weights of the Fréchet Inception distance into a safetensors file."""
+    """Turn public PyTorch weights of Inception-v3, DINOv2 or CLIP into a safetensors file."""
 
     file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
-    """The .pth file, as pytorch-fid and torch-fidelity download it."""
+    """The .pth or .pt file, as pytorch-fid, torch-fidelity, DINOv2 and CLIP download it."""
     output: str | None = None
     """The safetensors file to write; by default beside the .pth file, with that suffix."""
     any_weights: bool = False
-    """Accept a file other than the public one (sha256 6726825d…). Its distances compare with no
-    published ones."""
+    """Accept a file that is none of the public ones. Its distances compare with no published
+    ones."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from l1jax.evaluation.frechet import (
     moments,
 )
 from l1jax.evaluation.inception_score import InceptionScore, inception_score
-from l1jax.evaluation.kernel import KernelDistance, kernel_distance
+from l1jax.evaluation.kernel import KernelDistance, clip_distance, kernel_distance
 from l1jax.evaluation.manifold import (
     ManifoldScores,
     Neighbours,
@@ -35,6 +35,7 @@ __all__ = [
     "PairSimilarity",
     "Statistics",
     "class_coverage",
+    "clip_distance",
     "frechet_distance",
     "frechet_infinity",
     "gaussian",

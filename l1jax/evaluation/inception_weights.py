@@ -1,9 +1,7 @@
-"""Convert, check and prepare the weights of Inception-v3."""
+"""Recognise, check and prepare the weights of Inception-v3."""
 
-import hashlib
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,62 +10,28 @@ from jaxtyping import Float, PyTree, Shaped
 
 from l1jax.config import InputError
 from l1jax.evaluation.inception_network import CLASSES, SIZE, Inception
-from l1jax.evaluation.tensors import save_tensors
-from l1jax.evaluation.torch_files import read_torch
-from l1jax.outputs import check_output_file, write_error
 
-PUBLIC_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Hash of `pt_inception-2015-12-05-6726825d.pth`, whose distances all papers report."""
-SOURCE = "source.sha256"  # metadata key: hash of the file that the weights were converted from
 EPSILON = 1e-3  # of the batch norms
 BATCH_NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
-def convert_weights(source: Path, output: Path, *, any_weights: bool = False) -> str:
-    """Convert a PyTorch file of Inception-v3's weights to safetensors, without running its code.
+def is_inception(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> bool:
+    """Tell whether tensors are those of Inception-v3, by their names."""
+    return "Mixed_7c.branch_pool.conv.weight" in tensors
 
-    Args:
-        source: file that `torch.save` wrote, in either of its layouts.
-        output: safetensors file, which appears whole or not at all.
-        any_weights: whether to accept a file other than the public one.
 
-    Returns:
-        The SHA-256 of the source.
-
-    Raises:
-        InputError: if the source is not the public file although it must be, cannot be read, is
-            damaged, names anything but tensors, or holds another network's tensors; or if the
-            output cannot be written.
-    """
-    if output.suffix != ".safetensors":
-        raise InputError(f"`--output` (={output}) must end in .safetensors.")
-    check_output_file(str(output))
-    try:
-        with source.open("rb") as file:
-            source_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"`FILE` (={source}) cannot be read: {error.strerror or error}."
-        ) from error
-    if source_sha256 != PUBLIC_SHA256 and not any_weights:
-        raise InputError(
-            f"`FILE` (={source}) must be the public weights, whose sha256 is {PUBLIC_SHA256}; its "
-            f"own is {source_sha256}. Download it again, or give --any-weights to measure "
-            "distances that compare with no published ones."
-        )
-    tensors = {}
-    for name, value in read_torch(source).items():
+def select_tensors(
+    tensors: Mapping[str, Shaped[np.ndarray, "..."]],
+) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Return the tensors that features need, in float32: all but the batch norms' counters."""
+    selected = {}
+    for name, value in tensors.items():
         if name.endswith(".num_batches_tracked"):
             continue
         if value.dtype.kind == "f":
             value = value.astype(np.float32)
-        tensors[name] = value
-    check_tensors(tensors, str(source))
-    try:
-        save_tensors(output, tensors, {SOURCE: source_sha256})
-    except OSError as error:
-        raise write_error(output, error) from error
-    return source_sha256
+        selected[name] = value
+    return selected
 
 
 @cache

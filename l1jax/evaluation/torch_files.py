@@ -1,11 +1,12 @@
-"""Read files of `torch.save` without PyTorch: dictionaries of tensors, and nothing that could run.
+"""Read PyTorch's files without PyTorch: tensors by name, and nothing that could run.
 
 Such a file is a pickle, which can call any function it names. Here it can only name dictionaries,
 tensors and their types. At any other name reading stops, before anything has been called.
 
-There are two layouts. Since PyTorch 1.6 the file is a zip archive with the pickle and a file of
-values for each storage. Before, it was several pickles one behind the other, followed by the
-values.
+There are two layouts of `torch.save`. Since PyTorch 1.6 the file is a zip archive with the pickle
+and a file of values for each storage. Before, it was several pickles one behind the other, followed
+by the values. `torch.jit.save` writes such an archive, too, with a network's modules in place of
+the dictionary, and its code, which is not read.
 """
 
 import io
@@ -34,6 +35,8 @@ _STORAGES = {
     "ByteStorage": "<u1",
     "BoolStorage": "?",
 }
+_LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
+"""What TorchScript calls to make lists of one type."""
 
 
 class _Kind(NamedTuple):
@@ -57,15 +60,28 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
+class _Module:
+    """A module of a TorchScript file: its attributes, whatever its class was."""
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, object] = {}
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict):
+            raise _RefusedFileError("is damaged: one of its modules has no attributes")
+        self.attributes = state
+
+
 class _RefusedFileError(Exception):
     """Raised for what a file must not hold; the message is the end of a sentence."""
 
 
 def read_torch(path: Path) -> Tensors:
-    """Read a dictionary of tensors that `torch.save` wrote, of either layout.
+    """Read a dictionary of tensors that `torch.save` wrote, or a network of `torch.jit.save`.
 
     Returns:
-        Its tensors by name, in their order. Anything else in it is left out.
+        Its tensors by name, in their order; those of a network have the names that its state has in
+        PyTorch, such as "layer.0.weight". Anything else in it is left out.
 
     Raises:
         InputError: if the file cannot be read, is no such file, is damaged, or names anything but
@@ -91,7 +107,7 @@ def read_torch(path: Path) -> Tensors:
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """An unpickler that knows only dictionaries and tensors."""
+    """An unpickler that knows only dictionaries, tensors, and modules without their code."""
 
     def find_class(self, module: str, name: str) -> object:
         """Return what a name in the pickle stands for, or refuse it."""
@@ -101,6 +117,10 @@ class _TensorsOnly(pickle.Unpickler):
             return _rebuild
         if module == "torch" and name in _STORAGES:
             return _Kind(_STORAGES[name])
+        if module == "torch.jit._pickle" and name in _LISTS:
+            return list
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Module
         raise _RefusedFileError(
             f"names `{module}.{name}`, but may only hold tensors: nothing of it was run; do not "
             "trust the file"
@@ -177,6 +197,16 @@ def _read_stream(file: BinaryIO) -> Tensors:
 
 
 def _select_tensors(tree: object) -> Mapping[str, _Tensor]:
+    """Return the tensors of a dictionary, or of a module and those in it, by name."""
+    if isinstance(tree, _Module):
+        tensors = {}
+        for name, value in tree.attributes.items():
+            if isinstance(value, _Tensor):
+                tensors[name] = value
+            elif isinstance(value, _Module):
+                inner = _select_tensors(value)
+                tensors |= {f"{name}.{key}": tensor for key, tensor in inner.items()}
+        return tensors
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise _RefusedFileError(
             "must hold a dictionary of tensors, as a network's `state_dict()` is"
@@ -188,7 +218,7 @@ def _make_arrays(tree: object, read_values: Callable[[_Storage], bytes]) -> Tens
     """Make an array of every tensor; no two arrays share memory.
 
     Args:
-        tree: the unpickled dictionary.
+        tree: the unpickled dictionary or module.
         read_values: storage → its bytes.
     """
     arrays = {}

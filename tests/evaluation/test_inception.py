@@ -1,15 +1,15 @@
 """Beside torch-fidelity, with the same random weights; the public ones are not needed for that."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from fidelity import network, resized
+from cleanfid.resize import build_resizer
+from fidelity import network, pytorch_fid_network
 from random_inception_weights import random_tensors
 
 from l1jax.evaluation.features import extract_all
-from l1jax.evaluation.inception import inception_features, resize
-from l1jax.evaluation.inception_weights import convert_weights
+from l1jax.evaluation.inception import inception_features
+from l1jax.evaluation.weight_files import convert_weights
 
 RNG = np.random.default_rng(0)
 
@@ -71,9 +71,22 @@ def test_features_logits_and_distance_are_those_of_torch_fidelity(
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(28, 28), (32, 33), (64, 64), (150, 97), (299, 299), (300, 298)]
-)
-def test_images_are_resized_as_torch_fidelity_does(height, width):
-    x = RNG.integers(0, 256, (2, height, width, 3)).astype(np.uint8)
-    np.testing.assert_allclose(resize(jnp.asarray(x)), resized(x), atol=1e-3)  # of 255
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
+def test_features_are_those_of_pytorch_fid_and_of_clean_fids_pixels(weights, monkeypatch):
+    extract = pytorch_fid_network(weights[0], monkeypatch)
+    x = smooth(4, 64, 3, 0.9)
+    found = extract_all(inception_features(weights[1], resizing="pytorch-fid"), x, 4).features
+    expected = extract(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+    clean = np.stack([build_resizer("clean")(image) for image in x])
+    of_clean = extract((clean - 128) / 128 * 127.5 + 127.5)  # what pytorch-fid makes (x − 128)/128
+    found = extract_all(inception_features(weights[1], resizing="clean"), x, 4).features
+    np.testing.assert_allclose(found, of_clean, rtol=1e-4, atol=1e-4 * np.abs(of_clean).max())
+    assert np.abs(of_clean - expected).max() > 1e-2 * np.abs(expected).max()
+
+
+def test_an_unknown_resizing_is_refused(weights):
+    with pytest.raises(ValueError, match=r"`resizing` .*'bicubic'.* one of legacy-tf"):
+        inception_features(weights[1], resizing="bicubic")

@@ -1,13 +1,12 @@
 """What is no file of Inception-v3's weights is refused in a sentence."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_inception_weights import zero_tensors
 from safetensors.numpy import save_file
 
 from l1jax.config import InputError
-from l1jax.evaluation.inception import inception_features, resize
+from l1jax.evaluation.inception import inception_features
 from l1jax.evaluation.inception_weights import check_tensors, fold_batch_norms, tensor_shapes
 from l1jax.evaluation.tensors import save_tensors
 
@@ -40,15 +39,6 @@ def test_folding_is_the_batch_norm_behind_the_convolution():
         "x.bn.bias"
     ]
     np.testing.assert_allclose(pixel @ folded["kernel"][0, 0] + folded["bias"], expected, rtol=1e-5)
-
-
-def test_resizing_has_no_half_pixel_centres():
-    ramp = np.arange(8, dtype=np.uint8)[None, :, None, None].repeat(8, 2)
-    expected = np.minimum(np.arange(299) * 8 / 299, 7)
-    np.testing.assert_allclose(resize(jnp.asarray(ramp))[0, :, 0, 0], expected, atol=1e-4)
-    np.testing.assert_allclose(
-        resize(jnp.asarray(ramp.swapaxes(1, 2)))[0, 5, :, 0], expected, atol=1e-4
-    )
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.metrics.pairwise import polynomial_kernel
+from sklearn.metrics.pairwise import polynomial_kernel, rbf_kernel
 
-from l1jax.evaluation import kernel_distance, pairwise
+from l1jax.config import InputError
+from l1jax.evaluation import clip_distance, kernel_distance, pairwise
 
 RNG = np.random.default_rng(0)
 
@@ -111,3 +112,26 @@ def test_subsets_that_cannot_be_drawn_are_refused(subsets, size, named):
 def test_features_of_two_functions_are_refused():
     with pytest.raises(ValueError, match="of 3 and 2 features"):
         kernel_distance(np.zeros((8, 3)), np.zeros((8, 2)))
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (50, 50), (9, 70)])
+def test_the_cmmd_is_that_of_its_definition(n, m, monkeypatch):
+    monkeypatch.setattr(pairwise, "row_slices", lambda rows, _: [slice(0, 3), slice(3, rows)])
+    a = unit(RNG.normal(size=(n, 16)))
+    b = unit(RNG.normal(1, 1, size=(m, 16)))
+    gamma = 1 / (2 * 10**2)
+    means = [rbf_kernel(x, y, gamma=gamma).mean() for x, y in ((a, a), (b, b), (a, b))]
+    expected = 1_000 * (means[0] + means[1] - 2 * means[2])
+    assert expected > 0.1
+    assert clip_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_cmmd_of_a_sample_with_itself_is_zero():
+    a = unit(RNG.normal(size=(40, 8)))
+    assert clip_distance(a, a) == pytest.approx(0, abs=1e-12)
+    with pytest.raises(InputError, match="same function"):
+        clip_distance(a, a[:, :5])

@@ -49,6 +49,31 @@ def test_views_of_one_storage_of_any_layout_are_read(tmp_path, zipped):
         np.testing.assert_array_equal(found[name], value.numpy())
 
 
+class Branch(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dense = torch.nn.Linear(3, 2)
+        self.scale = torch.nn.Parameter(torch.rand(2).half())
+        self.register_buffer("shift", torch.ones(2))
+        self.number = 3
+
+    def forward(self, x):
+        return self.dense(x) * self.scale + self.shift
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_network_of_torchscript_is_read_by_the_names_of_its_state(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), Branch())
+    torch.jit.save(torch.jit.script(network), tmp_path / "w.pt")
+    found = read_torch(tmp_path / "w.pt")
+    expected = {name: value.numpy() for name, value in network.state_dict().items()}
+    assert found.keys() == expected.keys()
+    assert "1.dense.weight" in found
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype
+        np.testing.assert_array_equal(found[name], value)
+
+
 @LAYOUTS
 def test_a_truncated_file_is_refused(tmp_path, zipped):
     content = save({"a": torch.ones(1000)}, tmp_path / "w.pth", zipped).read_bytes()
