@@ -23,6 +23,7 @@ VARIANTS = {  # of transformations that are there without them
     "one step per coupled group",
     "one step per group",
     "schedules",
+    "track_sparsity of groups",
     "track_sparsity of leaves",
     "weight decay",
 }
@@ -252,6 +253,7 @@ def test_vmap_over_strengths_is_a_run_for_each(name):
         "schedules",
         "track_sparsity",
         "track_sparsity of leaves",
+        "track_sparsity of groups",
         "reweight",
     ):  # which move it, the last three by what they see
         np.testing.assert_allclose(path[2], strengths, rtol=1e-6)

@@ -89,6 +89,10 @@ CASES = {
         l1jax.proximal_adam,
         {"learning_rate": 0.1, "scale": l1jax.track_sparsity(0.5, scope="leaf")},
     ),
+    "track_sparsity of groups": Case(
+        l1jax.proximal_adam,
+        {"learning_rate": 0.1, "scale": l1jax.track_sparsity(0.5, groups=l1jax.output_channels())},
+    ),
     "reweight": Case(l1jax.proximal_adam, {"learning_rate": 0.1, "scale": l1jax.reweight(2)}),
     "freeze_support": Case(
         after_sgd, {"learning_rate": 0.1, "make": l1jax.freeze_support}, penalised=False

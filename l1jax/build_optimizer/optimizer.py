@@ -6,10 +6,15 @@ from jaxtyping import Array, ArrayLike, Float
 
 from l1jax import config
 from l1jax.build_optimizer.checks import DUAL_AVERAGING, check_optimizer
-from l1jax.build_optimizer.penalty import ChannelGroups, build_penalty
+from l1jax.build_optimizer.penalty import (
+    ChannelGroups,
+    CountedGroups,
+    build_penalty,
+    counted_groups,
+)
 from l1jax.build_optimizer.pruning import prune_updates, prunes
 from l1jax.build_optimizer.schedules import build_ramp, build_schedule
-from l1jax.penalties import Coupled, CoupledMcp, Penalty, by_path, penalty_groups, strengths
+from l1jax.penalties import Penalty, by_path, strengths
 from l1jax.transforms import (
     add_subgradient,
     freeze_support,
@@ -57,7 +62,8 @@ def build_optimizer(
     except ValueError as error:
         raise config.InputError(str(error)) from error
     check_optimizer(optimizer, leaf_penalty)
-    scale = _build_scale(optimizer, updates_per_step, max_sparsity)
+    groups = counted_groups(optimizer.penalty, leaf_penalty)
+    scale = _build_scale(optimizer, updates_per_step, max_sparsity, groups)
 
     def make(rate: Float[Array, ""], b2: ArrayLike) -> optax.GradientTransformation:
         if _has_no_effect(optimizer, leaf_penalty):
@@ -73,7 +79,7 @@ def build_optimizer(
             tx = optax.chain(add_subgradient(penalty, scale=scale), _plain(optimizer, rate, b2))
         if not optimizer.debias_after:
             return tx
-        return optax.chain(tx, _build_freeze(optimizer, updates_per_step, leaf_penalty))
+        return optax.chain(tx, _build_freeze(optimizer, updates_per_step, groups))
 
     b2 = build_ramp(optimizer.b2, optimizer.b2_ramp, updates_per_step)
     if optimizer.learning_rate_schedule == config.Schedule():
@@ -100,8 +106,20 @@ def _carry_state(tx: optax.GradientTransformation) -> optax.GradientTransformati
     return optax.GradientTransformation(tx.init, update)
 
 
-def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsity: float) -> Scale:
-    """Chain what multiplies the strength: schedule, sparsity tracker, weights of reweighted L1."""
+def _build_scale(
+    optimizer: config.Optimizer,
+    updates_per_step: int,
+    max_sparsity: float,
+    groups: CountedGroups,
+) -> Scale:
+    """Chain what multiplies the strength: schedule, sparsity tracker, weights of reweighted L1.
+
+    Args:
+        optimizer: what to build.
+        updates_per_step: how often it is updated per training step.
+        max_sparsity: the share of single zeros above which the strength falls; 1 for no limit.
+        groups: that the target of zeros counts.
+    """
     links: list[optax.GradientTransformation] = []
     horizon = optimizer.sparsity_horizon
     end = None
@@ -117,7 +135,7 @@ def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsit
     if optimizer.sparsity_target and not prunes(optimizer):
         target = scheduled_target if is_scheduled else optimizer.sparsity_target
         scope = optimizer.sparsity_scope
-        links.append(track_sparsity(target, horizon, scope=scope, until=end))
+        links.append(track_sparsity(target, horizon, scope=scope, until=end, groups=groups))
     elif is_scheduled:
         links.append(optax.scale_by_schedule(factor))
     if max_sparsity < 1:
@@ -133,18 +151,15 @@ def _build_scale(optimizer: config.Optimizer, updates_per_step: int, max_sparsit
 
 
 def _build_freeze(
-    optimizer: config.Optimizer, updates_per_step: int, penalty: Penalty
+    optimizer: config.Optimizer,
+    updates_per_step: int,
+    groups: CountedGroups,
 ) -> optax.GradientTransformation:
     """Build the debiasing phase, which begins with the target of zeros if there is one."""
     start = optimizer.debias_after * updates_per_step
     if not optimizer.sparsity_target:
-        return freeze_support(optimizer.penalised, start)
+        return freeze_support(optimizer.penalised, start, groups=groups)
     factor = build_schedule(optimizer.strength_schedule, updates_per_step)
-    groups = penalty_groups(penalty)
-    if isinstance(penalty, Coupled | CoupledMcp):
-        groups = [dict(family) for family in penalty.families]
-    elif isinstance(optimizer.penalty, config.SparseGroupL1):
-        groups = None  # single entries of the groups are zero, too
     return freeze_support(
         optimizer.penalised,
         start,

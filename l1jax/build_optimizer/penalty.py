@@ -1,12 +1,26 @@
 """From the configuration of a penalty to the penalty."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from l1jax import config
-from l1jax.penalties import Penalty, Slices, coupled, coupled_mcp, from_configuration, l1
+from l1jax.penalties import (
+    Coupled,
+    CoupledMcp,
+    Penalty,
+    Slices,
+    coupled,
+    coupled_mcp,
+    from_configuration,
+    l1,
+    penalty_groups,
+)
+from l1jax.penalties.groups import Groups
 
 ChannelGroups = Callable[[], Mapping[str, Slices]]
 """Finds the channels of the network that an optimiser trains."""
+CountedGroups: TypeAlias = Groups | list[dict[str, Slices]] | None
+"""The groups that a share of zeros counts; None if it counts single entries."""
 
 
 def build_penalty(penalty: config.Penalty, channels: ChannelGroups | None = None) -> Penalty:
@@ -36,6 +50,20 @@ def _find(channels: ChannelGroups | None) -> Mapping[str, Slices]:
             "no network is given: channels over several layers are those of a network."
         )
     return channels()
+
+
+def counted_groups(configuration: config.Penalty, penalty: Penalty) -> CountedGroups:
+    """Return the groups that a target of zeros counts; None if it counts single entries.
+
+    Args:
+        configuration: the penalty's.
+        penalty: of one leaf, as it is built.
+    """
+    if isinstance(configuration, config.SparseGroupL1):
+        return None  # single entries of the groups are zero, too
+    if isinstance(penalty, Coupled | CoupledMcp):
+        return [dict(family) for family in penalty.families]
+    return penalty_groups(penalty)
 
 
 def has_channel_groups(penalty: config.Penalty) -> bool:

@@ -267,7 +267,7 @@ class Optimizer:
     strength_schedule: Schedule = Schedule()
     """Factor on the strength over the steps, or on `sparsity_target` if there is one."""
     sparsity_target: float = field(default=0.0, metadata=bounds(0, 1, open_maximum=True))
-    """Share of zeros to reach by scaling the strength, or by pruning; 0 leaves the strength."""
+    """Share of zeros to reach, of groups if they are penalised; 0 leaves the strength."""
     sparsity_horizon: int = field(default=1_000, metadata=bounds(20))
     """Updates to reach that target in; at most a quarter of those before `debias_after`."""
     sparsity_scope: Literal["global", "group", "leaf"] = "global"

@@ -48,6 +48,8 @@ def with_strength(experiment: Config, network: str, strength: float) -> Config:
 def tracking(experiment: Config, network: str, target: float, steps: int) -> Config:
     """Return the experiment with a strength that is moved until this share of the entries is zero.
 
+    Where groups are penalised, it is the share of the entries in zero groups.
+
     Args:
         experiment: what to change.
         network: whose strength is moved.

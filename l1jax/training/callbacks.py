@@ -61,7 +61,7 @@ def make_callbacks(
     patience = experiment.patience
     best_so_far = BestSoFar(watched.name) if best is None else best
     report_alarms = make_alarm_monitor(log.alarm)
-    report_target = make_target_report(experiment, task.penalised, log.alarm)
+    report_target = make_target_report(experiment, task, log.alarm)
 
     def on_chunk(result: ChunkResult) -> CheckpointRequest | None:
         nonlocal best_so_far

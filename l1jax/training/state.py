@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from l1jax.build_optimizer import CountedGroups
 from l1jax.config import InputError
 from l1jax.data.batches import Batch
 from l1jax.models import Generator, LanguageModel
@@ -106,6 +107,8 @@ class Task(NamedTuple):
         generator: the network that `state.average` belongs to.
         batches_per_step: batches of examples that one step uses.
         penalised: network name → regular expression of the paths that are penalised.
+        groups: network name → the groups that its target of zeros counts; single entries where
+            there is none.
     """
 
     init: Init
@@ -113,6 +116,7 @@ class Task(NamedTuple):
     generator: Generator | LanguageModel
     batches_per_step: int
     penalised: dict[str, str]
+    groups: Mapping[str, CountedGroups] = MappingProxyType({})
 
 
 def require_images(task: Task) -> Generator:

@@ -11,7 +11,14 @@ from jaxtyping import Array, Int, Key
 
 from l1jax import config
 from l1jax.build import build_loss, build_model
-from l1jax.build_optimizer import ChannelGroups, build_optimizer, build_ramp
+from l1jax.build_optimizer import (
+    ChannelGroups,
+    build_optimizer,
+    build_penalty,
+    build_ramp,
+    counted_groups,
+    prunes,
+)
 from l1jax.data.augmentation import (
     adapt_probability,
     adaptive_augmentation,
@@ -74,7 +81,12 @@ def make_task(experiment: config.Config, shape: tuple[int, ...]) -> Task:
             )
         task = task._replace(step=with_flips(task.step))
     penalised = {name: penalised_pattern(o, channels[name]) for name, o in optimizers.items()}
-    return task._replace(penalised=penalised)
+    groups = {
+        name: counted_groups(o.penalty, build_penalty(o.penalty, channels[name]))
+        for name, o in optimizers.items()
+        if o.sparsity_target and not prunes(o)
+    }
+    return task._replace(penalised=penalised, groups=groups)
 
 
 def _mismatch(experiment: config.Config) -> config.InputError:

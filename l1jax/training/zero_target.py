@@ -1,17 +1,18 @@
 """Whether the networks of a run have the share of zeros that they are to have."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from l1jax.build_optimizer import prunes
+from l1jax.build_optimizer import CountedGroups, prunes
 from l1jax.config import Config, Optimizer
 from l1jax.penalties import select_leaves, sparsity
-from l1jax.training.state import NetworkState, State
+from l1jax.training.state import NetworkState, State, Task
 from l1jax.transforms import TrackSparsityState, solution
+from l1jax.transforms.mean_sizes import shares_of_zero_groups
 from l1jax.transforms.scopes import leaf_scopes
 
 TOLERANCE = 0.01  # of a share of zeros, beyond which the run says that the target is missed
@@ -19,6 +20,13 @@ LARGE_CORRECTION = 0.05  # of a share of zeros, by single entries as the zeros a
 
 ReportTarget = Callable[[int, int, State], None]
 """(steps before a chunk, steps after it, state after it) → None."""
+
+
+class Counted(NamedTuple):
+    """What a share of zeros counts in a network."""
+
+    pattern: str  # regular expression of the paths
+    groups: CountedGroups
 
 
 class Tracked(NamedTuple):
@@ -29,7 +37,7 @@ class Tracked(NamedTuple):
 
 
 def make_target_report(
-    experiment: Config, penalised: Mapping[str, str], report: Callable[[int, str, str], None]
+    experiment: Config, task: Task, report: Callable[[int, str, str], None]
 ) -> ReportTarget:
     """Build what says, once, that a network has missed its target of zeros, or nearly did.
 
@@ -37,7 +45,7 @@ def make_target_report(
 
     Args:
         experiment: the targets.
-        penalised: by the name of a network, the regular expression of the paths that count.
+        task: which parameters of its networks count, and their groups.
         report: (step, name, sentence) → None.
     """
 
@@ -50,14 +58,15 @@ def make_target_report(
             if optimizer.strength_schedule.shape != "constant":
                 continue  # the target moves to the end
             frozen_at = optimizer.debias_after
+            counted = Counted(task.penalised[name], task.groups.get(name))
             if prunes(optimizer):
                 sentence = ""
                 if step == experiment.steps:
-                    sentence = _describe_pruned(name, optimizer, network, penalised[name])
+                    sentence = _describe_pruned(name, optimizer, network, counted)
             elif frozen_at and first_step <= frozen_at < step:
-                sentence = _describe_freeze(name, optimizer, network, penalised[name])
+                sentence = _describe_freeze(name, optimizer, network, counted)
             elif not frozen_at and step == experiment.steps:
-                sentence = _describe_end(name, optimizer, network, penalised[name])
+                sentence = _describe_end(name, optimizer, network, counted)
             else:
                 continue
             if sentence:
@@ -66,18 +75,20 @@ def make_target_report(
     return report_target
 
 
-def _describe_freeze(name: str, optimizer: Optimizer, network: NetworkState, penalised: str) -> str:
+def _describe_freeze(
+    name: str, optimizer: Optimizer, network: NetworkState, counted: Counted
+) -> str:
     """Say that the zeros were frozen away from the target, or were moved far to it; or nothing.
 
     Args:
         name: of the network.
         optimizer: its target.
         network: its state after the freeze.
-        penalised: regular expression of the paths that count.
+        counted: what its share of zeros counts.
     """
     target = optimizer.sparsity_target
-    tracked = _tracked(optimizer, network, penalised)
-    share = float(sparsity(network.params, penalised).total)
+    tracked = _tracked(optimizer, network, counted)
+    share = _share(network.params, counted)
     change = "greater" if tracked.zeros < target else "smaller"
     remedy = (
         f"let --{name}.debias-after come later, end --{name}.strength-schedule.warmup earlier, or "
@@ -98,17 +109,17 @@ def _describe_freeze(name: str, optimizer: Optimizer, network: NetworkState, pen
     return ""
 
 
-def _describe_end(name: str, optimizer: Optimizer, network: NetworkState, penalised: str) -> str:
+def _describe_end(name: str, optimizer: Optimizer, network: NetworkState, counted: Counted) -> str:
     """Say that the training ended away from the target; or nothing.
 
     Args:
         name: of the network.
         optimizer: its target.
         network: its state at the end.
-        penalised: regular expression of the paths that count.
+        counted: what its share of zeros counts.
     """
     target = optimizer.sparsity_target
-    tracked = _tracked(optimizer, network, penalised)
+    tracked = _tracked(optimizer, network, counted)
     if abs(tracked.zeros - target) <= TOLERANCE:
         return ""
     place = tracked.scope and f" in {tracked.scope}"
@@ -119,17 +130,19 @@ def _describe_end(name: str, optimizer: Optimizer, network: NetworkState, penali
     )
 
 
-def _describe_pruned(name: str, optimizer: Optimizer, network: NetworkState, penalised: str) -> str:
+def _describe_pruned(
+    name: str, optimizer: Optimizer, network: NetworkState, counted: Counted
+) -> str:
     """Say that pruning ended away from the target; or nothing.
 
     Args:
         name: of the network.
         optimizer: its target.
         network: its state at the end.
-        penalised: regular expression of the paths that count.
+        counted: what its share of zeros counts.
     """
     target = optimizer.sparsity_target
-    share = float(sparsity(network.params, penalised).total)
+    share = _share(network.params, counted)
     if abs(share - target) <= TOLERANCE:
         return ""
     return (
@@ -139,22 +152,35 @@ def _describe_pruned(name: str, optimizer: Optimizer, network: NetworkState, pen
     )
 
 
-def _tracked(optimizer: Optimizer, network: NetworkState, penalised: str) -> Tracked:
+def _tracked(optimizer: Optimizer, network: NetworkState, counted: Counted) -> Tracked:
     """Return the share of zeros, smoothed over steps, that is furthest from the target.
 
     Args:
         optimizer: the target.
         network: the state of the network.
-        penalised: regular expression of the paths that count.
+        counted: what its share of zeros counts.
     """
     nodes = jax.tree.leaves(network.opt_state, is_leaf=_is_tracker)
     shares = np.atleast_1d(next(node.zeros for node in nodes if _is_tracker(node)))
     worst = int(np.argmax(np.abs(shares - optimizer.sparsity_target)))
-    params = solution(network.opt_state, network.params)
-    selected = select_leaves(params, penalised)
-    chosen = jax.tree.map(lambda p, is_chosen: p if is_chosen else None, params, selected)
+    chosen = _chosen_leaves(solution(network.opt_state, network.params), counted)
     names = leaf_scopes(chosen, optimizer.sparsity_scope).names
     return Tracked(names[worst], float(shares[worst]))
+
+
+def _share(params: PyTree, counted: Counted) -> float:
+    """Return the share of zeros: of entries in zero groups, or of single entries."""
+    if counted.groups is None:
+        return float(sparsity(params, counted.pattern).total)
+    return float(
+        shares_of_zero_groups(_chosen_leaves(params, counted), counted.groups, "global")[0]
+    )
+
+
+def _chosen_leaves(params: PyTree, counted: Counted) -> PyTree:
+    """Return the parameters that count, and None in place of the others."""
+    selected = select_leaves(params, counted.pattern)
+    return jax.tree.map(lambda p, is_chosen: p if is_chosen else None, params, selected)
 
 
 def _is_tracker(node: PyTree) -> bool:

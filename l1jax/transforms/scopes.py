@@ -1,12 +1,15 @@
 """Which leaves of a tree share one target of zeros: all, those of a block, or each its own."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from l1jax.annotations import Array, Float, PyTree
 from l1jax.penalties import path_name
+
+Number = TypeVar("Number", int, Array)
 
 SCOPES = ("global", "group", "leaf")
 """Over what a share of zeros is taken: all leaves, the leaves of each block, or each leaf."""
@@ -22,6 +25,13 @@ class LeafScopes(NamedTuple):
 
     names: tuple[str, ...]
     index: tuple[int, ...]
+
+    def total(self, numbers: Iterable[Number]) -> list[Number | int]:
+        """Add up the numbers of the leaves of each scope."""
+        totals: list[Number | int] = [0] * len(self.names)
+        for place, number in zip(self.index, numbers, strict=True):
+            totals[place] = totals[place] + number
+        return totals
 
 
 def check_scope(scope: str) -> None:
@@ -77,10 +87,8 @@ def num_nonzeros_of(params: PyTree, scopes: LeafScopes) -> Float[Array, " scopes
         params: the leaves that count.
         scopes: the scope of each.
     """
-    counts: list[Array] = [jnp.zeros([], float)] * len(scopes.names)
-    for scope, leaf in zip(scopes.index, jax.tree.leaves(params), strict=True):
-        counts[scope] = counts[scope] + jnp.sum(jnp.abs(jnp.sign(leaf)), dtype=float)
-    return jnp.asarray(counts, float)
+    counts = [jnp.sum(jnp.abs(jnp.sign(leaf)), dtype=float) for leaf in jax.tree.leaves(params)]
+    return jnp.asarray(scopes.total(counts), float)
 
 
 def scope_sizes(params: PyTree, scopes: LeafScopes) -> list[int]:
@@ -90,10 +98,7 @@ def scope_sizes(params: PyTree, scopes: LeafScopes) -> list[int]:
         params: the leaves that count.
         scopes: the scope of each.
     """
-    sizes = [0] * len(scopes.names)
-    for scope, leaf in zip(scopes.index, jax.tree.leaves(params), strict=True):
-        sizes[scope] += jnp.size(leaf)
-    return sizes
+    return scopes.total([jnp.size(leaf) for leaf in jax.tree.leaves(params)])
 
 
 def _group_name(path: str) -> str:

@@ -14,9 +14,10 @@ import optax
 
 from l1jax.annotations import Array, ArrayLike, Float, Int, PyTree
 from l1jax.penalties import check_number, is_concrete_number
+from l1jax.penalties.groups import Groups
 from l1jax.transforms.leaves import require_params, schedule_value
+from l1jax.transforms.mean_sizes import CoupledGroups, check_group_scope, shares_of_zero_groups
 from l1jax.transforms.scopes import (
-    LeafScopes,
     check_scope,
     leaf_scopes,
     scope_sizes,
@@ -61,6 +62,7 @@ def track_sparsity(
     bounds: tuple[float, float] = (1e-6, 1e6),
     scope: str = "global",
     until: int | None = None,
+    groups: Groups | CoupledGroups | None = None,
 ) -> optax.GradientTransformation:
     """Scale the strength up or down until the penalised leaves have the target share of zeros.
 
@@ -90,10 +92,15 @@ def track_sparsity(
             one of each leaf. One factor makes the leaves whose gradients are small empty long
             before the others.
         until: the update, counted from 0, from which the factors stay as they are; None for never.
+        groups: the `axis` of a group penalty, or the `groups` of `coupled`, as `freeze_support`
+            takes them. Then the share is that of the entries in groups that are zero, among all
+            that are in groups: what counts if whole groups are to be removed. None to count single
+            zeros, those in groups that are not zero among them.
 
     Raises:
         ValueError: if `target` is outside [0, 1), `horizon` is below 20, `bounds` are not
-            positive and rising, or `scope` or `until` is none of the above.
+            positive and rising, or `scope` or `until` is none of the above; if `scope` is not
+            "global" for groups of several leaves; from `init` if `groups` do not fit.
 
     Source: Åström and Murray, Feedback Systems (2008), section 10.5 (PI control with setpoint
     weight 0).
@@ -110,9 +117,10 @@ def track_sparsity(
     (0.6, 0.6)
     """
     _check_tracking(target, horizon, bounds, scope, until)
+    check_group_scope(groups, scope)
 
     def init(params: optax.Params) -> TrackSparsityState:
-        zeros = _zeros(params, leaf_scopes(params, scope), scope)
+        zeros = _zeros(params, scope, groups)
         return TrackSparsityState(
             count=jnp.zeros([], jnp.int32),
             log_scale=jnp.zeros(zeros.shape, float),
@@ -126,7 +134,7 @@ def track_sparsity(
         params = require_params(params, "their zeros are counted")
         scopes = leaf_scopes(params, scope)
         entries = jnp.asarray(scope_sizes(params, scopes), float).reshape(state.zeros.shape)
-        zeros = _zeros(params, scopes, scope)
+        zeros = _zeros(params, scope, groups)
         wanted = schedule_value(target, state.count)
         before = schedule_value(target, jnp.maximum(state.count - 1, 0))
         followed = jnp.clip(wanted - before, -FOLLOWED / horizon, FOLLOWED / horizon)
@@ -209,9 +217,14 @@ def _control(
     )
 
 
-def _zeros(params: PyTree, scopes: LeafScopes, scope: str) -> Float[Array, "*scopes"]:
+def _zeros(
+    params: PyTree, scope: str, groups: Groups | CoupledGroups | None
+) -> Float[Array, "*scopes"]:
     """Return the share of zeros of each scope; a number where there is one of all leaves."""
-    shares = shares_of_zeros(params, scopes)
+    if groups is None:
+        shares = shares_of_zeros(params, leaf_scopes(params, scope))
+    else:
+        shares = shares_of_zero_groups(params, groups, scope)
     return shares[0] if scope == "global" else shares
 
 

@@ -1,8 +1,6 @@
 """Training on a fixed support, without the penalty's bias."""
 
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TypeAlias, TypeGuard, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,21 +8,12 @@ import optax
 
 from l1jax.annotations import Array, ArrayLike, PyTree
 from l1jax.penalties import check_number, is_concrete_number, select_leaves
-from l1jax.penalties.coupled_groups import FamilyMapping, as_families, make_plan
 from l1jax.penalties.groups import Groups
 from l1jax.penalties.numerics import Leaf, is_inexact, upcast
 from l1jax.transforms.leaves import require_params_like
-from l1jax.transforms.mean_sizes import MeanSizes, coupled_sizes, sizes_by_leaf
+from l1jax.transforms.mean_sizes import CoupledGroups, MeanSizes, check_group_scope, mean_sizes
 from l1jax.transforms.ranking import largest_of_scopes
-from l1jax.transforms.scopes import (
-    check_scope,
-    leaf_scopes,
-    num_nonzeros_of,
-    scope_sizes,
-)
-
-CoupledGroups: TypeAlias = FamilyMapping | Sequence[FamilyMapping]
-"""Groups that lie in several leaves, as `coupled` takes them."""
+from l1jax.transforms.scopes import check_scope
 
 
 def freeze_support(
@@ -57,11 +46,12 @@ def freeze_support(
             None to take the zeros as they are.
         scope: "global" if the leaves have this share together, "group" if each block has it by
             itself, "leaf" if each leaf has it, as in `track_sparsity`.
-        groups: the `axis` of a group penalty, or the `groups` of `coupled`: whole groups become
-            zero, or move, by the root mean square of their entries, so that the share is exact to
-            one group. None for single entries. Groups of several leaves are what they have in the
-            leaves that `pattern` selects. The share is that of the selected leaves with groups;
-            their entries in no group count, and the target leaves these as they are.
+        groups: the `axis` of a group penalty, or the `groups` of `coupled`; None for single
+            entries. Then whole groups stay at zero, become zero, or move, by the root mean square
+            of their entries, and the share is that of the entries in zero groups among all that are
+            in groups, exact to one group. An entry that happens to be zero in another group counts
+            as alive, and trains. Groups of several leaves are what they have in the leaves that
+            `pattern` selects. Of entries in no group the zeros stay; the target leaves the others.
 
     Raises:
         ValueError: if `start` is negative, `target` is outside [0, 1), `scope` is unknown or not
@@ -79,32 +69,17 @@ def freeze_support(
     """
     check_number("start", start)
     check_scope(scope)
-    families = None
-    if _are_coupled(groups):
-        if scope != "global":
-            raise ValueError(
-                f"`scope` (={scope!r}) must be 'global' with `groups` that lie in several leaves: "
-                "such a group belongs to no leaf or block alone."
-            )
-        families = as_families(groups)
+    check_group_scope(groups, scope)
     if target is not None and is_concrete_number(target) and not 0 <= target < 1:
         raise ValueError(
             f"`target` (={target}) must be a share of zeros of at least 0 and below 1, or None."
         )
 
-    def sizes_of(params: PyTree, selected: PyTree) -> MeanSizes:
-        treedef = jax.tree.structure(params)
-        leaves = jax.tree.leaves(params)
-        pairs = zip(leaves, treedef.flatten_up_to(selected), strict=True)
-        chosen = [i for i, (p, is_selected) in enumerate(pairs) if is_selected and is_inexact(p)]
-        if families is not None:
-            return coupled_sizes(chosen, leaves, make_plan(families, params))
-        return sizes_by_leaf(chosen, cast(Groups | None, groups))
-
     def init(params: optax.Params) -> optax.OptState:
         selected = select_leaves(params, pattern)  # raises if it matches no leaf
-        if target is not None:
-            sizes_of(params, selected)
+        if groups is not None:
+            sizes = mean_sizes(params, selected, groups)
+            jax.eval_shape(sizes.is_alive, [jax.tree.leaves(params)[i] for i in sizes.leaves])
         if not start and target is None:
             return optax.EmptyState()
         return optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
@@ -113,36 +88,47 @@ def freeze_support(
         updates: optax.Updates, state: PyTree, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
         params = require_params_like(params, updates, "their zeros are the ones to keep")
+        selected = select_leaves(params, pattern)
+        sizes = mean_sizes(params, selected, groups)
+        frozen = _keep_zeros(updates, params, selected, sizes)
         if not start and target is None:
-            return _keep_zeros(updates, params, pattern, True), state
-        count = optax.safe_increment(state.count)
-        frozen = _keep_zeros(updates, params, pattern, state.count >= start)
+            return frozen, state
+        new_state = optax.ScaleByScheduleState(optax.safe_increment(state.count))
         if target is None:
-            return frozen, optax.ScaleByScheduleState(count)
-        sizes = sizes_of(params, select_leaves(params, pattern))
-        met = partial(_meet_target, updates, params, sizes, target, scope)
-        frozen = jax.lax.cond(state.count == start, met, lambda: frozen)
-        return frozen, optax.ScaleByScheduleState(count)
+            has_begun = state.count >= start
+            frozen = jax.tree.map(partial(jnp.where, has_begun), frozen, updates)
+            return frozen, new_state
+        meet = partial(_meet_target, updates, params, sizes, target, scope)
+        phase = jnp.sign(state.count - start) + 1
+        frozen = jax.lax.switch(phase, [lambda: updates, meet, lambda: frozen])
+        return frozen, new_state
 
     return optax.GradientTransformation(init, update)
 
 
-def _keep_zeros(updates: PyTree, params: PyTree, pattern: str, is_active: Array | bool) -> PyTree:
-    """Return the updates that leave the zeros of the selected leaves at zero."""
+def _keep_zeros(updates: PyTree, params: PyTree, selected: PyTree, sizes: MeanSizes) -> PyTree:
+    """Return the updates that leave at zero the groups that are zero, or single entries.
 
-    def freeze(u: Leaf, p: Leaf, selected: bool) -> Leaf:
-        if not selected or not is_inexact(p):
-            return u
-        return jnp.where(is_active & (jnp.asarray(p) == 0), jnp.zeros_like(u), u)
+    Args:
+        updates: of all parameters.
+        params: before the update.
+        selected: which leaves count.
+        sizes: where their groups are; of the others the zeros stay.
+    """
+    leaves, treedef = jax.tree.flatten(params)
+    is_selected = treedef.flatten_up_to(selected)
+    moves = treedef.flatten_up_to(updates)
+    alive = dict(zip(sizes.leaves, sizes.is_alive(_arrays(leaves, sizes)), strict=True))
+    for i, (leaf, move) in enumerate(zip(leaves, moves, strict=True)):
+        if is_selected[i] and is_inexact(leaf):
+            is_alive = alive.get(i, jnp.asarray(leaf) != 0)
+            moves[i] = jnp.where(is_alive, move, jnp.zeros_like(move))
+    return treedef.unflatten(moves)
 
-    return jax.tree.map(freeze, updates, params, select_leaves(params, pattern))
 
-
-def _are_coupled(groups: object) -> TypeGuard[CoupledGroups]:
-    """Tell whether groups are given by mappings, as those of several leaves are."""
-    if isinstance(groups, Sequence) and groups:
-        groups = groups[0]
-    return isinstance(groups, Mapping)
+def _arrays(leaves: list[Leaf], sizes: MeanSizes) -> list[Array]:
+    """Return the leaves that have sizes."""
+    return [jnp.asarray(leaves[i]) for i in sizes.leaves]
 
 
 def _meet_target(
@@ -150,39 +136,39 @@ def _meet_target(
 ) -> PyTree:
     """Return the updates after which the selected leaves have the target share of zeros.
 
+    A group that is not zero counts as a whole, whichever of its entries are zero.
+
     Args:
         updates: of all parameters.
         params: before the update.
         sizes: the leaves that have a share, and the sizes of their groups.
-        target: the share of zeros.
+        target: the share of zeros, or with groups of entries in groups that are zero.
         scope: over which leaves it is taken.
     """
     leaves, treedef = jax.tree.flatten(params)
     moves = treedef.flatten_up_to(updates)
-    chosen = sizes.leaves
-    ranked = treedef.unflatten([p if i in chosen else None for i, p in enumerate(leaves)])
-    scopes = leaf_scopes(ranked, scope)
-    entries = scope_sizes(ranked, scopes)
-    nonzeros = num_nonzeros_of(ranked, scopes).astype(jnp.int32)
+    arrays = _arrays(leaves, sizes)
+    scopes = sizes.scopes(params, scope)
+    entries = scopes.total(sizes.num_entries(arrays))
+    num_alive = scopes.total(count.astype(jnp.int32) for count in sizes.num_alive(arrays))
     wanted = [size - jnp.round(target * size).astype(jnp.int32) for size in entries]
-    prunes = [has >= keeps for has, keeps in zip(nonzeros, wanted, strict=True)]
+    prunes = [has >= keeps for has, keeps in zip(num_alive, wanted, strict=True)]
     counts = [
         jnp.where(prune, keeps, keeps - has)
-        for prune, keeps, has in zip(prunes, wanted, nonzeros, strict=True)
+        for prune, keeps, has in zip(prunes, wanted, num_alive, strict=True)
     ]
-    before = [upcast(jnp.asarray(leaves[i])) for i in chosen]
-    after = [p + upcast(jnp.asarray(moves[i])) for i, p in zip(chosen, before, strict=True)]
-    alive = [size > 0 for size in sizes.of(before)]
+    alive = sizes.is_alive(arrays)
+    after = [
+        upcast(p) + upcast(jnp.asarray(moves[i])) for i, p in zip(sizes.leaves, arrays, strict=True)
+    ]
     scores = []
     for size, is_alive, is_free, place in zip(
         sizes.of(after), alive, sizes.is_free, scopes.index, strict=True
     ):
-        prune = prunes[place]
-        score = jnp.where(is_alive == prune, size, -1.0)
-        free_score = jnp.where(is_alive & prune, jnp.inf, -1.0)
-        scores.append(jnp.where(is_free, free_score, score))
+        is_ranked = (is_alive == prunes[place]) & ~is_free
+        scores.append(jnp.where(is_ranked, size, -1.0))
     marked = largest_of_scopes(scores, scopes, counts, splits_ties=not sizes.has_groups)
-    for n, (i, place) in enumerate(zip(chosen, scopes.index, strict=True)):
+    for n, (i, place) in enumerate(zip(sizes.leaves, scopes.index, strict=True)):
         stays = alive[n] & (~prunes[place] | sizes.is_free[n])
         p = jnp.asarray(leaves[i])
         moves[i] = jnp.where(marked[n] | stays, moves[i], -p.astype(moves[i].dtype))

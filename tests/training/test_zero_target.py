@@ -11,12 +11,12 @@ import pytest
 
 import l1jax
 from l1jax import config
-from l1jax.build_optimizer import build_optimizer
+from l1jax.build_optimizer import build_optimizer, build_penalty, counted_groups
 from l1jax.config import Config, InputError, Optimizer, Schedule
 from l1jax.models import transformer
 from l1jax.penalties import path_name, select_leaves
 from l1jax.training.network_channels import channel_finders, penalised_pattern
-from l1jax.training.state import Average, GeneratorState, NetworkState
+from l1jax.training.state import Average, GeneratorState, NetworkState, Task
 from l1jax.training.task import make_task
 from l1jax.training.zero_target import make_target_report
 
@@ -59,9 +59,9 @@ def train(optimizer, steps):
     (params, state), zeros = run(START, tx.init(START), steps, jax.random.key(0))
     sentences = []
     experiment = Config(generator=optimizer, steps=steps, discriminator=None)
-    report = make_target_report(
-        experiment, {"generator": optimizer.penalised}, lambda *said: sentences.append(said)
-    )
+    groups = counted_groups(optimizer.penalty, build_penalty(optimizer.penalty, lambda: CHANNELS))
+    task = Task(None, None, None, 1, {"generator": optimizer.penalised}, {"generator": groups})
+    report = make_target_report(experiment, task, lambda *said: sentences.append(said))
     state = GeneratorState(jnp.asarray(steps), NetworkState(params, {}, state), Average(params, {}))
     report(0, steps, state)
     report(steps, steps + 10, state)  # says it once

@@ -173,7 +173,7 @@ def test_units_over_several_leaves_are_frozen_to_the_nearest_share(sizes, alive)
     params = units(sizes)
     moves = jax.tree.map(lambda x: 1e-3 * np.ones_like(x), params)
     moves["up"] *= np.arange(1, 7, dtype=np.float32)
-    tx = l1jax.freeze_support(target=30 / 66, groups=UNITS)  # of 66 entries; 10 in a unit
+    tx = l1jax.freeze_support(target=0.5, groups=UNITS)  # of 60 entries in groups
     updates, state = jax.jit(tx.update)(moves, tx.init(params), params)
     frozen = optax.apply_updates(params, updates)
     expected = np.isin(np.arange(6), alive)
@@ -193,8 +193,88 @@ def test_units_are_what_they_have_in_the_selected_leaves():
     frozen = optax.apply_updates(params, tx.update(moves, tx.init(params), params)[0])
     np.testing.assert_array_equal(frozen["up"][0] != 0, [False, True, False, True, True, False])
     np.testing.assert_array_equal(frozen["down"], params["down"])
-    with pytest.raises(ValueError, match=r"`pattern` must select a leaf that has `groups`.*down"):
+    with pytest.raises(ValueError, match=r"`groups` must lie in leaves.*'down'\]: let `pattern`"):
         l1jax.freeze_support("bias", target=0.5, groups=UNITS).init(params)
+
+
+def frozen(params, moves, **keywords):
+    """The parameters after the update that meets the target, and after one more."""
+    tx = l1jax.freeze_support(**keywords)
+    updates, state = tx.update(moves, tx.init(params), params)
+    met = optax.apply_updates(params, updates)
+    updates, _ = tx.update(moves, state, met)
+    return jax.tree.map(np.asarray, (met, optax.apply_updates(met, updates)))
+
+
+def test_a_zero_in_a_group_that_lives_counts_as_alive_and_trains():
+    # Eight columns of four; 13 of 32 entries are zero, and one column is.
+    params = np.arange(1, 9, dtype=np.float32) * np.ones((4, 1), np.float32)
+    params[:, 2] = 0
+    params[1:, 4:7] = 0
+    moves = np.full((4, 8), 1e-3, np.float32)
+    met, later = frozen(params, moves, target=0.375, groups=0)
+    dead = np.isin(np.arange(8), (0, 1, 2))  # two more; by single zeros none would have to go
+    np.testing.assert_array_equal(np.any(met, axis=0), ~dead)
+    expected = np.where(dead, 0, params + 2e-3)
+    np.testing.assert_allclose(later, expected, rtol=1e-6)
+    kept, _ = frozen(params, moves, groups=0)  # without a target: the zero column is the mask
+    np.testing.assert_allclose(kept, np.where(np.arange(8) == 2, 0, params + 1e-3), rtol=1e-6)
+
+
+def test_a_column_that_comes_back_counts_as_a_whole():
+    # A row of `down` is what six units read from one; the units 3 to 5 are dead, so the gradient of
+    # the entries towards them is zero.
+    down = np.zeros((8, 6), np.float32)
+    down[0, :3] = 1.0
+    moves = np.zeros((8, 6), np.float32)
+    moves[1:, :3] = 1e-3 * np.arange(1, 8)[:, None]
+    met, _ = frozen(down, moves, target=0.5, groups=1)
+    np.testing.assert_array_equal(np.any(met, axis=1), np.isin(np.arange(8), (0, 5, 6, 7)))
+
+
+def test_zeros_in_units_that_live_count_as_alive():
+    params = units((0.2, 0.9, 0.1, 0.5, 0.6, 0.3))
+    params["down"][:6, 1:] = 0  # 30 of 60 entries are zero, and no unit is
+    moves = jax.tree.map(np.zeros_like, params)
+    met, _ = frozen(params, moves, target=0.4, groups=UNITS)
+    expected = np.isin(np.arange(6), (1, 3, 4, 5))  # 4 of 6 is nearer to 36 of 60 than 3
+    np.testing.assert_array_equal(np.any(met["up"], axis=0), expected)
+    np.testing.assert_array_equal(np.any(met["down"][:6], axis=1), expected)
+    np.testing.assert_array_equal(met["down"][6], params["down"][6])
+
+
+def test_the_share_that_is_tracked_counts_whole_groups():
+    down = np.zeros((4, 6), np.float32)
+    down[:2, :3] = 1.0
+    params = {"a": down, "b": np.where(np.arange(6) < 4, 0, np.ones((4, 6))).astype(np.float32)}
+    columns = l1jax.track_sparsity(0.5, scope="leaf", groups=0).init(params)
+    np.testing.assert_allclose(columns.zeros, [0.5, 4 / 6], rtol=1e-6)
+    blocks = l1jax.track_sparsity(0.5, groups=l1jax.kernel_blocks((2, 3))).init(params)
+    np.testing.assert_allclose(blocks.zeros, (18 + 12) / 48, rtol=1e-6)  # of 8 blocks, 5 are zero
+    tree = units((0.2, 0.9, 0, 0, 0, 0.3))
+    tree["down"][5] = 0  # half of a unit, which lives
+    joint = l1jax.track_sparsity(0.5, groups=UNITS)
+    np.testing.assert_allclose(joint.init(tree).zeros, 0.5, rtol=1e-6)
+    part = {"up": tree["up"], "down": None}  # what a penalty of `up` alone shows
+    np.testing.assert_allclose(joint.init(part).zeros, 0.5, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"`groups` must lie in leaves that count here"):
+        joint.init({"up": None, "down": None, "bias": tree["bias"]})
+
+
+def test_a_target_of_groups_is_reached_where_half_of_the_entries_are_zero():
+    # The gradient of every second entry is zero where it is zero. Of 40 columns 12 have to go.
+    sizes = np.linspace(0.1, 4, 40, dtype=np.float32)
+    wide = sizes * np.array([[1.0], [0.0]], np.float32)
+    scale = l1jax.track_sparsity(0.3, 200, groups=0)
+    tx = l1jax.proximal_sgd(0.5, l1jax.group_l1(0.01, 0), scale=scale)
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update(params - wide, state, params)
+        return (params + updates, state), None
+
+    params, _ = jax.lax.scan(step, (jnp.asarray(wide), tx.init(wide)), length=800)[0]
+    np.testing.assert_array_equal(np.any(np.asarray(params), axis=0), np.arange(40) >= 12)
 
 
 def ramp(horizon):
@@ -243,6 +323,10 @@ def test_a_factor_that_is_held_no_longer_changes():
         (
             lambda: l1jax.freeze_support(target=0.5, groups={"up": 1}, scope="leaf"),
             r"`scope` \(='leaf'\) must be 'global' with `groups` that lie in several leaves",
+        ),
+        (
+            lambda: l1jax.track_sparsity(0.5, groups={"up": 1}, scope="group"),
+            r"`scope` \(='group'\) must be 'global' with `groups` that lie in several leaves",
         ),
         (lambda: l1jax.freeze_support(target=1.0), r"`target` \(=1.0\) must be a share"),
     ],
