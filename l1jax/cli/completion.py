@@ -1,5 +1,6 @@
 """What a word of the command line can become: a command, a flag, or one of a flag's values."""
 
+import dataclasses
 import typing
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -75,4 +76,8 @@ def _literals(kind: type) -> dict[str, list[str]]:
             name = next((a.name for a in annotations if getattr(a, "name", None)), name)
         if typing.get_origin(hint) is Literal:
             found[name] = [str(value) for value in typing.get_args(hint)]
+    if dataclasses.is_dataclass(kind):
+        for part in dataclasses.fields(kind):
+            if "values" in part.metadata:
+                found[part.name.replace("_", "-")] = list(part.metadata["values"])
     return found

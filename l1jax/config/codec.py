@@ -185,6 +185,10 @@ def _decode(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> An
     _require(type(value) is hint, path, value, f"of type {hint.__name__}")
     if "bounds" in metadata:
         _require_bounds(hint, value, path, *metadata["bounds"])
+    if "values" in metadata:
+        words = metadata["values"]
+        allowed = value in words or ":" in value
+        _require(allowed, path, value, f"one of {_join(words)}, or {metadata['form']}")
     if metadata.get("regex"):
         try:
             re.compile(str(value))

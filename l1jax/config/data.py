@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from l1jax.config.custom import CustomData
-from l1jax.config.fields import bounds
+from l1jax.config.fields import bounds, values_or
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ImageData:
     """Images in a folder (searched recursively), a tar (.gz, .xz, .bz2) or a zip."""
 
     path: str = ""
-    """Folder or archive of images."""
+    """Folder or archive of images, or a pattern of archives such as "shards/{000..099}.tar"."""
     image_size: int = field(default=64, metadata=bounds(1, 4096))
     """Height and width in pixels after the centre crop, resized by Lanczos with antialiasing."""
     channels: Literal[1, 3] = 3
@@ -31,8 +31,13 @@ class ImageData:
     """Read only this folder of the folder or archive, such as train; empty for all."""
     on_error: Literal["stop", "skip"] = "stop"
     """Stop at the first image that cannot be used, or skip all of them after a first look."""
-    labels: Literal["auto", "folders", "innermost", "none"] = "auto"
-    """Which folders are classes: folders (the first), innermost, none; auto: first if it fits."""
+    labels: str = field(
+        default="auto",
+        metadata=values_or(
+            "FILE:COLUMN or json:KEY", "auto", "folders", "innermost", "none", "cls"
+        ),
+    )
+    """Classes: auto, folders (the first), innermost, none, FILE.csv:COLUMN, cls or json:KEY."""
     most_pixels: int = field(default=2**26, metadata=bounds(1, 2**40))
     """Largest number of pixels of an image; decoding takes up to 12 bytes for each."""
 

@@ -22,6 +22,16 @@ def bounds(minimum: float, maximum: float = math.inf, *, open_maximum: bool = Fa
     return {"bounds": (minimum, maximum, open_maximum)}
 
 
+def values_or(form: str, *values: str) -> JsonObject:
+    """Return field metadata: the text is one of `values`, or has another form with a colon.
+
+    Args:
+        form: what it may be else, such as "FILE:COLUMN".
+        values: the words that it may be.
+    """
+    return {"values": values, "form": form}
+
+
 STRENGTH = bounds(0) | {"strength": True}
 """Field metadata of a penalty's strength: at least 0, and multiplied by a schedule or a search."""
 OWN_DEFAULT = {"own_default": True}

@@ -12,6 +12,8 @@ from l1jax.config import InputError
 from l1jax.data.source import Source
 
 MAX_LABEL = 2**31 - 1
+FOLDER_LABELS = ("auto", "folders", "innermost", "none")
+"""The `data.labels` that folders answer, and not a table or files beside the images."""
 _NUM_LISTED = 10  # classes that a line lists
 _MIN_SHARD_STEP = 10  # between numbers of folders that may only limit the files in each
 
@@ -23,22 +25,22 @@ _SPLITS = re.compile(
 _POSSIBLE_SPLITS = re.compile(r"train(_?set|_?data)?|extra|unlabeled|unsup")
 
 
-class FolderClasses(NamedTuple):
-    """The classes that the folders of images stand for."""
+class ImageClasses(NamedTuple):
+    """The classes of images, from their folders, a table or the files beside them."""
 
     labels: Int32[np.ndarray, " n"] | None
     """Class of each classified image; None without classes."""
     names: tuple[str, ...] = ()
     """The classes' names."""
     unclassified: tuple[int, ...] = ()
-    """Indices of images that lie in no class folder and are to be left out."""
+    """Indices of images that have no class and are to be left out."""
     ambiguity: str = ""
     """What the user must settle because the folders may be something else than classes."""
 
 
 def classes_from_folders(
     names: Sequence[str], how: str, on_error: str, origin: str, noun: str = "image"
-) -> FolderClasses:
+) -> ImageClasses:
     """Find the class of each image from its name below the folder that all images share.
 
     Args:
@@ -55,9 +57,9 @@ def classes_from_folders(
     classes = tuple(sorted({folder for folder in folders if folder}))
     unclassified = tuple(i for i, folder in enumerate(folders) if not folder)
     if how == "none":
-        return FolderClasses(None)
+        return ImageClasses(None)
     if how == "auto" and (not classes or (unclassified and len(classes) == 1)):
-        return FolderClasses(None)
+        return ImageClasses(None)
     if not classes:
         raise InputError(
             f"`data.labels` (={how}) must be auto or none for {origin}, whose {noun}s lie in no "
@@ -67,13 +69,13 @@ def classes_from_folders(
         message = _describe_unclassified(names, unclassified, classes, origin, noun)
         if how != "auto":
             raise InputError(message)
-        return FolderClasses(None, ambiguity=message)
+        return ImageClasses(None, ambiguity=message)
     label_of = {name: label for label, name in enumerate(classes)}
     labels = np.array([label_of[folder] for folder in folders if folder], np.int32)
     ambiguity = ""
     if how == "auto":
         ambiguity = _find_ambiguity(names, classes, origin, noun)
-    return FolderClasses(labels, classes, unclassified, ambiguity)
+    return ImageClasses(labels, classes, unclassified, ambiguity)
 
 
 def _class_folder(name: str, *, innermost: bool) -> str:

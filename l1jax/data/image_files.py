@@ -1,4 +1,4 @@
-"""Encoded files of a folder, a tar or a zip, by name; nothing is ever extracted to disk."""
+"""Encoded files of folders, tars and zips, by name; nothing is ever extracted to disk."""
 
 import hashlib
 import os
@@ -12,8 +12,9 @@ import numpy as np
 from l1jax.config import InputError
 from l1jax.data.file_listing import MAX_FILE_BYTES, FileListing
 from l1jax.data.folders import open_folder
-from l1jax.data.formats import KindOf, file_kind, recording_kind
+from l1jax.data.formats import KindOf, file_kind, recording_kind, suffix_of
 from l1jax.data.path_hints import require_local_path, suggest_data_flag
+from l1jax.data.patterns import expand_pattern, is_pattern, merge_listings
 from l1jax.data.skipped_files import SkippedFile, SkippedKind, first_line
 from l1jax.data.tars import DECOMPRESSORS, open_tar
 from l1jax.data.zips import open_zip
@@ -61,6 +62,9 @@ class ImageFiles(NamedTuple):
 def list_image_files(path: str, medium: Medium = IMAGES) -> ImageFiles:
     """List the image files of a folder (recursively), a tar (plain, .gz, .xz, .bz2) or a zip.
 
+    A pattern such as "shards/{000..099}.tar" or "shards/*.tar" stands for all its archives, and a
+    folder that holds one archive and no image for that archive.
+
     A file is an image if the installed Pillow reads files of its suffix, in upper or lower case.
     Another medium has its own suffixes, and all else holds for it as well.
     Hidden files and folders are ignored, and links are followed. Files are sorted by their whole
@@ -86,6 +90,44 @@ def list_image_files(path: str, medium: Medium = IMAGES) -> ImageFiles:
         raise InputError(f"`data.path` is empty: {medium.what_to_give}.")
     require_local_path(path)
     location = os.path.expanduser(path)
+    listing = open_all(path, medium)
+    if not listing.sizes and not any(file.is_error for file in listing.skipped):
+        raise _no_files_error(path, location, listing.skipped, medium)
+    bad_sizes = files_of_bad_size(listing.sizes, medium.noun)
+    names = tuple(sorted(listing.sizes.keys() - {file.name for file in bad_sizes}))
+    return ImageFiles(
+        names=names,
+        sizes=tuple(listing.sizes[name] for name in names),
+        read=listing.read,
+        skipped=tuple(sorted(listing.skipped + bad_sizes)),
+        stamp=hashlib.sha256(np.array(listing.times, np.int64).tobytes()).hexdigest(),
+    )
+
+
+def open_all(path: str, medium: Medium) -> FileListing:
+    """List a folder, an archive, a pattern of archives, or a folder that holds one archive alone.
+
+    Args:
+        path: as the user gave it.
+        medium: which files are listed.
+
+    Raises:
+        InputError: as `list_image_files`, but not where there are no such files.
+    """
+    location = os.path.expanduser(path)
+    if is_pattern(location):
+        paths = expand_pattern(location)
+        return merge_listings(paths, [_open_one(part, part, medium) for part in paths])
+    listing = _open_one(path, location, medium)
+    if os.path.isdir(location) and not listing.sizes and len(listing.skipped) == 1:
+        only = listing.skipped[0]
+        if only.kind == "archive":
+            archive = os.path.join(location, only.name)
+            return _open_one(archive, archive, medium)
+    return listing
+
+
+def _open_one(path: str, location: str, medium: Medium) -> FileListing:
     try:
         listing = open_listing(location, medium.flag, medium.kind_of)
     except MemoryError:
@@ -98,17 +140,7 @@ def list_image_files(path: str, medium: Medium = IMAGES) -> ImageFiles:
             f"`data.path` (={path!r}) is neither a folder nor a tar nor a zip of "
             f"{medium.noun}s; {remedy}."
         )
-    if not listing.sizes and not any(file.is_error for file in listing.skipped):
-        raise _no_files_error(path, location, listing.skipped, medium)
-    bad_sizes = files_of_bad_size(listing.sizes, medium.noun)
-    names = tuple(sorted(listing.sizes.keys() - {file.name for file in bad_sizes}))
-    return ImageFiles(
-        names=names,
-        sizes=tuple(listing.sizes[name] for name in names),
-        read=listing.read,
-        skipped=tuple(sorted(listing.skipped + bad_sizes)),
-        stamp=hashlib.sha256(np.array(listing.times, np.int64).tobytes()).hexdigest(),
-    )
+    return listing
 
 
 def open_listing(path: str, flag: str, kind_of: KindOf = file_kind) -> FileListing | None:
@@ -158,7 +190,8 @@ def _no_files_error(
             named += ", …"
         return InputError(
             f"`data.path` (={path!r}) holds no {nouns} but {len(archives):,} archives ({named}): "
-            f"unpack them, or give one that holds the {nouns} as --data.path."
+            f"unpack them, or give those that hold the {nouns} as a pattern, such as --data.path "
+            f"'{os.path.join(path, '*' + suffix_of(archives[0]))}'."
         )
     remedy = suggest_data_flag(location, medium.flag)
     if remedy:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from l1jax import config
 from l1jax.config import InputError
-from l1jax.data.class_labels import FolderClasses, classes_from_folders
+from l1jax.data.class_labels import FOLDER_LABELS, ImageClasses, classes_from_folders
 from l1jax.data.decoding import decode
 from l1jax.data.image_files import IMAGES, ImageFiles, Medium, list_image_files
+from l1jax.data.label_files import hash_labels, read_classes
 from l1jax.data.skipped_files import SkippedFile, describe_skipped, no_usable_files_error
 from l1jax.data.source import Source, source_from_encoded
 
@@ -24,7 +25,7 @@ class ImageListing(NamedTuple):
     files: ImageFiles
     names: list[str]
     """The files' names below the deepest folder that all of them are in."""
-    classes: FolderClasses
+    classes: ImageClasses
     skipped: tuple[str, ...]
     """Sentences about what is left out."""
 
@@ -64,12 +65,14 @@ def list_images(data: config.ImageData | config.AudioData, medium: Medium = IMAG
     if data.subfolder:
         files = _only_subfolder(files, data, medium)
     names = below_common_folder(files.names)
-    classes = classes_from_folders(names, data.labels, data.on_error, origin, medium.noun)
+    if data.labels in FOLDER_LABELS:
+        classes = classes_from_folders(names, data.labels, data.on_error, origin, medium.noun)
+        reason = "it lies beside the class folders"
+    else:
+        classes = read_classes(files.names, data, origin)
+        reason = f"it has no class in {data.labels}"
     if classes.unclassified:
-        skipped += [
-            SkippedFile(names[i], "it lies beside the class folders", medium.noun)
-            for i in classes.unclassified
-        ]
+        skipped += [SkippedFile(names[i], reason, medium.noun) for i in classes.unclassified]
         chosen = sorted(set(range(len(names))) - set(classes.unclassified))
         files = _choose(files, chosen)
         names = [names[i] for i in chosen]
@@ -112,6 +115,8 @@ def listing_identity(listing: ImageListing, labels: str) -> list[object]:
     ]
     if labels == "innermost":  # the names do not say which of their folders are the classes
         identity.append("innermost")
+    elif labels not in FOLDER_LABELS:
+        identity.append(["classes", *listing.classes.names, hash_labels(listing.classes)])
     return identity
 
 

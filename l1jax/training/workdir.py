@@ -59,6 +59,9 @@ def with_absolute_paths(experiment: Config) -> Config:
     absolute = {
         name: os.path.abspath(os.path.expanduser(path)) for name, path in given.items() if path
     }
+    file, colon, column = str(getattr(experiment.data, "labels", "")).rpartition(":")
+    if colon and os.path.isfile(os.path.expanduser(file)):  # else it lies in the data's folder
+        absolute["labels"] = f"{os.path.abspath(os.path.expanduser(file))}:{column}"
     return dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, **absolute))
 
 
