@@ -29,6 +29,8 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "huggingface_hub": "hub",
     "gradio": "demo",
+    "pillow_heif": "heif",
+    "pyarrow": "parquet",
     "soundfile": "audio",
     "soxr": "audio",
 }

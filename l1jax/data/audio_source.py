@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from l1jax import config
 from l1jax.config import InputError
@@ -16,10 +17,15 @@ from l1jax.data.spectrograms import SpectrogramMaker, mel_settings
 _NOT_OF_THE_CLIPS = ("path", "subfolder", "on_error", "labels", "speaker", "most_seconds")
 
 
-def open_audio(data: config.AudioData) -> Source:
+def open_audio(data: config.AudioData, unpack_into: Path | None = None) -> Source:
     """Open recordings as spectrograms of 8 bits, with labels from class folders.
 
     Names, sizes, some contents and what makes a spectrogram are in the fingerprint.
+
+    Args:
+        data: which recordings, and how spectrograms are made of them.
+        unpack_into: the cache folder, in which a compressed tar is unpacked once; None to keep its
+            recordings in memory.
 
     Raises:
         InputError: if the recordings cannot be listed, the settings contradict each other, or a
@@ -28,7 +34,7 @@ def open_audio(data: config.AudioData) -> Source:
     soundfile = import_package("soundfile")
     import_package("soxr")  # now, and not at the first recording of another rate
     make_image = SpectrogramMaker(mel_settings(data))
-    listing = list_images(data, RECORDINGS)
+    listing = list_images(data, RECORDINGS._replace(unpack_into=unpack_into))
     files = listing.files
     origin = f"`data.path` (={data.path!r})"
 

@@ -183,8 +183,19 @@ def _write(descriptor: int, content: bytes, offset: int) -> None:
 
 
 def _warn(path: Path, error: OSError) -> None:
+    warn_of_cache(path, error, "images are decoded again in each pass")
+
+
+def warn_of_cache(path: Path, error: OSError, consequence: str) -> None:
+    """Say on standard error that nothing can be kept in the cache.
+
+    Args:
+        path: the folder or file.
+        error: what went wrong.
+        consequence: what is done instead, as a clause.
+    """
     print(
-        "images are decoded again in each pass, because they cannot be kept in "
+        f"{consequence}, because nothing can be kept in "
         f"{path} ({error.strerror or error}): make room or permission there, or name another "
         "folder in L1JAX_CACHE_DIR.",
         file=sys.stderr,

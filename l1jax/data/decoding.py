@@ -13,7 +13,12 @@ from l1jax.data.jpeg import decode_plain
 LARGE_IMAGE_PIXELS = 2**22  # images of more are decoded one at a time
 MAX_PIXELS = 2**26  # with which an image and what is made of it stay below a gibibyte
 MAX_SIDE = 2**16  # in pixels; each row costs memory besides its pixels
-_MEMORY_FACTORS = {"WEBP": 2, "AVIF": 2, "JPEG2000": 4}  # of decoders, relative to the others
+_MEMORY_FACTORS = {
+    "WEBP": 2,
+    "AVIF": 2,
+    "HEIF": 2,
+    "JPEG2000": 4,
+}  # of decoders, relative to the others
 _CONTAINERS = ("ICO", "ICNS", "BLP")  # formats that hold an image of another format
 
 large_image_lock = threading.Lock()

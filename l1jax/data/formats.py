@@ -1,5 +1,6 @@
 """Which files are examples, or only look like images or archives, by their names' suffixes."""
 
+import importlib.util
 from collections.abc import Callable, Collection
 from functools import cache
 from typing import Literal
@@ -19,7 +20,8 @@ _OTHER_IMAGES = frozenset((
     ".orf", ".ps", ".psb", ".raf", ".rw2", ".svg", ".svgz", ".webp", ".wmf", ".xcf",
 ))  # fmt: skip
 _ARCHIVES = frozenset((
-    ".7z", ".bz2", ".gz", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".xz", ".zip", ".zst",
+    ".7z", ".bz2", ".gz", ".parquet", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".xz",
+    ".zip", ".zst",
 ))  # fmt: skip
 
 RECORDINGS = (
@@ -37,6 +39,8 @@ FileKind = Literal[
 ]
 KindOf = Callable[[str], FileKind]
 """(name) → what a file seems to be."""
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+"""Of images that the extra `heif` reads."""
 READ = ("image", "recording", "document")  # the kinds of files that are read
 
 
@@ -46,6 +50,10 @@ def image_suffixes() -> dict[str, str]:
     from PIL import Image, features  # the commands check paths before they load it
 
     Image.init()
+    if importlib.util.find_spec("pillow_heif"):  # the extra `heif`
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     suffixes = {}
     for suffix, name in Image.EXTENSION.items():
         format_name = _OPENED_AS.get(name, name)

@@ -5,18 +5,22 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from l1jax.config import InputError
+from l1jax.data.cache import warn_of_cache
 from l1jax.data.file_listing import MAX_FILE_BYTES, FileListing
 from l1jax.data.folders import open_folder
 from l1jax.data.formats import KindOf, file_kind, recording_kind, suffix_of
+from l1jax.data.parquet import PARQUET_MAGIC, unpack_parquet
 from l1jax.data.path_hints import require_local_path, suggest_data_flag
 from l1jax.data.patterns import expand_pattern, is_pattern, merge_listings
 from l1jax.data.skipped_files import SkippedFile, SkippedKind, first_line
-from l1jax.data.tars import DECOMPRESSORS, open_tar
+from l1jax.data.tars import DECOMPRESSORS, decompress, open_tar
+from l1jax.data.unpacking import open_unpacked
 from l1jax.data.zips import open_zip
 
 
@@ -30,6 +34,8 @@ class Medium(NamedTuple):
     """(name) → what a file seems to be."""
     suffixes: str
     """Some of their suffixes, in words."""
+    unpack_into: Path | None = None
+    """The cache folder, in which compressed tars and tables are unpacked once; None for none."""
 
     @property
     def what_to_give(self) -> str:
@@ -121,7 +127,7 @@ def open_all(path: str, medium: Medium) -> FileListing:
     listing = _open_one(path, location, medium)
     if os.path.isdir(location) and not listing.sizes and len(listing.skipped) == 1:
         only = listing.skipped[0]
-        if only.kind == "archive":
+        if only.kind == "archive" and "/" not in only.name:
             archive = os.path.join(location, only.name)
             return _open_one(archive, archive, medium)
     return listing
@@ -129,8 +135,8 @@ def open_all(path: str, medium: Medium) -> FileListing:
 
 def _open_one(path: str, location: str, medium: Medium) -> FileListing:
     try:
-        listing = open_listing(location, medium.flag, medium.kind_of)
-    except MemoryError:
+        listing = open_listing(location, medium.flag, medium.kind_of, medium.unpack_into)
+    except (MemoryError, InputError, ModuleNotFoundError):
         raise
     except Exception as error:  # damaged bytes lead the decompressors to any kind of error
         raise cannot_open_error(path, error, medium.what_to_give) from error
@@ -143,13 +149,17 @@ def _open_one(path: str, location: str, medium: Medium) -> FileListing:
     return listing
 
 
-def open_listing(path: str, flag: str, kind_of: KindOf = file_kind) -> FileListing | None:
+def open_listing(
+    path: str, flag: str, kind_of: KindOf = file_kind, unpack_into: Path | None = None
+) -> FileListing | None:
     """List a folder or an archive; return None for anything else.
 
     Args:
         path: the folder or file.
         flag: the --data that it was given to; None is returned for what another one reads.
         kind_of: tells by the name which files are read.
+        unpack_into: the cache folder, in which a compressed tar is unpacked once; None to keep its
+            files in memory. A Parquet file needs it.
 
     Raises:
         Exception: whatever a damaged archive leads to.
@@ -161,7 +171,19 @@ def open_listing(path: str, flag: str, kind_of: KindOf = file_kind) -> FileListi
         return None
     with open(path, "rb") as file:
         head = file.read(6)
-    if head.startswith(tuple(DECOMPRESSORS)) or tarfile.is_tarfile(path):
+    if head.startswith(PARQUET_MAGIC):
+        return open_unpacked(path, unpack_parquet, unpack_into, kind_of)
+    if head.startswith(tuple(DECOMPRESSORS)):
+        if unpack_into is None:
+            return open_tar(path, kind_of)
+        try:
+            return open_unpacked(path, decompress, unpack_into, kind_of)
+        except OSError as error:
+            if error.errno is None:  # the archive is damaged
+                raise
+            warn_of_cache(unpack_into, error, "the archive is unpacked in memory")
+            return open_tar(path, kind_of)
+    if tarfile.is_tarfile(path):
         return open_tar(path, kind_of)
     if head.startswith(b"PK") or zipfile.is_zipfile(path):
         return open_zip(path, kind_of)

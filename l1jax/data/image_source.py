@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from l1jax import config
@@ -30,18 +31,24 @@ class ImageListing(NamedTuple):
     """Sentences about what is left out."""
 
 
-def open_images(data: config.ImageData) -> Source:
+def open_images(data: config.ImageData, unpack_into: Path | None = None) -> Source:
     """Open the images of a folder or an archive, with labels from class folders.
 
     The fingerprint is made of the names below the deepest folder that all share, the sizes in
     bytes, some contents and the preprocessing, but not of times or the path. So it is the same
     whether an archive was packed from within a folder or from above it.
 
+    Args:
+        data: which images.
+        unpack_into: the cache folder, in which a compressed tar is unpacked once; None to keep its
+            images in memory.
+
     Raises:
         InputError: if the images cannot be listed, or one is seen to be unusable and
             `data.on_error` is not skip.
     """
-    return source_from_listing(list_images(data), data)
+    medium = IMAGES._replace(unpack_into=unpack_into)
+    return source_from_listing(list_images(data, medium), data)
 
 
 def list_images(data: config.ImageData | config.AudioData, medium: Medium = IMAGES) -> ImageListing:
@@ -69,7 +76,7 @@ def list_images(data: config.ImageData | config.AudioData, medium: Medium = IMAG
         classes = classes_from_folders(names, data.labels, data.on_error, origin, medium.noun)
         reason = "it lies beside the class folders"
     else:
-        classes = read_classes(files.names, data, origin)
+        classes = read_classes(files.names, data, origin, medium.unpack_into)
         reason = f"it has no class in {data.labels}"
     if classes.unclassified:
         skipped += [SkippedFile(names[i], reason, medium.noun) for i in classes.unclassified]

@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from l1jax import config
 from l1jax.config import InputError
 from l1jax.data.class_labels import ImageClasses
-from l1jax.data.formats import FileKind, suffix_of
+from l1jax.data.formats import FileKind, KindOf, suffix_of
 from l1jax.data.image_files import Medium, open_all
 
 _NAME_COLUMNS = ("image_id", "image", "filename", "file_name", "file", "path", "name", "id", "key")
@@ -33,14 +34,18 @@ class _Table(NamedTuple):
 
 
 def read_classes(
-    names: Sequence[str], data: config.ImageData | config.AudioData, origin: str
+    names: Sequence[str],
+    data: config.ImageData | config.AudioData,
+    origin: str,
+    unpack_into: Path | None = None,
 ) -> ImageClasses:
     """Read the class of each image from where `data.labels` says.
 
     Args:
         names: the images' names.
-        data: whose `labels` is FILE:COLUMN, `cls` or json:KEY.
+        data: whose `labels` is FILE:COLUMN, `cls`, json:KEY, or column:NAME of a Parquet file.
         origin: the field that the images come from, with its value.
+        unpack_into: the cache folder, as `open_images` takes it.
 
     Raises:
         InputError: if the table or the files cannot be read, have no such column or key, or an
@@ -48,10 +53,12 @@ def read_classes(
     """
     kind, _, key = data.labels.rpartition(":")
     if data.labels == "cls":
-        value_of = _values_of_members(data, ".cls", lambda content: content.decode())
+        beside = Medium("image", "document", _kind_of(".cls"), ".cls", unpack_into)
+        value_of = _values_of_members(data, beside, lambda content: content.decode())
         attribute = ""
-    elif kind == "json":
-        value_of = _values_of_members(data, ".json", lambda content: _value_in_json(content, key))
+    elif kind in ("json", "column"):
+        beside = Medium("image", "document", _kind_of(".json"), ".json", unpack_into)
+        value_of = _values_of_members(data, beside, lambda content: _value_in_json(content, key))
         attribute = key
     else:
         path = _find_table(kind, data)
@@ -206,14 +213,10 @@ def _shorter_names(name: str) -> Iterator[str]:
 
 
 def _values_of_members(
-    data: config.ImageData | config.AudioData, suffix: str, parse: Callable[[bytes], object]
+    data: config.ImageData | config.AudioData, beside: Medium, parse: Callable[[bytes], object]
 ) -> Callable[[str], str]:
     """Return the function from an image's name to the value in the file beside it."""
-
-    def kind_of(name: str) -> FileKind:
-        return "document" if suffix_of(name) == suffix else ""
-
-    listing = open_all(data.path, Medium("image", "document", kind_of, suffix))
+    listing = open_all(data.path, beside)
     member_of = {_sample_key(name): name for name in sorted(listing.sizes)}
 
     def value_of(name: str) -> str:
@@ -231,6 +234,15 @@ def _values_of_members(
         return text.strip()
 
     return value_of
+
+
+def _kind_of(wanted: str) -> KindOf:
+    """Return the function that tells by a file's name whether it has a suffix."""
+
+    def kind_of(name: str) -> FileKind:
+        return "document" if suffix_of(name) == wanted else ""
+
+    return kind_of
 
 
 def _sample_key(name: str) -> str:

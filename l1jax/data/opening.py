@@ -22,25 +22,31 @@ from l1jax.data.tfds_source import open_tfds
 from l1jax.data.tones_source import open_tones
 
 
-def open_source(data: config.Data) -> Source:
+def open_source(data: config.Data, unpack: bool = True) -> Source:
     """Open the real images or points that a configuration names.
 
     The same images have the same order and the same fingerprint wherever they lie: a folder, its
     tar and its zip are one data set.
 
+    Args:
+        data: where they come from.
+        unpack: whether to unpack a compressed tar once into the cache folder, and not into memory;
+            a Parquet file needs it.
+
     Raises:
         InputError: if they cannot be opened. `Source.example` raises it for an image that cannot
             be used.
     """
-    return _open(data)._replace(reopen=partial(open_source, data))
+    return _open(data, unpack)._replace(reopen=partial(open_source, data, unpack))
 
 
-def _open(data: config.Data) -> Source:
+def _open(data: config.Data, unpack: bool) -> Source:
+    folder = cache_folder() if unpack else None
     match data:
         case config.DigitsData():
             return open_digits(data)
         case config.ImageData():
-            return open_images(data)
+            return open_images(data, folder)
         case config.ArrayData():
             return open_arrays(data)
         case config.IdxData():
@@ -52,7 +58,7 @@ def _open(data: config.Data) -> Source:
         case config.TfdsData():
             return open_tfds(data)
         case config.AudioData():
-            return open_audio(data)
+            return open_audio(data, folder)
         case config.TonesData():
             return open_tones(data)
         case config.CustomData():
@@ -72,7 +78,7 @@ def open_examples(
     Args:
         data: where the examples come from.
         holdout: share of the examples to hold out, in [0, 1). A hash of each example decides.
-        cache: whether to keep decoded images in the cache folder.
+        cache: whether to keep decoded images and unpacked archives in the cache folder.
 
     Returns:
         The training examples, and the held-out ones or None if `holdout` is 0.
@@ -80,7 +86,7 @@ def open_examples(
     Raises:
         InputError: if the examples cannot be opened, or `holdout` leaves one side empty.
     """
-    source = open_source(data)
+    source = open_source(data, unpack=cache)
     if cache:
         source = with_cache(source, cache_folder())
     if (

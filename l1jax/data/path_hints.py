@@ -11,7 +11,7 @@ from l1jax.data.formats import RECORDINGS, image_suffixes, suffix_of
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a drive of Windows has only one letter
 _TABLES = frozenset((
-    ".arrow", ".h5", ".hdf5", ".lmdb", ".mat", ".parquet", ".pickle", ".pkl", ".pt", ".tfrecord",
+    ".arrow", ".h5", ".hdf5", ".lmdb", ".mat", ".mdb", ".pickle", ".pkl", ".pt", ".tfrecord",
 ))  # fmt: skip
 _TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".jsonl", ".ndjson")
 _IDX = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?$")
@@ -73,6 +73,11 @@ _TFDS = _Guess(
     ("tfds",),
 )
 
+_LMDB = _Guess(
+    "a database of LMDB, which is not read: write its images into a tar or a folder, for instance "
+    "with lmdb's cursor and Python's tarfile"
+)
+
 
 def _guess(path: str) -> _Guess | None:
     name = os.path.basename(path)
@@ -85,7 +90,7 @@ def _guess(path: str) -> _Guess | None:
         return _MNIST_FILE
     if suffix in (".npz", ".npy") or (suffix != ".zip" and _holds_arrays(path)):
         return _ARRAY
-    if suffix in (".zip", ".tar", ".tgz", ".tbz2", ".txz") or zipfile.is_zipfile(path):
+    if suffix in (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".parquet") or zipfile.is_zipfile(path):
         return _ARCHIVE
     if suffix in image_suffixes():
         return _SINGLE_IMAGE
@@ -110,6 +115,8 @@ def _guess_folder(path: str) -> _Guess | None:
         return None
     if any(map(_IDX.match, names)):
         return _MNIST_FOLDER
+    if "data.mdb" in names:
+        return _LMDB
     arrays = _first_with_suffix(names, (".npz", ".npy"))
     if arrays:
         flags = f"--data array --data.path {os.path.join(path, arrays)}"

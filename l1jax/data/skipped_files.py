@@ -4,7 +4,7 @@ import errno
 from typing import Literal, NamedTuple
 
 from l1jax.config import InputError
-from l1jax.data.formats import FileKind, suffix_of
+from l1jax.data.formats import HEIF_SUFFIXES, FileKind, suffix_of
 
 SkippedKind = Literal["image", "recording", "document", "folder", "archive", "work directory"]
 
@@ -53,7 +53,10 @@ def unsupported_file(name: str, kind: FileKind) -> SkippedFile:
     if kind == "other recording":
         reason = f"{suffix_of(name)} files are not read: convert it to .wav or .flac"
         return SkippedFile(name, reason, "recording")
-    return SkippedFile(name, f"the installed Pillow does not read {suffix_of(name)} files")
+    reason = f"the installed Pillow does not read {suffix_of(name)} files"
+    if suffix_of(name) in HEIF_SUFFIXES:
+        reason += ": pip install 'l1jax[heif]'"
+    return SkippedFile(name, reason)
 
 
 def describe_skipped(origin: str, file: SkippedFile) -> str:

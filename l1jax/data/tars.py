@@ -19,6 +19,7 @@ from l1jax.data.file_listing import (
 from l1jax.data.formats import READ, KindOf, file_kind, is_hidden
 from l1jax.data.skipped_files import SkippedFile, skipped_kind
 
+_PIECE_BYTES = 2**20  # that are decompressed at once
 Opener = Callable[[str], BufferedIOBase]
 """(path) → a stream of the file's decompressed content."""
 DECOMPRESSORS: dict[bytes, Opener] = {
@@ -88,6 +89,30 @@ def open_tar(path: str, kind_of: KindOf = file_kind) -> FileListing:
 
     sizes = {name: byte_range.size for name, byte_range in chosen.items()}
     return FileListing(sizes, read, [change_times(status)], members.skipped + left_out)
+
+
+def decompress(path: str, output: BinaryIO) -> None:
+    """Write the decompressed content of a compressed tar.
+
+    Args:
+        path: the tar.
+        output: the file to write to.
+
+    Raises:
+        Exception: whatever a damaged archive leads to. It is a ReadError if the archive was cut
+            short, holds no tar, or decompresses to more than `max_decompressed_size`.
+    """
+    with open(path, "rb") as file:
+        head = file.read(6)
+        size = os.fstat(file.fileno()).st_size
+    opener = next(opener for magic, opener in DECOMPRESSORS.items() if head.startswith(magic))
+    with opener(path) as content:
+        stream = _LimitedStream(content, max_decompressed_size(size))
+        first = stream.read(tarfile.BLOCKSIZE)
+        tarfile.TarInfo.frombuf(first, "utf-8", "replace")  # raises if this is no tar
+        output.write(first)
+        while piece := stream.read(_PIECE_BYTES):
+            output.write(piece)
 
 
 def _open_plain(path: str) -> BufferedIOBase:
