@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 Latents = Float[Array, "count latent"]
 
 
-def slerp(a: Latents, b: Latents, position: float) -> Latents:
+def slerp(a: Latents, b: Latents, position: ArrayLike) -> Latents:
     """Move from `a` (position 0) to `b` (1) along the arc between their directions.
 
     Their lengths change evenly.
@@ -21,7 +21,7 @@ def slerp(a: Latents, b: Latents, position: float) -> Latents:
     Args:
         a: the latents at the start.
         b: as many latents of the same size, at the end.
-        position: the share of the way, 0 to 1.
+        position: the share of the way, 0 to 1; one number, or [count, 1] with one for each.
 
     Source: Shoemake, SIGGRAPH 1985; White, 2016, section 2.1, for latents.
     """
