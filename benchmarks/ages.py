@@ -33,6 +33,7 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "audio-*": Family("speed", ("audio",), ("audio",)),
+    "celeba-*": Family("guides/data", ("celeba",), ("data", "training")),
     "compaction-*": Family(
         "compaction", ("compact", "prune_run", "peers"), ("compaction", "models")
     ),
