@@ -223,6 +223,10 @@ def measure(
         output: file of the result.
     """
     command = f"python benchmarks/sparsify.py --steps {setting.steps} --more {setting.more}"
+    if names != list(METHODS):
+        command += " --only " + " ".join(f"'{name}'" for name in names)
+    if shares != list(SHARES):
+        command += " --shares " + " ".join(f"{share:g}" for share in shares)
     record: dict[str, Any] = {"setting": setting._asdict(), "runs": {}}
     if output.exists():
         kept = json.loads(output.read_text())

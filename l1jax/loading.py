@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int, Key, PyTree, Shaped
+from jaxtyping import Array, Float, Float32, Int, Key, PyTree, Shaped
 
 from l1jax import config
 from l1jax.cli.flag_errors import rename_flags
@@ -31,7 +31,12 @@ from l1jax.training.origin_request import is_repository
 from l1jax.training.sampling import Sampler, draw_latents, make_sampler
 from l1jax.training.state import Average
 
-Labels = int | Sequence[int] | Int[Array | np.ndarray, " count"]
+Labels = (
+    int
+    | Sequence[int]
+    | Int[Array | np.ndarray, " count"]
+    | Float[Array | np.ndarray, "count classes"]
+)
 TEXTS = 64  # samples of text that are generated in one compiled call
 
 
@@ -72,7 +77,8 @@ class ImageModel:
         Args:
             key: random key of the latents, which are standard normal.
             count: how many, at least 1.
-            label: class of all images, or of each; by default a class-conditional generator's
+            label: class of all images, or of each; or for each the weights of all classes, which
+                sum to 1, for what lies between them. By default a class-conditional generator's
                 classes take turns.
             truncation: largest entry of a latent, greater than 0; latents are then drawn from the
                 normal distribution truncated there. Below 1 images are truer and more alike.
@@ -341,11 +347,13 @@ def check_truncation(truncation: float) -> float:
     return truncation
 
 
-def check_labels(label: Labels | None, count: int, classes: int) -> Int[Array, " count"] | None:
-    """Return the class of each sample, or None for all classes in turn.
+def check_labels(
+    label: Labels | None, count: int, classes: int
+) -> Int[Array, " count"] | Float[Array, "count classes"] | None:
+    """Return the class of each sample or the weights of the classes; None for all in turn.
 
     Args:
-        label: class of all samples, or of each.
+        label: class of all samples, or of each, or the weights of all classes for each.
         count: how many there are.
         classes: of the generator; 0 if it has none.
 
@@ -357,9 +365,17 @@ def check_labels(label: Labels | None, count: int, classes: int) -> Int[Array, "
     labels = np.asarray(label)
     if not classes:
         raise InputError(f"`label` (={label}) must be left out: the generator has no classes.")
+    if labels.dtype.kind == "f" and labels.shape == (count, classes):
+        if not np.allclose(labels.sum(axis=1), 1, atol=1e-3):
+            raise InputError(
+                f"`label` (of shape {labels.shape}) must be weights of the {classes} classes that "
+                f"add up to 1 for each sample, and they add up to {labels.sum(axis=1)}."
+            )
+        return jnp.asarray(labels, jnp.float32)
     if labels.dtype.kind not in "iu" or labels.shape not in ((), (count,)):
         raise InputError(
-            f"`label` (={label}) must be a class, or one for each of {count} samples, as integers."
+            f"`label` (={label}) must be a class, or one for each of {count} samples, as integers, "
+            f"or the weights of the {classes} classes for each, as floats."
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise InputError(f"`label` (={label}) must be from 0 to {classes - 1}.")

@@ -7,8 +7,9 @@
 `--model` draws from an exported model: a folder of l1jax.export or l1jax.compact, or a program in
 it.
 
-`--interpolate 8` draws eight rows from one latent to another, `--directions 4` rows along four
-directions of latents, and `--truncation 0.7` keeps latents near the mean.
+`--interpolate 8` draws eight rows from one latent to another, and with `--class 3 --to-class 7`
+from one class to another; `--directions 4` draws rows along four directions of latents, and
+`--truncation 0.7` keeps latents near the mean.
 
 `--output` is a grid if it ends in .png, an archive if it ends in .npz, and else a folder, new or
 empty; what ends in / always is. A name such as `samples-0.003` or `v1.0` is a folder's, and one
@@ -37,10 +38,11 @@ import numpy as np
 from l1jax import config
 from l1jax.cli.flag_errors import translate_errors
 from l1jax.cli.flags import parse, parse_optional_path
-from l1jax.cli.image_outputs import Form, PictureLayout, check_output, write_images
+from l1jax.cli.image_outputs import PictureLayout, check_output, write_images
 from l1jax.cli.process import run_command
+from l1jax.cli.sample_checks import check_class, check_form, check_mixes_classes, refuse_flags
 from l1jax.config import InputError
-from l1jax.models import Generator, Sampling
+from l1jax.models import Sampling
 from l1jax.models.directions import Directions, sefa_directions
 from l1jax.outputs import write_error
 from l1jax.reporting.sound import make_sounds
@@ -57,6 +59,7 @@ from l1jax.text_runs.samples import (
 from l1jax.training.latent_rows import (
     Choice,
     Chosen,
+    class_rows,
     direction_rows,
     independent_latents,
     interpolation_rows,
@@ -65,7 +68,7 @@ from l1jax.training.sampling import grid_columns, make_sampler
 
 TEXT_FLAGS = ("prompt", "length", "temperature", "top_k", "top_p")
 IMAGE_FLAGS = (
-    "columns", "label", "truncation", "interpolate", "directions", "frames", "reach",
+    "columns", "label", "truncation", "interpolate", "to_class", "directions", "frames", "reach",
 )  # fmt: skip
 DEFAULT_COUNT = 64
 STILL_FRAMES = 9  # images in a row of a picture; odd, so that one of them is not moved
@@ -104,7 +107,8 @@ def main(arguments: Sequence[str]) -> int:
     generator = opened.generator
     data = opened.experiment.data
     check_form(value, form, generator, data)
-    check_class(options.label, generator.classes)
+    check_class("--class", options.label, generator.classes)
+    check_class("--to-class", options.to_class, generator.classes)
     drawing = plan_drawing(options, opened, moving=form == "animation")
     images = make_sampler(generator)(opened.average, drawing.chosen.latents, drawing.chosen.labels)
     check_drawn(opened, images)
@@ -141,9 +145,15 @@ def plan_drawing(options: SampleOptions, opened: LoadedGenerator, *, moving: boo
     frames = options.frames or (MOVING_FRAMES if moving else STILL_FRAMES)
     choice = Choice(options.seed, options.count or 1, options.truncation, options.label)
     if options.interpolate is not None:
-        count = options.interpolate
-        chosen = interpolation_rows(generator, choice._replace(count=count), frames)
-        said = f" in {count} row{'s' * (count > 1)} from one latent to another,"
+        choice = choice._replace(count=options.interpolate)
+        if options.to_class is None:
+            chosen = interpolation_rows(generator, choice, frames)
+            ends = "from one latent to another"
+        else:
+            check_mixes_classes(opened, options.to_class)
+            chosen = class_rows(generator, choice, options.to_class, frames)
+            ends = f"to class {options.to_class}"
+        said = f" in {choice.count} row{'s' * (choice.count > 1)} {ends},"
         return Drawing(chosen, PictureLayout(frames=frames), said)
     if options.directions is not None:
         found = find_directions(opened, options.directions)
@@ -198,29 +208,6 @@ def find_directions(opened: LoadedGenerator, number: int) -> Directions:
     return Directions(found.vectors[:number], found.scales[:number])
 
 
-def check_form(value: str, form: Form, generator: Generator, data: config.Data) -> None:
-    """Raise if a generator cannot give what the output is to be.
-
-    Args:
-        value: the output.
-        form: what it is to be.
-        generator: what draws.
-        data: what it was trained on.
-
-    Raises:
-        InputError: if points are to have pictures, or images sound.
-    """
-    if generator.image_range is None and form in ("folder", "animation"):
-        raise InputError(
-            f"`--output` (={value}) must end in .png or .npz: points have no picture each."
-        )
-    if form == "sound" and not isinstance(data, config.Sound):
-        raise InputError(
-            f"`--output` (={value}) must end in .png or .npz, or in / for a folder: this "
-            "generator draws no sound."
-        )
-
-
 def sample_text(options: SampleOptions, workdir: Path | None, model: Path | None, say: Say) -> None:
     """Draw text from a run or an exported model, and write it.
 
@@ -250,43 +237,6 @@ def sample_text(options: SampleOptions, workdir: Path | None, model: Path | None
     except OSError as error:
         raise write_error(value, error) from error
     say(f"{count} sample{'s' * (count > 1)} of step {loaded.step:,}: {output}")
-
-
-def refuse_flags(options: SampleOptions, names: Sequence[str], what: str) -> None:
-    """Refuse flags that were given though they have no meaning here.
-
-    Args:
-        options: the flags.
-        names: of the fields that must have their defaults.
-        what: what the flags are for.
-
-    Raises:
-        InputError: naming the first such flag.
-    """
-    default = SampleOptions()
-    for name in names:
-        value = getattr(options, name)
-        if value != getattr(default, name):
-            flag = {"label": "class"}.get(name, name.replace("_", "-"))
-            raise InputError(f"`--{flag}` (={value}) is for {what}: leave it out.")
-
-
-def check_class(label: int | None, classes: int) -> None:
-    """Raise unless a generator has the class that was asked for, if one was.
-
-    Args:
-        label: the class that was asked for.
-        classes: how many the generator has; 0 if it is not class-conditional.
-
-    Raises:
-        InputError: if it has no such class.
-    """
-    if label is None or 0 <= label < classes:
-        return
-    known = "left out: the generator has none"
-    if classes:
-        known = f"one of the generator's classes, 0 to {classes - 1}"
-    raise InputError(f"`--class` (={label}) must be {known}.")
 
 
 if __name__ == "__main__":

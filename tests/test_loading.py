@@ -59,6 +59,8 @@ def test_the_first_images_are_the_same_for_every_count_and_classes_take_turns(fo
     images = model(KEY, 6)
     np.testing.assert_array_equal(model(KEY, 2), images[:2])
     np.testing.assert_array_equal(model(KEY, 6, label=1)[[1, 4]], images[[1, 4]])
+    weights = np.eye(3)[[0, 1, 2, 2, 1]]
+    np.testing.assert_array_equal(model(KEY, 5, label=weights), model(KEY, 5, [0, 1, 2, 2, 1]))
     assert not np.array_equal(model(jax.random.key(4), 6), images)
 
 
@@ -84,6 +86,12 @@ def test_truncated_latents_are_those_of_the_truncated_normal(folder):
         (0, None, r"`count` \(=0\) must be a whole number of at least 1"),
         (2, 3, r"`label` \(=3\) must be from 0 to 2"),
         (2, [0], "must be a class, or one for each of 2 samples"),
+        (2, [0.5, 0.5], r"must be a class, or .* or the weights of the 3 classes for each, as fl"),
+        (
+            1,
+            np.full((1, 3), 0.5),
+            r"`label` \(of shape \(1, 3\)\) must be weights of the 3 classes",
+        ),
     ],
 )
 def test_numbers_out_of_range_are_refused(folder, count, label, message):

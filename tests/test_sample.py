@@ -4,6 +4,7 @@ import resource
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -11,8 +12,10 @@ from generators import experiment, generator
 from PIL import Image
 
 from l1jax import sample
+from l1jax.cli.sample_checks import check_mixes_classes
 from l1jax.config import InputError
 from l1jax.files import atomic_folder
+from l1jax.models import Network
 from l1jax.reporting import image_grid
 from l1jax.reporting.rows import TITLE_HEIGHT
 from l1jax.serialization.loaded_generator import from_exported
@@ -123,9 +126,10 @@ def rows(models, *flags, kind="classes"):
 
 
 def drawn_by_numpy(latents, label):
-    """What the generator of three classes gives, from its kernels."""
+    """What the generator of three classes gives, from its kernels, for classes or their weights."""
     own = generator("mlp", 3)
-    x = np.concatenate([latents, np.eye(3)[label]], axis=1)
+    weights = label if np.ndim(label) == 2 else np.eye(3)[label]
+    x = np.concatenate([latents, weights], axis=1)
     for name in ("hidden_0", "hidden_1"):
         x = x @ np.asarray(own.params[name]["kernel"]) + np.asarray(own.params[name]["bias"])
         x = np.where(x > 0, x, 0.2 * x)
@@ -168,6 +172,41 @@ def test_interpolations_go_from_a_seeds_images_along_the_arc(models, capsys):
     fixed, labels = rows(models, "--interpolate=2", "--frames=5", "--seed=3", "--class=1")
     np.testing.assert_array_equal(labels, np.ones(10))
     np.testing.assert_array_equal(fixed[5:], images[5:10])
+
+
+def test_rows_go_from_class_to_class_between_the_images_of_both(models, capsys):
+    flags = ["--interpolate=2", "--frames=5", "--seed=3", "--class=2", "--to-class=0"]
+    images, _ = rows(models, *flags)
+    assert "10 images in 2 rows to class 0, of step 7: rows.npz" in capsys.readouterr().out
+    weights = np.load("rows.npz")["class_weights"]
+    expected = np.linspace([0, 0, 1], [1, 0, 0], 5)
+    np.testing.assert_array_equal(weights, np.tile(expected, (2, 1)))
+    latents = np.repeat(latents_of(3, 2), 5, axis=0)
+    np.testing.assert_allclose(images, drawn_by_numpy(latents, weights), atol=0.51)
+    for frame, label in ((0, 2), (4, 0)):
+        plain, _ = rows(models, "--count=2", "--seed=3", f"--class={label}")
+        np.testing.assert_array_equal(images[frame::5], plain)
+
+
+def test_what_takes_whole_classes_only_goes_to_no_other(models):
+    own = from_exported(read_model(models / "classes"))
+
+    def looks_up(params, statistics, latents, train, label):
+        assert jnp.issubdtype(label.dtype, jnp.integer)
+        return own.generator.network.apply(params, statistics, latents, train, label)
+
+    def rounds(params, statistics, latents, train, label):
+        if label.ndim == 2:
+            label = label[:, 0].astype(int)
+        return own.generator.network.apply(params, statistics, latents, train, label)
+
+    check_mixes_classes(own, 1)
+    for apply in (looks_up, rounds):
+        foreign = own.generator._replace(network=Network(own.generator.network.init, apply))
+        with pytest.raises(InputError, match=r"`--to-class` \(=1\) must be left out: .* whole"):
+            check_mixes_classes(own._replace(generator=foreign), 1)
+    with pytest.raises(InputError, match="must be left out: this generator takes whole classes"):
+        check_mixes_classes(own._replace(average=Average({}, {})), 1)
 
 
 def test_directions_are_the_first_kernels_and_each_has_its_rows(models, capsys):
@@ -238,6 +277,12 @@ def test_a_picture_has_a_row_of_each_latent_below_its_directions_title(models):
         (["--frames=4"], r"`--frames` \(=4\) is for --interpolate and --directions"),
         (["--output=a.gif"], r"\(=a.gif\) is for images that move: give --interpolate 8"),
         (["--interpolate=2", "--output=a.mp4"], r"\(=a.mp4\) must end in .gif or .webp, which"),
+        (["--interpolate=2", "--to-class=1"], r"`--to-class` \(=1\) must be left out: the gene"),
+        (["--to-class=1"], r"`--to-class` \(=1\) is for --interpolate, whose rows it leads"),
+        (
+            ["--interpolate=2", "--class=1", "--to-class=1"],
+            r"`--to-class` \(=1\) must be another class than --class, where",
+        ),
         (["--directions=7"], r"`--directions` \(=7\) must be at most 6, the size of the latents"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 from l1jax.cli.flags import parse_path
 from l1jax.config import InputError
@@ -76,7 +76,7 @@ def write_images(
     output: Path,
     form: Form,
     layout: PictureLayout,
-    labels: Int[Array, " count"] | None = None,
+    labels: Int[Array, " count"] | Float[Array, "count classes"] | None = None,
     sounds: Sounds | None = None,
 ) -> None:
     """Write a picture, an animation, an archive, a folder or a sound, whole or not at all.
@@ -86,7 +86,8 @@ def write_images(
         output: where.
         form: what it is to be.
         layout: of a picture or an animation.
-        labels: of each image, for an archive; None if there are no classes.
+        labels: of each image, or the weights of the classes in it, for an archive; None if there
+            are no classes.
         sounds: of the images, if they are spectrograms.
     """
     if form == "grid":
@@ -99,8 +100,10 @@ def write_images(
     elif form == "archive":
         with atomic_write(output) as partial, partial.open("wb") as file:
             arrays: dict[str, Any] = {"images": images}
-            if labels is not None:
+            if labels is not None and labels.ndim == 1:
                 arrays["labels"] = np.asarray(labels, np.int32)
+            elif labels is not None:
+                arrays["class_weights"] = np.asarray(labels, np.float32)
             if sounds is not None:
                 arrays["clips"] = sounds.clips
                 arrays["sample_rate"] = np.array(sounds.sample_rate)

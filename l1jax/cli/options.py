@@ -36,6 +36,8 @@ class SampleOptions:
     """Largest entry of the latents, which are standard normal: below 1 truer images, more alike."""
     interpolate: int | None = None
     """Draw this many rows instead, each the way from one latent to another of the same class."""
+    to_class: int | None = None
+    """With --interpolate the class that every row goes to; the latent of a row then stays."""
     directions: int | None = None
     """Draw rows along this many directions of latents, those that change images most (SeFa)."""
     frames: int | None = None
@@ -235,6 +237,17 @@ def _check_rows(options: SampleOptions) -> None:
             f"`--count` (={options.count}) must be left out: `--interpolate` (={interpolate}) is "
             "how many rows there are, and `--frames` how many images each has."
         )
+    if options.to_class is not None:
+        if interpolate is None:
+            raise InputError(
+                f"`--to-class` (={options.to_class}) is for --interpolate, whose rows it leads to "
+                "a class: give --interpolate 8, or --class."
+            )
+        if options.to_class == options.label:
+            raise InputError(
+                f"`--to-class` (={options.to_class}) must be another class than --class, where "
+                "the rows begin."
+            )
     if directions is None and options.reach != SampleOptions.reach:
         raise InputError(f"`--reach` (={options.reach}) is for --directions: leave it out.")
     if interpolate is not None or directions is not None:

@@ -1,5 +1,6 @@
 """Generative models as pure functions; Flax Linen inside."""
 
+from l1jax.models.conditional import class_path
 from l1jax.models.dcgan import dcgan
 from l1jax.models.directions import Directions, sefa_directions
 from l1jax.models.from_linen import from_linen
@@ -23,6 +24,7 @@ __all__ = [
     "Network",
     "Sampling",
     "Vae",
+    "class_path",
     "dcgan",
     "dense_generator",
     "from_linen",

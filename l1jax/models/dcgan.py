@@ -20,7 +20,7 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
-from l1jax.models.network import Labels
+from l1jax.models.network import ClassWeights, Labels
 from l1jax.models.regularisation import Dropout, Norm, batch_norm
 
 KERNEL_INIT = nn.initializers.normal(0.02)
@@ -50,7 +50,10 @@ class DcganGenerator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
+        self,
+        latents: Float[Array, "batch latent"],
+        train: bool,
+        label: Labels | ClassWeights | None = None,
     ) -> Float[Array, "batch height width channels"]:
         """Generate images in [-1, 1]."""
         shared = {"use_bias": False, "kernel_init": KERNEL_INIT, "dtype": self.dtype}

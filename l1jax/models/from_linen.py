@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Key, PyTree
 
-from l1jax.models.network import AXIS, Labels, Network, local_slice, require_label
+from l1jax.models.network import AXIS, ClassWeights, Labels, Network, local_slice, require_label
 
 TRAIN = ("train", "training", "is_training")
 INFERENCE = ("deterministic", "use_running_average")
@@ -70,7 +70,7 @@ def from_linen(
         batch_stats: PyTree,
         inputs: Any,
         train: bool,
-        label: Labels | None = None,
+        label: Labels | ClassWeights | None = None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Any, PyTree]:
         require_label(label, classes)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from l1jax.models.from_linen import label_parameter
-from l1jax.models.network import AXIS, Labels, Network, require_label
+from l1jax.models.network import AXIS, ClassWeights, Labels, Network, require_label
 
 
 def from_nnx(make: Callable[[Any], Any], *, classes: int = 0) -> Network:
@@ -63,7 +63,7 @@ def from_nnx(make: Callable[[Any], Any], *, classes: int = 0) -> Network:
         batch_stats: PyTree,
         inputs: Any,
         train: bool,
-        label: Labels | None = None,
+        label: Labels | ClassWeights | None = None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Any, PyTree]:
         require_label(label, classes)

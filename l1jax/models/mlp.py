@@ -11,7 +11,7 @@ from l1jax.models.conditional import with_label
 from l1jax.models.discriminator import Discriminator, leaky_relu
 from l1jax.models.gan import Gan, packed_discriminator
 from l1jax.models.linear import Dense, Precision, at_least_float32, compute_dtype
-from l1jax.models.network import Generator, Labels, linen_network
+from l1jax.models.network import ClassWeights, Generator, Labels, linen_network
 from l1jax.models.regularisation import Dropout, Norm
 
 RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "linear": None}
@@ -32,7 +32,10 @@ class DenseImages(nn.Module):
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
+        self,
+        latents: Float[Array, "batch latent"],
+        train: bool,
+        label: Labels | ClassWeights | None = None,
     ) -> Float[Array, "batch height width channels"]:
         """Generate images; only dropout makes a difference in training."""
         height, width, channels = self.image_shape

@@ -14,6 +14,8 @@ AXIS = "data"  # the mapped axis over which batch statistics are synchronised
 
 Images = Float[Array, "batch height width channels"]
 Labels = Int[Array, " batch"] | Int[Array, "batch packed"]
+ClassWeights = Float[Array, "batch classes"]
+"""The share that each class has in each example; they sum to 1. A generator takes it as a label."""
 
 
 class Apply(Protocol):
@@ -25,7 +27,7 @@ class Apply(Protocol):
         batch_stats: PyTree,
         inputs: Shaped[Array, "batch ..."],
         train: bool,
-        label: Labels | None = None,
+        label: Labels | ClassWeights | None = None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "..."], PyTree]:
         """Compute the network's outputs.
@@ -36,7 +38,8 @@ class Apply(Protocol):
             inputs: one example per entry of the first axis.
             train: whether batch statistics are means over the mapped axis `AXIS` and the running
                 ones are updated. Otherwise the running ones are used and returned unchanged.
-            label: class of each example, for a class-conditional network.
+            label: class of each example, for a class-conditional network. The generators of l1jax
+                also take the weights of all classes, floats, for what lies between classes.
             key: random key of layers that draw in training (dropout); the same on every device.
 
         Returns:
@@ -114,7 +117,7 @@ def linen_network(
         batch_stats: PyTree,
         inputs: Any,  # whatever the module takes
         train: bool,
-        label: Labels | None = None,
+        label: Labels | ClassWeights | None = None,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Any, PyTree]:
         arguments: list[Array | bool] = [inputs, train]
@@ -134,7 +137,7 @@ def linen_network(
     return Network(init, apply)
 
 
-def require_label(label: Labels | None, classes: int) -> None:
+def require_label(label: Labels | ClassWeights | None, classes: int) -> None:
     """Check that a class-conditional network gets labels.
 
     Args:

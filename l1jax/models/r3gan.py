@@ -20,7 +20,7 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
-from l1jax.models.network import Images, Labels
+from l1jax.models.network import ClassWeights, Images, Labels
 from l1jax.models.regularisation import Dropout, DropPath, drop_path_rates
 
 SLOPE = 0.2  # of the leaky ReLU
@@ -103,7 +103,10 @@ class R3ganGenerator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
+        self,
+        latents: Float[Array, "batch latent"],
+        train: bool,
+        label: Labels | ClassWeights | None = None,
     ) -> Images:
         """Generate images, which nothing keeps in [-1, 1]; training may drop something."""
         conv = partial(

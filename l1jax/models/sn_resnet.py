@@ -18,7 +18,7 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
-from l1jax.models.network import Images, Labels
+from l1jax.models.network import ClassWeights, Images, Labels
 from l1jax.models.regularisation import (
     Dropout,
     DropPath,
@@ -68,7 +68,7 @@ class GeneratorBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Images, train: bool, label: Labels | None
+        self, x: Images, train: bool, label: Labels | ClassWeights | None
     ) -> Float[Array, "batch height2 width2 features"]:
         """Apply the block."""
         conv = partial(Conv, self.features, use_bias=False, dtype=self.dtype)
@@ -105,7 +105,10 @@ class SnResnetGenerator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "batch latent"], train: bool, label: Labels | None = None
+        self,
+        latents: Float[Array, "batch latent"],
+        train: bool,
+        label: Labels | ClassWeights | None = None,
     ) -> Images:
         """Generate images in [-1, 1]."""
         first, *rest = self.widths

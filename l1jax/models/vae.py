@@ -17,7 +17,7 @@ from l1jax.models.linear import (
     at_least_float32,
     compute_dtype,
 )
-from l1jax.models.network import Generator, Network, linen_network
+from l1jax.models.network import ClassWeights, Generator, Network, linen_network
 from l1jax.models.regularisation import Dropout
 from l1jax.models.summary import summarise
 
@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         self,
         latents: Float[Array, "batch latent"],
         train: bool,
-        label: Int[Array, " batch"] | None = None,
+        label: Int[Array, " batch"] | ClassWeights | None = None,
     ) -> Float[Array, "batch height width outputs"]:
         """Logits of the mean image, and the log-scales; in training, with dropout."""
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from l1jax.models import Generator
+from l1jax.models import Generator, class_path
 from l1jax.models.latents import interpolations, truncate
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents
@@ -28,10 +28,13 @@ class Choice(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """Latents and the class of the image of each; no classes for a generator without any."""
+    """Latents, and the class of the image of each or the weights that the classes have in it.
+
+    There are no classes for a generator without any.
+    """
 
     latents: Float[Array, "count latent"]
-    labels: Int[Array, " count"] | None
+    labels: Int[Array, " count"] | Float[Array, "count classes"] | None
 
 
 def independent_latents(generator: Generator, choice: Choice) -> Chosen:
@@ -56,6 +59,28 @@ def interpolation_rows(generator: Generator, choice: Choice, frames: int) -> Cho
     end = draw_latents(generator, named_seed_key(choice.seed, "interpolation"), choice.count)
     rows = interpolations(start, end, frames).reshape(-1, generator.latent_size)
     return Chosen(_truncated(rows, choice), _labels(generator, choice, 1, frames))
+
+
+def class_rows(generator: Generator, choice: Choice, to_label: int, frames: int) -> Chosen:
+    """Go in rows from a latent's class to another class; the latent of a row stays the same.
+
+    The ends of a row are the images that the latent has in these classes.
+
+    Args:
+        generator: a class-conditional one.
+        choice: of the latents, and of the class at the start of the rows; without one the classes
+            take turns.
+        to_label: the class at the end of all rows.
+        frames: images in a row, at least 2.
+
+    Returns:
+        The latents and the weights of the classes, row after row.
+    """
+    chosen = independent_latents(generator, choice)
+    assert chosen.labels is not None
+    weights = class_path(chosen.labels, to_label, frames, generator.classes)
+    rows = weights.reshape(-1, generator.classes)
+    return Chosen(jnp.repeat(chosen.latents, frames, axis=0), rows)
 
 
 def direction_rows(

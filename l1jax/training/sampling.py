@@ -22,14 +22,15 @@ class Sampler(Protocol):
         self,
         average: Average,
         latents: Float[Array, "count latent"],
-        label: Int[Array, " count"] | None = None,
+        label: Int[Array, " count"] | Float[Array, "count classes"] | None = None,
     ) -> Shaped[np.ndarray, "count h w c"]:
         """Generate images.
 
         Args:
             average: parameters and batch statistics.
             latents: one for each image.
-            label: one for each image; by default the classes take turns.
+            label: one for each image, or weights of the classes; by default the classes take
+                turns.
 
         Returns:
             uint8 images, or float32 points.
@@ -66,7 +67,9 @@ def make_sampler(generator: Generator) -> Sampler:
 
     @jax.jit
     def generate(
-        average: Average, latents: Float[Array, "batch latent"], label: Int[Array, " batch"]
+        average: Average,
+        latents: Float[Array, "batch latent"],
+        label: Int[Array, " batch"] | Float[Array, "batch classes"],
     ) -> Shaped[Array, "batch h w c"]:
         images, _ = generator.network.apply(
             average.params, average.batch_stats, latents, False, label
@@ -78,14 +81,15 @@ def make_sampler(generator: Generator) -> Sampler:
     def sample(
         average: Average,
         latents: Float[Array, "count latent"],
-        label: Int[Array, " count"] | None = None,
+        label: Int[Array, " count"] | Float[Array, "count classes"] | None = None,
     ) -> Shaped[np.ndarray, "count h w c"]:
         count = len(latents)
         if label is None:
             label = jnp.arange(count) % max(generator.classes, 1)
         size = min(BATCH, count)
-        padded_latents = jnp.pad(latents, ((0, -count % size), (0, 0)))
-        padded_label = jnp.pad(label, (0, -count % size))
+        padding = (0, -count % size)
+        padded_latents = jnp.pad(latents, (padding, (0, 0)))
+        padded_label = jnp.pad(label, [padding, *[(0, 0)] * (label.ndim - 1)])
         batches = []
         for start in range(0, count, size):
             batch = slice(start, start + size)

@@ -7,10 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from generators import CONDITIONAL, generator, images_of, inputs
 from on_devices import DEVICES, drawn, gradient, train
 
 from l1jax.models import dcgan, mlp_gan, r3gan, sn_resnet
-from l1jax.models.conditional import ConditionalBatchNorm, with_label
+from l1jax.models.conditional import (
+    ConditionalBatchNorm,
+    class_path,
+    rows_of_labels,
+    with_label,
+)
 from l1jax.models.network import linen_network
 
 RNG = np.random.default_rng(0)
@@ -44,6 +50,36 @@ def test_labels_are_appended_at_every_pixel_and_several_side_by_side():
     expected[0, ..., [2, 4]] = expected[1, ..., [3, 6]] = 1
     np.testing.assert_array_equal(found, expected)
     assert with_label(x, None, 0) is x
+
+
+def test_weights_of_classes_stand_where_their_label_would():
+    weights = jnp.asarray([[0.25, 0.75, 0.0], [0.0, 0.0, 1.0]])
+    x = normal(2, 4)
+    np.testing.assert_array_equal(with_label(x, weights, 3), np.concatenate([x, weights], axis=1))
+    table = normal(3, 5)
+    found = rows_of_labels(table, weights)
+    np.testing.assert_allclose(found[0], 0.25 * table[0] + 0.75 * table[1], rtol=1e-6)
+    np.testing.assert_array_equal(found[1], table[2])  # to the last bit
+
+
+def test_a_path_of_classes_goes_evenly_from_one_to_another():
+    paths = class_path(jnp.asarray([2, 0]), 1, 5, classes=3)
+    expected = np.zeros((2, 5, 3))
+    expected[0, :, 2] = expected[1, :, 0] = [1, 0.75, 0.5, 0.25, 0]
+    expected[:, :, 1] = [0, 0.25, 0.5, 0.75, 1]
+    np.testing.assert_array_equal(paths, expected)
+
+
+@pytest.mark.parametrize(
+    "family", ["mlp", *(pytest.param(f, marks=pytest.mark.slow) for f in CONDITIONAL if f != "mlp")]
+)
+def test_generators_draw_whole_classes_from_their_weights_to_the_last_bit(family):
+    own = generator(family, 3)
+    latents, labels = inputs(own)
+    images = images_of(own, latents, labels)
+    np.testing.assert_array_equal(images_of(own, latents, jnp.eye(3)[labels]), images)
+    between = images_of(own, latents, jnp.full((len(latents), 3), 1 / 3))
+    assert np.abs(between - images).max() > 1e-3
 
 
 def test_the_dense_gan_reads_labels_beside_latents_and_pixels():

@@ -6,6 +6,7 @@ from generators import generator
 
 from l1jax.training.latent_rows import (
     Choice,
+    class_rows,
     direction_rows,
     independent_latents,
     interpolation_rows,
@@ -33,6 +34,16 @@ def test_latents_are_truncated_before_they_are_moved():
         np.testing.assert_array_equal(rows[number, :, 1], middle)
         moved = np.asarray(rows[number, :, 2] - middle)
         np.testing.assert_allclose(moved, np.tile(2 * np.eye(6)[number], (4, 1)), atol=1e-6)
+
+
+def test_a_row_of_classes_has_one_latent_and_begins_with_its_class():
+    chosen = class_rows(OWN, PLAIN, 1, 3)
+    latents = np.asarray(independent_latents(OWN, PLAIN).latents)
+    np.testing.assert_array_equal(chosen.latents, np.repeat(latents, 3, axis=0))
+    weights = np.asarray(chosen.labels).reshape(4, 3, 3)
+    np.testing.assert_array_equal(weights[:, 0], np.eye(3)[[0, 1, 2, 0]])
+    np.testing.assert_array_equal(weights[:, 1], (weights[:, 0] + np.eye(3)[1]) / 2)
+    np.testing.assert_array_equal(weights[:, 2], np.eye(3)[[1] * 4])
 
 
 def test_a_row_has_one_class_and_a_latent_keeps_it_along_every_direction():
