@@ -1,71 +1,49 @@
-"""Measure a trained generator: `python -m l1jax.evaluate --workdir runs/digits`."""
+"""Measure generated images: `python -m l1jax.evaluate --workdir runs/digits`.
 
-from l1jax.cli.early_answers import answer_early, check_model_flags
-from l1jax.cli.options import EvaluateOptions
+`--real data/photos --generated samples.zip` compares any two sets of images, `--save-statistics
+photos.npz --real data/photos` keeps what the Fréchet distance needs of one.
+"""
+
+from l1jax.cli.early_answers import answer_early
+from l1jax.cli.evaluation_flags import PROG, parse_evaluate
 
 if __name__ == "__main__":
-    answer_early(check_model_flags(EvaluateOptions, "python -m l1jax.evaluate"))
+    answer_early(parse_evaluate)
 
 
 import os
-import platform
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Int, Shaped
 from rich.console import Console
 
-from l1jax import config
-from l1jax.build import build_image_model
+from l1jax.cli.evaluation_flags import check_numbers, check_sides, generated_flags
 from l1jax.cli.flag_errors import translate_errors
-from l1jax.cli.flags import parse, parse_optional_path, parse_path
+from l1jax.cli.flags import parse, parse_optional_path
+from l1jax.cli.options import EvaluateOptions
 from l1jax.cli.process import run_command, shell_command
 from l1jax.config import InputError
 from l1jax.data.class_labels import describe_classes
-from l1jax.data.mixture_source import MIXTURES
-from l1jax.evaluation.comparison import JsonObject, SeedImages
-from l1jax.evaluation.evaluate_samples import (
-    ImageReference,
-    evaluate_images,
-    evaluate_likelihood,
-    evaluate_points,
-)
-from l1jax.evaluation.features import FeatureExtractor
-from l1jax.evaluation.inception import inception_features
-from l1jax.evaluation.source_classifier import make_classifier
-from l1jax.evaluation.zeros import count_zeros
+from l1jax.evaluation.comparison import JsonObject
+from l1jax.evaluation.statistics_files import save_statistics
 from l1jax.files import write_json
-from l1jax.models import Vae
-from l1jax.models.summary import layers
-from l1jax.outputs import check_output_file, write_error
-from l1jax.processes.agreement import divide_rows, is_leader, lead
-from l1jax.real_images import (
-    MIN_IMAGES,
-    RealImages,
-    data_errors_in_flags,
+from l1jax.image_evaluation.networks import Networks, load_networks
+from l1jax.image_evaluation.own_data import check_generator, evaluate
+from l1jax.image_evaluation.real_images import (
     read_real_images,
     with_data_path,
 )
+from l1jax.image_evaluation.recognise import GENERATORS, Place, recognise
+from l1jax.image_evaluation.request import Request
+from l1jax.image_evaluation.saving import check_image_folder, saving_images
+from l1jax.image_evaluation.sets import compare_sides, open_side, side_statistics
+from l1jax.outputs import check_output_file, write_error
+from l1jax.processes.agreement import is_leader, lead
 from l1jax.reporting.evaluation_tables import show_evaluation
-from l1jax.reporting.sound import spectrograms_through_sound
-from l1jax.serialization.loaded_generator import (
-    LoadedGenerator,
-    check_drawn,
-    open_generator,
-)
-from l1jax.sound_evaluation import evaluate_sound
+from l1jax.serialization.loaded_generator import open_generator
 from l1jax.terminal import Say, make_say
 from l1jax.text_runs.evaluation import evaluate_text
 from l1jax.text_runs.loading import names_text, open_text_model
-from l1jax.training.keys import named_seed_key
-from l1jax.training.sampling import BATCH, draw_latents, make_sampler
-
-PROG = "python -m l1jax.evaluate"
-Images = Shaped[np.ndarray, "count height width channels"]
 
 
 @translate_errors(EvaluateOptions)
@@ -74,33 +52,178 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(EvaluateOptions, arguments, PROG)
     workdir = parse_optional_path("--workdir", options.workdir)
     model = parse_optional_path("--model", options.model)
-    check_options(options)
-    inception = load_inception(options)  # first, because a wrong file is found quickly
+    check_sides(options)
+    check_numbers(options)
+    check_outputs(options)
+    networks = load_networks(options)  # first, because a wrong file is found quickly
     console = Console(emoji=False, quiet=not is_leader())
     say = make_say(console)
-    if names_text(workdir, model):
+    generated = [recognise(flag, value) for flag, value in generated_flags(options).items()]
+    if options.save_statistics:
+        write_statistics(generated, options, networks, say)
+        return 0
+    (place,) = generated
+    draws = place.kind in GENERATORS or place.flag != "--generated"
+    if place.flag == "--generated" and draws:
+        model = Path(place.path)
+    if draws and names_text(workdir, model):
         return evaluate_text_model(options, workdir, model, console, say)
+    if draws and options.real is None:
+        return evaluate_generator(options, workdir, model, networks, console)
+    if options.real is None:
+        raise InputError(
+            f"`--generated` (={place.value}) is {place.noun}, which has no real images of its own: "
+            "give these as --real."
+        )
+    return evaluate_sets(recognise("--real", options.real), place, options, networks, console)
+
+
+def evaluate_sets(
+    real: Place, generated: Place, options: EvaluateOptions, networks: Networks, console: Console
+) -> int:
+    """Compare two sets of images and return the exit status.
+
+    Args:
+        real: where the real images are.
+        generated: where the generated ones are, or what draws them.
+        options: the command's flags.
+        networks: name → features of networks.
+        console: for the tables.
+
+    Raises:
+        InputError: if they cannot be read or compared.
+    """
+    say = make_say(console)
+    if generated.flag in ("--workdir", "--model"):  # as the flag says, whatever lies beside it
+        generated = generated._replace(kind="run" if generated.flag == "--workdir" else "model")
+    request = request_of(options, networks)
+    folder = result_folder(generated) if generated.kind in GENERATORS else Path()
+    output = output_file(options, folder)
+    with console.status("opening the images"):
+        real_side = open_side(real, request, say)
+        generated_side = open_side(generated, request, say)
+    for side in (real_side, generated_side):
+        say(f"{side.place.flag.removeprefix('--')}: {side.describe()}")
+    with console.status("looking at the images"):
+        watch = saving_images(options.save_images)
+        result = compare_sides(real_side, generated_side, request, watch)
+    show_evaluation(result, console)
+    lead(lambda: write_result(output, result))
+    if options.save_images:
+        say(f"the images that were compared: {options.save_images}")
+    say(f"all numbers: {output}")
+    return 0
+
+
+def write_statistics(
+    generated: Sequence[Place], options: EvaluateOptions, networks: Networks, say: Say
+) -> None:
+    """Write the statistics of the one set that the flags name.
+
+    Args:
+        generated: where the generated images are, if it is they.
+        options: the command's flags.
+        networks: name → features of networks.
+        say: prints one sentence on a line of its own.
+
+    Raises:
+        InputError: if the images cannot be read, or the file cannot be written.
+    """
+    place = generated[0] if generated else recognise("--real", str(options.real))
+    request = request_of(options, networks)
+    side = open_side(place, request, say)
+    say(f"{place.flag.removeprefix('--')}: {side.describe()}")
+    statistics = side_statistics(side, request, say)
+    path = Path(os.path.expanduser(options.save_statistics))
+    try:
+        lead(lambda: save_statistics(path, statistics))
+    except OSError as error:
+        raise write_error(options.save_statistics, error, "--save-statistics") from error
+    say(f"statistics of {', '.join(statistics)}: {path}")
+
+
+def request_of(options: EvaluateOptions, networks: Networks) -> Request:
+    """Return how sets of images are read and compared."""
+    return Request(
+        samples=options.samples,
+        real_samples=options.real_samples,
+        seeds=options.seeds,
+        networks=networks,
+        image_size=options.image_size,
+        array=options.array,
+        floats=options.floats,
+        split=options.split,
+        step=options.step,
+    )
+
+
+def result_folder(generated: Place) -> Path:
+    """Return the folder of a run or of an exported model."""
+    path = Path(generated.path)
+    return path.parent if path.is_file() else path
+
+
+def output_file(options: EvaluateOptions, folder: Path) -> Path:
+    """Return the file of the numbers.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    wanted = options.output or str(folder / "evaluation.json")
+    return Path(lead(lambda: str(check_output_file(wanted))))
+
+
+def check_outputs(options: EvaluateOptions) -> None:
+    """Raise if something cannot be written, before anything is read.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    if options.output:
+        lead(lambda: str(check_output_file(options.output)))
+    if options.save_statistics:
+        lead(lambda: str(check_output_file(options.save_statistics, "--save-statistics")))
+    if options.save_images:
+        lead(lambda: check_image_folder(options.save_images))
+
+
+def evaluate_generator(
+    options: EvaluateOptions,
+    workdir: Path | None,
+    model: Path | None,
+    networks: Networks,
+    console: Console,
+) -> int:
+    """Evaluate a run or an exported model with its own images and return the exit status.
+
+    Args:
+        options: the command's flags.
+        workdir: `--workdir`.
+        model: `--model`, if there is no `--workdir`.
+        networks: name → features of networks.
+        console: for the tables.
+
+    Raises:
+        InputError: if the generator or its images cannot be used.
+    """
+    say = make_say(console)
     loaded = open_generator(workdir, model, options.step, say, PROG)
     loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
-    check_generator(loaded, options)
+    check_generator(loaded, networks)
     place = next(path for path in (model, workdir) if path is not None)
     folder = place.parent if os.path.isfile(place) else place
-    wanted = options.output or str(folder / "evaluation.json")
-    output = Path(lead(lambda: str(check_output_file(wanted))))
+    output = output_file(options, folder)
     with console.status("reading the real images"):
         real_images = read_real_images(loaded, options, place)
     if real_images.training.labels is not None:
         say(describe_classes(real_images.training))
     with console.status("looking at the images"):
-        result = evaluate(loaded, real_images, options, inception)
+        result = evaluate(loaded, real_images, options, networks)
     show_evaluation(result, console)
     lead(lambda: write_result(output, result))
     say(f"all numbers: {output}")
-    if (
-        output == folder / "evaluation.json"
-        and (folder / "config.json").is_file()
-        and model is None
-    ):
+    is_default = output == folder / "evaluation.json"
+    if is_default and (folder / "config.json").is_file() and model is None:
         say(f"as a page:   {shell_command('l1jax.report', '--workdir', str(folder))}")
     return 0
 
@@ -120,14 +243,14 @@ def evaluate_text_model(
     Raises:
         InputError: if a flag is for images, or the model or its text cannot be used.
     """
-    if options.inception:
-        raise InputError(f"`--inception` (={options.inception}) must be left out for text.")
+    for flag, value in (("--inception", options.inception), ("--real", options.real)):
+        if value:
+            raise InputError(f"`{flag}` (={value}) must be left out for text.")
     loaded = open_text_model(workdir, model, options.step, say)
     loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
     place = next(path for path in (model, workdir) if path is not None)
     folder = place.parent if os.path.isfile(place) else place
-    wanted = options.output or str(folder / "evaluation.json")
-    output = Path(lead(lambda: str(check_output_file(wanted))))
+    output = output_file(options, folder)
     with console.status("reading and writing text"):
         result = evaluate_text(loaded, options.samples, options.seeds)
     show_evaluation(result, console)
@@ -146,198 +269,6 @@ def write_result(path: Path, result: JsonObject) -> None:
         write_json(path, result)
     except OSError as error:
         raise write_error(path, error) from error
-
-
-def check_options(options: EvaluateOptions) -> None:
-    """Raise if a flag has an impossible value, before anything is read.
-
-    Raises:
-        InputError: naming the flag.
-    """
-    if options.seeds < 1:
-        raise InputError(f"`--seeds` (={options.seeds}) must be at least 1; 3 give a deviation.")
-    if options.samples and options.samples < MIN_IMAGES:
-        raise InputError(
-            f"`--samples` (={options.samples}) must be at least {MIN_IMAGES}, or 0 for as many as "
-            "there are real images."
-        )
-    if options.output:
-        lead(lambda: str(check_output_file(options.output)))
-
-
-def load_inception(options: EvaluateOptions) -> FeatureExtractor | None:
-    """Load the features of Inception-v3 if they are asked for.
-
-    Raises:
-        InputError: if the file is missing or does not hold that network's weights.
-    """
-    if not options.inception:
-        return None
-    try:
-        return inception_features(parse_path("--inception", options.inception))
-    except InputError as error:
-        raise InputError(f"`--inception` (={options.inception}) cannot be used: {error}") from error
-
-
-def check_generator(loaded: LoadedGenerator, options: EvaluateOptions) -> None:
-    """Raise if this generator cannot be evaluated as asked, before the real images are read.
-
-    Raises:
-        InputError: if it draws points of no mixture, or Inception-v3 is to be applied to points.
-    """
-    data = loaded.experiment.data
-    if loaded.generator.image_range is not None:
-        return
-    if not isinstance(data, config.MixtureData):
-        raise InputError(
-            f"`data` (={type(data).__name__}) must be a mixture for a generator of points."
-        )
-    if options.inception:
-        raise InputError(
-            f"`--inception` (={options.inception}) must be left out for a generator of points: "
-            "they are no images."
-        )
-
-
-def evaluate(
-    loaded: LoadedGenerator,
-    real_images: RealImages,
-    options: EvaluateOptions,
-    inception: FeatureExtractor | None,
-) -> JsonObject:
-    """Draw from the generator and measure what it draws.
-
-    Args:
-        loaded: the generator.
-        real_images: what its images are compared with.
-        options: the command's flags.
-        inception: features of Inception-v3, or None.
-
-    Returns:
-        All numbers, as `evaluation.json` holds them.
-    """
-    data = loaded.experiment.data
-    num_generated = options.samples or len(real_images.real)
-    generated = draw_for_seeds(loaded, options.seeds, num_generated)
-    remarks = list(real_images.remarks)
-    if loaded.generator.image_range is None:
-        assert isinstance(data, config.MixtureData)
-        points = (of_seed.images.reshape(-1, 2) for of_seed in generated)
-        scores = evaluate_points(points, MIXTURES[data.shape]())
-    else:
-        with data_errors_in_flags(options):
-            classifier = make_classifier(loaded.experiment, real_images.training, remarks.append)
-        through_sound = None
-        if isinstance(data, config.Sound):
-            through_sound = partial(spectrograms_through_sound, data=data)
-        reference = ImageReference(
-            real_images.real,
-            real_images.source,
-            classifier,
-            inception,
-            through_sound,
-            held_out_labels(real_images),
-        )
-        scores = evaluate_images(generated, num_generated, reference, remarks.append)
-        model = None
-        if loaded.encoder is not None:
-            model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)
-        if isinstance(model, Vae):
-            scores |= evaluate_likelihood(
-                model,
-                loaded.encoder,
-                loaded.average.params,
-                real_images.real,
-                real_images.labels,
-                named_seed_key(0, "likelihood"),
-            )
-    if isinstance(data, config.Sound):
-        held_out = None
-        if real_images.source is not real_images.training:
-            held_out = real_images.real
-        scores["sound"] = evaluate_sound(
-            loaded, data, real_images.training, held_out, remarks.append
-        )
-    zeros = count_zeros(loaded.average.params, layers(loaded.generator.network.init))
-    result = {
-        "step": loaded.step,
-        "protocol": describe_protocol(loaded, real_images, num_generated, options.seeds),
-        **scores,
-        "zeros": zeros.to_json(),
-    }
-    if remarks:
-        result["remarks"] = remarks
-    return result
-
-
-def held_out_labels(real_images: RealImages) -> Int[np.ndarray, " count"] | None:
-    """Return the classes of the real images if these are held out; None otherwise."""
-    if real_images.source is real_images.training:
-        return None
-    return real_images.labels
-
-
-def draw_for_seeds(loaded: LoadedGenerator, num_seeds: int, count: int) -> Iterator[SeedImages]:
-    """Yield the generated images, or points, of each seed; the same for the same seed.
-
-    Several processes share the work, so all of them must call it.
-
-    Args:
-        loaded: the generator.
-        num_seeds: seeds 0 to `num_seeds` − 1 are taken.
-        count: images per seed.
-
-    Raises:
-        InputError: if images are NaN or infinite.
-    """
-    sampler = make_sampler(loaded.generator)  # compiled once for all seeds
-    for seed in range(num_seeds):
-        latents = draw_latents(loaded.generator, named_seed_key(seed, "evaluation"), count)
-        label = np.arange(count, dtype=np.int32) % max(loaded.generator.classes, 1)
-
-        def draw(
-            start: int, stop: int, latents: Array = latents, label: np.ndarray = label
-        ) -> list[np.ndarray]:
-            part = slice(start, stop)
-            return [sampler(loaded.average, latents[part], jnp.asarray(label[part]))]
-
-        (images,) = divide_rows(count, BATCH, draw)
-        check_drawn(loaded, images)
-        labels = label if loaded.generator.classes else None
-        yield SeedImages(seed, images, labels)
-
-
-def describe_protocol(
-    loaded: LoadedGenerator, real_images: RealImages, num_generated: int, num_seeds: int
-) -> JsonObject:
-    """Describe how the numbers were taken.
-
-    Args:
-        loaded: the generator.
-        real_images: what its images were compared with.
-        num_generated: images per seed.
-        num_seeds: number of seeds.
-    """
-    source = real_images.source
-    num_real = len(real_images.real)
-    latents = "standard normal"
-    if loaded.generator.classes:
-        latents += ", classes in turn"
-    seeds = "for the seed 0"
-    if num_seeds > 1:
-        seeds = f"for each of the seeds 0 to {num_seeds - 1}"
-    return {
-        "real": f"{num_real:,} of {source.length:,} {real_images.origin}, fingerprint "
-        f"{source.fingerprint[:12]}",
-        "generated": f"{num_generated:,} of the averaged generator {seeds}",
-        "latents": latents,
-        "versions": {
-            "jax": jax.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "device": f"{len(jax.devices())} × {jax.devices()[0].device_kind}",
-    }
 
 
 if __name__ == "__main__":

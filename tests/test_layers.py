@@ -17,7 +17,7 @@ LAYERS = [
     {"build", "build_optimizer", "evaluation", "reporting", "solve", "compaction"},
     {"training"},
     {"selection", "serialization"},
-    {"real_images", "sound_evaluation", "text_runs"},
+    {"image_evaluation", "text_runs"},
     {
         "__main__",
         "cli",

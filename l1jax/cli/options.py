@@ -58,29 +58,55 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class EvaluateOptions(ProcessOptions):
-    """Compare a trained generator's images with real ones, and count its zeros.
+    """Compare generated images with real ones, and count the zeros of what drew them.
 
     At the end it names the command that makes an HTML page of the run, this evaluation included.
     """
 
     workdir: str | None = None
-    """Work directory of the run."""
+    """Work directory of the run that draws the generated images."""
     model: str | None = None
     """Folder of an exported model, or a program in it; instead of --workdir."""
+    generated: str | None = None
+    """Generated images: a folder, an archive, .npz, .npy, IDX, TFDS name, statistics, or what draws
+    them; instead of --workdir."""
+    real: str | None = None
+    """Real images, likewise, or a run for its own; by default those of what draws."""
     step: int | None = None
     """Which checkpoint; by default the best of a run with patience, else the newest good one."""
     samples: int = 0
-    """Number of generated images per seed, compared with as many real ones, or with all of them if
-    there are fewer; 0 for as many as there are real ones, at most 5,000."""
+    """Number of generated images, of a generator per seed; 0 for all of a set, and for as many of a
+    generator's as there are real ones, at most 5,000."""
+    real_samples: int = 0
+    """Number of real images; 0 for all, of a run's own as many as generated ones."""
     seeds: int = 3
     """Number of seeds that latents are drawn from; the deviation is taken over them."""
     inception: str = ""
     """Weights of Inception-v3, from python -m l1jax.convert, for the FID; empty for none."""
+    dinov2: str = ""
+    """Weights of DINOv2, likewise, for FD-DINOv2."""
+    clip: str = ""
+    """Weights of CLIP, likewise, for the CMMD."""
+    resizing: Literal["legacy-tf", "clean", "pytorch-fid", "torch-fidelity"] = "legacy-tf"
+    """How images are resized for Inception-v3."""
+    image_size: int = 0
+    """Crop all images to squares and resize them to so many pixels a side; 0 to leave them."""
+    array: str = ""
+    """Name of the array of images in an .npz, if it is not plain which one it is."""
+    floats: Literal["auto", "unit", "symmetric", "bytes"] = "auto"
+    """Pixels that are floats are from 0 to 1 (unit), -1 to 1 (symmetric), or 0 to 255 (bytes)."""
+    split: str = "train"
+    """Split of IDX files or of a set of TFDS."""
     path: str = ""
-    """Where the real images are, if no longer where the run was trained on them."""
+    """Where the run's own images are, if no longer where it was trained on them."""
+    save_statistics: str = ""
+    """Write mean and covariance of the features of one set to this .npz and end; pytorch-fid reads
+    it, too."""
+    save_images: str = ""
+    """Folder, new or empty, for the generated images that are compared."""
     output: str = ""
-    """JSON file of all numbers; by default evaluation.json in the work directory, or in the model's
-    folder."""
+    """JSON file of all numbers; by default evaluation.json in the work directory, in the model's
+    folder, or here."""
 
 
 @dataclass(frozen=True)

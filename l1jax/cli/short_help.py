@@ -28,7 +28,8 @@ COMMON = {
         "folds", "path-steps", "network", "refit", "debias-steps", "overwrite",
     ),
     "EvaluateOptions": (
-        "workdir", "model", "step", "samples", "seeds", "inception", "path", "output",
+        "workdir", "model", "generated", "real", "step", "samples", "real-samples", "seeds",
+        "inception", "image-size", "path", "save-statistics", "save-images", "output",
     ),
 }  # fmt: skip
 """Command → the flags that its help explains; it explains all those of other commands."""

@@ -47,6 +47,12 @@ def suggest_data_flag(path: str, kind: str) -> str:
     return f"it looks like {guess.description}"
 
 
+def fitting_kinds(path: str) -> tuple[str, ...]:
+    """Return which --data may read a path that is there; none if nothing is known about it."""
+    guess = _guess(path)
+    return () if guess is None else guess.kinds
+
+
 class _Guess(NamedTuple):
     """What a path looks like."""
 

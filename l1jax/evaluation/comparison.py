@@ -1,6 +1,9 @@
 """Compare generated images with real ones by several feature extractors."""
 
+import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,16 +14,18 @@ from l1jax.evaluation.diversity import pair_similarity
 from l1jax.evaluation.features import (
     Extracted,
     FeatureExtractor,
-    extract_divided,
     pixel_features,
     random_features,
 )
+from l1jax.evaluation.pictures import ImageSet, Pictures, as_image_set, extract_set
 from l1jax.evaluation.scores import feature_scores
 
 MAX_RANDOM_SIDE = 1_024  # pixels, of images that the random convolutions take
 HIGH_PRECISION = 0.9  # share of the real halves' precision from which a precision counts as high
 LOW_RECALL = 0.1  # share of the real halves' recall below which a recall is suspiciously low
 NUM_PAIRS = 500  # of images, whose similarity is averaged
+MAX_PAIRED = 1_000  # images that pairs are drawn from
+MAX_PIXEL_VALUES = 2**28  # of a set, 1 GiB of float32, up to which pixels are features
 
 Images = Shaped[np.ndarray, "count height width channels"]
 JsonObject: TypeAlias = dict[str, Any]  # values that JSON can hold
@@ -30,7 +35,7 @@ class SeedImages(NamedTuple):
     """The images that were generated from one seed's latents."""
 
     seed: int
-    images: Images
+    images: Images | ImageSet
     labels: Int[np.ndarray, " count"] | None = None
     """The class that each was asked to be of; None without classes."""
 
@@ -44,9 +49,10 @@ class SeedStatistics(NamedTuple):
 
 
 def choose_extractors(
-    image_shape: tuple[int, ...],
+    image_shape: tuple[int, ...] | None,
     classifier: Classifier | None,
-    inception: FeatureExtractor | None,
+    networks: Mapping[str, FeatureExtractor] = MappingProxyType({}),
+    count: int = 0,
 ) -> dict[str, FeatureExtractor]:
     """Choose the feature extractors that suit images of this shape.
 
@@ -54,25 +60,30 @@ def choose_extractors(
     classifier sees only what tells its own classes apart, and can mistake noise for real images.
 
     Args:
-        image_shape: height, width and channels of an image.
+        image_shape: height, width and channels of an image; None if they have several shapes, for
+            which there are only features that bring images to one size.
         classifier: classifier of the labelled images. It is left out if it takes another shape.
-        inception: Inception-v3's features, or None.
+        networks: name → features of networks such as Inception-v3, which are always taken.
+        count: number of images of the larger set. The pixels are left out if they are too many.
 
     Returns:
         Name → extractor, in the order in which they are shown.
     """
-    extractors = {"pixels": pixel_features()}
-    if classifier is not None and classifier.shape == image_shape:
-        extractors["classifier"] = classifier_features(classifier)
-    if max(image_shape[:2]) <= MAX_RANDOM_SIDE:
-        extractors["random"] = random_features()
-    if inception is not None:
-        extractors["inception"] = inception
-    return extractors
+    extractors: dict[str, FeatureExtractor] = {}
+    if image_shape is not None:
+        if count * math.prod(image_shape) <= MAX_PIXEL_VALUES:
+            extractors["pixels"] = pixel_features()
+        if classifier is not None and classifier.shape == image_shape:
+            extractors["classifier"] = classifier_features(classifier)
+        if max(image_shape[:2]) <= MAX_RANDOM_SIDE:
+            extractors["random"] = random_features()
+    return extractors | dict(networks)
 
 
 def compare(
-    extractors: Mapping[str, FeatureExtractor], real: Images, generated: Iterable[SeedImages]
+    extractors: Mapping[str, FeatureExtractor],
+    real: Images | ImageSet,
+    generated: Iterable[SeedImages],
 ) -> JsonObject:
     """Score generated images against real ones, and the two halves of the real ones too.
 
@@ -87,39 +98,64 @@ def compare(
         `features`: extractor's name → its protocol and details, `between_real_halves`, and the
         mean, deviation and values over the seeds of every score. `images`: the similarity of pairs
         of generated images and how many of them are different, and the similarity of real pairs.
+        The similarities are left out if images have several sizes.
     """
-    half = len(real) // 2
-    real_features = {
-        name: extract_divided(extractor, real) for name, extractor in extractors.items()
-    }
+    real = as_image_set(real)
+    half = len(real.own) // 2
+    real_features = {name: extract_set(extractor, real) for name, extractor in extractors.items()}
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in extractors}
     image_scores: list[dict[str, float]] = []
-    for seed, images, _ in generated:
+    for seed, drawn, _ in generated:
+        images = as_image_set(drawn)
         for name, extractor in extractors.items():
-            generated_features = extract_divided(extractor, images)
+            generated_features = extract_set(extractor, images)
             scores[name].append(feature_scores(real_features[name], generated_features, seed))
-        similarity = pair_similarity(images, pairs=NUM_PAIRS, seed=seed).mean
-        image_scores.append({"ms_ssim": similarity, "different": count_different(images)})
+        image_scores.append({"different": count_different(images), **similarity_of(images, seed)})
     features = {}
     for name, extractor in extractors.items():
         first_half = _slice_rows(real_features[name], 0, half)
-        second_half = _slice_rows(real_features[name], half, len(real))
+        second_half = _slice_rows(real_features[name], half, len(real.own))
         features[name] = {
             "protocol": extractor.protocol,
             **extractor.details,
             "between_real_halves": feature_scores(first_half, second_half),
             **seed_statistics(scores[name]),
         }
-    real_similarity = float(pair_similarity(real, pairs=NUM_PAIRS).mean)
-    return {
-        "features": features,
-        "images": {"ms_ssim_of_real": real_similarity, **seed_statistics(image_scores)},
-    }
+    of_images: JsonObject = seed_statistics(image_scores)
+    of_real = similarity_of(real, 0)
+    if of_real:
+        of_images = {"ms_ssim_of_real": of_real["ms_ssim"], **of_images}
+    return {"features": features, "images": of_images}
 
 
-def count_different(images: Images) -> int:
+def similarity_of(images: ImageSet, seed: int) -> dict[str, float]:
+    """Measure the similarity of pairs of a thousand images, `ms_ssim`.
+
+    Args:
+        images: the set.
+        seed: of the pairs, and of the images that they are drawn from.
+
+    Returns:
+        Nothing if the images have several sizes.
+    """
+    pictures = images.common
+    if pictures is None:
+        return {}
+    chosen = np.arange(len(pictures))
+    if len(pictures) > MAX_PAIRED:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(pictures))[:MAX_PAIRED])
+    similarity = pair_similarity(pictures.take(chosen), pairs=NUM_PAIRS, seed=seed)
+    return {"ms_ssim": float(similarity.mean)}
+
+
+def count_different(images: Images | ImageSet) -> int:
     """Count the images that differ from each other."""
-    return len({image.tobytes() for image in images})
+    pictures: Pictures = as_image_set(images).own
+    hashes = set()
+    for i, shape in enumerate(pictures.shapes.tolist()):
+        hashed = hashlib.sha256(pictures.read(i).tobytes())
+        hashes.add((*shape, hashed.digest()))
+    return len(hashes)
 
 
 def describe_repetition(

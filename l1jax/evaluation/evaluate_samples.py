@@ -1,6 +1,7 @@
 """The parts of an evaluation: points of a mixture, images, and the likelihood of a VAE."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -25,6 +26,7 @@ from l1jax.evaluation.comparison import (
 from l1jax.evaluation.coverage import mode_coverage
 from l1jax.evaluation.features import FeatureExtractor
 from l1jax.evaluation.likelihood import log_likelihood
+from l1jax.evaluation.pictures import ImageSet, as_image_set
 from l1jax.evaluation.source_classifier import class_scores, read_classes
 from l1jax.models import Vae
 from l1jax.objectives.variational import bits_per_dimension
@@ -40,14 +42,14 @@ JsonObject: TypeAlias = dict[str, Any]  # values that JSON can hold
 class ImageReference(NamedTuple):
     """What generated images are compared with."""
 
-    real: Images
+    real: Images | ImageSet
     """Real images in a random order."""
     source: Source
     """Where they are from, with the labels of all images there if it has any."""
     classifier: Classifier | None
     """Classifier of the labels, or None."""
-    inception: FeatureExtractor | None
-    """Features of Inception-v3, or None."""
+    networks: Mapping[str, FeatureExtractor] = MappingProxyType({})
+    """Name → features of networks such as Inception-v3."""
     through_sound: Callable[[Images], Images] | None = None
     """(spectrograms) → those of the sound that is made of them; None if images are no sound."""
     held_out_labels: Int[np.ndarray, " count"] | None = None
@@ -91,12 +93,17 @@ def evaluate_images(
     """
     source = reference.source
     classifier = reference.classifier
-    extractors = choose_extractors(reference.real.shape[1:], classifier, reference.inception)
-    if "random" not in extractors:
+    real = as_image_set(reference.real)
+    shape = None if real.common is None else real.common.shape
+    largest = max(len(real.own), num_generated)
+    extractors = choose_extractors(shape, classifier, reference.networks, largest)
+    if shape is not None and "random" not in extractors:
         say(
             "the features of random convolutions are left out for images of more than "
             f"{MAX_RANDOM_SIDE:,} pixels a side."
         )
+    if shape is not None and "pixels" not in extractors:
+        say("the pixels are left out as features: they would take over 1 GiB of memory.")
     scores_of_classes = []
     read_of_seeds = []
     asked_of_seeds = []
@@ -104,7 +111,7 @@ def evaluate_images(
     def with_class_scores() -> Iterator[SeedImages]:
         for of_seed in generated:
             if classifier is not None and source.labels is not None:
-                read = read_classes(classifier, of_seed.images)
+                read = read_classes(classifier, as_image_set(of_seed.images))
                 scores = class_scores(classifier, read, source)
                 scores |= conditional_accuracies(classifier, of_seed, read, reference.through_sound)
                 read_of_seeds.append(read)
@@ -112,9 +119,9 @@ def evaluate_images(
                 scores_of_classes.append(scores)
             yield of_seed
 
-    result = compare(extractors, reference.real, with_class_scores())
+    result = compare(extractors, real, with_class_scores())
     num_different = result["images"]["different"]["each"]
-    num_different_real = count_different(reference.real)
+    num_different_real = count_different(real)
     for sentence in describe_repetition(num_different, num_generated, num_different_real):
         say(sentence)
     for sentence in warn_of_misleading_precision(result["features"]):
@@ -127,8 +134,8 @@ def evaluate_images(
             **class_balance(read_of_seeds, asked_of_seeds, source),
         }
         labels = reference.held_out_labels
-        if labels is not None and classifier.shape == reference.real.shape[1:]:
-            is_right = predict(classifier, reference.real) == labels
+        if labels is not None and real.common is not None and classifier.shape == shape:
+            is_right = predict(classifier, real.common.blocks()) == labels
             result["modes"]["accuracy_on_held_out"] = float(np.mean(is_right))
     return result
 
@@ -153,7 +160,7 @@ def conditional_accuracies(
     """
     images = generated.images
     labels = generated.labels
-    if labels is None or classifier.shape != images.shape[1:]:
+    if isinstance(images, ImageSet) or labels is None or classifier.shape != images.shape[1:]:
         return {}
     accuracies = {"conditional_accuracy": float(np.mean(read == labels))}
     if through_sound is not None:

@@ -19,10 +19,9 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PyTree, Real, Shaped, UInt8
 
 from l1jax.models.layers import convolve
-from l1jax.processes.agreement import divide_rows
 
 AXIS = "images"
-DIVIDED_BLOCK = 256  # images that one process takes at least
+UINT8 = np.dtype(np.uint8)
 Images = UInt8[Array, "batch _height _width _channels"]
 AnyImages = Shaped[Array | np.ndarray, "..."]
 """What is no image is refused with a message, not with a type error."""
@@ -43,12 +42,15 @@ class FeatureExtractor(NamedTuple):
         compiles.
     parameters: arrays for `extract`. As arguments they are no constants of the compiled program.
     details: numbers that are reported beside the protocol, such as a classifier's accuracy.
+    prepare: (uint8 images of one size) → float32 images of the shape that `extract` takes, whatever
+        their size; None if `extract` takes uint8 images, all of one size.
     """
 
     protocol: str
     extract: Callable[[PyTree, Images], Extracted]
     parameters: PyTree = ()
     details: Mapping[str, float] = MappingProxyType({})
+    prepare: Callable[[Images], Float[Array, "batch _rows _columns _channels"]] | None = None
 
 
 def custom_features(
@@ -190,18 +192,59 @@ def extract_all(
     """
     if batch < 1:
         raise ValueError(f"`batch` (={batch}) must be at least 1.")
-    devices = tuple(jax.local_devices())
     if isinstance(images, np.ndarray | jax.Array):
         batch = min(batch, max(len(images), 1))
         images = [images]
+    return _extract(features, images, batch)
+
+
+def extract_one_by_one(
+    features: FeatureExtractor, images: Iterable[AnyImages], batch: int = 32
+) -> Extracted:
+    """Extract the features of images of any sizes, each of which is brought to one size first.
+
+    Only the resizing is compiled again for another size.
+
+    Args:
+        features: the extractor, which has a `prepare`.
+        images: uint8 images, height × width × channels each.
+        batch: images at once on all devices together.
+
+    Raises:
+        ValueError: if the extractor needs images of one size, or there is no image.
+    """
+    prepare = features.prepare
+    if prepare is None:
+        raise ValueError(f"`features` (={features.protocol!r}) need images of one size.")
+    compiled = _compiled_alone(prepare)
+    prepared = (np.asarray(compiled(image[None])) for image in images)
+    return _extract(features._replace(prepare=None), prepared, batch, np.dtype(np.float32))
+
+
+@lru_cache(maxsize=16)
+def _compiled_alone(prepare: Callable[[Images], Array]) -> Callable[[AnyImages], Array]:
+    def in_full_precision(images: Images) -> Array:
+        with jax.default_matmul_precision("float32"):
+            return prepare(images)
+
+    return jax.jit(in_full_precision)
+
+
+def _extract(
+    features: FeatureExtractor,
+    images: Iterable[AnyImages],
+    batch: int,
+    dtype: np.dtype = UINT8,
+) -> Extracted:
+    devices = tuple(jax.local_devices())
     batch = math.ceil(batch / len(devices)) * len(devices)
     mesh = Mesh(np.asarray(devices), (AXIS,))
-    compute = _compiled(features.extract, mesh)
+    compute = _compiled(features.extract, mesh, features.prepare)
     parameters = jax.device_put(features.parameters, NamedSharding(mesh, P()))
     results: list[Extracted] = []
     running: list[tuple[Extracted, int]] = []
-    for part in _batches(images, batch):
-        padding = np.zeros((batch - len(part), *part.shape[1:]), np.uint8)
+    for part in _batches(images, batch, dtype):
+        padding = np.zeros((batch - len(part), *part.shape[1:]), dtype)
         padded = np.concatenate([part, padding])
         on_devices = jax.device_put(padded, NamedSharding(mesh, P(AXIS)))
         running.append((compute(parameters, on_devices), len(part)))
@@ -213,33 +256,18 @@ def extract_all(
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
-def extract_divided(
-    features: FeatureExtractor, images: Shaped[np.ndarray, "n height width channels"]
-) -> Extracted:
-    """Extract features as `extract_all` does, each process those of its share of the images.
-
-    Args:
-        features: the extractor.
-        images: uint8 images, the same in all processes.
-
-    Raises:
-        ValueError: as `extract_all`.
-    """
-
-    def extract(start: int, stop: int) -> list[np.ndarray]:
-        extracted = extract_all(features, images[start:stop])
-        return [np.asarray(rows) for rows in extracted if rows is not None]
-
-    return Extracted(*divide_rows(len(images), DIVIDED_BLOCK, extract))
-
-
 @lru_cache(maxsize=16)
-def _compiled(extract: Callable[..., Extracted], mesh: Mesh) -> Callable[..., Extracted]:
+def _compiled(
+    extract: Callable[..., Extracted],
+    mesh: Mesh,
+    prepare: Callable[[Images], Array] | None = None,
+) -> Callable[..., Extracted]:
     """Compile the function so that each device computes its part of the batch."""
 
-    def compute(parameters: PyTree, images: Images) -> Extracted:
+    def compute(parameters: PyTree, images: Shaped[Array, "_ _ _ _"]) -> Extracted:
         with jax.default_matmul_precision("float32"):
-            return Extracted(*extract(parameters, images))
+            prepared = images if prepare is None else prepare(images)
+            return Extracted(*extract(parameters, prepared))
 
     # No collectives, so the replication check is unnecessary, and any function passes without it.
     mapped = jax.shard_map(
@@ -254,21 +282,21 @@ def _fetch(computed: Extracted, count: int) -> Extracted:
 
 
 def _batches(
-    parts: Iterable[AnyImages], batch: int
-) -> Iterator[UInt8[np.ndarray, "_batch _height _width _channels"]]:
+    parts: Iterable[AnyImages], batch: int, dtype: np.dtype
+) -> Iterator[Shaped[np.ndarray, "_batch _height _width _channels"]]:
     """Yield the images in batches of one length; the last may be shorter."""
     waiting: list[np.ndarray] = []
     count = 0
     shape = None
     for part in map(np.asarray, parts):
-        is_images = part.dtype == np.uint8 and part.ndim == 4
+        is_images = part.dtype == dtype and part.ndim == 4
         if not is_images or (shape is not None and part.shape[1:] != shape):
             required = "height × width × channels"
             if shape is not None:
                 required = " × ".join(map(str, shape))
             raise ValueError(
                 f"`images` (of shape {part.shape} and type {part.dtype}) must be n × {required} "
-                "and uint8."
+                f"and {dtype}."
             )
         shape = part.shape[1:]
         waiting.append(part)

@@ -51,13 +51,20 @@ torch-fidelity repeats; clean-fid has it as "legacy_tensorflow", and pytorch-fid
 
 
 @cache
-def _extractor(bias: bool, protocol: Protocol) -> Callable[..., Extracted]:
-    def extract(parameters: PyTree, images: Images) -> Extracted:
-        pixels = protocol.resize(in_colour(images), SIZE)
-        x = (pixels - protocol.middle) / protocol.middle
+def _extractor(bias: bool) -> Callable[..., Extracted]:
+    def extract(parameters: PyTree, x: Resized) -> Extracted:
         return cast(Extracted, Inception(bias).apply({"params": parameters}, x))
 
     return extract
+
+
+@cache
+def _preparation(protocol: Protocol) -> Callable[[Images], Resized]:
+    def prepare(images: Images) -> Resized:
+        pixels = protocol.resize(in_colour(images), SIZE)
+        return (pixels - protocol.middle) / protocol.middle
+
+    return prepare
 
 
 def inception_features(
@@ -91,4 +98,5 @@ def inception_features(
         f"Inception-v3 of 2015-12-05, pool 3 (2,048), logits {with_or_without} bias, resized to "
         f"299×299 {chosen.words}, weights {weights[:8]}"
     )
-    return FeatureExtractor(protocol, _extractor(bias, chosen), fold_batch_norms(tensors))
+    parameters = fold_batch_norms(tensors)
+    return FeatureExtractor(protocol, _extractor(bias), parameters, prepare=_preparation(chosen))

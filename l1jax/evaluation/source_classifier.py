@@ -17,13 +17,14 @@ from l1jax.evaluation.classifier import (
     stacked_classes,
 )
 from l1jax.evaluation.classifier_training import train_classifier
+from l1jax.evaluation.pictures import ImageSet
 from l1jax.terminal import Say
 
 Images = Shaped[np.ndarray, "count height width channels"]
 
 
 def make_classifier(experiment: config.Config, source: Source, say: Say) -> Classifier | None:
-    """Make a classifier of the labelled training images, which is kept in the cache.
+    """Make a classifier of the labelled training images of an experiment.
 
     Args:
         experiment: the experiment that names the images. Stacked digits are classified one digit at
@@ -32,12 +33,26 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
         say: prints a sentence; is called if there are labels and yet no classifier.
 
     Returns:
-        The classifier. None if there are no labels of at least two classes, the images are too
-        small or too large for it, or it may be no better than guessing.
+        As `classifier_of`.
     """
     data = experiment.data
     if isinstance(data, config.StackedData):
         source = open_source(config.IdxData(data.path, data.split, data.image_size))
+    return classifier_of(source, say, cache=experiment.cache)
+
+
+def classifier_of(source: Source, say: Say, *, cache: bool = True) -> Classifier | None:
+    """Make a classifier of labelled images, which is kept in the cache.
+
+    Args:
+        source: the images.
+        say: prints a sentence; is called if there are labels and yet no classifier.
+        cache: whether to use the cache folder.
+
+    Returns:
+        The classifier. None if there are no labels of at least two classes, the images are too
+        small or too large for it, or it may be no better than guessing.
+    """
     if source.labels is None or len(np.unique(source.labels)) < 2:
         return None
     low, high = SIDES
@@ -50,7 +65,7 @@ def make_classifier(experiment: config.Config, source: Source, say: Say) -> Clas
         return None
     images = take(source, np.arange(source.length))
     try:
-        classifier = load_or_train_classifier(images, source.labels, experiment.cache)
+        classifier = load_or_train_classifier(images, source.labels, cache)
     except ValueError as error:
         say(f"there is no classifier of these labels: {str(error).rstrip('.')}.")
         return None
@@ -81,16 +96,18 @@ def load_or_train_classifier(images: Images, labels: np.ndarray, cache: bool) ->
         return train_classifier(images, labels, folder=None)
 
 
-def read_classes(classifier: Classifier, generated: Images) -> Int[np.ndarray, " count"]:
+def read_classes(classifier: Classifier, generated: ImageSet) -> Int[np.ndarray, " count"]:
     """Return the class that a classifier reads in each image.
 
     Args:
         classifier: of the training images, or of the digits in each of their channels.
-        generated: the generated images.
+        generated: the generated images, which have a common shape.
     """
-    if classifier.shape != generated.shape[1:]:
-        return np.asarray(stacked_classes(classifier, generated))
-    return np.asarray(predict(classifier, generated))
+    pictures = generated.common
+    assert pictures is not None
+    if classifier.shape != pictures.shape:
+        return np.asarray(stacked_classes(classifier, pictures.blocks()))
+    return np.asarray(predict(classifier, pictures.blocks()))
 
 
 def class_scores(

@@ -88,14 +88,25 @@ def _read_features(path: Path | str, *, is_of_clip: bool) -> FeatureExtractor:
         f"{design.patch} pixels, {output} ({design.outputs:,}), resized to "
         f"{design.side}×{design.side} bicubically as Pillow, weights {weights[:8]}"
     )
-    return FeatureExtractor(protocol, _extractor(design), parameters)
+    return FeatureExtractor(protocol, _extractor(design), parameters, prepare=_preparation(design))
 
 
 @cache
 def _extractor(design: Design) -> Callable[..., Extracted]:
     network = VisionTransformer(design)
 
-    def extract(parameters: PyTree, images: Images) -> Extracted:
+    def extract(parameters: PyTree, x: Float[Array, "batch side side 3"]) -> Extracted:
+        features = cast(Float[Array, "batch features"], network.apply({"params": parameters}, x))
+        if design.is_clip:
+            features = features / jnp.linalg.norm(features, axis=-1, keepdims=True)
+        return Extracted(features)
+
+    return extract
+
+
+@cache
+def _preparation(design: Design) -> Callable[[Images], Float[Array, "batch side side 3"]]:
+    def prepare(images: Images) -> Float[Array, "batch side side 3"]:
         x = in_colour(images)
         if design.is_clip:
             x = _crop_square(x)
@@ -103,13 +114,9 @@ def _extractor(design: Design) -> Callable[..., Extracted]:
         else:
             mean, deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
         x = resize_as_pillow(x, design.side) / 255
-        x = (x - jnp.asarray(mean)) / jnp.asarray(deviation)
-        features = cast(Float[Array, "batch features"], network.apply({"params": parameters}, x))
-        if design.is_clip:
-            features = features / jnp.linalg.norm(features, axis=-1, keepdims=True)
-        return Extracted(features)
+        return (x - jnp.asarray(mean)) / jnp.asarray(deviation)
 
-    return extract
+    return prepare
 
 
 def _crop_square(images: Images) -> UInt8[Array, "batch side side channels"]:

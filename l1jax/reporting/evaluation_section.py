@@ -31,7 +31,7 @@ def evaluation_section(result: JsonObject) -> str:
             _scores(result.get("features", {})),
             bullets(summary_lines(result)),
             _classes(result.get("modes", {}).get("classes", [])),
-            _zeros(result["zeros"]),
+            _zeros(result["zeros"]) if "zeros" in result else "",
         ]
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
         parts = [paragraph("evaluation.json holds no evaluation that this l1jax can read.", "warn")]
@@ -40,9 +40,12 @@ def evaluation_section(result: JsonObject) -> str:
 
 def _protocol(result: JsonObject) -> str:
     protocol = result["protocol"]
+    step = f"At step {result['step']:,}. " if "step" in result else ""
+    latents = ""
+    if "latents" in protocol:
+        latents = f", from latents that are {protocol['latents']}"
     sentence = (
-        f"At step {result['step']:,}. Real: {protocol['real']}. Generated: "
-        f"{protocol['generated']}, from latents that are {protocol['latents']}. Device: "
+        f"{step}Real: {protocol['real']}. Generated: {protocol['generated']}{latents}. Device: "
         f"{protocol['device']}."
     )
     versions = ", ".join(f"{name} {version}" for name, version in protocol["versions"].items())

@@ -28,16 +28,22 @@ def show_evaluation(result: JsonObject, console: Console) -> None:
     """Print the result of `l1jax.evaluate`: scores, modes, zeros, and how they were taken."""
     features = result.get("features", {})
     if features:
-        for table in _score_tables(f"Step {result['step']:,}", features, console):
+        for table in _score_tables(heading(result), features, console):
             console.print(table)
         for name, scores in features.items():
             _print_plain(console, f"{name}: {scores['protocol']}")
     for line in summary_lines(result):
         _print_plain(console, line)
     _print_classes(result.get("modes", {}).get("classes", []), console)
-    _print_zeros(result["zeros"], console)
+    if "zeros" in result:
+        _print_zeros(result["zeros"], console)
     protocol = result["protocol"]
     _print_plain(console, f"real: {protocol['real']}; generated: {protocol['generated']}")
+
+
+def heading(result: JsonObject) -> str:
+    """Return the heading of a result's scores: the step of what drew the images, if it is known."""
+    return f"Step {result['step']:,}" if "step" in result else "Scores"
 
 
 def _score_tables(
@@ -191,7 +197,7 @@ def score_cells(scores: JsonObject, score: str) -> tuple[str, str]:
     """Format a score on some features, and the same score of the real images' halves."""
     if score not in scores:
         return "", ""
-    real = scores["between_real_halves"].get(score)
+    real = scores.get("between_real_halves", {}).get(score)
     if real is None:
         return format_statistics(scores[score]), ""
     return format_statistics(scores[score]), f"{real:.3g}"

@@ -33,7 +33,7 @@ def digits():
 def extractors(digits):
     images, labels = digits
     return choose_extractors(
-        SHAPE, train_classifier(images[:500], labels[:500], ClassifierSettings(steps=60)), None
+        SHAPE, train_classifier(images[:500], labels[:500], ClassifierSettings(steps=60))
     )
 
 
@@ -54,9 +54,14 @@ def test_random_convolutions_stand_beside_a_classifier_whose_accuracy_is_reporte
 
 def test_extractors_suit_the_image_shape():
     of_digits = Classifier({}, 10, (28, 28, 1), 0.9, "", 100, 0.1)
-    assert list(choose_extractors((28, 28, 3), of_digits, None)) == ["pixels", "random"]
+    assert list(choose_extractors((28, 28, 3), of_digits)) == ["pixels", "random"]
     own = custom_features("mean", lambda images: images.mean(axis=(1, 2)))
-    assert list(choose_extractors((1_025, 8, 3), None, own)) == ["pixels", "inception"]
+    assert list(choose_extractors(None, of_digits, {"own": own})) == ["own"]
+    assert list(choose_extractors((64, 64, 3), None, count=2**20)) == ["random"]
+    assert list(choose_extractors((1_025, 8, 3), None, {"inception": own})) == [
+        "pixels",
+        "inception",
+    ]
 
 
 def test_noise_is_visibly_bad_beside_real_images(extractors, digits):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from l1jax import config
+from l1jax.cli.evaluation_flags import MIN_IMAGES
 from l1jax.cli.flag_errors import rename_flags, translate_flags
 from l1jax.cli.flag_names import flag_names
 from l1jax.config import InputError
@@ -20,7 +21,6 @@ from l1jax.serialization.loaded_generator import LoadedGenerator
 
 Images = Shaped[np.ndarray, "count height width channels"]
 MAX_IMAGES = 5_000  # that are compared unless another number is asked for
-MIN_IMAGES = 16  # that precision and recall need
 
 
 @runtime_checkable
@@ -34,7 +34,12 @@ class RealImagesOptions(Protocol):
 
     @property
     def samples(self) -> int:
-        """Number of images; 0 for all, but at most `MAX_IMAGES`."""
+        """Number of generated images; 0 for as many as real ones."""
+        ...
+
+    @property
+    def real_samples(self) -> int:
+        """Number of real images; 0 for as many as generated ones, or `MAX_IMAGES`."""
         ...
 
 
@@ -106,7 +111,8 @@ def read_real_images(
         else:
             source = held_out
             origin = f"held-out {noun}"
-        count = min(options.samples or MAX_IMAGES, source.length)
+        wanted = options.real_samples or options.samples or MAX_IMAGES
+        count = min(wanted, source.length)
         if count < MIN_IMAGES:
             raise InputError(
                 f"`{location}` has {count} real images, and {MIN_IMAGES} are needed to compare "
@@ -114,7 +120,7 @@ def read_real_images(
             )
         chosen = shuffled_indices(0, 0, count, source.length)
         real = _take_in_file_order(source, chosen)
-    if options.samples > source.length:
+    if options.samples > source.length and not options.real_samples:
         remarks.append(
             f"{options.samples:,} generated {noun} of each seed are compared with all "
             f"{source.length:,} {origin}: there are no more."

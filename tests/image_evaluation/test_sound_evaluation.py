@@ -5,13 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax import sound_evaluation
 from l1jax.config import Config, MlpGan, TonesData
 from l1jax.data.opening import open_source
 from l1jax.data.source import take
+from l1jax.image_evaluation import sound as sound_evaluation
+from l1jax.image_evaluation.sound import (
+    compare_with_training,
+    evaluate_sound,
+    without_dead_channels,
+)
 from l1jax.serialization.loaded_generator import LoadedGenerator
 from l1jax.serialization.rebuild_generator import rebuild
-from l1jax.sound_evaluation import compare_with_training, evaluate_sound, without_dead_channels
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import Average

@@ -1,0 +1,152 @@
+"""Evaluate a generator with the data that it was trained on, or that were held out."""
+
+from functools import partial
+
+import numpy as np
+from jaxtyping import Int
+
+from l1jax import config
+from l1jax.build import build_image_model
+from l1jax.cli.options import EvaluateOptions
+from l1jax.config import InputError
+from l1jax.data.mixture_source import MIXTURES
+from l1jax.evaluation.comparison import JsonObject
+from l1jax.evaluation.evaluate_samples import (
+    ImageReference,
+    evaluate_images,
+    evaluate_likelihood,
+    evaluate_points,
+)
+from l1jax.evaluation.source_classifier import make_classifier
+from l1jax.evaluation.zeros import count_zeros
+from l1jax.image_evaluation.drawing import draw_for_seeds
+from l1jax.image_evaluation.networks import Networks
+from l1jax.image_evaluation.protocol import describe_drawing, environment
+from l1jax.image_evaluation.real_images import RealImages, data_errors_in_flags
+from l1jax.image_evaluation.saving import saving_images
+from l1jax.image_evaluation.sound import evaluate_sound
+from l1jax.models import Vae
+from l1jax.models.summary import layers
+from l1jax.reporting.sound import spectrograms_through_sound
+from l1jax.serialization.loaded_generator import LoadedGenerator
+from l1jax.training.keys import named_seed_key
+
+
+def check_generator(loaded: LoadedGenerator, networks: Networks) -> None:
+    """Raise if this generator cannot be evaluated as asked, before the real images are read.
+
+    Raises:
+        InputError: if it draws points of no mixture, or a network is to be applied to points.
+    """
+    data = loaded.experiment.data
+    if loaded.generator.image_range is not None:
+        return
+    if not isinstance(data, config.MixtureData):
+        raise InputError(
+            f"`data` (={type(data).__name__}) must be a mixture for a generator of points."
+        )
+    for name, _ in networks:
+        raise InputError(
+            f"`--{name}` must be left out for a generator of points: they are no images."
+        )
+
+
+def evaluate(
+    loaded: LoadedGenerator,
+    real_images: RealImages,
+    options: EvaluateOptions,
+    networks: Networks,
+) -> JsonObject:
+    """Draw from the generator and measure what it draws.
+
+    Args:
+        loaded: the generator.
+        real_images: what its images are compared with.
+        options: the command's flags.
+        networks: name → features of networks.
+
+    Returns:
+        All numbers, as `evaluation.json` holds them.
+    """
+    data = loaded.experiment.data
+    num_generated = options.samples or len(real_images.real)
+    generated = saving_images(options.save_images)(
+        draw_for_seeds(loaded, options.seeds, num_generated)
+    )
+    remarks = list(real_images.remarks)
+    if loaded.generator.image_range is None:
+        assert isinstance(data, config.MixtureData)
+        points = (np.asarray(of_seed.images).reshape(-1, 2) for of_seed in generated)
+        scores = evaluate_points(points, MIXTURES[data.shape]())
+    else:
+        with data_errors_in_flags(options):
+            classifier = make_classifier(loaded.experiment, real_images.training, remarks.append)
+        through_sound = None
+        if isinstance(data, config.Sound):
+            through_sound = partial(spectrograms_through_sound, data=data)
+        reference = ImageReference(
+            real_images.real,
+            real_images.source,
+            classifier,
+            dict(networks),
+            through_sound,
+            held_out_labels(real_images),
+        )
+        scores = evaluate_images(generated, num_generated, reference, remarks.append)
+        model = None
+        if loaded.encoder is not None:
+            model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)
+        if isinstance(model, Vae):
+            scores |= evaluate_likelihood(
+                model,
+                loaded.encoder,
+                loaded.average.params,
+                real_images.real,
+                real_images.labels,
+                named_seed_key(0, "likelihood"),
+            )
+    if isinstance(data, config.Sound):
+        held_out = None
+        if real_images.source is not real_images.training:
+            held_out = real_images.real
+        scores["sound"] = evaluate_sound(
+            loaded, data, real_images.training, held_out, remarks.append
+        )
+    zeros = count_zeros(loaded.average.params, layers(loaded.generator.network.init))
+    result = {
+        "step": loaded.step,
+        "protocol": describe_protocol(loaded, real_images, num_generated, options.seeds),
+        **scores,
+        "zeros": zeros.to_json(),
+    }
+    if remarks:
+        result["remarks"] = remarks
+    return result
+
+
+def held_out_labels(real_images: RealImages) -> Int[np.ndarray, " count"] | None:
+    """Return the classes of the real images if these are held out; None otherwise."""
+    if real_images.source is real_images.training:
+        return None
+    return real_images.labels
+
+
+def describe_protocol(
+    loaded: LoadedGenerator, real_images: RealImages, num_generated: int, num_seeds: int
+) -> JsonObject:
+    """Describe how the numbers were taken.
+
+    Args:
+        loaded: the generator.
+        real_images: what its images were compared with.
+        num_generated: images per seed.
+        num_seeds: number of seeds.
+    """
+    source = real_images.source
+    num_real = len(real_images.real)
+    return {
+        "real": f"{num_real:,} of {source.length:,} {real_images.origin}, fingerprint "
+        f"{source.fingerprint[:12]}",
+        **describe_drawing(loaded.generator.classes, num_generated, num_seeds),
+        **environment(),
+    }

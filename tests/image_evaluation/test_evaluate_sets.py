@@ -1,0 +1,223 @@
+"""Comparing any two sets of images, and files of statistics, by the command and in Python."""
+
+import json
+import re
+import tarfile
+
+import jax
+import numpy as np
+import pytest
+from generators import experiment, generator
+from PIL import Image
+
+from l1jax import evaluate, sample
+from l1jax.config import InputError
+from l1jax.evaluation import frechet_distance, load_statistics
+from l1jax.evaluation.features import Extracted, FeatureExtractor, custom_features
+from l1jax.image_evaluation import Request, compare
+from l1jax.image_evaluation.opening import open_set
+from l1jax.image_evaluation.recognise import recognise
+from l1jax.serialization.model_folder import write_model
+
+pytestmark = pytest.mark.usefixtures("one_device")
+
+RNG = np.random.default_rng(0)
+REAL = RNG.integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+GENERATED = RNG.integers(0, 256, (30, 8, 8, 1)).astype(np.uint8)
+
+
+def write_folder(folder, images, sides=(8,)):
+    """Grey PNG files, whose sides take turns."""
+    folder.mkdir()
+    for i, image in enumerate(images[..., 0]):
+        side = sides[i % len(sides)]
+        picture = Image.fromarray(image).resize((side, side))
+        picture.save(folder / f"{i:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """The real images in all kinds of places, the generated ones, and a model."""
+    root = tmp_path_factory.mktemp("images")
+    write_folder(root / "folder", REAL)
+    with tarfile.open(root / "a.tar", "w") as archive:
+        archive.add(root / "folder", "folder")
+    np.savez(root / "a.npz", images=REAL)
+    np.savez(root / "first.npz", arr_0=REAL / 255)
+    np.save(root / "a.npy", REAL)
+    header = b"\0\0\x08\3" + b"".join(n.to_bytes(4, "big") for n in (20, 8, 8))
+    (root / "t10k-images-idx3-ubyte").write_bytes(header + REAL.tobytes())
+    write_folder(root / "generated", GENERATED)
+    write_folder(root / "mixed", GENERATED, (8, 9))
+    write_folder(root / "larger", GENERATED, (12,))
+    write_model(root / "model", generator("mlp"), experiment("mlp"), 7, {})
+    return root
+
+
+@pytest.fixture(autouse=True)
+def inside(places, monkeypatch, tmp_path):
+    monkeypatch.chdir(places)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def run(*arguments, output="evaluation.json"):
+    assert evaluate.main([*arguments, f"--output={output}"]) == 0
+    with open(output, encoding="utf-8") as file:
+        return json.load(file)
+
+
+KINDS = {
+    "folder": "images",
+    "a.tar": "images",
+    "a.npz": "arrays",
+    "first.npz": "arrays",
+    "a.npy": "arrays",
+    "t10k-images-idx3-ubyte": "idx file",
+}
+
+
+def test_a_set_is_the_same_wherever_it_lies(places):
+    for value, kind in KINDS.items():
+        place = recognise("--real", value)
+        assert place.kind == kind
+        opened = open_set(place, Request(), 0, shuffled=False)
+        np.testing.assert_array_equal(opened.pictures.take(range(20)), REAL)
+        assert opened.describe().startswith("20 images of ")
+    some = open_set(recognise("--real", "folder"), Request(), 7, shuffled=True)
+    assert some.describe() == "7 of 20 images of a folder, 8×8, grey"
+    np.testing.assert_array_equal(some.pictures.take(range(7)), REAL[some.index])
+    assert recognise("--real", "mnist").kind == "tfds"
+    assert recognise("--generated", "model").kind == "model"
+
+
+def test_scores_are_those_of_the_features(places, capsys):
+    result = run("--real=folder", "--generated=generated")
+    said = capsys.readouterr().out
+    assert "real: 20 images of a folder, 8×8, grey" in said
+    assert "generated: 30 images of a folder, 8×8, grey" in said
+    pixels = [images.reshape(len(images), -1) / 127.5 - 1 for images in (REAL, GENERATED)]
+    found = result["features"]["pixels"]["frechet_distance"]["mean"]
+    np.testing.assert_allclose(found, frechet_distance(*pixels), rtol=1e-5)
+    assert "zeros" not in result
+    assert "step" not in result
+
+
+def test_statistics_stand_for_their_images(places, capsys):
+    of_images = compare("folder", "generated")["features"]
+    assert evaluate.main(["--real=folder", "--save-statistics=real.npz"]) == 0
+    assert "statistics of pixels, random: real.npz" in capsys.readouterr().out
+    assert load_statistics("real.npz")["random"].count == 20
+    assert evaluate.main(["--generated=generated", "--save-statistics=generated.npz"]) == 0
+    for real, generated in (
+        ("real.npz", "generated"),
+        ("folder", "generated.npz"),
+        ("real.npz", "generated.npz"),
+    ):
+        found = compare(real, generated)["features"]
+        assert found.keys() == {"pixels", "random"}
+        for name, scores in found.items():
+            expected = of_images[name]["frechet_distance"]["mean"]
+            assert scores["frechet_distance"]["mean"] == pytest.approx(expected, rel=1e-6)
+    run("--real=real.npz", "--generated=generated")
+    assert "Fréchet ↓" in capsys.readouterr().out
+
+
+def test_statistics_of_other_features_are_refused(places):
+    mean = custom_features("means", lambda images: images.mean(axis=(1, 2)))
+    other = custom_features("other means", lambda images: images.mean(axis=(1, 2)) + 1)
+    np.savez("foreign.npz", mu=np.zeros(1), sigma=np.eye(1))
+    found = compare("foreign.npz", "generated", networks={"inception": mean})
+    assert list(found["features"]) == ["inception"]
+    with pytest.raises(InputError, match=r"holds statistics of inception, .*they must share one"):
+        compare("foreign.npz", "generated")
+    np.savez("two.npz", mu=np.zeros(2), sigma=np.eye(2))
+    with pytest.raises(InputError, match="have 1 and 2 dimensions"):
+        compare("foreign.npz", "two.npz")
+    with pytest.raises(InputError, match="have 2 and 1 dimensions"):
+        compare("two.npz", "generated", networks={"inception": mean})
+    np.savez(
+        "known.npz",
+        mu=np.zeros(1),
+        sigma=np.eye(1),
+        features=np.array("inception"),
+        protocol=np.array("means"),
+    )
+    assert compare("known.npz", "generated", networks={"inception": mean})
+    with pytest.raises(InputError, match=r"another protocol \(means\)"):
+        compare("known.npz", "generated", networks={"inception": other})
+
+
+def test_sets_of_other_sizes_are_brought_to_one(places):
+    same = compare("folder", "larger", image_size=12)
+    assert same["protocol"]["shape"] == [12, 12, 1]
+    assert "remarks" not in same
+    chosen = compare("folder", "larger")
+    assert chosen["protocol"]["shape"] == [12, 12, 1]  # that of the generated images
+    assert "resized to 12×12" in chosen["remarks"][0]
+    assert compare("folder", "mixed")["protocol"]["shape"] == [8, 8, 1]
+    with pytest.raises(InputError, match=r"`generated` \(=mixed\) hold images of several sizes"):
+        compare("mixed", "mixed")
+
+
+def test_features_that_resize_images_see_each_in_its_own_size(places):
+    means = FeatureExtractor(
+        "means",
+        lambda _, x: Extracted(x.mean(axis=(1, 2))),
+        prepare=lambda x: jax.image.resize(x.astype(np.float32), (len(x), 4, 4, 1), "nearest"),
+    )
+    found = compare("mixed", "mixed", networks={"inception": means})
+    assert list(found["features"]) == ["inception"]
+    assert found["features"]["inception"]["frechet_distance"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert "several sizes" in found["remarks"][0]
+
+
+def test_the_images_of_a_model_are_those_that_sample_draws(places, tmp_path):
+    images = tmp_path / "images"
+    flags = ["--real=folder", "--generated=model", "--samples=16", "--seeds=2"]
+    result = run(*flags, f"--save-images={images}", output=tmp_path / "a.json")
+    assert result["step"] == 7
+    assert result["zeros"]["layers"]
+    for seed in (0, 1):
+        folder = tmp_path / f"sampled_{seed}"
+        sample.main(["--model=model", "--count=16", f"--seed={seed}", f"--output={folder}/"])
+        for path in folder.iterdir():
+            saved = np.asarray(Image.open(images / f"seed_{seed}" / path.name))
+            np.testing.assert_array_equal(saved, np.asarray(Image.open(path)))
+    again = compare("folder", images / "seed_1")["features"]
+    for name in ("frechet_distance", "recall", "coverage"):
+        assert again["pixels"][name]["mean"] == result["features"]["pixels"][name]["each"][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--real=folder"], "Missing from python -m l1jax.evaluate"),
+        (["--generated=folder"], "has no real images of its own"),
+        (["--real=folder", "--generated=a.npz", "--model=model"], "two sets"),
+        (["--real=model", "--generated=folder"], "`--real` (=model) is an exported model"),
+        (["--real=nowhere/", "--generated=folder"], "`--real` (=nowhere/) does not exist"),
+        (["--real=folder", "--generated=x.zip"], "`--generated` (=x.zip) does not exist"),
+        (["--real=empty", "--generated=folder"], "`--real` (='empty') holds no images"),
+        (["--real=folder", "--generated=few"], "`--generated` (=few) has 3 images"),
+        (["--real=folder", "--generated=dark.npz"], "give --floats unit"),
+        (["--real=folder", "--generated=broken.npz"], "`--generated` (='broken.npz')"),
+        (["--real=folder", "--generated=names.npz"], "such as --array NAME"),
+        (["--real=folder", "--generated=model", "--save-statistics=a.npz"], "one set of images"),
+        (["--real=folder", "--model=model", "--path=x"], "`--path` (=x)"),
+        (["--real=folder", "--generated=folder", "--image-size=-1"], "`--image-size` (=-1)"),
+        (["--real=folder", "--generated=folder", "--real-samples=5"], "`--real-samples` (=5)"),
+        (["--real=folder", "--generated=folder", "--save-images=folder"], "`--save-images`"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_sentence(places, arguments, words):
+    (places / "empty").mkdir(exist_ok=True)
+    if not (places / "few").exists():
+        write_folder(places / "few", REAL[:3])
+    np.savez("dark.npz", images=REAL / 10_000)
+    np.savez("names.npz", a=REAL, b=REAL)
+    (places / "broken.npz").write_bytes((places / "a.npz").read_bytes()[:300])
+    with pytest.raises(InputError) as refusal:
+        evaluate.main(arguments)
+    assert words in str(refusal.value)
+    assert not re.search(r"data\.|\n", str(refusal.value))
