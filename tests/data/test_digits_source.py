@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from l1jax.config import DigitsData
+from l1jax.data import digits_source
 from l1jax.data.opening import open_source
 
 
@@ -20,6 +21,15 @@ def test_digits_are_scikit_learns_in_bytes():
     images = np.stack([source.example(i) for i in range(source.length)])
     assert images.min() == 0
     assert images.max() == 255
+    np.testing.assert_array_equal(source.labels, load_digits().target)
+
+
+def test_without_their_file_they_are_read_by_scikit_learn(monkeypatch):
+    expected = open_source(DigitsData())
+    monkeypatch.setattr(digits_source, "find_spec", lambda _: None)
+    found = open_source(DigitsData())
+    assert found.fingerprint == expected.fingerprint
+    np.testing.assert_array_equal(found.labels, expected.labels)
 
 
 def test_digits_are_enlarged_smoothly():
