@@ -35,6 +35,7 @@ PENALTIES = {
     config.GroupL1(0.2, "blocks", (2, -1)): l1jax.group_l1(0.2, l1jax.kernel_blocks((2, -1))),
     config.SparseGroupL1(0.2, 0.3): l1jax.sparse_group_l1(0.2, 0.3, l1jax.output_channels()),
     config.GroupMcp(0.2, 2.5): l1jax.group_mcp(0.2, 2.5, l1jax.output_channels()),
+    config.GroupL0(0.2): l1jax.group_l0(0.2, l1jax.output_channels()),
     config.Linf(0.2): l1jax.linf(0.2),
     config.NuclearNorm(0.2): l1jax.nuclear_norm(0.2),
     config.L1Ball(0.7): l1jax.l1_ball(0.7),
@@ -93,12 +94,13 @@ def test_a_penalty_is_the_one_that_its_name_says(penalty, expected):
     ("penalty", "expected"),
     [
         (config.GroupL1(0.2, "channels"), l1jax.coupled),
+        (config.GroupL0(0.2, "channels"), l1jax.coupled_l0),
         (
             config.GroupMcp(0.2, 3.0, "channels"),
             lambda strength, groups: l1jax.coupled_mcp(strength, 3.0, groups),
         ),
     ],
-    ids=["lasso", "MCP"],
+    ids=["lasso", "L0", "MCP"],
 )
 def test_a_penalty_of_channels_has_the_groups_of_the_network_in_what_is_penalised(
     penalty, expected

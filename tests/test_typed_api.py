@@ -46,6 +46,7 @@ WRONG = {
     "elastic_net": "l1jax.elastic_net(1e-4)",
     "freeze_support": "l1jax.freeze_support(start='late')",
     "group_l1": "l1jax.group_l1(1e-4, axis='rows')",
+    "group_l0": "l1jax.group_l0('1e-4', 0)",
     "group_mcp": "l1jax.group_mcp(1e-4, 3.0)",
     "hadamard": "l1jax.hadamard(depth=2.5)",
     "input_channels": "l1jax.input_channels('in_in')",

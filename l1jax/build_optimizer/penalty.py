@@ -6,10 +6,12 @@ from typing import TypeAlias
 from l1jax import config
 from l1jax.penalties import (
     Coupled,
+    CoupledL0,
     CoupledMcp,
     Penalty,
     Slices,
     coupled,
+    coupled_l0,
     coupled_mcp,
     from_configuration,
     l1,
@@ -36,6 +38,8 @@ def build_penalty(penalty: config.Penalty, channels: ChannelGroups | None = None
     match penalty:
         case config.GroupL1(strength, "channels"):
             return coupled(strength, _find(channels))
+        case config.GroupL0(strength, "channels"):
+            return coupled_l0(strength, _find(channels))
         case config.GroupMcp(strength, gamma, "channels"):
             return coupled_mcp(strength, gamma, _find(channels))
     if isinstance(penalty, config.ReweightedL1):
@@ -61,7 +65,7 @@ def counted_groups(configuration: config.Penalty, penalty: Penalty) -> CountedGr
     """
     if isinstance(configuration, config.SparseGroupL1):
         return None  # single entries of the groups are zero, too
-    if isinstance(penalty, Coupled | CoupledMcp):
+    if isinstance(penalty, Coupled | CoupledL0 | CoupledMcp):
         return [dict(family) for family in penalty.families]
     return penalty_groups(penalty)
 

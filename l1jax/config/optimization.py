@@ -143,6 +143,18 @@ class GroupMcp:
 
 
 @dataclass(frozen=True)
+class GroupL0:
+    """strength·(number of entries in groups that are not zero): whole groups, not shrunk."""
+
+    strength: float = field(default=0.0, metadata=STRENGTH)
+    """λ, loss per entry of a group that is not zero."""
+    groups: Groups = "output_channels"
+    """What a group is; scales are those of norms, channels go over all layers of a network."""
+    block: tuple[int, ...] = field(default=(4, 4), metadata=bounds(-1))
+    """With blocks: their lengths along the kernel's last axes; -1 is a whole axis."""
+
+
+@dataclass(frozen=True)
 class Linf:
     """strength·max|w| of each parameter array."""
 
@@ -182,6 +194,7 @@ Penalty = (
     | GroupL1
     | SparseGroupL1
     | GroupMcp
+    | GroupL0
     | Linf
     | NuclearNorm
     | L1Ball

@@ -39,6 +39,7 @@ from l1jax.penalties.coupled import Coupled, coupled
 from l1jax.penalties.coupled_groups import Slices
 from l1jax.penalties.coupled_nonconvex import CoupledL0, CoupledMcp, coupled_l0, coupled_mcp
 from l1jax.penalties.group import GroupL1, SparseGroupL1, group_l1, sparse_group_l1
+from l1jax.penalties.group_l0 import GroupL0, group_l0
 from l1jax.penalties.group_mcp import GroupMcp, group_mcp
 from l1jax.penalties.groups import Groups, group_axes, kernel_blocks
 from l1jax.penalties.l0 import L0, LHalf, l0, l_half
@@ -71,6 +72,7 @@ __all__ = [
     "CoupledL0",
     "CoupledMcp",
     "ElasticNet",
+    "GroupL0",
     "GroupL1",
     "GroupMcp",
     "Groups",
@@ -99,6 +101,7 @@ __all__ = [
     "first_strength",
     "from_configuration",
     "group_axes",
+    "group_l0",
     "group_l1",
     "group_mcp",
     "in_layout",

@@ -140,6 +140,11 @@ GROUPED = [
         lambda: l1jax.group_mcp(0.7, 2000.0, 0),
         lambda x: mcp(_norm(x), 0.7 * np.sqrt(x.shape[-1]), 2000.0),
     ),
+    Case(
+        "group_l0",
+        lambda: l1jax.group_l0(0.7, 0),
+        lambda x: 0.7 * x.shape[-1] * (x != 0).any(-1),
+    ),
 ]
 COUPLED = [
     Case(

@@ -24,6 +24,7 @@ STRENGTHS = {
     "log_sum": lambda s: l1jax.log_sum(s, 0.1),
     "group_l1": lambda s: l1jax.group_l1(s, 0),
     "sparse_group_l1": lambda s: l1jax.sparse_group_l1(s, 1.0, 0),
+    "group_l0": lambda s: l1jax.group_l0(s, 0),
     "group_mcp": lambda s: l1jax.group_mcp(s, 3.0, 0),
     "linf": l1jax.linf,
 }

@@ -173,6 +173,7 @@ def test_one_step_per_group_is_the_same_as_the_metric_of_equal_entries():
         l1jax.group_l1(0.3, 0),
         l1jax.sparse_group_l1(0.1, 0.2, 0),
         l1jax.group_mcp(0.3, 3.0, 0),
+        l1jax.group_l0(0.3, 0),
         l1jax.sum_of(l1jax.group_l1(0.3, 0), l1jax.l2(0.5)),
     ):
         prox = jax.jit(penalty.prox)

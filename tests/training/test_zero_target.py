@@ -102,6 +102,8 @@ PENALTIES = [
             config.GroupL1(1e-3),
             config.SparseGroupL1(1e-3, 1e-3),
             config.GroupMcp(1e-3),
+            config.GroupL0(1e-5),
+            config.GroupL0(1e-5, groups="channels"),
             config.GroupMcp(1e-3, groups="channels"),
         )
     ),
