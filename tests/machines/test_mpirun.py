@@ -30,6 +30,7 @@ def environment(tmp_path_factory):
     found = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
     found["JAX_COMPILATION_CACHE_DIR"] = compiled
     found["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    found["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # 60 steps run for a moment
     found.pop("XLA_FLAGS", None)
     return found
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from l1jax.build import example_shape
+from l1jax.compilation import jit_once
 from l1jax.config import (
     L1,
     Adversarial,
@@ -135,7 +136,7 @@ def last_state(name, folder, *, restarts):
     feed = make_feed(name, task, experiment, host)
     runner = make_runner(task, feed, jax.devices())
     with jax.enable_x64(False):
-        start = jax.tree.map(np.asarray, task.init(jax.random.key(3)))
+        start = jax.tree.map(np.asarray, jit_once(task.init)(jax.random.key(3)))
 
     def cast(leaf):
         is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
