@@ -28,6 +28,13 @@ def trained(tmp_path_factory):
     return workdir
 
 
+EXPECTED_REMARKS = (
+    "precision alone misleads",
+    "the generated images are unlike the real ones",
+    "the Fréchet distances of 200 images are too large",
+)
+
+
 def evaluated(workdir, *arguments, samples=200):
     assert evaluate.main([f"--workdir={workdir}", f"--samples={samples}", *arguments]) == 0
     return json.loads((workdir / "evaluation.json").read_text())
@@ -46,9 +53,9 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
         assert scores["mean"] == np.mean(scores["each"])
         assert scores["deviation"] == np.std(scores["each"], ddof=1)
         assert (
-            scores["mean"] > 5 * view["between_real_halves"]["frechet_distance"]
+            scores["mean"] > 5 * view["real_against_real"]["frechet_distance"]
         )  # 20 steps are few
-        assert view["coverage"]["mean"] < 0.2 < 0.8 < view["between_real_halves"]["coverage"]
+        assert view["coverage"]["mean"] < 0.2 < 0.8 < view["real_against_real"]["coverage"]
     assert result["modes"]["of"] == 10
     assert result["modes"]["modes"]["mean"] < 10
     classes = result["modes"]["classes"]
@@ -60,14 +67,14 @@ def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained
         == 64 * 256 + 256 * 256 + 256 * 64
     )
     for remark in result.get("remarks", []):
-        assert remark.startswith("precision alone misleads")  # 20 steps are few
+        assert remark.startswith(EXPECTED_REMARKS)  # 20 steps are few
     said = capsys.readouterr().out
     accuracy = result["features"]["classifier"]["accuracy"]
     assert accuracy == result["modes"]["accuracy"] > 0.9
     assert f"held-out accuracy {accuracy:.4f}" in said
     assert "Fréchet" in said
     assert "hidden_1" in said
-    assert f"{result['features']['pixels']['kernel_distance']['mean']:.4g}" in said
+    assert f"{result['features']['pixels']['kernel_distance']['mean']:.3g}" in said
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ EVALUATION = {
     "features": {
         "pixels": {
             "protocol": "pixels in [-1, 1]",
-            "between_real_halves": {"kernel_distance": 0.25},
+            "real_against_real": {"kernel_distance": 0.25},
             "kernel_distance": {"mean": 0.875, "deviation": None, "each": [0.875]},
         }
     },

@@ -67,7 +67,7 @@ def write_evaluation(workdir):
         "features": {
             "pixels": {
                 "protocol": "pixels in [-1, 1]",
-                "between_real_halves": {"frechet_distance": 0.25},
+                "real_against_real": {"frechet_distance": 0.25},
                 "frechet_distance": seeds(12.5),
             }
         },

@@ -27,6 +27,7 @@ from l1jax.evaluation.manifold import (
     nearest_neighbours,
     precision_recall_density_coverage,
 )
+from l1jax.evaluation.memorisation import Memorisation, memorisation
 from l1jax.evaluation.path_length import PathLength, path_length
 from l1jax.evaluation.spectrum import radial_spectrum, spectrum_distance
 from l1jax.evaluation.statistics_files import Statistics, load_statistics, save_statistics
@@ -39,6 +40,7 @@ __all__ = [
     "InceptionScore",
     "KernelDistance",
     "ManifoldScores",
+    "Memorisation",
     "ModeCoverage",
     "Moments",
     "Neighbours",
@@ -55,6 +57,7 @@ __all__ = [
     "inception_score",
     "kernel_distance",
     "load_statistics",
+    "memorisation",
     "merge",
     "merge_processes",
     "mode_coverage",

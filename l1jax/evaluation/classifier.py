@@ -79,6 +79,7 @@ def classifier_features(trained: Classifier) -> FeatureExtractor:
         f"accuracy {trained.accuracy:.4f}, weights {weights[:8]}"
     )
     details = {
+        "classes": trained.classes,
         "accuracy": trained.accuracy,
         "held_out": trained.held_out,
         "chance": trained.chance,

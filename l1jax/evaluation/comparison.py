@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from l1jax.evaluation.baseline import copies, real_against_real
 from l1jax.evaluation.classifier import Classifier, classifier_features
 from l1jax.evaluation.diversity import pair_similarity
 from l1jax.evaluation.features import (
@@ -18,12 +19,14 @@ from l1jax.evaluation.features import (
     random_features,
 )
 from l1jax.evaluation.pictures import ImageSet, Pictures, as_image_set, extract_set
+from l1jax.evaluation.resampling import resampled_deviations
 from l1jax.evaluation.scores import feature_scores
 
 MAX_RANDOM_SIDE = 1_024  # pixels, of images that the random convolutions take
-HIGH_PRECISION = 0.9  # share of the real halves' precision from which a precision counts as high
-LOW_RECALL = 0.1  # share of the real halves' recall below which a recall is suspiciously low
+HIGH_PRECISION = 0.9  # share of real images' precision from which a precision counts as high
+LOW_RECALL = 0.1  # share of real images' recall below which a recall is suspiciously low
 NUM_PAIRS = 500  # of images, whose similarity is averaged
+COPIES = ("pixels", "random")  # features on which copies are looked for among other images
 MAX_PAIRED = 1_000  # images that pairs are drawn from
 MAX_PIXEL_VALUES = 2**28  # of a set, 1 GiB of float32, up to which pixels are features
 
@@ -38,6 +41,17 @@ class SeedImages(NamedTuple):
     images: Images | ImageSet
     labels: Int[np.ndarray, " count"] | None = None
     """The class that each was asked to be of; None without classes."""
+
+
+class Training(NamedTuple):
+    """The images that a generator was trained on, if the real ones are not all of them.
+
+    images: these, or some of them.
+    includes_real: whether the real images may be among them.
+    """
+
+    images: ImageSet
+    includes_real: bool
 
 
 class SeedStatistics(NamedTuple):
@@ -84,8 +98,9 @@ def compare(
     extractors: Mapping[str, FeatureExtractor],
     real: Images | ImageSet,
     generated: Iterable[SeedImages],
+    training: Training | None = None,
 ) -> JsonObject:
-    """Score generated images against real ones, and the two halves of the real ones too.
+    """Score generated images against real ones, and real ones against others, too.
 
     Several processes share the extraction of features, so all of them must call it.
 
@@ -93,33 +108,53 @@ def compare(
         extractors: name → feature extractor.
         real: real images in a random order.
         generated: generated images of each seed. Only one seed's images are held at a time.
+        training: images that copies are looked for among, on pixels and random convolutions; None
+            for the real ones, on all features.
 
     Returns:
-        `features`: extractor's name → its protocol and details, `between_real_halves`, and the
-        mean, deviation and values over the seeds of every score. `images`: the similarity of pairs
+        `features`: extractor's name → its protocol, details and `dimensions`, `real_against_real`,
+        and the mean, deviation and values over the seeds of every score. The deviation of a single
+        seed is that of `resampled_deviations`. `images`: the similarity of pairs
         of generated images and how many of them are different, and the similarity of real pairs.
         The similarities are left out if images have several sizes.
     """
     real = as_image_set(real)
-    half = len(real.own) // 2
     real_features = {name: extract_set(extractor, real) for name, extractor in extractors.items()}
+    training_features = {}
+    for name in COPIES if training is not None else ():
+        if name in extractors and training is not None:
+            training_features[name] = extract_set(extractors[name], training.images)
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in extractors}
     image_scores: list[dict[str, float]] = []
+    first_features: dict[str, Extracted] = {}
+    num_generated = 0
     for seed, drawn, _ in generated:
         images = as_image_set(drawn)
+        num_generated = len(images.own)
         for name, extractor in extractors.items():
-            generated_features = extract_set(extractor, images)
-            scores[name].append(feature_scores(real_features[name], generated_features, seed))
+            own = extract_set(extractor, images)
+            first_features.setdefault(name, own)
+            of_seed = feature_scores(real_features[name], own, seed)
+            if training is None:
+                of_seed |= copies(own, real_features[name])
+            elif name in training_features:
+                others = None if training.includes_real else real_features[name]
+                of_seed |= copies(own, training_features[name], others)
+            scores[name].append(of_seed)
         image_scores.append({"different": count_different(images), **similarity_of(images, seed)})
     features = {}
     for name, extractor in extractors.items():
-        first_half = _slice_rows(real_features[name], 0, half)
-        second_half = _slice_rows(real_features[name], half, len(real.own))
+        statistics = seed_statistics(scores[name])
+        if len(scores[name]) == 1:
+            deviations = resampled_deviations(real_features[name], first_features[name])
+            for score, deviation in deviations.items():
+                statistics[score]["deviation"] = deviation
         features[name] = {
             "protocol": extractor.protocol,
             **extractor.details,
-            "between_real_halves": feature_scores(first_half, second_half),
-            **seed_statistics(scores[name]),
+            "dimensions": int(np.shape(real_features[name].features)[1]),
+            "real_against_real": real_against_real(real_features[name], num_generated),
+            **statistics,
         }
     of_images: JsonObject = seed_statistics(image_scores)
     of_real = similarity_of(real, 0)
@@ -208,7 +243,7 @@ def warn_of_misleading_precision(features: Mapping[str, JsonObject]) -> list[str
     recalls = []
     real_recalls = []
     for name, scores in features.items():
-        real_halves = scores["between_real_halves"]
+        real_halves = scores["real_against_real"]
         precision = scores["precision"]["mean"]
         recall = scores["recall"]["mean"]
         is_precise = precision >= HIGH_PRECISION * real_halves["precision"]
@@ -243,10 +278,3 @@ def seed_statistics(values: Sequence[Mapping[str, float]]) -> dict[str, JsonObje
             deviation = float(np.std(each, ddof=1))
         statistics[name] = SeedStatistics(float(np.mean(each)), deviation, each)._asdict()
     return statistics
-
-
-def _slice_rows(extracted: Extracted, start: int, stop: int) -> Extracted:
-    logits = extracted.logits
-    if logits is not None:
-        logits = np.asarray(logits)[start:stop]
-    return Extracted(np.asarray(extracted.features)[start:stop], logits)

@@ -16,6 +16,7 @@ from l1jax.evaluation.classifier import Classifier, predict
 from l1jax.evaluation.comparison import (
     MAX_RANDOM_SIDE,
     SeedImages,
+    Training,
     choose_extractors,
     compare,
     count_different,
@@ -28,6 +29,7 @@ from l1jax.evaluation.features import FeatureExtractor
 from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.evaluation.pictures import ImageSet, as_image_set
 from l1jax.evaluation.source_classifier import class_scores, read_classes
+from l1jax.evaluation.trust import verdicts, warnings_of
 from l1jax.models import Vae
 from l1jax.objectives.variational import bits_per_dimension
 from l1jax.terminal import Say
@@ -54,6 +56,8 @@ class ImageReference(NamedTuple):
     """(spectrograms) → those of the sound that is made of them; None if images are no sound."""
     held_out_labels: Int[np.ndarray, " count"] | None = None
     """Class of each real image; None if they have none, or the generator was trained on them."""
+    training: Training | None = None
+    """Images that copies are looked for among; None for the real ones."""
 
 
 def evaluate_points(points: Iterable[Float[np.ndarray, "count 2"]], mixture: Mixture) -> JsonObject:
@@ -119,12 +123,16 @@ def evaluate_images(
                 scores_of_classes.append(scores)
             yield of_seed
 
-    result = compare(extractors, real, with_class_scores())
+    result = compare(extractors, real, with_class_scores(), reference.training)
     num_different = result["images"]["different"]["each"]
     num_different_real = count_different(real)
     for sentence in describe_repetition(num_different, num_generated, num_different_real):
         say(sentence)
-    for sentence in warn_of_misleading_precision(result["features"]):
+    for sentence in (
+        *verdicts(result["features"]),
+        *warn_of_misleading_precision(result["features"]),
+        *warnings_of(result["features"], len(real.own), num_generated),
+    ):
         say(sentence)
     if scores_of_classes and classifier is not None:
         result["modes"] = {

@@ -9,14 +9,17 @@ from l1jax import config
 from l1jax.build import build_image_model
 from l1jax.cli.options import EvaluateOptions
 from l1jax.config import InputError
+from l1jax.data.batches import shuffled_indices
 from l1jax.data.mixture_source import MIXTURES
-from l1jax.evaluation.comparison import JsonObject
+from l1jax.data.source import take
+from l1jax.evaluation.comparison import JsonObject, Training
 from l1jax.evaluation.evaluate_samples import (
     ImageReference,
     evaluate_images,
     evaluate_likelihood,
     evaluate_points,
 )
+from l1jax.evaluation.pictures import as_image_set
 from l1jax.evaluation.source_classifier import make_classifier
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.image_evaluation.drawing import draw_for_seeds
@@ -29,7 +32,10 @@ from l1jax.models import Vae
 from l1jax.models.summary import layers
 from l1jax.reporting.sound import spectrograms_through_sound
 from l1jax.serialization.loaded_generator import LoadedGenerator
+from l1jax.terminal import Say
 from l1jax.training.keys import named_seed_key
+
+MAX_TRAINING = 20_000  # training images that copies are looked for among
 
 
 def check_generator(loaded: LoadedGenerator, networks: Networks) -> None:
@@ -91,6 +97,7 @@ def evaluate(
             dict(networks),
             through_sound,
             held_out_labels(real_images),
+            training_images(real_images, remarks.append),
         )
         scores = evaluate_images(generated, num_generated, reference, remarks.append)
         model = None
@@ -122,6 +129,27 @@ def evaluate(
     if remarks:
         result["remarks"] = remarks
     return result
+
+
+def training_images(real_images: RealImages, say: Say) -> Training | None:
+    """Return the images that copies are looked for among; None if these are the real ones.
+
+    Args:
+        real_images: what the generated images are compared with.
+        say: takes a sentence if not all training images are looked at.
+    """
+    training = real_images.training
+    if real_images.source is training and len(real_images.real) == training.length:
+        return None
+    count = min(training.length, MAX_TRAINING)
+    if count < training.length:
+        say(
+            f"copies are looked for among {count:,} of {training.length:,} training images; a "
+            "generator that copies others is not found."
+        )
+    index = np.sort(shuffled_indices(0, 0, count, training.length))
+    images = as_image_set(take(training, index))
+    return Training(images, real_images.source is training)
 
 
 def held_out_labels(real_images: RealImages) -> Int[np.ndarray, " count"] | None:

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from l1jax.reporting.class_tables import CAPTION, class_header, class_rows
 from l1jax.reporting.evaluation_tables import (
+    BASELINE,
+    READINGS,
     SCORE_LABELS,
+    describe_numbers,
     features_title,
     score_cells,
     summary_lines,
@@ -57,18 +60,15 @@ def _scores(features: Mapping[str, JsonObject]) -> str:
         return ""
     header = ["score"]
     for name, scores in features.items():
-        header += [features_title(name, scores), "real halves"]
+        header += [features_title(name, scores), BASELINE]
     rows = []
     for score, label in SCORE_LABELS.items():
         if any(score in scores for scores in features.values()):
-            row = [label]
+            row = [f"{label}: {READINGS[score]}"]
             for scores in features.values():
                 row += score_cells(scores, score)
             rows.append(row)
-    caption = (
-        "Scores on each kind of features, mean ± deviation over the seeds, beside those between "
-        "the two halves of the real images"
-    )
+    caption = f"Scores on each kind of features. {describe_numbers(features)}"
     protocols = [f"{name}: {scores['protocol']}" for name, scores in features.items()]
     return table(caption, header, rows) + folded("What the features are", bullets(protocols))
 

@@ -16,12 +16,28 @@ SCORE_LABELS = {
     "frechet_distance": "Fréchet ↓",
     "kernel_distance": "kernel ↓",
     "precision": "precision ↑",
-    "recall": "recall ↑",
     "density": "density ↑",
+    "recall": "recall ↑",
     "coverage": "coverage ↑",
+    "near_copies": "near copies ↓",
+    "authenticity": "authenticity ↑",
     "novelty": "novelty",
     "inception_score": "inception ↑",
 }
+READINGS = {
+    "frechet_distance": "how far apart the sets are",
+    "kernel_distance": "the same, unbiased; best 0",
+    "precision": "lying among the real ones",
+    "density": "how deep there; best 1",
+    "recall": "real variety reached",
+    "coverage": "real ones with one nearby",
+    "near_copies": "too near to training ones",
+    "authenticity": "no copies; 0.5 is usual",
+    "novelty": "distance to real; copies 0",
+    "inception_score": "classes sure and varied",
+}
+"""Score → what it says, in a few words."""
+BASELINE = "real against real"
 
 
 def show_evaluation(result: JsonObject, console: Console) -> None:
@@ -32,6 +48,7 @@ def show_evaluation(result: JsonObject, console: Console) -> None:
             console.print(table)
         for name, scores in features.items():
             _print_plain(console, f"{name}: {scores['protocol']}")
+        _print_plain(console, describe_numbers(features))
     for line in summary_lines(result):
         _print_plain(console, line)
     _print_classes(result.get("modes", {}).get("classes", []), console)
@@ -44,6 +61,26 @@ def show_evaluation(result: JsonObject, console: Console) -> None:
 def heading(result: JsonObject) -> str:
     """Return the heading of a result's scores: the step of what drew the images, if it is known."""
     return f"Step {result['step']:,}" if "step" in result else "Scores"
+
+
+def describe_numbers(features: Mapping[str, JsonObject]) -> str:
+    """Say what stands behind ± and of which images the scores of real ones are."""
+    scores = next(iter(features.values()))
+    statistics = [scores[score] for score in SCORE_LABELS if score in scores]
+    over_seeds = any(len(own["each"]) > 1 for own in statistics)
+    text = "±: standard deviation over the seeds"
+    if not over_seeds:
+        text = "±: standard deviation, estimated from random parts of the images"
+    real = scores.get("real_against_real")
+    if not real or "num_real" not in real:
+        return text
+    text += (
+        f"; real: {real['num_others']:,.0f} of the real images against the other "
+        f"{real['num_real']:,.0f}"
+    )
+    if "frechet_distance_measured" in real:
+        text += ", the Fréchet distance extrapolated to as many as are compared"
+    return text
 
 
 def _score_tables(
@@ -66,27 +103,34 @@ def _score_tables(
 
 
 def _score_table(heading: str, features: Mapping[str, JsonObject]) -> Table:
-    """Make a table of scores, each beside that of the real images' halves."""
-    table = Table(title=heading, title_justify="left")
-    table.add_column("", no_wrap=True)
+    """Make a table of scores, each above that of real images against other real ones."""
+    table = Table(title=heading, title_justify="left", caption_justify="left")
+    table.add_column("score, and what it says", no_wrap=True)
     for name, scores in features.items():
-        title = features_title(name, scores).replace(", ", "\n")
+        title = features_title(name, scores).replace(", ", "\n").replace("held-out ", "held-out\n")
         table.add_column(title, justify="right", no_wrap=True)
-        table.add_column("real halves", justify="right", style="dim", no_wrap=True)
     for score, label in SCORE_LABELS.items():
-        if any(score in scores for scores in features.values()):
-            cells = []
-            for scores in features.values():
-                cells += score_cells(scores, score)
-            table.add_row(label, *cells)
+        if not any(score in scores for scores in features.values()):
+            continue
+        cells = []
+        for scores in features.values():
+            _, real = score_cells(scores, score)
+            own = format_statistics(scores[score], 3) if score in scores else ""
+            if real:
+                own = f"{own}\n[dim]real {real}[/dim]"
+            cells.append(own)
+        table.add_row(f"{label}\n[dim]{READINGS[score]}[/dim]", *cells)
     return table
 
 
 def features_title(name: str, scores: JsonObject) -> str:
     """Name a kind of features, for a classifier with the accuracy that its scores depend on."""
-    if "accuracy" in scores:
-        return f"{name}, held-out accuracy {scores['accuracy']:.3f}"
-    return name
+    if "accuracy" not in scores:
+        return name
+    title = f"{name}, held-out accuracy {scores['accuracy']:.3f}"
+    if "classes" in scores:
+        title += f", {scores['classes']} classes"
+    return title
 
 
 def summary_lines(result: JsonObject) -> list[str]:
@@ -194,18 +238,19 @@ def zeros_cells(layer: JsonObject) -> list[str]:
 
 
 def score_cells(scores: JsonObject, score: str) -> tuple[str, str]:
-    """Format a score on some features, and the same score of the real images' halves."""
+    """Format a score on some features, and the same score of real images against others."""
     if score not in scores:
         return "", ""
-    real = scores.get("between_real_halves", {}).get(score)
+    old = scores.get("between_real_halves", {})  # of files from before
+    real = scores.get("real_against_real", old).get(score)
     if real is None:
         return format_statistics(scores[score]), ""
     return format_statistics(scores[score]), f"{real:.3g}"
 
 
-def format_statistics(statistics: JsonObject) -> str:
+def format_statistics(statistics: JsonObject, digits: int = 4) -> str:
     """Format a mean and its deviation over the seeds."""
-    text = f"{statistics['mean']:.4g}"
+    text = f"{statistics['mean']:.{digits}g}"
     if statistics["deviation"] is not None:
         text += f" ± {statistics['deviation']:.1g}"
     return text

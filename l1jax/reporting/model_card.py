@@ -10,6 +10,7 @@ from l1jax.models import Generator
 from l1jax.reporting.card_use import generator_use, text_use
 from l1jax.reporting.configuration import describe_origin, public_name
 from l1jax.reporting.evaluation_tables import (
+    BASELINE,
     SCORE_LABELS,
     features_title,
     score_cells,
@@ -231,7 +232,7 @@ def _score_table(features: Mapping[str, JsonObject]) -> str:
     header = [""]
     alignment = ["---"]
     for name, scores in features.items():
-        header += [features_title(name, scores), "real halves"]
+        header += [features_title(name, scores), BASELINE]
         alignment += ["---:", "---:"]
     rows = [header, alignment]
     for score, label in SCORE_LABELS.items():

@@ -70,7 +70,7 @@ def test_noise_is_visibly_bad_beside_real_images(extractors, digits):
     noise = RNG.integers(0, 256, (200, *SHAPE)).astype(np.uint8)
     found = compare(extractors, images[:200], [SeedImages(0, noise)])["features"]
     random = found["random"]
-    halves = random["between_real_halves"]
+    halves = random["real_against_real"]
     assert random["precision"]["mean"] < 0.05 < 0.5 < halves["precision"]
     assert random["coverage"]["mean"] < 0.05 < 0.8 < halves["coverage"]
     assert random["frechet_distance"]["mean"] > 5 * halves["frechet_distance"]
@@ -87,7 +87,7 @@ def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_report
     drawn = SeedImages(0, np.clip(np.round(noise), 0, 255).astype(np.uint8))
     found = compare(extractors, images[:200], [drawn])["features"]
     random = found["random"]
-    halves = random["between_real_halves"]
+    halves = random["real_against_real"]
     assert random["precision"]["mean"] > 0.9
     assert random["recall"]["mean"] < 0.05 < 0.5 < halves["recall"]
     assert random["kernel_distance"]["mean"] > 10 * abs(halves["kernel_distance"])

@@ -21,12 +21,12 @@ EVALUATION = {
     "features": {
         "pixels": {
             "protocol": "pixels in [-1, 1]",
-            "between_real_halves": {"kernel_distance": 0.001},
+            "real_against_real": {"kernel_distance": 0.001},
             "kernel_distance": {"mean": 0.0065, "deviation": 0.002, "each": []},
         },
         "classifier": {
             "protocol": "classifier of 10 classes",
-            "between_real_halves": {},
+            "real_against_real": {},
             "inception_score": {"mean": 7.25, "deviation": None, "each": []},
         },
     },

@@ -1,0 +1,43 @@
+"""The deviation of scores that one set of generated images has, from random parts of it."""
+
+import numpy as np
+
+from l1jax.evaluation.features import Extracted
+from l1jax.evaluation.scores import NEIGHBOURS, feature_scores
+
+REPLICATES = 10
+MAX_ROWS = 1_000  # of a part
+
+
+def resampled_deviations(real: Extracted, generated: Extracted) -> dict[str, float]:
+    """Estimate the standard deviation of every score over sets of generated images of this size.
+
+    Scores are taken of random parts of b of the n images, without replacement, because copies
+    would change distances to neighbours. Their deviation is that of n images times √((n − b) / b).
+
+    Args:
+        real: features of the real images.
+        generated: features of the generated images.
+
+    Returns:
+        Score → deviation; nothing for fewer than four times as many images as neighbours.
+
+    Source: Shao and Wu, "A general theory for jackknife variance estimation", 1989.
+    """
+    features = np.asarray(generated.features)
+    logits = None if generated.logits is None else np.asarray(generated.logits)
+    count = len(features)
+    size = min(count // 2, MAX_ROWS)
+    if size < 2 * NEIGHBOURS:
+        return {}
+    rng = np.random.default_rng(0)
+    scores = []
+    for _ in range(REPLICATES):
+        chosen = rng.choice(count, size, replace=False)
+        part = Extracted(features[chosen], None if logits is None else logits[chosen])
+        scores.append(feature_scores(real, part))
+    scale = np.sqrt(size / (count - size))
+    return {
+        name: float(scale * np.std([of_part[name] for of_part in scores], ddof=1))
+        for name in scores[0]
+    }

@@ -1,0 +1,46 @@
+"""What real images have against real ones, and how much a score deviates, from one sample."""
+
+import numpy as np
+import pytest
+
+from l1jax.evaluation import frechet_distance
+from l1jax.evaluation.baseline import real_against_real
+from l1jax.evaluation.features import Extracted
+from l1jax.evaluation.resampling import resampled_deviations
+from l1jax.evaluation.scores import feature_scores
+
+RNG = np.random.default_rng(0)
+FEATURES = 12
+
+
+def sample(count):
+    return Extracted(RNG.normal(size=(count, FEATURES)))
+
+
+@pytest.mark.parametrize(("num_real", "num_generated"), [(300, 300), (300, 900)])
+def test_the_baseline_is_that_of_a_perfect_generator_of_as_many_images(num_real, num_generated):
+    perfect = [
+        frechet_distance(sample(num_real).features, sample(num_generated).features)
+        for _ in range(12)
+    ]
+    found = real_against_real(sample(num_real), num_generated)
+    assert found["frechet_distance"] == pytest.approx(np.mean(perfect), rel=0.4)
+    assert found["frechet_distance_measured"] > 1.4 * np.mean(perfect)  # halves alone mislead
+    assert (found["num_real"], found["num_others"]) == (150, 150)
+
+
+def test_nothing_is_extrapolated_where_few_are_generated():
+    found = real_against_real(sample(300), 20)
+    assert (found["num_real"], found["num_others"]) == (280, 20)
+    assert "frechet_distance_measured" not in found
+    assert real_against_real(sample(16), 16)["num_others"] == 8
+
+
+def test_the_deviation_of_one_sample_is_that_of_many():
+    real = sample(200)
+    scores = [feature_scores(real, sample(200)) for _ in range(16)]
+    found = resampled_deviations(real, sample(200))
+    for name in ("frechet_distance", "precision", "coverage"):
+        expected = np.std([of_sample[name] for of_sample in scores], ddof=1)
+        assert expected / 2.5 < found[name] < 2.5 * expected
+    assert resampled_deviations(real, sample(16)) == {}
