@@ -6,12 +6,26 @@ import jax
 import numpy as np
 from PIL import __version__ as pillow_version
 
-from l1jax.evaluation.comparison import JsonObject
+from l1jax.evaluation.comparison import MAX_PAIRED, NUM_PAIRS, JsonObject
+from l1jax.evaluation.memorisation import SHARE
+from l1jax.evaluation.resampling import REPLICATES
+from l1jax.evaluation.scores import MAX_ALL_PAIRS, NEIGHBOURS, NUM_SUBSETS, SUBSET_SIZE
 
 
 def environment() -> JsonObject:
-    """Describe the packages and the device that numbers are computed with."""
+    """Describe the packages, the device and the settings that numbers are computed with."""
     return {
+        "settings": {
+            "neighbours": NEIGHBOURS,
+            "kernel": "(x·y / dimensions + 1)³",
+            "kernel_all_pairs_up_to": MAX_ALL_PAIRS,
+            "kernel_subsets": NUM_SUBSETS,
+            "kernel_subset_size": SUBSET_SIZE,
+            "similarity_pairs": NUM_PAIRS,
+            "similarity_images": MAX_PAIRED,
+            "deviation_parts": REPLICATES,
+            "near_copies_share": SHARE,
+        },
         "versions": {
             "jax": jax.__version__,
             "numpy": np.__version__,

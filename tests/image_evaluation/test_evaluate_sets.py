@@ -99,6 +99,7 @@ def test_scores_are_those_of_the_features(places, capsys):
     pixels = [images.reshape(len(images), -1) / 127.5 - 1 for images in (REAL, GENERATED)]
     found = result["features"]["pixels"]["frechet_distance"]["mean"]
     np.testing.assert_allclose(found, frechet_distance(*pixels), rtol=1e-5)
+    assert result["protocol"]["settings"]["neighbours"] == 5
     assert "zeros" not in result
     assert "step" not in result
 
