@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from l1jax.compilation import jit_once
 from l1jax.config import (
     L1,
     Ada,
@@ -78,7 +79,7 @@ def trained(name, devices, parallel="shard_map"):
     feed = resident_feed(images(), 0, task.batches_per_step, experiment.batch_size)
     runner = make_runner(task, feed, jax.devices()[:devices], parallel)
     with jax.enable_x64(False):
-        start = jax.tree.map(np.asarray, task.init(jax.random.key(1)))
+        start = jax.tree.map(np.asarray, jit_once(task.init)(jax.random.key(1)))
 
     def wide(leaf):
         return np.asarray(leaf, float if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype)

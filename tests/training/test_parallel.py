@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from l1jax.build import example_shape
+from l1jax.compilation import jit_once
 from l1jax.config import (
     L1,
     Adversarial,
@@ -146,12 +147,8 @@ def trained(name, devices, parallel, dtype):
 def start(name):
     """Start from a key with which rounding decides the side of no ReLU's kink."""
     with jax.enable_x64(False):
-        return jax.tree.map(
-            np.asarray,
-            make_task(EXPERIMENTS[name], example_shape(EXPERIMENTS[name].data)).init(
-                jax.random.key(3)
-            ),
-        )
+        task = make_task(EXPERIMENTS[name], example_shape(EXPERIMENTS[name].data))
+        return jax.tree.map(np.asarray, jit_once(task.init)(jax.random.key(3)))
 
 
 def relative_error(a, b):

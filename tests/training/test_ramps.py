@@ -11,6 +11,7 @@ import pytest
 
 from l1jax.build import example_shape
 from l1jax.build_optimizer import build_optimizer, build_ramp
+from l1jax.compilation import jit_once
 from l1jax.config import (
     L1,
     Adversarial,
@@ -95,7 +96,7 @@ def step_from(experiment, first):
     task = make_task(experiment, example_shape(experiment.data))
     feed = resident_feed(IMAGES, seed=0, draws=1, batch_size=8)
     runner = make_runner(task, feed, jax.devices()[:1])
-    state = task.init(jax.random.key(0))._replace(step=jnp.asarray(first, jnp.int32))
+    state = jit_once(task.init)(jax.random.key(0))._replace(step=jnp.asarray(first, jnp.int32))
     average = jax.tree.map(lambda leaf: leaf + 1, state.average)
     state = runner.replicate(state._replace(average=average))
     state, _ = runner.run(
