@@ -4,12 +4,14 @@ from l1jax import config
 from l1jax.data.byte_tokens import VOCABULARY
 from l1jax.data.custom_source import open_custom
 from l1jax.models import (
+    Flow,
     Gan,
     Generator,
     LanguageModel,
     Vae,
     dcgan,
     dense_generator,
+    flow_mlp,
     mlp_gan,
     r3gan,
     sn_resnet,
@@ -20,7 +22,7 @@ from l1jax.models.custom import custom_model
 from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import LOSSES, AdversarialLoss, relativistic_average
 
-Model = Gan | Generator | Vae | LanguageModel
+Model = Gan | Generator | Vae | Flow | LanguageModel
 
 
 def example_shape(data: config.Data) -> tuple[int, ...]:
@@ -108,7 +110,7 @@ def build_language_model(model: config.Transformer, shape: tuple[int, ...]) -> L
 
 def build_image_model(
     model: config.Model, image_shape: tuple[int, int, int]
-) -> Gan | Generator | Vae:
+) -> Gan | Generator | Vae | Flow:
     """Build the networks for images of this height, width and channels.
 
     Raises:
@@ -117,12 +119,7 @@ def build_image_model(
     try:
         match model:
             case config.MlpGan():
-                points = image_shape[:2] == (1, 1)
-                if points != (model.output == "linear"):
-                    raise config.InputError(
-                        f"`model.output` (={model.output}) must be linear for points, and tanh or "
-                        "sigmoid for images."
-                    )
+                _check_output(model, image_shape)
                 return mlp_gan(
                     image_shape, **vars(model)
                 )  # their fields have the names of the arguments
@@ -136,12 +133,25 @@ def build_image_model(
                 return dense_generator(image_shape, **vars(model))
             case config.Vae():
                 return vae(image_shape, **vars(model))
+            case config.FlowMlp():
+                _check_output(model, image_shape)
+                return flow_mlp(image_shape, **vars(model))
             case config.CustomModel():
                 return custom_model(model, image_shape)
             case config.Transformer():
                 raise config.InputError(f"`model` (={type(model).__name__}) is a model of text.")
     except ValueError as error:
         raise config.InputError(str(error)) from error
+
+
+def _check_output(model: config.MlpGan | config.FlowMlp, image_shape: tuple[int, int, int]) -> None:
+    """Raise unless the last activation fits images, or points."""
+    points = image_shape[:2] == (1, 1)
+    if points != (model.output == "linear"):
+        raise config.InputError(
+            f"`model.output` (={model.output}) must be linear for points, and tanh or "
+            "sigmoid for images."
+        )
 
 
 def build_loss(objective: config.Adversarial) -> AdversarialLoss:

@@ -19,6 +19,8 @@ from l1jax.config import (
     Dcgan,
     DenseGenerator,
     DigitsData,
+    FlowMatching,
+    FlowMlp,
     IdxData,
     ImageData,
     InputError,
@@ -273,6 +275,7 @@ def test_kinds_have_the_names_of_the_command_line():
         "sn-resnet": SnResnet,
         "r3gan": R3gan,
         "dense-generator": DenseGenerator,
+        "flow-mlp": FlowMlp,
         "vae": Vae,
         "transformer": Transformer,
     }
@@ -280,6 +283,7 @@ def test_kinds_have_the_names_of_the_command_line():
         "adversarial": Adversarial,
         "reconstruction": Reconstruction,
         "variational": Variational,
+        "flow-matching": FlowMatching,
         "next-token": NextToken,
     }
 

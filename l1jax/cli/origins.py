@@ -10,7 +10,7 @@ from l1jax.cli.experiment_options import StartingOptions
 from l1jax.cli.starting import make_request, stored_experiment
 from l1jax.config import Config, InputError, Origin
 from l1jax.evaluation.tensors import Tensors
-from l1jax.models import Gan, Generator, LanguageModel, Vae
+from l1jax.models import Flow, Gan, Generator, LanguageModel, Vae
 from l1jax.processes.agreement import lead
 from l1jax.terminal import Say
 from l1jax.training.origin import has_origin
@@ -140,8 +140,8 @@ def check_source(source: Trained, experiment: Config, name: str) -> list[str]:
     return check_kind(source, wanted, name)
 
 
-def _generator_of(model: Gan | Vae | Generator | LanguageModel) -> Generator | LanguageModel:
-    if isinstance(model, Gan | Vae):
+def _generator_of(model: Gan | Vae | Flow | Generator | LanguageModel) -> Generator | LanguageModel:
+    if isinstance(model, Gan | Vae | Flow):
         return model.generator
     return model
 

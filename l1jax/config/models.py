@@ -169,6 +169,34 @@ class Vae:
 
 
 @dataclass(frozen=True)
+class FlowMlp:
+    """A dense flow model, for points and small images (Lipman et al., ICLR 2023)."""
+
+    hidden: tuple[int, ...] = field(default=(256, 256, 256), metadata=bounds(1))
+    """Width of each hidden layer."""
+    time_features: int = field(default=64, metadata=bounds(2))
+    """Cosines and sines of the time that the network sees beside the image; even."""
+    predicts: Literal["image", "velocity", "noise"] = "image"
+    """What the network gives; the velocity follows from it."""
+    output: Literal["tanh", "linear"] = "tanh"
+    """Last activation where it gives the image: tanh for images in [-1, 1], linear for points."""
+    generator_dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of the activations that training sets to zero."""
+    classes: int = field(default=0, metadata=bounds(0))
+    """Number of classes of a class-conditional model; 0 for an unconditional one."""
+    method: Literal["euler", "midpoint", "heun"] = "midpoint"
+    """How an image is reached from noise."""
+    sampling_steps: int = field(default=16, metadata=bounds(1, 1_000))
+    """Steps to an image; midpoint and heun evaluate the network twice in each."""
+    time_shift: float = field(default=1.0, metadata=bounds(0.01, 100))
+    """Above 1 more of the steps are near the noise."""
+    guidance: float = field(default=0.0, metadata=bounds(0, 100))
+    """w of classifier-free guidance: v + w·(v − v without the class); needs label dropout."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
+
+
+@dataclass(frozen=True)
 class Transformer:
     """A decoder-only transformer for text: RMSNorm first, rotary positions, no biases."""
 
@@ -202,4 +230,6 @@ class Transformer:
     """Feed-forward units of each block; empty for `hidden` in each."""
 
 
-Model = MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae | Transformer | CustomModel
+Model = (
+    MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae | FlowMlp | Transformer | CustomModel
+)

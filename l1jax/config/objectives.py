@@ -122,8 +122,22 @@ class Variational:
 
 
 @dataclass(frozen=True)
+class FlowMatching:
+    """Squared error of the velocity from noise to images, mean over an image's entries."""
+
+    times: Literal["logit_normal", "uniform"] = "logit_normal"
+    """Law of the times that are trained on; logit_normal has more of the middle."""
+    time_mean: float = field(default=0.0, metadata=bounds(-10, 10))
+    """Mean of the logit of the time; above 0 for times nearer the images."""
+    time_deviation: float = field(default=1.0, metadata=bounds(0.01, 10))
+    """Deviation of that logit."""
+    label_dropout: float = field(default=0.0, metadata=bounds(0, 1))
+    """Share of the labels that are left out, which guidance needs; 0.1 is usual."""
+
+
+@dataclass(frozen=True)
 class NextToken:
     """The cross-entropy of each token given those before it, nats, mean over all positions."""
 
 
-Objective = Adversarial | Reconstruction | Variational | NextToken
+Objective = Adversarial | Reconstruction | Variational | FlowMatching | NextToken

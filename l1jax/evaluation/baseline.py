@@ -93,7 +93,13 @@ def copies(
 
 
 def slice_rows(extracted: Extracted, start: int, stop: int) -> Extracted:
-    """Return some rows of features, and of logits if there are any."""
+    """Return some rows of features, and of logits if there are any.
+
+    Args:
+        extracted: the features.
+        start: the first row.
+        stop: the row after the last.
+    """
     logits = extracted.logits
     if logits is not None:
         logits = np.asarray(logits)[start:stop]

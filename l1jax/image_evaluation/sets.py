@@ -270,7 +270,14 @@ def compare_by_statistics(
 
 
 def describe(real: Side, generated: Side, prepared: Prepared, request: Request) -> JsonObject:
-    """Return the step of a generator, and the protocol."""
+    """Return the step of a generator, and the protocol.
+
+    Args:
+        real: the side of the real images.
+        generated: the other side.
+        prepared: what of both is compared.
+        request: how they are read.
+    """
     protocol: JsonObject = {"real": f"{describe_place(real)}"}
     if generated.loaded is not None:
         classes = generated.loaded.generator.classes

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from l1jax.config import InputError
-from l1jax.models import Gan, Generator, LanguageModel, Vae
+from l1jax.models import Flow, Gan, Generator, LanguageModel, Vae
 from l1jax.processes.agreement import lead
 from l1jax.selection.fold_scores import SIGNS
 from l1jax.selection.rules import (
@@ -48,7 +48,7 @@ class Choices(NamedTuple):
     one_standard_error: Choice | None  # None where there is only one fold
 
 
-def check_criterion(criterion: str, model: Gan | Generator | Vae | LanguageModel) -> str:
+def check_criterion(criterion: str, model: Gan | Generator | Vae | Flow | LanguageModel) -> str:
     """Return the criterion, or the model's default for "default".
 
     Raises:

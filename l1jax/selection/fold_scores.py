@@ -18,7 +18,7 @@ from l1jax.evaluation.features import (
 )
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
-from l1jax.models import Gan, Generator, Vae
+from l1jax.models import Flow, Gan, Generator, Vae
 from l1jax.penalties import sparsity
 from l1jax.training.held_out_bound import BOUND_DRAWS, make_likelihood
 from l1jax.training.keys import named_seed_key
@@ -66,7 +66,7 @@ class FoldScorer(NamedTuple):
 
 def make_fold_scorer(
     task: Task,
-    model: Gan | Generator | Vae,
+    model: Gan | Generator | Vae | Flow,
     network: str,
     images: Images,
     labels: Int[np.ndarray, " n"],

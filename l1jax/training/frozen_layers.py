@@ -8,7 +8,7 @@ import optax
 from jaxtyping import PyTree
 
 from l1jax.config import Config, InputError
-from l1jax.models import Gan, Generator, LanguageModel, Vae
+from l1jax.models import Flow, Gan, Generator, LanguageModel, Vae
 from l1jax.models.depth import layers_by_depth
 from l1jax.models.network import Network
 
@@ -17,7 +17,7 @@ def freeze_layers(
     experiment: Config,
     name: str,
     tx: optax.GradientTransformation,
-    model: Gan | Vae | Generator | LanguageModel,
+    model: Gan | Vae | Flow | Generator | LanguageModel,
 ) -> optax.GradientTransformation:
     """Leave the first layers of a network as they are, if its configuration says so.
 
@@ -72,7 +72,7 @@ def freeze_layers(
 
 
 def find_layers(
-    model: Gan | Vae | Generator | LanguageModel, name: str, packing: int = 1
+    model: Gan | Vae | Flow | Generator | LanguageModel, name: str, packing: int = 1
 ) -> list[tuple[str, tuple[str, ...]]]:
     """List the layers of one of a model's networks from its inputs to its outputs.
 
@@ -94,7 +94,7 @@ def find_layers(
 
 
 def _network_of(
-    model: Gan | Vae | Generator | LanguageModel, name: str, packing: int
+    model: Gan | Vae | Flow | Generator | LanguageModel, name: str, packing: int
 ) -> tuple[Network, jax.ShapeDtypeStruct]:
     """Return a network and the shape of its inputs."""
     if isinstance(model, LanguageModel):
@@ -105,6 +105,8 @@ def _network_of(
         return model.discriminator, images
     if name == "encoder" and isinstance(model, Vae):
         return model.encoder, images
+    if isinstance(model, Flow):
+        return model.predictor, jax.ShapeDtypeStruct((1, generator.latent_size + 1), jnp.float32)
     latents = jax.ShapeDtypeStruct((1, generator.latent_size), jnp.float32)
     return generator.network, latents
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from l1jax.evaluation.likelihood import log_likelihood
-from l1jax.models import Gan, Generator, Vae
+from l1jax.models import Flow, Gan, Generator, Vae
 from l1jax.training.keys import named_seed_key
 from l1jax.training.state import VaeState
 
@@ -19,7 +19,7 @@ BOUND_DRAWS = 64  # draws of latents for each of these images
 
 
 def make_likelihood(
-    model: Gan | Generator | Vae, images: Images, labels: Int[np.ndarray, " n"], seed: int
+    model: Gan | Generator | Vae | Flow, images: Images, labels: Int[np.ndarray, " n"], seed: int
 ) -> Callable[[VaeState, Int[np.ndarray, " _examples"]], float] | None:
     """Build (state, indices) → the bound on the log-likelihood of these images.
 

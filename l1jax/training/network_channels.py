@@ -6,7 +6,7 @@ import re
 from l1jax import config
 from l1jax.build import Model
 from l1jax.build_optimizer import ChannelGroups, has_channel_groups
-from l1jax.models import Gan, Generator, LanguageModel, Vae
+from l1jax.models import Flow, Gan, Generator, LanguageModel, Vae
 from l1jax.penalties import Slices
 
 
@@ -15,7 +15,7 @@ def channel_finders(model: Model) -> dict[str, ChannelGroups]:
 
     A network is traced at the first call, and only then.
     """
-    generator = model.generator if isinstance(model, Gan | Vae) else model
+    generator = model.generator if isinstance(model, Gan | Vae | Flow) else model
     finders: dict[str, ChannelGroups] = {
         "generator": functools.cache(lambda: _generator_channels(generator))
     }

@@ -25,10 +25,11 @@ from l1jax.data.augmentation import (
     differentiable_augmentation,
 )
 from l1jax.data.batches import Batch
-from l1jax.models import Gan, Generator, LanguageModel, Vae
+from l1jax.models import Flow, Gan, Generator, LanguageModel, Vae
 from l1jax.models.network import AXIS, local_slice
 from l1jax.training.controllers import Balancer, init_controllers
 from l1jax.training.discriminator_loss import Regularizers
+from l1jax.training.flow_step import make_flow_step
 from l1jax.training.frozen_layers import freeze_layers
 from l1jax.training.gan_passes import GanStepConfig, init_gan
 from l1jax.training.gan_step import gan_step
@@ -63,6 +64,8 @@ def make_task(experiment: config.Config, shape: tuple[int, ...]) -> Task:
             task = _vae_task(experiment, objective, model, experiment.encoder, channels)
         case Generator(), config.Reconstruction():
             task = _generator_task(experiment, objective, model, channels)
+        case Flow(), config.FlowMatching():
+            task = _flow_task(experiment, objective, model, channels)
         case LanguageModel(), config.NextToken():
             task = _language_task(experiment, model, channels)
         case _:
@@ -99,8 +102,8 @@ def _mismatch(experiment: config.Config) -> config.InputError:
         f"(={model}) and the optimisers (`discriminator` "
         f"{state_of(experiment.discriminator)}, `encoder` {state_of(experiment.encoder)}): "
         "Adversarial needs a GAN and a discriminator's optimiser, Variational a VAE and an "
-        "encoder's, Reconstruction a generator alone such as DenseGenerator, NextToken a "
-        "Transformer."
+        "encoder's, Reconstruction a generator alone such as DenseGenerator, FlowMatching a flow "
+        "such as FlowMlp, NextToken a Transformer."
     )
 
 
@@ -321,6 +324,39 @@ def _generator_task(
         init=partial(init_generator, generator, tx),
         step=step,
         generator=generator,
+        batches_per_step=1,
+        penalised={},
+    )
+
+
+def _flow_task(
+    experiment: config.Config, objective: config.FlowMatching, flow: Flow, channels: Channels
+) -> Task:
+    classes = flow.generator.classes
+    guidance = getattr(experiment.model, "guidance", 0.0)
+    if objective.label_dropout and not classes:
+        raise config.InputError(
+            f"`objective.label_dropout` (={objective.label_dropout}) must be 0 for a model without "
+            "classes: give `model.classes`, or leave it out."
+        )
+    if guidance and not objective.label_dropout:
+        raise config.InputError(
+            f"`model.guidance` (={guidance}) needs a network that knows images without their "
+            "class: give --objective.label-dropout 0.1."
+        )
+    tx = build_optimizer(experiment.generator, channels=channels["generator"], seed=experiment.seed)
+    tx = freeze_layers(experiment, "generator", tx, flow)
+    step = make_flow_step(
+        flow,
+        tx,
+        **vars(objective),
+        accumulate=experiment.accumulate,
+        ema_decay=ema_decay(experiment),
+    )
+    return Task(
+        init=partial(init_generator, flow.generator, tx),
+        step=step,
+        generator=flow.generator,
         batches_per_step=1,
         penalised={},
     )

@@ -28,6 +28,7 @@ EXPERIMENTS = [name for name in NAMES if not isinstance(loaded(name).data, Text)
 DENSE = (
     "dense_generator",
     "digits",
+    "flow_digits",
     "gaussians",
     "sparsify_digits",
     "vae_digits",

@@ -11,10 +11,11 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from l1jax.data.batches import Batch
-from l1jax.models import dense_generator, mlp_gan, transformer, vae
+from l1jax.models import dense_generator, flow_mlp, mlp_gan, transformer, vae
 from l1jax.models.network import AXIS
 from l1jax.objectives.adversarial import relativistic_pairing
 from l1jax.training.discriminator_loss import Regularizers
+from l1jax.training.flow_step import make_flow_step
 from l1jax.training.gan_passes import GanStepConfig, init_gan
 from l1jax.training.gan_step import gan_step
 from l1jax.training.next_token_step import make_next_token_step
@@ -86,6 +87,14 @@ def test_a_reconstruction_in_parts_is_the_step():
         for k in (1, 4)
     )
     assert_same(after(cut, state, 1, 1), after(whole, state, 1, 1))
+
+
+@pytest.mark.slow
+def test_a_flow_step_in_parts_is_the_step():
+    flow = flow_mlp(SHAPE, (5,), 4, output="linear", classes=9)
+    state = in_float64(init_generator(flow.generator, TX, jax.random.key(1)))
+    whole, cut = (make_flow_step(flow, TX, label_dropout=0.5, accumulate=k) for k in (1, 3))
+    assert_same(after(cut, state, 1, 2), after(whole, state, 1, 1))
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from l1jax.config import (
     Dcgan,
     DenseGenerator,
     DigitsData,
+    FlowMatching,
+    FlowMlp,
     MlpGan,
     NextToken,
     Optimizer,
@@ -73,6 +75,14 @@ EXPERIMENTS = {
         discriminator=None,
         batch_size=16,
     ),
+    "flow": Config(
+        data=DigitsData(image_size=16),
+        model=FlowMlp(hidden=(16,), time_features=4, classes=10, generator_dropout=0.2),
+        objective=FlowMatching(label_dropout=0.3),
+        generator=SPARSE,
+        discriminator=None,
+        batch_size=16,
+    ),
     "sound": Config(
         data=TonesData(count=48, mels=8, frames=12),
         model=MlpGan(latent_size=4, generator_hidden=(8,), discriminator_hidden=(8,), classes=8),
@@ -97,6 +107,7 @@ LAYOUTS = [(2, "shard_map"), (8, "shard_map"), (1, "pmap"), (2, "pmap"), (8, "pm
 CASES = [
     ("mlp", 8, "shard_map"),
     ("dense_generator", 2, "pmap"),
+    pytest.param("flow", 8, "shard_map", marks=pytest.mark.slow),
     pytest.param("transformer", 2, "shard_map", marks=pytest.mark.slow),
     pytest.param("sound", 8, "shard_map", marks=pytest.mark.slow),
 ]  # what is theirs alone, not every layout again

@@ -1,0 +1,122 @@
+"""A dense flow model, against its formula."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from l1jax.compaction import compact
+from l1jax.models import flow_mlp
+from l1jax.models.flow import wave_features
+from l1jax.models.flow_sampling import time_grid
+
+SHAPE = (2, 3, 1)
+RNG = np.random.default_rng(0)
+
+
+def drawn(flow):
+    params, _ = flow.predictor.init(jax.random.key(1))
+    return params
+
+
+def by_hand(params, x, time):
+    """The prediction in NumPy."""
+
+    def dense(name, y):
+        return y @ np.asarray(params[name]["kernel"]) + np.asarray(params[name].get("bias", 0))
+
+    frequency = 1_000 * 10_000 ** (-np.arange(4) / 4)
+    angle = time[:, None] * frequency
+    waves = np.concatenate([np.cos(angle), np.sin(angle)], 1)
+    y = dense("hidden_0", x.reshape(len(x), -1)) + dense("condition", waves)
+    y = y / (1 + np.exp(-y))
+    y = dense("hidden_1", y)
+    y = y / (1 + np.exp(-y))
+    return np.tanh(dense("image", y)).reshape(-1, *SHAPE)
+
+
+def test_the_velocity_is_that_of_its_formula():
+    flow = flow_mlp(SHAPE, (5, 4), 8)
+    params = drawn(flow)
+    x = RNG.normal(size=(3, *SHAPE))
+    time = np.array([0.1, 0.5, 0.9])
+    found, _ = flow.velocity(params, {}, jnp.asarray(x, jnp.float32), jnp.asarray(time), False)
+    expected = (by_hand(params, x, time) - x) / (1 - time)[:, None, None, None]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    assert flow.generator.latent_size == 6
+    assert flow.generator.image_range == (-1, 1)
+
+
+def test_images_are_the_end_of_the_way_from_the_latents():
+    flow = flow_mlp(SHAPE, (5, 4), 8, method="euler", sampling_steps=3, time_shift=2.0)
+    params = drawn(flow)
+    latents = RNG.normal(size=(2, 6)).astype(np.float32)
+    images, _ = flow.generator.network.apply(params, {}, jnp.asarray(latents), False)
+
+    expected = latents.reshape(-1, *SHAPE).astype(np.float64)
+    times = time_grid(3, 2.0)
+    for t, end in itertools.pairwise(times):
+        predicted = by_hand(params, expected, np.full(2, t))
+        expected = expected + (end - t) * (predicted - expected) / max(1 - t, 0.05)
+    np.testing.assert_allclose(images, np.clip(expected, -1, 1), atol=2e-3)
+
+
+def test_guidance_adds_what_the_class_changes():
+    options = {"classes": 3, "method": "euler", "sampling_steps": 1}
+    latents = jnp.asarray(RNG.normal(size=(4, 2)), jnp.float32)
+    label = jnp.array([0, 1, 2, 1])
+    points = {}
+    for guidance in (0.0, 2.0):
+        flow = flow_mlp((1, 1, 2), (5,), 8, "velocity", "linear", guidance=guidance, **options)
+        params = drawn(flow)
+        points[guidance], _ = flow.generator.network.apply(params, {}, latents, False, label)
+    start = latents.reshape(-1, 1, 1, 2)
+    time = jnp.zeros(4)
+    with_class, _ = flow.velocity(params, {}, start, time, False, label)
+    without, _ = flow.velocity(params, {}, start, time, False, jnp.full(4, 3))
+    np.testing.assert_allclose(points[0.0], start + with_class, rtol=1e-5)
+    np.testing.assert_allclose(
+        points[2.0], start + 3 * with_class - 2 * without, rtol=1e-4, atol=1e-5
+    )
+    assert np.abs(with_class - without).max() > 1e-3
+
+
+def test_features_of_the_time_are_waves():
+    found = wave_features(jnp.array([0.0, 0.001]), 4)
+    np.testing.assert_allclose(found[0], [1, 1, 0, 0])
+    waves = [np.cos(1), np.cos(0.01), np.sin(1), np.sin(0.01)]
+    np.testing.assert_allclose(found[1], waves, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"guidance": 1.0}, "`guidance` .*without classes"),
+        ({"hidden": ()}, "`hidden` .*at least one"),
+        ({"time_features": 7}, "`time_features` .*even"),
+        ({"sampling_steps": 0}, "`steps` .*=0"),
+        ({"time_shift": 0.0}, "`shift` .*=0"),
+    ],
+)
+def test_impossible_options_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        flow_mlp(SHAPE, **options)
+
+
+def test_dead_channels_are_removed_from_every_evaluation():
+    """A channel without inputs is constant; what reads it is one layer, whatever the time."""
+    flow = flow_mlp((4, 4, 1), (16, 12), 8, sampling_steps=3)
+    params = drawn(flow)
+    for layer in ("hidden_0", "condition"):
+        params[layer]["kernel"] = params[layer]["kernel"].at[:, :5].set(0)
+    params["hidden_1"]["kernel"] = params["hidden_1"]["kernel"].at[:, :4].set(0)
+    smaller = compact(flow.generator, params, {})
+    latents = jax.random.normal(jax.random.key(2), (5, 16))
+    expected, _ = flow.generator.network.apply(params, {}, latents, False)
+    found, _ = smaller.generator.network.apply(smaller.params, {}, latents, False)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert smaller.params["hidden_0"]["kernel"].shape == (16, 11)
+    assert smaller.params["hidden_1"]["kernel"].shape == (11, 8)
+    assert smaller.params["image"]["kernel"].shape == (8, 16)
