@@ -27,7 +27,7 @@ from l1jax.training.task import make_task
 COMPILERS = 16  # programs that are compiled at once
 BATCH = 4
 STARTS = 3
-SMOKE_EXPERIMENTS = ("mnist",)
+SMOKE_EXPERIMENTS = ("vae_digits",)
 # The fields that say how wide a network is, and what is taken for a width of 0, the model's own
 # choice.
 WIDTHS = {
@@ -129,7 +129,10 @@ def shrunk(experiment: Config, smoke: bool) -> Config:
     """
     divisor = 16 if smoke else 4
     widths = {name: value for name, value in vars(experiment.model).items() if name in WIDTHS}
-    narrow = {name: divided(value or WIDTHS[name], divisor) for name, value in widths.items()}
+    narrow = {
+        name: divided(WIDTHS[name] if value == 0 else value, divisor)
+        for name, value in widths.items()
+    }
     smooth = {
         name: replace(getattr(experiment, name), eps=1.0)
         for name in ("generator", "discriminator", "encoder")

@@ -43,7 +43,7 @@ from l1jax.data.opening import open_source
 from l1jax.data.source import take
 from l1jax.evaluation import class_coverage, pair_similarity
 from l1jax.evaluation.classifier import classifier_features, predict
-from l1jax.evaluation.classifier_training import train_classifier
+from l1jax.evaluation.classifier_training import ClassifierSettings, train_classifier
 from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
@@ -53,8 +53,8 @@ from l1jax.training.state import GanState, Task
 
 JUDGED = 5_000  # images, where there are so many
 SMOKE = {
-    "ring": ("dense, stopped early", "RigL, 80 %", "L1, metric prox, 80 %, balanced"),
-    "digits": ("dense",),
+    "ring": ("RigL, 80 %", "L1, metric prox, 80 %, balanced"),
+    "digits": ("dense, stopped early",),
 }
 
 
@@ -71,10 +71,13 @@ class Subject(NamedTuple):
 SUBJECTS = ("digits", "mnist", "faces", "grid", "ring")
 
 
-def subject_of(data: str, path: str, steps: int) -> Subject:
+def subject_of(
+    data: str, path: str, steps: int, settings: ClassifierSettings | None = None
+) -> Subject:
     """Return the experiment with these data.
 
-    Where there are many images the network is narrower, sized for a CPU.
+    Where there are many images the network is narrower, sized for a CPU. The settings are those of
+    the classifier that judges images.
     """
     if data in MIXTURES:
         return points(data, steps)
@@ -89,7 +92,7 @@ def subject_of(data: str, path: str, steps: int) -> Subject:
             Dcgan(latent_size=100, channels=16),
         )
         experiment = replace(experiment, data=grey, model=model, batch_size=32)
-    return images(experiment, steps)
+    return images(experiment, steps, settings)
 
 
 def dense(experiment: Config, steps: int) -> Config:
@@ -99,14 +102,14 @@ def dense(experiment: Config, steps: int) -> Config:
     )
 
 
-def images(experiment: Config, steps: int) -> Subject:
+def images(experiment: Config, steps: int, settings: ClassifierSettings | None) -> Subject:
     """Images, seen by a classifier of them if they have labels; the same one every time."""
     source = open_source(experiment.data)
     examples = take(source, np.arange(source.length))
     chosen = shuffled_indices(0, 0, min(JUDGED, source.length), source.length)
     labels, classifier, features = source.labels, None, random_features()
     if labels is not None:
-        classifier = train_classifier(examples, labels)
+        classifier = train_classifier(examples, labels, settings)
         features = classifier_features(classifier)
     seen = extract_all(features, examples[chosen])
 
@@ -202,9 +205,9 @@ def fit(variant: Variant, subject: Subject, seeds: int, chunk: int) -> dict[str,
 
 
 def smoke() -> None:
-    """A few steps of some variants on points, and of the dense network on images."""
+    """A few steps of two variants on points, and of the dense network on images."""
     for data, names in SMOKE.items():
-        subject = subject_of(data, "", steps=4)
+        subject = subject_of(data, "", steps=4, settings=ClassifierSettings(steps=4))
         for name in names:
             print(data, name, fit(VARIANTS[name], subject, seeds=2, chunk=2))
 

@@ -170,7 +170,7 @@ class VaeTrainer:
         image_range: tuple[float, float],
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
-        compiled: bool = False,
+        backend: str | None = None,
         channels_last: bool = False,
         graphs: bool = False,
         ema_decay: float = 0.999,
@@ -183,7 +183,9 @@ class VaeTrainer:
         self.autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
         self.graphs = graphs
         mode = "reduce-overhead" if graphs else None  # which captures CUDA graphs
-        self.loss = torch.compile(self._loss, mode=mode) if compiled else self._loss
+        self.loss = self._loss
+        if backend:
+            self.loss = torch.compile(self._loss, mode=mode, backend=backend)
 
     def _loss(self, images: Tensor) -> Tensor:
         grey = images.flatten(1).float() / 255
@@ -232,7 +234,7 @@ class Trainer:
         latent_size: int = 100,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
-        compiled: bool = False,
+        backend: str | None = None,
         channels_last: bool = False,
         graphs: bool = False,
         ema_decay: float = 0.999,
@@ -254,10 +256,10 @@ class Trainer:
         self.autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
         self.graphs = graphs
         mode = "reduce-overhead" if graphs else None  # which captures CUDA graphs
-        wrap: Callable = partial(torch.compile, mode=mode) if compiled else (lambda f: f)
-        self.generate, self.d_loss, self.g_loss = map(
-            wrap, (self._generate, self._d_loss, self._g_loss)
-        )
+        functions: list[Callable] = [self._generate, self._d_loss, self._g_loss]
+        if backend:
+            functions = [torch.compile(f, mode=mode, backend=backend) for f in functions]
+        self.generate, self.d_loss, self.g_loss = functions
 
     def _generate(self, latents: Tensor) -> Tensor:
         return self.generator(latents)

@@ -136,8 +136,10 @@ class Trial(NamedTuple):
     held_out: Any
 
 
-def open_trial(variant: Variant, steps: int, corpora: tuple[Corpus, Corpus]) -> Trial:
-    """Build the task of a variant, and what scores it."""
+def open_trial(
+    variant: Variant, steps: int, corpora: tuple[Corpus, Corpus], judged: int | None
+) -> Trial:
+    """Build the task of a variant, and what scores it on so many held-out tokens."""
     training, held_out = corpora
     experiment = experiment_of(variant, steps)
     task = make_task(experiment, (WINDOW,))
@@ -148,7 +150,7 @@ def open_trial(variant: Variant, steps: int, corpora: tuple[Corpus, Corpus]) -> 
         return text_feed(training, WINDOW, seed, experiment.batch_size, 2**30)
 
     runner = make_runner(task, feed(0), jax.devices()[:1])
-    windows = document_windows(held_out, WINDOW)
+    windows = document_windows(held_out, WINDOW, judged)
     return Trial(task, runner, feed, make_window_bits(model, windows), windows)
 
 
@@ -172,8 +174,18 @@ def fit(trial: Trial, steps: int, seed: int) -> dict[str, Any]:
     }
 
 
-def measure(names: list[str], steps: int, seeds: int, output: Path | None) -> dict[str, Any]:
-    """Train what is missing, and keep each run as it ends."""
+def measure(
+    names: list[str], steps: int, seeds: int, output: Path | None, judged: int | None = None
+) -> dict[str, Any]:
+    """Train what is missing, and keep each run as it ends.
+
+    Args:
+        names: of the variants.
+        steps: of each training.
+        seeds: how many.
+        output: file of the result; None keeps nothing.
+        judged: the most held-out tokens that are scored; None for all.
+    """
     setting = {"steps": steps}
     kept = json.loads(output.read_text()) if output and output.exists() else {}
     runs: dict[str, dict[str, Any]] = {}
@@ -186,7 +198,7 @@ def measure(names: list[str], steps: int, seeds: int, output: Path | None) -> di
         missing = [seed for seed in range(seeds) if str(seed) not in own]
         if not missing:
             continue
-        trial = open_trial(variants()[name], steps, (training, held_out))
+        trial = open_trial(variants()[name], steps, (training, held_out), judged)
         for seed in missing:
             own[str(seed)] = fit(trial, steps, seed)
             print(name, seed, own[str(seed)] | {"zeros_by_kernel": "…"}, flush=True)
@@ -209,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.smoke:
         names = ["L1 of 4 × 4 blocks, 80%", "magnitude pruning, 80%"]
-        measure(names, steps=60, seeds=1, output=None)
+        measure(names, steps=20, seeds=1, output=None, judged=2_000)
         return
     if not options.page:
         measure(options.only or list(variants()), options.steps, options.seeds, options.output)

@@ -32,7 +32,7 @@ from l1jax.data.digits_source import open_digits
 from l1jax.data.source import take
 from l1jax.evaluation import class_coverage
 from l1jax.evaluation.classifier import classifier_features, predict
-from l1jax.evaluation.classifier_training import train_classifier
+from l1jax.evaluation.classifier_training import ClassifierSettings, train_classifier
 from l1jax.evaluation.features import extract_all
 from l1jax.evaluation.frechet import frechet_distance
 from l1jax.evaluation.zeros import count_zeros
@@ -176,12 +176,12 @@ def run(flags: list[str]) -> None:
         raise RuntimeError(f"l1jax.train did not end well with {' '.join(flags)}")
 
 
-def make_score() -> Callable[[Path, int], dict[str, float]]:
+def make_score(settings: ClassifierSettings | None) -> Callable[[Path, int], dict[str, float]]:
     """Build (work directory, seed) → scores of as many images as there are real ones."""
     source = open_digits(DigitsData())
     examples = take(source, np.arange(source.length))
     labels = np.asarray(source.labels)
-    classifier = train_classifier(examples, labels)
+    classifier = train_classifier(examples, labels, settings)
     features = classifier_features(classifier)
     real = extract_all(features, examples).features
 
@@ -210,7 +210,13 @@ def make_score() -> Callable[[Path, int], dict[str, float]]:
 
 
 def measure(
-    folder: Path, setting: Setting, names: list[str], shares: list[float], seeds: int, output: Path
+    folder: Path,
+    setting: Setting,
+    names: list[str],
+    shares: list[float],
+    seeds: int,
+    output: Path,
+    judge: ClassifierSettings | None = None,
 ) -> dict[str, Any]:
     """Train and score what is missing, and keep each score as it is known.
 
@@ -221,6 +227,7 @@ def measure(
         shares: of zeros.
         seeds: how many.
         output: file of the result.
+        judge: how the classifier that judges is trained; None for its defaults.
     """
     command = f"python benchmarks/sparsify.py --steps {setting.steps} --more {setting.more}"
     if names != list(METHODS):
@@ -232,7 +239,7 @@ def measure(
         kept = json.loads(output.read_text())
         if kept["setting"] == record["setting"]:
             record["runs"] = kept["runs"]
-    score = make_score()
+    score = make_score(judge)
 
     def keep(name: str, seed: int, make: Callable[[], Path]) -> None:
         runs = record["runs"].setdefault(name, {})
@@ -292,7 +299,8 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             names = ["L0 from the dense run", "RigL from the start"]
             output = Path(folder) / "result.json"
-            measure(Path(folder), Setting(20, 20), names, [0.9], 1, output)
+            judge = ClassifierSettings(steps=4)
+            measure(Path(folder), Setting(20, 20), names, [0.9], 1, output, judge)
         return
     setting = Setting(options.steps, options.more)
     measure(options.runs, setting, options.only, options.shares, options.seeds, options.output)

@@ -4,7 +4,7 @@ Measured are wall time and processor time of the commands.
 
     python benchmarks/strength_path.py --output benchmarks/results/strength_path-cpu.json
         [--steps 400] [--rounds 3]
-    python benchmarks/strength_path.py --smoke   # two strengths, a few steps; keeps nothing
+    python benchmarks/strength_path.py --smoke   # two strengths, one run; keeps nothing
 
 `python -m l1jax.select` trains all strengths together, judges them and draws its plots; beside it
 `python -m l1jax.train` runs once for each strength, on the same images, for the same steps. The two
@@ -54,8 +54,10 @@ def cost(commands: list[list[str]]) -> Cost:
     return Cost(wall, processor)
 
 
-def commands(config: str, strengths: int, steps: int, folder: Path) -> dict[str, list[list[str]]]:
-    """The path as one command, and as many."""
+def commands(
+    config: str, strengths: int, steps: int, folder: Path, runs: int | None
+) -> dict[str, list[list[str]]]:
+    """The path as one command, and as many, or the first `runs` of them."""
     low, high = RANGES[config]
     common = ["--config", config, "--holdout", "0.2", "--steps", str(steps)]
     common += [
@@ -65,7 +67,7 @@ def commands(config: str, strengths: int, steps: int, folder: Path) -> dict[str,
     ]
     module = [sys.executable, "-m"]
     one = ["--strengths", f"{low}:{high}:{strengths}", "--folds", "1", "--no-dense", "--no-refit"]
-    grid = np.geomspace(low, high, strengths)
+    grid = np.geomspace(low, high, strengths)[:runs]
     return {
         "path": [[*module, "l1jax.select", *common, *one, "--workdir", str(folder / "path")]],
         "runs": [
@@ -83,12 +85,14 @@ def commands(config: str, strengths: int, steps: int, folder: Path) -> dict[str,
     }
 
 
-def compare(config: str, strengths: int, steps: int, rounds: int) -> dict[str, Any]:
-    """Turns of the path and of the runs."""
+def compare(
+    config: str, strengths: int, steps: int, rounds: int, runs: int | None
+) -> dict[str, Any]:
+    """Turns of the path and of the runs, all or the first ones."""
     costs: dict[str, list[Cost]] = {"path": [], "runs": []}
     for i in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            turns = commands(config, strengths, steps, Path(folder))
+            turns = commands(config, strengths, steps, Path(folder), runs)
             for name in sorted(turns, reverse=bool(i % 2)):
                 costs[name].append(cost(turns[name]))
     found: dict[str, Any] = {
@@ -98,14 +102,14 @@ def compare(config: str, strengths: int, steps: int, rounds: int) -> dict[str, A
         "rounds": rounds,
     }
     for field in Cost._fields:
-        path, runs = (
+        path, trained = (
             np.array([getattr(own, field) for own in costs[name]]) for name in ("path", "runs")
         )
         found[f"{field}_seconds"] = {
             "path": measure.quartiles(path),
-            "runs": measure.quartiles(runs),
+            "runs": measure.quartiles(trained),
         }
-        found[f"{field}_ratio"] = measure.ratio(path, runs)
+        found[f"{field}_ratio"] = measure.ratio(path, trained)
     return found
 
 
@@ -119,16 +123,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--configs", nargs="+", default=list(RANGES))
     parser.add_argument(
-        "--smoke", action="store_true", help="two strengths, a few steps; keeps nothing"
+        "--smoke", action="store_true", help="two strengths, one run of a few steps; keeps nothing"
     )
     options = parser.parse_args()
     if options.smoke:
         options.configs, options.steps = ["digits"], [4]
         options.strengths, options.rounds = 2, 1
     found = []
+    runs = 1 if options.smoke else None
     for config in options.configs:
         for steps in options.steps:
-            found.append(compare(config, options.strengths, steps, options.rounds))
+            found.append(compare(config, options.strengths, steps, options.rounds, runs))
             wall, processor = (found[-1][f"{name}_ratio"]["median"] for name in Cost._fields)
             print(
                 f"{config}, {steps} steps: {wall:.2f} of the wall time, {processor:.2f} of the "

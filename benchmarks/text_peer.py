@@ -176,7 +176,7 @@ class Trainer:
         steps: int,
         end: float,
         ema_decay: float,
-        compiled: bool,
+        backend: str | None,
     ):
         self.model = model.train()
         self.average = [p.detach().clone() for p in model.parameters()]
@@ -193,7 +193,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.ema_decay = ema_decay
         self.taken = 0
-        self.loss = torch.compile(self._loss) if compiled else self._loss
+        self.loss = torch.compile(self._loss, backend=backend) if backend else self._loss
 
     def _loss(self, windows: Tensor) -> Tensor:
         logits = self.model(windows[:, :-1])
@@ -239,7 +239,7 @@ def bits(model: Model, tokens: np.ndarray, mask: np.ndarray) -> float:
 
 
 def sampler(
-    model: Model, first: int, batch: int, length: int, compiled: bool
+    model: Model, first: int, batch: int, length: int, backend: str | None
 ) -> Callable[[], Tensor]:
     """Build () → sequences of tokens, drawn with a cache of keys and values.
 
@@ -248,17 +248,17 @@ def sampler(
         first: the token that each begins with.
         batch: how many.
         length: tokens of each.
-        compiled: whether a step is compiled.
+        backend: of `torch.compile`, which compiles a step; None does not.
     """
     sizes = model.sizes
     shape = (batch, sizes.heads, sizes.context, sizes.width // sizes.heads)
-    step = torch.compile(model.step) if compiled else model.step
+    step = torch.compile(model.step, backend=backend) if backend else model.step
     slots = torch.arange(sizes.context)
 
     def place(position: int) -> Place:
         now = torch.tensor([position])
-        mask = (slots <= position)[None] if compiled else None
-        filled = sizes.context if compiled else min(position + 1, sizes.context)
+        mask = (slots <= position)[None] if backend else None
+        filled = sizes.context if backend else min(position + 1, sizes.context)
         return Place(now, now % sizes.context, filled, mask)
 
     @torch.inference_mode()

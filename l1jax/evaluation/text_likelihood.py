@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64, Int64, Integer, PyTree
-from scipy import stats
+from scipy.special import stdtrit
 
 from l1jax.data.corpus import Windows
 from l1jax.models import LanguageModel
@@ -110,6 +110,6 @@ def bits_per_byte(
     if count > 1:
         residuals = bits_of - mean * tokens_of
         error = np.sqrt(count / (count - 1) * np.sum(residuals**2)) / total
-        reach = float(stats.t.ppf(0.5 + level / 2, count - 1) * error)
+        reach = float(stdtrit(count - 1, 0.5 + level / 2) * error)
         interval = (mean - reach, mean + reach)
     return BitsPerByte(mean, interval, count, int(total))
