@@ -216,15 +216,17 @@ def test_an_autoencoders_likelihood_is_bounded(tmp_path, capsys):
         (["--inception=RUN/config.json"], "`--inception` (=RUN/config.json) cannot be used"),
     ],
 )
-def test_flags_are_checked_before_anything_is_read(trained, monkeypatch, arguments, words):
+def test_flags_are_checked_before_anything_is_read(tmp_path, monkeypatch, arguments, words):
     monkeypatch.setattr(evaluate, "open_generator", None)
-    arguments = [argument.replace("RUN", str(trained)) for argument in arguments]
+    (tmp_path / "config.json").write_text("{}")
+    arguments = [argument.replace("RUN", str(tmp_path)) for argument in arguments]
     with pytest.raises(InputError) as refusal:
-        evaluate.main([f"--workdir={trained}", *arguments])
-    assert words.replace("RUN", str(trained)) in str(refusal.value)
+        evaluate.main([f"--workdir={tmp_path}", *arguments])
+    assert words.replace("RUN", str(tmp_path)) in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

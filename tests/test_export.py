@@ -89,6 +89,7 @@ def test_the_same_seed_gives_the_same_images(run, model, tmp_path):
             )  # where rounding to 256 values decides
 
 
+@pytest.mark.slow
 def test_the_card_runs_as_it_is_written(model, tmp_path, monkeypatch):
     folder = shutil.copytree(model, tmp_path / "model")
     python, line, stablehlo, graph, again = run_card(folder, monkeypatch)

@@ -69,9 +69,8 @@ def rename(tensors, parts, block, theirs):
     return state
 
 
-@pytest.mark.parametrize(
-    "sizes", [TINY, pytest.param(WIDE, marks=pytest.mark.slow)], ids=["tiny", "wide"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [TINY, WIDE], ids=["tiny", "wide"])
 def test_dinov2_is_that_of_transformers(tmp_path, sizes):
     from transformers import Dinov2Config, Dinov2Model
 
@@ -103,9 +102,8 @@ def test_dinov2_is_that_of_transformers(tmp_path, sizes):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    "sizes", [TINY, pytest.param(WIDE, marks=pytest.mark.slow)], ids=["tiny", "wide"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [TINY, WIDE], ids=["tiny", "wide"])
 def test_clip_is_that_of_transformers(tmp_path, sizes):
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 

@@ -29,6 +29,7 @@ def blurred():
     return np.clip(np.round(noise), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_noise_and_the_first_images_of_a_training_are_shown_as_bad(capsys):
     np.save("noise.npy", RNG.integers(0, 256, (120, 8, 8)).astype(np.uint8))
     assert evaluate.main(["--real=real.npy", "--generated=noise.npy"]) == 0

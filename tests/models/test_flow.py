@@ -105,6 +105,7 @@ def test_impossible_options_are_refused(options, words):
         flow_mlp(SHAPE, **options)
 
 
+@pytest.mark.slow
 def test_dead_channels_are_removed_from_every_evaluation():
     """A channel without inputs is constant; what reads it is one layer, whatever the time."""
     flow = flow_mlp((4, 4, 1), (16, 12), 8, sampling_steps=3)

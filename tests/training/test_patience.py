@@ -230,6 +230,7 @@ def test_a_kill_around_the_stop_changes_nothing(stopped, tmp_path, monkeypatch, 
     assert end_of(workdir) == end_of(stopped)
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_is_gone_is_told(stopped, tmp_path):
     workdir = shutil.copytree(stopped, tmp_path / "run")
     end = read_end(workdir)

@@ -260,6 +260,7 @@ def test_a_note_that_was_changed_stops_a_run_before_it_trains(recovered, tmp_pat
     assert end_of(workdir) == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_made_again_after_a_rollback_is_not_set_aside(
     recovered, tmp_path, capsys
 ):

@@ -159,6 +159,7 @@ def test_offline_every_part_holds_the_whole_run_under_one_id(workdir, monkeypatc
     assert {name: config[name] for name in to_json(EXPERIMENT)} == to_json(EXPERIMENT)
 
 
+@pytest.mark.slow
 def test_a_rollback_begins_another_run_with_the_past_of_the_first(workdir, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(workdir, 0, [10, 20, 30])
@@ -271,6 +272,7 @@ def server(monkeypatch):
         thread.join()
 
 
+@pytest.mark.slow
 def test_online_no_step_is_logged_twice_and_lost_ones_are_filled_in(workdir, server):
     check_wandb("me/project", workdir, overwrite=False)
     (address,) = train(workdir, 0, [10, 20, 30], project="me/project")
