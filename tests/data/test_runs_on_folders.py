@@ -72,7 +72,7 @@ def test_a_run_inside_its_data_folder_resumes_and_reports_its_classes(monkeypatc
     assert "classes, which are in doubt" in re.sub(r"\s+", " ", capsys.readouterr().out)
     result = json.loads(Path("runs/a/evaluation.json").read_text())
     assert list(result["features"]) == ["pixels", "random"]  # no classifier of train against test
-    ambiguity, count = result["remarks"]
+    ambiguity, count, *_ = result["remarks"]
     assert ambiguity.endswith(
         "--data.subfolder and --data.labels are flags of python -m l1jax.train."
     )
