@@ -1,15 +1,16 @@
 """Scores of class-conditional generators: within each class, and by what a classifier learns."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
 from l1jax.config import InputError
-from l1jax.evaluation.classifier import predict
-from l1jax.evaluation.classifier_training import ClassifierSettings, train_classifier
 from l1jax.evaluation.frechet import frechet_distance
 from l1jax.evaluation.pairwise import Features, Rows, feature_matrix
+
+if TYPE_CHECKING:
+    from l1jax.evaluation.classifier_training import ClassifierSettings
 
 Images = Shaped[np.ndarray, "count height width channels"]
 Labels = Shaped[np.ndarray, "..."]
@@ -82,7 +83,7 @@ def classification_accuracy_score(
     *,
     training: Images | None = None,
     training_labels: Labels | None = None,
-    settings: ClassifierSettings | None = None,
+    settings: "ClassifierSettings | None" = None,
 ) -> AccuracyScore:
     """Train a classifier on generated images and test it on real ones.
 
@@ -105,6 +106,10 @@ def classification_accuracy_score(
     Source: Ravuri and Vinyals, "Classification accuracy score for conditional generative models",
     NeurIPS 2019.
     """
+
+    # Only here, because the rest of l1jax.evaluation needs no extra.
+    from l1jax.evaluation.classifier import predict
+    from l1jax.evaluation.classifier_training import train_classifier
 
     def accuracy(images: Images, labels: Labels) -> float:
         classifier = train_classifier(images, labels, settings)

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from l1jax.config import InputError
-from l1jax.models.latents import slerp
 
 Latents = Float[Array, "count latent"]
 DISCARDED = (0.01, 0.99)  # quantiles outside of which a length is left out, as the source does
@@ -55,6 +54,8 @@ def path_length(
         raise InputError(
             f"`count` (={count}) must be at least 100 and `batch` (={batch}) at least 1."
         )
+
+    from l1jax.models.latents import slerp  # the rest of l1jax.evaluation needs no extra
 
     @jax.jit
     def squared_speed(keys: Key[Array, " batch"]) -> Float[Array, " batch"]:
