@@ -16,6 +16,7 @@ from l1jax.config import InputError
 from l1jax.data.class_labels import ImageClasses
 from l1jax.data.formats import FileKind, KindOf, suffix_of
 from l1jax.data.image_files import Medium, open_all
+from l1jax.data.patterns import sample_key
 
 _NAME_COLUMNS = ("image_id", "image", "filename", "file_name", "file", "path", "name", "id", "key")
 _DELIMITERS = (",", "\t", ";")
@@ -177,9 +178,20 @@ def _values_of_table(table: _Table, column: str, labels: str) -> Callable[[str],
                 f"`data.labels` (={labels!r}) must have one class for each image, and has "
                 f"{value_of[name]!r} and {value!r} for {name!r}."
             )
-    return lambda name: next(
-        (value_of[shorter] for shorter in _shorter_names(name) if shorter in value_of), ""
-    )
+    image_of: dict[str, str] = {}  # by the name that the table has for it
+
+    def find(name: str) -> str:
+        key = next((shorter for shorter in _shorter_names(name) if shorter in value_of), None)
+        if key is None:
+            return ""
+        if image_of.setdefault(key, name) != name:
+            raise InputError(
+                f"`data.labels` (={labels!r}) must tell images apart, and its row {key!r} fits "
+                f"{image_of[key]!r} and {name!r}: write their folders into the table."
+            )
+        return value_of[key]
+
+    return find
 
 
 def _find_column(table: _Table, column: str, labels: str) -> int:
@@ -217,10 +229,10 @@ def _values_of_members(
 ) -> Callable[[str], str]:
     """Return the function from an image's name to the value in the file beside it."""
     listing = open_all(data.path, beside)
-    member_of = {_sample_key(name): name for name in sorted(listing.sizes)}
+    member_of = {sample_key(name): name for name in sorted(listing.sizes)}
 
     def value_of(name: str) -> str:
-        member = member_of.get(_sample_key(name))
+        member = member_of.get(sample_key(name))
         if member is None:
             return ""
         try:
@@ -243,12 +255,6 @@ def _kind_of(wanted: str) -> KindOf:
         return "document" if suffix_of(name) == wanted else ""
 
     return kind_of
-
-
-def _sample_key(name: str) -> str:
-    """Return what the files of one WebDataset sample share: all before its name's first dot."""
-    folder, slash, last = name.rpartition("/")
-    return folder + slash + last.split(".")[0]
 
 
 def _value_in_json(content: bytes, key: str) -> object:

@@ -81,24 +81,21 @@ def _alternatives(inside: str) -> list[str]:
 def merge_listings(paths: Sequence[str], listings: Sequence[FileListing]) -> FileListing:
     """Make one listing of several.
 
-    A file whose name is in several archives gets the archive's name before its own, with a colon
-    between, so that it belongs to no other folder.
+    A file whose name, up to its first dot, is in several archives gets the archive's name before
+    its own, with a colon between, so that it belongs to no other folder. So do the files beside it.
 
     Args:
         paths: the archives or folders.
         listings: of each.
     """
-    counts = Counter(name for listing in listings for name in listing.sizes)
+    archives_with = Counter(key for own in listings for key in set(map(sample_key, own.sizes)))
     places: dict[str, tuple[FileListing, str]] = {}
-    for path, listing in zip(paths, listings, strict=True):
-        stem = os.path.basename(path).split(".")[0]
+    for title, listing in zip(_titles(paths), listings, strict=True):
         for name in listing.sizes:
             shown = name
-            if counts[name] > 1:
+            if archives_with[sample_key(name)] > 1:
                 folder, slash, last = name.rpartition("/")
-                shown = f"{folder}{slash}{stem}:{last}"
-            while shown in places:  # archives of one name in several folders
-                shown += "'"
+                shown = f"{folder}{slash}{title}:{last}"
             places[shown] = (listing, name)
 
     def read(shown: str) -> bytes:
@@ -111,3 +108,17 @@ def merge_listings(paths: Sequence[str], listings: Sequence[FileListing]) -> Fil
         times=[time for listing in listings for time in listing.times],
         skipped=[file for listing in listings for file in listing.skipped],
     )
+
+
+def sample_key(name: str) -> str:
+    """Return what the files of one WebDataset sample share: all before its name's first dot."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.split(".")[0]
+
+
+def _titles(paths: Sequence[str]) -> list[str]:
+    """Return the archives' names up to the first dot; with a number where two have the same."""
+    stems = [os.path.basename(path).split(".")[0] for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f"{i}-{stem}" for i, stem in enumerate(stems)]

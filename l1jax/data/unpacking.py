@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,10 +43,12 @@ def open_unpacked(path: str, unpack: Unpack, folder: Path | None, kind_of: KindO
     times = change_times(status)
     identity = fingerprint(_LAYOUT, os.path.realpath(path), status.st_size, *times)
     unpacked = folder / f"unpacked-{identity[:32]}.tar"
-    if not unpacked.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        if status.st_size >= _LARGE_BYTES:
-            print(f"unpacking {path} into {folder}, once", file=sys.stderr)
-        with atomic_write(unpacked, shared=True) as partial, partial.open("wb") as file:
-            unpack(path, file)
+    if unpacked.is_file():
+        with suppress(Exception):  # it was damaged since, and is written again
+            return open_tar(str(unpacked), kind_of)._replace(times=[times])
+    folder.mkdir(parents=True, exist_ok=True)
+    if status.st_size >= _LARGE_BYTES:
+        print(f"unpacking {path} into {folder}, once", file=sys.stderr)
+    with atomic_write(unpacked, shared=True) as partial, partial.open("wb") as file:
+        unpack(path, file)
     return open_tar(str(unpacked), kind_of)._replace(times=[times])

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
-from PIL import Image
 
 from l1jax import config
 from l1jax.cli.flag_errors import rename_flags, translate_flags
@@ -124,7 +123,15 @@ def _open(place: Place, request: Request) -> Source:
             )
         identity = fingerprint("idx file", list(images.shape), hash_arrays(images))
         return source_from_arrays(images, None, images.shape[1], 1, identity)
-    return open_source(_configuration(place, request))
+    try:
+        return open_source(_configuration(place, request))
+    except InputError as error:
+        if place.kind != "tfds":
+            raise
+        raise InputError(
+            f"`{place.flag}` (={place.value}) is no path that exists, and no set that TFDS has "
+            "prepared: correct it, or prepare the set with python -m l1jax.prepare."
+        ) from error
 
 
 def _configuration(place: Place, request: Request) -> config.Data:
@@ -232,8 +239,3 @@ def _in_order(pool: ThreadPoolExecutor, read, length: int) -> Iterator[Picture]:
     ahead = 32 * THREADS
     for start in range(0, length, ahead):
         yield from pool.map(read, range(start, min(start + ahead, length)))
-
-
-def image_of(pixels: Picture) -> Image.Image:
-    """Return pixels as a Pillow image."""
-    return to_pillow(pixels)

@@ -29,6 +29,13 @@ def one_hot(
     return jax.nn.one_hot(label, classes, dtype=dtype).reshape(label.shape[0], -1)
 
 
+def no_class(label: Labels | ClassWeights, classes: int) -> Labels | ClassWeights:
+    """Return labels, or weights, whose one-hot vectors are zero: those of none of the classes."""
+    if _are_weights(label):
+        return jnp.zeros_like(label)
+    return jnp.full_like(label, classes)
+
+
 def rows_of_labels(
     table: Float[Array, "classes channels"], label: Int[Array, " batch"] | ClassWeights
 ) -> Float[Array, "batch channels"]:

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 
-from l1jax.models.conditional import with_label
+from l1jax.models.conditional import no_class, with_label
 from l1jax.models.flow_sampling import (
     Method,
     Points,
@@ -19,7 +19,7 @@ from l1jax.models.flow_sampling import (
 )
 from l1jax.models.linear import Dense, Precision, at_least_float32, compute_dtype
 from l1jax.models.mlp import OUTPUTS, RANGES
-from l1jax.models.network import Generator, Labels, Network, linen_network
+from l1jax.models.network import ClassWeights, Generator, Labels, Network, linen_network
 from l1jax.models.regularisation import Dropout
 from l1jax.models.summary import summarise
 
@@ -47,7 +47,7 @@ class Flow(NamedTuple):
         x: Points,
         time: Float[Array, " batch"],
         train: bool,
-        label: Labels | None = None,
+        label: Labels | ClassWeights | None = None,
         key: Any = None,
     ) -> tuple[Points, PyTree]:
         """Compute the velocity at each point, and the new batch statistics.
@@ -58,7 +58,8 @@ class Flow(NamedTuple):
             x: the points.
             time: of each.
             train: as in `Apply`.
-            label: class of each point; the number of classes stands for none of them.
+            label: class of each point, or weights of the classes; the number of classes, or zeros,
+                stand for none of them.
             key: of dropout.
         """
         inputs = jnp.concatenate([x.reshape(len(x), -1), time[:, None]], axis=1)
@@ -83,7 +84,10 @@ class FlowDense(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "batch entries"], train: bool, label: Labels | None = None
+        self,
+        inputs: Float[Array, "batch entries"],
+        train: bool,
+        label: Labels | ClassWeights | None = None,
     ) -> Float[Array, "batch height width channels"]:
         """Predict; only dropout makes a difference in training."""
         height, width, channels = self.image_shape
@@ -219,7 +223,7 @@ def make_flow(
             found, _ = flow.velocity(params, batch_stats, x, at, train, label, key)
             if not guidance:
                 return found
-            without = jnp.full_like(label, classes)
+            without = no_class(label, classes)
             plain, _ = flow.velocity(params, batch_stats, x, at, train, without, key)
             return found + guidance * (found - plain)
 

@@ -133,6 +133,30 @@ def test_a_table_that_does_not_help_is_refused(tmp_path, table, column, words):
     input_error(lambda: open_images(root, labels=f"{path}:{column}"), "`data.labels`", *words)
 
 
+def test_a_row_that_fits_two_images_is_refused(tmp_path):
+    root = write_folder(tmp_path / "d", images(["a/1.png", "b/1.png"]))
+    (tmp_path / "t.csv").write_text("image,kind\n1.png,x\n")
+    input_error(
+        lambda: open_images(root, labels=f"{tmp_path / 't.csv'}:kind"),
+        "`data.labels`",
+        "row '1.png' fits 'a/1.png' and 'b/1.png'",
+    )
+
+
+def test_classes_stay_with_their_archive_where_names_come_twice(tmp_path):
+    """Also where the archives themselves have one name, and an image another suffix."""
+    for i, folder in enumerate(("x", "y", "z")):
+        (tmp_path / folder).mkdir()
+        suffix = "jpg" if i < 2 else "png"
+        pixels = np.full((4, 4, 3), 90 * i, np.uint8)
+        part = {f"0.{suffix}": encode(pixels), "0.cls": b"%d" % i}
+        (tmp_path / folder / "0.tar").write_bytes(tar_bytes(part))
+    source = open_images(tmp_path / "*" / "0.tar", labels="cls")
+    assert source.length == 3
+    for i in range(3):
+        assert source.example(i)[0, 0, 0] == 90 * int(source.classes[source.labels[i]])
+
+
 def test_a_broken_label_is_named(tmp_path):
     root = write_folder(tmp_path / "d", images(["1.png"]) | {"1.json": b'{"a": 3}'})
     input_error(lambda: open_images(root, labels="json:b"), "'1.json'", "KeyError", "repair")

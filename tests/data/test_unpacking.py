@@ -48,6 +48,15 @@ def test_an_archive_that_has_changed_is_unpacked_again(tmp_path, cache):
     assert len(list(cache.glob("unpacked-*.tar"))) == 2
 
 
+def test_an_unpacked_file_that_was_cut_short_is_written_again(tmp_path, cache):
+    path = pack(tmp_path / "d", "tar.xz")
+    opened(path)
+    (unpacked,) = cache.glob("unpacked-*.tar")
+    unpacked.write_bytes(unpacked.read_bytes()[:2000])
+    assert opened(path).length == len(FILES)
+    assert unpacked.read_bytes() == tar_bytes()
+
+
 def test_without_the_cache_nothing_is_written(tmp_path, cache):
     path = pack(tmp_path / "d", "tar.xz")
     training, _ = open_examples(ImageData(str(path), 4, 3), cache=False)

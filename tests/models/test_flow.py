@@ -81,6 +81,9 @@ def test_guidance_adds_what_the_class_changes():
         points[2.0], start + 3 * with_class - 2 * without, rtol=1e-4, atol=1e-5
     )
     assert np.abs(with_class - without).max() > 1e-3
+    weights = jax.nn.one_hot(label, 3)  # the same classes, as a way between classes gives them
+    by_weights, _ = flow.generator.network.apply(params, {}, latents, False, weights)
+    np.testing.assert_allclose(by_weights, points[2.0], rtol=1e-6)
 
 
 def test_features_of_the_time_are_waves():
