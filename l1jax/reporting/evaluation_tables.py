@@ -26,7 +26,7 @@ SCORE_LABELS = {
 }
 READINGS = {
     "frechet_distance": "how far apart the sets are",
-    "kernel_distance": "the same, unbiased; best 0",
+    "kernel_distance": "how far, unbiased; best 0",
     "precision": "lying among the real ones",
     "density": "how deep there; best 1",
     "recall": "real variety reached",
