@@ -13,20 +13,21 @@ if __name__ == "__main__":
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from l1jax.cli.evaluation_flags import check_numbers, check_sides, generated_flags
+from l1jax.cli.evaluation_end import check_again, conclude
+from l1jax.cli.evaluation_flags import generated_flags, read_flags
 from l1jax.cli.flag_errors import translate_errors
-from l1jax.cli.flags import parse, parse_optional_path
+from l1jax.cli.flags import parse_optional_path
 from l1jax.cli.options import EvaluateOptions
 from l1jax.cli.process import run_command, shell_command
 from l1jax.config import InputError
 from l1jax.data.class_labels import describe_classes
-from l1jax.evaluation.comparison import JsonObject
 from l1jax.evaluation.statistics_files import save_statistics
-from l1jax.files import write_json
+from l1jax.image_evaluation.inputs import network_inputs, own_inputs, side_inputs
 from l1jax.image_evaluation.networks import Networks, load_networks
 from l1jax.image_evaluation.own_data import check_generator, evaluate
 from l1jax.image_evaluation.real_images import (
@@ -36,10 +37,11 @@ from l1jax.image_evaluation.real_images import (
 from l1jax.image_evaluation.recognise import GENERATORS, Place, recognise
 from l1jax.image_evaluation.request import Request
 from l1jax.image_evaluation.saving import check_image_folder, saving_images
-from l1jax.image_evaluation.sets import compare_sides, open_side, side_statistics
+from l1jax.image_evaluation.sets import compare_sides
+from l1jax.image_evaluation.side_statistics import side_statistics
+from l1jax.image_evaluation.sides import open_side
 from l1jax.outputs import check_output_file, write_error
 from l1jax.processes.agreement import is_leader, lead
-from l1jax.reporting.evaluation_tables import show_evaluation
 from l1jax.serialization.loaded_generator import open_generator
 from l1jax.terminal import Say, make_say
 from l1jax.text_runs.evaluation import evaluate_text
@@ -48,12 +50,10 @@ from l1jax.text_runs.loading import names_text, open_text_model
 
 @translate_errors(EvaluateOptions)
 def main(arguments: Sequence[str]) -> int:
-    """Evaluate as the flags say and return the exit status."""
-    options = parse(EvaluateOptions, arguments, PROG)
+    """Evaluate as the flags say and return the exit status: 1 if --again finds other numbers."""
+    options = read_flags(arguments)
     workdir = parse_optional_path("--workdir", options.workdir)
     model = parse_optional_path("--model", options.model)
-    check_sides(options)
-    check_numbers(options)
     check_outputs(options)
     networks = load_networks(options)  # first, because a wrong file is found quickly
     console = Console(emoji=False, quiet=not is_leader())
@@ -105,14 +105,14 @@ def evaluate_sets(
     for side in (real_side, generated_side):
         say(f"{side.place.flag.removeprefix('--')}: {side.describe()}")
     with console.status("looking at the images"):
+        inputs = side_inputs(real_side, generated_side) | network_inputs(options)
+        check_again(options, inputs)
         watch = saving_images(options.save_images)
         result = compare_sides(real_side, generated_side, request, watch)
-    show_evaluation(result, console)
-    lead(lambda: write_result(output, result))
+    status = conclude(result, inputs, output, options, console)
     if options.save_images:
         say(f"the images that were compared: {options.save_images}")
-    say(f"all numbers: {output}")
-    return 0
+    return status
 
 
 def write_statistics(
@@ -163,12 +163,14 @@ def result_folder(generated: Place) -> Path:
     return path.parent if path.is_file() else path
 
 
-def output_file(options: EvaluateOptions, folder: Path) -> Path:
-    """Return the file of the numbers.
+def output_file(options: EvaluateOptions, folder: Path) -> Path | None:
+    """Return the file of the numbers; None for --again, unless it is asked for.
 
     Raises:
         InputError: if it cannot be written.
     """
+    if options.again and not options.output:
+        return None
     wanted = options.output or str(folder / "evaluation.json")
     return Path(lead(lambda: str(check_output_file(wanted))))
 
@@ -218,14 +220,14 @@ def evaluate_generator(
     if real_images.training.labels is not None:
         say(describe_classes(real_images.training))
     with console.status("looking at the images"):
+        inputs = own_inputs(loaded, real_images) | network_inputs(options)
+        check_again(options, inputs)
         result = evaluate(loaded, real_images, options, networks)
-    show_evaluation(result, console)
-    lead(lambda: write_result(output, result))
-    say(f"all numbers: {output}")
+    status = conclude(result, inputs, output, options, console)
     is_default = output == folder / "evaluation.json"
     if is_default and (folder / "config.json").is_file() and model is None:
         say(f"as a page:   {shell_command('l1jax.report', '--workdir', str(folder))}")
-    return 0
+    return status
 
 
 def evaluate_text_model(
@@ -252,23 +254,9 @@ def evaluate_text_model(
     folder = place.parent if os.path.isfile(place) else place
     output = output_file(options, folder)
     with console.status("reading and writing text"):
-        result = evaluate_text(loaded, options.samples, options.seeds)
-    show_evaluation(result, console)
-    lead(lambda: write_result(output, result))
-    say(f"all numbers: {output}")
-    return 0
-
-
-def write_result(path: Path, result: JsonObject) -> None:
-    """Write all numbers.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    try:
-        write_json(path, result)
-    except OSError as error:
-        raise write_error(path, error) from error
+        check = partial(check_again, options)
+        result = evaluate_text(loaded, options.samples, options.seeds, check)
+    return conclude(result, result["protocol"]["inputs"], output, options, console)
 
 
 if __name__ == "__main__":

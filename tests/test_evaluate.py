@@ -43,7 +43,11 @@ def evaluated(workdir, *arguments, samples=200):
 @pytest.mark.slow
 def test_numbers_are_the_same_again_and_stand_beside_how_they_were_taken(trained, capsys):
     result = evaluated(trained, "--seeds=2")
-    assert result == evaluated(trained, "--seeds=2")
+    again = trained / "again.json"
+    assert evaluate.main([f"--again={trained / 'evaluation.json'}", f"--output={again}"]) == 0
+    assert result == json.loads(again.read_text())
+    assert result["protocol"]["flags"]["workdir"] == "./."
+    assert result["protocol"]["flags"]["step"] == 20
     assert result["step"] == 20
     assert "200 of 1,797 training images" in result["protocol"]["real"]
     assert "held-out accuracy" in result["features"]["classifier"]["protocol"]

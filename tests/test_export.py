@@ -150,7 +150,12 @@ def test_the_graph_of_private_data_names_no_folder():
     assert data["path"] == "photos"
 
 
-def test_an_evaluation_of_another_step_is_left_out(run):
+def test_an_evaluation_of_another_step_is_left_out_and_so_are_paths(run):
+    written = run / "evaluation.json"
+    flags = {"real": "/home/me/photos"}
+    written.write_text(
+        json.dumps({**EVALUATION, "protocol": EVALUATION["protocol"] | {"flags": flags}})
+    )
     for step, wanted in ((20, EVALUATION), (3, None)):
         opened = LoadedGenerator(
             experiment("mlp"), generator("mlp").generator, Average({}, {}), step, {}
@@ -173,6 +178,8 @@ def test_a_folder_is_evaluated_as_the_run_is(tmp_path):
             == 0
         )
         found[name] = json.loads(output.read_text())
+    for name in ("model", "run"):
+        del found[name]["protocol"]["flags"]
     assert found["model"] == found["run"]
     assert found["onnx"]["modes"] == found["run"]["modes"]
     assert evaluate.main([f"--model={folder / 'model.onnx'}", "--samples=100", "--seeds=1"]) == 0

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from l1jax.cli.evaluation_again import with_recorded_flags
 from l1jax.cli.flags import parse, parse_optional_path
 from l1jax.cli.options import EvaluateOptions
 from l1jax.config import InputError
@@ -19,7 +20,7 @@ def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:
         InputError: if a flag or a value is wrong, or a work directory or a model does not exist.
         SystemExit: with status 0 after --help.
     """
-    options = parse(EvaluateOptions, arguments, PROG)
+    options = read_flags(arguments)
     for flag, value, remedy in (
         ("--workdir", options.workdir, "give the work directory of python -m l1jax.train"),
         ("--model", options.model, "make it with python -m l1jax.export"),
@@ -27,6 +28,24 @@ def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:
         path = parse_optional_path(flag, value)
         if path is not None and not path.exists():
             raise InputError(f"`{flag}` (={path}) does not exist: {remedy}.")
+    return options
+
+
+def read_flags(arguments: Sequence[str]) -> EvaluateOptions:
+    """Parse the flags, or read them from the evaluation that `--again` names, and check them.
+
+    Raises:
+        InputError: if a flag or a value is wrong, or that evaluation cannot be repeated.
+        SystemExit: with status 0 after --help.
+    """
+    options = parse(EvaluateOptions, arguments, PROG)
+    if options.again and options.save_statistics:
+        raise InputError(
+            f"`--save-statistics` (={options.save_statistics}) must be left out beside --again, "
+            "which compares two sets."
+        )
+    if options.again:
+        options = with_recorded_flags(options, PROG)
     check_sides(options)
     check_numbers(options)
     return options

@@ -99,6 +99,8 @@ class EvaluateOptions(ProcessOptions):
     """Split of IDX files or of a set of TFDS."""
     path: str = ""
     """Where the run's own images are, if no longer where it was trained on them."""
+    again: str = ""
+    """Repeat the evaluation of this evaluation.json, and say whether all numbers are the same."""
     save_statistics: str = ""
     """Write mean and covariance of the features of one set to this .npz and end; pytorch-fid reads
     it, too."""

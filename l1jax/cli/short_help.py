@@ -29,7 +29,7 @@ COMMON = {
     ),
     "EvaluateOptions": (
         "workdir", "model", "generated", "real", "step", "samples", "real-samples", "seeds",
-        "inception", "image-size", "path", "save-statistics", "save-images", "output",
+        "inception", "image-size", "path", "save-statistics", "save-images", "again", "output",
     ),
 }  # fmt: skip
 """Command → the flags that its help explains; it explains all those of other commands."""

@@ -27,7 +27,7 @@ def hash_tensors(tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> str:
     for name in sorted(tensors):
         value = np.ascontiguousarray(tensors[name])
         total.update(f"{name}\0{value.dtype.str}\0{value.shape}\0".encode())
-        total.update(value.data)
+        total.update(value.reshape(-1).view(np.uint8).data)  # bfloat16 has no buffer of its own
     return total.hexdigest()
 
 

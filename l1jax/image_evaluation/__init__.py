@@ -9,9 +9,11 @@ from l1jax.cli.flag_errors import rename_flags
 from l1jax.config import InputError
 from l1jax.evaluation.comparison import JsonObject
 from l1jax.evaluation.features import FeatureExtractor
+from l1jax.image_evaluation.inputs import side_inputs
 from l1jax.image_evaluation.recognise import recognise
 from l1jax.image_evaluation.request import Request
-from l1jax.image_evaluation.sets import compare_sides, open_side
+from l1jax.image_evaluation.sets import compare_sides
+from l1jax.image_evaluation.sides import open_side
 
 ARGUMENTS = {
     "--real": "real",
@@ -57,9 +59,12 @@ def compare(
     try:
         real_side = open_side(recognise("--real", os.fspath(real)), request, _ignore)
         place = recognise("--generated", os.fspath(generated))
-        return compare_sides(real_side, open_side(place, request, _ignore), request)
+        generated_side = open_side(place, request, _ignore)
+        result = compare_sides(real_side, generated_side, request)
     except InputError as error:
         raise InputError(rename_flags(str(error), ARGUMENTS)) from error
+    result["protocol"]["inputs"] = side_inputs(real_side, generated_side)
+    return result
 
 
 def _ignore(sentence: str) -> None:

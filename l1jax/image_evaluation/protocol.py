@@ -4,8 +4,10 @@ import platform
 
 import jax
 import numpy as np
+from jaxlib.version import __version__ as jaxlib_version
 from PIL import __version__ as pillow_version
 
+import l1jax
 from l1jax.evaluation.comparison import MAX_PAIRED, NUM_PAIRS, JsonObject
 from l1jax.evaluation.memorisation import SHARE
 from l1jax.evaluation.resampling import REPLICATES
@@ -27,7 +29,9 @@ def environment() -> JsonObject:
             "near_copies_share": SHARE,
         },
         "versions": {
+            "l1jax": l1jax.__version__,
             "jax": jax.__version__,
+            "jaxlib": jaxlib_version,
             "numpy": np.__version__,
             "pillow": pillow_version,
             "python": platform.python_version(),

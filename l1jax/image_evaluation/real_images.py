@@ -69,6 +69,8 @@ class RealImages(NamedTuple):
     """Where the real images are from: the held-out ones if there are any, or the training ones."""
     origin: str
     """The same in words, such as "held-out images"."""
+    index: Int[np.ndarray, " count"]
+    """Which of the source's they are."""
     real: Images
     """The real images, in a random order."""
     labels: Int[np.ndarray, " count"] | None
@@ -128,7 +130,7 @@ def read_real_images(
     labels = None
     if source.labels is not None:
         labels = source.labels[chosen]
-    return RealImages(training, source, origin, real, labels, remarks)
+    return RealImages(training, source, origin, chosen, real, labels, remarks)
 
 
 def _without_labels(source: Source) -> Source:

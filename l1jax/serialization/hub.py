@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from l1jax.config import InputError
 from l1jax.training.origin_request import is_repository
+from l1jax.training.workdir import EVALUATION
 
 SECONDS_TO_ANSWER = 4.0
 FORBIDDEN = (401, 403)
@@ -52,6 +53,8 @@ def open_hub() -> Any:
 def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
     """Upload a folder to a repository, which is created if it does not exist.
 
+    An evaluation of the folder stays behind: it names paths of this machine.
+
     Args:
         client: a `huggingface_hub.HfApi`.
         folder: of the model.
@@ -74,6 +77,7 @@ def upload(client: Any, folder: Path, repository: str, *, public: bool) -> str:
             repo_type="model",
             folder_path=folder,
             commit_message="Upload by l1jax",
+            ignore_patterns=[EVALUATION],
         )
     except Exception as error:  # of its HTTP library, of the Hub, of the file system
         raise InputError(

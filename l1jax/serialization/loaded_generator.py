@@ -13,6 +13,7 @@ from l1jax.cli.flag_errors import rename_flags
 from l1jax.cli.places import check_one_place
 from l1jax.config import Config, InputError
 from l1jax.config.fields import JsonObject
+from l1jax.evaluation.tensors import hash_tensors
 from l1jax.models import Generator
 from l1jax.serialization.model_folder import ExportedModel, is_model, read_model
 from l1jax.serialization.probe_images import probe
@@ -109,6 +110,12 @@ def check_finite(average: Average, step: int) -> None:
             "draws nothing: take an earlier checkpoint, or train again with a smaller learning "
             "rate."
         )
+
+
+def hash_weights(average: Average) -> str:
+    """Return the SHA-256 of weights, in hexadecimal."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tuple(average))
+    return hash_tensors({jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
 
 
 def check_drawn(

@@ -8,7 +8,10 @@ from l1jax.reading import read_json
 
 
 def read_evaluation(workdir: Path, step: int) -> JsonObject | None:
-    """Return what `l1jax.evaluate` wrote about this step of a run, or None if it wrote nothing."""
+    """Return what `l1jax.evaluate` wrote about this step of a run, or None if it wrote nothing.
+
+    The flags are left out: models are published, and paths of a machine are nobody's concern.
+    """
     try:
         evaluation = read_json(workdir / "evaluation.json")
     except InputError:
@@ -16,4 +19,8 @@ def read_evaluation(workdir: Path, step: int) -> JsonObject | None:
         return None
     if not isinstance(evaluation, dict) or evaluation.get("step") != step:
         return None
+    protocol = evaluation.get("protocol")
+    if isinstance(protocol, dict):
+        shared = {key: value for key, value in protocol.items() if key != "flags"}
+        evaluation["protocol"] = shared
     return evaluation

@@ -2,13 +2,15 @@
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxlib.version import __version__ as jaxlib_version
 
+import l1jax
 from l1jax.config import Text, Transformer
 from l1jax.config.fields import JsonObject
 from l1jax.data.byte_tokens import to_text
@@ -28,6 +30,7 @@ from l1jax.models import LanguageModel, Sampling
 from l1jax.models.summary import layers
 from l1jax.processes.agreement import divide_items, gather, lead
 from l1jax.reporting.evaluation_tables import format_statistics
+from l1jax.serialization.loaded_generator import hash_weights
 from l1jax.text_runs.loading import LoadedText
 from l1jax.text_runs.samples import BlockSampler, TextSample, count_blocks, make_block_sampler
 from l1jax.training.state import Average
@@ -45,7 +48,12 @@ class Likelihood(NamedTuple):
     training: BitsPerByte
 
 
-def evaluate_text(loaded: LoadedText, num_samples: int, num_seeds: int) -> JsonObject:
+def evaluate_text(
+    loaded: LoadedText,
+    num_samples: int,
+    num_seeds: int,
+    check: Callable[[dict[str, str]], None] = lambda _: None,
+) -> JsonObject:
     """Measure a language model.
 
     Several processes share the work, so all of them must call it; process 0 measures the speed
@@ -55,6 +63,8 @@ def evaluate_text(loaded: LoadedText, num_samples: int, num_seeds: int) -> JsonO
         loaded: the model.
         num_samples: samples for each seed, 0 for 64.
         num_seeds: seeds of the samples, from 0 on.
+        check: takes the hashes of the text and the weights, and raises if they are not the right
+            ones.
 
     Returns:
         All numbers, as `evaluation.json` holds them.
@@ -70,6 +80,10 @@ def evaluate_text(loaded: LoadedText, num_samples: int, num_seeds: int) -> JsonO
     num_samples = num_samples or NUM_SAMPLES
     average = loaded.average
     training, held_out = open_text(data, experiment.holdout)
+    inputs = {"training text": training.fingerprint, "generator's weights": hash_weights(average)}
+    if held_out is not None:
+        inputs["real text"] = held_out.fingerprint
+    check(inputs)
     likelihood = measure_likelihood(model, average, training, held_out, data.window)
     sample_block = make_block_sampler(model, b"", num_samples, SAMPLE_LENGTH, Sampling())
     samples = draw_samples(sample_block, average, num_samples, num_seeds)
@@ -87,9 +101,10 @@ def evaluate_text(loaded: LoadedText, num_samples: int, num_seeds: int) -> JsonO
     }
     return {
         "step": loaded.step,
-        "protocol": describe_protocol(
-            held_out or training, held_out is not None, num_samples, num_seeds
-        ),
+        "protocol": {
+            **describe_protocol(held_out or training, held_out is not None, num_samples, num_seeds),
+            "inputs": inputs,
+        },
         "text": text,
         "remarks": describe(text, likelihood),
         "zeros": count_zeros(average.params, layers(model.network.init)).to_json(),
@@ -285,7 +300,9 @@ def describe_protocol(
         f"model for each of {num_seeds} seeds",
         "latents": "the model's own distribution, at temperature 1",
         "versions": {
+            "l1jax": l1jax.__version__,
             "jax": jax.__version__,
+            "jaxlib": jaxlib_version,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },

@@ -40,7 +40,7 @@ CASES = {
         ["--truncation", "-1"],
         ["--output", "a.gif"],
     ],
-    "evaluate": [MODEL, [*MODEL, "--model", "x"]],
+    "evaluate": [MODEL, [*MODEL, "--model", "x"], ["--again", "not there"]],
     "compact": [[*MODEL, "--output", "x"]],
     "export": [MODEL],
     "demo": [MODEL],

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tarfile
 
 import jax
@@ -188,6 +189,26 @@ def test_the_images_of_a_model_are_those_that_sample_draws(places, tmp_path):
     again = compare("folder", images / "seed_1")["features"]
     for name in ("frechet_distance", "recall", "coverage"):
         assert again["pixels"][name]["mean"] == result["features"]["pixels"][name]["each"][1]
+
+
+def test_an_evaluation_is_repeated_to_the_last_bit_unless_its_images_changed(tmp_path, capsys):
+    real = tmp_path / "real"
+    shutil.copytree("folder", real)
+    flags = [f"--real={real}", "--generated=model", "--samples=16", "--seeds=2"]
+    first = run(*flags, output=tmp_path / "first.json")
+    assert first["protocol"]["flags"]["real"] == "./real"
+    assert run(f"--again={tmp_path / 'first.json'}", output=tmp_path / "second.json") == first
+    assert "to the last bit" in capsys.readouterr().out
+    path = real / "007.png"
+    Image.fromarray(REAL[7, ..., 0] ^ 1).save(path)
+    with pytest.raises(InputError, match=r"`--real` is not what .*first.json was of"):
+        evaluate.main([f"--again={tmp_path / 'first.json'}"])
+    shutil.copy("folder/007.png", path)
+    changed = json.loads((tmp_path / "first.json").read_text())
+    changed["features"]["pixels"]["recall"]["mean"] += 2**-40
+    (tmp_path / "first.json").write_text(json.dumps(changed))
+    assert evaluate.main([f"--again={tmp_path / 'first.json'}"]) == 1
+    assert "1 number is not that of" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

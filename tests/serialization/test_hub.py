@@ -48,6 +48,7 @@ def test_the_folder_goes_to_the_repository(tmp_path, public):
         tmp_path,
         "model",
     )
+    assert sent["ignore_patterns"] == ["evaluation.json"]  # which names paths of this machine
 
 
 def test_the_real_client_takes_these_arguments():
@@ -57,7 +58,7 @@ def test_the_real_client_takes_these_arguments():
     assert {"repo_id", "repo_type", "private", "exist_ok"} <= set(
         signature(api.create_repo).parameters
     )
-    wanted = {"repo_id", "repo_type", "folder_path", "commit_message"}
+    wanted = {"repo_id", "repo_type", "folder_path", "commit_message", "ignore_patterns"}
     assert wanted <= set(signature(api.upload_folder).parameters)
 
 
