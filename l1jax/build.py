@@ -16,6 +16,7 @@ from l1jax.models import (
     r3gan,
     sn_resnet,
     transformer,
+    unet,
     vae,
 )
 from l1jax.models.custom import custom_model
@@ -136,6 +137,8 @@ def build_image_model(
             case config.FlowMlp():
                 _check_output(model, image_shape)
                 return flow_mlp(image_shape, **vars(model))
+            case config.Unet():
+                return unet(image_shape, **vars(model))
             case config.CustomModel():
                 return custom_model(model, image_shape)
             case config.Transformer():

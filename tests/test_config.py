@@ -38,6 +38,7 @@ from l1jax.config import (
     TonesData,
     TopicsData,
     Transformer,
+    Unet,
     Vae,
     Variational,
     check,
@@ -276,6 +277,7 @@ def test_kinds_have_the_names_of_the_command_line():
         "r3gan": R3gan,
         "dense-generator": DenseGenerator,
         "flow-mlp": FlowMlp,
+        "unet": Unet,
         "vae": Vae,
         "transformer": Transformer,
     }

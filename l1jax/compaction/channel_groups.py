@@ -31,8 +31,9 @@ def channel_groups(
     entry can be in two groups; its rows go with the channel all the same, because `compact_linen`
     leaves out what reads a channel that is zero.
 
+    The channels of a group norm's group are removed together, so they are one group here, too.
     Channels that cannot be removed are in no group: those of inputs and outputs, and of what a
-    layer norm, a group norm or another mixture of channels reads.
+    layer norm or another mixture of channels reads.
 
     Args:
         module: a module of flax.linen that `compact_linen` understands.

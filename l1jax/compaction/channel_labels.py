@@ -11,11 +11,19 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from l1jax.compaction.connections import group_count
+from l1jax.compaction.connections import group_count, norm_groups
 from l1jax.compaction.graph import Graph, collapse
 from l1jax.compaction.mixed_axes import pooled_axes
 from l1jax.models.layout.axis_operations import POOLINGS
-from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, LAYERS, LINEAR, LOOKUP, MIXING
+from l1jax.models.layout.layer_kinds import (
+    ATTENTION,
+    DIAGONAL,
+    GROUPED,
+    LAYERS,
+    LINEAR,
+    LOOKUP,
+    MIXING,
+)
 from l1jax.models.layout.node import Node
 from l1jax.models.layout.operations import ELEMENTWISE, REDUCTIONS
 
@@ -181,6 +189,20 @@ def _diagonal(labeller: Labeller, node: Node) -> Labels:
     return _last(channels, node)
 
 
+def _group_norm(labeller: Labeller, node: Node) -> Labels:
+    """Tie the channels of each group; with a constant among them a group cannot be removed."""
+    channels = labeller.per_channel(node.inputs[0])
+    groups = channels.reshape(norm_groups(node), -1)
+    labeller.join(groups, groups.max(1, keepdims=True))
+    some_constant = np.any(groups < 0, axis=1, keepdims=True)
+    labeller.fix(np.where(some_constant, groups, CONSTANT))
+    largest = np.broadcast_to(groups.max(1, keepdims=True), groups.shape)
+    channels = labeller.roots(largest.reshape(-1))
+    for param in ("scale", "bias"):
+        labeller.add_slot(node, param, -1, channels, is_written=True)
+    return _last(channels, node)
+
+
 def _embed(labeller: Labeller, node: Node) -> Labels:
     outputs = _written(labeller, node)
     labeller.add_slot(node, "embedding", -1, outputs, is_written=True)
@@ -290,6 +312,7 @@ RULES: dict[str, Callable[[Labeller, Node], Labels]] = {
     **dict.fromkeys(LOOKUP, _embed),
     **dict.fromkeys(ATTENTION, _attention),
     **dict.fromkeys(MIXING, _fixed),
+    **dict.fromkeys(GROUPED, _group_norm),
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
     "constant": _constant,

@@ -22,7 +22,7 @@ from l1jax.models import Gan, Generator, Vae
 from l1jax.models.layout.layout_network import (
     LayoutModule,
     TrainedGenerator,
-    layout_network,
+    layout_generator,
     nest,
 )
 from l1jax.models.layout.node import to_layout
@@ -39,6 +39,9 @@ def compact(
     resampling, and for latents, too. Latents keep their length; those that nothing reads are
     skipped.
 
+    Of a flow model the network that predicts is compacted, and followed as before. So its layers
+    are the same at all times, and a channel that depends on the time alone stays.
+
     Args:
         model: the generator, or a model whose generator or decoder (its mean image) is compacted.
         params: parameters of the generator; concrete.
@@ -54,18 +57,21 @@ def compact(
     params = jax.tree.map(jnp.asarray, params)
     batch_stats = jax.tree.map(jnp.asarray, batch_stats)
 
-    def apply(latents: Array, *label: Array) -> Array:
-        return generator.network.apply(params, batch_stats, latents, False, *label)[0]
+    network, length = generator.predictor()
 
-    inputs = [jax.ShapeDtypeStruct((generator.latent_size,), jnp.result_type(float))]
+    def apply(x: Array, *label: Array) -> Array:
+        return network.apply(params, batch_stats, x, False, *label)[0]
+
+    inputs = [jax.ShapeDtypeStruct((length,), jnp.result_type(float))]
     if generator.classes:
         inputs.append(jax.ShapeDtypeStruct((), jnp.int32))
     traced = trace(apply, {"params": params, "batch_stats": batch_stats}, inputs)
     graph = _round_params(_shrink(traced, fold_norms), _param_dtypes(traced))
     layout = to_layout(graph.nodes)
-    network = layout_network(layout, generator.latent_size, generator.classes)
+    if generator.velocities is not None:
+        layout["flow"] = dict(generator.velocities.settings)
     return TrainedGenerator(
-        generator._replace(network=network, activations=None),
+        layout_generator(generator, layout),
         nest(graph.params),
         nest(graph.batch_stats),
         layout,
@@ -77,11 +83,11 @@ def compact_linen(
 ) -> tuple[LayoutModule, dict[str, PyTree]]:
     """Compact any Linen module that is made of the usual layers.
 
-    Dense layers, convolutions, embeddings, batch norms and l1jax's own layers lose channels. Layer
-    and group norms are kept whole, with everything that they read. Operations between layers may
-    work entry by entry, move entries, or mix them along other axes than the channels': activations,
-    sums, products, reshapes, transpositions, concatenation, padding, slices, flips, repetition,
-    pooling and resizing.
+    Dense layers, convolutions, embeddings, batch norms and l1jax's own layers lose channels, group
+    norms whole groups. Layer norms are kept whole, with everything that they read. Operations
+    between layers may work entry by entry, move entries, or mix them along other axes than the
+    channels': activations, sums, products, reshapes, transpositions, concatenation, padding,
+    slices, flips, repetition, pooling and resizing.
 
     The result is compared with the original on random inputs of several scales, and returned only
     if it computes the same. A layer that is called more than once, each time with other dead

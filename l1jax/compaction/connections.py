@@ -13,6 +13,23 @@ def group_count(node: Node) -> int:
     return node.options.get("groups", node.options.get("feature_group_count", 1))
 
 
+def norm_groups(node: Node) -> int:
+    """Return the number of groups of a group norm's channels."""
+    size = node.options.get("group_size")
+    return node.options["num_groups"] if size is None else node.shape[-1] // size
+
+
+def whole_groups(channels: Bool[np.ndarray, " channels"], count: int) -> np.ndarray:
+    """Extend channels to all of each group that has one of them.
+
+    Args:
+        channels: the selected ones.
+        count: of the groups, which are equally long.
+    """
+    groups = channels.reshape(count, -1)
+    return np.broadcast_to(groups.any(1, keepdims=True), groups.shape).reshape(-1)
+
+
 def connections(node: Node, params: Tree) -> Bool[np.ndarray, "inputs outputs"]:
     """Return which outputs of a linear layer read which inputs with a weight that is not zero."""
     kernel = np.asarray(params["kernel"])

@@ -12,11 +12,18 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from l1jax.compaction.connections import connections, scaled_channels
+from l1jax.compaction.connections import connections, norm_groups, scaled_channels
 from l1jax.compaction.graph import Graph, collapse
 from l1jax.compaction.mixed_axes import pool_constants, product_constants
 from l1jax.models.layout.axis_operations import POOLINGS
-from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, LINEAR, LOOKUP, build_layer
+from l1jax.models.layout.layer_kinds import (
+    ATTENTION,
+    DIAGONAL,
+    GROUPED,
+    LINEAR,
+    LOOKUP,
+    build_layer,
+)
 from l1jax.models.layout.node import Node, Tree
 from l1jax.models.layout.operations import ELEMENTWISE, REDUCTIONS, numpy_dtype
 
@@ -220,6 +227,21 @@ def _diagonal(node: Node, inputs: Inputs) -> Constants:
     return _collapsed(known, value * scale + shift)
 
 
+def _group_norm(node: Node, inputs: Inputs) -> Constants:
+    """Take a channel as constant if its whole group is, or if it is scaled by zero."""
+    params = inputs.graph.params[node.name]
+    x = inputs.expand(0)
+    by_channel = constant_channels(inputs.constants[0], inputs.shapes[0])
+    groups = by_channel.reshape(norm_groups(node), -1)
+    in_constant_group = np.broadcast_to(groups.all(1, keepdims=True), groups.shape).reshape(-1)
+    known = in_constant_group | ~scaled_channels(node, params)
+    value = np.zeros((1,) * len(node.shape))
+    if known.any():
+        value = evaluate_layer(node, params, np.where(in_constant_group, x.value, 0))
+    known, value = np.broadcast_arrays(known, value)
+    return _collapsed(known, value)
+
+
 def _attention(node: Node, inputs: Inputs) -> Constants:
     """Take a channel as constant if its values are one number at all positions."""
     values = inputs.expand(2)
@@ -244,6 +266,7 @@ RULES: dict[str, Callable[[Node, Inputs], Constants]] = {
     **dict.fromkeys(ATTENTION, _attention),
     **dict.fromkeys(LINEAR, _linear),
     **dict.fromkeys(DIAGONAL, _diagonal),
+    **dict.fromkeys(GROUPED, _group_norm),
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
     "constant": _constant,

@@ -18,7 +18,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from l1jax.models.layout.layer_kinds import BY_TYPE, LINEAR, LayerKind
+from l1jax.models.layout.layer_kinds import ATTENTION, BY_TYPE, LINEAR, LayerKind
 from l1jax.models.layout.node import PyTreeDef
 
 # Fields that change nothing in inference, or are handled elsewhere.
@@ -244,7 +244,7 @@ def check_rank(call: LayerCall, rank: int) -> None:
     Raises:
         ValueError: if it is called on so few axes, the batch's among them.
     """
-    needed = {"embed": 1, "take": 1, "attention": 3}.get(call.op, 2)
+    needed = {"embed": 1, "take": 1, **dict.fromkeys(ATTENTION, 3)}.get(call.op, 2)
     if call.op in LINEAR and "kernel_size" in call.options:
         needed += 2 if call.op == "conv" else len(np.ravel(call.options["kernel_size"]))
     if rank < needed:

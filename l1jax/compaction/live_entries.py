@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l1jax.compaction.connections import connections, scaled_channels
+from l1jax.compaction.connections import connections, norm_groups, scaled_channels, whole_groups
 from l1jax.compaction.constants import Constants, constant_channels
 from l1jax.compaction.graph import Graph, Masks, full_masks, outer, project
 from l1jax.compaction.mixed_axes import fill_pooled_axes, product_input_demand
 from l1jax.models.layout.axis_operations import POOLINGS
-from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, LAYERS, LINEAR, MIXING
+from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, GROUPED, LAYERS, LINEAR, MIXING
 from l1jax.models.layout.node import Node
 from l1jax.models.layout.operations import ELEMENTWISE, REDUCTIONS
 
@@ -85,21 +85,18 @@ def _computed_entries(node: Node, wanted: Masks, graph: Graph) -> Masks:
     """Extend the wanted entries to those that can be computed without the others."""
     if node.op == "input" or node.op in MIXING:
         return full_masks(node.shape)
+    if node.op in GROUPED:
+        return (*full_masks(node.shape[:-1]), whole_groups(wanted[-1], norm_groups(node)))
     if node.op in LAYERS:
         return (*full_masks(node.shape[:-1]), wanted[-1])
     if node.op in ATTENTION:
-        return (*full_masks(node.shape[:-1]), whole_heads(wanted[-1], node))
+        heads = node.options["key_value_heads"]
+        return (*full_masks(node.shape[:-1]), whole_groups(wanted[-1], heads))
     if node.op in POOLINGS:
         return fill_pooled_axes(node, wanted, node.shape)
     if node.op == "reshape":
         return _closed_under_reshape(wanted, node.shape, graph.nodes[node.inputs[0]].shape)
     return wanted
-
-
-def whole_heads(channels: np.ndarray, node: Node) -> np.ndarray:
-    """Extend channels of an attention's output to all queries that share a head of keys."""
-    heads = channels.reshape(node.options["key_value_heads"], -1)
-    return np.broadcast_to(heads.any(1, keepdims=True), heads.shape).reshape(-1)
 
 
 def _closed_under_reshape(
@@ -219,6 +216,11 @@ def _diagonal(node: Node, live: Masks, context: Context) -> list[Masks]:
     return _channels(read, context)
 
 
+def _group_norm(node: Node, live: Masks, context: Context) -> list[Masks]:
+    """Read the groups that are live, even where their scale is zero."""
+    return _channels(live[-1], context)
+
+
 def _attention(node: Node, live: Masks, context: Context) -> list[Masks]:
     """Read the heads that are live, at all positions."""
     heads = np.asarray(live[-1].reshape(node.options["key_value_heads"], -1).any(1))
@@ -243,6 +245,7 @@ RULES: dict[str, Callable[[Node, Masks, Context], list[Masks]]] = {
     **dict.fromkeys(ATTENTION, _attention),
     **dict.fromkeys(LINEAR, _linear),
     **dict.fromkeys(DIAGONAL, _diagonal),
+    **dict.fromkeys(GROUPED, _group_norm),
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
     "matmul": _matmul,

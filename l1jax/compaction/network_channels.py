@@ -16,9 +16,13 @@ from l1jax.penalties import Slices
 
 
 def generator_channels(generator: Generator) -> dict[str, Slices]:
-    """Find the channels of a generator of images or points, as `channel_groups` does."""
-    latents = jax.ShapeDtypeStruct((1, generator.latent_size), jnp.result_type(float))
-    return _channels(generator.network, _with_labels(latents, (1,), generator.classes))
+    """Find the channels of a generator of images or points, as `channel_groups` does.
+
+    Those of a flow model are of the network that predicts, which reads the time, too.
+    """
+    network, length = generator.predictor()
+    inputs = jax.ShapeDtypeStruct((1, length), jnp.result_type(float))
+    return _channels(network, _with_labels(inputs, (1,), generator.classes))
 
 
 def language_model_channels(model: LanguageModel) -> dict[str, Slices]:

@@ -18,12 +18,13 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from l1jax.compaction.connections import norm_groups
 from l1jax.compaction.constants import find_constants
 from l1jax.compaction.graph import Graph, Masks, full_masks, remove_unread, selected_shape
 from l1jax.compaction.live_entries import find_live_entries, input_demand
 from l1jax.compaction.rewriter import Rewriter
 from l1jax.compaction.shrink_linear import rewrite_linear
-from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, LAYERS, LINEAR, MIXING
+from l1jax.models.layout.layer_kinds import ATTENTION, DIAGONAL, GROUPED, LAYERS, LINEAR, MIXING
 from l1jax.models.layout.node import Node
 from l1jax.models.layout.operations import ELEMENTWISE
 
@@ -141,8 +142,13 @@ def _rewrite_layer(rewriter: Rewriter, i: int, node: Node, demands: list[Masks])
     if node.name in rewriter.graph.batch_stats:
         batch_stats = rewriter.graph.batch_stats[node.name]
         rewriter.batch_stats[node.name] = jax.tree.map(cut, batch_stats)
+    options = dict(node.options)
+    if node.op in GROUPED and options.get("group_size") is None:
+        groups = channels.reshape(norm_groups(node), -1)
+        options["num_groups"] = int(groups.any(1).sum())
     inputs = rewriter.operands(node, demands)
-    return rewriter.add(node._replace(inputs=inputs, shape=selected_shape(rewriter.live[i])))
+    shape = selected_shape(rewriter.live[i])
+    return rewriter.add(node._replace(inputs=inputs, shape=shape, options=options))
 
 
 def _rewrite_attention(rewriter: Rewriter, i: int, node: Node, demands: list[Masks]) -> int:

@@ -34,6 +34,7 @@ from l1jax.config.models import (
     R3gan,
     SnResnet,
     Transformer,
+    Unet,
     Vae,
 )
 from l1jax.config.objectives import (
@@ -134,6 +135,7 @@ __all__ = [
     "TonesData",
     "TopicsData",
     "Transformer",
+    "Unet",
     "Vae",
     "Variational",
     "check",

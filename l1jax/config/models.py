@@ -197,6 +197,44 @@ class FlowMlp:
 
 
 @dataclass(frozen=True)
+class Unet:
+    """A U-Net flow model for images of 8 to 64 pixels (Ho et al., NeurIPS 2020)."""
+
+    channels: int = field(default=64, metadata=bounds(2))
+    """Channels of the level next to the image; even."""
+    multipliers: tuple[int, ...] = field(default=(1, 2, 2), metadata=bounds(1))
+    """Channels of each level as multiples of these; each level but the last halves the image."""
+    blocks: int = field(default=2, metadata=bounds(1, 1_000))
+    """Residual blocks of each level on the way down; one more on the way up."""
+    attention: tuple[int, ...] = field(default=(), metadata=bounds(1))
+    """Heights of the images at which blocks are followed by attention; the middle always is."""
+    group_size: int = field(default=8, metadata=bounds(1))
+    """Channels of a norm's group, which are removed together; must divide those of each level."""
+    head_size: int = field(default=32, metadata=bounds(1))
+    """Channels of an attention head; must divide those of each level that attends."""
+    patch_size: int = field(default=1, metadata=bounds(1))
+    """Squares of pixels of this side are one pixel of the network; 2 makes it 4 times faster."""
+    predicts: Literal["image", "velocity", "noise"] = "image"
+    """What the network gives; the velocity follows from it. The image comes through tanh."""
+    generator_dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of the activations in each block that training sets to zero."""
+    classes: int = field(default=0, metadata=bounds(0))
+    """Number of classes of a class-conditional model; 0 for an unconditional one."""
+    method: Literal["euler", "midpoint", "heun"] = "midpoint"
+    """How an image is reached from noise."""
+    sampling_steps: int = field(default=16, metadata=bounds(1, 1_000))
+    """Steps to an image; midpoint and heun evaluate the network twice in each."""
+    time_shift: float = field(default=1.0, metadata=bounds(0.01, 100))
+    """Above 1 more of the steps are near the noise."""
+    guidance: float = field(default=0.0, metadata=bounds(0, 100))
+    """w of classifier-free guidance: v + w·(v − v without the class); needs label dropout."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
+    checkpointing: bool = False
+    """Recompute each block when differentiating: less memory, more time."""
+
+
+@dataclass(frozen=True)
 class Transformer:
     """A decoder-only transformer for text: RMSNorm first, rotary positions, no biases."""
 
@@ -231,5 +269,14 @@ class Transformer:
 
 
 Model = (
-    MlpGan | Dcgan | SnResnet | R3gan | DenseGenerator | Vae | FlowMlp | Transformer | CustomModel
+    MlpGan
+    | Dcgan
+    | SnResnet
+    | R3gan
+    | DenseGenerator
+    | Vae
+    | FlowMlp
+    | Unet
+    | Transformer
+    | CustomModel
 )

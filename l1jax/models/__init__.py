@@ -15,6 +15,7 @@ from l1jax.models.sn_resnet import sn_resnet
 from l1jax.models.token_generation import generate
 from l1jax.models.token_sampling import Sampling
 from l1jax.models.transformer import LanguageModel, transformer
+from l1jax.models.unet import unet
 from l1jax.models.vae import Vae, vae
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "to_uint8",
     "transformer",
     "truncate",
+    "unet",
     "vae",
 ]

@@ -13,13 +13,21 @@ from l1jax.models.flow_sampling import (
     Method,
     Points,
     Prediction,
+    Time,
     integrate,
     time_grid,
     to_velocity,
 )
 from l1jax.models.linear import Dense, Precision, at_least_float32, compute_dtype
 from l1jax.models.mlp import OUTPUTS, RANGES
-from l1jax.models.network import ClassWeights, Generator, Labels, Network, linen_network
+from l1jax.models.network import (
+    ClassWeights,
+    Generator,
+    Labels,
+    Network,
+    Velocities,
+    linen_network,
+)
 from l1jax.models.regularisation import Dropout
 from l1jax.models.summary import summarise
 
@@ -96,7 +104,6 @@ class FlowDense(nn.Module):
             wave_features(inputs[:, -1], self.time_features), label, self.classes
         )
         x = Dense(first, use_bias=False, dtype=self.dtype, name="hidden_0")(inputs[:, :-1])
-        # Apart, because compaction replaces it by one vector for each time.
         x = x + Dense(first, dtype=self.dtype, name="condition")(condition)
         x = Dropout(self.dropout, name="dropout_0")(nn.silu(x), train)
         for i, features in enumerate(others, 1):
@@ -159,16 +166,12 @@ def flow_mlp(
 
     Source: Lipman et al., ICLR 2023; Ho and Salimans, "Classifier-free diffusion guidance", 2022.
     """
-    if guidance and not classes:
-        raise ValueError(
-            f"`guidance` (={guidance}) must be 0 for a model without classes: give "
-            "`model.classes`, or leave it out."
-        )
+    check_guidance(guidance, classes)
     if not hidden:
         raise ValueError("`hidden` (=()) must have the width of at least one layer.")
     if time_features < 2 or time_features % 2:
         raise ValueError(f"`time_features` (={time_features}) must be even and at least 2.")
-    times = time_grid(sampling_steps, time_shift)
+    times = time_grid(sampling_steps, time_shift).tolist()
     activation = OUTPUTS[output] if predicts == "image" else OUTPUTS["linear"]
     module = FlowDense(
         tuple(hidden),
@@ -186,13 +189,26 @@ def flow_mlp(
     )
 
 
+def check_guidance(guidance: float, classes: int) -> None:
+    """Check that only a model with classes is guided.
+
+    Raises:
+        ValueError: if there is guidance without classes.
+    """
+    if guidance and not classes:
+        raise ValueError(
+            f"`guidance` (={guidance}) must be 0 for a model without classes: give "
+            "`model.classes`, or leave it out."
+        )
+
+
 def make_flow(
     predictor: Network,
     predicts: Prediction,
     image_shape: tuple[int, int, int],
     image_range: tuple[float, float] | None,
     classes: int,
-    times: np.ndarray,
+    times: Sequence[float],
     method: Method,
     guidance: float,
 ) -> Flow:
@@ -218,7 +234,7 @@ def make_flow(
         label: Any = None,
         key: Any = None,
     ) -> tuple[Any, PyTree]:
-        def velocity(x: Points, time: float) -> Points:
+        def velocity(x: Points, time: Time) -> Points:
             at = jnp.full(len(x), time, jnp.float32)
             found, _ = flow.velocity(params, batch_stats, x, at, train, label, key)
             if not guidance:
@@ -228,13 +244,27 @@ def make_flow(
             return found + guidance * (found - plain)
 
         noise = inputs.reshape(-1, *image_shape)
-        images = integrate(velocity, noise, times, method)
+        images = integrate(velocity, noise, np.asarray(times), method)
         if image_range is not None:
             images = jnp.clip(images, *image_range)
         return images, batch_stats
 
+    settings = {
+        "predicts": predicts,
+        "image_shape": image_shape,
+        "image_range": image_range,
+        "classes": classes,
+        "times": times,
+        "method": method,
+        "guidance": guidance,
+    }
     generator = Generator(
-        Network(predictor.init, generate), size, image_shape, image_range, classes
+        Network(predictor.init, generate),
+        size,
+        image_shape,
+        image_range,
+        classes,
+        velocities=Velocities(predictor, settings),
     )
     flow = Flow(predictor, generator, predicts)  # what `generate` calls
     return flow

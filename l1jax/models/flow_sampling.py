@@ -1,9 +1,12 @@
 """Solve the ordinary differential equation of a flow, dx/dt = v(x, t), from noise to images."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
@@ -13,9 +16,25 @@ LEAST_REST = 0.05
 
 Prediction = Literal["velocity", "image", "noise"]
 Points = Float[Array, "batch *image"]
-Velocity = Callable[[Points, float], Points]
+Time = float | Float[Array, ""]
+Velocity = Callable[[Points, Time], Points]
 """(x, t) → the velocity there."""
 Method = Literal["euler", "midpoint", "heun"]
+
+_unrolled: ContextVar[bool] = ContextVar("_unrolled", default=False)
+
+
+@contextmanager
+def unrolled_steps() -> Iterator[None]:
+    """Trace the steps of `integrate` one after the other while the context lasts.
+
+    What has no loops, such as an ONNX graph, needs them so.
+    """
+    token = _unrolled.set(True)
+    try:
+        yield
+    finally:
+        _unrolled.reset(token)
 
 
 def to_velocity(
@@ -71,9 +90,9 @@ def integrate(
 ) -> Points:
     """Follow a velocity through a grid of times.
 
-    The steps are unrolled, so that a graph of them can be compacted and exported like any network.
     Euler's error falls like the step, those of the others like its square; they call `velocity`
     twice for each step, but for Heun's last one, at whose end a predicted image leaves no velocity.
+    The steps are a loop, `jax.lax.scan`, whose body is compiled once; see `unrolled_steps`.
 
     Args:
         velocity: the right-hand side.
@@ -87,16 +106,29 @@ def integrate(
     Source: Hairer, Nørsett, Wanner, "Solving ordinary differential equations I", II.1; Karras et
     al., NeurIPS 2022, algorithm 1, on Heun's last step.
     """
-    x = start
-    grid = [float(time) for time in times]
-    for begin, end in itertools.pairwise(grid):
-        step = end - begin
+
+    def step(x: Points, begin: Time, end: Time, method: Method) -> Points:
+        length = end - begin
         first = velocity(x, begin)
-        is_last = end == grid[-1]
         if method == "midpoint":
-            x = x + step * velocity(x + step / 2 * first, begin + step / 2)
-        elif method == "heun" and not is_last:
-            x = x + step / 2 * (first + velocity(x + step * first, end))
+            moved = x + length * velocity(x + length / 2 * first, begin + length / 2)
+        elif method == "heun":
+            moved = x + length / 2 * (first + velocity(x + length * first, end))
         else:
-            x = x + step * first
-    return x
+            moved = x + length * first
+        return moved.astype(x.dtype)
+
+    def body(x: Points, ends: tuple[Time, Time]) -> tuple[Points, None]:
+        return step(x, *ends, method), None
+
+    x = start
+    grid = times.tolist()
+    intervals = list(itertools.pairwise(grid))
+    last = intervals.pop() if method == "heun" else None
+    if _unrolled.get():
+        for ends in intervals:
+            x, _ = body(x, ends)
+    elif intervals:
+        columns = tuple(jnp.asarray(column, x.dtype) for column in zip(*intervals, strict=True))
+        x, _ = jax.lax.scan(body, x, columns)
+    return x if last is None else step(x, *last, "euler")

@@ -1,6 +1,6 @@
 """What a network is in l1jax: pure functions over parameters and batch statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -59,6 +59,17 @@ class Network(NamedTuple):
     apply: Apply
 
 
+class Velocities(NamedTuple):
+    """What the generator of a flow model follows.
+
+    predictor: network of an image's entries and the time, side by side.
+    settings: the other arguments of `l1jax.models.flow.make_flow`, plain values.
+    """
+
+    predictor: Network
+    settings: Mapping[str, Any]
+
+
 class Generator(NamedTuple):
     """A network from latents to images, or to points.
 
@@ -69,6 +80,7 @@ class Generator(NamedTuple):
     classes: number of classes of a class-conditional generator; 0 for none.
     activations: (params, latents) → activations of each hidden layer, if the generator can return
         them.
+    velocities: what the generator of a flow model follows from noise to images; None for others.
     """
 
     network: Network
@@ -77,6 +89,16 @@ class Generator(NamedTuple):
     image_range: tuple[float, float] | None
     classes: int = 0
     activations: Callable[[PyTree, Float[Array, "batch latent"]], tuple[Array, ...]] | None = None
+    velocities: Velocities | None = None
+
+    def predictor(self) -> tuple[Network, int]:
+        """Return the network that has the weights, and the length of its inputs.
+
+        That of a flow model reads the time beside a latent.
+        """
+        if self.velocities is None:
+            return self.network, self.latent_size
+        return self.velocities.predictor, self.latent_size + 1
 
     def latents(self, key: Key[Array, ""], count: int) -> Float[Array, "count latent"]:
         """Draw latents from the standard normal distribution."""

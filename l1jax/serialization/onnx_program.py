@@ -20,6 +20,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 import l1jax
 from l1jax.config import InputError
 from l1jax.models import Generator
+from l1jax.models.flow_sampling import unrolled_steps
 from l1jax.models.layers import library_convolutions
 from l1jax.serialization.named_weights import named_leaves
 from l1jax.serialization.onnx_builder import OnnxBuilder, Operand
@@ -67,7 +68,7 @@ def export_onnx(
     def generate(weights: Weights, *arguments: Array) -> Array:
         return program(generator, *weights)(*arguments)
 
-    with library_convolutions():
+    with library_convolutions(), unrolled_steps():
         return export_graph(
             generate,
             Weights(params, statistics),

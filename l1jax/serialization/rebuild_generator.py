@@ -8,7 +8,7 @@ from l1jax import config
 from l1jax.build import build_image_model
 from l1jax.config.fields import JsonObject
 from l1jax.models import Generator
-from l1jax.models.layout.layout_network import layout_network
+from l1jax.models.layout.layout_network import layout_generator
 
 
 def rebuild(
@@ -37,8 +37,7 @@ def rebuild(
         generator = built if isinstance(built, Generator) else built.generator
     if not layout:
         return generator
-    smaller = layout_network(layout, generator.latent_size, generator.classes)
-    return generator._replace(network=smaller, activations=None)
+    return layout_generator(generator, layout)
 
 
 def float32_model(model: config.Model) -> config.Model:

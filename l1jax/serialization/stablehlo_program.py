@@ -103,7 +103,9 @@ def program_inputs(generator: Generator) -> list[jax.ShapeDtypeStruct]:
 
 def as_program(generator: Generator, apply: Callable[..., tuple[Array, PyTree]]) -> Generator:
     """Return the generator with a network that contains its weights."""
-    return generator._replace(network=Network(lambda key: ({}, {}), apply), activations=None)
+    return generator._replace(
+        network=Network(lambda key: ({}, {}), apply), activations=None, velocities=None
+    )
 
 
 def _signature(aval: Any) -> str:

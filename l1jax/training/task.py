@@ -103,7 +103,7 @@ def _mismatch(experiment: config.Config) -> config.InputError:
         f"{state_of(experiment.discriminator)}, `encoder` {state_of(experiment.encoder)}): "
         "Adversarial needs a GAN and a discriminator's optimiser, Variational a VAE and an "
         "encoder's, Reconstruction a generator alone such as DenseGenerator, FlowMatching a flow "
-        "such as FlowMlp, NextToken a Transformer."
+        "such as FlowMlp or Unet, NextToken a Transformer."
     )
 
 

@@ -103,6 +103,58 @@ def test_a_concatenation_and_a_kernel_that_is_stored_exchanged():
     assert len({*first, *up, *groups["down/kernel"].groups}) == 10
 
 
+class NormOfGroups(nn.Module):
+    """A group norm over a skip connection beside another layer's channels."""
+
+    count: int | None
+    size: int | None = None
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(4, (1, 1), name="in")(x)
+        y = nn.Conv(4, (3, 3), name="middle")(nn.silu(x))
+        y = nn.silu(nn.GroupNorm(self.count, self.size, name="norm")(jnp.concatenate([x, y], -1)))
+        return nn.Conv(1, (3, 3), name="out")(y)
+
+
+@pytest.mark.parametrize(
+    "norm", slow_except([{"count": 4}, {"count": None, "size": 2}], {"count": 4})
+)
+def test_a_group_norm_ties_the_channels_of_each_group_and_loses_whole_ones(norm):
+    variables, groups = groups_of(NormOfGroups(**norm), IMAGES)
+    first = numbers(groups, "in/kernel", -1)
+    second = numbers(groups, "middle/kernel", -1)
+    for channels in (first, second):
+        assert channels[::2] == channels[1::2]
+    assert len({*first, *second}) == 4
+    assert numbers(groups, "norm/scale", -1) == [*first, *second]
+    assert numbers(groups, "out/kernel", -2) == [*first, *second]
+    cut = {"params": without(variables["params"], groups, {first[0], second[2]})}
+    bias = cut["params"]["norm"]["bias"]
+    cut["params"]["norm"]["bias"] = bias.at[0].set(0.5)  # a constant, with zeros around the image
+    cut["params"]["out"]["kernel"] = cut["params"]["out"]["kernel"].at[:, :, 0].set(1)
+    cut["params"]["middle"]["kernel"] = cut["params"]["middle"]["kernel"].at[..., 0].set(0)
+    _, smaller = compact_linen(NormOfGroups(**norm), cut, IMAGES)
+    shapes = {
+        name: layer.get("kernel", layer.get("scale")).shape
+        for name, layer in smaller["params"].items()
+    }
+    # The norm keeps a channel of zeros, which is filled in, where the other of its group varies.
+    assert shapes == {
+        "in": (1, 1, 2, 2),
+        "middle": (3, 3, 2, 1),
+        "norm": (4,),
+        "out": (3, 3, 5, 1),  # with a channel of ones for the constant
+    }
+
+
+def test_a_norm_of_groups_across_two_layers_ties_them():
+    with pytest.raises(ValueError, match="must have channels that can be removed"):
+        groups_of(nn.Sequential([nn.GroupNorm(1)]), IMAGES)
+    _, groups = groups_of(NormOfGroups(count=1), IMAGES)
+    assert len({*groups["in/kernel"].groups, *groups["middle/kernel"].groups}) == 1
+
+
 class Flat(nn.Module):
     @nn.compact
     def __call__(self, x):

@@ -15,6 +15,7 @@ from l1jax.models.layout.node import Node
 from l1jax.models.linear import Conv, Dense
 from l1jax.models.r3gan import Basis
 from l1jax.models.transformer_layers import SelfAttention
+from l1jax.models.unet import FullAttention
 
 
 class Affine(nn.Module):
@@ -114,9 +115,10 @@ DIAGONAL = {
     "affine": LayerKind(Affine, ("dtype",), NORM_PARAMS),
 }
 # Each output depends on all inputs, so no channel can be removed.
-MIXING = {
-    "layer_norm": LayerKind(nn.LayerNorm, NORM_FIELDS, NORM_PARAMS),
-    "group_norm": LayerKind(nn.GroupNorm, ("num_groups", "group_size", *NORM_FIELDS), NORM_PARAMS),
+MIXING = {"layer_norm": LayerKind(nn.LayerNorm, NORM_FIELDS, NORM_PARAMS)}
+# Each output depends on the inputs of its own group of channels, which can be removed as a whole.
+GROUPED = {
+    "group_norm": LayerKind(nn.GroupNorm, ("num_groups", "group_size", *NORM_FIELDS), NORM_PARAMS)
 }
 # Each output channel is a column of a table whose rows are selected by integers.
 LOOKUP = {"embed": LayerKind(nn.Embed, ("num_embeddings", "dtype"), ("embedding",))}
@@ -127,10 +129,16 @@ ATTENTION = {
         ("heads", "key_value_heads", "context", "rotary_base"),
         (),
         array_arguments=("key", "value"),
-    )
+    ),
+    "full_attention": LayerKind(
+        FullAttention,
+        ("heads", "key_value_heads"),
+        (),
+        array_arguments=("key", "value"),
+    ),
 }
 TAKE = {"take": LayerKind(Take, ("axis", "indices"), ())}
-LAYERS = {**LINEAR, **DIAGONAL, **MIXING, **LOOKUP}
+LAYERS = {**LINEAR, **DIAGONAL, **MIXING, **GROUPED, **LOOKUP}
 WITHOUT_PARAMS = {**ATTENTION, **TAKE}
 MODULES = {op: kind.module for op, kind in {**LAYERS, **WITHOUT_PARAMS}.items()}
 BY_TYPE = {kind.module: (op, kind) for op, kind in {**LAYERS, **WITHOUT_PARAMS}.items()}

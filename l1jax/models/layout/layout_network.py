@@ -9,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Key, PyTree, Shaped
 
+from l1jax.models.flow import make_flow
 from l1jax.models.layout.axis_operations import POOLINGS, multiply_along_axis, pool
 from l1jax.models.layout.layer_kinds import MODULES, build_layer
 from l1jax.models.layout.node import Layout, Node, PyTreeDef, Tree, from_layout
@@ -163,6 +164,30 @@ def layout_network(layout: Mapping[str, Any], latent_size: int, classes: int) ->
         return outputs, nest(new_batch_stats)
 
     return Network(init, apply)
+
+
+def layout_generator(generator: Generator, layout: Mapping[str, Any]) -> Generator:
+    """Give a generator the network of a layout.
+
+    Of a flow model the layout describes the network that predicts, and `flow` in it how it is
+    followed.
+
+    Args:
+        generator: with other layers.
+        layout: JSON values.
+    """
+    settings = layout.get("flow")
+    if settings is None:
+        network = layout_network(layout, generator.latent_size, generator.classes)
+        return generator._replace(network=network, activations=None)
+    predictor = layout_network(layout, generator.latent_size + 1, generator.classes)
+    flow = make_flow(predictor, **{key: _as_tuple(value) for key, value in settings.items()})
+    followed = flow.generator
+    return generator._replace(network=followed.network, velocities=followed.velocities)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def nest(by_name: Mapping[str, Any]) -> PyTree:
