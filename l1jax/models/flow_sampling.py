@@ -129,6 +129,6 @@ def integrate(
         for ends in intervals:
             x, _ = body(x, ends)
     elif intervals:
-        columns = tuple(jnp.asarray(column, x.dtype) for column in zip(*intervals, strict=True))
-        x, _ = jax.lax.scan(body, x, columns)
+        begins, ends = jnp.asarray(intervals, x.dtype).T
+        x, _ = jax.lax.scan(body, x, (begins, ends))
     return x if last is None else step(x, *last, "euler")
