@@ -70,7 +70,7 @@ class Flow(NamedTuple):
                 stand for none of them.
             key: of dropout.
         """
-        inputs = jnp.concatenate([x.reshape(len(x), -1), time[:, None]], axis=1)
+        inputs = jnp.concatenate([x.reshape(x.shape[0], -1), time[:, None]], axis=1)
         output, batch_stats = self.predictor.apply(params, batch_stats, inputs, train, label, key)
         return to_velocity(output, x, time, self.predicts), batch_stats
 
@@ -235,7 +235,7 @@ def make_flow(
         key: Any = None,
     ) -> tuple[Any, PyTree]:
         def velocity(x: Points, time: Time) -> Points:
-            at = jnp.full(len(x), time, jnp.float32)
+            at = jnp.full(x.shape[0], time, jnp.float32)
             found, _ = flow.velocity(params, batch_stats, x, at, train, label, key)
             if not guidance:
                 return found

@@ -14,6 +14,8 @@ from generators import CONDITIONAL, FAMILIES, generator, images_of, inputs
 
 from l1jax.config import InputError
 from l1jax.extras import MissingExtraError
+from l1jax.models import flow_mlp, unet
+from l1jax.models.layout.layout_network import TrainedGenerator
 from l1jax.serialization.onnx_program import export_onnx, open_onnx
 from l1jax.serialization.stablehlo_program import export_stablehlo, open_stablehlo
 
@@ -57,6 +59,40 @@ def test_a_program_takes_any_batch(format):
         latents, label = inputs(compact, count)
         found, _ = again.network.apply({}, {}, latents, False, label)
         np.testing.assert_allclose(found, images_of(compact, latents, label), atol=1e-4)
+
+
+FLOWS = {
+    "dense": lambda: flow_mlp((4, 4, 1), (5,), 4, method="heun", sampling_steps=3),
+    "unet": lambda: unet((8, 8, 1), 8, (1, 2), 1, head_size=8, method="euler", sampling_steps=2),
+}
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        ("stablehlo", "dense"),
+        ("onnx", "dense"),
+        pytest.param("onnx", "unet", marks=pytest.mark.slow),
+    ],
+)
+def test_a_flow_is_exported_with_all_its_steps(format, name):
+    flow = FLOWS[name]().generator
+    params, statistics = drawn(flow.network)
+    trained = TrainedGenerator(flow, params, statistics, {})
+    export, read = FORMATS[format]
+    again = read(flow, export(flow, params, statistics), Path("file"))
+    (latents,) = inputs(trained, 3)
+    found, _ = again.network.apply({}, {}, latents, False, None)
+    np.testing.assert_allclose(found, images_of(trained, latents), atol=1e-4)
+
+
+def drawn(network):
+    random = np.random.default_rng(0)
+
+    def draw(leaf):
+        return jnp.asarray(random.normal(size=leaf.shape) / np.sqrt(leaf.shape[0]), leaf.dtype)
+
+    return jax.tree.map(draw, jax.eval_shape(network.init, jax.random.key(0)))
 
 
 def test_other_classes_are_other_images():
