@@ -133,6 +133,8 @@ class FlowMatching:
     """Deviation of that logit."""
     label_dropout: float = field(default=0.0, metadata=bounds(0, 1))
     """Share of the labels that are left out, which guidance needs; 0.1 is usual."""
+    pairing: Literal["independent", "optimal"] = "independent"
+    """Which noise an image of the batch comes from: any, or that of the shortest ways in all."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 TimeLaw = Literal["uniform", "logit_normal"]
+Pairing = Literal["independent", "optimal"]
 Images = Float[Array, "batch *image"]
 Times = Float[Array, " batch"]
 

@@ -8,7 +8,14 @@ from jaxtyping import Array, Float, Key, PyTree
 from l1jax.data.batches import Batch
 from l1jax.models import Flow, from_uint8
 from l1jax.models.network import AXIS, local_slice
-from l1jax.objectives.flow_matching import TimeLaw, between, draw_times, velocity_error
+from l1jax.objectives.flow_matching import (
+    Pairing,
+    TimeLaw,
+    between,
+    draw_times,
+    velocity_error,
+)
+from l1jax.objectives.pairing import optimal_pairing
 from l1jax.training.keys import named_key
 from l1jax.training.state import GeneratorState, Metrics, Step
 from l1jax.training.step import (
@@ -30,6 +37,7 @@ def make_flow_step(
     time_mean: float = 0.0,
     time_deviation: float = 1.0,
     label_dropout: float = 0.0,
+    pairing: Pairing = "independent",
     accumulate: int = 1,
     ema_decay: optax.ScalarOrSchedule = 0.999,
 ) -> Step:
@@ -47,10 +55,12 @@ def make_flow_step(
         time_mean: as in `draw_times`.
         time_deviation: as in `draw_times`.
         label_dropout: share of the labels that are replaced by none, for guidance.
+        pairing: "optimal" gives each image the noise of `optimal_pairing` in the whole batch, which
+            every device finds for itself; "independent" any.
         accumulate: number of parts of the batch, computed one after the other.
         ema_decay: decay of the predictor's average per step, in [0, 1).
 
-    Source: Lipman et al., ICLR 2023, equation 23.
+    Source: Lipman et al., ICLR 2023, equation 23; Tong et al., TMLR 2024, for the pairing.
     """
     classes = flow.generator.classes
 
@@ -61,6 +71,9 @@ def make_flow_step(
         label = jnp.asarray(batch.label[0])
         whole_batch = image.shape[0] * jax.lax.axis_size(AXIS)
         normal = jax.random.normal(named_key(key, "noise"), (whole_batch, *image.shape[1:]))
+        if pairing == "optimal":
+            images = jax.lax.all_gather(image, AXIS, tiled=True)
+            normal = normal[optimal_pairing(images, normal)]
         noise = local_slice(normal)
         drawn = draw_times(named_key(key, "times"), whole_batch, times, time_mean, time_deviation)
         time = local_slice(drawn)

@@ -339,6 +339,12 @@ def _flow_task(
             f"`objective.label_dropout` (={objective.label_dropout}) must be 0 for a model without "
             "classes: give `model.classes`, or leave it out."
         )
+    if classes and objective.pairing != "independent":
+        raise config.InputError(
+            f"`objective.pairing` (={objective.pairing}) must be independent for a model with "
+            "classes: each class would be learned from a part of the noise alone, and drawn from "
+            "all of it."
+        )
     if guidance and not objective.label_dropout:
         raise config.InputError(
             f"`model.guidance` (={guidance}) needs a network that knows images without their "

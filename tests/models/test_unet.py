@@ -13,7 +13,7 @@ from l1jax.build import build_model
 from l1jax.config import InputError, Unet
 from l1jax.models import unet
 from l1jax.models.summary import layers
-from l1jax.models.unet import from_patches, to_patches
+from l1jax.models.unet_blocks import from_patches, to_patches
 
 RNG = np.random.default_rng(0)
 CLASSES = 3

@@ -15,7 +15,7 @@ from l1jax.models.layout.node import Node
 from l1jax.models.linear import Conv, Dense
 from l1jax.models.r3gan import Basis
 from l1jax.models.transformer_layers import SelfAttention
-from l1jax.models.unet import FullAttention
+from l1jax.models.unet_blocks import FullAttention
 
 
 class Affine(nn.Module):
