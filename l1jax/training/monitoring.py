@@ -17,6 +17,7 @@ from l1jax.evaluation.health import (
 )
 from l1jax.models import Generator, from_uint8
 from l1jax.models.summary import layers
+from l1jax.objectives.flow_matching import between
 from l1jax.training.state import Metrics, State
 
 HealthMetrics = Callable[
@@ -30,7 +31,8 @@ def make_health_metrics(generator: Generator) -> HealthMetrics:
 
     They are taken on the images of these latents, whose classes take turns: their diversity
     compared with that of the real images, the shares of pixels at the ends of the range and at 0,
-    and the dead units of each layer, as `l1jax.evaluation.health` defines them.
+    and the dead units of each layer, as `l1jax.evaluation.health` defines them. Those of a flow
+    model are dead in one evaluation on the ways to these images, at times from 0 to 1.
     """
     layer_rows = layers(generator.network.init)
 
@@ -52,6 +54,14 @@ def make_health_metrics(generator: Generator) -> HealthMetrics:
             return images
 
         fake = forward()
+
+        def predict() -> Float[Array, "batch h w c"]:
+            predictor, _ = generator.predictor()
+            time = jnp.linspace(0, 1, num_images)
+            x = between(latents, fake.reshape(latents.shape), time)
+            inputs = jnp.column_stack([x, time])
+            return predictor.apply(network.params, network.batch_stats, inputs, False, label)[0]
+
         real = from_uint8(real, generator.image_range)
         metrics = {"generator/diversity": diversity(fake, real)}
         image_range = generator.image_range
@@ -59,7 +69,8 @@ def make_health_metrics(generator: Generator) -> HealthMetrics:
             for name, images in (("generator", fake), ("real", real)):
                 metrics[f"{name}/saturation"] = saturation(images, image_range)
                 metrics[f"{name}/output_sparsity"] = output_sparsity(images, image_range)
-        dead = dead_units(forward, layer_rows, num_images, key)
+        once = forward if generator.velocities is None else predict
+        dead = dead_units(once, layer_rows, num_images, key)
         return metrics | {f"generator/dead/{name}": share for name, share in dead.items()}
 
     return health_metrics

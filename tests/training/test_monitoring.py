@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.models import mlp_gan, to_uint8
+from l1jax.models import flow_mlp, mlp_gan, to_uint8
 from l1jax.training.monitoring import make_alarm_monitor, make_health_metrics
 from l1jax.training.state import Average, GeneratorState, NetworkState
 
@@ -44,6 +44,21 @@ def test_points_have_neither_saturation_nor_output_sparsity():
     latents = generator.latents(jax.random.key(1), 32)
     found = make_health_metrics(generator)(start(generator), real, latents, jax.random.key(2))
     assert set(found) == {"generator/diversity", "generator/dead/hidden_0", "generator/dead/image"}
+
+
+def test_units_of_a_flow_are_dead_in_one_evaluation():
+    flow = flow_mlp((1, 1, 2), (6, 4), 2, "velocity", "linear", sampling_steps=2)
+    generator = flow.generator
+    state = start(generator)
+    params = state.generator.params
+    params["hidden_1"]["kernel"] = params["hidden_1"]["kernel"].at[:2].set(0)
+    state = state._replace(generator=state.generator._replace(params=params))
+    real = jax.random.normal(jax.random.key(3), (16, 1, 1, 2))
+    latents = generator.latents(jax.random.key(1), 32)
+    found = make_health_metrics(generator)(state, real, latents, jax.random.key(2))
+    dead = {name: float(share) for name, share in found.items() if "/dead/" in name}
+    expected = {"hidden_0": 1 / 3, "condition": 1 / 3, "hidden_1": 0, "image": 0}
+    assert dead == pytest.approx({f"generator/dead/{name}": s for name, s in expected.items()})
 
 
 def test_an_alarm_is_told_when_it_lasts_and_again_when_it_comes_back():
