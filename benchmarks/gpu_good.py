@@ -34,6 +34,7 @@ from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.saved_run import load_run
 
 TARGET = 0.8  # share of zeros
+DENSE = "dense"
 JUDGED = 5_000  # images, where there are so many
 SHOWN = 64
 TRAINING_SHARE = 0.75  # of the time; the rest judges
@@ -113,9 +114,11 @@ def measure_subject(
     """
     budget = TRAINING_SHARE * seconds
     steps = 8 if record.smoke else possible_steps(record, subject, options.steps, budget)
-    workdirs = {"dense": folder / "dense", f"L0, {TARGET:.0%} zeros": folder / "l0"}
+    workdirs = {DENSE: folder / "dense", f"L0, {TARGET:.0%} zeros": folder / "l0"}
+    if record.smoke:
+        del workdirs[DENSE]  # trained by the same commands with fewer flags
     trained = record.attempt(
-        f"{name}, training", partial(train_both, subject, workdirs, steps, budget)
+        f"{name}, training", partial(train_all, subject, workdirs, steps, budget)
     )
     if trained is None:
         return
@@ -159,14 +162,13 @@ def possible_steps(record: Record, subject: Subject, wanted: int, seconds: float
     return max(min(wanted, possible - possible % 100), 100)
 
 
-def train_both(
+def train_all(
     subject: Subject, workdirs: dict[str, Path], steps: int, seconds: float
 ) -> dict[str, Any]:
-    """Run both training commands beside each other.
+    """Run the training commands beside each other.
 
     A command that runs too long is asked to stop, and saves.
     """
-    dense, sparse = workdirs.values()
     penalised = ["--generator.penalty", "l0", "--generator.penalty.strength", "1e-4"]
     penalised += ["--generator.sparsity-target", f"{TARGET}"]
     penalised += ["--generator.strength-schedule.warmup", f"{steps // 2}"]
@@ -174,8 +176,8 @@ def train_both(
     plain = ["--generator.penalty.strength", "0"]
     began = time.monotonic()
     running = {
-        workdir: start_training(subject, workdir, steps, flags)
-        for workdir, flags in ((dense, plain), (sparse, penalised))
+        workdir: start_training(subject, workdir, steps, plain if variant == DENSE else penalised)
+        for variant, workdir in workdirs.items()
     }
     found: dict[str, Any] = {"steps": steps}
     for variant, workdir in workdirs.items():

@@ -38,6 +38,7 @@ from l1jax.training.workdir import refuse_other_experiment
 # level is one for the process: whoever imports this module and logs through absl sets it again.
 absl_logging.set_verbosity(absl_logging.FATAL)
 
+SLICED_BYTES = 2**24  # arrays from here on are written in slices, by all devices that hold them
 NO_SCORE = float(np.finfo("f4").max)  # stands for infinity, which JSON does not have
 
 
@@ -95,8 +96,9 @@ class Checkpoints:
         if best is not None:
             meta["best"] = list(best)
             self.keep_best.step = best.step
+        written = jax.tree.map(_one_copy, stored)
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta)
+            state=ocp.args.StandardSave(written), meta=ocp.args.JsonSave(meta)
         )
         metrics = {"score": score if np.isfinite(score) else NO_SCORE}
         self._write(lambda: self.manager.save(step, args=items, metrics=metrics, force=True))
@@ -339,6 +341,19 @@ def _handle_damaged(folder: Path, say: Say, read_only: bool) -> set[int]:
         else:
             set_aside(path, f"is damaged ({reason})", say)
     return damaged_steps
+
+
+def _one_copy(leaf: Any) -> Any:
+    """Return the first device's copy of a small array of which every device holds all.
+
+    Orbax lets each device write a slice of such an array, which takes longer than the writing.
+    Several processes save the array as it is: only they know together who writes.
+    """
+    if not isinstance(leaf, jax.Array) or num_processes() > 1:
+        return leaf
+    if leaf.is_fully_replicated and leaf.nbytes < SLICED_BYTES:
+        return leaf.addressable_data(0)
+    return leaf
 
 
 def structure_hash(tree: PyTree) -> str:

@@ -70,7 +70,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize(
-    "name", slow_except(RIGHT, "proximal_adam", "proximal_sgd, momentum", "clipped", "ramda")
+    "name", slow_except(RIGHT, "proximal_adam", "proximal_sgd, momentum", "clipped")
 )
 def test_nothing_is_found_in_right_compositions(name):
     found = l1jax.diagnose(*RIGHT[name])
