@@ -26,7 +26,7 @@ def dense(tmp_path_factory):
         "--config=dense_generator",
         "--steps=10",
         "--log-every=10",
-        "--model.generator-hidden=16",
+        "--model.hidden=16",
         "--generator.penalty.strength=0",
     ]
     assert train.main([f"--workdir={workdir}", *flags]) == 0
