@@ -5,12 +5,17 @@ Labels are checked, grids are sorted by class, and samples can be of one class.
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from l1jax import sample, train
-from l1jax.config import InputError
+from l1jax.config import Config, InputError
+from l1jax.data.source import source_from_arrays
+from l1jax.evaluation.classifier import Classifier, Network
+from l1jax.training import run_inputs
 
 TINY = (
     "--model.classes 10 --model.latent-size 4 --model.generator-hidden 8 "
@@ -26,8 +31,27 @@ pytestmark = pytest.mark.usefixtures("one_device")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("conditional") / "run"
-    assert train.main(["--workdir", str(workdir), *TINY]) == 0
+    zeros = jnp.zeros((1, 8, 8, 1))
+    untrained = Network(10, 6).init(jax.random.key(0), zeros, False)["params"]
+    stored = jax.tree.map(np.asarray, untrained)
+    classifier = Classifier(stored, 10, (8, 8, 1), 0.25, "", 180, 0.1)
+    with pytest.MonkeyPatch.context() as patch:  # training one takes longer than all else
+        patch.setattr(run_inputs, "make_classifier", lambda *_: classifier)
+        assert train.main(["--workdir", str(workdir), *TINY]) == 0
     return workdir
+
+
+def test_evaluations_have_the_scores_of_a_classifier(trained):
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line["evaluation/classifier/held_out_accuracy"] == 0.25
+        assert line["evaluation/classifier/frechet_distance"] > 0
+        assert line["evaluation/frechet_distance"] > 0
+    one = np.zeros((1, 64, 64, 3), np.uint8)
+    source = source_from_arrays(one, np.zeros(1, np.int32), 64, 3, "")._replace(length=10**6)
+    said: list[str] = []
+    assert run_inputs._open_classifier(Config(), source, said.append) is None
+    assert "would take 11.4 GiB" in said[0]
 
 
 def draw(trained, output, *more):

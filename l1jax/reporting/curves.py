@@ -44,6 +44,14 @@ MAIN_CHARTS = (
         "Precision, recall, density and coverage",
         {f"evaluation/{name}": name for name in ("precision", "recall", "density", "coverage")},
     ),
+    Chart(
+        "Fréchet distance on a classifier's features (lower is better)",
+        {"evaluation/classifier/frechet_distance": "Fréchet distance"},
+    ),
+    Chart(
+        "Precision, recall and coverage on a classifier's features",
+        {f"evaluation/classifier/{name}": name for name in ("precision", "recall", "coverage")},
+    ),
     _of_networks("Share of zeros among the penalised parameters", "sparsity"),
     Chart(
         "Discriminator's logits",

@@ -16,6 +16,7 @@ from l1jax.training.monitoring import make_health_metrics
 from l1jax.training.observer import Observer, ShowSamples, no_evaluation
 from l1jax.training.sample_quality import (
     NUM_METRIC_IMAGES,
+    OpenClassifier,
     make_checkpoint_metric,
     make_evaluation_metrics,
 )
@@ -36,6 +37,7 @@ def make_image_observer(
     evaluates: bool,
     sound: Sound | None = None,
     bound: Callable[[VaeState], float] | None = None,
+    open_classifier: OpenClassifier = lambda: None,
 ) -> Observer:
     """Build the observer of a generator of images or points.
 
@@ -46,10 +48,11 @@ def make_image_observer(
         evaluates: whether evaluations are due every few checkpoints.
         sound: how the images became spectrograms; None if they are none.
         bound: state → the bound of held-out images; None if it is not wanted.
+        open_classifier: () → classifier of the training images, or None; for evaluations.
     """
     evaluate = no_evaluation
     if evaluates:
-        evaluate = make_evaluation_metrics(generator, reference, seed)
+        evaluate = make_evaluation_metrics(generator, reference, seed, open_classifier)
     health_metrics = make_health_metrics(generator)
     # The names choose the random numbers of runs that exist, so they stay as they are.
     health_key = named_seed_key(seed, "probe")

@@ -1,5 +1,6 @@
 """What a run is trained on and how it is observed, for images and for text."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,11 @@ from l1jax.data.class_labels import describe_classes
 from l1jax.data.source import Source, take
 from l1jax.data.text_batches import text_feed
 from l1jax.data.text_source import open_text
+from l1jax.evaluation.classifier import Classifier
+from l1jax.evaluation.source_classifier import make_classifier
 from l1jax.models import Generator, LanguageModel
 from l1jax.processes.agreement import is_leader, require_same
+from l1jax.terminal import Say
 from l1jax.training.held_out_bound import make_likelihood
 from l1jax.training.image_observer import make_image_observer
 from l1jax.training.input_checks import check_labels
@@ -32,6 +36,7 @@ from l1jax.training.state import Task, VaeState
 from l1jax.training.text_observer import make_text_observer
 
 MAX_BOUND_IMAGES = 512  # held-out ones, at each checkpoint
+MAX_CLASSIFIER_BYTES = 2**30  # of training images that a classifier is trained on during a run
 
 
 class RunInputs(NamedTuple):
@@ -103,9 +108,29 @@ def open_run_inputs(
             evaluates=experiment.evaluate_every > 0,
             sound=sound,
             bound=_held_out_bound(experiment, held_out, source.image_shape),
+            open_classifier=partial(_open_classifier, experiment, source, say),
         ),
         write_notes=partial(write_classes, source=source),
     )
+
+
+def _open_classifier(experiment: Config, source: Source, say: Say) -> Classifier | None:
+    """Return a classifier of the training images for evaluations, as `l1jax.evaluate` has it.
+
+    Args:
+        experiment: that names the images.
+        source: the training images.
+        say: prints a sentence if there are labels and yet no classifier.
+    """
+    num_bytes = source.length * math.prod(source.image_shape)
+    if source.labels is not None and num_bytes > MAX_CLASSIFIER_BYTES:
+        say(
+            f"evaluations have no classifier: its {source.length:,} training images would take "
+            f"{num_bytes / 2**30:.1f} GiB of memory, and {MAX_CLASSIFIER_BYTES // 2**30} is the "
+            "most; python -m l1jax.evaluate has no such limit."
+        )
+        return None
+    return make_classifier(experiment, source, say)
 
 
 def _held_out_bound(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from l1jax.evaluation import frechet_distance
+from l1jax.evaluation.classifier import Classifier, Network
 from l1jax.models import mlp_gan
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sample_quality import make_checkpoint_metric, make_evaluation_metrics
@@ -32,6 +33,39 @@ def test_points_are_judged_as_they_are():
         f"evaluation/{n}"
         for n in ("frechet_distance", "kernel_distance", "precision", "recall", "coverage")
     }
+
+
+def test_images_are_seen_through_a_classifier_too_which_is_opened_once():
+    parameters = Network(3, 6).init(jax.random.key(1), jnp.zeros((1, 8, 8, 1)), False)["params"]
+    stored = jax.tree.map(np.asarray, parameters)
+    classifier = Classifier(stored, 3, (8, 8, 1), 0.75, "", 40, 0.4)
+    opened = []
+
+    def open_classifier():
+        opened.append(1)
+        return classifier
+
+    real = RNG.integers(0, 256, (40, 8, 8, 1), np.uint8)
+    average = average_of(IMAGES)
+    evaluate = make_evaluation_metrics(IMAGES.generator, real, 3, open_classifier)
+    assert opened == []  # a run that is never evaluated trains no classifier
+    found = evaluate(average)
+    assert found == evaluate(average)
+    assert opened == [1]
+    latents = draw_latents(IMAGES.generator, named_seed_key(3, "evaluated"), 40)
+    drawn = make_sampler(IMAGES.generator)(average, latents)
+    network = Network(3, 6)
+    features = [
+        network.apply({"params": parameters}, jnp.asarray(images / 127.5 - 1), False)[0]
+        for images in (real, drawn)
+    ]
+    expected = frechet_distance(*features)
+    assert found["evaluation/classifier/frechet_distance"] == pytest.approx(expected, rel=1e-4)
+    assert found["evaluation/classifier/held_out_accuracy"] == 0.75
+    plain = make_evaluation_metrics(IMAGES.generator, real, 3)(average)
+    assert {name: found[name] for name in plain} == plain
+    larger = classifier._replace(shape=(9, 9, 1))
+    assert make_evaluation_metrics(IMAGES.generator, real, 3, lambda: larger)(average) == plain
 
 
 def test_images_of_the_generator_itself_are_nearer_than_others():
