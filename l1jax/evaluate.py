@@ -66,6 +66,11 @@ def main(arguments: Sequence[str]) -> int:
     draws = place.kind in GENERATORS or place.flag != "--generated"
     if place.flag == "--generated" and draws:
         model = Path(place.path)
+    if options.path_length and not draws:
+        raise InputError(
+            f"`--path-length` must be left out for {place.noun} (={place.value}), which draws "
+            "nothing from latents."
+        )
     if draws and names_text(workdir, model):
         return evaluate_text_model(options, workdir, model, console, say)
     if draws and options.real is None:
@@ -154,6 +159,8 @@ def request_of(options: EvaluateOptions, networks: Networks) -> Request:
         floats=options.floats,
         split=options.split,
         step=options.step,
+        accuracy_score=options.accuracy_score,
+        path_length=options.path_length,
     )
 
 
@@ -211,7 +218,7 @@ def evaluate_generator(
     say = make_say(console)
     loaded = open_generator(workdir, model, options.step, say, PROG)
     loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
-    check_generator(loaded, networks)
+    check_generator(loaded, networks, options)
     place = next(path for path in (model, workdir) if path is not None)
     folder = place.parent if os.path.isfile(place) else place
     output = output_file(options, folder)
@@ -245,9 +252,11 @@ def evaluate_text_model(
     Raises:
         InputError: if a flag is for images, or the model or its text cannot be used.
     """
-    for flag, value in (("--inception", options.inception), ("--real", options.real)):
+    for flag in ("real", "inception", "dinov2", "clip", "accuracy_score", "path_length"):
+        value = getattr(options, flag)
         if value:
-            raise InputError(f"`{flag}` (={value}) must be left out for text.")
+            name = flag.replace("_", "-")
+            raise InputError(f"`--{name}` (={value}) must be left out for text.")
     loaded = open_text_model(workdir, model, options.step, say)
     loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
     place = next(path for path in (model, workdir) if path is not None)

@@ -109,7 +109,10 @@ def _as_arguments(earlier: Earlier) -> Iterator[str]:
     for name, value in earlier.protocol["flags"].items():
         if name in PLACES and str(value).startswith("./"):
             value = os.path.normpath(os.path.join(folder, value))
-        yield f"--{name}={value}"
+        if value is True:
+            yield f"--{name}"
+        elif value is not False:
+            yield f"--{name}={value}"
 
 
 def _check_places(options: EvaluateOptions, earlier: Earlier) -> None:

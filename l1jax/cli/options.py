@@ -97,6 +97,10 @@ class EvaluateOptions(ProcessOptions):
     """Pixels that are floats are from 0 to 1 (unit), -1 to 1 (symmetric), or 0 to 255 (bytes)."""
     split: str = "train"
     """Split of IDX files or of a set of TFDS."""
+    accuracy_score: bool = False
+    """Train a classifier on generated images of known classes, to test it on real ones (CAS)."""
+    path_length: bool = False
+    """Measure how fast images of a generator change with its latents (PPL)."""
     path: str = ""
     """Where the run's own images are, if no longer where it was trained on them."""
     again: str = ""

@@ -1,10 +1,13 @@
 """The scores that real images have against real images, beside those of generated ones."""
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Int
 
+from l1jax.evaluation.by_class import within_classes
 from l1jax.evaluation.features import Extracted
 from l1jax.evaluation.frechet import frechet_distance
 from l1jax.evaluation.memorisation import memorisation
@@ -15,8 +18,17 @@ NUM_SPLITS = 3  # of the real images, whose Fréchet distances are averaged
 MAX_COPIES_ROWS = 1_000  # generated images among which copies are looked for
 MAX_EXPONENT = 1.2  # of the fall of the Fréchet distance with the size; it is 1 for many rows
 
+Labels: TypeAlias = Int[np.ndarray, " count"]
+Index: TypeAlias = Int[np.ndarray, " _rows"]
 
-def real_against_real(real: Extracted, num_generated: int) -> dict[str, float]:
+
+def real_against_real(
+    real: Extracted,
+    num_generated: int,
+    labels: Labels | None = None,
+    *,
+    is_clip: bool = False,
+) -> dict[str, float]:
     """Score some of the real images as if they were generated, against the others.
 
     As many as were generated are taken, and at most half. Where these sets are smaller than those
@@ -26,51 +38,85 @@ def real_against_real(real: Extracted, num_generated: int) -> dict[str, float]:
     Args:
         real: features of the real images in a random order.
         num_generated: number of generated images.
+        labels: class of each real image, for the distance within classes; None without any.
+        is_clip: as of `feature_scores`.
 
     Returns:
-        The scores of `feature_scores`, `near_copies` and `authenticity`; `num_real` and
-        `num_others`, the sizes of the two sets; and `frechet_distance_measured`, between these,
-        where `frechet_distance` is extrapolated.
+        The scores of `feature_scores`, `near_copies` and `authenticity`; `frechet_by_class`,
+        extrapolated likewise, if each class has enough images; `num_real` and `num_others`, the
+        sizes of the two sets; and `frechet_distance_measured`, between these, where
+        `frechet_distance` is extrapolated.
     """
     count = len(np.asarray(real.features))
     size = min(num_generated, count // 2)
     others = slice_rows(real, 0, size)
     rest = slice_rows(real, size, count)
-    scores = feature_scores(rest, others)
+    scores = feature_scores(rest, others, is_clip=is_clip)
     found = copies(others, rest)
     scores |= found
     sizes = {"num_real": float(count - size), "num_others": float(size)}
     target = _harmonic(count, num_generated)
     own = _harmonic(count - size, size)
-    if target <= SAME_SIZE * own or size // 2 <= NEIGHBOURS:
-        return scores | sizes
-    measured, smaller = _split_distances(np.asarray(real.features), size)
+    rows = np.asarray(real.features)
+    is_small = target > SAME_SIZE * own and size // 2 > NEIGHBOURS
+    ratio = target / own
+
+    def of_all(a: Index, b: Index) -> float:
+        return frechet_distance(rows[a], rows[b])
+
+    def within(a: Index, b: Index) -> float:
+        assert labels is not None
+        found = within_classes(rows[a], labels[a], rows[b], labels[b])
+        return found.get("frechet_by_class", math.nan)
+
+    if is_small:
+        measured, smaller = _split_distances(count, size, of_all)
+        scores["frechet_distance"] = _extrapolated(measured, smaller, ratio)
+        scores["frechet_distance_measured"] = measured
+    if labels is not None:
+        measured, smaller = _split_distances(count, size, within)
+        by_class = _extrapolated(measured, smaller, ratio if is_small else 1.0)
+        if math.isfinite(by_class):
+            scores["frechet_by_class"] = by_class
+    return scores | sizes
+
+
+def _extrapolated(measured: float, smaller: float, ratio: float) -> float:
+    """Return a Fréchet distance at another size, by the power of the size that it falls with.
+
+    Args:
+        measured: the distance between two sets.
+        smaller: that between their halves.
+        ratio: size wanted ÷ size of the two sets.
+    """
     exponent = 0.0
     if measured > 0 and smaller > 0:
         exponent = min(max(math.log2(smaller / measured), 0.0), MAX_EXPONENT)
-    scores["frechet_distance"] = measured * (target / own) ** -exponent
-    return scores | sizes | {"frechet_distance_measured": measured}
+    return measured * ratio**-exponent
 
 
-def _split_distances(rows: Float[np.ndarray, "count features"], size: int) -> tuple[float, float]:
+def _split_distances(
+    count: int, size: int, between: Callable[[Index, Index], float]
+) -> tuple[float, float]:
     """Return the mean distances between the parts of random splits, and between their halves.
 
     Args:
-        rows: features of the real images.
+        count: rows of all.
         size: rows of the smaller part.
+        between: distance of the rows at some indices and those at others.
     """
     rng = np.random.default_rng(0)
     of_parts = []
     of_halves = []
     for _ in range(NUM_SPLITS):
-        shuffled = rows[rng.permutation(len(rows))]
+        shuffled = rng.permutation(count)
         others = shuffled[:size]
         rest = shuffled[size:]
-        of_parts.append(frechet_distance(others, rest))
+        of_parts.append(between(others, rest))
         middle = len(others) // 2
         rest_middle = len(rest) // 2
-        of_halves.append(frechet_distance(others[:middle], rest[:rest_middle]))
-        of_halves.append(frechet_distance(others[middle:], rest[rest_middle:]))
+        of_halves.append(between(others[:middle], rest[:rest_middle]))
+        of_halves.append(between(others[middle:], rest[rest_middle:]))
     return float(np.mean(of_parts)), float(np.mean(of_halves))
 
 

@@ -12,7 +12,7 @@ from l1jax.evaluation.pairwise import Features, Rows, feature_matrix
 if TYPE_CHECKING:
     from l1jax.evaluation.classifier_training import ClassifierSettings
 
-Images = Shaped[np.ndarray, "count height width channels"]
+Images = Shaped[np.ndarray, "_count height width channels"]
 Labels = Shaped[np.ndarray, "..."]
 """What is no whole number for each row is refused with a message, not with a type error."""
 
@@ -73,6 +73,33 @@ def frechet_by_class(
             )
         each[label] = frechet_distance(*rows)
     return FrechetByClass(float(np.mean(list(each.values()))), each)
+
+
+def within_classes(
+    real: Features,
+    real_labels: Labels | None,
+    generated: Features,
+    generated_labels: Labels | None,
+) -> dict[str, float]:
+    """Return the mean of `frechet_by_class` by that name, where both sides have enough of a class.
+
+    Args:
+        real: as there.
+        real_labels: as there; None without classes.
+        generated: as there.
+        generated_labels: as there; None without classes.
+
+    Returns:
+        Nothing without classes, or if one has fewer than two rows on a side.
+    """
+    if real_labels is None or generated_labels is None:
+        return {}
+    classes, index = np.unique(np.concatenate([real_labels, generated_labels]), return_inverse=True)
+    for part in (index[: len(real_labels)], index[len(real_labels) :]):
+        if np.bincount(part, minlength=len(classes)).min() < 2:
+            return {}
+    found = frechet_by_class(real, real_labels, generated, generated_labels)
+    return {"frechet_by_class": found.mean}
 
 
 def classification_accuracy_score(

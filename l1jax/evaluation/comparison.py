@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from l1jax.evaluation.baseline import copies, real_against_real
+from l1jax.evaluation.by_class import within_classes
 from l1jax.evaluation.classifier import Classifier, classifier_features
 from l1jax.evaluation.diversity import pair_similarity
 from l1jax.evaluation.features import (
@@ -21,12 +22,12 @@ from l1jax.evaluation.features import (
 from l1jax.evaluation.pictures import ImageSet, Pictures, as_image_set, extract_set
 from l1jax.evaluation.resampling import resampled_deviations
 from l1jax.evaluation.scores import feature_scores
+from l1jax.evaluation.spectrum import Spectrum, decibels_between, radial_spectrum
 
 MAX_RANDOM_SIDE = 1_024  # pixels, of images that the random convolutions take
-HIGH_PRECISION = 0.9  # share of real images' precision from which a precision counts as high
-LOW_RECALL = 0.1  # share of real images' recall below which a recall is suspiciously low
 NUM_PAIRS = 500  # of images, whose similarity is averaged
 COPIES = ("pixels", "random")  # features on which copies are looked for among other images
+MIN_SPECTRUM_SIDE = 4  # pixels, of images that have a spectrum
 MAX_PAIRED = 1_000  # images that pairs are drawn from
 MAX_PIXEL_VALUES = 2**28  # of a set, 1 GiB of float32, up to which pixels are features
 
@@ -99,6 +100,7 @@ def compare(
     real: Images | ImageSet,
     generated: Iterable[SeedImages],
     training: Training | None = None,
+    labels: Int[np.ndarray, " count"] | None = None,
 ) -> JsonObject:
     """Score generated images against real ones, and real ones against others, too.
 
@@ -110,11 +112,13 @@ def compare(
         generated: generated images of each seed. Only one seed's images are held at a time.
         training: images that copies are looked for among, on pixels and random convolutions; None
             for the real ones, on all features.
+        labels: class of each real image, for the distances within classes; None without any.
 
     Returns:
         `features`: extractor's name → its protocol, details and `dimensions`, `real_against_real`,
         and the mean, deviation and values over the seeds of every score. The deviation of a single
-        seed is that of `resampled_deviations`. `images`: the similarity of pairs
+        seed is that of `resampled_deviations`. The pixels have the distance of the spectra, too.
+        `images`: the similarity of pairs
         of generated images and how many of them are different, and the similarity of real pairs.
         The similarities are left out if images have several sizes.
     """
@@ -128,13 +132,20 @@ def compare(
     image_scores: list[dict[str, float]] = []
     first_features: dict[str, Extracted] = {}
     num_generated = 0
-    for seed, drawn, _ in generated:
+    real_spectrum = None
+    if "pixels" in extractors and has_spectrum(real):
+        real_spectrum = spectrum_of(real)
+    for seed, drawn, asked in generated:
         images = as_image_set(drawn)
         num_generated = len(images.own)
         for name, extractor in extractors.items():
             own = extract_set(extractor, images)
             first_features.setdefault(name, own)
-            of_seed = feature_scores(real_features[name], own, seed)
+            of_seed = feature_scores(real_features[name], own, seed, is_clip=extractor.is_clip)
+            of_seed |= within_classes(real_features[name].features, labels, own.features, asked)
+            if name == "pixels" and real_spectrum is not None:
+                spectrum = spectrum_of(images)
+                of_seed["spectrum_distance"] = decibels_between(real_spectrum, spectrum)
             if training is None:
                 of_seed |= copies(own, real_features[name])
             elif name in training_features:
@@ -146,14 +157,24 @@ def compare(
     for name, extractor in extractors.items():
         statistics = seed_statistics(scores[name])
         if len(scores[name]) == 1:
-            deviations = resampled_deviations(real_features[name], first_features[name])
+            deviations = resampled_deviations(
+                real_features[name], first_features[name], is_clip=extractor.is_clip
+            )
             for score, deviation in deviations.items():
                 statistics[score]["deviation"] = deviation
+        baseline = real_against_real(
+            real_features[name],
+            num_generated,
+            labels if "frechet_by_class" in statistics else None,
+            is_clip=extractor.is_clip,
+        )
+        if "spectrum_distance" in statistics:
+            baseline["spectrum_distance"] = spectrum_of_real(real, num_generated)
         features[name] = {
             "protocol": extractor.protocol,
             **extractor.details,
             "dimensions": int(np.shape(real_features[name].features)[1]),
-            "real_against_real": real_against_real(real_features[name], num_generated),
+            "real_against_real": baseline,
             **statistics,
         }
     of_images: JsonObject = seed_statistics(image_scores)
@@ -183,6 +204,34 @@ def similarity_of(images: ImageSet, seed: int) -> dict[str, float]:
     return {"ms_ssim": float(similarity.mean)}
 
 
+def has_spectrum(images: ImageSet) -> bool:
+    """Return whether images in the common shape are large enough for a spectrum."""
+    pictures = images.common
+    if pictures is None or pictures.shape is None:
+        return False
+    return min(pictures.shape[:2]) >= MIN_SPECTRUM_SIDE
+
+
+def spectrum_of(images: ImageSet, start: int = 0, stop: int | None = None) -> Spectrum:
+    """Return the spectrum of some images in the common shape.
+
+    Args:
+        images: the set, which has a common shape.
+        start: the first image.
+        stop: the image after the last; None for all.
+    """
+    pictures = images.common
+    assert pictures is not None
+    stop = len(pictures) if stop is None else stop
+    return radial_spectrum(pictures.take(range(start, stop)))
+
+
+def spectrum_of_real(real: ImageSet, num_generated: int) -> float:
+    """Return the distance between the spectra of the parts of `real_against_real`."""
+    size = min(num_generated, len(real.own) // 2)
+    return decibels_between(spectrum_of(real, size), spectrum_of(real, 0, size))
+
+
 def count_different(images: Images | ImageSet) -> int:
     """Count the images that differ from each other."""
     pictures: Pictures = as_image_set(images).own
@@ -191,74 +240,6 @@ def count_different(images: Images | ImageSet) -> int:
         hashed = hashlib.sha256(pictures.read(i).tobytes())
         hashes.add((*shape, hashed.digest()))
     return len(hashes)
-
-
-def describe_repetition(
-    num_different: Sequence[float], num_generated: int, num_different_real: int
-) -> list[str]:
-    """Describe how often images repeat, which scores alone may not show.
-
-    Args:
-        num_different: number of different generated images, for each seed.
-        num_generated: number of generated images per seed.
-        num_different_real: number of different real images.
-
-    Returns:
-        Sentences for the user. The list is empty if nothing repeats.
-    """
-    sentences = []
-    fewest = min(num_different)
-    most = max(num_different)
-    if most == 1:
-        sentences.append(
-            f"all {num_generated:,} generated images of each seed are equal: the generator draws "
-            "one image from every latent. Its precision says nothing about the other images it "
-            "should draw."
-        )
-    elif fewest < num_generated:
-        counts = f"{int(fewest):,}"
-        if most > fewest:
-            counts += f" to {int(most):,}"
-        sentences.append(
-            f"of the {num_generated:,} generated images of each seed only {counts} differ from "
-            "each other."
-        )
-    if num_different_real == 1:
-        sentences.append(
-            "all real images are equal, so their recall, coverage and novelty mean nothing."
-        )
-    return sentences
-
-
-def warn_of_misleading_precision(features: Mapping[str, JsonObject]) -> list[str]:
-    """Warn where precision is high only because the images lie in the middle of the real ones.
-
-    Args:
-        features: the `features` of a result of `compare`.
-
-    Returns:
-        At most one sentence for the user.
-    """
-    names = []
-    recalls = []
-    real_recalls = []
-    for name, scores in features.items():
-        real_halves = scores["real_against_real"]
-        precision = scores["precision"]["mean"]
-        recall = scores["recall"]["mean"]
-        is_precise = precision >= HIGH_PRECISION * real_halves["precision"]
-        if is_precise and recall < LOW_RECALL * real_halves["recall"]:
-            names.append(name)
-            recalls.append(f"{recall:.2g}")
-            real_recalls.append(f"{real_halves['recall']:.2g}")
-    if not names:
-        return []
-    return [
-        f"precision alone misleads here: on the features {' and '.join(names)} it is as high as "
-        f"that of real images, but recall is {' and '.join(recalls)} where that of real images is "
-        f"{' and '.join(real_recalls)}. Noise, blur, and copies near the mean of the real images "
-        "score like this, so look at samples."
-    ]
 
 
 def seed_statistics(values: Sequence[Mapping[str, float]]) -> dict[str, JsonObject]:

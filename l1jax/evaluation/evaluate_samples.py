@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from l1jax.data.mixture_source import Mixture
 from l1jax.data.source import Source
+from l1jax.evaluation.by_class import classification_accuracy_score
 from l1jax.evaluation.class_balance import class_balance
 from l1jax.evaluation.classifier import Classifier, predict
 from l1jax.evaluation.comparison import (
@@ -20,16 +21,19 @@ from l1jax.evaluation.comparison import (
     choose_extractors,
     compare,
     count_different,
-    describe_repetition,
     seed_statistics,
-    warn_of_misleading_precision,
 )
 from l1jax.evaluation.coverage import mode_coverage
 from l1jax.evaluation.features import FeatureExtractor
 from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.evaluation.pictures import ImageSet, as_image_set
 from l1jax.evaluation.source_classifier import class_scores, read_classes
-from l1jax.evaluation.trust import verdicts, warnings_of
+from l1jax.evaluation.trust import (
+    describe_repetition,
+    verdicts,
+    warn_of_misleading_precision,
+    warnings_of,
+)
 from l1jax.models import Vae
 from l1jax.objectives.variational import bits_per_dimension
 from l1jax.terminal import Say
@@ -58,6 +62,10 @@ class ImageReference(NamedTuple):
     """Class of each real image; None if they have none, or the generator was trained on them."""
     training: Training | None = None
     """Images that copies are looked for among; None for the real ones."""
+    labels: Int[np.ndarray, " count"] | None = None
+    """Class of each real image; None if they have none."""
+    with_accuracy_score: bool = False
+    """Whether a classifier is trained on generated images and tested on the real ones."""
 
 
 def evaluate_points(points: Iterable[Float[np.ndarray, "count 2"]], mixture: Mixture) -> JsonObject:
@@ -111,6 +119,7 @@ def evaluate_images(
     scores_of_classes = []
     read_of_seeds = []
     asked_of_seeds = []
+    accuracy_scores: list[float] = []
 
     def with_class_scores() -> Iterator[SeedImages]:
         for of_seed in generated:
@@ -121,9 +130,17 @@ def evaluate_images(
                 read_of_seeds.append(read)
                 asked_of_seeds.append(of_seed.labels)
                 scores_of_classes.append(scores)
+                if reference.with_accuracy_score and len(read_of_seeds) == 1:
+                    accuracy_scores.extend(accuracy_score(classifier, of_seed, reference, say))
             yield of_seed
 
-    result = compare(extractors, real, with_class_scores(), reference.training)
+    result = compare(extractors, real, with_class_scores(), reference.training, reference.labels)
+    if accuracy_scores and classifier is not None:
+        view = result["features"]["classifier"]
+        (view["accuracy_score"],) = seed_statistics([{"": accuracy_scores[0]}]).values()
+        view["real_against_real"]["accuracy_score"] = classifier.accuracy
+    elif reference.with_accuracy_score and not scores_of_classes:
+        say("the accuracy score is left out: the real images have no classifier.")
     num_different = result["images"]["different"]["each"]
     num_different_real = count_different(real)
     for sentence in describe_repetition(num_different, num_generated, num_different_real):
@@ -148,6 +165,39 @@ def evaluate_images(
     return result
 
 
+def accuracy_score(
+    classifier: Classifier, generated: SeedImages, reference: ImageReference, say: Say
+) -> list[float]:
+    """Train a classifier on generated images, and return its accuracy on the real ones.
+
+    Args:
+        classifier: of the real images, for their shape.
+        generated: the images of one seed, with their classes.
+        reference: the real images, with theirs.
+        say: takes a sentence if that is not possible.
+
+    Returns:
+        One number, or none.
+    """
+    drawn = as_image_set(generated.images).common
+    real = as_image_set(reference.real).common
+    if generated.labels is None or reference.labels is None:
+        say("the accuracy score is left out: both sides must have classes.")
+        return []
+    if drawn is None or real is None or drawn.shape != classifier.shape:
+        say("the accuracy score is left out: the classifier sees parts of an image.")
+        return []
+    images = (drawn.take(range(len(drawn))), real.take(range(len(real))))
+    try:
+        found = classification_accuracy_score(
+            images[0], generated.labels, images[1], reference.labels
+        )
+    except ValueError as error:
+        say(f"the accuracy score is left out: {str(error).rstrip('.')}.")
+        return []
+    return [found.accuracy]
+
+
 def conditional_accuracies(
     classifier: Classifier,
     generated: SeedImages,
@@ -166,13 +216,13 @@ def conditional_accuracies(
         `conditional_accuracy`, and `conditional_accuracy_of_sound` if the images are spectrograms;
         nothing if no classes were asked for, or the classifier is not of such images.
     """
-    images = generated.images
     labels = generated.labels
-    if isinstance(images, ImageSet) or labels is None or classifier.shape != images.shape[1:]:
+    pictures = as_image_set(generated.images).common
+    if pictures is None or labels is None or classifier.shape != pictures.shape:
         return {}
     accuracies = {"conditional_accuracy": float(np.mean(read == labels))}
-    if through_sound is not None:
-        heard = predict(classifier, through_sound(images))
+    if through_sound is not None and pictures.array is not None:
+        heard = predict(classifier, through_sound(pictures.array))
         accuracies["conditional_accuracy_of_sound"] = float(np.mean(heard == labels))
     return accuracies
 

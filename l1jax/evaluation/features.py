@@ -44,6 +44,7 @@ class FeatureExtractor(NamedTuple):
     details: numbers that are reported beside the protocol, such as a classifier's accuracy.
     prepare: (uint8 images of one size) → float32 images of the shape that `extract` takes, whatever
         their size; None if `extract` takes uint8 images, all of one size.
+    is_clip: whether these are CLIP's image embeddings of length 1, of which the CMMD is.
     """
 
     protocol: str
@@ -51,6 +52,7 @@ class FeatureExtractor(NamedTuple):
     parameters: PyTree = ()
     details: Mapping[str, float] = MappingProxyType({})
     prepare: Callable[[Images], Float[Array, "batch _rows _columns _channels"]] | None = None
+    is_clip: bool = False
 
 
 def custom_features(
@@ -152,7 +154,9 @@ def _uniform(
     return (unit * math.sqrt(3 * gain / math.prod(shape[:-1]))).astype(np.float32).reshape(shape)
 
 
-def _convolutions(parameters: PyTree, images: Images) -> Extracted:
+def _convolutions(
+    parameters: PyTree, images: Real[Array, "batch _height _width _channels"]
+) -> Extracted:
     x = scaled(in_colour(images))
     layer = 0
     while layer == 0 or max(x.shape[1:3]) > MIN_SIDE:

@@ -9,7 +9,9 @@ REPLICATES = 10
 MAX_ROWS = 1_000  # of a part
 
 
-def resampled_deviations(real: Extracted, generated: Extracted) -> dict[str, float]:
+def resampled_deviations(
+    real: Extracted, generated: Extracted, *, is_clip: bool = False
+) -> dict[str, float]:
     """Estimate the standard deviation of every score over sets of generated images of this size.
 
     Scores are taken of random parts of b of the n images, without replacement, because copies
@@ -18,6 +20,7 @@ def resampled_deviations(real: Extracted, generated: Extracted) -> dict[str, flo
     Args:
         real: features of the real images.
         generated: features of the generated images.
+        is_clip: as of `feature_scores`.
 
     Returns:
         Score → deviation; nothing for fewer than four times as many images as neighbours.
@@ -35,7 +38,7 @@ def resampled_deviations(real: Extracted, generated: Extracted) -> dict[str, flo
     for _ in range(REPLICATES):
         chosen = rng.choice(count, size, replace=False)
         part = Extracted(features[chosen], None if logits is None else logits[chosen])
-        scores.append(feature_scores(real, part))
+        scores.append(feature_scores(real, part, is_clip=is_clip))
     scale = np.sqrt(size / (count - size))
     return {
         name: float(scale * np.std([of_part[name] for of_part in scores], ddof=1))

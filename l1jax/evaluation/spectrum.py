@@ -74,7 +74,17 @@ def spectrum_distance(real: Images, generated: Images) -> float:
             f"`real` and `generated` (of shapes {np.shape(real)} and {np.shape(generated)}) must "
             "have the same height and width: resize one of them."
         )
-    spectra = [radial_spectrum(images) for images in (real, generated)]
+    return decibels_between(radial_spectrum(real), radial_spectrum(generated))
+
+
+def decibels_between(real: Spectrum, generated: Spectrum) -> float:
+    """Measure the distance of two spectra as `spectrum_distance` does.
+
+    Args:
+        real: of real images.
+        generated: of generated images of the same height and width.
+    """
+    spectra = (real, generated)
     floor = FLOOR * max(float(spectrum.max()) for spectrum in spectra)
     decibels = [10 * np.log10(np.maximum(spectrum, max(floor, 1e-300))) for spectrum in spectra]
     return float(np.sqrt(np.mean(np.square(decibels[0] - decibels[1]))))

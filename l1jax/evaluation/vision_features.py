@@ -88,7 +88,13 @@ def _read_features(path: Path | str, *, is_of_clip: bool) -> FeatureExtractor:
         f"{design.patch} pixels, {output} ({design.outputs:,}), resized to "
         f"{design.side}×{design.side} bicubically as Pillow, weights {weights[:8]}"
     )
-    return FeatureExtractor(protocol, _extractor(design), parameters, prepare=_preparation(design))
+    return FeatureExtractor(
+        protocol,
+        _extractor(design),
+        parameters,
+        prepare=_preparation(design),
+        is_clip=design.is_clip,
+    )
 
 
 @cache

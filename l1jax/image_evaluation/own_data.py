@@ -24,6 +24,7 @@ from l1jax.evaluation.source_classifier import make_classifier
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.image_evaluation.drawing import draw_for_seeds
 from l1jax.image_evaluation.networks import Networks
+from l1jax.image_evaluation.paths import add_path_length
 from l1jax.image_evaluation.protocol import describe_drawing, environment
 from l1jax.image_evaluation.real_images import RealImages, data_errors_in_flags
 from l1jax.image_evaluation.saving import saving_images
@@ -38,8 +39,13 @@ from l1jax.training.keys import named_seed_key
 MAX_TRAINING = 20_000  # training images that copies are looked for among
 
 
-def check_generator(loaded: LoadedGenerator, networks: Networks) -> None:
+def check_generator(loaded: LoadedGenerator, networks: Networks, options: EvaluateOptions) -> None:
     """Raise if this generator cannot be evaluated as asked, before the real images are read.
+
+    Args:
+        loaded: the generator.
+        networks: name → features of networks.
+        options: the command's flags.
 
     Raises:
         InputError: if it draws points of no mixture, or a network is to be applied to points.
@@ -51,7 +57,9 @@ def check_generator(loaded: LoadedGenerator, networks: Networks) -> None:
         raise InputError(
             f"`data` (={type(data).__name__}) must be a mixture for a generator of points."
         )
-    for name, _ in networks:
+    flags = [name for name, _ in networks]
+    flags += ["accuracy-score"] * options.accuracy_score + ["path-length"] * options.path_length
+    for name in flags:
         raise InputError(
             f"`--{name}` must be left out for a generator of points: they are no images."
         )
@@ -98,8 +106,12 @@ def evaluate(
             through_sound,
             held_out_labels(real_images),
             training_images(real_images, remarks.append),
+            real_images.labels,
+            options.accuracy_score,
         )
         scores = evaluate_images(generated, num_generated, reference, remarks.append)
+        if options.path_length:
+            add_path_length(scores, loaded, remarks.append)
         model = None
         if loaded.encoder is not None:
             model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from l1jax.evaluation.comparison import SeedImages
 from l1jax.evaluation.pictures import ImageSet, as_image_set
 from l1jax.image_evaluation.drawing import draw_for_seeds
+from l1jax.image_evaluation.matching_classes import classes_of_set, draws_classes_of
 from l1jax.image_evaluation.real_images import MAX_IMAGES
 from l1jax.image_evaluation.request import Request
 from l1jax.image_evaluation.shapes import Shape, as_set, common_shape
@@ -54,7 +55,13 @@ def prepare(real: Side, generated: Side, request: Request) -> Prepared:
     if generated.opened is not None:
         own = as_set(generated.opened.pictures, shape, only_common=only_common)
         count = len(own.own)
-        return Prepared(real_set, lambda: iter([SeedImages(0, own)]), count, shape, remarks)
+        labels = None
+        if real.opened is not None:
+            labels = classes_of_set(real.opened.source, generated.opened.source, remarks.append)
+        if labels is not None:
+            labels = labels[generated.opened.index]
+        drawn = SeedImages(0, own, labels)
+        return Prepared(real_set, lambda: iter([drawn]), count, shape, remarks)
     loaded = generated.loaded
     if loaded is None:
         return Prepared(real_set, None, 0, shape, remarks)
@@ -62,9 +69,12 @@ def prepare(real: Side, generated: Side, request: Request) -> Prepared:
     if not count:
         count = MAX_IMAGES if real_set is None else min(len(real_set.own), MAX_IMAGES)
 
+    has_same_classes = draws_classes_of(real, generated)
+
     def draw() -> Iterator[SeedImages]:
         for of_seed in draw_for_seeds(loaded, request.seeds, count):
             drawn = as_set(as_image_set(of_seed.images).own, shape, only_common=True)
-            yield of_seed._replace(images=drawn)
+            labels = of_seed.labels if has_same_classes else None
+            yield of_seed._replace(images=drawn, labels=labels)
 
     return Prepared(real_set, draw, count, shape, remarks)

@@ -22,6 +22,8 @@ class Request:
         floats: range of pixels that are floats.
         split: of IDX files, train or test.
         step: which checkpoint of a run; None for the newest good one.
+        accuracy_score: whether a classifier of generated images is tested on the real ones.
+        path_length: whether the path length of a generator is measured.
         cache: whether decoded images and classifiers are kept in the cache folder.
     """
 
@@ -34,4 +36,6 @@ class Request:
     floats: Floats = "auto"
     split: str = "train"
     step: int | None = None
+    accuracy_score: bool = False
+    path_length: bool = False
     cache: bool = True

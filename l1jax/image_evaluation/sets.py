@@ -6,6 +6,7 @@ from l1jax.evaluation.comparison import JsonObject
 from l1jax.evaluation.evaluate_samples import ImageReference, evaluate_images
 from l1jax.evaluation.source_classifier import classifier_of
 from l1jax.evaluation.zeros import count_zeros
+from l1jax.image_evaluation.paths import add_path_length
 from l1jax.image_evaluation.preparation import Prepared, prepare
 from l1jax.image_evaluation.protocol import describe_drawing, environment
 from l1jax.image_evaluation.request import Request
@@ -44,13 +45,22 @@ def compare_sides(real: Side, generated: Side, request: Request, watch: Watch = 
         classifier = None
         if source.labels is not None and prepared.shape is not None:
             classifier = classifier_of(source, remarks.append, cache=request.cache)
-        reference = ImageReference(prepared.real, source, classifier, networks)
+        reference = ImageReference(
+            prepared.real,
+            source,
+            classifier,
+            networks,
+            labels=source.labels,
+            with_accuracy_score=request.accuracy_score,
+        )
         scores = evaluate_images(
             watch(prepared.generated()), prepared.num_generated, reference, remarks.append
         )
     else:
         scores = {"features": compare_by_statistics(real, generated, prepared, networks)}
         remarks = [text for text in remarks if not text.startswith("pixels and random")]
+    if generated.loaded is not None and request.path_length:
+        add_path_length(scores, generated.loaded, remarks.append)
     result = {**describe(real, generated, prepared, request), **scores}
     if generated.loaded is not None:
         loaded = generated.loaded

@@ -15,6 +15,8 @@ MAX_CLASS_ROWS = 20  # of the table in the terminal
 SCORE_LABELS = {
     "frechet_distance": "Fréchet ↓",
     "kernel_distance": "kernel ↓",
+    "clip_distance": "CMMD ↓",
+    "frechet_by_class": "by class ↓",
     "precision": "precision ↑",
     "density": "density ↑",
     "recall": "recall ↑",
@@ -23,10 +25,15 @@ SCORE_LABELS = {
     "authenticity": "authenticity ↑",
     "novelty": "novelty",
     "inception_score": "inception ↑",
+    "accuracy_score": "CAS ↑",
+    "spectrum_distance": "spectrum, dB ↓",
+    "path_length": "path length ↓",
 }
 READINGS = {
     "frechet_distance": "how far apart the sets are",
     "kernel_distance": "how far, unbiased; best 0",
+    "clip_distance": "how far, as CLIP sees it",
+    "frechet_by_class": "Fréchet within each class",
     "precision": "lying among the real ones",
     "density": "how deep there; best 1",
     "recall": "real variety reached",
@@ -35,6 +42,9 @@ READINGS = {
     "authenticity": "no copies; 0.5 is usual",
     "novelty": "distance to real; copies 0",
     "inception_score": "classes sure and varied",
+    "accuracy_score": "real ones known from them",
+    "spectrum_distance": "false or missing detail",
+    "path_length": "change along the latents",
 }
 """Score → what it says, in a few words."""
 BASELINE = "real against real"

@@ -37,6 +37,7 @@ def test_a_run_that_is_moved_is_still_evaluated_again(tmp_path):
         real=str(tmp_path / "photos"),
         real_samples=50,
         resizing="clean",
+        accuracy_score=True,
         output="somewhere.json",
         distributed=True,
     )
@@ -50,6 +51,8 @@ def test_a_run_that_is_moved_is_still_evaluated_again(tmp_path):
         "seeds": 3,
         "resizing": "clean",
         "image-size": 0,
+        "accuracy-score": True,
+        "path-length": False,
         "floats": "auto",
         "split": "train",
     }

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from l1jax.evaluation import frechet_distance
+from l1jax.evaluation import frechet_by_class, frechet_distance
 from l1jax.evaluation.baseline import real_against_real
 from l1jax.evaluation.features import Extracted
 from l1jax.evaluation.resampling import resampled_deviations
@@ -27,6 +27,19 @@ def test_the_baseline_is_that_of_a_perfect_generator_of_as_many_images(num_real,
     assert found["frechet_distance"] == pytest.approx(np.mean(perfect), rel=0.4)
     assert found["frechet_distance_measured"] > 1.4 * np.mean(perfect)  # halves alone mislead
     assert (found["num_real"], found["num_others"]) == (150, 150)
+
+
+def test_the_distance_within_classes_is_that_of_a_perfect_generator_too():
+    labels = np.arange(400) % 4
+
+    def of_classes():
+        return RNG.normal(size=(400, FEATURES)) + 5 * labels[:, None]
+
+    perfect = [frechet_by_class(of_classes(), labels, of_classes(), labels).mean for _ in range(6)]
+    found = real_against_real(Extracted(of_classes()), 400, labels)
+    assert found["frechet_by_class"] == pytest.approx(np.mean(perfect), rel=0.4)
+    few = np.where(np.arange(400) == 0, 4, labels)  # one image of the class 4
+    assert "frechet_by_class" not in real_against_real(Extracted(of_classes()), 400, few)
 
 
 def test_nothing_is_extrapolated_where_few_are_generated():

@@ -5,6 +5,7 @@ import pytest
 
 from l1jax.config import InputError
 from l1jax.evaluation import classification_accuracy_score, frechet_by_class, frechet_distance
+from l1jax.evaluation.by_class import within_classes
 from l1jax.evaluation.classifier_training import ClassifierSettings
 
 RNG = np.random.default_rng(0)
@@ -43,6 +44,16 @@ def test_it_sees_a_generator_that_ignores_the_class():
 def test_labels_that_do_not_fit_are_refused(labels, words):
     with pytest.raises(InputError, match=words):
         frechet_by_class(sample(LABELS), LABELS, sample(LABELS), labels)
+
+
+def test_classes_with_too_few_images_have_no_distance():
+    a, b = sample(LABELS), sample(LABELS)
+    found = within_classes(a, LABELS, b, LABELS)
+    assert found == {"frechet_by_class": frechet_by_class(a, LABELS, b, LABELS).mean}
+    assert within_classes(a, None, b, LABELS) == within_classes(a, LABELS, b, None) == {}
+    alone = np.where(np.arange(300) == 0, 3, LABELS)
+    assert within_classes(a, alone, b, LABELS) == {}
+    assert within_classes(a, LABELS, b, alone) == {}
 
 
 def bars(labels):

@@ -2,10 +2,12 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from l1jax.evaluation import clip_distance, frechet_by_class, spectrum_distance
 from l1jax.evaluation.classifier import Classifier
 from l1jax.evaluation.classifier_training import ClassifierSettings, train_classifier
 from l1jax.evaluation.comparison import (
@@ -13,11 +15,10 @@ from l1jax.evaluation.comparison import (
     choose_extractors,
     compare,
     count_different,
-    describe_repetition,
     seed_statistics,
-    warn_of_misleading_precision,
 )
-from l1jax.evaluation.features import custom_features, random_features
+from l1jax.evaluation.features import custom_features, pixel_features, random_features
+from l1jax.evaluation.trust import describe_repetition, warn_of_misleading_precision
 
 RNG = np.random.default_rng(0)
 SHAPE = (8, 8, 1)
@@ -96,6 +97,37 @@ def test_noise_around_the_mean_of_real_images_has_a_high_precision_and_is_report
     assert "random" in said.split(" it is as high")[0]
     good = compare(extractors, images[:200], [SeedImages(0, images[200:400])])["features"]
     assert warn_of_misleading_precision(good) == []
+
+
+def test_rows_that_not_all_features_have():
+    rng = np.random.default_rng(0)
+    real, drawn = (rng.integers(0, 256, (60, 4, 4, 1)).astype(np.uint8) for _ in range(2))
+    labels, asked = np.arange(60) % 3, np.arange(60)[::-1] % 3
+
+    def unit(images):
+        flat = images.reshape(len(images), -1).astype(np.float32)
+        return flat / jnp.linalg.norm(flat, axis=1, keepdims=True)
+
+    views = {"pixels": pixel_features(), "clip": custom_features("unit", unit)}
+    views["clip"] = views["clip"]._replace(is_clip=True)
+    found = compare(views, real, [SeedImages(0, drawn, asked)], labels=labels)["features"]
+    clip, pixels = found["clip"], found["pixels"]
+    flat = [images.reshape(60, -1) / 127.5 - 1 for images in (real, drawn)]
+    expected = frechet_by_class(flat[0], labels, flat[1], asked).mean
+    assert pixels["frechet_by_class"]["mean"] == pytest.approx(expected, rel=1e-4)
+    assert pixels["spectrum_distance"]["mean"] == spectrum_distance(real, drawn)
+    assert pixels["real_against_real"]["spectrum_distance"] == spectrum_distance(
+        real[30:], real[:30]
+    )
+    embedded = [np.asarray(unit(images)) for images in (real, drawn)]
+    expected = clip_distance(*embedded)
+    assert clip["clip_distance"]["mean"] == pytest.approx(expected, rel=1e-4)
+    assert clip["clip_distance"]["deviation"] > 0
+    assert clip["real_against_real"]["clip_distance"] > 0
+    assert "clip_distance" not in pixels
+    assert "spectrum_distance" not in clip
+    plain = compare({"pixels": views["pixels"]}, real, [SeedImages(0, drawn)], labels=labels)
+    assert "frechet_by_class" not in plain["features"]["pixels"]
 
 
 def numbers(value):

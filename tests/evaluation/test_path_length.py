@@ -7,6 +7,7 @@ import pytest
 
 from l1jax.config import InputError
 from l1jax.evaluation import path_length
+from l1jax.models.layers import convolve
 
 KEY = jax.random.key(3)
 
@@ -41,6 +42,21 @@ def test_it_is_the_squared_speed_of_finite_differences(batch):
     assert found.standard_error == pytest.approx(
         np.std(kept, ddof=1) / np.sqrt(len(kept)), rel=1e-3
     )
+
+
+def test_convolutions_are_differentiated():
+    """Features that are a rotation of the latents' first three move as fast as these."""
+    kernel = jnp.asarray(np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0], jnp.float32)
+
+    def rotate(images):
+        return convolve(images, kernel[None, None], 1).reshape(len(images), -1)
+
+    def generate(latents):
+        return latents[:, None, None, :3]
+
+    moved = path_length(generate, rotate, KEY, 5, 100)
+    plain = path_length(generate, lambda x: x.reshape(len(x), -1), KEY, 5, 100)
+    assert moved.mean == pytest.approx(plain.mean, rel=1e-4)
 
 
 def test_a_generator_of_one_image_does_not_move():

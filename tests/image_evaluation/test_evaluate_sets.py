@@ -13,11 +13,15 @@ from PIL import Image
 
 from l1jax import evaluate, sample
 from l1jax.config import InputError
+from l1jax.data.source import source_from_arrays
 from l1jax.evaluation import frechet_distance, load_statistics
 from l1jax.evaluation.features import Extracted, FeatureExtractor, custom_features
 from l1jax.image_evaluation import Request, compare
+from l1jax.image_evaluation.matching_classes import classes_of_set
 from l1jax.image_evaluation.opening import open_set
+from l1jax.image_evaluation.paths import add_path_length
 from l1jax.image_evaluation.recognise import recognise
+from l1jax.image_evaluation.sides import open_side
 from l1jax.serialization.model_folder import write_model
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -211,9 +215,45 @@ def test_an_evaluation_is_repeated_to_the_last_bit_unless_its_images_changed(tmp
     assert "1 number is not that of" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
+def test_the_path_length_of_a_model_is_a_row_of_the_random_convolutions(places):
+    found = compare("folder", "model", samples=16, seeds=1, path_length=True)["features"]
+    row = found["random"]["path_length"]
+    assert row["mean"] > 0 < row["deviation"]
+    loaded = open_side(recognise("--generated", "model"), Request(), print).loaded
+    assert loaded is not None
+    still = jax.tree.map(np.zeros_like, loaded.average)
+    scores: dict = {"features": {"random": {}}}
+    add_path_length(scores, loaded._replace(average=still), print)
+    assert scores["features"]["random"]["path_length"]["mean"] == 0  # one image from all latents
+
+
+def labelled(labels, *names):
+    source = source_from_arrays(REAL[: len(labels)], np.array(labels, np.int32), 8, 1, "")
+    return source._replace(classes=names)
+
+
+def test_classes_are_matched_by_name_or_by_number():
+    real = labelled([0, 1, 2, 1], "ant", "bee", "cat")
+    names = labelled([1, 0, 1], "ant", "cat")
+    said: list[str] = []
+    np.testing.assert_array_equal(classes_of_set(real, names, said.append), [2, 0, 2])
+    numbers = labelled([2, 0])
+    np.testing.assert_array_equal(classes_of_set(real, numbers, said.append), [2, 0])
+    assert classes_of_set(real, real._replace(labels=None), said.append) is None
+    assert said == []
+    unknown = labelled([3])
+    assert classes_of_set(real, unknown, said.append) is None
+    other = labelled([0], "dog")
+    assert classes_of_set(real, other, said.append) is None
+    assert "numbers are not the same" in said[0]
+    assert "none of the name 'dog'" in said[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--real=folder", "--generated=folder", "--path-length"], "`--path-length` must be left"),
         (["--real=folder"], "Missing from python -m l1jax.evaluate"),
         (["--generated=folder"], "has no real images of its own"),
         (["--real=folder", "--generated=a.npz", "--model=model"], "two sets"),

@@ -64,11 +64,20 @@ def test_a_copy_of_the_training_set_is_shown_as_memorised():
 @pytest.mark.slow
 def test_half_the_classes_missing_is_shown_as_missing(capsys):
     np.savez("real.npz", images=IMAGES[:900], labels=DIGITS.target[:900])
-    np.save("five.npy", IMAGES[900:][DIGITS.target[900:] < 5])
-    assert evaluate.main(["--real=real.npz", "--generated=five.npy"]) == 0
+    kept = DIGITS.target[900:] < 5
+    np.savez("five.npz", images=IMAGES[900:][kept], labels=DIGITS.target[900:][kept])
+    assert evaluate.main(["--real=real.npz", "--generated=five.npz", "--accuracy-score"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     with open("evaluation.json", encoding="utf-8") as file:
-        modes = json.load(file)["modes"]
+        result = json.load(file)
+    modes = result["modes"]
     shares = {own["label"]: own["generated"][0] for own in modes["classes"]}
     assert sum(shares[label] for label in range(5, 10)) < 0.1
     assert "missing class" in said or modes["modes"]["mean"] < 10
+    assert modes["conditional_accuracy"]["mean"] > 0.8  # the labels of five.npz
+    view = result["features"]["classifier"]
+    share = np.mean(DIGITS.target[:900] < 5)
+    assert 0.8 * share < view["accuracy_score"]["mean"] <= share  # no more can be learned from five
+    assert view["real_against_real"]["accuracy_score"] == view["accuracy"]
+    assert "CAS ↑" in said
+    assert "frechet_by_class" not in view
