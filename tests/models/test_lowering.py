@@ -30,6 +30,7 @@ DENSE = (
     "digits",
     "flow_digits",
     "gaussians",
+    "gaussians_flow",
     "sparsify_digits",
     "vae_digits",
     "vae_mnist",
