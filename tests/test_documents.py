@@ -33,7 +33,9 @@ TRAINING_PAGES = (
     "frameworks.md",
     "index.md",
     "lora.md",
+    "latents.md",
     "minimize.md",
+    "moving.md",
     "sparsify.md",
     "transformations.md",
 )

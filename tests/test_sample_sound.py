@@ -55,6 +55,7 @@ def test_a_wav_holds_one_clip_after_the_other(models, capsys):
     np.testing.assert_array_equal(joined[480:1480], 0)
 
 
+@pytest.mark.slow
 def test_rows_are_heard_one_clip_after_the_other(models):
     flags = [f"--model={models / 'sound'}", "--directions=2", "--frames=3"]
     assert sample.main([*flags, "--output=rows.wav"]) == 0

@@ -78,6 +78,7 @@ FURTHER = (  # cases of what other ones have too
     "nearest resize",
     "cubic resize",
     "antialiased resize",
+    "bilinear resize",
     "flip",
     "rounding away from zero",
     "repeated rows",

@@ -115,6 +115,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, missing, package):
     assert "FOLDER" in sentence
 
 
+@pytest.mark.slow
 def test_the_command_runs_as_a_process_under_its_earlier_name(tmp_path):
     write_folder(tmp_path / "images", CLASSES)
     command = [sys.executable, "-m", "l1jax.data.prepare", "images", "--data-dir", "tfds"]

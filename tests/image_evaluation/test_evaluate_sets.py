@@ -109,6 +109,7 @@ def test_scores_are_those_of_the_features(places, capsys):
     assert "step" not in result
 
 
+@pytest.mark.slow
 def test_statistics_stand_for_their_images(places, capsys):
     of_images = compare("folder", "generated")["features"]
     assert evaluate.main(["--real=folder", "--save-statistics=real.npz"]) == 0
@@ -154,6 +155,7 @@ def test_statistics_of_other_features_are_refused(places):
         compare("known.npz", "generated", networks={"inception": other})
 
 
+@pytest.mark.slow
 def test_sets_of_other_sizes_are_brought_to_one(places):
     same = compare("folder", "larger", image_size=12)
     assert same["protocol"]["shape"] == [12, 12, 1]

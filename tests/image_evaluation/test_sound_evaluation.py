@@ -95,6 +95,7 @@ def test_dead_channels_are_removed_and_the_clips_stay(loaded):
     assert np.abs(images[0].astype(int) - images[1]).max() <= 1
 
 
+@pytest.mark.slow
 def test_speeds_are_told_of_both_and_fit_each_other(loaded, source):
     said = []
     result = evaluate_sound(kill(loaded, [1]), DATA, source, None, said.append)

@@ -81,7 +81,7 @@ def program(network, case, training):
     return jax.make_jaxpr(mapped)(params, statistics, x, jax.eval_shape(lambda: KEY))
 
 
-SLOW = ("sn_resnet", "its discriminator", "its judge")
+SLOW = ("sn_resnet", "its discriminator", "its judge", "r3gan", "transformer")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_images_are_the_end_of_the_way_from_the_latents():
     np.testing.assert_allclose(images, np.clip(expected, -1, 1), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_guidance_adds_what_the_class_changes():
     options = {"classes": 3, "method": "euler", "sampling_steps": 1}
     latents = jnp.asarray(RNG.normal(size=(4, 2)), jnp.float32)

@@ -64,6 +64,7 @@ def test_batch_statistics_are_those_of_the_whole_batch():
         np.testing.assert_allclose(stats["norm"]["mean"], 0.1 * hidden.mean(0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_draws_from_the_key_alone():
     network = from_nnx(lambda rngs: Plain(rngs, 0.5))
     outputs = [trained_on(network, 2)[0] for _ in range(2)]

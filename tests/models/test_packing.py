@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fast_cases import slow_except
 from on_devices import drawn
 
 from l1jax.models import Network, dcgan, mlp_gan, packed, r3gan, sn_resnet
@@ -43,7 +44,7 @@ def test_a_batch_that_does_not_divide_is_refused():
         mlp_gan((2, 3, 2), packing=0)
 
 
-@pytest.mark.parametrize("make", [mlp_gan, dcgan, sn_resnet, r3gan])
+@pytest.mark.parametrize("make", slow_except([mlp_gan, dcgan, sn_resnet, r3gan], mlp_gan, dcgan))
 @pytest.mark.parametrize("classes", [0, 10])
 def test_every_discriminator_packs_and_only_what_reads_images_and_labels_grows(make, classes):
     alone, network = (

@@ -19,7 +19,11 @@ def count(tree):
 
 @pytest.mark.parametrize(
     ("likelihood", "channels", "classes"),
-    [("bernoulli", (), 0), ("gaussian", (), 4), ("discretized_logistic", (3, 5), 4)],
+    [
+        ("bernoulli", (), 0),
+        ("gaussian", (), 4),
+        pytest.param("discretized_logistic", (3, 5), 4, marks=pytest.mark.slow),
+    ],
 )
 def test_shapes_and_the_generator_is_the_decoders_mean(likelihood, channels, classes):
     model = vae((8, 12, 3), 4, channels, (6,), likelihood, classes)

@@ -144,7 +144,9 @@ OPTIMUM = soft_threshold(CENTER, 0.7)
     [
         lambda rate: l1jax.proximal_sgd(rate, PENALTY),
         lambda rate: l1jax.proximal_adam(rate, PENALTY, b2=0.9, per_group=True),
-        lambda rate: l1jax.proximal_adam(rate, PENALTY, b2=0.9),
+        pytest.param(
+            lambda rate: l1jax.proximal_adam(rate, PENALTY, b2=0.9), marks=pytest.mark.slow
+        ),
     ],
     ids=["sgd", "adam, one step per matrix", "adam"],
 )

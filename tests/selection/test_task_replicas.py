@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fast_cases import slow_except
 from small_paths import GAN, VAE, digits
 
 from l1jax.build import image_shape
@@ -130,7 +131,7 @@ def test_further_strengths_keep_their_ratio():
     assert with_strength(GAN, "generator", 0.2).generator.penalty == L1(0.2)
 
 
-@pytest.mark.parametrize("method", ["metric", "magnitude"])
+@pytest.mark.parametrize("method", slow_except(["metric", "magnitude"], "metric"))
 def test_without_a_network_the_tasks_own_strength_stays(method):
     """As a grid of another number needs it; magnitude pruning has no strength at all."""
     generator = replace(GAN.generator, method=method, penalty=L1(0.25))

@@ -32,7 +32,9 @@ CASES += [
     for name in FAMILIES
 ]
 CASES += [
-    pytest.param("stablehlo", *case, marks=pytest.mark.slow if case[0] == "r3gan" else ())
+    pytest.param(
+        "stablehlo", *case, marks=pytest.mark.slow if case[0] in ("r3gan", "sn_resnet") else ()
+    )
     for case in [("points", 0), ("dcgan", 3), ("sn_resnet", 3), ("r3gan", 0), ("vae", 3)]
 ]
 

@@ -93,7 +93,7 @@ def start(tx):
     ("name", "n_critic", "r1", "r2"),
     [
         ("minimax", 1, 0.0, 0.0),
-        ("non_saturating", 3, 0.4, 0.0),
+        pytest.param("non_saturating", 3, 0.4, 0.0, marks=pytest.mark.slow),
         pytest.param("relativistic_pairing", 1, 0.4, 0.2, marks=pytest.mark.slow),
         ("relativistic_pairing", 3, 0.0, 0.2),
     ],

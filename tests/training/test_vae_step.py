@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fast_cases import slow_except
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from scipy import stats
@@ -126,7 +125,8 @@ def test_a_step_descends_the_textbooks_objective(beta, free_nats, samples):
 OPTIONS = [{"free_nats": 0.3}, {"samples": 2, "model": DROPPING}]
 
 
-@pytest.mark.parametrize("options", slow_except(OPTIONS, OPTIONS[1]))
+@pytest.mark.slow
+@pytest.mark.parametrize("options", OPTIONS)
 def test_eight_devices_take_the_same_step(options):
     alone, spread = stepped(1, **options), stepped(8, **options)
     jax.tree.map(

@@ -44,6 +44,7 @@ SPECS = {"rows": PartitionSpec("model"), "columns": PartitionSpec(None, "model")
 PARAMS = {name: leaf.astype(np.float32) for name, leaf in PARAMS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_group", [False, True])
 def test_matrices_of_low_rank_are_those_of_one_device(per_group):
     """A decomposition needs the whole matrix; a stack of them stays spread over the devices."""

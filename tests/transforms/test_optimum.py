@@ -116,7 +116,7 @@ def solve(method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 # One of each kind; `test_recursions` compares the steps of all of them with their formulas.
-KINDS = ("sgd", "accelerated", "proximal_adam", "rmda", "regularized_dual_averaging")
+KINDS = ("sgd", "proximal_adam", "regularized_dual_averaging")
 
 
 @pytest.mark.parametrize("method", slow_except(METHODS, *KINDS))
