@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from l1jax.evaluation.features import Extracted, FeatureExtractor, in_colour
 from l1jax.evaluation.inception_network import SIZE, Inception
@@ -60,7 +60,7 @@ def _extractor(bias: bool) -> Callable[..., Extracted]:
 
 @cache
 def _preparation(protocol: Protocol) -> Callable[[Images], Resized]:
-    def prepare(images: Images) -> Resized:
+    def prepare(images: Images) -> Float[Array, "batch _rows _columns 3"]:
         pixels = protocol.resize(in_colour(images), SIZE)
         return (pixels - protocol.middle) / protocol.middle
 
