@@ -37,6 +37,7 @@ TRAINING_PAGES = (
     "minimize.md",
     "moving.md",
     "sparsify.md",
+    "text.md",
     "transformations.md",
 )
 EXPORTING = [

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fast_cases import slow_except
 
 from l1jax import export, report, select, train
 from l1jax.build import example_shape
@@ -122,7 +123,7 @@ def assert_same(left, right):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_except(FAMILIES, "gan", "vae"))
 def test_a_state_begins_with_the_averaged_generator_and_its_trained_opponent(name, runs):
     folder, states = runs
     experiment = FAMILIES[name]

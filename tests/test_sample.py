@@ -143,6 +143,7 @@ def latents_of(seed, count, name="sample"):
     return np.stack([jax.random.normal(key, (1, 6))[0] for key in keys]).astype(float)
 
 
+@pytest.mark.slow
 def test_truncated_latents_are_within_their_bound(models):
     images, labels = rows(models, "--count=6", "--seed=3", "--truncation=0.4")
     quantiles = scipy.stats.norm.cdf(latents_of(3, 6))
@@ -154,6 +155,7 @@ def test_truncated_latents_are_within_their_bound(models):
     )
 
 
+@pytest.mark.slow
 def test_interpolations_go_from_a_seeds_images_along_the_arc(models, capsys):
     images, labels = rows(models, "--interpolate=4", "--frames=5", "--seed=3")
     assert "20 images in 4 rows from one latent to another, of step 7: rows.npz" in (
@@ -174,6 +176,7 @@ def test_interpolations_go_from_a_seeds_images_along_the_arc(models, capsys):
     np.testing.assert_array_equal(fixed[5:], images[5:10])
 
 
+@pytest.mark.slow
 def test_rows_go_from_class_to_class_between_the_images_of_both(models, capsys):
     flags = ["--interpolate=2", "--frames=5", "--seed=3", "--class=2", "--to-class=0"]
     images, _ = rows(models, *flags)

@@ -222,7 +222,7 @@ def test_help_of_sample_lists_its_flags(capsys):
         ),
         (
             ["--model.channels", "8"],
-            "give --model dcgan or --model r3gan or --model vae to have it",
+            "give --model dcgan or --model r3gan or --model vae or --model unet to have it",
         ),
         (["--bogus", "1"], "`--bogus` is not a flag here (see prog --help)."),
         (["--help", "--bogus"], "`--bogus` is not a flag here"),

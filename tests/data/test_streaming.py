@@ -104,6 +104,7 @@ def test_images_that_changed_are_an_error_in_a_worker(faces, tmp_path):
     feed.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_an_error(faces, tmp_path):
     source = open_images(faces, image_size=16)
     feed = streaming_feed(source, 0, 1, 2, workers=1)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fast_cases import slow_except
 from numpy.lib.stride_tricks import sliding_window_view
 
 from l1jax.evaluation import diversity, multiscale_ssim, pair_similarity
@@ -65,8 +66,9 @@ SHAPES = [  # height, width, channels, scales, window
 ]
 
 
-@pytest.mark.parametrize(("height", "width", "channels", "scales", "size"), SHAPES)
-def test_it_is_the_papers_formula(height, width, channels, scales, size, x64):
+@pytest.mark.parametrize("shape", slow_except(SHAPES, *SHAPES[:3], SHAPES[4]))
+def test_it_is_the_papers_formula(shape, x64):
+    height, width, channels, scales, size = shape
     a, b = pictures(2, height, width, channels, 0), pictures(2, height, width, channels, 1)
     x, y = a.astype(np.float64), b.astype(np.float64)
     expected = [

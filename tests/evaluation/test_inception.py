@@ -87,6 +87,7 @@ def test_features_are_those_of_pytorch_fid_and_of_clean_fids_pixels(weights, mon
     assert np.abs(of_clean - expected).max() > 1e-2 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_an_unknown_resizing_is_refused(weights):
     with pytest.raises(ValueError, match=r"`resizing` .*'bicubic'.* one of legacy-tf"):
         inception_features(weights[1], resizing="bicubic")

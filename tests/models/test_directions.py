@@ -97,6 +97,7 @@ class Skips(nn.Module):
         return nn.ConvTranspose(1, (2, 2), (2, 2))(x[:, None, None])
 
 
+@pytest.mark.slow
 def test_all_layers_that_take_the_latents_count():
     generator, params, statistics = of_module(Skips())
     second = np.zeros((5, 6))
@@ -114,6 +115,7 @@ class Convolved(nn.Module):
         return nn.Conv(1, (1, 1))(nn.remat(lambda _, x: nn.relu(x))(self, x))
 
 
+@pytest.mark.slow
 def test_a_convolution_of_the_latents_is_a_first_layer():
     generator, params, statistics = of_module(Convolved())
     matrix = params["first"]["kernel"].transpose(2, 0, 1, 3).reshape(5, 12)

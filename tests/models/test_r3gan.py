@@ -29,6 +29,7 @@ def size(network):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels", PUBLISHED)
 @pytest.mark.parametrize("classes", slow_except([0, 10], 10))
 def test_sizes_are_those_of_the_papers_networks(pixels, classes):

@@ -36,6 +36,7 @@ def size(network):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pixels", "classes"),
     [

@@ -104,6 +104,7 @@ def test_free_nats_are_free_and_beta_weighs():
     np.testing.assert_array_equal(slope, [[0, 0.5], [0, 0.5]])
 
 
+@pytest.mark.slow
 def test_with_the_exact_posterior_every_draw_gives_the_evidence():
     # x = w·z + s·noise: p(x) = N(0, w² + s²), the posterior is normal.
     x, w, s = 1.3, 0.8, 0.5

@@ -153,6 +153,7 @@ def test_penalties_without_a_largest_strength(penalty, message):
         l1jax.largest_strength(squares, PARAMS, on_kernel(penalty))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "pattern"),
     [

@@ -129,6 +129,7 @@ def test_derivatives_of_the_prox(shape):
     check_grads(jax.jit(prox), (x, 0.6, 0.7), order=1, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [np.zeros((3, 3)), np.eye(3), LOW_RANK])
 def test_derivatives_are_finite_where_singular_values_are_equal(x):
     slope = jax.grad(lambda x: jnp.sum(jnp.square(PENALTY.prox(x, 1.0))))(jnp.asarray(x))

@@ -61,7 +61,13 @@ def replace_file(folder, name, content):
 
 
 @pytest.mark.parametrize(
-    ("name", "classes"), [("mlp", 3), ("dcgan", 0), ("sn_resnet", 3), ("conv_vae", 0)]
+    ("name", "classes"),
+    [
+        ("mlp", 3),
+        ("dcgan", 0),
+        pytest.param("sn_resnet", 3, marks=pytest.mark.slow),
+        pytest.param("conv_vae", 0, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_same_bits_come_back(tmp_path, name, classes, sparse):

@@ -115,6 +115,7 @@ def loader(heading):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "heading"), [("stablehlo", "## StableHLO"), ("onnx", "## ONNX")]
 )

@@ -22,7 +22,8 @@ from l1jax.training.task import make_task
 BATCH, KEY, TX = 16, jax.random.key(7), optax.sgd(0.0)
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 1])
 def test_paired_ways_are_as_short_as_they_can_be(devices):
     """A network that predicts no velocity has the mean squared way as its loss."""
     flow = flow_mlp((1, 1, 3), (4,), 2, "velocity", "linear")

@@ -256,6 +256,7 @@ def test_reconstruction_pairs_each_example_with_its_own_fixed_latent():
     )
 
 
+@pytest.mark.slow
 def test_a_reconstruction_that_is_not_finite_changes_nothing_but_the_count():
     generator = dense_generator(SHAPE, latent_size=3, hidden=(5,))
     tx = optax.adam(RATE)

@@ -292,6 +292,7 @@ def test_online_no_step_is_logged_twice_and_lost_ones_are_filled_in(workdir, ser
     assert all(row["samples"]["_type"] == "image-file" for row in rows)
 
 
+@pytest.mark.slow
 def test_without_an_answer_the_run_is_kept_offline(workdir, server, monkeypatch):
     server.server_close()
     monkeypatch.setattr(module, "INIT_SECONDS", 1.0)

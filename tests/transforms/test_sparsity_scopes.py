@@ -165,7 +165,9 @@ def units(sizes):
 @pytest.mark.parametrize(
     ("sizes", "alive"),
     [
-        ((0.2, 0.9, 0, 0.5, 0.6, 0.3), (1, 3, 4)),  # the smallest two go
+        pytest.param(
+            (0.2, 0.9, 0, 0.5, 0.6, 0.3), (1, 3, 4), marks=pytest.mark.slow
+        ),  # the smallest two go
         ((0, 0.9, 0, 0, 0, 0), (1, 4, 5)),  # those two that move furthest come
     ],
 )
