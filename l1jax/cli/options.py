@@ -44,6 +44,14 @@ class SampleOptions:
     """Images of such a row, also as the frames of a .gif or .webp: 9, or 33 if they move."""
     reach: float = 3.0
     """How far to go along --directions each way, in standard deviations of the latents."""
+    method: Literal["euler", "midpoint", "heun"] | None = None
+    """Of a flow model: how images are reached from noise."""
+    sampling_steps: int | None = None
+    """Of a flow model: steps from noise to an image."""
+    time_shift: float | None = None
+    """Of a flow model: above 1 more steps near the noise."""
+    guidance: float | None = None
+    """Of a flow model: above 0 truer to the class."""
     prompt: str = ""
     """How each sample of text begins; by default as a document does."""
     length: int = 400
