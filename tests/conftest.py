@@ -15,6 +15,7 @@ import tracemalloc  # noqa: F401 (pytest imports it where TFDS would make it a l
 import jax
 import pytest
 from jaxtyping import install_import_hook
+from turns import whose_turn_it_is
 from typechecker import check_when_on, checking
 
 # Tracing makes millions of objects, and hardly any is garbage: to look for it takes long.
@@ -93,10 +94,16 @@ def pytest_collection_modifyitems(config, items):
 
     Workers take whole files. With `L1JAX_ONE_CASE` a test has its first case only: what another
     version of Python or of a library breaks, it breaks in that too. The contracts, whose cases are
-    all transformations, stay whole.
+    all transformations, stay whole. With `L1JAX_TURN` slow tests take turns, see turns.py.
     """
     turns = {name: turn for turn, name in enumerate(LONG)}
     items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
+    if "L1JAX_TURN" in os.environ:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        chosen = whose_turn_it_is([item.nodeid for item in slow], int(os.environ["L1JAX_TURN"]))
+        left = {item for item, runs in zip(slow, chosen, strict=True) if not runs}
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
     if os.environ.get("L1JAX_ONE_CASE"):
         seen = set()
         kept, left = [], []
