@@ -44,6 +44,7 @@ if sys.version_info >= (3, 12) and importlib.util.find_spec("torch") is None:
             "sn_resnet",
             "summary",
             "transformer_pytorch",
+            "unet",
         )
     ]
     collect_ignore += [
