@@ -12,6 +12,7 @@ from l1jax.cli.flag_errors import rename_flags
 from l1jax.config import InputError
 from l1jax.serialization.loaded_generator import LoadedGenerator
 from l1jax.serialization.rebuild_generator import rebuild
+from l1jax.training.task import check_guidance
 
 SAMPLER_FIELDS = ("method", "sampling_steps", "time_shift", "guidance")
 """Fields of flow models that change how images are reached, and no weights."""
@@ -43,7 +44,7 @@ def with_sampler(opened: LoadedGenerator, changes: Mapping[str, Any]) -> LoadedG
     try:
         changed = dataclasses.replace(model, **changes)
         experiment = config.check(dataclasses.replace(experiment, model=changed))
-        _check_guidance(experiment)
+        check_guidance(experiment)
         generator = rebuild(changed, image_shape(experiment.data), {})
         layout = opened.layout
         if layout:
@@ -54,17 +55,6 @@ def with_sampler(opened: LoadedGenerator, changes: Mapping[str, Any]) -> LoadedG
         names = {f"model.{name}": _flag(name) for name in SAMPLER_FIELDS}
         raise InputError(rename_flags(str(error), names)) from error
     return opened._replace(experiment=experiment, generator=generator, layout=layout)
-
-
-def _check_guidance(experiment: config.Config) -> None:
-    guidance = getattr(experiment.model, "guidance", 0.0)
-    dropout = getattr(experiment.objective, "label_dropout", 0.0)
-    if guidance and not dropout:
-        raise InputError(
-            f"`model.guidance` (={guidance}) needs a network that knows images without their "
-            "class, and this one has always seen it: leave it out, or train with "
-            "--objective.label-dropout 0.1."
-        )
 
 
 def _flag(name: str) -> str:

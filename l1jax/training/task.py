@@ -329,11 +329,28 @@ def _generator_task(
     )
 
 
+def check_guidance(experiment: config.Config) -> None:
+    """Refuse guidance of a flow model whose training leaves out no labels.
+
+    Args:
+        experiment: of a flow model.
+
+    Raises:
+        InputError: naming what to train with.
+    """
+    guidance = getattr(experiment.model, "guidance", 0.0)
+    dropout = getattr(experiment.objective, "label_dropout", 0.0)
+    if guidance and not dropout:
+        raise config.InputError(
+            f"`model.guidance` (={guidance}) needs a network that knows images without their "
+            "class: train with --objective.label-dropout 0.1."
+        )
+
+
 def _flow_task(
     experiment: config.Config, objective: config.FlowMatching, flow: Flow, channels: Channels
 ) -> Task:
     classes = flow.generator.classes
-    guidance = getattr(experiment.model, "guidance", 0.0)
     if objective.label_dropout and not classes:
         raise config.InputError(
             f"`objective.label_dropout` (={objective.label_dropout}) must be 0 for a model without "
@@ -345,11 +362,7 @@ def _flow_task(
             "classes: each class would be learned from a part of the noise alone, and drawn from "
             "all of it."
         )
-    if guidance and not objective.label_dropout:
-        raise config.InputError(
-            f"`model.guidance` (={guidance}) needs a network that knows images without their "
-            "class: give --objective.label-dropout 0.1."
-        )
+    check_guidance(experiment)
     tx = build_optimizer(experiment.generator, channels=channels["generator"], seed=experiment.seed)
     tx = freeze_layers(experiment, "generator", tx, flow)
     step = make_flow_step(

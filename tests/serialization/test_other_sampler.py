@@ -112,5 +112,7 @@ def test_what_cannot_be_reached_otherwise_is_refused(opened, tmp_path):
     always = opened._replace(
         experiment=Config(data=FLOW.data, model=MODEL, objective=FlowMatching())
     )
-    with pytest.raises(InputError, match=r"`--guidance` \(=1.0\) needs .* has always seen it"):
+    with pytest.raises(
+        InputError, match=r"`--guidance` \(=1.0\) needs .* --objective.label-dropout"
+    ):
         with_sampler(always, {"guidance": 1.0})
