@@ -148,6 +148,10 @@ def test_the_learning_rate_can_be_scaled_and_the_threshold_goes_with_it():
         (Schedule(), lambda t: 1.0),
         (Schedule(warmup=4), lambda t: min((t + 1) / 4, 1)),
         (Schedule("linear", steps=10, end=0.2), lambda t: 1 - 0.8 * min(t / 10, 1)),
+        (
+            Schedule("linear", 2, 10, hold=4),
+            lambda t: min((t + 1) / 2, 1 - (t - 6) / 4, 1) * (t < 10),
+        ),
         (Schedule("linear", 4, 10), lambda t: (t + 1) / 4 if t < 4 else 1 - min((t - 4) / 6, 1)),
         (
             Schedule("cosine", 2, 10, 0.1),
@@ -214,6 +218,10 @@ def test_a_target_scales_the_strength_and_weights_follow_the_entries():
         (
             {"strength_schedule": Schedule("linear", 5, 5)},
             "`steps` (=5) of a linear schedule must be greater than its",
+        ),
+        (
+            {"learning_rate_schedule": Schedule("cosine", 1, 5, hold=4)},
+            "`steps` (=5) of a cosine schedule must be greater than its `warmup` (=1) and `hold`",
         ),
     ],
 )

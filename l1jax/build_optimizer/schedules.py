@@ -10,25 +10,30 @@ from l1jax import config
 def build_schedule(schedule: config.Schedule, updates_per_step: int = 1) -> optax.Schedule:
     """Build a factor that is a function of the number of updates so far.
 
-    Step t, counted from 0, has the factor (t + 1)/warmup up to the warm-up's end; then, with
-    s = (t − warmup)/(steps − warmup) in [0, 1], 1 + (end − 1)·s or end + (1 − end)·½(1 + cos πs).
+    Step t, counted from 0, has the factor (t + 1)/warmup up to the warm-up's end, and 1 for `hold`
+    steps; then, with s = (t − warmup − hold)/(steps − warmup − hold) in [0, 1], 1 + (end − 1)·s or
+    end + (1 − end)·½(1 + cos πs).
 
     Raises:
-        InputError: if a schedule that comes down has no steps after its warm-up.
+        InputError: if a schedule that comes down has no steps after its warm-up and its hold.
+
+    Source: Hägele et al., NeurIPS 2024, section 3, for the hold.
     """
     warmup = schedule.warmup
     steps = schedule.steps
     end = schedule.end
-    if schedule.shape != "constant" and steps <= warmup:
+    top = warmup + schedule.hold
+    if schedule.shape != "constant" and steps <= top:
         raise config.InputError(
             f"`steps` (={steps}) of a {schedule.shape} schedule must be greater than its `warmup` "
-            f"(={warmup}): give the step at which it is to reach its end."
+            f"(={warmup}) and `hold` (={schedule.hold}) together: give the step at which it is to "
+            "reach its end."
         )
 
     def factor(count: ArrayLike) -> Array:
         step = jnp.asarray(count) // updates_per_step
         rise = jnp.minimum((step + 1) / max(warmup, 1), 1)
-        s = jnp.clip((step - warmup) / max(steps - warmup, 1), 0, 1)
+        s = jnp.clip((step - top) / max(steps - top, 1), 0, 1)
         match schedule.shape:
             case "constant":
                 return rise

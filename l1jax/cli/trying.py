@@ -36,7 +36,7 @@ WIDTHS = {
 }
 """Field of a model → its largest value, or that of each entry."""
 IN_STEPS: dict[type, tuple[str, ...]] = {
-    Schedule: ("warmup", "steps"),
+    Schedule: ("warmup", "hold", "steps"),
     Ramp: ("steps",),
     Pruning: ("every", "begin", "steps"),
     Optimizer: ("debias_after", "sparsity_horizon"),
@@ -130,7 +130,7 @@ def _scale_fields(part: Any, step_scale: float, image_scale: float) -> Any:
         else:
             changes[field.name] = _scale_fields(value, step_scale, image_scale)
     if isinstance(part, Schedule) and part.shape != "constant":
-        changes["steps"] = max(changes["steps"], changes["warmup"] + 1)
+        changes["steps"] = max(changes["steps"], changes["warmup"] + changes["hold"] + 1)
     return dataclasses.replace(part, **changes)
 
 

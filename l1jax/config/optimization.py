@@ -203,7 +203,7 @@ Penalty = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """A factor over training: from 0 up to 1 during the warm-up, then level or down to `end`."""
+    """A factor over training: from 0 up to 1 in the warm-up, level for `hold`, down to `end`."""
 
     shape: Literal["constant", "linear", "cosine"] = "constant"
     """The form after the warm-up; constant stays at 1."""
@@ -213,6 +213,8 @@ class Schedule:
     """Step from which the factor is `end`, counted from the start; not used by constant."""
     end: float = field(default=0.0, metadata=bounds(0))
     """Factor at the end of a linear or cosine schedule."""
+    hold: int = field(default=0, metadata=bounds(0, 2**31 - 1))
+    """Steps at 1 between the warm-up and the way down of a linear or cosine schedule."""
 
 
 @dataclass(frozen=True)
