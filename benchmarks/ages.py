@@ -41,6 +41,11 @@ FAMILIES = {
         "guides/channels", ("coupled", "coupled_peer"), ("compaction", "penalties", "transforms")
     ),
     "convolutions-*": Family("speed", ("convolutions", "peers"), ("models",)),
+    "flow_sparsity_*": Family(
+        "flow_sparsity",
+        ("flow_sparsity", "flow_sparsity_methods"),
+        (*TRAINING, "build_optimizer", "compaction", "evaluation"),
+    ),
     "gaussians-*": Family("l1_and_diversity", ("gaussians", "seeds"), (*TRAINING, "evaluation")),
     "inception-*": Family("speed", ("inception",), ("evaluation", "models")),
     "input-*": Family("speed", ("input",), ("data",)),
