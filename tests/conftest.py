@@ -13,6 +13,7 @@ import tempfile
 import tracemalloc  # noqa: F401 (pytest imports it where TFDS would make it a lazy module)
 
 import jax
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 from turns import whose_turn_it_is
@@ -118,10 +119,20 @@ def pytest_collection_modifyitems(config, items):
 
 
 _begun = set()  # the tests of which a case has begun
+_starts = {}  # a generator of random numbers → its state before any test
 
 
 def pytest_runtest_setup(item):
-    """Check types in the first case of each test: further cases call the same functions."""
+    """Give each test the same random numbers and the types' checks that it needs.
+
+    A file's generators start again for each test: what it draws does not depend on the tests that
+    ran before it, which are others in each of CI's suites. Types are checked in the first case of
+    each test, because further cases call the same functions.
+    """
+    for value in vars(item.module).values():
+        if isinstance(value, np.random.Generator):
+            start = _starts.setdefault(value, value.bit_generator.state)
+            value.bit_generator.state = start
     name = item.nodeid.partition("[")[0]
     checking.on = name not in _begun
     _begun.add(name)

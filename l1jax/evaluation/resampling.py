@@ -16,6 +16,8 @@ def resampled_deviations(
 
     Scores are taken of random parts of b of the n images, without replacement, because copies
     would change distances to neighbours. Their deviation is that of n images times √((n − b) / b).
+    Coverage deviates less than that where nearly all is covered: its estimate is then up to twice
+    too large.
 
     Args:
         real: features of the real images.

@@ -51,9 +51,11 @@ def test_nothing_is_extrapolated_where_few_are_generated():
 
 def test_the_deviation_of_one_sample_is_that_of_many():
     real = sample(200)
-    scores = [feature_scores(real, sample(200)) for _ in range(16)]
-    found = resampled_deviations(real, sample(200))
-    for name in ("frechet_distance", "precision", "coverage"):
+    scores = [feature_scores(real, sample(200)) for _ in range(30)]
+    found = [resampled_deviations(real, sample(200)) for _ in range(6)]
+    # Coverage is nearly full, and half the images deviate more than those near its end would.
+    for name, most in (("frechet_distance", 1.8), ("precision", 1.8), ("coverage", 2.4)):
         expected = np.std([of_sample[name] for of_sample in scores], ddof=1)
-        assert expected / 2.5 < found[name] < 2.5 * expected
+        mean = np.mean([of_sample[name] for of_sample in found])
+        assert 0.7 * expected < mean < most * expected
     assert resampled_deviations(real, sample(16)) == {}
