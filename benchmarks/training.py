@@ -84,6 +84,8 @@ SMOKE = {
         "dcgan": Case(config.Dcgan(), (8, 8, 3), 4, "dcgan", steps=1),
     }.items()
 }
+SMOKE_VARIANTS = {"dcgan": ["l1jax", "l1jax checkpointing", "torch eager channels-last"]}
+"""Those of a case that are tried, where the others have been in another."""
 
 
 def images(case: Case) -> np.ndarray:
@@ -337,11 +339,14 @@ def main() -> None:
         case = cases[name]._replace(steps=options.steps or cases[name].steps)
         batch = options.batch or case.batch
         pairs = 1 if options.smoke else options.pairs
-        result = measured(case, batch, options.dtype, pairs, options.variants)
+        chosen = options.variants
+        if options.smoke and name in SMOKE_VARIANTS and has_torch():
+            chosen = SMOKE_VARIANTS[name]
+        result = measured(case, batch, options.dtype, pairs, chosen)
         if options.startup or (options.smoke and name == names[0]):
-            wanted = ["l1jax", "l1jax checkpointing", result["best_peer"]]
-            if options.smoke:  # it is measured as the others are
-                wanted.remove("l1jax checkpointing")
+            wanted = ["l1jax"]
+            if not options.smoke:  # one is enough to see that a fresh process measures
+                wanted += ["l1jax checkpointing", result["best_peer"]]
             for variant in dict.fromkeys(wanted):
                 if variant in result:
                     result[variant] |= in_fresh_process(

@@ -6,12 +6,14 @@ Other writers use a thread, which may die of a full disk while training waits fo
 import io
 import os
 import socket
+import sys
 import time
 import wave
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from PIL import Image
 
@@ -38,9 +40,10 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
     Raises:
         OSError: if no event can be written at all.
     """
-    from tensorboardX.proto import event_pb2  # imports torch where that is installed
-    from tensorboardX.record_writer import RecordWriter
-    from tensorboardX.summary import scalar, text
+    with _torch_left_out():
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.record_writer import RecordWriter
+        from tensorboardX.summary import scalar, text
 
     messages: Any = event_pb2  # its classes are made at run time
     folder.mkdir(exist_ok=True)
@@ -111,6 +114,23 @@ def open_events(folder: Path, first_step: int, say: Callable[[str], None]) -> It
     finally:
         with suppress(OSError):
             writer.close()
+
+
+@contextmanager
+def _torch_left_out() -> Iterator[None]:
+    """Let tensorboardX believe that there is no PyTorch, unless it has been imported already.
+
+    It would import it wherever it is installed, which takes seconds and hundreds of megabytes, for
+    tensors that it never gets from here.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = cast(ModuleType, None)  # so an import of it raises ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _image(png: bytes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import wave
 
 import numpy as np
@@ -121,3 +122,20 @@ def test_a_full_disk_or_a_lost_grid_is_told_once(tmp_path, monkeypatch):
     assert "No space left on device" in said[0]
     assert "from step 20 on it has no events" in said[0]
     assert max(step for step, _ in values(tmp_path / "events")) <= 20
+
+
+class NoTorch:
+    """Finds nothing, and raises if PyTorch is looked for."""
+
+    def find_spec(self, name, path, target=None):
+        assert name != "torch"
+
+
+def test_pytorch_is_not_imported_for_events(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [NoTorch(), *sys.meta_path])
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in ("torch", "tensorboardX"):
+            monkeypatch.delitem(sys.modules, name)
+    with open_events(tmp_path, 0, print) as tracker:
+        tracker.metrics(1, {"loss": 2.0})
+    assert [value.simple_value for _, value in values(tmp_path)] == [2.0]
