@@ -11,10 +11,12 @@ import os
 import sys
 import tempfile
 import tracemalloc  # noqa: F401 (pytest imports it where TFDS would make it a lazy module)
+from collections import Counter
 
 import jax
 import numpy as np
 import pytest
+from fast_cases import mark_further_cases
 from jaxtyping import install_import_hook
 from turns import whose_turn_it_is
 from typechecker import check_when_on, checking
@@ -116,6 +118,15 @@ def pytest_collection_modifyitems(config, items):
             seen.add(name)
         config.hook.pytest_deselected(items=left)
         items[:] = kept
+
+
+_collected = Counter()  # cases of each test
+
+
+def pytest_itemcollected(item):
+    """Leave further cases of dear tests to the slow ones, before `-m` chooses."""
+    if isinstance(item, pytest.Function):
+        mark_further_cases(item, _collected)
 
 
 _begun = set()  # the tests of which a case has begun

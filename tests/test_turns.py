@@ -1,8 +1,11 @@
 """Every slow test has its turn in CI."""
 
 import re
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+from fast_cases import FIRST_CASES, mark_further_cases
 from turns import LONGEST, TURNS, whose_turn_it_is
 
 LONG = f"tests/test_a.py::{LONGEST[0]}"
@@ -24,8 +27,24 @@ def test_each_runs_once_in_a_round_and_first_cases_always():
     assert whose_turn_it_is(NAMES, 0) == whose_turn_it_is(NAMES, TURNS)
 
 
-def test_the_longest_are_tests_that_there_are():
-    files = Path(__file__).parent.rglob("test_*.py")
-    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    defined = set(re.findall(r"def (test_\w+)\(", text, re.MULTILINE))
-    assert sorted(set(LONGEST) - defined) == []
+def test_the_tests_that_are_named_are_there():
+    files = {
+        path.stem: set(re.findall(r"def (test_\w+)\(", path.read_text(encoding="utf-8")))
+        for path in Path(__file__).parent.rglob("test_*.py")
+    }
+    assert sorted(set(LONGEST) - set().union(*files.values())) == []
+    cases = [name.split("::") for name in FIRST_CASES]
+    assert [(file, test) for file, test in cases if test not in files[file]] == []
+
+
+def test_further_cases_are_slow():
+    name, fast = next(iter(FIRST_CASES.items()))
+    file, _, test = name.partition("::")
+    marked = []
+    seen = Counter()
+    for i in range(fast + 2):
+        item = SimpleNamespace(
+            path=Path(f"{file}.py"), originalname=test, add_marker=lambda _, i=i: marked.append(i)
+        )
+        mark_further_cases(item, seen)
+    assert marked == [fast, fast + 1]

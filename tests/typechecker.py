@@ -68,12 +68,15 @@ def _switched(jaxtyped: Callable[..., Any], fn: Any = None, **options: Any) -> A
         return jaxtyped(fn, **options)
     if not checking.on and "<locals>" in fn.__qualname__:  # it lives no longer than this test
         return fn
-    checked = jaxtyped(fn, **options)
+    checked = None  # made at the first call that is checked: most functions have none
 
     @functools.wraps(fn)
     def switched(*args: Any, **kwargs: Any) -> Any:
-        if checking.on:
-            return checked(*args, **kwargs)
-        return fn(*args, **kwargs)
+        nonlocal checked
+        if not checking.on:
+            return fn(*args, **kwargs)
+        if checked is None:
+            checked = jaxtyped(fn, **options)
+        return checked(*args, **kwargs)
 
     return switched
