@@ -47,6 +47,9 @@ from l1jax.terminal import Say, make_say
 from l1jax.text_runs.evaluation import evaluate_text
 from l1jax.text_runs.loading import names_text, open_text_model
 
+OF_IMAGES = ("real", "inception", "dinov2", "clip", "accuracy_score", "path_length", "likelihood")
+"""Options that a model of text does not have."""
+
 
 @translate_errors(EvaluateOptions)
 def main(arguments: Sequence[str]) -> int:
@@ -252,7 +255,15 @@ def evaluate_text_model(
     Raises:
         InputError: if a flag is for images, or the model or its text cannot be used.
     """
-    for flag in ("real", "inception", "dinov2", "clip", "accuracy_score", "path_length"):
+    for flag in (
+        "real",
+        "inception",
+        "dinov2",
+        "clip",
+        "accuracy_score",
+        "path_length",
+        "likelihood",
+    ):
         value = getattr(options, flag)
         if value:
             name = flag.replace("_", "-")

@@ -178,6 +178,8 @@ def test_images_that_are_not_numbers_are_refused_in_a_sentence(
 def test_points_are_evaluated_by_modes(tmp_path):
     flags = ["--config=gaussians", "--steps=10", "--log-every=10", "--model.generator-hidden", "8"]
     assert train.main([f"--workdir={tmp_path / 'points'}", "--data.count=500", *flags]) == 0
+    with pytest.raises(InputError, match="`--likelihood` must be left out here: only flows"):
+        evaluated(tmp_path / "points", "--likelihood")
     result = evaluated(tmp_path / "points", samples=600)  # more than there are
     assert result["remarks"] == [
         "600 generated points of each seed are compared with all 500 training points: there are no "
@@ -188,6 +190,19 @@ def test_points_are_evaluated_by_modes(tmp_path):
     assert result["modes"]["of"] == 25
     assert 0 <= result["modes"]["high_quality"]["mean"] < 0.3
     assert "features" not in result
+
+
+@pytest.mark.slow
+def test_a_flow_is_chosen_and_evaluated_by_its_likelihood(tmp_path):
+    flags = ["--config=gaussians_flow", "--steps=8", "--log-every=4", "--checkpoint-every=4"]
+    flags += ["--data.count=500", "--holdout=0.2", "--best-by=bound", "--model.hidden", "8"]
+    assert train.main([f"--workdir={tmp_path / 'flow'}", *flags]) == 0
+    lines = (tmp_path / "flow" / "metrics.jsonl").read_text().splitlines()
+    best = max(json.loads(line).get("held_out/bound", -np.inf) for line in lines)
+    # The held-out points are all judged there too, by other random signs.
+    found = evaluated(tmp_path / "flow", "--likelihood", samples=100)["likelihood"]
+    assert found["nats"] == pytest.approx(best, abs=4 * found["standard_error"])
+    assert found["protocol"].endswith("100 of the real examples")
 
 
 @pytest.mark.slow

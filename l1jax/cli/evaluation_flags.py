@@ -87,6 +87,10 @@ def check_sides(options: EvaluateOptions) -> None:
             f"`--path` (={options.path}) is where a run's own images are, and `--real` "
             f"(={options.real}) gives others: leave one out."
         )
+    if options.likelihood and options.real is not None:
+        raise InputError(
+            f"`--likelihood` is of a run's own data: leave out --real (={options.real})."
+        )
     for flag, value in (*generated.items(), ("--real", options.real)):
         if value is not None and not os.path.basename(os.path.normpath(value)):
             raise InputError(f"`{flag}` is empty: give it a path.")

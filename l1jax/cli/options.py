@@ -109,6 +109,8 @@ class EvaluateOptions(ProcessOptions):
     """Train a classifier on generated images of known classes, to test it on real ones (CAS)."""
     path_length: bool = False
     """Measure how fast images of a generator change with its latents (PPL)."""
+    likelihood: bool = False
+    """Compute the likelihood that a flow gives to the real images; a VAE's is always computed."""
     path: str = ""
     """Where the run's own images are, if no longer where it was trained on them."""
     again: str = ""

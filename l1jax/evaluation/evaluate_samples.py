@@ -1,13 +1,12 @@
-"""The parts of an evaluation: points of a mixture, images, and the likelihood of a VAE."""
+"""The parts of an evaluation: points of a mixture, and images."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from l1jax.data.mixture_source import Mixture
 from l1jax.data.source import Source
@@ -25,7 +24,6 @@ from l1jax.evaluation.comparison import (
 )
 from l1jax.evaluation.coverage import mode_coverage
 from l1jax.evaluation.features import FeatureExtractor
-from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.evaluation.pictures import ImageSet, as_image_set
 from l1jax.evaluation.source_classifier import class_scores, read_classes
 from l1jax.evaluation.trust import (
@@ -34,12 +32,7 @@ from l1jax.evaluation.trust import (
     warn_of_misleading_precision,
     warnings_of,
 )
-from l1jax.models import Vae
-from l1jax.objectives.variational import bits_per_dimension
 from l1jax.terminal import Say
-
-MAX_LIKELIHOOD_IMAGES = 500  # images whose likelihood is bounded
-NUM_LIKELIHOOD_DRAWS = 128  # draws of latents for each of them
 
 Images = Shaped[np.ndarray, "count height width channels"]
 JsonObject: TypeAlias = dict[str, Any]  # values that JSON can hold
@@ -225,44 +218,3 @@ def conditional_accuracies(
         heard = predict(classifier, through_sound(pictures.array))
         accuracies["conditional_accuracy_of_sound"] = float(np.mean(heard == labels))
     return accuracies
-
-
-def evaluate_likelihood(
-    vae: Vae,
-    encoder: PyTree,
-    decoder: PyTree,
-    real: Images,
-    labels: Int[np.ndarray, " count"] | None,
-    key: Key[Array, ""],
-) -> JsonObject:
-    """Bound the log-likelihood that a variational autoencoder gives to real images.
-
-    Args:
-        vae: the networks.
-        encoder: parameters of the encoder.
-        decoder: parameters of the decoder.
-        real: real images in a random order, of which the first 500 are taken.
-        labels: their classes, or None.
-        key: of the draws.
-
-    Returns:
-        `likelihood`: its protocol, the mean bound in nats per image with its standard error, and
-        the bound in bits per dimension.
-    """
-    count = min(MAX_LIKELIHOOD_IMAGES, len(real))
-    label = None
-    if vae.generator.classes and labels is not None:
-        label = jnp.asarray(labels[:count])
-    bound = jax.jit(log_likelihood(vae, NUM_LIKELIHOOD_DRAWS))
-    bounds = bound(encoder, decoder, jnp.asarray(real[:count]), key, label)
-    nats = np.asarray(bounds, np.float64)
-    mean = nats.mean()
-    return {
-        "likelihood": {
-            "protocol": f"importance-weighted bound, {NUM_LIKELIHOOD_DRAWS} draws, "
-            f"{vae.likelihood}, {count:,} of the real images",
-            "nats": float(mean),
-            "standard_error": float(nats.std(ddof=1) / np.sqrt(count)),
-            "bits_per_dimension": float(bits_per_dimension(jnp.asarray(-mean), real.shape[1:])),
-        }
-    }

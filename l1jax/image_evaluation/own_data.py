@@ -16,9 +16,9 @@ from l1jax.evaluation.comparison import JsonObject, Training
 from l1jax.evaluation.evaluate_samples import (
     ImageReference,
     evaluate_images,
-    evaluate_likelihood,
     evaluate_points,
 )
+from l1jax.evaluation.model_likelihood import evaluate_likelihood
 from l1jax.evaluation.pictures import as_image_set
 from l1jax.evaluation.source_classifier import make_classifier
 from l1jax.evaluation.zeros import count_zeros
@@ -29,7 +29,7 @@ from l1jax.image_evaluation.protocol import describe_drawing, environment
 from l1jax.image_evaluation.real_images import RealImages, data_errors_in_flags
 from l1jax.image_evaluation.saving import saving_images
 from l1jax.image_evaluation.sound import evaluate_sound
-from l1jax.models import Vae
+from l1jax.models import Flow, Vae
 from l1jax.models.summary import layers
 from l1jax.reporting.sound import spectrograms_through_sound
 from l1jax.serialization.loaded_generator import LoadedGenerator
@@ -50,6 +50,7 @@ def check_generator(loaded: LoadedGenerator, networks: Networks, options: Evalua
     Raises:
         InputError: if it draws points of no mixture, or a network is to be applied to points.
     """
+    model_with_likelihood(loaded, options)
     data = loaded.experiment.data
     if loaded.generator.image_range is not None:
         return
@@ -112,18 +113,16 @@ def evaluate(
         scores = evaluate_images(generated, num_generated, reference, remarks.append)
         if options.path_length:
             add_path_length(scores, loaded, remarks.append)
-        model = None
-        if loaded.encoder is not None:
-            model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)
-        if isinstance(model, Vae):
-            scores |= evaluate_likelihood(
-                model,
-                loaded.encoder,
-                loaded.average.params,
-                real_images.real,
-                real_images.labels,
-                named_seed_key(0, "likelihood"),
-            )
+    model = model_with_likelihood(loaded, options)
+    if model is not None:
+        scores |= evaluate_likelihood(
+            model,
+            loaded.encoder,
+            loaded.average,
+            real_images.real,
+            real_images.labels,
+            named_seed_key(0, "likelihood"),
+        )
     if isinstance(data, config.Sound):
         held_out = None
         if real_images.source is not real_images.training:
@@ -141,6 +140,31 @@ def evaluate(
     if remarks:
         result["remarks"] = remarks
     return result
+
+
+def model_with_likelihood(loaded: LoadedGenerator, options: EvaluateOptions) -> Vae | Flow | None:
+    """Return the networks if their likelihood is to be computed, as a VAE's always is.
+
+    Args:
+        loaded: the generator.
+        options: the command's flags.
+
+    Raises:
+        InputError: if a likelihood is asked for that the model does not have.
+    """
+    if loaded.encoder is None and not options.likelihood:
+        return None
+    model = build_image_model(loaded.experiment.model, loaded.generator.image_shape)
+    if isinstance(model, Flow) and options.likelihood:
+        return model
+    if isinstance(model, Vae) and loaded.encoder is not None:
+        return model
+    if options.likelihood:
+        raise InputError(
+            "`--likelihood` must be left out here: only flows have one, and variational "
+            "autoencoders whose --workdir is given, because exported ones have no encoder."
+        )
+    return None
 
 
 def training_images(real_images: RealImages, say: Say) -> Training | None:

@@ -175,10 +175,10 @@ def summary_lines(result: JsonObject) -> list[str]:
     if sound := result.get("sound"):
         lines += _sound_lines(sound)
     if bound := result.get("likelihood"):
-        lines.append(
-            f"log-likelihood at least {bound['nats']:.4g} ± {bound['standard_error']:.1g} nats, "
-            f"{bound['bits_per_dimension']:.4g} bits/dim ({bound['protocol']})"
-        )
+        found = f"{bound['nats']:.4g} ± {bound['standard_error']:.1g} nats"
+        if "bits_per_dimension" in bound:  # bytes, whose probability is bounded
+            found = f"at least {found}, {bound['bits_per_dimension']:.4g} bits/dim"
+        lines.append(f"log-likelihood {found} ({bound['protocol']})")
     return [*lines, *result.get("remarks", [])]
 
 

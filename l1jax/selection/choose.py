@@ -72,14 +72,14 @@ def check_criterion(criterion: str, model: Gan | Generator | Vae | Flow | Langua
     if criterion == "default":
         return "log_likelihood" if isinstance(model, Vae) else "kernel_distance"
     needs_likelihood = criterion in (*INFORMATION_CRITERIA, "log_likelihood")
-    if isinstance(model, Vae) or not needs_likelihood:
+    if isinstance(model, Vae | Flow) or not needs_likelihood:
         return criterion
     kind = "a GAN" if isinstance(model, Gan) else "a generator without a likelihood"
     raise InputError(
         f"`--criterion` (={criterion}) must not need a likelihood, and {kind} has none: it only "
         "draws images. Take kernel_distance, an unbiased distance to images that were held out "
         "from training, or frechet_distance, recall or coverage on them; a variational "
-        "autoencoder has a likelihood."
+        "autoencoder and a flow have a likelihood."
     )
 
 

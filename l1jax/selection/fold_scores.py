@@ -20,10 +20,10 @@ from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models import Flow, Gan, Generator, Vae
 from l1jax.penalties import sparsity
-from l1jax.training.held_out_bound import BOUND_DRAWS, make_likelihood
+from l1jax.training.held_out_bound import make_likelihood
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
-from l1jax.training.state import State, Task, VaeState, require_images
+from l1jax.training.state import State, Task, require_images
 from l1jax.transforms import strength
 from l1jax.transforms.strengths import has_strength
 
@@ -105,8 +105,8 @@ def make_fold_scorer(
 
     def image_scores(state: State, fold: int, generated: Images) -> dict[str, float]:
         scores = feature_scores(real[fold], _extract(extractor, generated), seed)
-        if likelihood is not None and isinstance(state, VaeState):
-            scores["log_likelihood"] = likelihood(state, used[fold])
+        if likelihood is not None:
+            scores["log_likelihood"] = likelihood.compute(state, used[fold])
         return {name: scores[name] for name in names}
 
     def score(state: State, fold: int) -> FoldResult:
@@ -122,7 +122,7 @@ def make_fold_scorer(
     protocol = "points" if extractor is None else extractor.protocol
     protocol += f"; averaged generators against up to {MAX_IMAGES:,} real images"
     if likelihood is not None:
-        protocol += f"; importance-weighted bound, {BOUND_DRAWS} draws"
+        protocol += f"; log-likelihood by {likelihood.protocol}"
     return FoldScorer(score, protocol)
 
 

@@ -19,7 +19,7 @@ from l1jax.training.patience import (
     has_run_out,
     with_score,
 )
-from l1jax.training.state import State, Task, VaeState
+from l1jax.training.state import State, Task
 from l1jax.training.weight_histograms import weight_histograms
 from l1jax.training.zero_target import make_target_report
 
@@ -87,7 +87,7 @@ def make_callbacks(
         is_evaluated = observer.evaluation_name in values or (patience and is_evaluation_due)
         if is_last or is_evaluated or step % experiment.checkpoint_every == 0:
             values[observer.score_name] = observer.score(state.average)
-            if observer.bound is not None and isinstance(state, VaeState):
+            if observer.bound is not None:
                 values[BOUND_NAME] = observer.bound(state)
             score = values.get(watched.name, math.nan)
             if is_evaluation_due or not watched.is_evaluated:

@@ -21,7 +21,7 @@ from l1jax.training.sample_quality import (
     make_evaluation_metrics,
 )
 from l1jax.training.sampling import draw_latents, grid_columns, make_sampler
-from l1jax.training.state import Metrics, State, VaeState
+from l1jax.training.state import Metrics, State
 
 NUM_GRID_IMAGES = 64
 NUM_PLOT_POINTS = 2_000
@@ -36,7 +36,7 @@ def make_image_observer(
     *,
     evaluates: bool,
     sound: Sound | None = None,
-    bound: Callable[[VaeState], float] | None = None,
+    bound: Callable[[State], float] | None = None,
     open_classifier: OpenClassifier = lambda: None,
 ) -> Observer:
     """Build the observer of a generator of images or points.

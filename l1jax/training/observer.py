@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from l1jax.training.log import Log
-from l1jax.training.state import Average, Metrics, State, VaeState
+from l1jax.training.state import Average, Metrics, State
 
 ShowSamples = Callable[[int, State, Log], None]
 Evaluate = Callable[[Average], dict[str, float]]
@@ -33,7 +33,7 @@ class Observer(NamedTuple):
     evaluate: Evaluate
     rate_name: str
     rate_per_example: int
-    bound: Callable[[VaeState], float] | None = None
+    bound: Callable[[State], float] | None = None
 
 
 def no_evaluation(average: Average) -> dict[str, float]:

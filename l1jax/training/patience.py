@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from l1jax.build_optimizer import prunes
-from l1jax.config import Config, InputError, Optimizer, Text, Vae
+from l1jax.config import Config, FlowMlp, InputError, Optimizer, Text, Unet, Vae
 from l1jax.training.observer import Observer
 
 EVALUATED = ("frechet_distance", "precision", "recall", "coverage")  # by evaluations only
@@ -109,8 +109,9 @@ def check_patience(experiment: Config) -> None:
     if is_text and best_by not in ("default", "bits_per_byte"):
         _refuse(best_by, "bits_per_byte, the score of text")
     if best_by == "bound":
-        if not isinstance(experiment.model, Vae):
-            _refuse(best_by, "another score, because only a VAE has a bound: kernel_distance")
+        if not isinstance(experiment.model, Vae | FlowMlp | Unet):
+            remedy = "because only a VAE and a flow have a likelihood: kernel_distance"
+            _refuse(best_by, f"another score, {remedy}")
         if not experiment.holdout:
             _refuse(best_by, "computed on images that are not trained on: --holdout 0.1 keeps some")
     if best_by in EVALUATED and not experiment.evaluate_every:

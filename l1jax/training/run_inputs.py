@@ -32,7 +32,7 @@ from l1jax.training.run_data import (
     open_training_data,
     write_classes,
 )
-from l1jax.training.state import Task, VaeState
+from l1jax.training.state import State, Task
 from l1jax.training.text_observer import make_text_observer
 
 MAX_BOUND_IMAGES = 512  # held-out ones, at each checkpoint
@@ -135,7 +135,7 @@ def _open_classifier(experiment: Config, source: Source, say: Say) -> Classifier
 
 def _held_out_bound(
     experiment: Config, held_out: Source | None, shape: tuple[int, int, int]
-) -> Callable[[VaeState], float] | None:
+) -> Callable[[State], float] | None:
     """Return what bounds the likelihood of held-out images; None if it chooses no checkpoint.
 
     Args:
@@ -152,7 +152,7 @@ def _held_out_bound(
     likelihood = make_likelihood(model, take(held_out, chosen), labels, experiment.seed)
     assert likelihood is not None  # `check_patience` has refused other models
     indices = np.arange(count)
-    return lambda state: likelihood(state, indices)
+    return lambda state: likelihood.compute(state, indices)
 
 
 def _require_same_data(fingerprint: str) -> None:

@@ -53,6 +53,7 @@ def test_a_run_that_is_moved_is_still_evaluated_again(tmp_path):
         "image-size": 0,
         "accuracy-score": True,
         "path-length": False,
+        "likelihood": False,
         "floats": "auto",
         "split": "train",
     }

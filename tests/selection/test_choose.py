@@ -8,6 +8,7 @@ import pytest
 
 from l1jax.config import InputError
 from l1jax.models import mlp_gan, vae
+from l1jax.models.flow import flow_mlp
 from l1jax.selection import choose as choose_module
 from l1jax.selection.choose import (
     ChoiceRule,
@@ -156,6 +157,7 @@ def test_what_a_model_is_scored_by():
     assert check_criterion("default", gan) == "kernel_distance"
     assert check_criterion("default", autoencoder) == "log_likelihood"
     assert check_criterion("bic", autoencoder) == "bic"
+    assert check_criterion("bic", flow_mlp((8, 8, 1), (8,))) == "bic"
     for criterion in ("aic", "ebic", "log_likelihood"):
         with pytest.raises(InputError, match=f"={criterion}.*a GAN has none.*Take kernel_distance"):
             check_criterion(criterion, gan)

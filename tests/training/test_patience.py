@@ -11,6 +11,7 @@ import pytest
 from l1jax import report, train
 from l1jax.config import (
     Config,
+    FlowMlp,
     InputError,
     MlpGan,
     Optimizer,
@@ -134,7 +135,8 @@ TEXT = {"data": TopicsData(), "model": Transformer()}
         ({"best_by": "recall", "patience": 3}, "--evaluate-every"),
         ({"best_by": "bits_per_byte"}, "only text"),
         ({"best_by": "kernel_distance", **TEXT}, "must be bits_per_byte"),
-        ({"best_by": "bound", "model": MlpGan()}, "only a VAE"),
+        ({"best_by": "bound", "model": MlpGan()}, "only a VAE and a flow"),
+        ({"best_by": "bound", "model": FlowMlp()}, "--holdout"),
         ({"best_by": "bound", "model": Vae()}, "--holdout"),
     ],
 )
