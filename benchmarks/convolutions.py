@@ -6,13 +6,15 @@
 For the layers of DCGAN-64, the dense GAN and SN-ResNet-32, the forward pass and the pass with both
 gradients: XLA's convolution, shifted blocks (each tap a product), the tiled form (fewer products),
 and PyTorch's in channels-last, in turn in one process. GFLOP/s count the multiplications of the
-definition, so that forms can be compared.
+definition, so that forms can be compared. With a stride of 1 the shifts are the direct form, whose
+first two convolutions are XLA's.
 """
 
 import argparse
 import importlib.util
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -67,13 +69,17 @@ def xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     )
 
 
+def min_channels(count: int) -> AbstractContextManager:
+    return mock.patch.multiple(layers, MIN_CHANNELS=count, MIN_CHANNELS_OF_STRIDE_1=count)
+
+
 def in_shifts(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    with mock.patch.object(layers, "MIN_CHANNELS", 10**9):
+    with min_channels(10**9):
         return layers.convolve(x, kernel, stride)
 
 
 def in_tiles(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    with mock.patch.object(layers, "MIN_CHANNELS", 0):
+    with min_channels(0):
         return layers.convolve(x, kernel, stride)
 
 

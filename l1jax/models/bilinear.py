@@ -115,6 +115,11 @@ class Geometry(NamedTuple):
         return len(self.algorithm.outputs[0])
 
     @property
+    def is_direct(self) -> bool:
+        """Whether there is neither a stride nor an algorithm with fewer products than taps."""
+        return self.stride == 1 and self.tile == 1 and self.size > 1
+
+    @property
     def phases(self) -> list[Phases]:
         """The phases of a block in each dimension."""
         full = self.stride  # phases with all taps; the others have one tap less

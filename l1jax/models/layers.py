@@ -1,15 +1,17 @@
 """Convolutions in the form that each platform runs best, with SAME padding and square kernels.
 
-On a GPU or TPU that is the library's. On a CPU XLA's gradients of strided convolutions are slow,
-and every convolution is a bilinear algorithm there, whose products are matrix products over
-channels. The platform is that which a program is lowered for, whichever machine traces it.
+On a GPU or TPU that is the library's. On a CPU XLA's gradients of convolutions are slow. There a
+convolution of stride 1 with few channels is the library's, too, its image gradient another one, and
+its kernel's gradient one matrix product; these compile ten times as fast as a bilinear algorithm.
+Every other convolution is such an algorithm, whose products are matrix products over channels. The
+platform is that which a program is lowered for, whichever machine traces it.
 
 A convolution summed against weights of its outputs is trilinear in image, kernel and weights:
 convolution, transposed convolution and the kernel's gradient are each other's derivatives, of any
 order. So no derivative is ever taken through the choice of the form.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -17,16 +19,19 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array
 
 from l1jax.models import products
-from l1jax.models.bilinear import WINOGRAD, Geometry, shifted
+from l1jax.models.bilinear import WINOGRAD, Algorithm, Geometry, shifted
 from l1jax.models.products import Images, Kernel
 
-# Tiles of 2×2 are used from this number of channels on; the sums around the products cost per
-# channel.
+# Tiles of 2×2 are used from these numbers of channels on, with a stride and without; the sums
+# around the products cost per channel.
 MIN_CHANNELS = 32
+MIN_CHANNELS_OF_STRIDE_1 = 128
 NHWC = ("NHWC", "HWIO", "NHWC")
+Form = Callable[[Geometry, Array, Array], Array]
 
 _library_only: ContextVar[bool] = ContextVar("_library_only", default=False)
 
@@ -76,8 +81,13 @@ def _geometry(height: int, width: int, kernel: Kernel, stride: int) -> Geometry:
     """Choose the algorithm."""
     size, _, inputs, outputs = kernel.shape
     taps = -(-size // stride)
-    fast = taps in WINOGRAD and min(stride**2 * inputs, outputs) >= MIN_CHANNELS
-    return Geometry(height, width, size, stride, WINOGRAD[taps] if fast else shifted(taps))
+    needed = MIN_CHANNELS if stride > 1 else MIN_CHANNELS_OF_STRIDE_1
+    fast = min(stride**2 * inputs, outputs) >= needed
+    return Geometry(height, width, size, stride, _algorithm(taps, fast))
+
+
+def _algorithm(taps: int, fast: bool) -> Algorithm:
+    return WINOGRAD[taps] if fast and taps in WINOGRAD else shifted(taps)
 
 
 def _alike(x: Array, kernel: Array) -> tuple[Array, Array]:
@@ -127,16 +137,53 @@ def _library_kernel_gradient(g: Geometry, x: Images, y: Images) -> Kernel:
     )
 
 
+def _mirrored_convolution(g: Geometry, y: Images, kernel: Kernel) -> Images:
+    """`_library_image_gradient` for a stride of 1.
+
+    On CPUs it is as fast as a convolution, because the kernel has the axes of one.
+    """
+    mirrored = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    _, _, low = g.along(g.height)
+    padding = (g.size - 1 - low, low)
+    return jax.lax.conv_general_dilated(
+        y, mirrored, (1, 1), [padding, padding], dimension_numbers=NHWC
+    )
+
+
+def _on_cpu(g: Geometry, channels: int, direct: Form, algorithm: Form) -> Callable[..., Array]:
+    """Choose the form for CPUs: `direct` where the geometry is, else an algorithm.
+
+    Under `vmap`, too, it is an algorithm: XLA's convolutions in groups are slow on CPUs.
+    """
+    if not g.is_direct:
+        return partial(algorithm, g)
+    mapped = partial(algorithm, g._replace(algorithm=_algorithm(g.taps, channels >= MIN_CHANNELS)))
+
+    @custom_vmap
+    def form(left: Array, right: Array) -> Array:
+        return direct(g, left, right)
+
+    @form.def_vmap
+    def of_many(
+        axis_size: int, is_mapped: list[bool], left: Array, right: Array
+    ) -> tuple[Array, bool]:
+        del axis_size
+        axes = [0 if has_axis else None for has_axis in is_mapped]
+        return jax.vmap(mapped, axes)(left, right), True
+
+    return form
+
+
 # `jit` traces the forms once for each geometry and shapes, and never again.
 @partial(jax.jit, static_argnums=0)
 def _convolution(g: Geometry, x: Images, kernel: Kernel) -> Images:
-    own = partial(products.convolution, g)
+    own = _on_cpu(g, min(kernel.shape[2:]), _library_convolution, products.convolution)
     return jax.lax.platform_dependent(x, kernel, cpu=own, default=partial(_library_convolution, g))
 
 
 @partial(jax.jit, static_argnums=0)
 def _image_gradient(g: Geometry, y: Images, kernel: Kernel) -> Images:
-    own = partial(products.image_gradient, g)
+    own = _on_cpu(g, min(kernel.shape[2:]), _mirrored_convolution, products.image_gradient)
     return jax.lax.platform_dependent(
         y, kernel, cpu=own, default=partial(_library_image_gradient, g)
     )
@@ -144,7 +191,8 @@ def _image_gradient(g: Geometry, y: Images, kernel: Kernel) -> Images:
 
 @partial(jax.jit, static_argnums=0)
 def _kernel_gradient(g: Geometry, x: Images, y: Images) -> Kernel:
-    own = partial(products.kernel_gradient, g)
+    channels = min(x.shape[-1], y.shape[-1])
+    own = _on_cpu(g, channels, products.direct_kernel_gradient, products.kernel_gradient)
     return jax.lax.platform_dependent(x, y, cpu=own, default=partial(_library_kernel_gradient, g))
 
 

@@ -60,6 +60,32 @@ def kernel_gradient(g: Geometry, x: Images, y: Images) -> Kernel:
     return _to_kernel(g, products)
 
 
+def direct_kernel_gradient(g: Geometry, x: Images, y: Images) -> Kernel:
+    """Compute `kernel_gradient` for a stride of 1 as one product, without tiles.
+
+    With the images shifted along columns by j, and the weights against them along rows by i, one
+    product of matrices has the sums for each pair i, j. The shifts are gathers, which XLA compiles
+    faster than slices that are put together.
+
+    Args:
+        g: sizes; the stride is 1.
+        x: the images.
+        y: weights of the outputs.
+    """
+    size = g.size
+    _, _, low = g.along(g.height)
+    high = size - 1 - low
+    x = jnp.pad(x, ((0, 0), (0, 0), (low, high), (0, 0)))
+    y = jnp.pad(y, ((0, 0), (high, low), (0, 0), (0, 0)))
+    taps = np.arange(size)
+    across = x[:, :, np.arange(g.width)[:, None] + taps]  # batch, rows, columns, j, inputs
+    down = y[:, np.arange(g.height)[:, None] + taps[::-1]]  # batch, rows, i, columns, outputs
+    across = across.reshape(-1, size * x.shape[-1])
+    down = down.swapaxes(2, 3).reshape(-1, size * y.shape[-1])
+    sums = (across.T @ down).reshape(size, x.shape[-1], size, y.shape[-1])
+    return sums.transpose(2, 0, 1, 3)
+
+
 def _of_images(g: Geometry, x: Images) -> Matrices:
     """B d: per product a matrix, tiles × channels of blocks."""
     _, rows, top = g.along(g.height)
