@@ -100,7 +100,7 @@ def select(options: SelectOptions, arguments: Sequence[str], console: Console, s
             lead(partial(write_origin, workdir, start.weights))
             check_shared_storage(workdir)
             if experiment.origin is not None:
-                weights = read_origin(workdir, experiment.origin, template)
+                weights = read_origin(workdir, experiment, template)
                 plan = plan._replace(weights=weights)
             with console.status("reading the data"):
                 data = load()

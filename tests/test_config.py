@@ -24,6 +24,7 @@ from l1jax.config import (
     IdxData,
     ImageData,
     InputError,
+    MeanFlow,
     MixtureData,
     MlpGan,
     NextToken,
@@ -286,6 +287,7 @@ def test_kinds_have_the_names_of_the_command_line():
         "reconstruction": Reconstruction,
         "variational": Variational,
         "flow-matching": FlowMatching,
+        "mean-flow": MeanFlow,
         "next-token": NextToken,
     }
 

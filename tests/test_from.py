@@ -18,7 +18,11 @@ from l1jax.config import (
     L1,
     Config,
     DenseGenerator,
+    DigitsData,
+    FlowMatching,
+    FlowMlp,
     InputError,
+    MeanFlow,
     MlpGan,
     NextToken,
     Optimizer,
@@ -32,9 +36,17 @@ from l1jax.config import (
 )
 from l1jax.serialization.trained_source import open_source
 from l1jax.training.checkpoint import open_checkpoints
-from l1jax.training.origin import fit_weights, read_origin, write_origin
+from l1jax.training.origin import (
+    added_weights,
+    check_origin,
+    fit_weights,
+    named_weights,
+    read_origin,
+    write_origin,
+)
 from l1jax.training.origin_request import Request, is_asked_for
 from l1jax.training.saved_run import load_run
+from l1jax.training.state import NetworkWeights
 from l1jax.training.task import make_task
 from l1jax.training.workdir import read_config, write_config
 
@@ -163,6 +175,33 @@ def test_a_generator_alone_meets_a_new_discriminator(runs):
     assert_same(state.discriminator, drawn.discriminator)
 
 
+def test_a_flow_gains_an_input_for_lengths_that_starts_at_zero():
+    """Of what else it lacks, it is told."""
+    flow, mean_flow = (
+        Config(data=DigitsData(), model=model, objective=objective, discriminator=None)
+        for model, objective in (
+            (FlowMlp((5,), 4), FlowMatching()),
+            (FlowMlp((5,), 4, average_velocity=True), MeanFlow()),
+        )
+    )
+    before, after = (
+        jax.eval_shape(make_task(e, (8, 8, 1)).init, jax.random.key(0)) for e in (flow, mean_flow)
+    )
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), before.average[0])
+    tensors = named_weights({"generator": NetworkWeights(params, {})})
+    origin = Origin("flow", "", 7, ("generator",), "")
+    experiment = dataclasses.replace(mean_flow, origin=origin)
+    check_origin(experiment, after, tensors)
+    added = added_weights(experiment)
+    found = fit_weights(tensors, after, ("generator",), "flow", added)["generator"].params
+    assert not np.any(found.pop("length")["kernel"])
+    assert_same(found, jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
+    del tensors["generator/params/image/kernel"]
+    with pytest.raises(InputError, match=r"it lacks \['generator/params/image/kernel'\]"):
+        check_origin(experiment, after, tensors)
+
+
 FLAGS = (
     "--steps 4 --log-every 2 --sample-every 4 --checkpoint-every 2 --batch-size 16 "
     "--generator.penalty l0 --generator.penalty.strength 1e-3"
@@ -228,14 +267,14 @@ def test_a_damaged_copy_of_the_weights_is_told(begun, tmp_path):
     experiment = read_config(folder / "run")
     template = jax.eval_shape(make_task(experiment, (8, 8, 1)).init, jax.random.key(0))
     with pytest.raises(InputError, match=r"origin.safetensors is missing"):
-        read_origin(tmp_path, experiment.origin, template)
+        read_origin(tmp_path, experiment, template)
     source = open_source(Request(str(folder / "source")), print)
     changed = {**source.tensors, "generator/params/hidden_0/bias": np.zeros(6, np.float32)}
     write_origin(tmp_path, changed)
     with pytest.raises(InputError, match=r"does not hold the weights that config.json names"):
-        read_origin(tmp_path, experiment.origin, template)
+        read_origin(tmp_path, experiment, template)
     write_origin(tmp_path, source.tensors)
-    read_origin(tmp_path, experiment.origin, template)
+    read_origin(tmp_path, experiment, template)
 
 
 def test_the_origin_stands_in_the_report_and_the_model_card(begun, tmp_path):

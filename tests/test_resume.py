@@ -43,6 +43,11 @@ FLAGS = {
         "--model.classes 8 --objective.r1 0 --objective.r2 0"
     ).split(),
 }
+FLAGS["mean flow"] = (
+    f"{COMMON} --model flow-mlp --model.hidden 16 --model.time-features 4 "
+    "--model.average-velocity --model.method average --model.sampling-steps 1 "
+    "--objective mean-flow"
+).split()
 FLAGS["from"] = (
     f"{COMMON} --model.latent-size 8 --model.generator-hidden 32 --model.discriminator-hidden 32 "
     "--objective.r1 0 --objective.r2 0 --generator.penalty l0 --from-networks generator "

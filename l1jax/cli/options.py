@@ -44,8 +44,8 @@ class SampleOptions:
     """Images of such a row, also as the frames of a .gif or .webp: 9, or 33 if they move."""
     reach: float = 3.0
     """How far to go along --directions each way, in standard deviations of the latents."""
-    method: Literal["euler", "midpoint", "heun"] | None = None
-    """Of a flow model: how images are reached from noise."""
+    method: Literal["euler", "midpoint", "heun", "average"] | None = None
+    """Of a flow model: how images are reached from noise; average needs one of mean flow."""
     sampling_steps: int | None = None
     """Of a flow model: steps from noise to an image."""
     time_shift: float | None = None

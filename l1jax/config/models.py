@@ -168,8 +168,28 @@ class Vae:
     """Of the computation; parameters are float32."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FlowModel:
+    """What flow models share: their classes, their precision and how they are drawn from."""
+
+    classes: int = field(default=0, metadata=bounds(0))
+    """Number of classes of a class-conditional model; 0 for an unconditional one."""
+    average_velocity: bool = False
+    """Give the average velocity over an interval, too, whose length the network reads."""
+    method: Literal["euler", "midpoint", "heun", "average"] = "midpoint"
+    """How an image is reached from noise; average: in one step or a few, by average velocities."""
+    sampling_steps: int = field(default=16, metadata=bounds(1, 1_000))
+    """Steps to an image; midpoint and heun evaluate the network twice in each."""
+    time_shift: float = field(default=1.0, metadata=bounds(0.01, 100))
+    """Above 1 more of the steps are near the noise."""
+    guidance: float = field(default=0.0, metadata=bounds(0, 100))
+    """w of classifier-free guidance: v + w·(v − v without the class); needs label dropout."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters are float32 either way."""
+
+
 @dataclass(frozen=True)
-class FlowMlp:
+class FlowMlp(FlowModel):
     """A dense flow model, for points and small images (Lipman et al., ICLR 2023)."""
 
     hidden: tuple[int, ...] = field(default=(256, 256, 256), metadata=bounds(1))
@@ -182,22 +202,10 @@ class FlowMlp:
     """Last activation where it gives the image: tanh for images in [-1, 1], linear for points."""
     generator_dropout: float = field(default=0.0, metadata=SHARE)
     """Share of the activations that training sets to zero."""
-    classes: int = field(default=0, metadata=bounds(0))
-    """Number of classes of a class-conditional model; 0 for an unconditional one."""
-    method: Literal["euler", "midpoint", "heun"] = "midpoint"
-    """How an image is reached from noise."""
-    sampling_steps: int = field(default=16, metadata=bounds(1, 1_000))
-    """Steps to an image; midpoint and heun evaluate the network twice in each."""
-    time_shift: float = field(default=1.0, metadata=bounds(0.01, 100))
-    """Above 1 more of the steps are near the noise."""
-    guidance: float = field(default=0.0, metadata=bounds(0, 100))
-    """w of classifier-free guidance: v + w·(v − v without the class); needs label dropout."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the layers compute in; parameters are float32 either way."""
 
 
 @dataclass(frozen=True)
-class Unet:
+class Unet(FlowModel):
     """A U-Net flow model for images of 8 to 64 pixels (Ho et al., NeurIPS 2020)."""
 
     channels: int = field(default=64, metadata=bounds(2))
@@ -218,18 +226,6 @@ class Unet:
     """What the network gives; the velocity follows from it. The image comes through tanh."""
     generator_dropout: float = field(default=0.0, metadata=SHARE)
     """Share of the activations in each block that training sets to zero."""
-    classes: int = field(default=0, metadata=bounds(0))
-    """Number of classes of a class-conditional model; 0 for an unconditional one."""
-    method: Literal["euler", "midpoint", "heun"] = "midpoint"
-    """How an image is reached from noise."""
-    sampling_steps: int = field(default=16, metadata=bounds(1, 1_000))
-    """Steps to an image; midpoint and heun evaluate the network twice in each."""
-    time_shift: float = field(default=1.0, metadata=bounds(0.01, 100))
-    """Above 1 more of the steps are near the noise."""
-    guidance: float = field(default=0.0, metadata=bounds(0, 100))
-    """w of classifier-free guidance: v + w·(v − v without the class); needs label dropout."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the layers compute in; parameters are float32 either way."""
     checkpointing: bool = False
     """Recompute each block when differentiating: less memory, more time."""
 

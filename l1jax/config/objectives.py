@@ -138,8 +138,23 @@ class FlowMatching:
 
 
 @dataclass(frozen=True)
+class MeanFlow(FlowMatching):
+    """Flow matching, and average velocities over intervals, so that one evaluation draws.
+
+    It has the fields of `FlowMatching`, too. Begin from a trained flow: --from.
+    """
+
+    instants: float = field(default=0.25, metadata=bounds(0, 1, open_maximum=True))
+    """Share of the batch that learns velocities at a time; the rest learns their averages."""
+    whole: float = field(default=0.25, metadata=bounds(0, 1))
+    """Share of the batch that learns the average over the whole way, which one step needs."""
+    guidance: float = field(default=0.0, metadata=bounds(0, 100))
+    """w of the guidance that is learned: v + w·(v − v without the class); needs label dropout."""
+
+
+@dataclass(frozen=True)
 class NextToken:
     """The cross-entropy of each token given those before it, nats, mean over all positions."""
 
 
-Objective = Adversarial | Reconstruction | Variational | FlowMatching | NextToken
+Objective = Adversarial | Reconstruction | Variational | FlowMatching | MeanFlow | NextToken

@@ -9,12 +9,15 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 
 from l1jax.models.conditional import no_class, with_label
+from l1jax.models.flow_inputs import length_input, split_inputs, wave_features
 from l1jax.models.flow_sampling import (
-    Method,
     Points,
     Prediction,
+    SamplingMethod,
     Time,
+    guided,
     integrate,
+    leap,
     time_grid,
     to_velocity,
 )
@@ -31,22 +34,23 @@ from l1jax.models.network import (
 from l1jax.models.regularisation import Dropout
 from l1jax.models.summary import summarise
 
-LONGEST_PERIOD = 10_000  # of a time feature, in thousandths of the whole time
-
 
 class Flow(NamedTuple):
     """A flow from noise to images.
 
     predictor: the network that is trained. Its inputs are an image's entries and the time, side by
-        side; its output is what `predicts` names.
+        side, and the length of an interval of time if it gives average velocities; its output is
+        what `predicts` names.
     generator: follows the velocities from latents, which are the noise, to images. Its parameters
         are the predictor's.
     predicts: "velocity", "image" or "noise".
+    average_velocity: whether the network gives average velocities over intervals, too.
     """
 
     predictor: Network
     generator: Generator
     predicts: Prediction
+    average_velocity: bool = False
 
     def velocity(
         self,
@@ -57,8 +61,12 @@ class Flow(NamedTuple):
         train: bool,
         label: Labels | ClassWeights | None = None,
         key: Any = None,
+        length: Float[Array, " batch"] | None = None,
     ) -> tuple[Points, PyTree]:
         """Compute the velocity at each point, and the new batch statistics.
+
+        Over an interval of some length it is the average velocity (x_s − x_t)/(s − t) from t to
+        s = t + length on the way through the point.
 
         Args:
             params: of the predictor.
@@ -69,8 +77,13 @@ class Flow(NamedTuple):
             label: class of each point, or weights of the classes; the number of classes, or zeros,
                 stand for none of them.
             key: of dropout.
+            length: of the interval that begins at each time, if the network gives average
+                velocities; None for 0, the velocity at that time.
         """
-        inputs = jnp.concatenate([x.reshape(x.shape[0], -1), time[:, None]], axis=1)
+        columns = [x.reshape(x.shape[0], -1), time]
+        if self.average_velocity:
+            columns.append(jnp.zeros_like(time) if length is None else length)
+        inputs = jnp.column_stack(columns)
         output, batch_stats = self.predictor.apply(params, batch_stats, inputs, train, label, key)
         return to_velocity(output, x, time, self.predicts), batch_stats
 
@@ -80,13 +93,17 @@ class Flow(NamedTuple):
 
 
 class FlowDense(nn.Module):
-    """Dense layers with SiLU from an image, a time and a class to a prediction."""
+    """Dense layers with SiLU from an image, a time and a class to a prediction.
+
+    With `average_velocity` they read the length of an interval, too.
+    """
 
     hidden: Sequence[int]
     image_shape: tuple[int, int, int]
     time_features: int
     output: Any
     classes: int
+    average_velocity: bool
     dropout: float
     dtype: Any
 
@@ -100,32 +117,18 @@ class FlowDense(nn.Module):
         """Predict; only dropout makes a difference in training."""
         height, width, channels = self.image_shape
         first, *others = self.hidden
-        condition = with_label(
-            wave_features(inputs[:, -1], self.time_features), label, self.classes
-        )
-        x = Dense(first, use_bias=False, dtype=self.dtype, name="hidden_0")(inputs[:, :-1])
+        image, time, length = split_inputs(inputs, self.image_shape)
+        condition = with_label(wave_features(time, self.time_features), label, self.classes)
+        x = Dense(first, use_bias=False, dtype=self.dtype, name="hidden_0")(image)
         x = x + Dense(first, dtype=self.dtype, name="condition")(condition)
+        if self.average_velocity:
+            x = x + length_input(length, self.time_features, first, self.dtype)
         x = Dropout(self.dropout, name="dropout_0")(nn.silu(x), train)
         for i, features in enumerate(others, 1):
             x = nn.silu(Dense(features, dtype=self.dtype, name=f"hidden_{i}")(x))
             x = Dropout(self.dropout, name=f"dropout_{i}")(x, train)
         x = Dense(height * width * channels, dtype=self.dtype, name="image")(x)
         return self.output(at_least_float32(x)).reshape(-1, *self.image_shape)
-
-
-def wave_features(time: Float[Array, " batch"], count: int) -> Float[Array, "batch features"]:
-    """Describe times by cosines and sines of 1,000·t/10,000^(k/(count/2)), k = 0, 1, ….
-
-    Args:
-        time: from 0 to 1.
-        count: of the features; even.
-
-    Source: Vaswani et al., NeurIPS 2017, section 3.5; Ho, Jain, Abbeel, NeurIPS 2020, appendix B.
-    """
-    half = count // 2
-    frequency = 1_000 * np.float32(LONGEST_PERIOD) ** (-np.arange(half, dtype=np.float32) / half)
-    angle = time[:, None] * frequency
-    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=1)
 
 
 def flow_mlp(
@@ -138,7 +141,8 @@ def flow_mlp(
     dtype: Precision = "float32",
     *,
     generator_dropout: float = 0.0,
-    method: Method = "midpoint",
+    average_velocity: bool = False,
+    method: SamplingMethod = "midpoint",
     sampling_steps: int = 16,
     time_shift: float = 1.0,
     guidance: float = 0.0,
@@ -155,18 +159,22 @@ def flow_mlp(
         classes: number of classes of a class-conditional model; 0 for an unconditional one.
         dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
         generator_dropout: share of the activations that training sets to zero, in [0, 1).
-        method: how velocities are followed: "euler", "midpoint" or "heun".
+        average_velocity: whether the network reads the length of an interval of time, too, and
+            gives the average velocity over it.
+        method: how velocities are followed: "euler", "midpoint", "heun", or "average", one
+            evaluation for each step, which needs `average_velocity`.
         sampling_steps: steps from noise to an image.
         time_shift: above 1 for more of these near the noise; see `time_grid`.
         guidance: w of classifier-free guidance, v + w·(v − v without the class); 0 for none.
 
     Raises:
-        ValueError: if there is guidance without classes or no hidden layer, `time_features` is
-            odd, or the steps or the shift are impossible.
+        ValueError: if there is guidance without classes or with the method "average", this method
+            without `average_velocity`, no hidden layer, an odd `time_features`, or the steps or
+            the shift are impossible.
 
     Source: Lipman et al., ICLR 2023; Ho and Salimans, "Classifier-free diffusion guidance", 2022.
     """
-    check_guidance(guidance, classes)
+    check_sampler(method, guidance, classes, average_velocity)
     if not hidden:
         raise ValueError("`hidden` (=()) must have the width of at least one layer.")
     if time_features < 2 or time_features % 2:
@@ -179,22 +187,50 @@ def flow_mlp(
         time_features,
         activation,
         classes,
+        average_velocity,
         generator_dropout,
         compute_dtype(dtype),
     )
     size = int(np.prod(image_shape))
-    predictor = linen_network(module, (size + 1,), classes)
+    predictor = linen_network(module, (size + 1 + average_velocity,), classes)
     return make_flow(
-        predictor, predicts, image_shape, RANGES[output], classes, times, method, guidance
+        predictor,
+        predicts,
+        image_shape,
+        RANGES[output],
+        classes,
+        times,
+        method,
+        guidance,
+        average_velocity,
     )
 
 
-def check_guidance(guidance: float, classes: int) -> None:
-    """Check that only a model with classes is guided.
+def check_sampler(
+    method: SamplingMethod, guidance: float, classes: int, average_velocity: bool
+) -> None:
+    """Check that a model can be drawn from in this way.
+
+    Args:
+        method: how velocities are followed.
+        guidance: of classifier-free guidance.
+        classes: of the model; 0 for none.
+        average_velocity: whether the model gives average velocities.
 
     Raises:
-        ValueError: if there is guidance without classes.
+        ValueError: if there is guidance without classes, average velocities are followed that the
+            model does not give, or are guided.
     """
+    if method == "average" and not average_velocity:
+        raise ValueError(
+            f"`method` (={method}) must be euler, midpoint or heun for a model without average "
+            "velocities: train one with --objective mean-flow and --model.average-velocity."
+        )
+    if method == "average" and guidance:
+        raise ValueError(
+            f"`guidance` (={guidance}) must be 0 for `method` (=average), which has the guidance "
+            "that it was trained with (`objective.guidance`)."
+        )
     if guidance and not classes:
         raise ValueError(
             f"`guidance` (={guidance}) must be 0 for a model without classes: give "
@@ -209,8 +245,9 @@ def make_flow(
     image_range: tuple[float, float] | None,
     classes: int,
     times: Sequence[float],
-    method: Method,
+    method: SamplingMethod,
     guidance: float,
+    average_velocity: bool = False,
 ) -> Flow:
     """Make a flow of a predictor, with the generator that follows its velocities.
 
@@ -221,8 +258,9 @@ def make_flow(
         image_range: smallest and largest entry of an image; None for points.
         classes: number of classes; 0 for none.
         times: the grid that the generator follows.
-        method: of `integrate`.
+        method: of `integrate`, or "average" for `leap`.
         guidance: of classifier-free guidance.
+        average_velocity: whether the predictor reads lengths of intervals.
     """
     size = int(np.prod(image_shape))
 
@@ -241,10 +279,17 @@ def make_flow(
                 return found
             without = no_class(label, classes)
             plain, _ = flow.velocity(params, batch_stats, x, at, train, without, key)
-            return found + guidance * (found - plain)
+            return guided(found, plain, guidance)
+
+        def average(x: Points, time: Time, length: Time) -> Points:
+            at, over = (jnp.full(x.shape[0], value, jnp.float32) for value in (time, length))
+            return flow.velocity(params, batch_stats, x, at, train, label, key, over)[0]
 
         noise = inputs.reshape(-1, *image_shape)
-        images = integrate(velocity, noise, np.asarray(times), method)
+        if method == "average":
+            images = leap(average, noise, np.asarray(times))
+        else:
+            images = integrate(velocity, noise, np.asarray(times), method)
         if image_range is not None:
             images = jnp.clip(images, *image_range)
         return images, batch_stats
@@ -257,6 +302,7 @@ def make_flow(
         "times": times,
         "method": method,
         "guidance": guidance,
+        "average_velocity": average_velocity,
     }
     generator = Generator(
         Network(predictor.init, generate),
@@ -266,5 +312,5 @@ def make_flow(
         classes,
         velocities=Velocities(predictor, settings),
     )
-    flow = Flow(predictor, generator, predicts)  # what `generate` calls
+    flow = Flow(predictor, generator, predicts, average_velocity)  # what `generate` calls
     return flow

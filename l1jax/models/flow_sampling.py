@@ -1,9 +1,10 @@
 """Solve the ordinary differential equation of a flow, dx/dt = v(x, t), from noise to images."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Literal
 
 import jax
@@ -19,7 +20,10 @@ Points = Float[Array, "batch *image"]
 Time = float | Float[Array, ""]
 Velocity = Callable[[Points, Time], Points]
 """(x, t) → the velocity there."""
+AverageVelocity = Callable[[Points, Time, Time], Points]
+"""(x, t, length) → the average velocity over an interval of that length, on the way from x at t."""
 Method = Literal["euler", "midpoint", "heun"]
+SamplingMethod = Literal["euler", "midpoint", "heun", "average"]
 
 _unrolled: ContextVar[bool] = ContextVar("_unrolled", default=False)
 
@@ -57,6 +61,19 @@ def to_velocity(
     if predicts == "noise":
         return (x - output) / jnp.maximum(t, LEAST_REST)
     return output
+
+
+def guided(velocity: Points, without_class: Points, guidance: float) -> Points:
+    """Compute v + w·(v − v without the class), the velocity of classifier-free guidance.
+
+    Args:
+        velocity: v, of a class.
+        without_class: that of none of the classes.
+        guidance: w.
+
+    Source: Ho and Salimans, "Classifier-free diffusion guidance", 2022.
+    """
+    return velocity + guidance * (velocity - without_class)
 
 
 def time_grid(steps: int, shift: float = 1.0) -> Float64[np.ndarray, " times"]:
@@ -118,17 +135,50 @@ def integrate(
             moved = x + length * first
         return moved.astype(x.dtype)
 
-    def body(x: Points, ends: tuple[Time, Time]) -> tuple[Points, None]:
-        return step(x, *ends, method), None
+    intervals = list(itertools.pairwise(times.tolist()))
+    if method != "heun":
+        return _take_steps(partial(step, method=method), start, intervals)
+    x = _take_steps(partial(step, method="heun"), start, intervals[:-1])
+    return step(x, *intervals[-1], "euler")
 
+
+def leap(
+    average_velocity: AverageVelocity, start: Points, times: Float64[np.ndarray, " times"]
+) -> Points:
+    """Follow average velocities through a grid of times: x_s = x_t + (s − t)·u(x_t, t, s − t).
+
+    Each interval takes one evaluation, and has no error of its own. The steps are a loop, as those
+    of `integrate`.
+
+    Args:
+        average_velocity: u.
+        start: at the first time.
+        times: the grid.
+
+    Returns:
+        The points at the last time.
+
+    Source: Geng et al., "Mean flows for one-step generative modeling", NeurIPS 2025.
+    """
+
+    def step(x: Points, begin: Time, end: Time) -> Points:
+        length = end - begin
+        return (x + length * average_velocity(x, begin, length)).astype(x.dtype)
+
+    return _take_steps(step, start, list(itertools.pairwise(times.tolist())))
+
+
+def _take_steps(
+    step: Callable[[Points, Time, Time], Points],
+    start: Points,
+    intervals: Sequence[tuple[float, float]],
+) -> Points:
+    """Take one step (x, begin, end) → x after the other, in a loop unless `unrolled_steps`."""
     x = start
-    grid = times.tolist()
-    intervals = list(itertools.pairwise(grid))
-    last = intervals.pop() if method == "heun" else None
     if _unrolled.get():
         for ends in intervals:
-            x, _ = body(x, ends)
+            x = step(x, *ends)
     elif intervals:
         begins, ends = jnp.asarray(intervals, x.dtype).T
-        x, _ = jax.lax.scan(body, x, (begins, ends))
-    return x if last is None else step(x, *last, "euler")
+        x, _ = jax.lax.scan(lambda x, ends: (step(x, *ends), None), x, (begins, ends))
+    return x

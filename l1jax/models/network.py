@@ -62,7 +62,8 @@ class Network(NamedTuple):
 class Velocities(NamedTuple):
     """What the generator of a flow model follows.
 
-    predictor: network of an image's entries and the time, side by side.
+    predictor: network of an image's entries and the time, side by side, and of the length of an
+        interval if it gives average velocities.
     settings: the other arguments of `l1jax.models.flow.make_flow`, plain values.
     """
 
@@ -94,11 +95,13 @@ class Generator(NamedTuple):
     def predictor(self) -> tuple[Network, int]:
         """Return the network that has the weights, and the length of its inputs.
 
-        That of a flow model reads the time beside a latent.
+        That of a flow model reads the time beside a latent, and the length of an interval if it
+        gives average velocities.
         """
         if self.velocities is None:
             return self.network, self.latent_size
-        return self.velocities.predictor, self.latent_size + 1
+        num_times = 2 if self.velocities.settings["average_velocity"] else 1
+        return self.velocities.predictor, self.latent_size + num_times
 
     def latents(self, key: Key[Array, ""], count: int) -> Float[Array, "count latent"]:
         """Draw latents from the standard normal distribution."""

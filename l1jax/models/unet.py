@@ -10,8 +10,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from l1jax.models.conditional import one_hot
-from l1jax.models.flow import Flow, check_guidance, make_flow, wave_features
-from l1jax.models.flow_sampling import Method, Prediction, time_grid
+from l1jax.models.flow import Flow, check_sampler, make_flow
+from l1jax.models.flow_inputs import length_input, split_inputs, wave_features
+from l1jax.models.flow_sampling import Prediction, SamplingMethod, time_grid
 from l1jax.models.linear import (
     Conv,
     Dense,
@@ -51,6 +52,7 @@ class UnetModule(nn.Module):
     sizes: Sizes
     output: Any
     classes: int
+    average_velocity: bool
     checkpointing: bool
 
     @nn.compact
@@ -63,7 +65,8 @@ class UnetModule(nn.Module):
         """Predict; only dropout makes a difference in training."""
         sizes = self.sizes
         first = self.widths[0]
-        embedding = self.embedding(inputs[:, -1], label)
+        image, time, length = split_inputs(inputs, self.image_shape)
+        embedding = self.embedding(time, length, label)
 
         def block(x: Images, features: int, name: str, attends: bool) -> Widened:
             def apply(x: Images) -> Widened:
@@ -75,7 +78,7 @@ class UnetModule(nn.Module):
             return checkpointed(self, apply, x, self.checkpointing)
 
         conv = partial(Conv, kernel_size=3, dtype=sizes.dtype)
-        patches = to_patches(inputs[:, :-1].reshape(-1, *self.image_shape), self.patch_size)
+        patches = to_patches(image.reshape(-1, *self.image_shape), self.patch_size)
         x = conv(first, name="pixels")(patches)
         skips = [x]
         last = len(self.widths) - 1
@@ -101,13 +104,18 @@ class UnetModule(nn.Module):
         return self.output(at_least_float32(from_patches(x, self.patch_size)))
 
     def embedding(
-        self, time: Float[Array, " batch"], label: Labels | ClassWeights | None
+        self,
+        time: Float[Array, " batch"],
+        length: Float[Array, " batch"],
+        label: Labels | ClassWeights | None,
     ) -> Embedding:
-        """Embed time and class, through the SiLU that every block would apply."""
+        """Embed times and class, through the SiLU that every block would apply."""
         size = EMBEDDING * self.widths[0]
         dense = partial(Dense, size, dtype=self.sizes.dtype)
         waves = wave_features(time, self.widths[0])
         y = dense(name="time_1")(nn.silu(dense(name="time_0")(waves)))
+        if self.average_velocity:
+            y = y + length_input(length, self.widths[0], size, self.sizes.dtype)
         if self.classes:
             assert label is not None
             y = y + dense(use_bias=False, name="class")(one_hot(label, self.classes, y.dtype))
@@ -129,7 +137,8 @@ def unet(
     *,
     generator_dropout: float = 0.0,
     checkpointing: bool = False,
-    method: Method = "midpoint",
+    average_velocity: bool = False,
+    method: SamplingMethod = "midpoint",
     sampling_steps: int = 16,
     time_shift: float = 1.0,
     guidance: float = 0.0,
@@ -160,7 +169,10 @@ def unet(
         dtype: "float32", or "bfloat16" to compute in bfloat16 with float32 parameters.
         generator_dropout: share of the activations in each block that training sets to zero.
         checkpointing: whether the backward pass computes each block again, to save memory.
-        method: how velocities are followed: "euler", "midpoint" or "heun".
+        average_velocity: whether the network reads the length of an interval of time, too, and
+            gives the average velocity over it.
+        method: how velocities are followed: "euler", "midpoint", "heun", or "average", one
+            evaluation for each step, which needs `average_velocity`.
         sampling_steps: steps from noise to an image.
         time_shift: above 1 for more of these near the noise; see `time_grid`.
         guidance: w of classifier-free guidance, v + w·(v − v without the class); 0 for none.
@@ -168,12 +180,12 @@ def unet(
     Raises:
         ValueError: if the image does not fit the levels, there is no level or no block, attention
             is at a height that no level has, the groups or heads do not fit the channels, or the
-            guidance, the steps or the shift are impossible.
+            method, the guidance, the steps or the shift are impossible.
 
     Source: Ho, Jain, Abbeel, NeurIPS 2020, appendix B; Dhariwal, Nichol, NeurIPS 2021, section 3;
         Hoogeboom, Heek, Salimans, ICML 2023, section 3.3 (patches).
     """
-    check_guidance(guidance, classes)
+    check_sampler(method, guidance, classes, average_velocity)
     widths = [channels * multiplier for multiplier in multipliers]
     _check_levels(image_shape, channels, widths, blocks, patch_size)
     heights = [image_shape[0] // (patch_size * 2**level) for level in range(len(widths))]
@@ -193,12 +205,21 @@ def unet(
         Sizes(group_size, head_size, generator_dropout, compute_dtype(dtype)),
         jnp.tanh if predicts == "image" else _same,
         classes,
+        average_velocity,
         checkpointing,
     )
     size = int(np.prod(image_shape))
-    predictor = linen_network(module, (size + 1,), classes)
+    predictor = linen_network(module, (size + 1 + average_velocity,), classes)
     return make_flow(
-        predictor, predicts, image_shape, (-1.0, 1.0), classes, times, method, guidance
+        predictor,
+        predicts,
+        image_shape,
+        (-1.0, 1.0),
+        classes,
+        times,
+        method,
+        guidance,
+        average_velocity,
     )
 
 

@@ -55,15 +55,14 @@ def between(noise: Images, image: Images, time: Times) -> Images:
     return (1 - t) * noise + t * image
 
 
-def velocity_error(velocity: Images, noise: Images, image: Images) -> Float[Array, " batch"]:
-    """Compute the squared error of a velocity against image − noise, mean over an image's entries.
+def velocity_error(velocity: Images, wanted: Images) -> Float[Array, " batch"]:
+    """Compute the squared error of a velocity, mean over an image's entries.
 
     No weights depend on the time: those of the loss are the law that `draw_times` draws from.
 
     Args:
         velocity: that a network predicts.
-        noise: at the start of the way.
-        image: at its end.
+        wanted: what it is to be: image − noise.
     """
-    error = jnp.square(velocity - (image - noise))
+    error = jnp.square(velocity - wanted)
     return jnp.mean(error, axis=tuple(range(1, error.ndim)))

@@ -34,7 +34,7 @@ def with_sampler(opened: LoadedGenerator, changes: Mapping[str, Any]) -> LoadedG
     given = next(f"`{_flag(name)}` (={value})" for name, value in changes.items())
     experiment = opened.experiment
     model = experiment.model
-    if not isinstance(model, config.FlowMlp | config.Unet):
+    if not isinstance(model, config.FlowModel):
         raise InputError(f"{given} is for flow models, and this is no flow: leave it out.")
     if not jax.tree.leaves(opened.average.params):
         raise InputError(
@@ -53,6 +53,7 @@ def with_sampler(opened: LoadedGenerator, changes: Mapping[str, Any]) -> LoadedG
             generator = rebuild(changed, image_shape(experiment.data), layout)
     except InputError as error:
         names = {f"model.{name}": _flag(name) for name in SAMPLER_FIELDS}
+        names |= {f"`{name}`": f"`{_flag(name)}`" for name in SAMPLER_FIELDS}
         raise InputError(rename_flags(str(error), names)) from error
     return opened._replace(experiment=experiment, generator=generator, layout=layout)
 

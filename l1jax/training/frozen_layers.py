@@ -105,10 +105,8 @@ def _network_of(
         return model.discriminator, images
     if name == "encoder" and isinstance(model, Vae):
         return model.encoder, images
-    if isinstance(model, Flow):
-        return model.predictor, jax.ShapeDtypeStruct((1, generator.latent_size + 1), jnp.float32)
-    latents = jax.ShapeDtypeStruct((1, generator.latent_size), jnp.float32)
-    return generator.network, latents
+    network, length = generator.predictor()
+    return network, jax.ShapeDtypeStruct((1, length), jnp.float32)
 
 
 def _top(path: tuple[Any, ...]) -> str:

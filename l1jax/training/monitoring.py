@@ -32,7 +32,8 @@ def make_health_metrics(generator: Generator) -> HealthMetrics:
     They are taken on the images of these latents, whose classes take turns: their diversity
     compared with that of the real images, the shares of pixels at the ends of the range and at 0,
     and the dead units of each layer, as `l1jax.evaluation.health` defines them. Those of a flow
-    model are dead in one evaluation on the ways to these images, at times from 0 to 1.
+    model are dead in one evaluation on the ways to these images, at times from 0 to 1, and over the
+    rest of the way if it gives average velocities.
     """
     layer_rows = layers(generator.network.init)
 
@@ -56,10 +57,11 @@ def make_health_metrics(generator: Generator) -> HealthMetrics:
         fake = forward()
 
         def predict() -> Float[Array, "batch h w c"]:
-            predictor, _ = generator.predictor()
+            predictor, length = generator.predictor()
             time = jnp.linspace(0, 1, num_images)
             x = between(latents, fake.reshape(latents.shape), time)
-            inputs = jnp.column_stack([x, time])
+            times = (time, 1 - time)[: length - generator.latent_size]
+            inputs = jnp.column_stack([x, *times])
             return predictor.apply(network.params, network.batch_stats, inputs, False, label)[0]
 
         real = from_uint8(real, generator.image_range)

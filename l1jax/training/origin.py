@@ -4,7 +4,7 @@ The run is then complete in itself: it can begin anew or go back to step 0 when 
 weights come from is gone, and every process reads them from the storage that all share.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from l1jax.config import Config, InputError, Origin
+from l1jax.config import Config, InputError
 from l1jax.evaluation.tensors import Tensors, hash_tensors, load_tensors, save_tensors
+from l1jax.models.flow_inputs import LENGTH
 from l1jax.penalties.sparsity import path_name, show_paths
 from l1jax.training.state import NetworkState, NetworkWeights, Weights
 
@@ -34,7 +35,11 @@ def named_weights(weights: Weights) -> Tensors:
 
 
 def fit_weights(
-    tensors: Tensors, template: PyTree, networks: Sequence[str], source: str
+    tensors: Tensors,
+    template: PyTree,
+    networks: Sequence[str],
+    source: str,
+    added: Collection[str] = (),
 ) -> Weights:
     """Arrange arrays by path as the weights of a state's networks.
 
@@ -43,6 +48,7 @@ def fit_weights(
         template: a state, or its shapes.
         networks: names of the networks that the arrays belong to.
         source: where they come from, for errors.
+        added: names of arrays that start at zero where `tensors` lacks them.
 
     Returns:
         The weights, with the dtypes of the template.
@@ -57,7 +63,10 @@ def fit_weights(
         for network, pair in wanted.items()
         for name, leaf in _named_leaves(network, pair)
     }
-    lacking = sorted(leaves.keys() - tensors.keys())
+    missing = leaves.keys() - tensors.keys()
+    zeros = {name: np.zeros(leaves[name].shape, np.float32) for name in missing & set(added)}
+    tensors = tensors | zeros
+    lacking = sorted(missing - zeros.keys())
     surplus = sorted(tensors.keys() - leaves.keys())
     if lacking or surplus:
         differences = []
@@ -93,7 +102,7 @@ def check_origin(experiment: Config, template: PyTree, weights: Tensors | None) 
     """
     origin = experiment.origin
     if weights is not None and origin is not None:
-        fit_weights(weights, template, origin.networks, origin.source)
+        fit_weights(weights, template, origin.networks, origin.source, added_weights(experiment))
 
 
 def write_origin(workdir: Path, weights: Tensors | None) -> None:
@@ -117,17 +126,19 @@ def has_origin(workdir: Path) -> bool:
     return (workdir / ORIGIN_FILE).is_file()
 
 
-def read_origin(workdir: Path, origin: Origin, template: PyTree) -> Weights:
+def read_origin(workdir: Path, experiment: Config, template: PyTree) -> Weights:
     """Read the weights that a run begins from.
 
     Args:
         workdir: of the run.
-        origin: what its configuration says about them.
+        experiment: of the run, whose `origin` says what they are.
         template: the shapes of the state.
 
     Raises:
         InputError: if they are missing, damaged or others.
     """
+    origin = experiment.origin
+    assert origin is not None
     path = workdir / ORIGIN_FILE
     again = f"give --from {origin.source} again, or --overwrite to start over"
     if not has_origin(workdir):
@@ -135,7 +146,14 @@ def read_origin(workdir: Path, origin: Origin, template: PyTree) -> Weights:
     tensors, _ = load_tensors(path)
     if hash_tensors(tensors) != origin.fingerprint:
         raise InputError(f"{path} does not hold the weights that config.json names: {again}.")
-    return fit_weights(tensors, template, origin.networks, origin.source)
+    return fit_weights(tensors, template, origin.networks, origin.source, added_weights(experiment))
+
+
+def added_weights(experiment: Config) -> tuple[str, ...]:
+    """Name the arrays that start at zero if what an experiment begins from lacks them."""
+    if getattr(experiment.model, "average_velocity", False):
+        return (f"generator/params/{LENGTH}/kernel",)
+    return ()
 
 
 def _weights_of(network: NetworkState) -> NetworkWeights:

@@ -224,7 +224,7 @@ def restore_or_init(run: TrainingRun) -> tuple[int, State]:
         first_step = 0
         weights = NO_WEIGHTS
         if run.experiment.origin is not None:
-            weights = read_origin(run.workdir, run.experiment.origin, run.template)
+            weights = read_origin(run.workdir, run.experiment, run.template)
         key = named_seed_key(run.experiment.seed, "parameters")
         state = jit_once(run.task.init)(key, dict(weights))
         if num_processes() > 1:

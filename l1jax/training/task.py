@@ -102,8 +102,8 @@ def _mismatch(experiment: config.Config) -> config.InputError:
         f"(={model}) and the optimisers (`discriminator` "
         f"{state_of(experiment.discriminator)}, `encoder` {state_of(experiment.encoder)}): "
         "Adversarial needs a GAN and a discriminator's optimiser, Variational a VAE and an "
-        "encoder's, Reconstruction a generator alone such as DenseGenerator, FlowMatching a flow "
-        "such as FlowMlp or Unet, NextToken a Transformer."
+        "encoder's, Reconstruction a generator alone such as DenseGenerator, FlowMatching and "
+        "MeanFlow a flow such as FlowMlp or Unet, NextToken a Transformer."
     )
 
 
@@ -330,21 +330,28 @@ def _generator_task(
 
 
 def check_guidance(experiment: config.Config) -> None:
-    """Refuse guidance of a flow model whose training leaves out no labels.
+    """Refuse guidance of a flow model whose training leaves out no labels, and guiding it twice.
 
     Args:
         experiment: of a flow model.
 
     Raises:
-        InputError: naming what to train with.
+        InputError: naming what to train with, or to leave out.
     """
     guidance = getattr(experiment.model, "guidance", 0.0)
+    learned = getattr(experiment.objective, "guidance", 0.0)
     dropout = getattr(experiment.objective, "label_dropout", 0.0)
-    if guidance and not dropout:
+    if guidance and learned:
         raise config.InputError(
-            f"`model.guidance` (={guidance}) needs a network that knows images without their "
-            "class: train with --objective.label-dropout 0.1."
+            f"`model.guidance` (={guidance}) must be 0 for a network whose training has guidance "
+            f"(`objective.guidance` ={learned}): leave one of them out."
         )
+    for name, value in {"model": guidance, "objective": learned}.items():
+        if value and not dropout:
+            raise config.InputError(
+                f"`{name}.guidance` (={value}) needs a network that knows images without their "
+                "class: train with --objective.label-dropout 0.1."
+            )
 
 
 def _flow_task(
@@ -363,6 +370,7 @@ def _flow_task(
             "all of it."
         )
     check_guidance(experiment)
+    _check_average_velocity(objective, flow)
     tx = build_optimizer(experiment.generator, channels=channels["generator"], seed=experiment.seed)
     tx = freeze_layers(experiment, "generator", tx, flow)
     step = make_flow_step(
@@ -379,6 +387,28 @@ def _flow_task(
         batches_per_step=1,
         penalised={},
     )
+
+
+def _check_average_velocity(objective: config.FlowMatching, flow: Flow) -> None:
+    """Raise unless average velocities are trained just where the network gives them."""
+    is_trained = isinstance(objective, config.MeanFlow)
+    if is_trained and not flow.average_velocity:
+        raise config.InputError(
+            f"`objective` (={type(objective).__name__}) needs a network that reads the length of "
+            "an interval: give --model.average-velocity, and --model.method average to draw "
+            "with it."
+        )
+    if flow.average_velocity and not is_trained:
+        raise config.InputError(
+            "`model.average_velocity` (=True) must be False for `objective` "
+            f"(={type(objective).__name__}), which does not train average velocities: give "
+            "--objective mean-flow."
+        )
+    if isinstance(objective, config.MeanFlow) and objective.instants + objective.whole > 1:
+        raise config.InputError(
+            f"`objective.whole` (={objective.whole}) must be at most {1 - objective.instants:g}, "
+            f"what `objective.instants` (={objective.instants}) leaves of the batch."
+        )
 
 
 def _language_task(experiment: config.Config, model: LanguageModel, channels: Channels) -> Task:

@@ -30,7 +30,14 @@ def test_flags_are_those_of_the_command_and_of_the_kinds_before():
         (["select", "--how", "w"], ["together", "independent", "warm"]),
         (
             ["train", "--objective", ""],
-            ["adversarial", "reconstruction", "variational", "flow-matching", "next-token"],
+            [
+                "adversarial",
+                "reconstruction",
+                "variational",
+                "flow-matching",
+                "mean-flow",
+                "next-token",
+            ],
         ),
         (["train", "--model.output", ""], ["tanh", "sigmoid", "linear"]),
         (["train", "--workdir", ""], []),  # a path: the shell's own completion

@@ -60,6 +60,19 @@ def test_a_unit_of_the_time_alone_stays_and_nothing_is_copied():
     np.testing.assert_allclose(images(read, smaller.params, latents), expected, atol=1e-6)
 
 
+def test_a_network_that_reads_lengths_is_compacted_with_them():
+    options = {"average_velocity": True, "method": "average", "sampling_steps": 2}
+    flow = flow_mlp((3, 3, 1), (8,), 4, **options)
+    params = drawn(flow.generator)
+    params["image"]["kernel"] = params["image"]["kernel"].at[:3].set(0)
+    smaller = compact(flow.generator, params, {})
+    assert smaller.params["length"]["kernel"].shape == (4, 5)
+    latents = jnp.asarray(RNG.normal(size=(5, 9)), jnp.float32)
+    expected = images(flow.generator, params, latents)
+    read = rebuild(FlowMlp((8,), 4, **options), (3, 3, 1), smaller.layout)
+    np.testing.assert_allclose(images(read, smaller.params, latents), expected, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_groups_go_through_skips_norms_and_attention_of_a_unet():
     flow = unet((8, 8, 1), **SMALL, classes=3)

@@ -9,7 +9,7 @@ import pytest
 
 from l1jax.compaction import compact
 from l1jax.models import flow_mlp
-from l1jax.models.flow import wave_features
+from l1jax.models.flow_inputs import wave_features
 from l1jax.models.flow_sampling import time_grid
 
 SHAPE = (2, 3, 1)
@@ -21,16 +21,20 @@ def drawn(flow):
     return params
 
 
-def by_hand(params, x, time):
+def waves(time, fastest):
+    angle = time[:, None] * fastest * 10_000 ** (-np.arange(4) / 4)
+    return np.concatenate([np.cos(angle), np.sin(angle)], 1)
+
+
+def by_hand(params, x, time, length=None):
     """The prediction in NumPy."""
 
     def dense(name, y):
         return y @ np.asarray(params[name]["kernel"]) + np.asarray(params[name].get("bias", 0))
 
-    frequency = 1_000 * 10_000 ** (-np.arange(4) / 4)
-    angle = time[:, None] * frequency
-    waves = np.concatenate([np.cos(angle), np.sin(angle)], 1)
-    y = dense("hidden_0", x.reshape(len(x), -1)) + dense("condition", waves)
+    y = dense("hidden_0", x.reshape(len(x), -1)) + dense("condition", waves(time, 1_000))
+    if length is not None:
+        y = y + dense("length", waves(length, 10))
     y = y / (1 + np.exp(-y))
     y = dense("hidden_1", y)
     y = y / (1 + np.exp(-y))
@@ -63,6 +67,35 @@ def test_images_are_the_end_of_the_way_from_the_latents():
     np.testing.assert_allclose(images, np.clip(expected, -1, 1), atol=2e-3)
 
 
+def test_a_network_that_also_reads_lengths_begins_as_it_was_without():
+    flow = flow_mlp(SHAPE, (5, 4), 8)
+    longer = flow_mlp(SHAPE, (5, 4), 8, average_velocity=True)
+    params = drawn(longer)
+    before = {name: layer for name, layer in params.items() if name != "length"}
+    assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, drawn(flow))
+    x = jnp.asarray(RNG.normal(size=(3, *SHAPE)), jnp.float32)
+    time = jnp.array([0.1, 0.5, 0.9])
+    expected, _ = flow.velocity(before, {}, x, time, False)
+    for length in (None, jnp.array([0.9, 0.3, 0.0])):
+        found, _ = longer.velocity(params, {}, x, time, False, length=length)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_each_step_of_average_velocities_is_one_evaluation(steps):
+    flow = flow_mlp(SHAPE, (5, 4), 8, average_velocity=True, method="average", sampling_steps=steps)
+    params = drawn(flow)
+    params["length"]["kernel"] = jnp.asarray(RNG.normal(size=(8, 5)), jnp.float32)
+    latents = RNG.normal(size=(2, 6)).astype(np.float32)
+    images, _ = flow.generator.network.apply(params, {}, jnp.asarray(latents), False)
+
+    expected = latents.reshape(-1, *SHAPE).astype(np.float64)
+    for t in np.arange(steps) / steps:
+        predicted = by_hand(params, expected, np.full(2, t), np.full(2, 1 / steps))
+        expected = expected + (predicted - expected) / (1 - t) / steps
+    np.testing.assert_allclose(images, np.clip(expected, -1, 1), atol=2e-3)
+
+
 @pytest.mark.slow
 def test_guidance_adds_what_the_class_changes():
     options = {"classes": 3, "method": "euler", "sampling_steps": 1}
@@ -90,8 +123,8 @@ def test_guidance_adds_what_the_class_changes():
 def test_features_of_the_time_are_waves():
     found = wave_features(jnp.array([0.0, 0.001]), 4)
     np.testing.assert_allclose(found[0], [1, 1, 0, 0])
-    waves = [np.cos(1), np.cos(0.01), np.sin(1), np.sin(0.01)]
-    np.testing.assert_allclose(found[1], waves, rtol=1e-4)
+    expected = [np.cos(1), np.cos(0.01), np.sin(1), np.sin(0.01)]
+    np.testing.assert_allclose(found[1], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ DENSE = (
     "dense_generator",
     "digits",
     "flow_digits",
+    "flow_digits_fast",
     "flow_sparse",
     "gaussians",
     "gaussians_flow",

@@ -37,15 +37,24 @@ def test_parameters_and_flops_are_those_of_the_published_network():
 
 @pytest.mark.slow
 def test_the_prediction_is_pytorchs():
-    flow = unet((8, 12, 2), **SMALL, classes=CLASSES, predicts="velocity")
+    """That network reads no lengths of intervals, and this one none of which it makes anything."""
+    flow = unet((8, 12, 2), **SMALL, classes=CLASSES, predicts="velocity", average_velocity=True)
     params, _ = drawn(flow.predictor)
+    length = params.pop("length")
     target = peers.Unet(2, 4, (1, 2), 1, {8}, 2, 2, CLASSES)
     peers.load(target, params)
+    params["length"] = jax.tree.map(jnp.zeros_like, length)
     x = RNG.normal(size=(3, 8, 12, 2))
     time = np.array([0.0, 0.3, 1.0])
     label = np.array([2, 0, 3])  # the last is none of the classes
     found, _ = jax.jit(flow.velocity, static_argnames="train")(
-        params, {}, jnp.asarray(x, jnp.float32), jnp.asarray(time), train=False, label=label
+        params,
+        {},
+        jnp.asarray(x, jnp.float32),
+        jnp.asarray(time),
+        train=False,
+        label=label,
+        length=jnp.array([1.0, 0.2, 0.0]),
     )
     with torch.no_grad():
         expected = target(*(torch.tensor(a) for a in (x, time, label))).numpy()

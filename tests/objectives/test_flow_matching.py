@@ -39,5 +39,4 @@ def test_the_error_is_that_of_the_velocity():
     drawn = RNG.normal(size=(3, 5, 2, 3, 1)).astype(np.float32)
     velocity, noise, image = map(jnp.asarray, drawn)
     expected = ((drawn[0] - (drawn[2] - drawn[1])) ** 2).reshape(5, -1).mean(1)
-    np.testing.assert_allclose(velocity_error(velocity, noise, image), expected, rtol=1e-5)
-    assert np.max(velocity_error(image - noise, noise, image)) < 1e-12
+    np.testing.assert_allclose(velocity_error(velocity, image - noise), expected, rtol=1e-5)

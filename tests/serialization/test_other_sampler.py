@@ -116,3 +116,5 @@ def test_what_cannot_be_reached_otherwise_is_refused(opened, tmp_path):
         InputError, match=r"`--guidance` \(=1.0\) needs .* --objective.label-dropout"
     ):
         with_sampler(always, {"guidance": 1.0})
+    with pytest.raises(InputError, match=r"`--method` \(=average\) must be euler, midpoint"):
+        with_sampler(opened, {"method": "average"})

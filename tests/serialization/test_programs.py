@@ -65,7 +65,19 @@ def test_a_program_takes_any_batch(format):
 
 FLOWS = {
     "dense": lambda: flow_mlp((4, 4, 1), (5,), 4, method="heun", sampling_steps=3),
-    "unet": lambda: unet((8, 8, 1), 8, (1, 2), 1, head_size=8, method="euler", sampling_steps=2),
+    "average": lambda: flow_mlp(
+        (4, 4, 1), (5,), 4, average_velocity=True, method="average", sampling_steps=2
+    ),
+    "unet": lambda: unet(
+        (8, 8, 1),
+        8,
+        (1, 2),
+        1,
+        head_size=8,
+        average_velocity=True,
+        method="average",
+        sampling_steps=2,
+    ),
 }
 
 
@@ -74,6 +86,7 @@ FLOWS = {
     [
         ("stablehlo", "dense"),
         ("onnx", "dense"),
+        ("onnx", "average"),
         pytest.param("onnx", "unet", marks=pytest.mark.slow),
     ],
 )

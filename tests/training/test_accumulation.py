@@ -91,9 +91,10 @@ def test_a_reconstruction_in_parts_is_the_step():
 
 @pytest.mark.slow
 def test_a_flow_step_in_parts_is_the_step():
-    flow = flow_mlp(SHAPE, (5,), 4, output="linear", classes=9)
+    flow = flow_mlp(SHAPE, (5,), 4, output="linear", classes=9, average_velocity=True)
     state = in_float64(init_generator(flow.generator, TX, jax.random.key(1)))
-    whole, cut = (make_flow_step(flow, TX, label_dropout=0.5, accumulate=k) for k in (1, 3))
+    options = {"label_dropout": 0.5, "instants": 0.5, "guidance": 0.5}
+    whole, cut = (make_flow_step(flow, TX, **options, accumulate=k) for k in (1, 3))
     assert_same(after(cut, state, 1, 2), after(whole, state, 1, 1))
 
 

@@ -20,6 +20,7 @@ from l1jax.config import (
     DigitsData,
     FlowMatching,
     FlowMlp,
+    MeanFlow,
     MlpGan,
     NextToken,
     Optimizer,
@@ -83,6 +84,14 @@ EXPERIMENTS = {
         discriminator=None,
         batch_size=16,
     ),
+    "mean flow": Config(
+        data=DigitsData(image_size=16),
+        model=FlowMlp(hidden=(16,), time_features=4, classes=10, average_velocity=True),
+        objective=MeanFlow(label_dropout=0.3, guidance=0.5),
+        generator=SPARSE,
+        discriminator=None,
+        batch_size=16,
+    ),
     "sound": Config(
         data=TonesData(count=48, mels=8, frames=12),
         model=MlpGan(latent_size=4, generator_hidden=(8,), discriminator_hidden=(8,), classes=8),
@@ -108,6 +117,7 @@ CASES = [
     ("mlp", 8, "shard_map"),
     ("dense_generator", 2, "pmap"),
     pytest.param("flow", 8, "shard_map", marks=pytest.mark.slow),
+    pytest.param("mean flow", 8, "shard_map", marks=pytest.mark.slow),
     pytest.param("transformer", 2, "shard_map", marks=pytest.mark.slow),
     pytest.param("sound", 8, "shard_map", marks=pytest.mark.slow),
 ]  # what is theirs alone, not every layout again

@@ -180,7 +180,8 @@ def layout_generator(generator: Generator, layout: Mapping[str, Any]) -> Generat
     if settings is None:
         network = layout_network(layout, generator.latent_size, generator.classes)
         return generator._replace(network=network, activations=None)
-    predictor = layout_network(layout, generator.latent_size + 1, generator.classes)
+    _, length = generator.predictor()
+    predictor = layout_network(layout, length, generator.classes)
     flow = make_flow(predictor, **{key: _as_tuple(value) for key, value in settings.items()})
     followed = flow.generator
     return generator._replace(network=followed.network, velocities=followed.velocities)
