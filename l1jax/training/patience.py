@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from l1jax.build_optimizer import prunes
-from l1jax.config import Config, FlowMlp, InputError, Optimizer, Text, Unet, Vae
+from l1jax.config import Config, FlowModel, InputError, Optimizer, Text, Vae
 from l1jax.training.observer import Observer
 
 EVALUATED = ("frechet_distance", "precision", "recall", "coverage")  # by evaluations only
@@ -109,7 +109,7 @@ def check_patience(experiment: Config) -> None:
     if is_text and best_by not in ("default", "bits_per_byte"):
         _refuse(best_by, "bits_per_byte, the score of text")
     if best_by == "bound":
-        if not isinstance(experiment.model, Vae | FlowMlp | Unet):
+        if not isinstance(experiment.model, Vae | FlowModel):
             remedy = "because only a VAE and a flow have a likelihood: kernel_distance"
             _refuse(best_by, f"another score, {remedy}")
         if not experiment.holdout:
