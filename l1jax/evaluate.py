@@ -43,11 +43,21 @@ from l1jax.image_evaluation.sides import open_side
 from l1jax.outputs import check_output_file, write_error
 from l1jax.processes.agreement import is_leader, lead
 from l1jax.serialization.loaded_generator import open_generator
+from l1jax.serialization.other_sampler import SAMPLER_FIELDS, given_sampler, with_sampler
 from l1jax.terminal import Say, make_say
 from l1jax.text_runs.evaluation import evaluate_text
 from l1jax.text_runs.loading import names_text, open_text_model
 
-OF_IMAGES = ("real", "inception", "dinov2", "clip", "accuracy_score", "path_length", "likelihood")
+OF_IMAGES = (
+    "real",
+    "inception",
+    "dinov2",
+    "clip",
+    "accuracy_score",
+    "path_length",
+    "likelihood",
+    *SAMPLER_FIELDS,
+)
 """Options that a model of text does not have."""
 
 
@@ -69,11 +79,12 @@ def main(arguments: Sequence[str]) -> int:
     draws = place.kind in GENERATORS or place.flag != "--generated"
     if place.flag == "--generated" and draws:
         model = Path(place.path)
-    if options.path_length and not draws:
-        raise InputError(
-            f"`--path-length` must be left out for {place.noun} (={place.value}), which draws "
-            "nothing from latents."
-        )
+    if not draws:
+        for name in ["path_length"] * options.path_length + list(given_sampler(options)):
+            raise InputError(
+                f"`--{name.replace('_', '-')}` must be left out for {place.noun} (={place.value}), "
+                "which draws nothing from latents."
+            )
     if draws and names_text(workdir, model):
         return evaluate_text_model(options, workdir, model, console, say)
     if draws and options.real is None:
@@ -164,6 +175,7 @@ def request_of(options: EvaluateOptions, networks: Networks) -> Request:
         step=options.step,
         accuracy_score=options.accuracy_score,
         path_length=options.path_length,
+        sampler=tuple(given_sampler(options).items()),
     )
 
 
@@ -221,6 +233,7 @@ def evaluate_generator(
     say = make_say(console)
     loaded = open_generator(workdir, model, options.step, say, PROG)
     loaded = loaded._replace(experiment=with_data_path(loaded.experiment, options.path))
+    loaded = with_sampler(loaded, given_sampler(options))
     check_generator(loaded, networks, options)
     place = next(path for path in (model, workdir) if path is not None)
     folder = place.parent if os.path.isfile(place) else place

@@ -47,7 +47,7 @@ from l1jax.models.directions import Directions, sefa_directions
 from l1jax.outputs import write_error
 from l1jax.reporting.sound import make_sounds
 from l1jax.serialization.loaded_generator import LoadedGenerator, check_drawn, open_generator
-from l1jax.serialization.other_sampler import SAMPLER_FIELDS, with_sampler
+from l1jax.serialization.other_sampler import SAMPLER_FIELDS, given_sampler, with_sampler
 from l1jax.terminal import Say, make_console, make_say
 from l1jax.text_runs.loading import names_text, open_text_model
 from l1jax.text_runs.samples import (
@@ -106,9 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     output, form = check_output(value)
 
     opened = open_generator(workdir, model, options.step, say, "python -m l1jax.sample")
-    sampler = {name: getattr(options, name) for name in SAMPLER_FIELDS}
-    given = {name: value for name, value in sampler.items() if value is not None}
-    opened = with_sampler(opened, given)
+    opened = with_sampler(opened, given_sampler(options))
     generator = opened.generator
     data = opened.experiment.data
     check_form(value, form, generator, data)

@@ -203,6 +203,8 @@ def test_a_flow_is_chosen_and_evaluated_by_its_likelihood(tmp_path):
     found = evaluated(tmp_path / "flow", "--likelihood", samples=100)["likelihood"]
     assert found["nats"] == pytest.approx(best, abs=4 * found["standard_error"])
     assert found["protocol"].endswith("100 of the real examples")
+    once = evaluated(tmp_path / "flow", "--method=euler", "--sampling-steps=1", samples=100)
+    assert once["protocol"]["sampler"] == "euler, steps: 1"
 
 
 @pytest.mark.slow

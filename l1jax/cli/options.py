@@ -111,6 +111,14 @@ class EvaluateOptions(ProcessOptions):
     """Measure how fast images of a generator change with its latents (PPL)."""
     likelihood: bool = False
     """Compute the likelihood that a flow gives to the real images; a VAE's is always computed."""
+    method: Literal["euler", "midpoint", "heun", "average"] | None = None
+    """Draw from a flow model in another way, as python -m l1jax.sample does."""
+    sampling_steps: int | None = None
+    """Of a flow model: steps from noise to an image."""
+    time_shift: float | None = None
+    """Of a flow model: above 1 more steps near the noise."""
+    guidance: float | None = None
+    """Of a flow model: above 0 truer to the class."""
     path: str = ""
     """Where the run's own images are, if no longer where it was trained on them."""
     again: str = ""

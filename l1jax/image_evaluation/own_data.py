@@ -211,6 +211,6 @@ def describe_protocol(
     return {
         "real": f"{num_real:,} of {source.length:,} {real_images.origin}, fingerprint "
         f"{source.fingerprint[:12]}",
-        **describe_drawing(loaded.generator.classes, num_generated, num_seeds),
+        **describe_drawing(loaded.generator, num_generated, num_seeds),
         **environment(),
     }

@@ -12,6 +12,7 @@ from l1jax.evaluation.comparison import MAX_PAIRED, NUM_PAIRS, JsonObject
 from l1jax.evaluation.memorisation import SHARE
 from l1jax.evaluation.resampling import REPLICATES
 from l1jax.evaluation.scores import MAX_ALL_PAIRS, NEIGHBOURS, NUM_SUBSETS, SUBSET_SIZE
+from l1jax.models import Generator
 
 
 def environment() -> JsonObject:
@@ -40,18 +41,24 @@ def environment() -> JsonObject:
     }
 
 
-def describe_drawing(classes: int, count: int, num_seeds: int) -> JsonObject:
+def describe_drawing(generator: Generator, count: int, num_seeds: int) -> JsonObject:
     """Describe what was drawn from a generator.
 
     Args:
-        classes: of the generator; 0 without any.
+        generator: from which.
         count: images per seed.
         num_seeds: number of seeds.
     """
     latents = "standard normal, those of l1jax.sample"
-    if classes:
+    if generator.classes:
         latents += ", classes in turn"
     seeds = "for the seed 0"
     if num_seeds > 1:
         seeds = f"for each of the seeds 0 to {num_seeds - 1}"
-    return {"generated": f"{count:,} of the averaged generator {seeds}", "latents": latents}
+    drawing = {"generated": f"{count:,} of the averaged generator {seeds}", "latents": latents}
+    if generator.velocities is not None:
+        settings = generator.velocities.settings
+        drawing["sampler"] = f"{settings['method']}, steps: {len(settings['times']) - 1}"
+        if settings["guidance"]:
+            drawing["sampler"] += f", guidance {settings['guidance']:g}"
+    return drawing

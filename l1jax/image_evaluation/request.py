@@ -1,6 +1,7 @@
 """What two sets of images are compared, and how, as one value."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from l1jax.data.float_pixels import Floats
 from l1jax.evaluation.features import FeatureExtractor
@@ -24,6 +25,7 @@ class Request:
         step: which checkpoint of a run; None for the newest good one.
         accuracy_score: whether a classifier of generated images is tested on the real ones.
         path_length: whether the path length of a generator is measured.
+        sampler: fields of a flow model's sampler, with their new values; see `with_sampler`.
         cache: whether decoded images and classifiers are kept in the cache folder.
     """
 
@@ -38,4 +40,5 @@ class Request:
     step: int | None = None
     accuracy_score: bool = False
     path_length: bool = False
+    sampler: tuple[tuple[str, Any], ...] = ()
     cache: bool = True

@@ -104,8 +104,8 @@ def describe(real: Side, generated: Side, prepared: Prepared, request: Request) 
     """
     protocol: JsonObject = {"real": f"{describe_place(real)}"}
     if generated.loaded is not None:
-        classes = generated.loaded.generator.classes
-        protocol |= describe_drawing(classes, prepared.num_generated, request.seeds)
+        generator = generated.loaded.generator
+        protocol |= describe_drawing(generator, prepared.num_generated, request.seeds)
     else:
         protocol["generated"] = describe_place(generated)
     if prepared.shape is not None:

@@ -13,6 +13,7 @@ from l1jax.image_evaluation.recognise import GENERATORS, Place
 from l1jax.image_evaluation.request import Request
 from l1jax.image_evaluation.shapes import Sized
 from l1jax.serialization.loaded_generator import LoadedGenerator, open_generator
+from l1jax.serialization.other_sampler import with_sampler
 from l1jax.terminal import Say
 
 
@@ -72,7 +73,7 @@ def open_side(place: Place, request: Request, say: Say) -> Side:
                 f"`{place.flag}` (={place.value}) must draw images, and draws points: leave "
                 "--real out to compare them with their own mixture."
             )
-        return Side(place, loaded=loaded)
+        return Side(place, loaded=with_sampler(loaded, dict(request.sampler)))
     if place.kind == "model":
         raise InputError(
             f"`{place.flag}` (={place.value}) is an exported model, which draws images and holds "

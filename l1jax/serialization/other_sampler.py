@@ -18,6 +18,12 @@ SAMPLER_FIELDS = ("method", "sampling_steps", "time_shift", "guidance")
 """Fields of flow models that change how images are reached, and no weights."""
 
 
+def given_sampler(options: object) -> dict[str, Any]:
+    """Return the `SAMPLER_FIELDS` that a command's flags give, with their values."""
+    values = {name: getattr(options, name) for name in SAMPLER_FIELDS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def with_sampler(opened: LoadedGenerator, changes: Mapping[str, Any]) -> LoadedGenerator:
     """Let a flow model reach its images in another way; the weights stay.
 

@@ -256,6 +256,14 @@ def test_classes_are_matched_by_name_or_by_number():
     ("arguments", "words"),
     [
         (["--real=folder", "--generated=folder", "--path-length"], "`--path-length` must be left"),
+        (
+            ["--real=folder", "--generated=folder", "--sampling-steps=2"],
+            "`--sampling-steps` must be left",
+        ),
+        (
+            ["--real=folder", "--generated=model", "--method=euler"],
+            "`--method` (=euler) is for flow",
+        ),
         (["--real=folder"], "Missing from python -m l1jax.evaluate"),
         (["--generated=folder"], "has no real images of its own"),
         (["--real=folder", "--generated=a.npz", "--model=model"], "two sets"),
