@@ -109,7 +109,13 @@ class UnetModule(nn.Module):
         length: Float[Array, " batch"],
         label: Labels | ClassWeights | None,
     ) -> Embedding:
-        """Embed times and class, through the SiLU that every block would apply."""
+        """Embed times and class, through the SiLU that every block would apply.
+
+        Args:
+            time: of each image.
+            length: of the interval from there, read only with `average_velocity`.
+            label: class of each image, or weights of the classes.
+        """
         size = EMBEDDING * self.widths[0]
         dense = partial(Dense, size, dtype=self.sizes.dtype)
         waves = wave_features(time, self.widths[0])
