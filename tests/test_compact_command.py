@@ -105,6 +105,7 @@ def test_what_is_not_the_same_is_not_written(monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_bad_input_is_told_and_leaves_nothing(dense, tmp_path):
     there = tmp_path / "there"
     there.mkdir()

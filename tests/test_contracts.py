@@ -324,6 +324,7 @@ def test_keeps_the_sharding_of_the_parameters(name):
     assert ["model"] in axes(params)
 
 
+@pytest.mark.slow
 def test_checkpoint_brings_every_state_back_bit_for_bit(tmp_path):
     runs = {name: run_alone(name) for name in CASES}
     with ocp.CheckpointManager(tmp_path) as manager:

@@ -111,6 +111,7 @@ def test_the_card_runs_as_it_is_written(model, tmp_path, monkeypatch):
     assert "independent standard normal numbers" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_card_has_the_runs_evaluation(run, model):
     card = (model / "README.md").read_text()
     assert "| kernel ↓ | 0.875 | 0.25 |" in card
@@ -119,6 +120,7 @@ def test_the_card_has_the_runs_evaluation(run, model):
     assert str(run) not in card
 
 
+@pytest.mark.slow
 def test_the_graph_says_what_it_is(model):
     onnx = importlib.import_module("onnx")
     graph = onnx.load(model / "model.onnx")
@@ -150,6 +152,7 @@ def test_the_graph_of_private_data_names_no_folder():
     assert data["path"] == "photos"
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_another_step_is_left_out_and_so_are_paths(run):
     written = run / "evaluation.json"
     flags = {"real": "/home/me/photos"}
@@ -186,6 +189,7 @@ def test_a_folder_is_evaluated_as_the_run_is(tmp_path):
     assert json.loads((folder / "evaluation.json").read_text())["modes"] == found["run"]["modes"]
 
 
+@pytest.mark.slow
 def test_a_folder_is_exported_again_in_fewer_bytes(model, tmp_path, capsys):
     flags = ["--encoding=sparse", "--values=int8"]
     assert export.main([f"--model={model}", f"--output={tmp_path / 'small'}", *flags]) == 0
@@ -224,6 +228,7 @@ def test_a_bfloat16_model_becomes_a_graph_in_float32(tmp_path):
     assert 1e-6 < np.abs(rounded - exact).max() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -259,6 +264,7 @@ def test_wrong_flags_are_refused(run, model, tmp_path, monkeypatch, arguments, w
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_program_with_other_images_is_not_written(run, tmp_path, monkeypatch):
     def other(generator, params, *others):
         return export_onnx(generator, jax.tree.map(lambda leaf: leaf * 1.01, params), *others)
@@ -271,6 +277,7 @@ def test_a_program_with_other_images_is_not_written(run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_folder_is_uploaded_as_it_is(model, monkeypatch, capsys):
     sent = []
 
@@ -287,6 +294,7 @@ def test_a_folder_is_uploaded_as_it_is(model, monkeypatch, capsys):
     assert "uploaded    https://hub.example/me/digits?private=True" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_upload_that_fails_says_where_the_model_is_and_how_to_try_again(model, monkeypatch):
     class Client:
         def create_repo(self, **_):
@@ -302,6 +310,7 @@ def test_an_upload_that_fails_says_where_the_model_is_and_how_to_try_again(model
     )
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_said_before_the_work(run, tmp_path, monkeypatch, capsys):
     hide(monkeypatch, "onnxruntime")
     with pytest.raises(MissingExtraError, match=r"onnxruntime.*'l1jax\[onnx\]'"):

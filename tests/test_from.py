@@ -218,6 +218,7 @@ def begun(runs, tmp_path_factory):
     return folder, flags
 
 
+@pytest.mark.slow
 def test_the_experiment_is_that_of_the_source_with_the_flags_on_top(begun):
     folder, _ = begun
     config = read_config(folder / "run")
@@ -229,6 +230,7 @@ def test_the_experiment_is_that_of_the_source_with_the_flags_on_top(begun):
     assert len(config.origin.fingerprint) == 64
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes_without_the_source(begun, tmp_path, capsys):
     folder, flags = begun
     shutil.copytree(folder, tmp_path / "moved")
@@ -249,6 +251,7 @@ def test_the_same_command_resumes_without_the_source(begun, tmp_path, capsys):
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_began_from_other_weights_is_refused(begun):
     folder, flags = begun
     other = folder / "other"
@@ -262,6 +265,7 @@ def test_a_run_that_began_from_other_weights_is_refused(begun):
         train.main([*flags, "--workdir", str(other)])
 
 
+@pytest.mark.slow
 def test_a_damaged_copy_of_the_weights_is_told(begun, tmp_path):
     folder, _ = begun
     experiment = read_config(folder / "run")
@@ -277,6 +281,7 @@ def test_a_damaged_copy_of_the_weights_is_told(begun, tmp_path):
     read_origin(tmp_path, experiment, template)
 
 
+@pytest.mark.slow
 def test_the_origin_stands_in_the_report_and_the_model_card(begun, tmp_path):
     folder, _ = begun
     assert report.main(["--workdir", str(folder / "run")]) == 0

@@ -54,6 +54,7 @@ def test_images_are_the_generators(folder):
     assert model.experiment.data == DigitsData()
 
 
+@pytest.mark.slow
 def test_the_first_images_are_the_same_for_every_count_and_classes_take_turns(folder):
     model = l1jax.load(str(folder))
     images = model(KEY, 6)

@@ -247,6 +247,7 @@ def draw_rows(models, output, *more, kind="images"):
     return sample.main([f"--model={models / kind}", f"--output={output}", *more])
 
 
+@pytest.mark.slow
 def test_a_picture_has_a_row_of_each_latent_below_its_directions_title(models):
     assert draw_rows(models, "ways.png", "--interpolate=2", "--frames=4") == 0
     assert draw_rows(models, "along.png", "--directions=3", "--count=2", "--frames=4") == 0

@@ -180,6 +180,7 @@ def test_features_that_resize_images_see_each_in_its_own_size(places):
     assert "several sizes" in found["remarks"][0]
 
 
+@pytest.mark.slow
 def test_the_images_of_a_model_are_those_that_sample_draws(places, tmp_path):
     images = tmp_path / "images"
     flags = ["--real=folder", "--generated=model", "--samples=16", "--seeds=2"]

@@ -47,6 +47,7 @@ def test_noise_and_the_first_images_of_a_training_are_shown_as_bad(capsys):
     assert any("unlike the real ones" in remark for remark in remarks)
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_training_set_is_shown_as_memorised():
     np.save("copied.npy", IMAGES[:80])
     copied = compare("real.npy", "copied.npy")

@@ -21,6 +21,7 @@ SMALL = {"channels": 4, "multipliers": (1, 2), "blocks": 1, "attention": (8,)}
 SMALL |= {"group_size": 2, "head_size": 2}
 
 
+@pytest.mark.slow
 def test_parameters_and_flops_are_those_of_the_published_network():
     """DDPM's network for CIFAR-10 has 35,746,307 parameters and takes 6.1 billion MACs.
 

@@ -178,6 +178,7 @@ def test_a_program_runs_on_every_platform_in_its_own_form():
     assert not isinstance(exported.in_avals[0].shape[0], int)
 
 
+@pytest.mark.slow
 def test_the_graph_is_one_that_others_read():
     onnx = importlib.import_module("onnx")
     for name, kind in (

@@ -35,6 +35,7 @@ def test_points_are_judged_as_they_are():
     }
 
 
+@pytest.mark.slow
 def test_images_are_seen_through_a_classifier_too_which_is_opened_once():
     parameters = Network(3, 6).init(jax.random.key(1), jnp.zeros((1, 8, 8, 1)), False)["params"]
     stored = jax.tree.map(np.asarray, parameters)

@@ -319,6 +319,7 @@ def children():
                 yield Child(int(pid), state)
 
 
+@pytest.mark.slow
 def test_training_goes_on_when_wandb_dies(workdir, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     said = []
