@@ -268,15 +268,7 @@ def evaluate_text_model(
     Raises:
         InputError: if a flag is for images, or the model or its text cannot be used.
     """
-    for flag in (
-        "real",
-        "inception",
-        "dinov2",
-        "clip",
-        "accuracy_score",
-        "path_length",
-        "likelihood",
-    ):
+    for flag in OF_IMAGES:
         value = getattr(options, flag)
         if value:
             name = flag.replace("_", "-")

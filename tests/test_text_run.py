@@ -151,6 +151,7 @@ def test_flags_without_a_meaning_here_are_refused(trained, tmp_path):
 
 def test_a_flag_of_images_is_refused_for_a_run_of_text(trained):
     assert "`--inception`" in error(evaluate.main, f"--workdir={trained}", "--inception=x")
+    assert "`--method`" in error(evaluate.main, f"--workdir={trained}", "--method=euler")
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):

@@ -170,7 +170,7 @@ def _drop(
     field: str,
     rate: float,
     x: Float[Array, "batch ..."],
-    mask_shape: tuple[int, ...],
+    mask_shape: tuple[Any, ...],
     train: bool,
 ) -> Float[Array, "batch ..."]:
     """Set what a random mask says to zero, and scale up the rest.
@@ -180,7 +180,8 @@ def _drop(
         field: of the model's configuration that has the rate, for the error.
         rate: share that is set to zero.
         x: examples of this device.
-        mask_shape: of one example's mask, which is broadcast to the example.
+        mask_shape: of one example's mask, which is broadcast to the example; an exported length is a
+            symbol.
         train: whether anything is dropped at all.
 
     Raises:
