@@ -180,8 +180,8 @@ def _drop(
         field: of the model's configuration that has the rate, for the error.
         rate: share that is set to zero.
         x: examples of this device.
-        mask_shape: of one example's mask, which is broadcast to the example; an exported length is a
-            symbol.
+        mask_shape: of one example's mask, which is broadcast to the example; the lengths of an
+            export are symbols.
         train: whether anything is dropped at all.
 
     Raises:
