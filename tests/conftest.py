@@ -104,7 +104,8 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
     if "L1JAX_TURN" in os.environ:
         slow = [item for item in items if item.get_closest_marker("slow")]
-        chosen = whose_turn_it_is([item.nodeid for item in slow], int(os.environ["L1JAX_TURN"]))
+        names = [item.nodeid for item in slow]
+        chosen = whose_turn_it_is(names, int(os.environ["L1JAX_TURN"]), _with_fast_cases)
         left = {item for item, runs in zip(slow, chosen, strict=True) if not runs}
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
@@ -121,12 +122,15 @@ def pytest_collection_modifyitems(config, items):
 
 
 _collected = Counter()  # cases of each test
+_with_fast_cases = set()  # tests
 
 
 def pytest_itemcollected(item):
     """Leave further cases of dear tests to the slow ones, before `-m` chooses."""
     if isinstance(item, pytest.Function):
         mark_further_cases(item, _collected)
+    if not item.get_closest_marker("slow"):
+        _with_fast_cases.add(item.nodeid.partition("[")[0])
 
 
 _begun = set()  # the tests of which a case has begun

@@ -25,6 +25,10 @@ def test_each_runs_once_in_a_round_and_first_cases_always():
     assert all(chosen[-1] == chosen[-2] for chosen in rounds)
     assert all(5 < sum(chosen) < 30 for chosen in rounds)
     assert whose_turn_it_is(NAMES, 0) == whose_turn_it_is(NAMES, TURNS)
+    with_fast_cases = [
+        whose_turn_it_is(NAMES, turn, {"tests/test_a.py::test_many"})[1] for turn in range(TURNS)
+    ]
+    assert sum(with_fast_cases) == 1
 
 
 def test_the_tests_that_are_named_are_there():

@@ -50,17 +50,18 @@ LONGEST = (  # of more than ten seconds of processor time
 )
 
 
-def whose_turn_it_is(names: Iterable[str], turn: int) -> list[bool]:
+def whose_turn_it_is(names: Iterable[str], turn: int, fast: Iterable[str] = ()) -> list[bool]:
     """Say of each test whether it runs this time.
 
     The longest ones take turns, each with all its cases. So do further cases of the other tests,
-    whose first case always runs.
+    whose first case always runs: here, or among the fast tests.
 
     Args:
         names: of the slow tests, in their order: "FILE::TEST" or "FILE::TEST[CASE]".
         turn: any whole number; runs with `TURNS` numbers in a row run every test.
+        fast: the tests, FILE::TEST, that have fast cases.
     """
-    seen = set[str]()
+    seen = set(fast)
     chosen = []
     for name in names:
         test, _, _ = name.partition("[")
