@@ -28,11 +28,13 @@ class ModelLikelihood(NamedTuple):
             compiled.
         protocol: what is computed, in words.
         classes: of the model; 0 for one that takes no labels.
+        is_bound: whether it is a lower bound, and not an estimate that may err either way.
     """
 
     nats: Callable[..., Float[Array, " batch"]]
     protocol: str
     classes: int
+    is_bound: bool
 
 
 def make_model_likelihood(
@@ -53,7 +55,7 @@ def make_model_likelihood(
             return bound(encoder, params, *rest)
 
         protocol = f"importance-weighted bound, {draws} draws, {model.likelihood}"
-        return ModelLikelihood(of_vae, protocol, model.generator.classes)
+        return ModelLikelihood(of_vae, protocol, model.generator.classes, is_bound=True)
     if isinstance(model, Flow):
         along_the_flow = flow_log_likelihood(model, FLOW_STEPS)
 
@@ -65,7 +67,7 @@ def make_model_likelihood(
         protocol = f"{FLOW_STEPS} midpoint steps, divergence by random signs"
         if model.generator.image_range is not None:
             protocol += ", uniform noise on bytes"
-        return ModelLikelihood(of_flow, protocol, model.generator.classes)
+        return ModelLikelihood(of_flow, protocol, model.generator.classes, is_bound=False)
     return None
 
 
@@ -90,8 +92,8 @@ def evaluate_likelihood(
         draws: as of `make_model_likelihood`.
 
     Returns:
-        `likelihood`: its protocol, the mean in nats per example with its standard error, and of
-        images the mean in bits per dimension; of images it is a lower bound.
+        `likelihood`: its protocol, whether it is a lower bound, the mean in nats per example with
+        its standard error, and of images the mean in bits per dimension.
     """
     likelihood = make_model_likelihood(model, draws)
     assert likelihood is not None
@@ -112,6 +114,7 @@ def evaluate_likelihood(
     nats = np.concatenate(found)[:count].astype(np.float64)
     result: dict[str, Any] = {
         "protocol": f"{likelihood.protocol}, {count:,} of the real examples",
+        "is_bound": likelihood.is_bound,
         "nats": float(nats.mean()),
         "standard_error": float(nats.std(ddof=1) / np.sqrt(count)),
     }

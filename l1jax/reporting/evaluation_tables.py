@@ -176,8 +176,10 @@ def summary_lines(result: JsonObject) -> list[str]:
         lines += _sound_lines(sound)
     if bound := result.get("likelihood"):
         found = f"{bound['nats']:.4g} ± {bound['standard_error']:.1g} nats"
-        if "bits_per_dimension" in bound:  # bytes, whose probability is bounded
-            found = f"at least {found}, {bound['bits_per_dimension']:.4g} bits/dim"
+        if "bits_per_dimension" in bound:
+            found += f", {bound['bits_per_dimension']:.4g} bits/dim"
+        if bound.get("is_bound", True):  # older evaluations have that of a VAE alone
+            found = f"at least {found}"
         lines.append(f"log-likelihood {found} ({bound['protocol']})")
     return [*lines, *result.get("remarks", [])]
 

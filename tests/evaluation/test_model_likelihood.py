@@ -32,6 +32,7 @@ def test_an_evaluation_has_the_mean_and_its_error(still):
     assert found["standard_error"] == pytest.approx(EXPECTED.std(ddof=1) / 230**0.5, rel=1e-5)
     assert found["protocol"].endswith("230 of the real examples")
     assert "bits_per_dimension" not in found  # a density has no bits
+    assert found["is_bound"] is False  # the steps towards the noise have an error of their own
 
 
 def test_a_flow_in_training_is_judged_by_examples_from_everywhere(still):
