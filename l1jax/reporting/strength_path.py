@@ -25,7 +25,7 @@ LABELS = {
     "frechet_distance": "Fréchet distance ↓",
     "recall": "recall ↑",
     "coverage": "coverage ↑",
-    "log_likelihood": "bound, nats ↑",
+    "log_likelihood": "log-likelihood, nats ↑",
     "aic": "AIC ↓",
     "aicc": "AICc ↓",
     "bic": "BIC ↓",
@@ -34,7 +34,7 @@ LABELS = {
 SHORT = {
     "kernel_distance": "kernel ↓",
     "frechet_distance": "Fréchet ↓",
-    "log_likelihood": "bound ↑",
+    "log_likelihood": "likelihood ↑",
 }
 SHOWN = ("bits_per_byte", "kernel_distance", "recall")  # beside the criterion
 MARKS = {"chosen": "chosen", "minimum": "best", "one_standard_error": "1 s.e."}
