@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from fast_cases import mark_further_cases
 from jaxtyping import install_import_hook
-from turns import whose_turn_it_is
+from turns import has_its_turn
 from typechecker import check_when_on, checking
 
 # Tracing makes millions of objects, and hardly any is garbage: to look for it takes long.
@@ -103,12 +103,13 @@ def pytest_collection_modifyitems(config, items):
     turns = {name: turn for turn, name in enumerate(LONG)}
     items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
     if "L1JAX_TURN" in os.environ:
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        names = [item.nodeid for item in slow]
-        chosen = whose_turn_it_is(names, int(os.environ["L1JAX_TURN"]), _with_fast_cases)
-        left = {item for item, runs in zip(slow, chosen, strict=True) if not runs}
-        config.hook.pytest_deselected(items=list(left))
-        items[:] = [item for item in items if item not in left]
+        turn = int(os.environ["L1JAX_TURN"])
+        runs, rests = [], []
+        for item in items:
+            is_slow = bool(item.get_closest_marker("slow"))
+            (rests if is_slow and not has_its_turn(item.nodeid, turn) else runs).append(item)
+        config.hook.pytest_deselected(items=rests)
+        items[:] = runs
     if os.environ.get("L1JAX_ONE_CASE"):
         seen = set()
         kept, left = [], []
@@ -122,15 +123,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 _collected = Counter()  # cases of each test
-_with_fast_cases = set()  # tests
 
 
 def pytest_itemcollected(item):
     """Leave further cases of dear tests to the slow ones, before `-m` chooses."""
     if isinstance(item, pytest.Function):
         mark_further_cases(item, _collected)
-    if not item.get_closest_marker("slow"):
-        _with_fast_cases.add(item.nodeid.partition("[")[0])
 
 
 _begun = set()  # the tests of which a case has begun

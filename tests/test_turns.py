@@ -1,34 +1,24 @@
-"""Every slow test has its turn in CI."""
+"""Every slow test has its turn in CI, and the tests that are named in lists are there."""
 
 import re
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from fast_cases import FIRST_CASES, mark_further_cases
-from turns import LONGEST, TURNS, whose_turn_it_is
-
-LONG = f"tests/test_a.py::{LONGEST[0]}"
-NAMES = [
-    "tests/test_a.py::test_one",
-    "tests/test_a.py::test_many[1]",
-    *(f"tests/test_a.py::test_many[{i}]" for i in range(2, 40)),
-    f"{LONG}[1]",
-    f"{LONG}[2]",
-]
+from turns import TURNS, has_its_turn
 
 
-def test_each_runs_once_in_a_round_and_first_cases_always():
-    rounds = [whose_turn_it_is(NAMES, turn) for turn in range(5, 5 + TURNS)]
-    times = [sum(chosen) for chosen in zip(*rounds, strict=True)]
-    assert times == [TURNS, TURNS, *[1] * 40]
-    assert all(chosen[-1] == chosen[-2] for chosen in rounds)
-    assert all(5 < sum(chosen) < 30 for chosen in rounds)
-    assert whose_turn_it_is(NAMES, 0) == whose_turn_it_is(NAMES, TURNS)
-    with_fast_cases = [
-        whose_turn_it_is(NAMES, turn, {"tests/test_a.py::test_many"})[1] for turn in range(TURNS)
-    ]
-    assert sum(with_fast_cases) == 1
+@pytest.mark.parametrize("first", [0, 5, 1_795_000_000])
+def test_each_runs_once_in_a_round_with_all_its_cases(first):
+    names = [f"tests/test_a.py::test_{i}" for i in range(60)]
+    turns = range(first, first + TURNS)
+    assert all(sum(has_its_turn(name, turn) for turn in turns) == 1 for name in names)
+    shares = [sum(has_its_turn(name, turn) for name in names) for turn in turns]
+    assert min(shares) > 10
+    for name in names:
+        assert has_its_turn(f"{name}[a case]", first) == has_its_turn(name, first)
 
 
 def test_the_tests_that_are_named_are_there():
@@ -36,7 +26,6 @@ def test_the_tests_that_are_named_are_there():
         path.stem: set(re.findall(r"def (test_\w+)\(", path.read_text(encoding="utf-8")))
         for path in Path(__file__).parent.rglob("test_*.py")
     }
-    assert sorted(set(LONGEST) - set().union(*files.values())) == []
     cases = [name.split("::") for name in FIRST_CASES]
     assert [(file, test) for file, test in cases if test not in files[file]] == []
 
