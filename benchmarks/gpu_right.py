@@ -98,7 +98,7 @@ def transformations(smoke: bool) -> dict[str, Any]:
     """
     from transformations import CASES
 
-    names = list(CASES)[:: 20 if smoke else 1]
+    names = list(CASES)[:: 50 if smoke else 1]
     jobs = [(name, dtype) for name in names for dtype in LIMITS]
     with ThreadPoolExecutor(COMPILERS) as pool:
         found = list(pool.map(lambda job: transformation(*job), jobs))

@@ -359,8 +359,10 @@ def compare(
 def smoke() -> None:
     """Run both problems on images of noise for the fewest epochs, and print the tables.
 
-    The network trains with one method.
+    Two methods train the logistic regression and one the network; all are built.
     """
+    for method in LEARNING_RATES:
+        optimiser(method, 1e-3, group_lasso(1e-3), [1, 2])
     rng = np.random.default_rng(0)
 
     def noise(count: int) -> Split:
@@ -372,7 +374,7 @@ def smoke() -> None:
     results = {}
     for name, problem in PROBLEMS.items():
         small = problem._replace(strengths=problem.strengths[:2])
-        methods = LEARNING_RATES if name == "logistic" else ["RAMDA"]
+        methods = ["proximal SGD", "RMDA"] if name == "logistic" else ["RAMDA"]
         results[name] = compare(
             name, small, data, STAGES, seeds=1, optimum_steps=2, methods=methods
         )
