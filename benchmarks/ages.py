@@ -41,6 +41,9 @@ FAMILIES = {
         "guides/channels", ("coupled", "coupled_peer"), ("compaction", "penalties", "transforms")
     ),
     "convolutions-*": Family("speed", ("convolutions", "peers"), ("models",)),
+    "evaluation-*": Family(
+        "speed", ("evaluation", "evaluation_peer"), ("evaluation", "image_evaluation", "models")
+    ),
     "flow_sparsity_*": Family(
         "flow_sparsity",
         ("flow_sparsity", "flow_sparsity_methods"),

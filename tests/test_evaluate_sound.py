@@ -31,3 +31,5 @@ def test_classes_are_read_before_and_after_sound_and_its_speed_is_told(tmp_path,
     assert "× real time" in said
     assert "nearest training clip:" in said
     assert "from their sound" in said
+    assert evaluate.main([f"--again={tmp_path / 'model' / 'evaluation.json'}"]) == 0
+    assert "to the last bit" in capsys.readouterr().out

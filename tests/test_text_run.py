@@ -105,6 +105,7 @@ def test_an_exported_model_is_evaluated_and_exported_again_in_fewer_bytes(export
     assert evaluate.main(flags) == 0
     held_out = json.loads(output.read_text())["text"]["held_out"]["mean"]
     assert held_out == pytest.approx(math.log2(257), abs=1)
+    assert evaluate.main([f"--again={output}"]) == 0  # 1 if a number is another
     small = tmp_path / "small"
     flags = ("--encoding=sparse", "--values=int8")
     assert export.main([f"--model={exported}", f"--output={small}", *flags]) == 0

@@ -10,8 +10,9 @@ from jaxtyping import Int
 from l1jax.evaluation.by_class import within_classes
 from l1jax.evaluation.features import Extracted
 from l1jax.evaluation.frechet import frechet_distance
-from l1jax.evaluation.memorisation import memorisation
-from l1jax.evaluation.scores import NEIGHBOURS, feature_scores
+from l1jax.evaluation.manifold import Neighbourhood
+from l1jax.evaluation.memorisation import memorisation_of
+from l1jax.evaluation.scores import NEIGHBOURS, feature_scores, reference_of
 
 SAME_SIZE = 1.02  # ratio of sizes up to which the Fréchet distance is not corrected
 NUM_SPLITS = 3  # of the real images, whose Fréchet distances are averaged
@@ -50,10 +51,9 @@ def real_against_real(
     count = len(np.asarray(real.features))
     size = min(num_generated, count // 2)
     others = slice_rows(real, 0, size)
-    rest = slice_rows(real, size, count)
+    rest = reference_of(slice_rows(real, size, count))
     scores = feature_scores(rest, others, is_clip=is_clip)
-    found = copies(others, rest)
-    scores |= found
+    scores |= copies(others, rest.neighbourhood)
     sizes = {"num_real": float(count - size), "num_others": float(size)}
     target = _harmonic(count, num_generated)
     own = _harmonic(count - size, size)
@@ -121,20 +121,20 @@ def _split_distances(
 
 
 def copies(
-    generated: Extracted, training: Extracted, held_out: Extracted | None = None
+    generated: Extracted, training: Neighbourhood, held_out: Extracted | None = None
 ) -> dict[str, float]:
     """Return `near_copies` and `authenticity` of up to a thousand generated images.
 
     Args:
         generated: their features.
-        training: those of the training images.
+        training: those of the training images, with the distances between them.
         held_out: those of other real images, or None.
     """
     some = np.asarray(generated.features)[:MAX_COPIES_ROWS]
     others = None
     if held_out is not None:
         others = np.asarray(held_out.features)[:MAX_COPIES_ROWS]
-    found = memorisation(some, np.asarray(training.features), others)
+    found = memorisation_of(some, training, others)
     return {"near_copies": found.near_copies, "authenticity": found.authenticity}
 
 

@@ -19,9 +19,10 @@ from l1jax.evaluation.features import (
     pixel_features,
     random_features,
 )
+from l1jax.evaluation.manifold import neighbourhood
 from l1jax.evaluation.pictures import ImageSet, Pictures, as_image_set, extract_set
 from l1jax.evaluation.resampling import resampled_deviations
-from l1jax.evaluation.scores import feature_scores
+from l1jax.evaluation.scores import feature_scores, reference_of
 from l1jax.evaluation.spectrum import Spectrum, decibels_between, radial_spectrum
 
 MAX_RANDOM_SIDE = 1_024  # pixels, of images that the random convolutions take
@@ -124,10 +125,12 @@ def compare(
     """
     real = as_image_set(real)
     real_features = {name: extract_set(extractor, real) for name, extractor in extractors.items()}
-    training_features = {}
+    references = {name: reference_of(features) for name, features in real_features.items()}
+    known = {}
     for name in COPIES if training is not None else ():
         if name in extractors and training is not None:
-            training_features[name] = extract_set(extractors[name], training.images)
+            features = extract_set(extractors[name], training.images).features
+            known[name] = neighbourhood(features, 1, "training")
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in extractors}
     image_scores: list[dict[str, float]] = []
     first_features: dict[str, Extracted] = {}
@@ -141,24 +144,24 @@ def compare(
         for name, extractor in extractors.items():
             own = extract_set(extractor, images)
             first_features.setdefault(name, own)
-            of_seed = feature_scores(real_features[name], own, seed, is_clip=extractor.is_clip)
+            of_seed = feature_scores(references[name], own, seed, is_clip=extractor.is_clip)
             of_seed |= within_classes(real_features[name].features, labels, own.features, asked)
             if name == "pixels" and real_spectrum is not None:
                 spectrum = spectrum_of(images)
                 of_seed["spectrum_distance"] = decibels_between(real_spectrum, spectrum)
             if training is None:
-                of_seed |= copies(own, real_features[name])
-            elif name in training_features:
+                of_seed |= copies(own, references[name].neighbourhood)
+            elif name in known:
                 others = None if training.includes_real else real_features[name]
-                of_seed |= copies(own, training_features[name], others)
+                of_seed |= copies(own, known[name], others)
             scores[name].append(of_seed)
         image_scores.append({"different": count_different(images), **similarity_of(images, seed)})
-    features = {}
+    of_features: JsonObject = {}
     for name, extractor in extractors.items():
         statistics = seed_statistics(scores[name])
         if len(scores[name]) == 1:
             deviations = resampled_deviations(
-                real_features[name], first_features[name], is_clip=extractor.is_clip
+                references[name], first_features[name], is_clip=extractor.is_clip
             )
             for score, deviation in deviations.items():
                 statistics[score]["deviation"] = deviation
@@ -170,7 +173,7 @@ def compare(
         )
         if "spectrum_distance" in statistics:
             baseline["spectrum_distance"] = spectrum_of_real(real, num_generated)
-        features[name] = {
+        of_features[name] = {
             "protocol": extractor.protocol,
             **extractor.details,
             "dimensions": int(np.shape(real_features[name].features)[1]),
@@ -181,7 +184,7 @@ def compare(
     of_real = similarity_of(real, 0)
     if of_real:
         of_images = {"ms_ssim_of_real": of_real["ms_ssim"], **of_images}
-    return {"features": features, "images": of_images}
+    return {"features": of_features, "images": of_images}
 
 
 def similarity_of(images: ImageSet, seed: int) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -117,7 +117,17 @@ def gaussian(x: Moments) -> Gaussian:
     return Gaussian(x.mean, x.scatter / (x.count - 1))
 
 
-def frechet_distance(a: Features | Moments | Gaussian, b: Features | Moments | Gaussian) -> float:
+class Factored(NamedTuple):
+    """A Gaussian by a root of its covariance, from which distances to many others are taken."""
+
+    mean: Float64[np.ndarray, " features"]
+    root: Float64[np.ndarray, "rows features"]  # rootᵀ root is the covariance
+
+
+Sample: TypeAlias = Features | Moments | Gaussian | Factored
+
+
+def frechet_distance(a: Sample, b: Sample) -> float:
     """Measure the squared Fréchet distance between the Gaussians that fit two samples.
 
     |μ₁ − μ₂|² + tr S₁ + tr S₂ − 2 tr √(√S₁ S₂ √S₁), with unbiased covariances, in float64 on the
@@ -128,7 +138,8 @@ def frechet_distance(a: Features | Moments | Gaussian, b: Features | Moments | G
 
     Args:
         a: features of one sample, a row each, or their moments, of at least two rows; or the mean
-            and the covariance alone, whatever sample they were taken of.
+            and the covariance alone, whatever sample they were taken of; or what `factored` made
+            of one of these.
         b: the same of the other sample.
 
     Raises:
@@ -138,7 +149,7 @@ def frechet_distance(a: Features | Moments | Gaussian, b: Features | Moments | G
     Source: Heusel et al., NeurIPS 2017, equation 6; Dowson and Landau, "The Fréchet distance
     between multivariate normal distributions", 1982.
     """
-    return _distance(_factored(a, "a"), _factored(b, "b"))
+    return _distance(factored(a, "a"), factored(b, "b"))
 
 
 def frechet_infinity(
@@ -207,34 +218,38 @@ def frechet_infinity(
             "for each feature: smaller subsets put the end of the line too low.",
             stacklevel=2,
         )
-    reference = _factored(real, "real")
+    reference = factored(real, "real")
     rng = np.random.default_rng(seed)
     distances = []
     for size in sizes:
         subset = rows[rng.choice(count, size, replace=False)]
-        distances.append(_distance(reference, _factored(subset, "generated")))
+        distances.append(_distance(reference, factored(subset, "generated")))
     return FrechetInfinity(*_intercept(1 / np.asarray(sizes), np.asarray(distances)))
 
 
-class _Factored(NamedTuple):
-    """A Gaussian by a root of its covariance."""
+def factored(x: Sample, name: str) -> Factored:
+    """Fit a Gaussian to a sample once, for several distances to it.
 
-    mean: Float64[np.ndarray, " features"]
-    root: Float64[np.ndarray, "rows features"]  # rootᵀ root is the covariance
+    Args:
+        x: the sample, as `frechet_distance` takes it.
+        name: the argument's name, for messages.
 
-
-def _factored(x: Features | Moments | Gaussian, name: str) -> _Factored:
+    Raises:
+        InputError: if it is no matrix of finite numbers, or has fewer than two rows.
+    """
+    if isinstance(x, Factored):
+        return x
     if isinstance(x, Gaussian):
-        return _Factored(x.mean, _root(x.covariance, len(x.mean)))
+        return Factored(x.mean, _root(x.covariance, len(x.mean)))
     if not isinstance(x, Moments):
         rows = feature_matrix(x, name, least=2)
         if len(rows) <= rows.shape[1]:
             mean = _mean(rows)
-            return _Factored(mean, (rows - mean) / np.sqrt(len(rows) - 1))
+            return Factored(mean, (rows - mean) / np.sqrt(len(rows) - 1))
         x = moments(rows)
     _check_count(x, name)
     rank = min(x.count - 1, len(x.mean))
-    return _Factored(x.mean, _root(x.scatter / (x.count - 1), rank))
+    return Factored(x.mean, _root(x.scatter / (x.count - 1), rank))
 
 
 def _check_count(x: Moments, name: str) -> None:
@@ -262,7 +277,7 @@ def _root(covariance: Rows, rank: int) -> Rows:
     return (vectors[:, largest] * np.sqrt(np.maximum(values[largest], 0))).T
 
 
-def _distance(a: _Factored, b: _Factored) -> float:
+def _distance(a: Factored, b: Factored) -> float:
     require_same_features(len(a.mean), len(b.mean))
     if len(a.root) > len(b.root):
         return _distance(b, a)

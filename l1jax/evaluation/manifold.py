@@ -67,11 +67,24 @@ class ManifoldAndNovelty(NamedTuple):
     distance from a real one to the nearest other: near 1 for new points, 0 for copies."""
 
 
-def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> ManifoldAndNovelty:
+class Neighbourhood(NamedTuple):
+    """Points, and how far the nearest others of the same sample are from each."""
+
+    points: Rows
+    nearest_squared: Float64[np.ndarray, "n neighbours"]
+    """Squared distances to the k + 1 nearest, the point itself included, unsorted."""
+    to_other: Float64[np.ndarray, " n"]
+    """Distance to the nearest other point; exactly 0 for a copy."""
+
+
+def manifold_and_novelty(
+    real: Features | Neighbourhood, generated: Features, k: int = 5
+) -> ManifoldAndNovelty:
     """Compute `precision_recall_density_coverage`, and how new the generated points are.
 
     Args:
-        real: features of the real sample, a row each; more than k rows.
+        real: features of the real sample, a row each, more than k rows; or their `neighbourhood`
+            of k, which saves its computation.
         generated: features of the generated sample; more than k rows.
         k: which neighbour a ball reaches to.
 
@@ -83,18 +96,20 @@ def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> Man
         InputError: if a sample has not more than k rows or is not finite.
     """
     check_integer(k, "k", least=1)
-    real = feature_matrix(real, "real", least=k + 1)
+    of_real = real if isinstance(real, Neighbourhood) else None
+    points = feature_matrix(real, "real", least=k + 1) if of_real is None else of_real.points
     generated = feature_matrix(generated, "generated", least=k + 1)
-    require_same_features(real.shape[1], generated.shape[1], "`real` and `generated`")
-    real_nearest = _nearest_squared(real, k)
-    real_radii = real_nearest.max(axis=1)
-    generated_radii = _nearest_squared(generated, k).max(axis=1)
+    require_same_features(points.shape[1], generated.shape[1], "`real` and `generated`")
+    if of_real is None:
+        of_real = neighbourhood(points, k, "real")
+    real_radii = of_real.nearest_squared.max(axis=1)
+    generated_radii = neighbourhood(generated, k, "generated").nearest_squared.max(axis=1)
     squared_to_real = np.full(len(generated), np.inf)
     is_precise = np.zeros(len(generated), bool)
-    is_recalled = np.zeros(len(real), bool)
-    is_covered = np.zeros(len(real), bool)
+    is_recalled = np.zeros(len(points), bool)
+    is_covered = np.zeros(len(points), bool)
     num_in_balls = 0
-    for rows, columns, squared in squared_distances(real, generated):
+    for rows, columns, squared in squared_distances(points, generated):
         in_real_ball = squared < real_radii[rows, None]
         is_precise[columns] |= in_real_ball.any(axis=0)
         is_covered[rows] |= in_real_ball.any(axis=1)
@@ -108,8 +123,8 @@ def manifold_and_novelty(real: Features, generated: Features, k: int = 5) -> Man
         coverage=float(is_covered.mean()),
     )
     # The nearest point of all is the point itself.
-    squared_among_real = np.partition(real_nearest, 1, axis=1)[:, 1]
-    among_real = _median_distance(squared_among_real, real)
+    squared_among_real = np.partition(of_real.nearest_squared, 1, axis=1)[:, 1]
+    among_real = _median_distance(squared_among_real, points)
     to_real = _median_distance(squared_to_real, generated)
     return ManifoldAndNovelty(scores, to_real / max(among_real, 1e-12))
 
@@ -148,19 +163,40 @@ def nearest_neighbours(generated: Features, training: Features, k: int = 1) -> N
     )
 
 
-def _nearest_squared(x: Rows, k: int) -> Float64[np.ndarray, "n neighbours"]:
-    """Compute squared distances of every point to the k + 1 nearest, itself included, unsorted."""
-    nearest = np.full((len(x), k + 1), np.inf)
+def neighbourhood(x: Features, k: int, name: str) -> Neighbourhood:
+    """Compute the distances between the points of a sample, one tile at a time.
 
-    def keep_nearest(rows: slice, squared: Float64[np.ndarray, "rows columns"]) -> None:
+    Args:
+        x: features, a row each; more than k rows.
+        k: number of neighbours.
+        name: the argument's name, for messages.
+
+    Raises:
+        InputError: if there are too few rows, or some are not finite.
+    """
+    points = feature_matrix(x, name, least=k + 1)
+    nearest = np.full((len(points), k + 1), np.inf)
+    squared_to_other = np.full(len(points), np.inf)
+    others = np.zeros(len(points), int)
+
+    def keep_nearest(
+        rows: slice, columns: slice, squared: Float64[np.ndarray, "rows columns"]
+    ) -> None:
         candidates = np.concatenate([nearest[rows], squared], axis=1)
         nearest[rows] = np.partition(candidates, k, axis=1)[:, : k + 1]
+        if rows == columns:
+            np.fill_diagonal(squared, np.inf)
+        closest = squared.argmin(axis=1)
+        to_closest = np.take_along_axis(squared, closest[:, None], axis=1)[:, 0]
+        is_closer = to_closest < squared_to_other[rows]
+        squared_to_other[rows] = np.where(is_closer, to_closest, squared_to_other[rows])
+        others[rows] = np.where(is_closer, closest + columns.start, others[rows])
 
-    for rows, columns, squared in squared_distances(x):
-        keep_nearest(rows, squared)
+    for rows, columns, squared in squared_distances(points):
+        keep_nearest(rows, columns, squared)
         if rows != columns:
-            keep_nearest(columns, squared.T)
-    return nearest
+            keep_nearest(columns, rows, squared.T)
+    return Neighbourhood(points, nearest, _distances(points, points, others))
 
 
 def _median_distance(squared: Float64[np.ndarray, " n"], x: Rows) -> float:

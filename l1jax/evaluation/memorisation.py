@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l1jax.evaluation.manifold import nearest_neighbours
-from l1jax.evaluation.pairwise import Features, feature_matrix
+from l1jax.evaluation.manifold import Neighbourhood, nearest_neighbours, neighbourhood
+from l1jax.evaluation.pairwise import Features
 
 SHARE = 0.01  # of real images that are nearer to a training image than the threshold
 
@@ -39,14 +39,28 @@ def memorisation(
     Source: Alaa et al., "How faithful is your synthetic data?", ICML 2022, section 3.3
     (authenticity).
     """
-    rows = feature_matrix(training, "training", least=2)
-    among_training = nearest_neighbours(rows, rows, k=2).distances[:, 1]
-    calibrating = among_training
+    return memorisation_of(generated, neighbourhood(training, 1, "training"), held_out)
+
+
+def memorisation_of(
+    generated: Features, training: Neighbourhood, held_out: Features | None = None
+) -> Memorisation:
+    """Compute `memorisation` with the distances between training images, which are kept.
+
+    Args:
+        generated: features of the generated images, a row each.
+        training: the training images.
+        held_out: as there.
+
+    Raises:
+        InputError: as there.
+    """
+    calibrating = training.to_other
     if held_out is not None:
-        calibrating = nearest_neighbours(held_out, rows).distances[:, 0]
+        calibrating = nearest_neighbours(held_out, training.points).distances[:, 0]
     threshold = float(np.quantile(calibrating, SHARE))
-    distances, indices = nearest_neighbours(generated, rows)
+    distances, indices = nearest_neighbours(generated, training.points)
     nearest = distances[:, 0]
     is_near = (nearest < threshold) | (nearest == 0)
-    is_authentic = nearest > among_training[indices[:, 0]]
+    is_authentic = nearest > training.to_other[indices[:, 0]]
     return Memorisation(float(is_near.mean()), float(is_authentic.mean()), threshold)

@@ -3,14 +3,15 @@
 import numpy as np
 
 from l1jax.evaluation.features import Extracted
-from l1jax.evaluation.scores import NEIGHBOURS, feature_scores
+from l1jax.evaluation.scores import NEIGHBOURS, Reference, feature_scores
 
 REPLICATES = 10
 MAX_ROWS = 1_000  # of a part
+MAX_KERNEL_ROWS = 2_000  # real ones, whose pairs with a part's rows the kernel distance is of
 
 
 def resampled_deviations(
-    real: Extracted, generated: Extracted, *, is_clip: bool = False
+    real: Reference, generated: Extracted, *, is_clip: bool = False
 ) -> dict[str, float]:
     """Estimate the standard deviation of every score over sets of generated images of this size.
 
@@ -40,7 +41,8 @@ def resampled_deviations(
     for _ in range(REPLICATES):
         chosen = rng.choice(count, size, replace=False)
         part = Extracted(features[chosen], None if logits is None else logits[chosen])
-        scores.append(feature_scores(real, part, is_clip=is_clip))
+        of_part = feature_scores(real, part, is_clip=is_clip, max_real_rows=MAX_KERNEL_ROWS)
+        scores.append(of_part)
     scale = np.sqrt(size / (count - size))
     return {
         name: float(scale * np.std([of_part[name] for of_part in scores], ddof=1))

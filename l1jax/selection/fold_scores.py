@@ -16,7 +16,7 @@ from l1jax.evaluation.features import (
     pixel_features,
     random_features,
 )
-from l1jax.evaluation.scores import feature_scores
+from l1jax.evaluation.scores import feature_scores, reference_of
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models import Flow, Gan, Generator, Vae
 from l1jax.penalties import sparsity
@@ -96,7 +96,7 @@ def make_fold_scorer(
         np.sort(np.random.default_rng(seed).permutation(indices)[:MAX_IMAGES])
         for indices in held_out
     ]
-    real = [_extract(extractor, images[indices]) for indices in used]
+    references = [reference_of(_extract(extractor, images[indices])) for indices in used]
     latents = draw_latents(generator, named_seed_key(seed, "judged"), max(map(len, used)))
     likelihood = make_likelihood(model, images, labels, seed)
     names = [name for name in SIGNS if name not in ("bits_per_byte", "log_likelihood")]
@@ -104,7 +104,7 @@ def make_fold_scorer(
         names.append("log_likelihood")
 
     def image_scores(state: State, fold: int, generated: Images) -> dict[str, float]:
-        scores = feature_scores(real[fold], _extract(extractor, generated), seed)
+        scores = feature_scores(references[fold], _extract(extractor, generated), seed)
         if likelihood is not None:
             scores["log_likelihood"] = likelihood.compute(state, used[fold])
         return {name: scores[name] for name in names}

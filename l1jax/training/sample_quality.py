@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from l1jax.evaluation import kernel_distance
 from l1jax.evaluation.classifier import Classifier, classifier_features
 from l1jax.evaluation.features import Extracted, extract_all, random_features
-from l1jax.evaluation.scores import feature_scores
+from l1jax.evaluation.scores import feature_scores, reference_of
 from l1jax.models import Generator
 from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
@@ -89,10 +89,10 @@ def _make_scores(
     prefix: str, extract: Callable[[Images], Extracted], real: Images, seed: int
 ) -> Score:
     """Build images → scores on some features, whose names begin with the prefix."""
-    real_features = extract(real)
+    reference = reference_of(extract(real))
 
     def score(generated: Images) -> dict[str, float]:
-        scores = feature_scores(real_features, extract(generated), seed)
+        scores = feature_scores(reference, extract(generated), seed)
         return {f"{prefix}/{name}": scores[name] for name in SCORES}
 
     return score

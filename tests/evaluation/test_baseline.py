@@ -7,7 +7,7 @@ from l1jax.evaluation import frechet_by_class, frechet_distance
 from l1jax.evaluation.baseline import real_against_real
 from l1jax.evaluation.features import Extracted
 from l1jax.evaluation.resampling import resampled_deviations
-from l1jax.evaluation.scores import feature_scores
+from l1jax.evaluation.scores import feature_scores, reference_of
 
 RNG = np.random.default_rng(0)
 FEATURES = 12
@@ -52,10 +52,10 @@ def test_nothing_is_extrapolated_where_few_are_generated():
 def test_the_deviation_of_one_sample_is_that_of_many():
     real = sample(200)
     scores = [feature_scores(real, sample(200)) for _ in range(30)]
-    found = [resampled_deviations(real, sample(200)) for _ in range(6)]
+    found = [resampled_deviations(reference_of(real), sample(200)) for _ in range(6)]
     # Coverage is nearly full, and half the images deviate more than those near its end would.
     for name, most in (("frechet_distance", 1.8), ("precision", 1.8), ("coverage", 2.4)):
         expected = np.std([of_sample[name] for of_sample in scores], ddof=1)
         mean = np.mean([of_sample[name] for of_sample in found])
         assert 0.7 * expected < mean < most * expected
-    assert resampled_deviations(real, sample(16)) == {}
+    assert resampled_deviations(reference_of(real), sample(16)) == {}

@@ -4,6 +4,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from l1jax.evaluation import nearest_neighbours, pairwise, precision_recall_density_coverage
+from l1jax.evaluation.manifold import neighbourhood
 
 RNG = np.random.default_rng(0)
 
@@ -84,6 +85,9 @@ def test_neighbours_are_scikit_learns(n, m, features, k, small_tiles):
     found = nearest_neighbours(generated, jnp.asarray(training), k)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-12)
+    own, _ = exact.kneighbors(n_neighbors=1)  # of each training point, itself left out
+    to_other = neighbourhood(training, 1, "training").to_other
+    np.testing.assert_allclose(to_other, own[:, 0], rtol=1e-12)
 
 
 def test_a_copy_is_at_distance_zero_and_named(small_tiles):
@@ -92,3 +96,8 @@ def test_a_copy_is_at_distance_zero_and_named(small_tiles):
     found = nearest_neighbours(training[copied], training)
     np.testing.assert_array_equal(found.distances, 0)
     np.testing.assert_array_equal(found.indices[:, 0], copied)
+    repeated = np.concatenate([training, training[copied]])
+    is_repeated = np.zeros(1_000, bool)
+    is_repeated[copied] = is_repeated[700:] = True
+    to_other = neighbourhood(repeated, 3, "repeated").to_other
+    np.testing.assert_array_equal(to_other == 0, is_repeated)

@@ -3,8 +3,9 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from l1jax.evaluation import frechet_distance, kernel_distance, precision_recall_density_coverage
+from l1jax.evaluation import scores as scores_module
 from l1jax.evaluation.features import Extracted
-from l1jax.evaluation.scores import feature_scores
+from l1jax.evaluation.scores import feature_scores, reference_of
 
 RNG = np.random.default_rng(0)
 
@@ -18,10 +19,15 @@ def test_scores_are_those_of_their_functions():
     assert scores["recall"] == float(precision_recall_density_coverage(a, b, 5).recall)
     assert 1 < scores["inception_score"] < 3
     assert "inception_score" not in feature_scores(Extracted(a), Extracted(b))
+    reference = reference_of(Extracted(a))
+    assert feature_scores(reference, Extracted(b, logits)) == scores
+    again = feature_scores(reference, Extracted(a[:30]))
+    assert again["novelty"] == 0  # what is kept has not changed
 
 
 @pytest.mark.slow
-def test_large_sets_are_compared_by_subsets():
+def test_large_sets_are_compared_by_subsets(monkeypatch):
+    monkeypatch.setattr(scores_module, "MAX_ALL_PAIRS", 2_000)
     a, b = RNG.normal(size=(2_100, 2)), RNG.normal(size=(2_100, 2)) + 0.5
     scores = feature_scores(Extracted(a), Extracted(b), seed=3)
     assert scores["kernel_distance"] == kernel_distance(a, b, 100, 1_000, 3).mean
