@@ -10,7 +10,7 @@ from PIL import __version__ as pillow_version
 import l1jax
 from l1jax.evaluation.comparison import MAX_PAIRED, NUM_PAIRS, JsonObject
 from l1jax.evaluation.memorisation import SHARE
-from l1jax.evaluation.resampling import REPLICATES
+from l1jax.evaluation.resampling import MAX_KERNEL_ROWS, REPLICATES
 from l1jax.evaluation.scores import MAX_ALL_PAIRS, NEIGHBOURS, NUM_SUBSETS, SUBSET_SIZE
 from l1jax.models import Generator
 
@@ -27,6 +27,7 @@ def environment() -> JsonObject:
             "similarity_pairs": NUM_PAIRS,
             "similarity_images": MAX_PAIRED,
             "deviation_parts": REPLICATES,
+            "deviation_kernel_images": MAX_KERNEL_ROWS,
             "near_copies_share": SHARE,
         },
         "versions": {
