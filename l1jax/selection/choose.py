@@ -20,7 +20,13 @@ from l1jax.selection.rules import (
     with_end_of_path,
     within_tolerance,
 )
-from l1jax.selection.score_table import INFORMATION_CRITERIA, ModelSize, PathPoint, score_table
+from l1jax.selection.score_table import (
+    INFORMATION_CRITERIA,
+    LIKELIHOOD_CRITERIA,
+    ModelSize,
+    PathPoint,
+    score_table,
+)
 
 RATIO_SCORES = ("frechet_distance", "recall", "coverage", "bits_per_byte")
 """A share of these scores has a meaning."""
@@ -71,8 +77,7 @@ def check_criterion(criterion: str, model: Gan | Generator | Vae | Flow | Langua
         )
     if criterion == "default":
         return "log_likelihood" if isinstance(model, Vae) else "kernel_distance"
-    needs_likelihood = criterion in (*INFORMATION_CRITERIA, "log_likelihood")
-    if isinstance(model, Vae | Flow) or not needs_likelihood:
+    if isinstance(model, Vae | Flow) or criterion not in LIKELIHOOD_CRITERIA:
         return criterion
     kind = "a GAN" if isinstance(model, Gan) else "a generator without a likelihood"
     raise InputError(

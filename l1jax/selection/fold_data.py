@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l1jax.build import build_image_model
-from l1jax.config import Config, InputError
+from l1jax.config import Config, FlowModel, InputError
 from l1jax.data.batches import load_all
 from l1jax.data.source import Source
 from l1jax.data.splits import unit_hashes
@@ -15,7 +15,7 @@ from l1jax.evaluation.scores import NEIGHBOURS
 from l1jax.selection.fold_scores import FoldScorer, make_fold_scorer
 from l1jax.selection.folds import FoldIndices, stratified_folds
 from l1jax.selection.plan import Plan
-from l1jax.selection.score_table import INFORMATION_CRITERIA
+from l1jax.selection.score_table import INFORMATION_CRITERIA, LIKELIHOOD_CRITERIA
 from l1jax.selection.task_replicas import FoldFeed, ImageExamples, image_fold_feed
 from l1jax.training.state import Task
 
@@ -63,6 +63,9 @@ def load_image_data(
     images = np.concatenate([load_all(each) for each in sources])
     labels = np.concatenate([_labels(each) for each in sources])
     experiment = plan.experiment
+    # Along a flow it takes as long as drawing many images.
+    is_flow = isinstance(experiment.model, FlowModel)
+    with_likelihood = not is_flow or plan.rule.criterion in LIKELIHOOD_CRITERIA
 
     def divided(folds: FoldIndices, task: Task) -> FoldedData:
         feed = image_fold_feed(
@@ -81,6 +84,7 @@ def load_image_data(
             folds.held_out,
             plan.features,
             experiment.seed,
+            with_likelihood=with_likelihood,
         )
         return FoldedData(feed, scorer)
 

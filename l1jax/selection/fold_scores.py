@@ -73,6 +73,8 @@ def make_fold_scorer(
     held_out: Sequence[Int[np.ndarray, " _examples"]],
     features: str,
     seed: int,
+    *,
+    with_likelihood: bool = True,
 ) -> FoldScorer:
     """Build a function that scores averaged generators by the images held out from each fold.
 
@@ -86,6 +88,7 @@ def make_fold_scorer(
         features: "pixels", or "random" for fixed random convolutions; points are their own
             features.
         seed: of the latents, which are the same for all replicas.
+        with_likelihood: whether the model's likelihood is computed, too, if it has one.
     """
     generator = require_images(task)
     sampler = make_sampler(generator)
@@ -98,7 +101,9 @@ def make_fold_scorer(
     ]
     references = [reference_of(_extract(extractor, images[indices])) for indices in used]
     latents = draw_latents(generator, named_seed_key(seed, "judged"), max(map(len, used)))
-    likelihood = make_likelihood(model, images, labels, seed)
+    likelihood = None
+    if with_likelihood:
+        likelihood = make_likelihood(model, images, labels, seed)
     names = [name for name in SIGNS if name not in ("bits_per_byte", "log_likelihood")]
     if likelihood is not None:
         names.append("log_likelihood")

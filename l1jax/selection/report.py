@@ -16,7 +16,7 @@ from l1jax.selection.fold_scores import SIGNS
 from l1jax.selection.path_run import PathResult
 from l1jax.selection.plan import Plan
 from l1jax.selection.rules import ScoreSummary, summarize_scores
-from l1jax.selection.score_table import INFORMATION_CRITERIA, PathPoint, score_table
+from l1jax.selection.score_table import INFORMATION_CRITERIA, PathPoint, has_score, score_table
 
 Json: TypeAlias = dict[str, Any]  # plain values; `path.json` holds them
 
@@ -64,7 +64,7 @@ def protocol(plan: Plan, result: PathResult) -> str:
 
 def point_rows(plan: Plan, result: PathResult) -> list[Json]:
     """Return the numbers of each strength, with all scores and their standard errors."""
-    names = [name for name in SIGNS if name in result.points[0].folds[0].scores]
+    names = [name for name in SIGNS if has_score(result.points, name)]
     if plan.rule.criterion in INFORMATION_CRITERIA:
         names.append(plan.rule.criterion)
     # The tables change the sign of scores of which higher is better; the report restores it.

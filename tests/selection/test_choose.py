@@ -163,6 +163,19 @@ def test_what_a_model_is_scored_by():
             check_criterion(criterion, gan)
 
 
+@pytest.mark.parametrize("criterion", ["log_likelihood", "bic"])
+def test_a_path_without_a_likelihood_is_not_chosen_from_by_it(criterion):
+    scores = {"kernel_distance": 1.0}
+    without = point(0.2, [1.0])
+    without = without._replace(folds=[without.folds[0]._replace(scores=scores)])
+    points = [point(0.1, [1.0]), without]
+    with pytest.raises(
+        InputError, match=rf"`--criterion` \(={criterion}\) needs the log_likelihood"
+    ):
+        chosen(ChoiceRule(criterion, "minimum", 0, 0), points)
+    assert chosen(ChoiceRule("kernel_distance", "minimum", 0, 0), points) == 0.2
+
+
 def test_a_result_comes_back_from_json():
     result = point(0.1, [math.nan]).folds[0]
     values = to_json(result)
