@@ -135,6 +135,8 @@ class FlowMatching:
     """Share of the labels that are left out, which guidance needs; 0.1 is usual."""
     pairing: Literal["independent", "optimal"] = "independent"
     """Which noise an image of the batch comes from: any, or that of the shortest ways in all."""
+    dequantize: bool = False
+    """Add uniform noise to the bytes of images, without which their likelihood means nothing."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def make_flow_step(
     time_deviation: float = 1.0,
     label_dropout: float = 0.0,
     pairing: Pairing = "independent",
+    dequantize: bool = False,
     instants: float = 1.0,
     whole: float = 0.0,
     guidance: float = 0.0,
@@ -79,6 +80,8 @@ def make_flow_step(
         label_dropout: share of the labels that are replaced by none, for guidance.
         pairing: "optimal" gives each image the noise of `optimal_pairing` in the whole batch, which
             every device finds for itself; "independent" any.
+        dequantize: whether each byte of the images gets uniform noise between −½ and ½, so that
+            they have a density, from which `flow_log_likelihood` bounds the probability of bytes.
         instants: share of the batch that learns the velocity at a time, as flow matching does.
         whole: share of the batch that learns the average over the whole way.
         guidance: w; above 0 the velocity that is learned for a class is that of `guided`.
@@ -86,15 +89,21 @@ def make_flow_step(
         ema_decay: decay of the predictor's average per step, in [0, 1).
 
     Source: Lipman et al., ICLR 2023, equation 23; Tong et al., TMLR 2024, for the pairing; Geng et
-    al., NeurIPS 2025, section 4.2, for guidance that is learned.
+    al., NeurIPS 2025, section 4.2, for guidance that is learned; Theis, van den Oord, Bethge, ICLR
+    2016, section 3.1, for noise on bytes.
     """
     classes = flow.generator.classes
 
     def draw_inputs(batch: Batch, key: Key[Array, ""]) -> Part:
-        image = from_uint8(batch.example[0], flow.generator.image_range)
+        examples = batch.example[0]
         label = jnp.asarray(batch.label[0])
-        whole_batch = image.shape[0] * jax.lax.axis_size(AXIS)
-        normal = jax.random.normal(named_key(key, "noise"), (whole_batch, *image.shape[1:]))
+        whole_batch = examples.shape[0] * jax.lax.axis_size(AXIS)
+        whole_shape = (whole_batch, *examples.shape[1:])
+        if dequantize:
+            uniform = jax.random.uniform(named_key(key, "bytes"), whole_shape)
+            examples = examples + local_slice(uniform - 0.5)
+        image = from_uint8(examples, flow.generator.image_range)
+        normal = jax.random.normal(named_key(key, "noise"), whole_shape)
         if pairing == "optimal":
             images = jax.lax.all_gather(image, AXIS, tiled=True)
             normal = normal[optimal_pairing(images, normal)]

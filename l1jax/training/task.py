@@ -369,6 +369,11 @@ def _flow_task(
             "classes: each class would be learned from a part of the noise alone, and drawn from "
             "all of it."
         )
+    if objective.dequantize and flow.generator.image_range is None:
+        raise config.InputError(
+            f"`objective.dequantize` (={objective.dequantize}) must be False for points, which "
+            "have a density without it."
+        )
     check_guidance(experiment)
     _check_average_velocity(objective, flow)
     tx = build_optimizer(experiment.generator, channels=channels["generator"], seed=experiment.seed)

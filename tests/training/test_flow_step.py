@@ -17,6 +17,7 @@ from l1jax.config import (
     FlowMlp,
     InputError,
     MeanFlow,
+    MixtureData,
 )
 from l1jax.data.batches import Batch
 from l1jax.models import flow_mlp
@@ -82,6 +83,29 @@ def test_velocities_are_learned_at_times_with_guidance_and_averages_from_their_p
     assert metrics["generator/loss"] == pytest.approx(float(errors.mean()), rel=1e-5)
 
 
+@pytest.mark.slow
+def test_bytes_get_uniform_noise_where_they_are_dequantized():
+    """A network that predicts no velocity has the mean squared way from the noise to the bytes."""
+    shape = (2, 2, 1)
+    flow = flow_mlp(shape, (4,), 2, "velocity")
+    state = init_generator(flow.generator, TX, jax.random.key(1))
+    zeros = jax.tree.map(jnp.zeros_like, state.generator.params)
+    state = state._replace(generator=state.generator._replace(params=zeros))
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, *shape), np.uint8)
+    nothing = jnp.zeros((1, BATCH), jnp.int32)
+    batch = Batch(jnp.asarray(images[None]), nothing, nothing)
+    noise = np.asarray(jax.random.normal(named_key(KEY, "noise"), images.shape))
+    uniform = np.asarray(jax.random.uniform(named_key(KEY, "bytes"), images.shape))
+    mesh = Mesh(np.asarray(jax.devices()[:2]), (AXIS,))
+    for dequantize, levels in ((False, images), (True, images + uniform - 0.5)):
+        step = make_flow_step(flow, TX, dequantize=dequantize)
+        specs = (P(), P(None, AXIS), P())
+        run = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=P()))
+        _, metrics = run(state, batch, KEY)
+        expected = np.mean((2 * levels.astype(np.float64) / 255 - 1 - noise) ** 2)
+        assert metrics["generator/loss"] == pytest.approx(expected, rel=1e-6)
+
+
 AVERAGE = {"average_velocity": True}
 
 
@@ -126,6 +150,17 @@ def test_what_does_not_fit_is_refused(model, objective, words):
     )
     with pytest.raises(InputError, match=words):
         make_task(experiment, (8, 8, 1))
+
+
+def test_points_have_no_bytes_to_dequantize():
+    experiment = Config(
+        data=MixtureData(),
+        model=FlowMlp((4,), output="linear"),
+        objective=FlowMatching(dequantize=True),
+        discriminator=None,
+    )
+    with pytest.raises(InputError, match=r"`objective.dequantize` \(=True\) .* points"):
+        make_task(experiment, (1, 1, 2))
 
 
 def test_mean_flow_is_refused_without_a_flow():
