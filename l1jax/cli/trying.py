@@ -23,6 +23,7 @@ BATCH_SIZE = 8
 WIDTHS = {
     "channels": 16,
     "group_size": 4,
+    "head_size": 16,
     "blocks": 1,
     "generator_width": 32,
     "discriminator_width": 32,

@@ -16,7 +16,14 @@ from l1jax.training.patience import first_counted_step
 from l1jax.training.task import make_task
 
 NAMES = sorted(path.stem for path in experiments_folder().glob("*.py"))
-WITH_NETWORKS = ("imagenet32_r3", "text_sparse", "cifar10", "mnist_channels", "stacked_mnist")
+WITH_NETWORKS = (
+    "imagenet32_r3",
+    "text_sparse",
+    "cifar10",
+    "mnist_channels",
+    "stacked_mnist",
+    "flow_mnist",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
