@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     check_finite(average, trained.step)
     smaller = compact_known(generator, average, options.fold_norms)
     proof = proof_in_float32(trained, smaller, options.batch)
-    console.print(channel_table(proof))
+    console.print(channel_table(proof, generator.evaluations))
     for line in sentences(proof, generator.image_range is None):
         say(line)
     notes: dict[str, Any] = {
@@ -154,19 +154,23 @@ def proof_in_float32(trained: SavedRun, smaller: TrainedGenerator, batch: int) -
         raise InputError(str(error)) from error
 
 
-def channel_table(proof: Verification) -> Table:
-    """Channels of each layer, and costs, before and after."""
+def channel_table(proof: Verification, evaluations: int = 1) -> Table:
+    """Channels of each layer, and costs, before and after.
+
+    Args:
+        proof: the numbers.
+        evaluations: of the network for an image, which a flow model has several of.
+    """
     table = Table(title="Channels", title_justify="left")
     for heading in ("", "before", "after", "left"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, before, after in proof.channels:
         table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.0%}")
     table.add_section()
-    for label, field in (
-        ("parameters", "parameters"),
-        ("bytes", "bytes"),
-        ("FLOPs per image", "flops"),
-    ):
+    work = "FLOPs per image"
+    if evaluations > 1:
+        work += f", {evaluations} evaluations"
+    for label, field in (("parameters", "parameters"), ("bytes", "bytes"), (work, "flops")):
         before, after = (getattr(cost, field) for cost in (proof.before, proof.after))
         table.add_row(label, f"{before:,}", f"{after:,}", f"{after / max(before, 1):.0%}")
     before, after = (1e3 * cost.latency for cost in (proof.before, proof.after))

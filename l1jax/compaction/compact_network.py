@@ -69,7 +69,7 @@ def compact(
     graph = _round_params(_shrink(traced, fold_norms), _param_dtypes(traced))
     layout = to_layout(graph.nodes)
     if generator.velocities is not None:
-        layout["flow"] = dict(generator.velocities.settings)
+        layout["flow"] = generator.velocities.to_json()
     return TrainedGenerator(
         layout_generator(generator, layout),
         nest(graph.params),

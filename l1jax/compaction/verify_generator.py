@@ -25,7 +25,8 @@ class Cost(NamedTuple):
     # Number of parameters and running batch statistics.
     parameters: int
     bytes: int
-    # Of one image, as `l1jax.models.summary.layers` counts them.
+    # Of one image, as `l1jax.models.summary.layers` counts them; of a flow model, those of all
+    # evaluations of its network.
     flops: int
     # Seconds for a batch: the median of the rounds.
     latency: float
@@ -123,7 +124,7 @@ def _cost(model: TrainedGenerator, by_name: dict[str, Layer], latency: float) ->
     return Cost(
         parameters=sum(leaf.size for leaf in leaves),
         bytes=sum(leaf.nbytes for leaf in leaves),
-        flops=sum(layer.flops for layer in by_name.values()),
+        flops=model.generator.evaluations * sum(layer.flops for layer in by_name.values()),
         latency=latency,
     )
 

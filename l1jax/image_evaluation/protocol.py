@@ -58,8 +58,8 @@ def describe_drawing(generator: Generator, count: int, num_seeds: int) -> JsonOb
         seeds = f"for each of the seeds 0 to {num_seeds - 1}"
     drawing = {"generated": f"{count:,} of the averaged generator {seeds}", "latents": latents}
     if generator.velocities is not None:
-        settings = generator.velocities.settings
-        drawing["sampler"] = f"{settings['method']}, steps: {len(settings['times']) - 1}"
-        if settings["guidance"]:
-            drawing["sampler"] += f", guidance {settings['guidance']:g}"
+        sampler = generator.velocities.sampler
+        drawing["sampler"] = f"{sampler.method}, steps: {len(sampler.times) - 1}"
+        if sampler.guidance:
+            drawing["sampler"] += f", guidance {sampler.guidance:g}"
     return drawing

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from l1jax.models.conditional import no_class, with_label
 from l1jax.models.flow_inputs import length_input, split_inputs, wave_features
 from l1jax.models.flow_sampling import (
+    FlowSampler,
     Points,
     Prediction,
     SamplingMethod,
@@ -174,12 +175,11 @@ def flow_mlp(
 
     Source: Lipman et al., ICLR 2023; Ho and Salimans, "Classifier-free diffusion guidance", 2022.
     """
-    check_sampler(method, guidance, classes, average_velocity)
+    sampler = flow_sampler(method, sampling_steps, time_shift, guidance, classes, average_velocity)
     if not hidden:
         raise ValueError("`hidden` (=()) must have the width of at least one layer.")
     if time_features < 2 or time_features % 2:
         raise ValueError(f"`time_features` (={time_features}) must be even and at least 2.")
-    times = time_grid(sampling_steps, time_shift).tolist()
     activation = OUTPUTS[output] if predicts == "image" else OUTPUTS["linear"]
     module = FlowDense(
         tuple(hidden),
@@ -199,27 +199,32 @@ def flow_mlp(
         image_shape,
         RANGES[output],
         classes,
-        times,
-        method,
-        guidance,
+        sampler,
         average_velocity,
     )
 
 
-def check_sampler(
-    method: SamplingMethod, guidance: float, classes: int, average_velocity: bool
-) -> None:
-    """Check that a model can be drawn from in this way.
+def flow_sampler(
+    method: SamplingMethod,
+    steps: int,
+    shift: float,
+    guidance: float,
+    classes: int,
+    average_velocity: bool,
+) -> FlowSampler:
+    """Make the sampler of a model that can be drawn from in this way.
 
     Args:
         method: how velocities are followed.
+        steps: from noise to an image.
+        shift: of the time, as in `time_grid`.
         guidance: of classifier-free guidance.
         classes: of the model; 0 for none.
         average_velocity: whether the model gives average velocities.
 
     Raises:
         ValueError: if there is guidance without classes, average velocities are followed that the
-            model does not give, or are guided.
+            model does not give, or are guided, or the steps or the shift are impossible.
     """
     if method == "average" and not average_velocity:
         raise ValueError(
@@ -236,6 +241,7 @@ def check_sampler(
             f"`guidance` (={guidance}) must be 0 for a model without classes: give "
             "`model.classes`, or leave it out."
         )
+    return FlowSampler(method, tuple(time_grid(steps, shift).tolist()), guidance)
 
 
 def make_flow(
@@ -244,9 +250,7 @@ def make_flow(
     image_shape: tuple[int, int, int],
     image_range: tuple[float, float] | None,
     classes: int,
-    times: Sequence[float],
-    method: SamplingMethod,
-    guidance: float,
+    sampler: FlowSampler,
     average_velocity: bool = False,
 ) -> Flow:
     """Make a flow of a predictor, with the generator that follows its velocities.
@@ -257,9 +261,7 @@ def make_flow(
         image_shape: height, width, channels.
         image_range: smallest and largest entry of an image; None for points.
         classes: number of classes; 0 for none.
-        times: the grid that the generator follows.
-        method: of `integrate`, or "average" for `leap`.
-        guidance: of classifier-free guidance.
+        sampler: how the generator goes from noise to images.
         average_velocity: whether the predictor reads lengths of intervals.
     """
     size = int(np.prod(image_shape))
@@ -275,21 +277,22 @@ def make_flow(
         def velocity(x: Points, time: Time) -> Points:
             at = jnp.full(x.shape[0], time, jnp.float32)
             found, _ = flow.velocity(params, batch_stats, x, at, train, label, key)
-            if not guidance:
+            if not sampler.guidance:
                 return found
             without = no_class(label, classes)
             plain, _ = flow.velocity(params, batch_stats, x, at, train, without, key)
-            return guided(found, plain, guidance)
+            return guided(found, plain, sampler.guidance)
 
         def average(x: Points, time: Time, length: Time) -> Points:
             at, over = (jnp.full(x.shape[0], value, jnp.float32) for value in (time, length))
             return flow.velocity(params, batch_stats, x, at, train, label, key, over)[0]
 
         noise = inputs.reshape(-1, *image_shape)
-        if method == "average":
-            images = leap(average, noise, np.asarray(times))
+        times = np.asarray(sampler.times)
+        if sampler.method == "average":
+            images = leap(average, noise, times)
         else:
-            images = integrate(velocity, noise, np.asarray(times), method)
+            images = integrate(velocity, noise, times, sampler.method)
         if image_range is not None:
             images = jnp.clip(images, *image_range)
         return images, batch_stats
@@ -299,9 +302,6 @@ def make_flow(
         "image_shape": image_shape,
         "image_range": image_range,
         "classes": classes,
-        "times": times,
-        "method": method,
-        "guidance": guidance,
         "average_velocity": average_velocity,
     }
     generator = Generator(
@@ -310,7 +310,7 @@ def make_flow(
         image_shape,
         image_range,
         classes,
-        velocities=Velocities(predictor, settings),
+        velocities=Velocities(predictor, sampler, settings),
     )
     flow = Flow(predictor, generator, predicts, average_velocity)  # what `generate` calls
     return flow

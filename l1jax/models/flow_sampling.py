@@ -4,13 +4,12 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64
+from jaxtyping import Array, Bool, Float, Float64, PyTree
 
 LEAST_REST = 0.05
 """Least 1 − t by which a predicted image is divided, and t by which predicted noise is."""
@@ -18,12 +17,37 @@ LEAST_REST = 0.05
 Prediction = Literal["velocity", "image", "noise"]
 Points = Float[Array, "batch *image"]
 Time = float | Float[Array, ""]
+Choice = bool | Bool[Array, ""]
+State = TypeVar("State", bound=PyTree)
+Row = TypeVar("Row", bound=tuple)
 Velocity = Callable[[Points, Time], Points]
 """(x, t) → the velocity there."""
 AverageVelocity = Callable[[Points, Time, Time], Points]
 """(x, t, length) → the average velocity over an interval of that length, on the way from x at t."""
 Method = Literal["euler", "midpoint", "heun"]
 SamplingMethod = Literal["euler", "midpoint", "heun", "average"]
+
+
+class FlowSampler(NamedTuple):
+    """How the generator of a flow model goes from noise to images.
+
+    method: "euler", "midpoint" or "heun" for `integrate`, or "average" for `leap`.
+    times: the grid that is followed.
+    guidance: of classifier-free guidance; 0 for none.
+    """
+
+    method: SamplingMethod
+    times: tuple[float, ...]
+    guidance: float = 0.0
+
+    @property
+    def evaluations(self) -> int:
+        """How many times the network is evaluated for an image."""
+        if self.method == "average":
+            return len(self.times) - 1
+        count = len(_evaluations(np.array(self.times), self.method))
+        return 2 * count if self.guidance else count
+
 
 _unrolled: ContextVar[bool] = ContextVar("_unrolled", default=False)
 
@@ -109,7 +133,8 @@ def integrate(
 
     Euler's error falls like the step, those of the others like its square; they call `velocity`
     twice for each step, but for Heun's last one, at whose end a predicted image leaves no velocity.
-    The steps are a loop, `jax.lax.scan`, whose body is compiled once; see `unrolled_steps`.
+    The evaluations are a loop, `jax.lax.scan`, so that `velocity` is compiled once; see
+    `unrolled_steps`.
 
     Args:
         velocity: the right-hand side.
@@ -124,22 +149,20 @@ def integrate(
     al., NeurIPS 2022, algorithm 1, on Heun's last step.
     """
 
-    def step(x: Points, begin: Time, end: Time, method: Method) -> Points:
-        length = end - begin
-        first = velocity(x, begin)
-        if method == "midpoint":
-            moved = x + length * velocity(x + length / 2 * first, begin + length / 2)
-        elif method == "heun":
-            moved = x + length / 2 * (first + velocity(x + length * first, end))
-        else:
-            moved = x + length * first
-        return moved.astype(x.dtype)
+    def evaluate(state: Walk, evaluation: Evaluation) -> Walk:
+        slope = velocity(state.at, evaluation.time)
+        if method == "heun":
+            slope = slope + state.earlier
+        reached = (state.start + evaluation.reach * slope).astype(start.dtype)
+        none = jnp.zeros_like(start)
+        return Walk(
+            start=_choose(evaluation.ends_step, reached, state.start),
+            at=reached,
+            earlier=_choose(evaluation.adds_to_next, slope, none).astype(start.dtype),
+        )
 
-    intervals = list(itertools.pairwise(times.tolist()))
-    if method != "heun":
-        return _take_steps(partial(step, method=method), start, intervals)
-    x = _take_steps(partial(step, method="heun"), start, intervals[:-1])
-    return step(x, *intervals[-1], "euler")
+    first = Walk(start, start, jnp.zeros_like(start))
+    return _repeat(evaluate, first, _evaluations(times.astype(start.dtype), method)).start
 
 
 def leap(
@@ -161,24 +184,69 @@ def leap(
     Source: Geng et al., "Mean flows for one-step generative modeling", NeurIPS 2025.
     """
 
-    def step(x: Points, begin: Time, end: Time) -> Points:
+    def step(x: Points, interval: Interval) -> Points:
+        moved = interval.length * average_velocity(x, interval.begin, interval.length)
+        return (x + moved).astype(x.dtype)
+
+    times = times.astype(start.dtype)
+    intervals = [Interval(begin, end - begin) for begin, end in itertools.pairwise(times)]
+    return _repeat(step, start, intervals)
+
+
+class Evaluation(NamedTuple):
+    """What happens with the velocity v at a point: the next point is x + reach·(v + earlier)."""
+
+    time: Time
+    reach: Time
+    ends_step: Choice  # whether the next point is the next step's x
+    adds_to_next: Choice  # whether v is the next evaluation's `earlier`, which is 0 otherwise
+
+
+class Walk(NamedTuple):
+    """Where a step began, the point of the next evaluation, and what is added to its velocity."""
+
+    start: Points
+    at: Points
+    earlier: Points
+
+
+class Interval(NamedTuple):
+    """An interval of time."""
+
+    begin: Time
+    length: Time
+
+
+def _evaluations(times: Float[np.ndarray, " times"], method: Method) -> list[Evaluation]:
+    """List the evaluations of a method along a grid of times."""
+    found = []
+    for begin, end in itertools.pairwise(times):
         length = end - begin
-        return (x + length * average_velocity(x, begin, length)).astype(x.dtype)
+        if method == "midpoint":
+            half = length / 2
+            found.append(Evaluation(begin, half, ends_step=False, adds_to_next=False))
+            found.append(Evaluation(begin + half, length, ends_step=True, adds_to_next=False))
+        elif method == "heun" and end != times[-1]:
+            found.append(Evaluation(begin, length, ends_step=False, adds_to_next=True))
+            found.append(Evaluation(end, length / 2, ends_step=True, adds_to_next=False))
+        else:
+            found.append(Evaluation(begin, length, ends_step=True, adds_to_next=False))
+    return found
 
-    return _take_steps(step, start, list(itertools.pairwise(times.tolist())))
+
+def _choose(condition: Choice, yes: Points, no: Points) -> Points:
+    """Choose while tracing, if the condition is known then."""
+    if isinstance(condition, bool):
+        return yes if condition else no
+    return jnp.where(condition, yes, no)
 
 
-def _take_steps(
-    step: Callable[[Points, Time, Time], Points],
-    start: Points,
-    intervals: Sequence[tuple[float, float]],
-) -> Points:
-    """Take one step (x, begin, end) → x after the other, in a loop unless `unrolled_steps`."""
-    x = start
+def _repeat(step: Callable[[State, Row], State], state: State, rows: Sequence[Row]) -> State:
+    """Take the step (state, row) → state with each row, in a loop unless `unrolled_steps`."""
     if _unrolled.get():
-        for ends in intervals:
-            x = step(x, *ends)
-    elif intervals:
-        begins, ends = jnp.asarray(intervals, x.dtype).T
-        x, _ = jax.lax.scan(lambda x, ends: (step(x, *ends), None), x, (begins, ends))
-    return x
+        for row in rows:
+            state = step(state, row)
+    elif rows:
+        columns = jax.tree.map(lambda *column: jnp.asarray(column), *rows)
+        state, _ = jax.lax.scan(lambda state, row: (step(state, row), None), state, columns)
+    return state

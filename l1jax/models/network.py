@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped, UInt8
 
+from l1jax.models.flow_sampling import FlowSampler
 from l1jax.models.summary import summarise
 
 AXIS = "data"  # the mapped axis over which batch statistics are synchronised
@@ -64,11 +65,17 @@ class Velocities(NamedTuple):
 
     predictor: network of an image's entries and the time, side by side, and of the length of an
         interval if it gives average velocities.
+    sampler: how they are followed.
     settings: the other arguments of `l1jax.models.flow.make_flow`, plain values.
     """
 
     predictor: Network
+    sampler: FlowSampler
     settings: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sampler's settings and the others as plain values."""
+        return {**self.settings, **self.sampler._asdict()}
 
 
 class Generator(NamedTuple):
@@ -106,6 +113,11 @@ class Generator(NamedTuple):
     def latents(self, key: Key[Array, ""], count: int) -> Float[Array, "count latent"]:
         """Draw latents from the standard normal distribution."""
         return jax.random.normal(key, (count, self.latent_size))
+
+    @property
+    def evaluations(self) -> int:
+        """How many times the network with the weights is evaluated for an image."""
+        return 1 if self.velocities is None else self.velocities.sampler.evaluations
 
     def summary(self) -> str:
         """Tabulate layers, output shapes, parameters and FLOPs of one image."""

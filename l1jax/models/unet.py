@@ -10,9 +10,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from l1jax.models.conditional import one_hot
-from l1jax.models.flow import Flow, check_sampler, make_flow
+from l1jax.models.flow import Flow, flow_sampler, make_flow
 from l1jax.models.flow_inputs import length_input, split_inputs, wave_features
-from l1jax.models.flow_sampling import Prediction, SamplingMethod, time_grid
+from l1jax.models.flow_sampling import Prediction, SamplingMethod
 from l1jax.models.linear import (
     Conv,
     Dense,
@@ -191,7 +191,7 @@ def unet(
     Source: Ho, Jain, Abbeel, NeurIPS 2020, appendix B; Dhariwal, Nichol, NeurIPS 2021, section 3;
         Hoogeboom, Heek, Salimans, ICML 2023, section 3.3 (patches).
     """
-    check_sampler(method, guidance, classes, average_velocity)
+    sampler = flow_sampler(method, sampling_steps, time_shift, guidance, classes, average_velocity)
     widths = [channels * multiplier for multiplier in multipliers]
     _check_levels(image_shape, channels, widths, blocks, patch_size)
     heights = [image_shape[0] // (patch_size * 2**level) for level in range(len(widths))]
@@ -201,7 +201,6 @@ def unet(
             f"`group_size` (={group_size}) must divide the channels of each level (={widths}): "
             "choose `channels` that it does."
         )
-    times = time_grid(sampling_steps, time_shift).tolist()
     module = UnetModule(
         image_shape,
         tuple(widths),
@@ -222,9 +221,7 @@ def unet(
         image_shape,
         (-1.0, 1.0),
         classes,
-        times,
-        method,
-        guidance,
+        sampler,
         average_velocity,
     )
 

@@ -55,7 +55,7 @@ def with_sampler(opened: LoadedGenerator, changes: Mapping[str, Any]) -> LoadedG
         layout = opened.layout
         if layout:
             assert generator.velocities is not None
-            layout = layout | {"flow": dict(generator.velocities.settings)}
+            layout = layout | {"flow": generator.velocities.to_json()}
             generator = rebuild(changed, image_shape(experiment.data), layout)
     except InputError as error:
         names = {f"model.{name}": _flag(name) for name in SAMPLER_FIELDS}

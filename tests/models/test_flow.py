@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.compaction import compact
+from l1jax.compaction import TrainedGenerator, compact, verify
 from l1jax.models import flow_mlp
 from l1jax.models.flow_inputs import wave_features
 from l1jax.models.flow_sampling import time_grid
@@ -158,3 +158,14 @@ def test_dead_channels_are_removed_from_every_evaluation():
     assert smaller.params["hidden_0"]["kernel"].shape == (16, 11)
     assert smaller.params["hidden_1"]["kernel"].shape == (11, 8)
     assert smaller.params["image"]["kernel"].shape == (8, 16)
+    proof = verify(
+        TrainedGenerator(flow.generator, params, {}, {}),
+        smaller,
+        jax.random.key(3),
+        count=4,
+        batch=2,
+        rounds=1,
+    )
+    entries = [(16 + 8) * 16 + 16 * 12 + 12 * 16, (16 + 8) * 11 + 11 * 8 + 8 * 16]
+    flops = [2 * 6 * n for n in entries]  # two for each entry, in each of six evaluations
+    assert [proof.before.flops, proof.after.flops] == flops

@@ -1,10 +1,17 @@
 """The flow from a Gaussian to a Gaussian, whose velocity and map are known."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from l1jax.models.flow_sampling import integrate, time_grid, to_velocity
+from l1jax.models.flow_sampling import (
+    FlowSampler,
+    integrate,
+    time_grid,
+    to_velocity,
+    unrolled_steps,
+)
 
 MEAN, DEVIATION = 1.5, 0.4
 START = np.random.default_rng(0).normal(size=(50, 1))
@@ -32,6 +39,28 @@ def test_each_method_has_its_order(method, order, shift, x64):
     ]
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     np.testing.assert_allclose(orders, order, atol=0.15)
+
+
+@pytest.mark.parametrize("method", ["euler", "midpoint", "heun"])
+def test_the_steps_are_a_loop_around_one_evaluation(method, x64):
+    """Traced one after the other, they are as many as a sampler counts, and lead as far."""
+    calls = []
+
+    def counted(x, t):
+        calls.append(t)
+        return velocity(x, t)
+
+    times = time_grid(5, 2.0)
+    end = jax.jit(lambda x: integrate(counted, x, times, method))(START)
+    assert len(calls) == 1
+    calls.clear()
+    with unrolled_steps():
+        unrolled = integrate(counted, jnp.asarray(START), times, method)
+    np.testing.assert_allclose(end, unrolled, rtol=1e-12)
+    expected = {"euler": 5, "midpoint": 10, "heun": 9}[method]
+    assert len(calls) == FlowSampler(method, tuple(times)).evaluations == expected
+    assert FlowSampler(method, tuple(times), guidance=1.0).evaluations == 2 * expected
+    assert FlowSampler("average", tuple(times)).evaluations == 5
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Key, PyTree, Shaped
 
 from l1jax.models.flow import make_flow
+from l1jax.models.flow_sampling import FlowSampler
 from l1jax.models.layout.axis_operations import POOLINGS, multiply_along_axis, pool
 from l1jax.models.layout.layer_kinds import MODULES, build_layer
 from l1jax.models.layout.node import Layout, Node, PyTreeDef, Tree, from_layout
@@ -182,7 +183,9 @@ def layout_generator(generator: Generator, layout: Mapping[str, Any]) -> Generat
         return generator._replace(network=network, activations=None)
     _, length = generator.predictor()
     predictor = layout_network(layout, length, generator.classes)
-    flow = make_flow(predictor, **{key: _as_tuple(value) for key, value in settings.items()})
+    values = {key: _as_tuple(value) for key, value in settings.items()}
+    sampler = FlowSampler(**{name: values.pop(name) for name in FlowSampler._fields})
+    flow = make_flow(predictor, **values, sampler=sampler)
     followed = flow.generator
     return generator._replace(network=followed.network, velocities=followed.velocities)
 
