@@ -76,7 +76,7 @@ FAMILIES = {
         "structured_sparsity", ("structured_sparsity",), ("models", "penalties", "transforms")
     ),
     "text-*": Family("text", ("text", "text_peer"), (*TRAINING, "data", "evaluation")),
-    "training-*": Family("speed", ("training", "peers"), TRAINING),
+    "training-*": Family("speed", ("training", "peers", "unet_peer"), TRAINING),
     "transforms-*": Family("which", ("transforms",), ("penalties", "transforms")),
     "which-*": Family("which", ("which",), ("penalties", "transforms")),
 }

@@ -5,7 +5,7 @@ is left out: the discriminator's parameters take no gradient in the generator's 
 the generator serves both turns, and the optimisers are the fused ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -161,12 +161,16 @@ def sn_resnet(
     return nn.Sequential(*project, *ups, *ends), nn.Sequential(*downs, nn.ReLU(), Sum(), logit)
 
 
-class VaeTrainer:
-    """Training of the dense autoencoder of `experiments/vae_mnist.py`, Bernoulli pixels."""
+class LossTrainer:
+    """Training of networks that share one loss, (networks, images, their range) → a scalar.
+
+    The average is that of the last network.
+    """
 
     def __init__(
         self,
-        networks: tuple[nn.Module, ...],
+        loss: Callable[[Sequence[nn.Module], Tensor, tuple[float, float]], Tensor],
+        networks: Sequence[nn.Module],
         image_range: tuple[float, float],
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -175,42 +179,54 @@ class VaeTrainer:
         graphs: bool = False,
         ema_decay: float = 0.999,
     ):
-        self.encoder, self.decoder = (n.to(device) for n in networks)
-        self.average = [p.detach().clone() for p in self.decoder.parameters()]
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.networks = [n.to(device).to(memory_format=layout) for n in networks]
+        self.average = [p.detach().clone() for p in self.networks[-1].parameters()]
         adam = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
-        self.optimizers = [adam(n.parameters()) for n in networks]
-        self.ema_decay = ema_decay
+        self.optimizers = [adam(n.parameters()) for n in self.networks]
+        self.ema_decay, self.layout = ema_decay, layout
         self.autocast = partial(torch.autocast, device, dtype, enabled=dtype != torch.float32)
         self.graphs = graphs
-        mode = "reduce-overhead" if graphs else None  # which captures CUDA graphs
-        self.loss = self._loss
-        if backend:
-            self.loss = torch.compile(self._loss, mode=mode, backend=backend)
 
-    def _loss(self, images: Tensor) -> Tensor:
-        grey = images.flatten(1).float() / 255
-        binary = (torch.rand_like(grey) < grey).float()
-        mean, log_scale = self.encoder(binary).chunk(2, 1)
-        logits = self.decoder(mean + log_scale.exp() * torch.randn_like(mean))
-        error = F.binary_cross_entropy_with_logits(logits, binary, reduction="sum")
-        divergence = 0.5 * (mean.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
-        return (error + divergence) / len(images)
+        def loss_of(images: Tensor) -> Tensor:
+            return loss(self.networks, images, image_range)
+
+        mode = "reduce-overhead" if graphs else None  # which captures CUDA graphs
+        self.loss = torch.compile(loss_of, mode=mode, backend=backend) if backend else loss_of
 
     def step(self, images: Tensor) -> tuple[Tensor, ...]:
-        """One update of both networks."""
+        """One update of all networks; images are uint8, channels first."""
         if self.graphs:
             # what earlier steps returned may be written over
             torch.compiler.cudagraph_mark_step_begin()
         with self.autocast():
-            loss = self.loss(images)
+            loss = self.loss(images.contiguous(memory_format=self.layout))
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, list(self.decoder.parameters()), 1 - self.ema_decay)
+            averaged = list(self.networks[-1].parameters())
+            torch._foreach_lerp_(self.average, averaged, 1 - self.ema_decay)
         return (loss.detach(),)
+
+
+def vae_loss(
+    networks: Sequence[nn.Module], images: Tensor, image_range: tuple[float, float]
+) -> Tensor:
+    """The bound of the dense autoencoder of `experiments/vae_mnist.py`, Bernoulli pixels."""
+    encoder, decoder = networks
+    grey = images.flatten(1).float() / 255
+    binary = (torch.rand_like(grey) < grey).float()
+    mean, log_scale = encoder(binary).chunk(2, 1)
+    logits = decoder(mean + log_scale.exp() * torch.randn_like(mean))
+    error = F.binary_cross_entropy_with_logits(logits, binary, reduction="sum")
+    divergence = 0.5 * (mean.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
+    return (error + divergence) / len(images)
+
+
+VaeTrainer = partial(LossTrainer, vae_loss)
 
 
 def vae(image_size: int, image_channels: int, latent_size: int = 32) -> tuple[nn.Module, ...]:

@@ -4,20 +4,21 @@
     python benchmarks/training.py --cases dcgan64 --batch 512 --dtype bfloat16
     python benchmarks/training.py --smoke
 
-A step is one update of both networks with Adam, batch norm and the generator's average. l1jax runs
-it as training does, many steps in one compiled call on images that stay on the device, once with
-Adam and once with the L1 penalty's proximal Adam on the generator. PyTorch runs the same networks
-(`peers.py`), eager and compiled, channels first and last; the best of these is compared. All take
-turns in one process, so that all see the same machine. Memory and start-up are measured in fresh
-processes: the peak of resident memory over that before the networks are built (on a GPU, the
-allocator's peak), and, with an empty and with a filled compilation cache, the seconds to the end of
-the first call and how much longer than a later one that call took, which is what compiling the step
-costs, of l1jax and of the best peer. `--smoke` runs all of this on tiny networks, whose
-graphs PyTorch traces and does not translate, and keeps nothing. Without PyTorch l1jax is measured
-alone.
+A step is one update of all networks with Adam, norms and the generator's average. l1jax runs it as
+training does, many steps in one compiled call on images that stay on the device, once with Adam and
+once with the L1 penalty's proximal Adam on the generator. PyTorch runs the same networks
+(`peers.py`, `unet_peer.py`), eager and compiled, channels first and last; the best of these is
+compared. All take turns in one process, so that all see the same machine. Memory and start-up are
+measured in fresh processes: the peak of resident memory over that before the networks are built (on
+a GPU, the allocator's peak), and, with an empty and with a filled compilation cache, the seconds to
+the end of the first call and how much longer than a later one that call took, which is what
+compiling the step costs, of l1jax and of the best peer. `--smoke` runs all of this on tiny
+networks, whose graphs PyTorch traces and does not translate, and keeps nothing. Without PyTorch
+l1jax is measured alone.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -29,7 +30,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import measure
@@ -48,7 +49,7 @@ STRENGTH = 1e-4
 class Case(NamedTuple):
     """A network for images of a size, the batch it is measured at, and PyTorch's.
 
-    The peer and its trainer are named, as `peers.py` names them, so that this file can be read
+    The peer and its trainer are named, as their module names them, so that this file can be read
     without PyTorch.
     """
 
@@ -60,6 +61,7 @@ class Case(NamedTuple):
     steps: int = 4  # per turn
     trainer: str = "Trainer"
     backend: str = "inductor"  # of PyTorch's compiler
+    peers: str = "peers"  # the module of both
 
 
 DENSE = config.MlpGan(
@@ -69,22 +71,30 @@ DENSE = config.MlpGan(
     discriminator_hidden=(),
     output="sigmoid",
 )
+FLOW_PEER = {"peer": "unet", "trainer": "FlowTrainer", "peers": "unet_peer", "steps": 1}
 CASES = {
     "dcgan64": Case(config.Dcgan(), (64, 64, 3), 64, "dcgan"),
     "dcgan28": Case(config.Dcgan(), (28, 28, 1), 64, "dcgan", steps=40),
     "mlp_gan": Case(DENSE, (64, 64, 3), 128, "mlp_gan", (0.0, 1.0), steps=2),
     "sn_resnet32": Case(config.SnResnet(latent_size=100), (32, 32, 3), 32, "sn_resnet", steps=1),
     "vae": Case(config.Vae(), (28, 28, 1), 128, "vae", steps=100, trainer="VaeTrainer"),
+    "unet28": Case(config.Unet(attention=(14,)), (28, 28, 1), 16, **FLOW_PEER),
+    "unet32": Case(config.Unet(attention=(16,)), (32, 32, 3), 16, **FLOW_PEER),
 }
+SMALL_UNET = config.Unet(channels=4, multipliers=(1, 2), blocks=1, group_size=2, head_size=4)
 
 SMOKE = {
     name: case._replace(backend="aot_eager")  # traces, and does not translate to C++
     for name, case in {
         "vae": Case(config.Vae(), (8, 8, 1), 4, "vae", steps=1, trainer="VaeTrainer"),
         "dcgan": Case(config.Dcgan(), (8, 8, 3), 4, "dcgan", steps=1),
+        "unet": Case(SMALL_UNET, (8, 8, 1), 4, **FLOW_PEER),
     }.items()
 }
-SMOKE_VARIANTS = {"dcgan": ["l1jax", "l1jax checkpointing", "torch eager channels-last"]}
+SMOKE_VARIANTS = {
+    "dcgan": ["l1jax", "l1jax checkpointing", "torch eager channels-last"],
+    "unet": ["l1jax", "torch eager channels-last"],
+}
 """Those of a case that are tried, where the others have been in another."""
 
 
@@ -103,11 +113,11 @@ def make_experiment(
     penalised = replace(
         adam, penalty=config.L1(STRENGTH if proximal else 0.0)
     )  # of strength 0 it is Adam alone
-    other = (
-        {"objective": config.Variational(), "encoder": adam, "discriminator": None}
-        if isinstance(model, config.Vae)
-        else {"discriminator": adam}
-    )
+    other: dict[str, Any] = {"discriminator": adam}
+    if isinstance(model, config.Vae):
+        other = {"objective": config.Variational(), "encoder": adam, "discriminator": None}
+    elif isinstance(model, config.Unet):
+        other = {"objective": config.FlowMatching(), "discriminator": None}
     return config.Config(model=model, generator=penalised, batch_size=batch, **other)
 
 
@@ -134,9 +144,9 @@ def theirs(
     case: Case, batch: int, dtype: str, compiled: bool, channels_last: bool, graphs: bool = False
 ) -> Callable[[], None]:
     """As many steps of PyTorch's; compiled ones in CUDA graphs if that is asked."""
-    import peers
     import torch
 
+    peers = importlib.import_module(case.peers)
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     torch.set_num_threads(measure.environment()["cores"])
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

@@ -1,12 +1,14 @@
 """The U-Net against an implementation in PyTorch and the published network of its kind."""
 
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import torch_unet as peers
 from on_devices import drawn
 
 from l1jax.build import build_model
@@ -14,6 +16,9 @@ from l1jax.config import InputError, Unet
 from l1jax.models import unet
 from l1jax.models.summary import layers
 from l1jax.models.unet_blocks import from_patches, to_patches
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import unet_peer
 
 RNG = np.random.default_rng(0)
 CLASSES = 3
@@ -42,8 +47,8 @@ def test_the_prediction_is_pytorchs():
     flow = unet((8, 12, 2), **SMALL, classes=CLASSES, predicts="velocity", average_velocity=True)
     params, _ = drawn(flow.predictor)
     length = params.pop("length")
-    target = peers.Unet(2, 4, (1, 2), 1, {8}, 2, 2, CLASSES)
-    peers.load(target, params)
+    target = unet_peer.Unet((8, 12, 2), 4, (1, 2), 1, (8,), 2, 2, CLASSES).double()
+    unet_peer.load(target, params)
     params["length"] = jax.tree.map(jnp.zeros_like, length)
     x = RNG.normal(size=(3, 8, 12, 2))
     time = np.array([0.0, 0.3, 1.0])
@@ -58,7 +63,8 @@ def test_the_prediction_is_pytorchs():
         length=jnp.array([1.0, 0.2, 0.0]),
     )
     with torch.no_grad():
-        expected = target(*(torch.tensor(a) for a in (x, time, label))).numpy()
+        inputs = [torch.tensor(a) for a in (x.transpose(0, 3, 1, 2), time, label)]
+        expected = target(*inputs).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
