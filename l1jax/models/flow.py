@@ -314,3 +314,20 @@ def make_flow(
     )
     flow = Flow(predictor, generator, predicts, average_velocity)  # what `generate` calls
     return flow
+
+
+def with_few_steps(generator: Generator, steps: int = 4) -> Generator:
+    """Let a flow model draw in a few Euler steps, without guidance.
+
+    Its images are rough, and constant just where the predicted image is. Another generator, and a
+    flow that takes no more evaluations, stay as they are.
+
+    Args:
+        generator: of any model.
+        steps: that are few enough.
+    """
+    if generator.velocities is None or generator.evaluations <= steps:
+        return generator
+    predictor, _, settings = generator.velocities
+    sampler = FlowSampler("euler", tuple(time_grid(steps).tolist()))
+    return make_flow(predictor, **settings, sampler=sampler).generator

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from l1jax.compaction import TrainedGenerator, compact, verify
-from l1jax.models import flow_mlp
+from l1jax.models import flow_mlp, mlp_gan
+from l1jax.models.flow import with_few_steps
 from l1jax.models.flow_inputs import wave_features
-from l1jax.models.flow_sampling import time_grid
+from l1jax.models.flow_sampling import FlowSampler, time_grid
 
 SHAPE = (2, 3, 1)
 RNG = np.random.default_rng(0)
@@ -118,6 +119,19 @@ def test_guidance_adds_what_the_class_changes():
     weights = jax.nn.one_hot(label, 3)  # the same classes, as a way between classes gives them
     by_weights, _ = flow.generator.network.apply(params, {}, latents, False, weights)
     np.testing.assert_allclose(by_weights, points[2.0], rtol=1e-6)
+
+
+def test_few_steps_are_euler_steps_of_the_same_network_without_guidance():
+    options = {"classes": 3, "guidance": 2.0}
+    generator = flow_mlp(SHAPE, (5, 4), 8, **options).generator
+    few = with_few_steps(generator)
+    assert few.velocities.sampler == FlowSampler("euler", (0.0, 0.25, 0.5, 0.75, 1.0))
+    assert few.velocities.predictor is generator.velocities.predictor
+    assert few[1:6] == generator[1:6]
+    quick = flow_mlp(SHAPE, (5, 4), 8, method="euler", sampling_steps=3).generator
+    assert with_few_steps(quick) is quick
+    other = mlp_gan((2, 2, 1), 3, (4,)).generator
+    assert with_few_steps(other) is other
 
 
 def test_features_of_the_time_are_waves():
