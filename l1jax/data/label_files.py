@@ -62,8 +62,9 @@ def read_classes(
         value_of = _values_of_members(data, beside, lambda content: _value_in_json(content, key))
         attribute = key
     else:
-        path = _find_table(kind, data)
-        value_of = _values_of_table(_read_table(path, data.labels), key, data.labels)
+        file, column = (kind, key) if ":" in data.labels else (key, "")
+        table = _read_table(_find_table(file, data), data.labels)
+        value_of = _values_of_table(table, column, data.labels)
         attribute = "" if key.isdecimal() else key
     values = [value_of(name) for name in names]
     missing = tuple(i for i, value in enumerate(values) if not value)
@@ -196,10 +197,10 @@ def _values_of_table(table: _Table, column: str, labels: str) -> Callable[[str],
 
 def _find_column(table: _Table, column: str, labels: str) -> int:
     """Return the place of a column: that of its name in any case, or of its number from 0."""
-    if column in table.columns:
+    if column and column in table.columns:
         return table.columns.index(column)
     lower = [name.lower() for name in table.columns]
-    if lower.count(column.lower()) == 1:
+    if column and lower.count(column.lower()) == 1:
         return lower.index(column.lower())
     if column.isdecimal() and int(column) < len(table.rows[1]):
         return int(column)
@@ -208,8 +209,8 @@ def _find_column(table: _Table, column: str, labels: str) -> int:
     if len(others) > _NUM_LISTED:
         shown += ", …"
     raise InputError(
-        f"`data.labels` (={labels!r}) must name a column of the table, which has {shown}; or give "
-        "its number from 0 where the table has no header."
+        f"`data.labels` (={labels!r}) must name a column of the table, which has {shown}: write "
+        "FILE:COLUMN, or FILE:NUMBER, counted from 0, where the table has no header."
     )
 
 
@@ -238,10 +239,15 @@ def _values_of_members(
         try:
             value = parse(listing.read(member))
             text = str(value)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise InputError(
                 f"`data.labels` (={data.labels!r}) cannot read the class in {member!r} "
                 f"({type(error).__name__}: {error}): repair the file."
+            ) from error
+        except LookupError as error:
+            raise InputError(
+                f"`data.labels` (={data.labels!r}) must name a key that is there for every image, "
+                f"and {member!r} {error.args[0]}."
             ) from error
         return text.strip()
 
@@ -258,7 +264,18 @@ def _kind_of(wanted: str) -> KindOf:
 
 
 def _value_in_json(content: bytes, key: str) -> object:
+    """Return the value at a key.
+
+    Raises:
+        ValueError: if it is no JSON.
+        LookupError: with what there is instead, if it has no such key.
+    """
     value = json.loads(content)
     for part in key.split("."):
+        if not isinstance(value, dict):
+            raise LookupError(f"has no {part!r} in {value!r}")
+        if part not in value:
+            there = ", ".join(list(value)[:_NUM_LISTED])
+            raise LookupError(f"has no {part!r}, only {there or 'nothing'}")
         value = value[part]
     return value

@@ -10,6 +10,7 @@ from l1jax.config import InputError
 from l1jax.evaluation.comparison import JsonObject
 from l1jax.evaluation.features import FeatureExtractor
 from l1jax.image_evaluation.inputs import side_inputs
+from l1jax.image_evaluation.real_images import MIN_IMAGES
 from l1jax.image_evaluation.recognise import recognise
 from l1jax.image_evaluation.request import Request
 from l1jax.image_evaluation.sets import compare_sides
@@ -56,6 +57,10 @@ def compare(
         TypeError: if there is no such option.
     """
     request = Request(networks=tuple(networks.items()), **options)
+    for name in ("samples", "real_samples"):
+        count = getattr(request, name)
+        if count and count < MIN_IMAGES:
+            raise InputError(f"`{name}` (={count}) must be at least {MIN_IMAGES}, or 0 for all.")
     try:
         real_side = open_side(recognise("--real", os.fspath(real)), request, _ignore)
         place = recognise("--generated", os.fspath(generated))

@@ -29,10 +29,14 @@ def evaluation_section(result: JsonObject) -> str:
         HTML; a sentence if the file does not hold an evaluation.
     """
     try:
+        # The remarks of images are warnings, those of text describe it.
+        remarks = result.get("remarks", []) if "features" in result else []
+        others = result | {"remarks": []} if remarks else result
         parts = [
             _protocol(result),
+            bullets(remarks, "warn"),
             _scores(result.get("features", {})),
-            bullets(summary_lines(result)),
+            bullets(summary_lines(others)),
             _classes(result.get("modes", {}).get("classes", [])),
             _zeros(result["zeros"]) if "zeros" in result else "",
         ]

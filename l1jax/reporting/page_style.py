@@ -45,7 +45,8 @@ figure img { display: block; max-width: 100%; height: auto; background: #fff;
 .scroll { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; min-width: min(100%, 30rem); font-size: .92rem;
   font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .3rem; }
+caption { text-align: left; padding-bottom: .3rem; position: sticky; left: 0;
+  max-width: min(70rem, calc(100vw - 2rem)); }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--rule); text-align: right;
   overflow-wrap: normal; vertical-align: top; }
 tbody th, td { white-space: nowrap; }
@@ -59,6 +60,8 @@ tbody th { font-weight: 500; }
 pre { background: var(--raised); border: 1px solid var(--rule); border-radius: 6px; margin: .5rem 0;
   padding: .7rem .9rem; overflow-x: auto; font: .85rem/1.5 ui-monospace, monospace;
   white-space: pre; overflow-wrap: normal; }
+@media (max-width: 40rem) { tbody th:first-child, td:first-child { white-space: normal;
+  min-width: 6.5rem; } }
 details { margin: .75rem 0; }
 summary { cursor: pointer; color: var(--link); padding: .3rem 0; }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }

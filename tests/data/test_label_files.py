@@ -117,7 +117,7 @@ def test_images_without_a_class_stop_or_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("table", "column", "words"),
     [
-        ("image,kind\na.png,x\n", "sort", ["has kind", "number from 0"]),
+        ("image,kind\na.png,x\n", "sort", ["has kind", "FILE:NUMBER, counted from 0"]),
         ("image,kind\n000001.jpg,x\n000001.jpg,y\n", "kind", ["'x' and 'y'", "one class"]),
         ("image,kind\n", "kind", ["header and a row", "1 lines"]),
         (b"\xff\xfe\x00", "kind", ["cannot be read", "UTF-8"]),
@@ -159,7 +159,15 @@ def test_classes_stay_with_their_archive_where_names_come_twice(tmp_path):
 
 def test_a_broken_label_is_named(tmp_path):
     root = write_folder(tmp_path / "d", images(["1.png"]) | {"1.json": b'{"a": 3}'})
-    input_error(lambda: open_images(root, labels="json:b"), "'1.json'", "KeyError", "repair")
+    input_error(lambda: open_images(root, labels="json:b"), "'1.json' has no 'b', only a.")
+    input_error(lambda: open_images(root, labels="json:a.c"), "'1.json' has no 'c' in 3.")
+    (root / "1.json").write_text("{")
+    input_error(lambda: open_images(root, labels="json:a"), "'1.json'", "JSONDecodeError", "repair")
+    (tmp_path / "t.csv").write_text("image,kind\n1.png,a\n")
+    table = str(tmp_path / "t.csv")
+    said = "which has kind: write FILE:COLUMN"
+    input_error(lambda: open_images(root, labels=table), said)
+    input_error(lambda: open_images(root, labels=f"{table}:b"), said)
 
 
 def test_other_classes_are_another_data_set_and_the_tables_path_becomes_absolute(

@@ -109,6 +109,12 @@ def test_scores_are_those_of_the_features(places, capsys):
     assert "step" not in result
 
 
+@pytest.mark.parametrize("name", ["samples", "real_samples"])
+def test_too_few_images_are_refused_in_python(places, name):
+    with pytest.raises(InputError, match=rf"`{name}` \(=3\) must be at least 16, or 0 for all"):
+        compare("folder", "model", **{name: 3})
+
+
 @pytest.mark.slow
 def test_statistics_stand_for_their_images(places, capsys):
     of_images = compare("folder", "generated")["features"]

@@ -61,6 +61,17 @@ def test_terminal_and_page_show_the_classes():
     assert "3 more classes are in evaluation.json and the report" in shown(with_classes(many), 100)
 
 
+def test_warnings_of_images_stand_out_and_what_is_said_of_text_does_not():
+    result = with_classes(CLASSES) | {"remarks": ["look at samples"]}
+    of_images = evaluation_section(result)
+    assert '<ul class="warn"><li>look at samples</li></ul>' in of_images
+    assert of_images.count("look at samples") == 1
+    del result["features"]
+    of_text = evaluation_section(result)
+    assert "<li>look at samples</li>" in of_text
+    assert "warn" not in of_text
+
+
 def test_an_evaluation_of_before_has_no_such_table():
     result = with_classes([])
     del result["modes"]["classes"], result["modes"]["missing"]
