@@ -9,10 +9,10 @@ Inception-v3 has, by the function behind `l1jax.evaluate`: all scores, their dev
 against real, copies. What is kept is the largest memory of the whole process.
 
 `folders` runs `l1jax.evaluate --real X --generated Y --inception W` on two folders, half JPEG and
-half PNG, in turn with torch-fidelity's FID, KID, inception score, precision and recall of the same
-folders and weights, which are random. Each is a process of its own, from Python's start to its
-end. l1jax's also scores pixels and random convolutions. Its programs are compiled once before, as
-in every process after a user's first.
+half PNG, in turn with torch-fidelity's FID, KID and inception score of the same folders and
+weights, which are random. Each is a process of its own, from Python's start to its end. l1jax's
+also has precision, recall, copies and deviations, and scores pixels and random convolutions. Its
+programs are compiled once before, as in every process after a user's first.
 """
 
 import argparse

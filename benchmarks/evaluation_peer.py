@@ -16,7 +16,7 @@ def define_missing_operators() -> torch.library.Library:
 
 
 def main(real: str, generated: str, weights: str, kid_subset_size: str, output: str) -> None:
-    """Compute all that torch-fidelity has of a folder's images.
+    """Compute what torch-fidelity has of Inception-v3's features; its precision is of VGG-16.
 
     Args:
         real: folder of the real images.
@@ -35,7 +35,6 @@ def main(real: str, generated: str, weights: str, kid_subset_size: str, output: 
         isc=True,
         fid=True,
         kid=True,
-        prc=True,
         feature_extractor_weights_path=weights,
         kid_subset_size=int(kid_subset_size),
         cache=False,
