@@ -1,4 +1,4 @@
-"""Table and plot of `docs/guides/sparsify.md`, made from the runs that `sparsify.py` keeps."""
+"""Tables and plot of `docs/guides/sparsify.md`, made from the runs that `sparsify.py` keeps."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from measure import RESULTS
 from sparse_text_report import Runs, fill, scores
 
 matplotlib.use("Agg")
@@ -24,6 +25,16 @@ METHODS = {  # as runs name them: their colour
 }
 SHARES = ("80%", "90%", "95%")
 CONTROL = "dense, trained on"
+TABLES = {  # on the page: (data, steps of the dense run, steps from it)
+    "ways": ("digits", 6_000, 4_000),
+    "long": ("digits", 6_000, 24_000),
+    "mnist": ("mnist", 4_000, 4_000),
+}
+
+
+def result_file(dataset: str, steps: int, more: int) -> Path:
+    """Return where the runs of a setting are kept."""
+    return RESULTS / f"sparsify-{dataset}-{steps}-{more}-cpu.json"
 
 
 def distances(runs: Runs, name: str) -> np.ndarray:
@@ -97,9 +108,12 @@ def draw(runs: Runs, path: Path) -> None:
     plt.close(figure)
 
 
-def write_page(result: Path) -> None:
-    """Fill the table of the page, and draw its plot."""
-    record = json.loads(result.read_text(encoding="utf-8"))
+def write_page() -> None:
+    """Fill the tables of the page, and draw its plot."""
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(fill(page, "ways", table(record["runs"], record["setting"])), encoding="utf-8")
-    draw(record["runs"], PLOT)
+    for name, key in TABLES.items():
+        record = json.loads(result_file(*key).read_text(encoding="utf-8"))
+        page = fill(page, name, table(record["runs"], record["setting"]))
+        if name == "ways":
+            draw(record["runs"], PLOT)
+    PAGE.write_text(page, encoding="utf-8")

@@ -9,6 +9,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import sparsify
 import sparsify_report as report
+from flow_sparsity_methods import share_of_channels
 
 
 def run(distance, seconds=10.0):
@@ -42,8 +43,17 @@ def test_every_way_has_a_row():
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_channels_leave_that_share_of_the_entries(share):
-    units = sparsify.UNITS * (1 - sparsify.share_of_units(share))
-    left = sparsify.LATENTS * units + units**2 + units * sparsify.PIXELS
-    entries = sparsify.UNITS * (sparsify.LATENTS + sparsify.UNITS + sparsify.PIXELS)
-    assert left / entries == pytest.approx(1 - share, abs=1e-3)
+@pytest.mark.parametrize(
+    ("dataset", "hidden", "kernels"),  # a kernel: its other entries, and the hidden sides
+    [
+        ("digits", [256, 256], [(64, [0]), (1, [0, 1]), (64, [1])]),
+        ("mnist", [64, 32], [(64 * 49, [0]), (16, [0, 1]), (16, [1])]),
+    ],
+)
+def test_channels_leave_that_share_of_the_entries(dataset, hidden, kernels, share):
+    def entries(kept):
+        channels = [kept * count for count in hidden]
+        return sum(other * np.prod([channels[i] for i in sides]) for other, sides in kernels)
+
+    removed = share_of_channels(share, sparsify.SUBJECTS[dataset].outer)
+    assert entries(1 - removed) / entries(1) == pytest.approx(1 - share, abs=1e-9)
