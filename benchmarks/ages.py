@@ -69,7 +69,9 @@ FAMILIES = {
     ),
     "sparse_text-*": Family("sparse_text", ("sparse_text",), (*TRAINING, "data", "evaluation")),
     "sparsify-*": Family(
-        "guides/sparsify", ("sparsify",), (*TRAINING, "build_optimizer", "compaction", "evaluation")
+        "guides/sparsify",
+        ("sparsify", "sparsify_methods"),
+        (*TRAINING, "build_optimizer", "compaction", "evaluation"),
     ),
     "strength_path-*": Family("selection", ("strength_path",), ("selection", *TRAINING)),
     "structured_sparsity-*": Family(

@@ -52,29 +52,31 @@ def cell(values: np.ndarray) -> str:
 
 
 def table(runs: Runs, setting: dict[str, Any]) -> str:
-    """Return Fréchet distances, a row for each way and a column for each share of zeros.
+    """Return Fréchet distances, a row for each way and a column for each share that it has.
 
     Args:
         runs: name → seed → scores.
         setting: the steps of the dense run, and those from it.
     """
     seeds = len(runs["dense"])
-    heads = [share.replace("%", " % zeros") for share in SHARES]
+    shares = [share for share in SHARES if any(name.endswith(f", {share}") for name in runs)]
+    heads = [share.replace("%", " % zeros") for share in shares]
     lines = [
         f"| way | {' | '.join(heads)} | processor time |",
-        "|---" * (2 + len(SHARES)) + "|",
+        "|---" * (2 + len(shares)) + "|",
     ]
     for method in METHODS:
-        names = [f"{method}, {share}" for share in SHARES]
+        names = [f"{method}, {share}" for share in shares]
         found = [distances(runs, name) for name in names]
         if not any(len(values) for values in found):
             continue
         seconds = np.concatenate([scores(runs, name, "processor_seconds") for name in names])
         cells = [*map(cell, found), f"{seconds.mean():.0f} s"]
         lines.append(f"| {method} | {' | '.join(cells)} |")
+    several = f", mean and standard deviation of {seeds} seeds where there is no other number"
     sentence = (
-        f"Fréchet distances on a classifier's features, mean and standard deviation of {seeds} "
-        f"seeds where there is no other number. The dense runs of {setting['steps']:,} steps have "
+        f"Fréchet distances on a classifier's features{several if seeds > 1 else ''}. The dense "
+        f"runs of {setting['steps']:,} steps have "
         f"{cell(distances(runs, 'dense'))}, and {cell(distances(runs, CONTROL))} after "
         f"{setting['more']:,} more steps without zeros. The ways from a dense run have those "
         f"{setting['more']:,} steps, and the ways from the start have "
