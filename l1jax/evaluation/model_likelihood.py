@@ -1,5 +1,6 @@
 """The likelihood that a trained model gives to real images or points, if it has one."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from l1jax.evaluation.flow_likelihood import bits_per_dimension, flow_log_likeli
 from l1jax.evaluation.likelihood import log_likelihood
 from l1jax.models import Flow, Gan, Generator, Vae
 
+DECODED_AT_ONCE = 32  # draws of a variational autoencoder's latents, at most
 MAX_EXAMPLES = 500  # whose likelihood an evaluation computes
 FLOW_BATCH = 100  # of these at once, of a flow, whose derivatives need memory
 FLOW_STEPS = 32  # midpoint steps from an example to the noise
@@ -47,7 +49,7 @@ def make_model_likelihood(
         draws: of latents for each image, of a variational autoencoder.
     """
     if isinstance(model, Vae):
-        bound = log_likelihood(model, draws)
+        bound = log_likelihood(model, draws, chunk=math.gcd(draws, DECODED_AT_ONCE))
 
         def of_vae(
             encoder: PyTree, params: PyTree, batch_stats: PyTree, *rest: Any
