@@ -58,6 +58,11 @@ FAMILIES = {
         (*TRAINING, "evaluation"),
     ),
     "minimize-*": Family("speed", ("minimize",), ("penalties", "solve")),
+    "overfitting_*": Family(
+        "overfitting",
+        ("overfitting", "overfitting_methods"),
+        (*TRAINING, "build_optimizer", "evaluation", "selection"),
+    ),
     "scaling-*": Family(
         "machines", ("scaling", "scaling_work"), ("models", "objectives", "training")
     ),
