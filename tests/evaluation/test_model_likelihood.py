@@ -9,6 +9,7 @@ from scipy import stats
 from l1jax.evaluation.model_likelihood import evaluate_likelihood, make_model_likelihood
 from l1jax.models import mlp_gan
 from l1jax.models.flow import flow_mlp
+from l1jax.models.vae import vae
 from l1jax.training.held_out_bound import MAX_FLOW_IMAGES, make_likelihood
 from l1jax.training.state import Average, GeneratorState
 
@@ -48,3 +49,18 @@ def test_a_flow_in_training_is_judged_by_examples_from_everywhere(still):
 
 def test_a_gan_has_none():
     assert make_model_likelihood(mlp_gan((8, 8, 1), 4, (8,), (8,)), 8) is None
+
+
+@pytest.mark.parametrize("draws", [8, 48])
+def test_an_autoencoder_has_any_number_of_draws(draws):
+    model = vae((8, 8, 1), 4, hidden=(8,), likelihood="bernoulli")
+    encoder, decoder = (
+        jax.tree.map(jnp.zeros_like, network.init(jax.random.key(0))[0])
+        for network in (model.encoder, model.decoder)
+    )
+    images = jnp.asarray(RNG.integers(0, 256, (3, 8, 8, 1), np.uint8))
+    nats = make_model_likelihood(model, draws).nats(
+        encoder, decoder, {}, images, jax.random.key(1), None
+    )
+    # Without weights the encoder gives the prior, and each pixel is black or white like a coin.
+    np.testing.assert_allclose(nats, np.full(3, -64 * np.log(2)), rtol=1e-5)
