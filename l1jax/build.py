@@ -11,6 +11,7 @@ from l1jax.models import (
     Vae,
     dcgan,
     dense_generator,
+    dit,
     flow_mlp,
     mlp_gan,
     r3gan,
@@ -139,6 +140,8 @@ def build_image_model(
                 return flow_mlp(image_shape, **vars(model))
             case config.Unet():
                 return unet(image_shape, **vars(model))
+            case config.Dit():
+                return dit(image_shape, **vars(model))
             case config.CustomModel():
                 return custom_model(model, image_shape)
             case config.Transformer():

@@ -19,6 +19,7 @@ from l1jax.config import (
     Dcgan,
     DenseGenerator,
     DigitsData,
+    Dit,
     FlowMatching,
     FlowMlp,
     IdxData,
@@ -279,6 +280,7 @@ def test_kinds_have_the_names_of_the_command_line():
         "dense-generator": DenseGenerator,
         "flow-mlp": FlowMlp,
         "unet": Unet,
+        "dit": Dit,
         "vae": Vae,
         "transformer": Transformer,
     }

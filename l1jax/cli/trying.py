@@ -167,7 +167,8 @@ def _narrow(model: Any) -> Any:
         else:
             changes[field.name] = min(value, largest)
     heads = getattr(model, "heads", None)
-    if heads is not None:  # each of an even width
-        changes["width"] = max(changes["width"] // (2 * heads), 1) * 2 * heads
+    if heads is not None:  # each of a width that is a multiple of four
+        changes["width"] = max(changes["width"] // (4 * heads), 1) * 4 * heads
+    if "block_hidden" in changes:
         changes["block_hidden"] = model.block_hidden[: changes["layers"]]
     return dataclasses.replace(model, **changes)

@@ -28,6 +28,7 @@ from l1jax.config.fields import InputError
 from l1jax.config.models import (
     Dcgan,
     DenseGenerator,
+    Dit,
     FlowMlp,
     FlowModel,
     MlpGan,
@@ -95,6 +96,7 @@ __all__ = [
     "DenseGenerator",
     "DiffAugment",
     "DigitsData",
+    "Dit",
     "ElasticNet",
     "FlowMatching",
     "FlowMlp",

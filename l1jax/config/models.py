@@ -231,6 +231,26 @@ class Unet(FlowModel):
 
 
 @dataclass(frozen=True)
+class Dit(FlowModel):
+    """A diffusion transformer, a flow model for images (Peebles, Xie, ICCV 2023)."""
+
+    width: int = field(default=384, metadata=bounds(1))
+    """Channels of a token; a multiple of 4 that the heads divide."""
+    layers: int = field(default=12, metadata=bounds(1, 1_000))
+    """Blocks of attention and feed-forward units, of which each has 4 times the width."""
+    heads: int = field(default=6, metadata=bounds(1))
+    """Attention heads."""
+    patch_size: int = field(default=2, metadata=bounds(1))
+    """Side of the squares of pixels that are tokens; must divide height and width."""
+    predicts: Literal["image", "velocity", "noise"] = "image"
+    """What the network gives; the velocity follows from it. The image comes through tanh."""
+    generator_dropout: float = field(default=0.0, metadata=SHARE)
+    """Share of what attention and feed-forward units add that training sets to zero."""
+    checkpointing: bool = False
+    """Recompute each block when differentiating: less memory, more time."""
+
+
+@dataclass(frozen=True)
 class Transformer:
     """A decoder-only transformer for text: RMSNorm first, rotary positions, no biases."""
 
@@ -273,6 +293,7 @@ Model = (
     | Vae
     | FlowMlp
     | Unet
+    | Dit
     | Transformer
     | CustomModel
 )

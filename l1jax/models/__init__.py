@@ -3,6 +3,7 @@
 from l1jax.models.conditional import class_path
 from l1jax.models.dcgan import dcgan
 from l1jax.models.directions import Directions, sefa_directions
+from l1jax.models.dit import dit
 from l1jax.models.flow import Flow, flow_mlp
 from l1jax.models.from_linen import from_linen
 from l1jax.models.from_nnx import from_nnx
@@ -30,6 +31,7 @@ __all__ = [
     "class_path",
     "dcgan",
     "dense_generator",
+    "dit",
     "flow_mlp",
     "from_linen",
     "from_nnx",

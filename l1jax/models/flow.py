@@ -118,11 +118,11 @@ class FlowDense(nn.Module):
         """Predict; only dropout makes a difference in training."""
         height, width, channels = self.image_shape
         first, *others = self.hidden
-        image, time, length = split_inputs(inputs, self.image_shape)
+        image, time, length = split_inputs(inputs, self.image_shape, self.average_velocity)
         condition = with_label(wave_features(time, self.time_features), label, self.classes)
         x = Dense(first, use_bias=False, dtype=self.dtype, name="hidden_0")(image)
         x = x + Dense(first, dtype=self.dtype, name="condition")(condition)
-        if self.average_velocity:
+        if length is not None:
             x = x + length_input(length, self.time_features, first, self.dtype)
         x = Dropout(self.dropout, name="dropout_0")(nn.silu(x), train)
         for i, features in enumerate(others, 1):

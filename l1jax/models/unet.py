@@ -9,9 +9,8 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from l1jax.models.conditional import one_hot
 from l1jax.models.flow import Flow, flow_sampler, make_flow
-from l1jax.models.flow_inputs import length_input, split_inputs, wave_features
+from l1jax.models.flow_inputs import embed_inputs, split_inputs
 from l1jax.models.flow_sampling import Prediction, SamplingMethod
 from l1jax.models.linear import (
     Conv,
@@ -25,7 +24,6 @@ from l1jax.models.network import ClassWeights, Images, Labels, linen_network
 from l1jax.models.unet_blocks import (
     ZEROS,
     AttentionBlock,
-    Embedding,
     ResidualBlock,
     Sizes,
     Widened,
@@ -65,8 +63,9 @@ class UnetModule(nn.Module):
         """Predict; only dropout makes a difference in training."""
         sizes = self.sizes
         first = self.widths[0]
-        image, time, length = split_inputs(inputs, self.image_shape)
-        embedding = self.embedding(time, length, label)
+        image, time, length = split_inputs(inputs, self.image_shape, self.average_velocity)
+        dense = partial(Dense, EMBEDDING * first, dtype=sizes.dtype)
+        embedding = embed_inputs(time, length, label, first, self.classes, dense)
 
         def block(x: Images, features: int, name: str, attends: bool) -> Widened:
             def apply(x: Images) -> Widened:
@@ -102,30 +101,6 @@ class UnetModule(nn.Module):
         x = nn.silu(sizes.norm("norm")(x))
         x = conv(patches.shape[-1], kernel_init=ZEROS, name="image")(x)
         return self.output(at_least_float32(from_patches(x, self.patch_size)))
-
-    def embedding(
-        self,
-        time: Float[Array, " batch"],
-        length: Float[Array, " batch"],
-        label: Labels | ClassWeights | None,
-    ) -> Embedding:
-        """Embed times and class, through the SiLU that every block would apply.
-
-        Args:
-            time: of each image.
-            length: of the interval from there, read only with `average_velocity`.
-            label: class of each image, or weights of the classes.
-        """
-        size = EMBEDDING * self.widths[0]
-        dense = partial(Dense, size, dtype=self.sizes.dtype)
-        waves = wave_features(time, self.widths[0])
-        y = dense(name="time_1")(nn.silu(dense(name="time_0")(waves)))
-        if self.average_velocity:
-            y = y + length_input(length, self.widths[0], size, self.sizes.dtype)
-        if self.classes:
-            assert label is not None
-            y = y + dense(use_bias=False, name="class")(one_hot(label, self.classes, y.dtype))
-        return nn.silu(y)
 
 
 def unet(

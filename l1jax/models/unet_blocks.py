@@ -7,13 +7,13 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from l1jax.models.flow_inputs import Embedding
 from l1jax.models.linear import Conv, Dense
 from l1jax.models.network import Images
 from l1jax.models.regularisation import Dropout
 from l1jax.models.transformer_layers import split_heads
 
 ZEROS = nn.initializers.zeros
-Embedding = Float[Array, "batch embedding"]
 Widened = Float[Array, "batch height width features"]  # images with other channels
 
 

@@ -1,6 +1,7 @@
 """`--try` makes a small version of any experiment, and says what it changes."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from l1jax import train
 from l1jax.build import example_shape
 from l1jax.cli.experiment_file import experiments_folder, load_experiment
 from l1jax.cli.trying import scale_down
-from l1jax.config import InputError
+from l1jax.config import Dit, InputError
 from l1jax.training.keys import named_seed_key
 from l1jax.training.patience import first_counted_step
 from l1jax.training.task import make_task
@@ -48,6 +49,15 @@ def test_the_small_networks_fit_together(name):
     task = make_task(small, example_shape(small.data))
     state = jax.eval_shape(task.init, named_seed_key(0, "parameters"))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) < 500_000
+
+
+def test_a_published_diffusion_transformer_becomes_small():
+    full = replace(load_experiment("flow_digits"), model=Dit())
+    small, changes = scale_down(full)
+    task = make_task(small, example_shape(small.data))
+    state = jax.eval_shape(task.init, named_seed_key(0, "parameters"))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) < 500_000
+    assert "model.width: 384 → 48" in changes
 
 
 def test_ramps_end_at_the_same_share_of_the_run():

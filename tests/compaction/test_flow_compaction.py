@@ -9,7 +9,7 @@ from test_channel_groups import without
 from l1jax.compaction import compact
 from l1jax.compaction.network_channels import generator_channels
 from l1jax.config import FlowMlp
-from l1jax.models import flow_mlp, unet
+from l1jax.models import dit, flow_mlp, unet
 from l1jax.models.layers import library_convolutions
 from l1jax.serialization.rebuild_generator import rebuild
 
@@ -95,6 +95,31 @@ def test_groups_go_through_skips_norms_and_attention_of_a_unet():
     found, expected = (
         predictions(trained, params, inputs, jnp.arange(3))
         for trained, params in ((smaller.generator, smaller.params), (generator, cut))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.1
+
+
+@pytest.mark.slow
+def test_units_and_heads_of_a_diffusion_transformer_are_removed():
+    """Its embedding of the time, which every block reads, and its residual stream stay."""
+    flow = dit((4, 4, 1), width=8, layers=1, heads=2, classes=3)
+    params = drawn(flow.generator)
+    own = params["block_0"]
+    for name, dead in (("up", slice(0, 5)), ("value", slice(0, 4))):  # five units and a head
+        own[name]["kernel"] = own[name]["kernel"].at[:, dead].set(0)
+        own[name]["bias"] = own[name]["bias"].at[dead].set(0)
+    smaller = compact(flow.generator, params, {})
+    left = smaller.params["block_0"]
+    assert left["up"]["kernel"].shape == (8, 32 - 5)
+    assert left["down"]["kernel"].shape == (32 - 5, 8)
+    assert left["query"]["kernel"].shape == (8, 4)
+    assert left["output"]["kernel"].shape == (4, 8)
+    assert left["modulation"]["kernel"].shape == own["modulation"]["kernel"].shape
+    inputs = jnp.asarray(RNG.uniform(size=(3, 17)), jnp.float32)
+    found, expected = (
+        predictions(trained, params, inputs, jnp.arange(3))
+        for trained, params in ((smaller.generator, smaller.params), (flow.generator, params))
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 0.1
