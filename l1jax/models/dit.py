@@ -12,6 +12,7 @@ from l1jax.models.flow import Flow, flow_sampler, make_flow
 from l1jax.models.flow_inputs import Embedding, embed_inputs, split_inputs
 from l1jax.models.flow_sampling import Prediction, SamplingMethod
 from l1jax.models.linear import Dense, Precision, at_least_float32, checkpointed, compute_dtype
+from l1jax.models.mlp import OUTPUTS
 from l1jax.models.network import ClassWeights, Images, Labels, linen_network
 from l1jax.models.regularisation import Dropout
 from l1jax.models.unet_blocks import ZEROS, FullAttention, from_patches, to_patches
@@ -206,7 +207,7 @@ def dit(
         patch_size,
         generator_dropout,
         compute_dtype(dtype),
-        jnp.tanh if predicts == "image" else _same,
+        OUTPUTS["tanh" if predicts == "image" else "linear"],
         classes,
         average_velocity,
         checkpointing,
@@ -216,7 +217,3 @@ def dit(
     return make_flow(
         predictor, predicts, image_shape, (-1.0, 1.0), classes, sampler, average_velocity
     )
-
-
-def _same(x: Images) -> Images:
-    return x

@@ -20,6 +20,7 @@ from l1jax.models.linear import (
     checkpointed,
     compute_dtype,
 )
+from l1jax.models.mlp import OUTPUTS
 from l1jax.models.network import ClassWeights, Images, Labels, linen_network
 from l1jax.models.unet_blocks import (
     ZEROS,
@@ -183,7 +184,7 @@ def unet(
         tuple(attention),
         patch_size,
         Sizes(group_size, head_size, generator_dropout, compute_dtype(dtype)),
-        jnp.tanh if predicts == "image" else _same,
+        OUTPUTS["tanh" if predicts == "image" else "linear"],
         classes,
         average_velocity,
         checkpointing,
@@ -199,10 +200,6 @@ def unet(
         sampler,
         average_velocity,
     )
-
-
-def _same(x: Images) -> Images:
-    return x
 
 
 def _check_levels(
