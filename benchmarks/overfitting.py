@@ -133,7 +133,7 @@ def train_replicas(
         for name in PARTS:
             parts[name].append(found[name])
     return {name: np.stack(values, -1) for name, values in parts.items()} | {
-        "zeros": zeros_of(task, states, len(sets), len(strengths))
+        "zeros": zeros_of(states, len(sets), len(strengths))
     }
 
 
@@ -173,7 +173,14 @@ def train_in_chunks(
 def judge_all(
     judge: Judge, states: State, sets: list[np.ndarray], subject: Subject
 ) -> dict[str, np.ndarray]:
-    """Judge every replica on the parts, seeds × strengths."""
+    """Judge every replica on the parts, seeds × strengths.
+
+    Args:
+        judge: what `make_judge` returns.
+        states: of all replicas.
+        sets: indices of each seed's training images.
+        subject: for the other parts.
+    """
     count = jax.tree.leaves(states.average)[0].shape[1]
     found = {name: np.zeros((len(sets), count)) for name in PARTS}
     for seed, training in enumerate(sets):
@@ -185,8 +192,14 @@ def judge_all(
     return found
 
 
-def zeros_of(task: Task, states: State, seeds: int, strengths: int) -> np.ndarray:
-    """Return the share of zeros of both networks' kernels together, seeds × strengths."""
+def zeros_of(states: State, seeds: int, strengths: int) -> np.ndarray:
+    """Return the share of zeros of both networks' kernels together, seeds × strengths.
+
+    Args:
+        states: of all replicas.
+        seeds: how many.
+        strengths: how many.
+    """
     found = np.zeros((seeds, strengths))
     for seed in range(seeds):
         for strength in range(strengths):

@@ -71,7 +71,14 @@ def penalised(
 
 
 def with_penalty(experiment: Config, networks: str, penalty: Penalty, method: str) -> Config:
-    """Return the experiment with this penalty in these networks."""
+    """Return the experiment with a penalty in one network, or in both.
+
+    Args:
+        experiment: what to change.
+        networks: a key of `NETWORKS`.
+        penalty: the penalty.
+        method: of the optimiser.
+    """
     changed: dict[str, Optimizer] = {}
     for name in NETWORKS[networks]:
         changed[name] = replace(getattr(experiment, name), penalty=penalty, method=method)

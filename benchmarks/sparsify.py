@@ -105,7 +105,14 @@ def train_on(setting: Setting, seed: int) -> Path:
 
 
 def train_sparse(setting: Setting, name: str, share: float, seed: int) -> Path:
-    """Train a run of a method to a share of zeros, or find it."""
+    """Train a run of a method to a share of zeros, or find it.
+
+    Args:
+        setting: what is trained, and where.
+        name: of the method.
+        share: of zeros.
+        seed: of everything random.
+    """
     method = METHODS[name]
     steps = setting.more if method.continues else setting.steps + setting.more
     flags = method.flags(SUBJECTS[setting.dataset], steps, share)

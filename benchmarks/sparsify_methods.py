@@ -55,7 +55,13 @@ def penalised(steps: int, penalty: str, share: float) -> list[str]:
 
 
 def channels(subject: Subject, steps: int, share: float) -> list[str]:
-    """Return the flags of a penalty of what the next layer reads from each hidden channel."""
+    """Return the flags of a penalty of what the next layer reads from each hidden channel.
+
+    Args:
+        subject: the GAN.
+        steps: of training.
+        share: of the kernels' entries that go with the channels.
+    """
     flags = (
         f"--generator.penalty.groups input_channels --generator.penalised {subject.reads_hidden} "
         "--generator.sparsity-scope leaf --generator.per-group"
