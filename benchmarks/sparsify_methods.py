@@ -19,6 +19,7 @@ class Subject(NamedTuple):
     reads_hidden: str  # the kernels that read hidden channels
     once: int  # entries with a hidden channel on one side
     twice: int  # and on both
+    of_channels: tuple[str, float]  # penalty of whole channels, and the strength it begins with
 
     @property
     def outer(self) -> float:
@@ -33,6 +34,7 @@ SUBJECTS = {
         "(hidden_1|image)/kernel$",
         once=(64 + 64) * 256,
         twice=256 * 256,
+        of_channels=("group-mcp", 1e-5),
     ),
     "mnist": Subject(
         "mnist",
@@ -40,14 +42,22 @@ SUBJECTS = {
         "(deconv_1|image)/kernel$",
         once=64 * 7 * 7 * 64 + 4 * 4 * 32,
         twice=4 * 4 * 64 * 32,
+        of_channels=("group-l1", 0.1),
     ),
 }
 
 
-def penalised(steps: int, penalty: str, share: float) -> list[str]:
-    """Return the flags of a penalty that reaches a share slowly, and is then removed."""
+def penalised(steps: int, penalty: str, share: float, strength: float = 1e-5) -> list[str]:
+    """Return the flags of a penalty that reaches a share slowly, and is then removed.
+
+    Args:
+        steps: of training.
+        penalty: its name.
+        share: of zeros.
+        strength: that it begins with.
+    """
     return (
-        f"--generator.penalty {penalty} --generator.penalty.strength 1e-5 "
+        f"--generator.penalty {penalty} --generator.penalty.strength {strength:g} "
         f"--generator.sparsity-target {share} "
         f"--generator.strength-schedule.warmup {round(RAMP * steps)} "
         f"--generator.debias-after {round(FREEZE * steps)}"
@@ -67,7 +77,8 @@ def channels(subject: Subject, steps: int, share: float) -> list[str]:
         "--generator.sparsity-scope leaf --generator.per-group"
     )
     of_channels = round(share_of_channels(share, subject.outer), 4)
-    return [*penalised(steps, "group-mcp", of_channels), *flags.split()]
+    penalty, strength = subject.of_channels
+    return [*penalised(steps, penalty, of_channels, strength), *flags.split()]
 
 
 def pruned(steps: int, method: str, ramp: float, share: float) -> list[str]:
