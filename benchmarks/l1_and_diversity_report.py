@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
 import numpy as np
 from measure import RESULTS
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.lines import Line2D
 
 PAGE = Path(__file__).parent.parent / "docs" / "l1_and_diversity.md"
 COLUMNS = {  # score: its head, and digits behind the point
@@ -79,6 +74,9 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
 
     For points the share of high quality takes the place of recall.
     """
+    import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+
     figure, axes = plt.subplots(
         2, len(results), figsize=(3.2 * len(results), 6), squeeze=False, layout="constrained"
     )

@@ -293,7 +293,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     use_compilation_cache()
     if options.smoke:
-        measure("digits", "", [100], ["L1 and dropout"], 2, CHUNKS, None)
+        measure("digits", "", [100], ["L1 and dropout"], 1, CHUNKS, None)
         return
     if not options.page:
         output = options.output or result_file(options.dataset)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from measure import RESULTS
-from scipy import stats
 from sparse_text_report import fill
 
 PAGE = Path(__file__).parent.parent / "docs" / "overfitting.md"
@@ -60,6 +59,8 @@ def outcome(found: dict[str, Any]) -> Outcome:
 
 def interval(values: np.ndarray) -> str:
     """Format the mean with the half-width of its 95 % interval by Student's distribution."""
+    from scipy import stats
+
     if len(values) < 2:
         return f"{values.mean():.1f}"
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
@@ -81,6 +82,8 @@ def table(ways: dict[str, dict[str, Any]]) -> str:
     Args:
         ways: name → what was found, "none" among them.
     """
+    from scipy import stats
+
     outcomes = {name: outcome(found) for name, found in ways.items()}
     plain = outcomes[PLAIN]
     others = [name for name in outcomes if name != PLAIN]

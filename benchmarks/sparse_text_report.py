@@ -4,11 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 PAGE = Path(__file__).parent.parent / "docs" / "sparse_text.md"
 METHODS = {  # as variants name them: their colour
@@ -91,6 +87,8 @@ def fill(page: str, name: str, text: str) -> str:
 
 def draw(runs: Runs, path: Path) -> None:
     """Plot bits per byte against the share of zeros, a line for each method."""
+    import matplotlib.pyplot as plt
+
     figure, axis = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     dense = scores(runs, "dense")
     if len(dense):

@@ -7,7 +7,7 @@ channels, those that `l1jax.compact` removes count.
 
     python benchmarks/sparsify.py [--steps N] [--more N] [--seeds N] [--only NAME …]
     python benchmarks/sparsify.py --dataset mnist --path FOLDER_OF_IDX_FILES --steps 4000
-    python benchmarks/sparsify.py --smoke     # a few steps of each method; keeps nothing
+    python benchmarks/sparsify.py --smoke     # a few steps of one method; keeps nothing
 
 Every run is an ordinary one of `l1jax.train`, in a folder of `--runs`: one that was stopped
 resumes, and what was measured is not measured again.
@@ -249,9 +249,9 @@ def main(arguments: list[str] | None = None) -> None:
     use_compilation_cache()
     if options.smoke:
         with tempfile.TemporaryDirectory() as folder:
-            names = ["L0 from the dense run", "RigL from the start"]
             setting = Setting("digits", "", Path(folder), 20, 20)
             output = Path(folder) / "result.json"
+            names = ["RigL from the start"]
             measure(setting, names, [0.9], 1, output, ClassifierSettings(steps=4))
         return
     if not options.page:

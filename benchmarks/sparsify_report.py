@@ -4,13 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from measure import RESULTS
 from sparse_text_report import Runs, fill, scores
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "guides" / "sparsify.md"
@@ -87,6 +83,8 @@ def table(runs: Runs, setting: dict[str, Any]) -> str:
 
 def draw(runs: Runs, path: Path) -> None:
     """Plot the Fréchet distance against the share of zeros, a line for each way."""
+    import matplotlib.pyplot as plt
+
     figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for name, style in (("dense", "--"), (CONTROL, "-")):
         axis.axhline(

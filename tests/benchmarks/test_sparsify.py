@@ -11,6 +11,10 @@ import sparsify
 import sparsify_report as report
 from flow_sparsity_methods import share_of_channels
 
+from l1jax.cli.experiment import parse_experiment
+from l1jax.config import L0, L1, GroupL0, GroupMcp
+from l1jax.train import TrainOptions
+
 
 def run(distance, seconds=10.0):
     return {"frechet_distance": distance, "processor_seconds": seconds}
@@ -57,3 +61,40 @@ def test_channels_leave_that_share_of_the_entries(dataset, hidden, kernels, shar
 
     removed = share_of_channels(share, sparsify.SUBJECTS[dataset].outer)
     assert entries(1 - removed) / entries(1) == pytest.approx(1 - share, abs=1e-9)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist"])
+def test_the_flags_of_every_way_mean_what_its_name_says(dataset, tmp_path, monkeypatch):
+    asked = []
+
+    def read(arguments):
+        options = parse_experiment(TrainOptions, arguments, "python -m l1jax.train")
+        asked.append((options.from_source, options.experiment))
+        return 0
+
+    monkeypatch.setattr(sparsify.train, "main", read)
+    setting = sparsify.Setting(dataset, "", tmp_path, steps=1_000, more=500)
+    dense = str(sparsify.workdir_of(setting, "dense", 3))
+    kinds = {"L0": L0, "L1": L1, "channels": {"digits": GroupMcp, "mnist": GroupL0}[dataset]}
+    for name in sparsify.METHODS:
+        sparsify.train_sparse(setting, name, 0.9, seed=3)
+        source, experiment = asked.pop()
+        way, _, start = name.partition(" from the ")
+        assert (source, experiment.steps) == {"start": (None, 1_500), "dense run": (dense, 500)}[
+            start
+        ]
+        assert experiment.seed == 3
+        generator = experiment.generator
+        if way == "channels":
+            assert generator.penalty.groups == "input_channels"
+        else:
+            assert generator.sparsity_target == 0.9
+        if way in kinds:
+            assert type(generator.penalty) is kinds[way]
+            assert generator.strength_schedule.warmup == experiment.steps / 2
+            assert generator.debias_after == 0.6 * experiment.steps
+        else:
+            assert generator.penalty.strength == 0
+            assert generator.method == {"magnitude pruning": "magnitude", "RigL": "rigl"}[way]
+            share = {"magnitude pruning": 0.5, "RigL": 0.75}[way]
+            assert generator.pruning.steps == share * experiment.steps
