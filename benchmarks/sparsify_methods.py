@@ -42,7 +42,7 @@ SUBJECTS = {
         "(deconv_1|image)/kernel$",
         once=64 * 7 * 7 * 64 + 4 * 4 * 32,
         twice=4 * 4 * 64 * 32,
-        of_channels=("group-l0", 1e-5),
+        of_channels=("group-l0", 1e-3),
     ),
 }
 
