@@ -38,6 +38,7 @@ FIRST_CASES = {
     "test_documents::test_the_code_of_a_page_runs": 6,
     "test_dropout::test_only_training_drops_and_only_if_it_is_asked_to": 3,
     "test_early_answers::test_help_a_wrong_flag_and_a_wrong_path_import_nothing_heavy": 6,
+    "test_evaluate_sets::test_two_sets_are_scored_again_wherever_they_are_moved_to": 2,
     "test_examples::test_examples_in_docstrings": 10,
     "test_experiments::test_an_experiment_resolves_and_its_networks_can_be_made": 12,
     "test_flow_sampling::test_each_method_has_its_order": 3,

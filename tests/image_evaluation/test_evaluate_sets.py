@@ -224,6 +224,45 @@ def test_an_evaluation_is_repeated_to_the_last_bit_unless_its_images_changed(tmp
     assert "1 number is not that of" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize(
+    ("real", "generated"),
+    [
+        ("folder", "generated"),
+        ("a.npz", "generated.npz"),
+        ("first.npz", "generated"),
+        ("a.tar", "mixed"),
+        ("t10k-images-idx3-ubyte", "generated.npz"),
+    ],
+)
+def test_two_sets_are_scored_again_wherever_they_are_moved_to(
+    real, generated, tmp_path, monkeypatch, capsys
+):
+    """One image of the set that moved is then another."""
+    if generated.endswith(".npz"):
+        np.savez(tmp_path / generated, arr_0=GENERATED)
+    else:
+        shutil.copytree(generated, tmp_path / generated)
+    file = tmp_path / "first.json"
+    first = run(f"--real={real}", f"--generated={tmp_path / generated}", output=file)
+    moved = tmp_path / f"moved_{generated}"
+    (tmp_path / generated).rename(moved)
+    with pytest.raises(InputError, match=f"was of --generated .*{generated}, which does not exist"):
+        evaluate.main([f"--again={file}"])
+    monkeypatch.chdir(tmp_path)  # the real images' place is kept from the root
+    again = run(f"--again={file}", f"--generated={moved}", output=tmp_path / "second.json")
+    assert "to the last bit" in " ".join(capsys.readouterr().out.split())
+    for part in ("features", "images"):
+        assert again[part] == first[part]
+    if moved.is_dir():
+        next(moved.iterdir()).unlink()
+    else:
+        changed = GENERATED.copy()
+        changed[3, 0, 0] ^= 1
+        np.savez(moved, arr_0=changed)
+    with pytest.raises(InputError, match=r"`--generated` is not what .*first.json was of"):
+        evaluate.main([f"--again={file}", f"--generated={moved}"])
+
+
 @pytest.mark.slow
 def test_the_path_length_of_a_model_is_a_row_of_the_random_convolutions(places):
     found = compare("folder", "model", samples=16, seeds=1, path_length=True)["features"]
