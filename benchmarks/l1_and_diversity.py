@@ -47,9 +47,11 @@ from l1jax.evaluation.classifier_training import ClassifierSettings, train_class
 from l1jax.evaluation.features import extract_all, random_features
 from l1jax.evaluation.scores import feature_scores
 from l1jax.evaluation.zeros import count_zeros
-from l1jax.training import task as tasks
+from l1jax.training import task_parts
+from l1jax.training.keys import named_seed_key
 from l1jax.training.sampling import draw_latents, make_sampler
 from l1jax.training.state import GanState, Task
+from l1jax.training.task import make_task
 
 JUDGED = 5_000  # images, where there are so many
 SMOKE = {
@@ -117,9 +119,7 @@ def images(experiment: Config, steps: int, settings: ClassifierSettings | None) 
         sampler = make_sampler(task.generator)
 
         def scores(state: GanState, seed: int) -> dict[str, float]:
-            latents = draw_latents(
-                task.generator, tasks.named_seed_key(seed, "evaluation"), len(chosen)
-            )
+            latents = draw_latents(task.generator, named_seed_key(seed, "evaluation"), len(chosen))
             generated = sampler(state.average, latents)
             found = feature_scores(seen, extract_all(features, generated), seed)
             if classifier is not None:
@@ -158,7 +158,7 @@ def points(shape: str, steps: int) -> Subject:
         judged = jax.jit(lambda state, key: judge_points(task, mixture, state, key))
 
         def scores(state: GanState, seed: int) -> dict[str, float]:
-            coverage, zeros = judged(state, tasks.named_seed_key(seed, "samples"))
+            coverage, zeros = judged(state, named_seed_key(seed, "samples"))
             return {
                 "zeros": float(zeros),
                 **{name: float(value) for name, value in coverage._asdict().items()},
@@ -174,7 +174,7 @@ def points(shape: str, steps: int) -> Subject:
 
 def fit(variant: Variant, subject: Subject, seeds: int, chunk: int) -> dict[str, list[float]]:
     """Train all seeds of a variant, `chunk` steps in a compiled call; every score of each seed."""
-    experiment, build = variant.change(subject.experiment), tasks.build_optimizer
+    experiment, build = variant.change(subject.experiment), task_parts.build_optimizer
 
     def building(optimizer: Optimizer, *rest: Any, **options: Any) -> optax.GradientTransformation:
         inner = build(optimizer, *rest, **options)
@@ -184,8 +184,8 @@ def fit(variant: Variant, subject: Subject, seeds: int, chunk: int) -> dict[str,
             else inner
         )
 
-    with mock.patch.object(tasks, "build_optimizer", building):
-        task = tasks.make_task(experiment, subject.examples.shape[1:])
+    with mock.patch.object(task_parts, "build_optimizer", building):
+        task = make_task(experiment, subject.examples.shape[1:])
     examples = jnp.asarray(subject.examples)
     train = trainer(task, examples, experiment.batch_size, chunk)
     states = start(task, seeds)

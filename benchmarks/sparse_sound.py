@@ -38,11 +38,12 @@ from l1jax.evaluation.frechet import frechet_distance
 from l1jax.evaluation.zeros import count_zeros
 from l1jax.models.summary import layers
 from l1jax.reporting.sound import spectrograms_through_sound
-from l1jax.training import task as tasks
+from l1jax.training import task_parts
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import Runner, make_runner
 from l1jax.training.sampling import Sampler, draw_latents, make_sampler
 from l1jax.training.state import GanState, Task
+from l1jax.training.task import make_task
 
 SHARES = (0.5, 0.8, 0.95)
 NUM_GENERATED = 1_000
@@ -77,7 +78,7 @@ def build_program(experiment: Config, feed: Feed) -> Program:
         experiment: the dense one.
         feed: of any seed.
     """
-    build = tasks.build_optimizer
+    build = task_parts.build_optimizer
     makers = methods(experiment)
 
     def build_with_methods(
@@ -87,8 +88,8 @@ def build_program(experiment: Config, feed: Feed) -> Program:
             return build(optimizer, *rest, **options)
         return switched(list(makers.values()))
 
-    with mock.patch.object(tasks, "build_optimizer", build_with_methods):
-        task = tasks.make_task(experiment, feed.resident[0].shape[1:])
+    with mock.patch.object(task_parts, "build_optimizer", build_with_methods):
+        task = make_task(experiment, feed.resident[0].shape[1:])
     runner = make_runner(task, feed, jax.devices()[:1])
     return Program(tuple(makers), task, runner, make_sampler(task.generator))
 

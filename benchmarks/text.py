@@ -45,7 +45,8 @@ from l1jax.text_runs.samples import make_text_sampler
 from l1jax.training.keys import named_seed_key
 from l1jax.training.parallel import make_runner
 from l1jax.training.state import Average
-from l1jax.training.task import ema_decay, make_task
+from l1jax.training.task import make_task
+from l1jax.training.task_parts import ema_decay
 
 Clock = Callable[[], float]
 PARTS = ("quality", "training", "generation")

@@ -12,7 +12,7 @@ from l1jax.cli.flag_errors import rename_flags
 from l1jax.config import InputError
 from l1jax.serialization.loaded_generator import LoadedGenerator
 from l1jax.serialization.rebuild_generator import rebuild
-from l1jax.training.task import check_guidance
+from l1jax.training.flow_task import check_guidance
 
 SAMPLER_FIELDS = ("method", "sampling_steps", "time_shift", "guidance")
 """Fields of flow models that change how images are reached, and no weights."""
