@@ -37,9 +37,9 @@ def accelerate(problem: Problem, metric: Leaves, start: Iterate, count: Int[Arra
     """Take accelerated proximal gradient steps in a diagonal metric.
 
     A step is taken again with a shorter length if the loss lies above its quadratic bound, and
-    without momentum if the objective rises. The bound says nothing where differences of the
-    loss are below rounding; there L follows the gradient's differences. Momentum starts anew, too,
-    when it points uphill.
+    without momentum if the objective rises or momentum led to where the loss is not finite. The
+    bound says nothing where differences of the loss are below rounding; there L follows the
+    gradient's differences. Momentum starts anew, too, when it points uphill.
 
     Args:
         problem: what is minimised.
@@ -68,12 +68,14 @@ def accelerate(problem: Problem, metric: Leaves, start: Iterate, count: Int[Arra
         rise = new_loss - loss - dot(gradient, change)
         rounding = ROUNDING * eps * (jnp.abs(loss) + jnp.abs(new_loss))
         within = rise <= carry.curvature / 2 * size + rounding
-        overshoots = ~(within & jnp.isfinite(new_loss))
-        uphill = ~(objective <= carry.objective + slack(new_loss, penalty))
+        inside = jnp.isfinite(loss)
+        overshoots = inside & ~(within & jnp.isfinite(new_loss))
+        uphill = ~(inside & (objective <= carry.objective + slack(new_loss, penalty)))
         needed = 2.1 * rise / jnp.where(size > 0, size, 1)
         raised = jnp.clip(needed, 1.5 * carry.curvature, 10 * carry.curvature)
         raised = jnp.where(jnp.isfinite(needed), raised, 10 * carry.curvature)
         measured = _secant(metric, subtract(point, carry.last_point), gradient, carry.last_gradient)
+        measured = jnp.where(inside, measured, 0)
 
         progress = subtract(new, carry.x)
         turns = dot(multiply(metric, change), progress) < 0
@@ -87,8 +89,8 @@ def accelerate(problem: Problem, metric: Leaves, start: Iterate, count: Int[Arra
             objective=jnp.where(rejected, carry.objective, objective),
             momentum=jnp.where(overshoots, carry.momentum, momentum),
             curvature=jnp.where(overshoots, raised, jnp.maximum(carry.curvature, measured)),
-            last_point=point,
-            last_gradient=gradient,
+            last_point=select(inside, point, carry.last_point),
+            last_gradient=select(inside, gradient, carry.last_gradient),
         )
 
     def body(carry: tuple[Array, Iterate]) -> tuple[Array, Iterate]:

@@ -244,6 +244,20 @@ def test_float32_and_what_it_cannot_reach():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_momentum_that_leaves_the_domain_is_dropped():
+    """−log x ends at 0: from 30, momentum leads there again and again. The minimum is 1/(c + λ)."""
+    slope = jnp.array([1.0, 2.0, 50.0])
+
+    def barrier(x):
+        return jnp.sum(slope * x - jnp.log(x))
+
+    result = l1jax.minimize(barrier, jnp.full(3, 30.0), l1jax.l1(0.5), max_steps=2000)
+    assert result.converged
+    np.testing.assert_allclose(result.params, [1 / 1.5, 1 / 2.5, 1 / 50.5], rtol=1e-8)
+
+
+@pytest.mark.slow
 def test_a_loss_is_traced_anew_and_compiled_once():
     """New values of what the loss closes over count, and need no new program."""
     data = {"y": jnp.ones(2)}
