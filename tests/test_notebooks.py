@@ -23,8 +23,8 @@ def code_cells(notebook):
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def test_there_are_four():
-    assert len(NOTEBOOKS) == 4
+def test_there_are_six():
+    assert len(NOTEBOOKS) == 6
 
 
 def test_every_cell_has_run_in_order_without_an_error(notebook):
