@@ -38,13 +38,19 @@ def distances(runs: Runs, name: str) -> np.ndarray:
     return scores(runs, name, "frechet_distance")
 
 
-def cell(values: np.ndarray) -> str:
-    """Format mean ± standard deviation over seeds."""
+def cell(values: np.ndarray, seeds: int) -> str:
+    """Format mean ± standard deviation, and say how many seeds there are if some are missing.
+
+    Args:
+        values: of each seed.
+        seeds: how many others have.
+    """
     if not len(values):
         return "–"
     if len(values) == 1:
         return f"{values[0]:.1f} (1 seed)"
-    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
+    count = f" ({len(values)} seeds)" if len(values) < seeds else ""
+    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}{count}"
 
 
 def table(runs: Runs, setting: dict[str, Any]) -> str:
@@ -67,13 +73,14 @@ def table(runs: Runs, setting: dict[str, Any]) -> str:
         if not any(len(values) for values in found):
             continue
         seconds = np.concatenate([scores(runs, name, "processor_seconds") for name in names])
-        cells = [*map(cell, found), f"{seconds.mean():.0f} s"]
+        cells = [*(cell(values, seeds) for values in found), f"{seconds.mean():.0f} s"]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     several = f", mean and standard deviation of {seeds} seeds where there is no other number"
     sentence = (
         f"Fréchet distances on a classifier's features{several if seeds > 1 else ''}. The dense "
         f"runs of {setting['steps']:,} steps have "
-        f"{cell(distances(runs, 'dense'))}, and {cell(distances(runs, CONTROL))} after "
+        f"{cell(distances(runs, 'dense'), seeds)}, and "
+        f"{cell(distances(runs, CONTROL), seeds)} after "
         f"{setting['more']:,} more steps without zeros. The ways from a dense run have those "
         f"{setting['more']:,} steps, and the ways from the start have "
         f"{setting['steps'] + setting['more']:,}."

@@ -41,6 +41,12 @@ def test_the_table_has_mean_and_deviation_and_says_what_is_missing(tmp_path):
     assert (tmp_path / "plot.png").stat().st_size
 
 
+def test_a_cell_with_fewer_seeds_than_others_says_how_many():
+    assert report.cell(np.array([3.0, 6.0]), seeds=3) == "4.5 ± 2.1 (2 seeds)"
+    assert report.cell(np.array([3.0, 6.0]), seeds=2) == "4.5 ± 2.1"
+    assert report.cell(np.array([3.0]), seeds=1) == "3.0 (1 seed)"
+
+
 def test_every_way_has_a_row():
     assert set(sparsify.METHODS) == set(report.METHODS)
     assert {f"{share:.0%}" for share in sparsify.SHARES} == set(report.SHARES)
