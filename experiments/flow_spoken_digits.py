@@ -6,7 +6,7 @@ can be guided by the class.
 
 Run:      python -m l1jax.train --config flow_spoken_digits --data.path FOLDER \
               --workdir runs/flow_spoken_digits
-Measured: MEASURED
+Measured: not yet to its end
 """
 
 from l1jax.config import AudioData, Config, FlowMatching, Optimizer, Schedule, Unet
