@@ -1,7 +1,7 @@
 r"""Flow matching on 64×64 faces, or on any folder or archive of images.
 
-A U-Net of 21,713,601 parameters, whose levels have 64, 32, 16 and 8 pixels. An image is reached from
-noise in 16 midpoint steps, which are 32 evaluations.
+A U-Net of 21,713,601 parameters, whose levels have 64, 32, 16 and 8 pixels. An image is reached
+from noise in 16 midpoint steps, which are 32 evaluations.
 
 Run:      python -m l1jax.train --config flow_faces --data.path FOLDER_OR_ARCHIVE \
               --workdir runs/flow_faces
